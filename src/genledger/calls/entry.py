@@ -1,0 +1,64 @@
+"""The priced entry: what one call was, for whom, what it cost and how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from genledger.attribution import Attribution
+from genledger.pricing.cost import Cost
+from genledger.pricing.usage import Usage
+
+Outcome = Literal["success", "timeout", "rate_limited", "error", "cancelled", "blocked"]
+"""How a call ended."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """One settled call. Made once, when the call settles; nobody changes it afterwards.
+
+    Times are nanoseconds since the epoch, durations seconds. `trace_id` and `span_id` are the integers of the
+    span context; together they identify the call. `cost` is `None` exactly when `unpriced` says why.
+    `attempts` counts the requests sent (1 without retries); `retry_causes` has one word per retry
+    (`429`, `503`, `timeout`, `connection`).
+    """
+
+    trace_id: int
+    span_id: int
+    parent_span_id: int | None
+    library: str
+    provider: str
+    operation: str
+    request_model: str | None
+    response_model: str | None
+    response_id: str | None
+    started_ns: int
+    duration_s: float
+    time_to_first_chunk_s: float | None
+    stream: bool
+    outcome: Outcome
+    error_type: str | None
+    attempts: int
+    retry_causes: tuple[str, ...]
+    attribution: Attribution
+    usage: Usage | None
+    usage_estimated: bool
+    cost: Cost | None
+    unpriced: str | None
+    server_address: str | None
+    server_port: int | None
+
+
+@dataclass(slots=True, frozen=True)
+class ProductEvent:
+    """Something the application's user did with a result: `draft_accepted`, `ticket_deflected`.
+
+    Joined to the spend of the same attribution. `at_ns` is nanoseconds since the epoch.
+    """
+
+    name: str
+    at_ns: int
+    attribution: Attribution
+    trace_id: int | None
+    span_id: int | None
+    value: float

@@ -1,0 +1,85 @@
+"""What a call cost, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .usage import OUTPUT_BUCKETS
+
+CostSource = Literal["provider", "override", "table"]
+"""Who said the price: the provider's response, the user's own prices, or the price table."""
+
+_INPUT = frozenset({"input", "input_audio", "input_image"})
+_CACHE_READ = frozenset({"cache_read", "cache_read_audio", "cache_read_image"})
+_CACHE_WRITE = frozenset({"cache_write", "cache_write_1h"})
+_OUTPUT = frozenset(OUTPUT_BUCKETS)
+
+
+@dataclass(slots=True, frozen=True)
+class Part:
+    """One bucket of a cost: `count` × `rate` = `amount`.
+
+    `rate` is USD for one token or one unit (not per million), after every multiplier.
+    """
+
+    bucket: str
+    count: float
+    rate: float
+    amount: float
+
+
+@dataclass(slots=True, frozen=True)
+class Cost:
+    """A known cost in USD. A call whose cost is not known has no `Cost` at all.
+
+    `parts` are exclusive and add up to `amount`; they are empty when the provider reported only a total.
+    `table_date` is the date of the price table (ISO), when `source` is `table`. `notes` say what a reader
+    of the bill should know: a multiplier applied, a tier that the table does not price, counts that did
+    not agree.
+    """
+
+    amount: float
+    source: CostSource
+    parts: tuple[Part, ...] = ()
+    table_date: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def _sum(self, buckets: frozenset[str]) -> float:
+        return sum(part.amount for part in self.parts if part.bucket in buckets)
+
+    @property
+    def input(self) -> float:
+        """USD for input that was neither read from nor written to a cache."""
+        return self._sum(_INPUT)
+
+    @property
+    def output(self) -> float:
+        """USD for output, reasoning included."""
+        return self._sum(_OUTPUT)
+
+    @property
+    def cache_read(self) -> float:
+        """USD for cached input."""
+        return self._sum(_CACHE_READ)
+
+    @property
+    def cache_write(self) -> float:
+        """USD for writing to the cache."""
+        return self._sum(_CACHE_WRITE)
+
+    @property
+    def other(self) -> float:
+        """USD for everything billed by a unit that is not a token."""
+        return sum(
+            part.amount
+            for part in self.parts
+            if part.bucket not in _INPUT
+            and part.bucket not in _OUTPUT
+            and part.bucket not in _CACHE_READ
+            and part.bucket not in _CACHE_WRITE
+        )
+
+
+UNPRICED_REASONS = ("unknown_model", "unknown_provider", "no_usage", "no_rate", "error")
+"""Why a call has no cost: the values of `genledger.cost.unpriced`."""

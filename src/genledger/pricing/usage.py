@@ -1,0 +1,103 @@
+"""What a call consumed, in buckets that never overlap.
+
+Providers disagree on whether `input_tokens` includes the cached tokens and whether `output_tokens`
+includes the reasoning tokens. Here every token is in exactly one bucket; the inclusive totals of the
+GenAI conventions and the exclusive details of Langfuse are both projections of this record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+INPUT_BUCKETS = (
+    "input",
+    "input_audio",
+    "input_image",
+    "cache_read",
+    "cache_read_audio",
+    "cache_read_image",
+    "cache_write",
+    "cache_write_1h",
+)
+"""Token buckets that add up to the conventions' `gen_ai.usage.input_tokens`."""
+
+OUTPUT_BUCKETS = ("output", "reasoning", "output_audio", "output_image")
+"""Token buckets that add up to the conventions' `gen_ai.usage.output_tokens`."""
+
+TOKEN_BUCKETS = INPUT_BUCKETS + OUTPUT_BUCKETS
+
+_NO_UNITS: Mapping[str, float] = MappingProxyType({})
+
+
+@dataclass(slots=True, frozen=True)
+class Usage:
+    """Mutually exclusive counts of what one call consumed.
+
+    Every token field is a count of tokens, never negative. `input` is text (or unspecified) input that was
+    neither read from nor written to a cache; `output` is output that is neither reasoning, audio nor image.
+    `cache_write` is a write with the provider's default lifetime (five minutes at Anthropic),
+    `cache_write_1h` one with the lifetime of an hour.
+
+    `units` counts what is billed by something other than tokens: `web_search`, `file_search`,
+    `code_session`, `search_unit`, `second`, `character`, `image`, `page`, `request`.
+    """
+
+    input: int = 0
+    input_audio: int = 0
+    input_image: int = 0
+    cache_read: int = 0
+    cache_read_audio: int = 0
+    cache_read_image: int = 0
+    cache_write: int = 0
+    cache_write_1h: int = 0
+    output: int = 0
+    reasoning: int = 0
+    output_audio: int = 0
+    output_image: int = 0
+    units: Mapping[str, float] = field(default=_NO_UNITS)
+
+    @property
+    def input_tokens(self) -> int:
+        """All input tokens, cached ones included: the conventions' `gen_ai.usage.input_tokens`."""
+        return (
+            self.input
+            + self.input_audio
+            + self.input_image
+            + self.cache_read
+            + self.cache_read_audio
+            + self.cache_read_image
+            + self.cache_write
+            + self.cache_write_1h
+        )
+
+    @property
+    def output_tokens(self) -> int:
+        """All output tokens, reasoning included: the conventions' `gen_ai.usage.output_tokens`."""
+        return self.output + self.reasoning + self.output_audio + self.output_image
+
+    @property
+    def cache_read_tokens(self) -> int:
+        """Input tokens served from a cache, of any modality."""
+        return self.cache_read + self.cache_read_audio + self.cache_read_image
+
+    @property
+    def cache_write_tokens(self) -> int:
+        """Input tokens written to a cache, of any lifetime."""
+        return self.cache_write + self.cache_write_1h
+
+    @property
+    def total_tokens(self) -> int:
+        """Input and output together."""
+        return self.input_tokens + self.output_tokens
+
+    def buckets(self) -> Iterator[tuple[str, float]]:
+        """Each bucket that is not empty, tokens first, then billable units."""
+        for name in TOKEN_BUCKETS:
+            count = getattr(self, name)
+            if count:
+                yield name, count
+        for name, units in self.units.items():
+            if units:
+                yield name, units

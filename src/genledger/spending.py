@@ -1,0 +1,83 @@
+"""What the current work has cost so far.
+
+Every attribution block and every observed function has a `Spend`; a call adds to all of those it was
+opened in, and to that of its trace.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import NamedTuple
+
+from genledger.pricing.cost import Cost
+from genledger.pricing.usage import Usage
+
+MAX_TRACES = 4096
+"""Traces whose spend is remembered; the oldest is forgotten first."""
+
+
+class Spent(NamedTuple):
+    """A reading of a `Spend`. `usd` counts priced calls only; `unpriced` says how many calls are missing from it."""
+
+    usd: float
+    calls: int
+    unpriced: int
+    tokens: int
+
+
+class Spend:
+    """A running total that calls from many threads add to."""
+
+    __slots__ = ("_calls", "_lock", "_tokens", "_unpriced", "_usd", "outer")
+
+    def __init__(self, outer: Spend | None = None) -> None:
+        self.outer = outer
+        self._lock = threading.Lock()
+        self._usd = 0.0
+        self._calls = 0
+        self._unpriced = 0
+        self._tokens = 0
+
+    def add(self, cost: Cost | None, usage: Usage | None, *, unpriced: bool) -> None:
+        """Count one call here and in every enclosing spend."""
+        usd = cost.amount if cost is not None else 0.0
+        tokens = usage.total_tokens if usage is not None else 0
+        spend: Spend | None = self
+        while spend is not None:
+            with spend._lock:
+                spend._usd += usd
+                spend._calls += 1
+                spend._unpriced += unpriced
+                spend._tokens += tokens
+            spend = spend.outer
+
+    def read(self) -> Spent:
+        """The totals at this moment."""
+        with self._lock:
+            return Spent(self._usd, self._calls, self._unpriced, self._tokens)
+
+
+class TraceSpending:
+    """The spend of the most recent traces, by trace id; bounded."""
+
+    def __init__(self, limit: int = MAX_TRACES) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._by_trace: OrderedDict[int, Spend] = OrderedDict()
+
+    def of(self, trace_id: int) -> Spend:
+        """The spend of one trace, made when first asked for."""
+        with self._lock:
+            spend = self._by_trace.get(trace_id)
+            if spend is None:
+                spend = self._by_trace[trace_id] = Spend()
+                if len(self._by_trace) > self._limit:
+                    self._by_trace.popitem(last=False)
+            return spend
+
+    def read(self, trace_id: int) -> Spent:
+        """What a trace has cost so far; zero for one that is not known."""
+        with self._lock:
+            spend = self._by_trace.get(trace_id)
+        return spend.read() if spend is not None else Spent(0.0, 0, 0, 0)

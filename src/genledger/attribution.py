@@ -60,7 +60,7 @@ class Attribution:
     prompt_name: str | None = None
     prompt_version: str | None = None
     tags: tuple[str, ...] = ()
-    metadata: Mapping[str, MetadataValue] = field(default=_NO_METADATA)
+    metadata: Mapping[str, MetadataValue] = field(default_factory=lambda: _NO_METADATA)
 
 
 NOBODY = Attribution()

@@ -56,7 +56,7 @@ class Usage:
     reasoning: int = 0
     output_audio: int = 0
     output_image: int = 0
-    units: Mapping[str, float] = field(default=_NO_UNITS)
+    units: Mapping[str, float] = field(default_factory=lambda: _NO_UNITS)
 
     @property
     def input_tokens(self) -> int:

@@ -1,0 +1,254 @@
+"""Records as rows of the ledger, and back.
+
+Trace and span ids are hexadecimal text, as everywhere else they are shown; sequences and mappings are JSON,
+NULL when empty; an unknown number is NULL, never 0.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from genledger.attribution import NOBODY, Attribution
+from genledger.calls.entry import Entry, ProductEvent
+from genledger.pricing.cost import Cost, Part
+from genledger.pricing.usage import TOKEN_BUCKETS, Usage
+
+Values = tuple[Any, ...]
+
+ATTRIBUTION_COLUMNS = (
+    "tenant",
+    "feature",
+    "user",
+    "session",
+    "prompt_name",
+    "prompt_version",
+    "tags",
+    "metadata",
+)
+COST_COLUMNS = ("cost_usd", "cost_source", "cost_table_date", "cost_parts", "cost_notes", "unpriced")
+CALL_COLUMNS = (
+    "trace_id",
+    "span_id",
+    "parent_span_id",
+    "started_ns",
+    "duration_s",
+    "time_to_first_chunk_s",
+    "library",
+    "provider",
+    "operation",
+    "request_model",
+    "response_model",
+    "response_id",
+    "server_address",
+    "server_port",
+    "stream",
+    "outcome",
+    "error_type",
+    "attempts",
+    "retry_causes",
+    *ATTRIBUTION_COLUMNS,
+    *TOKEN_BUCKETS,
+    "units",
+    "usage_estimated",
+    *COST_COLUMNS,
+)
+OUTCOME_COLUMNS = ("name", "at_ns", "value", "trace_id", "span_id", *ATTRIBUTION_COLUMNS)
+SCORE_COLUMNS = ("trace_id", "span_id", "name", "source", "at_ns", "value", "label")
+
+_NO_BUCKETS: Values = (None,) * (len(TOKEN_BUCKETS) + 1)
+
+
+@dataclass(slots=True, frozen=True)
+class Score:
+    """A judgement of a trace, or of one call in it: a number, a label, or both.
+
+    `source` says who judged (`user`, an evaluator's name). A later score with the same target, name and
+    source replaces the earlier one. `at_ns` is nanoseconds since the epoch.
+    """
+
+    name: str
+    source: str
+    at_ns: int
+    trace_id: int
+    span_id: int | None = None
+    value: float | None = None
+    label: str | None = None
+
+
+def trace_hex(trace_id: int) -> str:
+    """A trace id as W3C Trace Context writes it: 32 hexadecimal digits."""
+    return f"{trace_id:032x}"
+
+
+def span_hex(span_id: int) -> str:
+    """A span id as W3C Trace Context writes it: 16 hexadecimal digits."""
+    return f"{span_id:016x}"
+
+
+def _optional_hex(trace_id: int | None, span_id: int | None) -> tuple[str | None, str | None]:
+    return (
+        None if trace_id is None else trace_hex(trace_id),
+        None if span_id is None else span_hex(span_id),
+    )
+
+
+def _json(value: Collection[Any]) -> str | None:
+    return orjson.dumps(value).decode() if value else None
+
+
+def _tuple(text: str | None) -> tuple[Any, ...]:
+    return tuple(orjson.loads(text)) if text else ()
+
+
+def _mapping(text: str | None) -> Mapping[str, Any]:
+    return orjson.loads(text) if text else {}
+
+
+def attribution_values(attribution: Attribution) -> Values:
+    """The values of `ATTRIBUTION_COLUMNS`."""
+    return (
+        attribution.tenant,
+        attribution.feature,
+        attribution.user,
+        attribution.session,
+        attribution.prompt_name,
+        attribution.prompt_version,
+        _json(attribution.tags),
+        _json(dict(attribution.metadata)),
+    )
+
+
+def attribution_of(row: sqlite3.Row) -> Attribution:
+    """The attribution in `row`."""
+    attribution = Attribution(
+        tenant=row["tenant"],
+        feature=row["feature"],
+        user=row["user"],
+        session=row["session"],
+        prompt_name=row["prompt_name"],
+        prompt_version=row["prompt_version"],
+        tags=_tuple(row["tags"]),
+        metadata=_mapping(row["metadata"]),
+    )
+    return NOBODY if attribution == NOBODY else attribution
+
+
+def _usage_values(usage: Usage | None) -> Values:
+    if usage is None:
+        return _NO_BUCKETS
+    return (*(getattr(usage, bucket) for bucket in TOKEN_BUCKETS), _json(dict(usage.units)))
+
+
+def _usage_of(row: sqlite3.Row) -> Usage | None:
+    if row["input"] is None:
+        return None
+    tokens: dict[str, int] = {bucket: row[bucket] for bucket in TOKEN_BUCKETS}
+    return Usage(units=_mapping(row["units"]), **tokens)
+
+
+def cost_values(cost: Cost | None, unpriced: str | None) -> Values:
+    """The values of `COST_COLUMNS`."""
+    if cost is None:
+        return (None, None, None, None, None, unpriced)
+    parts = [(part.bucket, part.count, part.rate, part.amount) for part in cost.parts]
+    return (cost.amount, cost.source, cost.table_date, _json(parts), _json(cost.notes), unpriced)
+
+
+def _cost_of(row: sqlite3.Row) -> Cost | None:
+    if row["cost_usd"] is None:
+        return None
+    return Cost(
+        amount=row["cost_usd"],
+        source=row["cost_source"],
+        parts=tuple(Part(*part) for part in _tuple(row["cost_parts"])),
+        table_date=row["cost_table_date"],
+        notes=_tuple(row["cost_notes"]),
+    )
+
+
+def call_values(entry: Entry) -> Values:
+    """The values of `CALL_COLUMNS`."""
+    return (
+        trace_hex(entry.trace_id),
+        span_hex(entry.span_id),
+        None if entry.parent_span_id is None else span_hex(entry.parent_span_id),
+        entry.started_ns,
+        entry.duration_s,
+        entry.time_to_first_chunk_s,
+        entry.library,
+        entry.provider,
+        entry.operation,
+        entry.request_model,
+        entry.response_model,
+        entry.response_id,
+        entry.server_address,
+        entry.server_port,
+        entry.stream,
+        entry.outcome,
+        entry.error_type,
+        entry.attempts,
+        _json(entry.retry_causes),
+        *attribution_values(entry.attribution),
+        *_usage_values(entry.usage),
+        entry.usage_estimated,
+        *cost_values(entry.cost, entry.unpriced),
+    )
+
+
+def entry_of(row: sqlite3.Row) -> Entry:
+    """The entry in a whole row of `calls`."""
+    parent = row["parent_span_id"]
+    return Entry(
+        trace_id=int(row["trace_id"], 16),
+        span_id=int(row["span_id"], 16),
+        parent_span_id=None if parent is None else int(parent, 16),
+        library=row["library"],
+        provider=row["provider"],
+        operation=row["operation"],
+        request_model=row["request_model"],
+        response_model=row["response_model"],
+        response_id=row["response_id"],
+        started_ns=row["started_ns"],
+        duration_s=row["duration_s"],
+        time_to_first_chunk_s=row["time_to_first_chunk_s"],
+        stream=bool(row["stream"]),
+        outcome=row["outcome"],
+        error_type=row["error_type"],
+        attempts=row["attempts"],
+        retry_causes=_tuple(row["retry_causes"]),
+        attribution=attribution_of(row),
+        usage=_usage_of(row),
+        usage_estimated=bool(row["usage_estimated"]),
+        cost=_cost_of(row),
+        unpriced=row["unpriced"],
+        server_address=row["server_address"],
+        server_port=row["server_port"],
+    )
+
+
+def outcome_values(event: ProductEvent) -> Values:
+    """The values of `OUTCOME_COLUMNS`."""
+    return (
+        event.name,
+        event.at_ns,
+        event.value,
+        *_optional_hex(event.trace_id, event.span_id),
+        *attribution_values(event.attribution),
+    )
+
+
+def score_values(score: Score) -> Values:
+    """The values of `SCORE_COLUMNS`."""
+    return (
+        *_optional_hex(score.trace_id, score.span_id),
+        score.name,
+        score.source,
+        score.at_ns,
+        score.value,
+        score.label,
+    )

@@ -1,0 +1,188 @@
+"""The ledger's tables, how older files become newer ones, and how a file is opened."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+
+APPLICATION_ID = 0x474C6467
+"""Marks a SQLite file as a ledger (`PRAGMA application_id`, the letters `GLdg`)."""
+
+_ATTRIBUTION = """
+    tenant TEXT, feature TEXT, user TEXT, session TEXT, prompt_name TEXT, prompt_version TEXT,
+    tags TEXT, metadata TEXT
+"""
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    # 1: calls and what came of them.
+    (
+        f"""
+        CREATE TABLE calls (
+            trace_id TEXT NOT NULL, span_id TEXT NOT NULL, parent_span_id TEXT,
+            started_ns INTEGER NOT NULL, duration_s REAL NOT NULL, time_to_first_chunk_s REAL,
+            library TEXT NOT NULL, provider TEXT NOT NULL, operation TEXT NOT NULL,
+            request_model TEXT, response_model TEXT, response_id TEXT,
+            server_address TEXT, server_port INTEGER,
+            stream INTEGER NOT NULL, outcome TEXT NOT NULL, error_type TEXT,
+            attempts INTEGER NOT NULL, retry_causes TEXT,
+            {_ATTRIBUTION},
+            input INTEGER, input_audio INTEGER, input_image INTEGER,
+            cache_read INTEGER, cache_read_audio INTEGER, cache_read_image INTEGER,
+            cache_write INTEGER, cache_write_1h INTEGER,
+            output INTEGER, reasoning INTEGER, output_audio INTEGER, output_image INTEGER,
+            units TEXT, usage_estimated INTEGER NOT NULL,
+            cost_usd REAL, cost_source TEXT, cost_table_date TEXT, unpriced TEXT,
+            cost_parts TEXT, cost_notes TEXT,
+            PRIMARY KEY (trace_id, span_id)
+        )
+        """,
+        "CREATE INDEX calls_started ON calls (started_ns)",
+        "CREATE INDEX calls_unpriced ON calls (started_ns) WHERE unpriced IS NOT NULL",
+        f"""
+        CREATE TABLE outcomes (
+            name TEXT NOT NULL, at_ns INTEGER NOT NULL, value REAL NOT NULL, trace_id TEXT, span_id TEXT,
+            {_ATTRIBUTION}
+        )
+        """,
+        "CREATE INDEX outcomes_at ON outcomes (at_ns)",
+    ),
+    # 2: scores of traces and calls.
+    (
+        """
+        CREATE TABLE scores (
+            trace_id TEXT NOT NULL, span_id TEXT, name TEXT NOT NULL, source TEXT NOT NULL,
+            at_ns INTEGER NOT NULL, value REAL, label TEXT
+        )
+        """,
+        "CREATE UNIQUE INDEX scores_target ON scores (trace_id, ifnull(span_id, ''), name, source)",
+        "CREATE INDEX scores_at ON scores (at_ns)",
+    ),
+    # 3: batches: for whom they were created, and which of their results are already counted.
+    (
+        f"""
+        CREATE TABLE batches (
+            provider TEXT NOT NULL, batch_id TEXT NOT NULL, created_ns INTEGER NOT NULL,
+            {_ATTRIBUTION},
+            PRIMARY KEY (provider, batch_id)
+        ) WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE batch_results (
+            provider TEXT NOT NULL, batch_id TEXT NOT NULL, custom_id TEXT NOT NULL,
+            claimed_ns INTEGER NOT NULL,
+            PRIMARY KEY (provider, batch_id, custom_id)
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX batches_created ON batches (created_ns)",
+        "CREATE INDEX batch_results_claimed ON batch_results (claimed_ns)",
+    ),
+)
+"""What turns a file of version *n* into one of version *n + 1*. Released migrations never change."""
+
+VERSION = len(MIGRATIONS)
+"""The schema version that this release reads and writes (`PRAGMA user_version`)."""
+
+
+class LedgerError(Exception):
+    """The ledger file cannot be used. The message names the file, the reason and what to do."""
+
+
+def explain(error: sqlite3.Error | OSError, path: Path) -> LedgerError:
+    """Say what an error of SQLite or the file system means for the ledger at `path`."""
+    name = getattr(error, "sqlite_errorname", "") or ""
+    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+        advice = (
+            f"The file is damaged or not a ledger. Move it away, with {path.name}-wal and {path.name}-shm if they "
+            f"exist, and a new one is made; `sqlite3 {path.name} .recover` may save its rows"
+        )
+    elif name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        advice = "Another process keeps it locked; find it with `fuser` or `lsof`"
+    elif name.startswith("SQLITE_FULL"):
+        advice = "Free some space, or set GENLEDGER_LEDGER to a path on another disk"
+    else:
+        advice = "Check that the directory exists and is writable, or set GENLEDGER_LEDGER to another path"
+    return LedgerError(f"ledger {path}: {error}. {advice}.")
+
+
+def connect(path: Path, *, busy_timeout_s: float) -> sqlite3.Connection:
+    """Open the ledger at `path` in autocommit mode, making or migrating it as needed.
+
+    Several processes may do so at the same time: whoever comes first migrates, the others wait.
+
+    Args:
+        path: The file; its directory is made when missing.
+        busy_timeout_s: How long to wait for another process's lock.
+
+    Raises:
+        LedgerError: The file is of a newer version, or a database of something else.
+        sqlite3.Error: SQLite cannot open, read or migrate it.
+        OSError: Its directory cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # One connection serves several threads, one at a time: the ledger holds a lock around each use.
+    connection = sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
+    try:
+        version = _version(connection, path)
+        if version < VERSION:
+            if version == 0:
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only before the first table is made
+            _enter_wal(connection, busy_timeout_s)
+            _migrate(connection, path)
+        # In WAL mode nothing is lost when the process dies, and at most the last commits when the power does.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA journal_size_limit = 4194304")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    version = _pragma(connection, "user_version")
+    application = _pragma(connection, "application_id")
+    if application != APPLICATION_ID:
+        empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+        if application or version or not empty:
+            raise LedgerError(
+                f"ledger {path}: this is another application's SQLite database, and is left as it is. "
+                "Set GENLEDGER_LEDGER to a path of its own."
+            )
+    if version > VERSION:
+        raise LedgerError(
+            f"ledger {path}: its schema has version {version}, newer than the {VERSION} that this Genledger knows. "
+            "Upgrade Genledger, or set GENLEDGER_LEDGER to another path."
+        )
+    return version
+
+
+def _enter_wal(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
+    # SQLite does not wait for other connections when it changes the journal mode, so that is done here.
+    deadline = time.monotonic() + busy_timeout_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Another process may have migrated the file while this one waited for the lock.
+        for statements in MIGRATIONS[_version(connection, path) :]:
+            for statement in statements:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.rollback()
+        raise

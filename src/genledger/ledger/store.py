@@ -1,0 +1,357 @@
+"""The ledger file: many processes write to one, and each may fork."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from weakref import WeakSet
+
+import platformdirs
+
+from genledger.attribution import Attribution
+from genledger.calls.entry import Entry, ProductEvent
+from genledger.pricing.cost import Cost
+
+from .rows import (
+    ATTRIBUTION_COLUMNS,
+    CALL_COLUMNS,
+    COST_COLUMNS,
+    OUTCOME_COLUMNS,
+    SCORE_COLUMNS,
+    Score,
+    attribution_of,
+    attribution_values,
+    call_values,
+    cost_values,
+    entry_of,
+    outcome_values,
+    score_values,
+    span_hex,
+    trace_hex,
+)
+from .schema import connect, explain
+
+MAX_AGE_DAYS = 90.0
+"""How long a record is kept unless told otherwise."""
+
+MAX_BYTES = 1 << 30
+"""How large the file may become unless told otherwise: about two million calls."""
+
+BATCH_DAYS = 90.0
+"""How long batches are remembered at least: longer than any provider keeps their results."""
+
+_DAY_NS = 86_400_000_000_000
+_PRUNED_AT_ONCE = 2_000
+_PAGES_AT_ONCE = 1_000
+_FORK_PATIENCE_S = 2.0
+
+_RECORDS = {"calls": "started_ns", "outcomes": "at_ns", "scores": "at_ns"}
+_BOOKKEEPING = {"batches": "created_ns", "batch_results": "claimed_ns"}
+
+
+def _insert(table: str, columns: tuple[str, ...]) -> str:
+    return f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+
+
+_INSERT_CALL = _insert("calls", CALL_COLUMNS)
+_INSERT_OUTCOME = _insert("outcomes", OUTCOME_COLUMNS)
+_INSERT_SCORE = _insert("scores", SCORE_COLUMNS)
+_INSERT_BATCH = _insert("batches", ("provider", "batch_id", "created_ns", *ATTRIBUTION_COLUMNS))
+_SET_COST = (
+    f"UPDATE calls SET ({', '.join(COST_COLUMNS)}) = ({', '.join('?' * len(COST_COLUMNS))}) "
+    "WHERE trace_id = ? AND span_id = ?"
+)
+
+
+def default_path() -> Path:
+    """Where the ledger is: `GENLEDGER_LEDGER`, or `ledger.db` in the user's state directory."""
+    given = os.environ.get("GENLEDGER_LEDGER")
+    if given:
+        return Path(given).expanduser()
+    return platformdirs.user_state_path("genledger") / "ledger.db"
+
+
+class Ledger:
+    """One ledger file. Safe to share between threads, processes and forks; opened on first use.
+
+    Args:
+        path: The file; `default_path()` when not given.
+        max_age_days: `prune` removes what is older; `None` keeps everything.
+        max_bytes: `prune` removes the oldest records until the file is smaller; `None` sets no limit.
+        busy_timeout_s: How long to wait while another process writes.
+
+    Every method raises `LedgerError` when the file cannot be used; the next one tries again.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        max_age_days: float | None = MAX_AGE_DAYS,
+        max_bytes: int | None = MAX_BYTES,
+        busy_timeout_s: float = 5.0,
+    ) -> None:
+        self.path = default_path() if path is None else Path(path)
+        self.max_age_days = max_age_days
+        self.max_bytes = max_bytes
+        self._busy_timeout_s = busy_timeout_s
+        self._lock = threading.Lock()
+        self._opened: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
+        with _all_lock:
+            _all.add(self)
+
+    def open(self) -> None:
+        """Open the file now, so that what is wrong with it is known now."""
+        with self._connection():
+            pass
+
+    def close(self) -> None:
+        """Close the file. Another use opens it again."""
+        with self._lock:
+            self._close()
+
+    def write(
+        self,
+        entries: Iterable[Entry] = (),
+        events: Iterable[ProductEvent] = (),
+        scores: Iterable[Score] = (),
+    ) -> None:
+        """Write all of them or none. An entry that is already there is replaced, not added.
+
+        Raises:
+            LedgerError: The file cannot be written.
+            Exception: A record has values that SQLite cannot hold.
+        """
+        calls = [call_values(entry) for entry in entries]
+        outcomes = [outcome_values(event) for event in events]
+        judgements = [score_values(score) for score in scores]
+        with self._transaction() as connection:
+            connection.executemany(_INSERT_CALL, calls)
+            connection.executemany(_INSERT_OUTCOME, outcomes)
+            connection.executemany(_INSERT_SCORE, judgements)
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection that sees the ledger as it is at one moment, for `genledger.ledger.queries`."""
+        with self._transaction("DEFERRED") as connection:
+            yield connection
+
+    def unpriced(self) -> Iterator[Entry]:
+        """Calls that have usage but no cost, oldest first. `set_cost` may be called meanwhile."""
+        last = (-1, 0)
+        while True:
+            with self._connection() as connection:
+                rows = connection.execute(
+                    "SELECT rowid, * FROM calls WHERE unpriced IS NOT NULL AND input IS NOT NULL "
+                    "AND (started_ns, rowid) > (?, ?) ORDER BY started_ns, rowid LIMIT 1000",
+                    last,
+                ).fetchall()
+            if not rows:
+                return
+            for row in rows:
+                yield entry_of(row)
+            last = (rows[-1]["started_ns"], rows[-1]["rowid"])
+
+    def set_cost(self, costs: Iterable[tuple[Entry, Cost]]) -> None:
+        """Give calls that were unpriced their cost."""
+        values = [
+            (*cost_values(cost, None), trace_hex(entry.trace_id), span_hex(entry.span_id))
+            for entry, cost in costs
+        ]
+        with self._transaction() as connection:
+            connection.executemany(_SET_COST, values)
+
+    def remember_batch(self, provider: str, batch_id: str, attribution: Attribution) -> None:
+        """Keep for whom a batch was created, until its results are read."""
+        with self._transaction() as connection:
+            connection.execute(
+                _INSERT_BATCH, (provider, batch_id, time.time_ns(), *attribution_values(attribution))
+            )
+
+    def batch_attribution(self, provider: str, batch_id: str) -> Attribution | None:
+        """For whom a batch was created, or `None` when it was created elsewhere."""
+        with self._connection() as connection:
+            row = connection.execute(
+                "SELECT * FROM batches WHERE provider = ? AND batch_id = ?", (provider, batch_id)
+            ).fetchone()
+        return None if row is None else attribution_of(row)
+
+    def claim_results(self, provider: str, batch_id: str, custom_ids: Iterable[str]) -> set[str]:
+        """Those of a batch's results that nobody has counted yet. Each is handed out once, whoever asks."""
+        claimed = set()
+        now = time.time_ns()
+        with self._transaction() as connection:
+            for custom_id in custom_ids:
+                added = connection.execute(
+                    "INSERT OR IGNORE INTO batch_results VALUES (?, ?, ?, ?)",
+                    (provider, batch_id, custom_id, now),
+                )
+                if added.rowcount:
+                    claimed.add(custom_id)
+        return claimed
+
+    def size_bytes(self) -> int:
+        """The size of the file without its journal."""
+        with self._connection() as connection:
+            return _pages(connection, "page_count") * _pages(connection, "page_size")
+
+    def prune(self) -> int:
+        """Remove what is too old, and the oldest beyond `max_bytes`; returns how many records.
+
+        Works in short transactions, so that other writers are not held up.
+        """
+        now = time.time_ns()
+        removed = 0
+        if self.max_age_days is not None:
+            oldest = now - int(self.max_age_days * _DAY_NS)
+            for table, column in _RECORDS.items():
+                removed += self._remove(table, column, oldest)
+            for table, column in _BOOKKEEPING.items():
+                removed += self._remove(table, column, min(oldest, now - int(BATCH_DAYS * _DAY_NS)))
+        if self.max_bytes is not None and self._used_bytes() > self.max_bytes:
+            # A little more than needed, so that not every further call makes room for itself.
+            while self._used_bytes() > self.max_bytes * 0.95 and (removed_now := self._remove_oldest()):
+                removed += removed_now
+        if removed:
+            self._give_back()
+        return removed
+
+    def _remove(self, table: str, column: str, before_ns: int) -> int:
+        removed = 0
+        while True:
+            with self._transaction() as connection:
+                last = connection.execute(
+                    f"SELECT max({column}) FROM (SELECT {column} FROM {table} WHERE {column} < ? "
+                    f"ORDER BY {column} LIMIT {_PRUNED_AT_ONCE})",
+                    (before_ns,),
+                ).fetchone()[0]
+                if last is None:
+                    return removed
+                removed += connection.execute(f"DELETE FROM {table} WHERE {column} <= ?", (last,)).rowcount
+
+    def _remove_oldest(self) -> int:
+        each = " UNION ALL ".join(
+            f"SELECT * FROM (SELECT {column} AS at_ns FROM {table} ORDER BY {column} LIMIT {_PRUNED_AT_ONCE})"
+            for table, column in _RECORDS.items()
+        )
+        with self._transaction() as connection:
+            last = connection.execute(
+                f"SELECT max(at_ns) FROM (SELECT at_ns FROM ({each}) ORDER BY at_ns LIMIT {_PRUNED_AT_ONCE})"
+            ).fetchone()[0]
+            return sum(
+                connection.execute(f"DELETE FROM {table} WHERE {column} <= ?", (last,)).rowcount
+                for table, column in _RECORDS.items()
+            )
+
+    def _used_bytes(self) -> int:
+        with self._connection() as connection:
+            used = _pages(connection, "page_count") - _pages(connection, "freelist_count")
+            return used * _pages(connection, "page_size")
+
+    def _give_back(self) -> None:
+        """Return free pages to the file system, a few at a time."""
+        while True:
+            with self._connection() as connection:
+                # SQLite frees one page per row that is fetched.
+                connection.execute(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})").fetchall()
+                if not _pages(connection, "freelist_count"):
+                    return
+
+    @contextmanager
+    def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
+        with self._connection() as connection:
+            connection.execute(f"BEGIN {kind}")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.rollback()
+                raise
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                yield self._current()
+            except sqlite3.DatabaseError as error:
+                # The other kinds of error are the fault of a record that SQLite cannot hold.
+                if isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError:
+                    self._close()
+                    raise explain(error, self.path) from error
+                raise
+
+    def _current(self) -> sqlite3.Connection:
+        if self._opened is not None and self._file != _identity(self.path):
+            self._close()  # the file was moved away or deleted: what is written to it would be lost
+        if self._opened is None:
+            try:
+                self._opened = connect(self.path, busy_timeout_s=self._busy_timeout_s)
+            except OSError as error:
+                raise explain(error, self.path) from error
+            self._opened.row_factory = sqlite3.Row
+            self._file = _identity(self.path)
+        return self._opened
+
+    def _close(self) -> None:
+        connection, self._opened = self._opened, None
+        if connection is not None:
+            connection.close()
+
+
+def _pages(connection: sqlite3.Connection, pragma: str) -> int:
+    return int(connection.execute(f"PRAGMA {pragma}").fetchone()[0])
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+# SQLite keeps its file locks in process-wide tables. A child that inherits them believes it holds locks that
+# only its parent holds, even for connections of its own. So no connection is open while the process forks.
+
+_all: WeakSet[Ledger] = WeakSet()
+_all_lock = threading.Lock()
+_held: list[Ledger] = []
+_inherited: list[sqlite3.Connection] = []
+
+
+def _before_fork() -> None:
+    _all_lock.acquire()
+    for ledger in _all:
+        if ledger._lock.acquire(timeout=_FORK_PATIENCE_S):
+            ledger._close()
+            _held.append(ledger)
+
+
+def _after_fork_in_parent() -> None:
+    while _held:
+        _held.pop()._lock.release()
+    _all_lock.release()
+
+
+def _after_fork_in_child() -> None:
+    for ledger in _all:
+        if ledger not in _held:
+            # A thread of the parent was in the middle of something for too long. Its connection is never
+            # touched here again, not even to close it.
+            if ledger._opened is not None:
+                _inherited.append(ledger._opened)
+            ledger._opened = None
+            ledger._lock = threading.Lock()
+    _after_fork_in_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+    )

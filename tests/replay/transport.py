@@ -1,0 +1,105 @@
+"""An in-process end of the wire: answers the requests of a real SDK from memory, in pieces of any size."""
+
+from __future__ import annotations
+
+import importlib
+import random
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+
+@cache
+def http_library(sdk: str) -> ModuleType:
+    """The HTTP library that `sdk` (`openai` or `anthropic`) is built on: httpx2 for current ones, httpx before."""
+    base_client = importlib.import_module(f"{sdk}._base_client")
+    return getattr(base_client, "httpx2", None) or base_client.httpx
+
+
+@dataclass
+class Reply:
+    """What the wire answers. `chunks` are the body as it arrives; an exception among them is raised there."""
+
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    chunks: Sequence[bytes | Exception] = ()
+
+
+def cut(payload: bytes, seed: str, pieces: int = 12) -> list[bytes]:
+    """`payload` in up to `pieces` pieces, cut at places that are random but the same for the same seed."""
+    if len(payload) < 2:
+        return [payload]
+    rng = random.Random(seed)
+    places = sorted({rng.randrange(1, len(payload)) for _ in range(pieces - 1)})
+    return [payload[a:b] for a, b in zip([0, *places], [*places, len(payload)], strict=True)]
+
+
+Responder = Callable[[Any], Reply]
+
+
+class Wire:
+    """Both transports of one SDK. `requests` are those received, `bodies` the response bodies handed out."""
+
+    def __init__(self, sdk: str, respond: Responder) -> None:
+        self.respond = respond
+        self.requests: list[Any] = []
+        self.bodies: list[Any] = []
+        http = http_library(sdk)
+        wire = self
+
+        class Body(http.SyncByteStream, http.AsyncByteStream):  # type: ignore[name-defined, misc]
+            """A response body that knows whether it was closed."""
+
+            def __init__(self, chunks: Sequence[bytes | Exception]) -> None:
+                self.chunks = chunks
+                self.sent = 0
+                self.closed = False
+
+            def __iter__(self) -> Iterator[bytes]:
+                for chunk in self.chunks:
+                    if isinstance(chunk, Exception):
+                        raise chunk
+                    self.sent += 1
+                    yield chunk
+
+            async def __aiter__(self) -> AsyncIterator[bytes]:
+                for chunk in self:
+                    yield chunk
+
+            def close(self) -> None:
+                self.closed = True
+
+            async def aclose(self) -> None:
+                self.closed = True
+
+        def answer(request: Any) -> Any:
+            wire.requests.append(request)
+            reply = wire.respond(request)
+            body = Body(reply.chunks)
+            wire.bodies.append(body)
+            return http.Response(reply.status, headers=reply.headers, stream=body, request=request)
+
+        class Sync(http.BaseTransport):  # type: ignore[name-defined, misc]
+            def handle_request(self, request: Any) -> Any:
+                request.read()
+                return answer(request)
+
+        class Async(http.AsyncBaseTransport):  # type: ignore[name-defined, misc]
+            async def handle_async_request(self, request: Any) -> Any:
+                await request.aread()
+                return answer(request)
+
+        self.client = http.Client(transport=Sync())
+        self.async_client = http.AsyncClient(transport=Async())
+
+    def forget(self) -> None:
+        """Drop what was seen so far."""
+        self.requests.clear()
+        self.bodies.clear()
+
+    @property
+    def left_open(self) -> list[Any]:
+        """The response bodies that nobody closed."""
+        return [body for body in self.bodies if not body.closed]

@@ -83,7 +83,10 @@ class Completion:
 
 
 def fill(schema: Mapping[str, Any], question: str) -> Any:
-    """A value that `schema` allows; a string is the first word of `question` with a digit, or its last."""
+    """A value that `schema` allows.
+
+    A string is the part of `question` that fits its `pattern`, or the first word with a digit, or the last.
+    """
     if "enum" in schema:
         return schema["enum"][0]
     if "const" in schema:
@@ -98,6 +101,9 @@ def fill(schema: Mapping[str, Any], question: str) -> Any:
         return int(found.group()) if found else 1
     if kind == "boolean":
         return True
+    fits = re.search(schema["pattern"], question) if "pattern" in schema else None
+    if fits:
+        return fits.group()
     words = re.findall(r"[\w-]+", question) or ["nothing"]
     return next((word for word in words if any(character.isdigit() for character in word)), words[-1])
 

@@ -1,6 +1,7 @@
 """Every name that Genledger emits, as constants and as data, and a checker for them.
 
 Constants: `attributes`, `metrics`, `events`, `spans`; none of them reads a file.
+Data: `registry`. Checker: `checker`.
 """
 
 from __future__ import annotations

@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 import anthropic
 import openai
 import pydantic
+
+
+class Failure(NamedTuple):
+    """An exception, and everything that it carries."""
+
+    kind: str
+    message: str
+    details: Any
+
+
+class Drained(NamedTuple):
+    """What came out of a stream, what broke it, and what its HTTP response looked like afterwards."""
+
+    kind: str
+    items: list[Any]
+    error: Failure | None
+    response: Any
+
 
 _STREAMS = (openai.Stream, openai.AsyncStream, anthropic.Stream, anthropic.AsyncStream)
 _CLIENTS = (openai.OpenAI, openai.AsyncOpenAI, anthropic.Anthropic, anthropic.AsyncAnthropic)
@@ -39,12 +57,9 @@ def seen(value: Any) -> Any:
         return _name(value)
     if dataclasses.is_dataclass(value):
         return (_name(value), [(f.name, seen(getattr(value, f.name))) for f in dataclasses.fields(value)])
-    if (
-        hasattr(value, "http_response")
-        or isinstance(getattr(value, "response", None), object)
-        and _is_http_response(getattr(value, "response", None))
-    ):
-        return (_name(value), seen(getattr(value, "http_response", None) or value.response))
+    response = getattr(value, "http_response", None) or getattr(value, "response", None)
+    if _is_http_response(response):
+        return (_name(value), _http_response(response))
     return (_name(value), [(key, seen(item)) for key, item in sorted(_attributes(value).items())])
 
 
@@ -70,11 +85,9 @@ def _model(model: pydantic.BaseModel) -> Any:
     )
 
 
-def _error(error: BaseException) -> Any:
+def _error(error: BaseException) -> Failure:
     response = getattr(error, "response", None)
-    return (
-        _name(error),
-        str(error),
+    details = (
         seen(error.args),
         [
             (key, seen(item))
@@ -86,6 +99,7 @@ def _error(error: BaseException) -> Any:
         _error(error.__cause__) if error.__cause__ is not None else None,
         _error(error.__context__) if error.__context__ is not None else None,
     )
+    return Failure(_name(error), str(error), details)
 
 
 def _is_http_response(value: Any) -> bool:
@@ -106,8 +120,15 @@ def _http_response(response: Any) -> Any:
 
 def drain(result: Any) -> Any:
     """`result` and all that comes out of it, when it is something to iterate or to read."""
-    if isinstance(result, Iterator) or isinstance(result, (openai.Stream, anthropic.Stream)):
-        return (_name(result), *_collect(lambda: iter(result)), _end(result))
+    if isinstance(result, (Iterator, openai.Stream, anthropic.Stream)):
+        items: list[Any] = []
+        error: Failure | None = None
+        try:
+            for item in result:
+                items.append(seen(item))
+        except Exception as raised:
+            error = _error(raised)
+        return _drained(result, items, error)
     if hasattr(result, "iter_bytes") and hasattr(result, "read"):
         return (_name(result), result.read(), seen(result))
     return seen(result)
@@ -115,30 +136,43 @@ def drain(result: Any) -> Any:
 
 async def adrain(result: Any) -> Any:
     """As `drain`, for what an asynchronous client returns."""
-    if isinstance(result, AsyncIterator) or isinstance(result, (openai.AsyncStream, anthropic.AsyncStream)):
+    if isinstance(result, (AsyncIterator, openai.AsyncStream, anthropic.AsyncStream)):
         items: list[Any] = []
-        error: Any = None
+        error: Failure | None = None
         try:
             async for item in result:
                 items.append(seen(item))
         except Exception as raised:
-            error = seen(raised)
-        return (_name(result), items, error, _end(result))
+            error = _error(raised)
+        return _drained(result, items, error)
     if hasattr(result, "aiter_bytes") and hasattr(result, "aread"):
         return (_name(result), await result.aread(), seen(result))
     return drain(result)
 
 
-def _collect(start: Callable[[], Iterator[Any]]) -> tuple[list[Any], Any]:
-    items: list[Any] = []
-    try:
-        for item in start():
-            items.append(seen(item))
-    except Exception as raised:
-        return items, seen(raised)
-    return items, None
+def failed(observation: Any) -> bool:
+    """Whether the application got an exception, at once or out of a stream."""
+    if isinstance(observation, Failure):
+        return True
+    if isinstance(observation, Drained):
+        return observation.error is not None
+    return type(observation) is tuple and any(map(failed, observation))
 
 
-def _end(stream: Any) -> Any:
-    response = getattr(stream, "response", None)
-    return seen(response) if _is_http_response(response) else None
+def _drained(result: Any, items: list[Any], error: Failure | None) -> Drained:
+    response = getattr(result, "response", None)
+    return Drained(
+        _name(result), items, error, _http_response(response) if _is_http_response(response) else None
+    )
+
+
+def difference(one: Any, other: Any, path: str = "result") -> str | None:
+    """Where two observations differ first, or `None` when they are equal."""
+    if type(one) is not type(other):
+        return f"{path}: {one!r:.200} is not {other!r:.200}"
+    if isinstance(one, (list, tuple)):
+        if len(one) != len(other):
+            return f"{path}: {len(one)} items, not {len(other)}"
+        pairs = enumerate(zip(one, other, strict=True))
+        return next((found for i, (a, b) in pairs if (found := difference(a, b, f"{path}[{i}]"))), None)
+    return None if one == other else f"{path}: {one!r:.200} is not {other!r:.200}"

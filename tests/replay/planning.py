@@ -110,8 +110,10 @@ _LEAST: dict[str, dict[str, Any]] = {
 }
 
 OTHER_PROTOCOLS = frozenset(
-    "a2a alephalpha bedrock bedrock_agent chroma cohere deepgram google_genai marqo mcp pinecone replicate"
-    " sagemaker vertex voyage weaviate".split()
+    {
+        *("a2a", "alephalpha", "bedrock", "bedrock_agent", "chroma", "cohere", "deepgram", "google_genai"),
+        *("marqo", "mcp", "pinecone", "replicate", "sagemaker", "vertex", "voyage", "weaviate"),
+    }
 )
 """Providers whose recorded protocol is neither OpenAI's nor Anthropic's."""
 

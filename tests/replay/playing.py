@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import anthropic
 import openai
@@ -22,12 +22,21 @@ WAYS = ("create", "raw", "streaming", "helper")
 _NOT_SENT_TWICE_ALIKE = {"idempotency-key", "traceparent", "tracestate", "x-stainless-retry-count"}
 
 
+class Sent(NamedTuple):
+    """A request as it left the SDK; a JSON body is parsed."""
+
+    method: str
+    url: str
+    headers: list[tuple[str, str]]
+    body: Any
+
+
 @dataclass(frozen=True)
 class Playback:
-    """What one call gave the application, and what it sent to the provider."""
+    """What one call gave the application, what it sent to the provider, and how many bodies it left open."""
 
     result: Any
-    request: Any
+    requests: list[Sent]
     left_open: int
 
 
@@ -103,7 +112,7 @@ class Player:
                 azure_endpoint=endpoint, azure_deployment=deployment, api_version=version, **options
             )
         openai_class = openai.AsyncOpenAI if asynchronous else openai.OpenAI
-        if "admin_api_key" in openai_class.__init__.__kwdefaults__:
+        if "admin_api_key" in (openai_class.__init__.__kwdefaults__ or ()):
             options["admin_api_key"] = "test"
         return openai_class(base_url=key.base_url, **options)
 
@@ -205,7 +214,7 @@ def _final(stream: Any) -> Any:
     return None
 
 
-def _sent(request: Any) -> Any:
+def _sent(request: Any) -> Sent:
     headers = [(k, v) for k, v in request.headers.multi_items() if k not in _NOT_SENT_TWICE_ALIKE]
     content = request.content
     if content and request.headers.get("content-type", "").startswith("application/json"):
@@ -214,4 +223,4 @@ def _sent(request: Any) -> Any:
         boundary = request.headers["content-type"].rpartition("=")[2]
         content = content.replace(boundary.encode(), b"boundary")
         headers = [(k, v) for k, v in headers if k != "content-type"]
-    return request.method, str(request.url), headers, content
+    return Sent(request.method, str(request.url), headers, content)

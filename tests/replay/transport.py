@@ -13,7 +13,7 @@ from typing import Any
 
 @cache
 def http_library(sdk: str) -> ModuleType:
-    """The HTTP library that `sdk` (`openai` or `anthropic`) is built on: httpx2 for current ones, httpx before."""
+    """The HTTP library under `sdk` (`openai` or `anthropic`): httpx2 for current ones, httpx before."""
     base_client = importlib.import_module(f"{sdk}._base_client")
     return getattr(base_client, "httpx2", None) or base_client.httpx
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from genledger.attribution import NOBODY, Attribution
+from genledger.attribution import Attribution
 from genledger.calls.entry import Entry, ProductEvent
 from genledger.pricing.cost import Cost, Part
 from genledger.pricing.usage import TOKEN_BUCKETS, Usage
@@ -125,7 +125,7 @@ def attribution_values(attribution: Attribution) -> Values:
 
 def attribution_of(row: sqlite3.Row) -> Attribution:
     """The attribution in `row`."""
-    attribution = Attribution(
+    return Attribution(
         tenant=row["tenant"],
         feature=row["feature"],
         user=row["user"],
@@ -135,7 +135,6 @@ def attribution_of(row: sqlite3.Row) -> Attribution:
         tags=_tuple(row["tags"]),
         metadata=_mapping(row["metadata"]),
     )
-    return NOBODY if attribution == NOBODY else attribution
 
 
 def _usage_values(usage: Usage | None) -> Values:

@@ -39,6 +39,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX calls_started ON calls (started_ns)",
         "CREATE INDEX calls_unpriced ON calls (started_ns) WHERE unpriced IS NOT NULL",
+        "CREATE INDEX calls_retried ON calls (started_ns) WHERE attempts > 1",
         f"""
         CREATE TABLE outcomes (
             name TEXT NOT NULL, at_ns INTEGER NOT NULL, value REAL NOT NULL, trace_id TEXT, span_id TEXT,
@@ -93,8 +94,8 @@ def explain(error: sqlite3.Error | OSError, path: Path) -> LedgerError:
     name = getattr(error, "sqlite_errorname", "") or ""
     if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
         advice = (
-            f"The file is damaged or not a ledger. Move it away, with {path.name}-wal and {path.name}-shm if they "
-            f"exist, and a new one is made; `sqlite3 {path.name} .recover` may save its rows"
+            f"The file is damaged or not a ledger. Move it away, with its -wal and -shm files if there "
+            f"are any, and a new one is made; `sqlite3 {path.name} .recover` may save its rows"
         )
     elif name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         advice = "Another process keeps it locked; find it with `fuser` or `lsof`"
@@ -154,7 +155,7 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
             )
     if version > VERSION:
         raise LedgerError(
-            f"ledger {path}: its schema has version {version}, newer than the {VERSION} that this Genledger knows. "
+            f"ledger {path}: its schema has version {version}, and this Genledger knows {VERSION}. "
             "Upgrade Genledger, or set GENLEDGER_LEDGER to another path."
         )
     return version

@@ -40,7 +40,7 @@ MAX_AGE_DAYS = 90.0
 """How long a record is kept unless told otherwise."""
 
 MAX_BYTES = 1 << 30
-"""How large the file may become unless told otherwise: about two million calls."""
+"""How large the file may become unless told otherwise: more than a million calls."""
 
 BATCH_DAYS = 90.0
 """How long batches are remembered at least: longer than any provider keeps their results."""

@@ -1,0 +1,63 @@
+"""The `genledger` command. Each sub-command is a module of its own, imported when it is asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, Any
+
+import typer
+import typer.main
+from typer.core import TyperGroup
+
+COMMANDS = {
+    "report": "genledger.cli.report:app",
+    "trace": "genledger.cli.trace:app",
+}
+"""Where the `typer.Typer` of each sub-command is."""
+
+
+class _Commands(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command = typer.main.get_command(getattr(import_module(module), name))
+        command.name = cmd_name
+        return command
+
+
+app = typer.Typer(
+    name="genledger",
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        try:
+            number = version("genledger")
+        except PackageNotFoundError:
+            number = "(not installed)"
+        typer.echo(f"genledger {number}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Every provider call priced and attributed: ask what was spent, by whom, on what."""
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

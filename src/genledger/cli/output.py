@@ -1,0 +1,106 @@
+"""What the sub-commands have in common: where they print, and how they write money, counts and times."""
+
+from __future__ import annotations
+
+import re
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import orjson
+import typer
+from rich.console import Console
+
+LedgerOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--ledger",
+        metavar="PATH",
+        help="The ledger file; GENLEDGER_LEDGER, or the user's own, when not given.",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def console() -> Console:
+    """Standard output, as wide as the terminal (or `COLUMNS`)."""
+    return Console(highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """Print dataclasses, mappings and lists as indented JSON."""
+    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+def fail(message: object) -> NoReturn:
+    """Print why the command cannot do what it was asked to, and exit with 1."""
+    Console(stderr=True, highlight=False).print(f"[red]error:[/] {_escaped(message)}", soft_wrap=True)
+    raise typer.Exit(1)
+
+
+def _escaped(message: object) -> str:
+    from rich.markup import escape
+
+    return escape(str(message))
+
+
+def moment(text: str, option: str, now: datetime) -> datetime | None:
+    """Read a point in time: `7d` ago (also `s`, `m`, `h`, `w`), an ISO date or time, or `all` for no limit.
+
+    Times without a zone are UTC.
+
+    Raises:
+        typer.BadParameter: It is none of these; the message names `option`.
+    """
+    if text == "all":
+        return None
+    try:
+        ago = re.fullmatch(r"(\d+)([smhdw])", text)
+        if ago:
+            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        when = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(
+            f"{text!r} is neither a duration such as 7d, 24h or 30m, nor a date such as 2026-11-01 "
+            "or 2026-11-01T12:00, nor 'all'",
+            param_hint=option,
+        ) from None
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
+
+
+def epoch_ns(when: datetime | None) -> int | None:
+    """Nanoseconds since the epoch."""
+    return None if when is None else int(when.timestamp() * 1_000_000) * 1_000
+
+
+def time_text(ns: int) -> str:
+    """A time in UTC, to the minute."""
+    return datetime.fromtimestamp(ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def digits_for(usd: float | None) -> int:
+    """How many decimals a column of money needs whose largest value is `usd`."""
+    if usd is None or usd < 1:
+        return 6
+    return 4 if usd < 100 else 2
+
+
+def money(usd: float | None, digits: int) -> str:
+    """An amount in USD; what is known and not zero is never shown as zero, what is unknown is a dash."""
+    if usd is None:
+        return "-"
+    if 0 < usd < 0.5 * 10**-digits:
+        return f"<${10**-digits:.{digits}f}"
+    return f"${usd:,.{digits}f}"
+
+
+def count(number: int) -> str:
+    """A count in at most six characters: `12345`, `1.23M`."""
+    for size, unit in ((10**12, "T"), (10**9, "G"), (10**6, "M")):
+        if number >= size:
+            return f"{number / size:.4g}{unit}"
+    return f"{number / 1000:.4g}k" if number >= 100_000 else str(number)

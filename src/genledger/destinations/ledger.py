@@ -1,0 +1,301 @@
+"""The local ledger as a destination: its own queue and thread, and one `put` on the caller's path."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from queue import Empty, SimpleQueue
+from typing import TypedDict
+from weakref import WeakSet
+
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from genledger.calls.entry import Entry, ProductEvent
+from genledger.ledger import Ledger, LedgerError, Score
+from genledger.ledger.store import MAX_AGE_DAYS, MAX_BYTES
+
+_logger = logging.getLogger(__name__)
+
+MAX_QUEUE = 20_000
+"""Records that wait in memory at most while the file cannot be written."""
+
+_INTERVAL_S = 0.25
+_AT_ONCE = 1_000
+_FIRST_DELAY_S = 0.1
+_LAST_DELAY_S = 30.0
+_PRUNE_EVERY_S = 3_600.0
+_PRUNE_EVERY_RECORDS = 10_000
+
+Record = Entry | ProductEvent | Score
+
+
+class LedgerStats(TypedDict):
+    """What became of the records so far, in this process.
+
+    `accepted` were taken into the queue; each of them is `written`, `waiting`, or counted in `dropped` as
+    `invalid` (SQLite cannot hold it) or `shutdown` (not written in time). `dropped` also counts those that
+    were never accepted: `queue_full`, and `closed` after the shutdown.
+    """
+
+    accepted: int
+    written: int
+    waiting: int
+    dropped: dict[str, int]
+
+
+class _Mark(threading.Event):
+    """Stands in the queue behind the records that a flush, or the shutdown, waits for."""
+
+    def __init__(self, *, last: bool = False) -> None:
+        super().__init__()
+        self.last = last
+
+
+class LedgerDestination:
+    """Writes entries and product events to the ledger file, in batches, from a thread of its own.
+
+    A file that cannot be written delays nobody: records wait in memory, at most `max_queue` of them, and are
+    written when it works again. One log line says that it fails, and one that it recovered. After a fork, the
+    child starts with an empty queue, and the parent writes what was accepted before.
+
+    Args:
+        path: The file; `genledger.ledger.default_path()` when not given.
+        max_age_days: Records older than this are removed; `None` keeps everything.
+        max_bytes: The oldest records are removed beyond this size of the file; `None` sets no limit.
+        max_queue: Records that wait in memory at most.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        max_age_days: float | None = MAX_AGE_DAYS,
+        max_bytes: int | None = MAX_BYTES,
+        max_queue: int = MAX_QUEUE,
+    ) -> None:
+        self.ledger = Ledger(path, max_age_days=max_age_days, max_bytes=max_bytes, busy_timeout_s=1.0)
+        self._max_queue = max_queue
+        self._room = max_queue
+        self._give_up_at: float | None = None
+        self._start_over()
+        _all.add(self)
+
+    def _start_over(self) -> None:
+        self._queue: SimpleQueue[Record | _Mark] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._hurry = threading.Event()
+        # Re-entrant: a stream that is garbage-collected in here settles, and comes back with its entry.
+        self._lock = threading.RLock()
+        self._dropped: Counter[str] = Counter()
+        self._written = 0
+        self._taken = 0
+        self._marks = 0
+
+    def check(self) -> str | None:
+        """What is wrong with the file, or `None`: opens it, and makes it when it is missing."""
+        try:
+            self.ledger.open()
+        except LedgerError as error:
+            return str(error)
+        return None
+
+    def accept(self, record: Record) -> None:
+        """Take a record, to be written soon. Never blocks, never raises; from any thread."""
+        if self._queue.qsize() >= self._room:
+            self._drop("queue_full" if self._give_up_at is None else "closed")
+            return
+        self._queue.put(record)
+        if self._thread is None:
+            self._start()
+
+    accept_event = accept
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Write everything accepted so far; `False` when that took longer than `timeout` seconds."""
+        if self._thread is None and self._queue.empty():
+            return True
+        return self._send(_Mark()).wait(timeout)
+
+    def shutdown(self, timeout: float = 5.0) -> bool:
+        """Write what is left and stop; `False` when not everything was written within `timeout` seconds."""
+        if self._give_up_at is None:
+            self._give_up_at = time.monotonic() + timeout
+            self._room = 0
+            if self._thread is not None or not self._queue.empty():
+                self._send(_Mark(last=True))
+        if self._thread is not None:
+            self._thread.join(timeout)
+        stats = self.stats()
+        return not stats["waiting"] and not stats["dropped"].get("shutdown")
+
+    def stats(self) -> LedgerStats:
+        """The counts so far."""
+        with self._lock:
+            dropped = dict(self._dropped)
+            accepted = self._taken + self._queue.qsize() - self._marks
+            lost = dropped.get("invalid", 0) + dropped.get("shutdown", 0)
+            return LedgerStats(
+                accepted=accepted,
+                written=self._written,
+                waiting=accepted - self._written - lost,
+                dropped=dropped,
+            )
+
+    def _send(self, mark: _Mark) -> _Mark:
+        with self._lock:
+            self._marks += 1
+        self._queue.put(mark)
+        self._hurry.set()
+        if self._thread is None:
+            self._start()
+        return mark
+
+    def _drop(self, reason: str, count: int = 1) -> None:
+        with self._lock:
+            self._dropped[reason] += count
+
+    def _start(self) -> None:
+        with self._lock:
+            thread = threading.Thread(target=self._run, name="genledger-ledger", daemon=True)
+            if self._thread is not None:
+                return
+            self._thread = thread
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter is shutting down, or there are too many threads
+            self._thread = None
+
+    def _run(self) -> None:
+        prune_at, unpruned = 0.0, 0
+        with suppress_instrumentation():
+            while True:
+                records, mark = self._collect()
+                unpruned += len(records)
+                self._deliver(records)
+                if mark is not None:
+                    mark.set()
+                    if mark.last:
+                        self.ledger.close()
+                        return
+                if time.monotonic() > prune_at or unpruned >= _PRUNE_EVERY_RECORDS:
+                    prune_at, unpruned = time.monotonic() + _PRUNE_EVERY_S, 0
+                    self._prune()
+
+    def _collect(self) -> tuple[list[Record], _Mark | None]:
+        """Wait for a record, give others the time to join it, and take those up to a mark."""
+        record = self._queue.get()
+        if self._queue.qsize() < _AT_ONCE:
+            self._hurry.wait(_INTERVAL_S)
+        self._hurry.clear()
+        records: list[Record] = []
+        mark = None
+        try:
+            while True:
+                if isinstance(record, _Mark):
+                    mark = record
+                    break
+                records.append(record)
+                if len(records) == _AT_ONCE:
+                    break
+                record = self._queue.get_nowait()
+        except Empty:
+            pass
+        with self._lock:
+            self._taken += len(records)
+            self._marks -= mark is not None
+        return records, mark
+
+    def _deliver(self, records: list[Record]) -> None:
+        failed_at: float | None = None
+        delay = _FIRST_DELAY_S
+        at_once = len(records)
+        while records:
+            some = records[:at_once]
+            try:
+                self.ledger.write(
+                    entries=[record for record in some if isinstance(record, Entry)],
+                    events=[record for record in some if isinstance(record, ProductEvent)],
+                    scores=[record for record in some if isinstance(record, Score)],
+                )
+            except LedgerError as error:
+                if failed_at is None:
+                    failed_at = time.monotonic()
+                    _logger.warning(
+                        "%s Until then up to %d records wait in memory.",
+                        error,
+                        self._max_queue or len(records),
+                    )
+                if self._give_up_at is not None and time.monotonic() + delay > self._give_up_at:
+                    self._drop("shutdown", len(records))
+                    return
+                if self._hurry.wait(delay):
+                    self._hurry.clear()
+                    delay = _FIRST_DELAY_S
+                else:
+                    delay = min(2 * delay, _LAST_DELAY_S)
+            except Exception as error:  # noqa: BLE001 - whatever a record holds, the others must get through
+                if at_once == 1:
+                    self._drop("invalid")
+                    _logger.warning("A record cannot be written to the ledger: %s: %r", error, some[0])
+                    del records[0]
+                at_once = 1
+            else:
+                with self._lock:
+                    self._written += len(some)
+                del records[:at_once]
+        if failed_at is not None:
+            _logger.warning(
+                "ledger %s: works again after %.1f s.", self.ledger.path, time.monotonic() - failed_at
+            )
+
+    def _prune(self) -> None:
+        try:
+            self.ledger.prune()
+        except LedgerError as error:
+            _logger.debug("Not pruned: %s", error)  # the next write says it aloud if it lasts
+
+
+_all: WeakSet[LedgerDestination] = WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for destination in list(_all):
+        destination._start_over()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+class LedgerSpanExporter(SpanExporter):
+    """The ledger under any OpenTelemetry distribution: `OTEL_TRACES_EXPORTER=ledger`.
+
+    Writes the GenAI spans among those exported; `GENLEDGER_LEDGER` says where to.
+    """
+
+    def __init__(self) -> None:
+        self._destination = LedgerDestination()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Take the spans; they are written soon, or on `force_flush` and `shutdown`."""
+        from genledger.calls.spans import entry_of
+
+        for span in spans:
+            entry = entry_of(span)
+            if entry is not None:
+                self._destination.accept(entry)
+        return SpanExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        """Write what is left and stop."""
+        self._destination.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Write everything exported so far."""
+        return self._destination.flush(timeout_millis / 1_000)

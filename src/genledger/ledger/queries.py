@@ -1,0 +1,318 @@
+"""What one asks of the ledger: who spent how much on what, what an outcome cost, what retries cost.
+
+Every function takes a connection from `Ledger.reading()`, so that several answers agree with each other.
+
+Sums are sums of doubles. Adding ten million positive doubles in any order loses at most 1e-9 of the sum: a cent
+in ten million dollars. Integers would be no better: nano-dollars round each call, by up to half a cent over ten
+million of them, and the sum of pico-dollars overflows SQLite's integers at nine million dollars.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import fsum
+from typing import Any, Literal
+
+from genledger.calls.entry import Entry
+from genledger.pricing.usage import INPUT_BUCKETS, OUTPUT_BUCKETS
+
+from .rows import entry_of
+
+Dimension = Literal["feature", "tenant", "model", "user", "session", "prompt_version", "provider", "day"]
+"""What spend can be broken down by. `model` is the one that answered, `day` is in UTC."""
+
+_PROMPT = "nullif(trim(ifnull(prompt_name, '') || ' ' || ifnull(prompt_version, '')), '')"
+
+_KEYS: dict[Dimension, str] = {
+    "feature": "feature",
+    "tenant": "tenant",
+    "model": "ifnull(response_model, request_model)",
+    "user": "user",
+    "session": "session",
+    "prompt_version": _PROMPT,
+    "provider": "provider",
+    "day": "date(started_ns / 1000000000, 'unixepoch')",
+}
+
+_SHARED_KEYS: dict[Dimension, str] = {
+    "tenant": "tenant",
+    "user": "user",
+    "session": "session",
+    "prompt_version": _PROMPT,
+}
+"""The dimensions, besides the feature, that product events have in common with calls."""
+
+_CACHED = ("cache_read", "cache_read_audio", "cache_read_image")
+
+
+@dataclass(slots=True, frozen=True)
+class Selection:
+    """Which calls are meant: those that started at `since_ns` or later, and before `until_ns`.
+
+    Times are nanoseconds since the epoch. A field that is `None` selects everything.
+    """
+
+    since_ns: int | None = None
+    until_ns: int | None = None
+    tenant: str | None = None
+    feature: str | None = None
+
+    def where(self, time_column: str) -> tuple[str, list[Any]]:
+        """The condition in SQL, and its parameters."""
+        conditions = {
+            f"{time_column} >= ?": self.since_ns,
+            f"{time_column} < ?": self.until_ns,
+            "tenant = ?": self.tenant,
+            "feature = ?": self.feature,
+        }
+        given = {condition: value for condition, value in conditions.items() if value is not None}
+        return " AND ".join(given) or "TRUE", list(given.values())
+
+
+EVERYTHING = Selection()
+"""All that the ledger holds."""
+
+
+@dataclass(slots=True, frozen=True)
+class Spending:
+    """Calls that share one value of a dimension, or all of them.
+
+    `cost_usd` is `None` when not one of them is priced; otherwise it is what the priced ones cost.
+    `calls - priced - unpriced` are calls that nobody bills. `errors` are calls that failed, timed out or were
+    rate-limited in the end. `input_tokens` include `cached_tokens`, those read from a cache. `share` is the
+    part of the whole cost, from 0 to 1.
+    """
+
+    key: str | None
+    calls: int
+    priced: int
+    unpriced: int
+    unpriced_reasons: dict[str, int]
+    errors: int
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    cost_usd: float | None
+    share: float | None
+
+
+@dataclass(slots=True, frozen=True)
+class OutcomeCost:
+    """What one outcome cost: the spend of a feature, divided by how often the outcome was recorded there.
+
+    `key` is the tenant, user, session or prompt version, when the report is by one of these. `value` is the
+    sum of the values recorded. `cost_per_outcome` leaves out the `unpriced` calls, and is `None` when there
+    is nothing to divide, or nothing to divide by.
+    """
+
+    name: str
+    feature: str | None
+    key: str | None
+    outcomes: int
+    value: float
+    calls: int
+    unpriced: int
+    cost_usd: float | None
+    cost_per_outcome: float | None
+
+
+@dataclass(slots=True, frozen=True)
+class Retries:
+    """Calls that took more than one request: how many were repeated, why, and what these calls cost."""
+
+    calls: int
+    requests: int
+    causes: dict[str, int]
+    unpriced: int
+    cost_usd: float | None
+    duration_s: float
+
+
+@dataclass(slots=True, frozen=True)
+class Report:
+    """One report. `outcomes` are per feature and, where product events have that dimension, per `by`."""
+
+    by: Dimension
+    rows: list[Spending]
+    total: Spending
+    outcomes: list[OutcomeCost]
+    retries: Retries
+
+
+def report(connection: sqlite3.Connection, by: Dimension, selection: Selection = EVERYTHING) -> Report:
+    """Everything that `genledger report` shows."""
+    rows = spending(connection, by, selection)
+    return Report(
+        by, rows, total(rows), outcome_costs(connection, by, selection), retries(connection, selection)
+    )
+
+
+def nothing(by: Dimension) -> Report:
+    """The report of a ledger that does not exist yet."""
+    return Report(by, [], total([]), [], Retries(0, 0, {}, 0, None, 0.0))
+
+
+def spending(
+    connection: sqlite3.Connection, by: Dimension, selection: Selection = EVERYTHING
+) -> list[Spending]:
+    """Spend by one dimension, dearest first; by day, oldest first."""
+    key = _KEYS[by]
+    where, parameters = selection.where("started_ns")
+    reasons: dict[str | None, dict[str, int]] = defaultdict(dict)
+    for value, reason, calls in connection.execute(
+        f"SELECT {key}, unpriced, count(*) FROM calls WHERE unpriced IS NOT NULL AND {where} GROUP BY 1, 2",
+        parameters,
+    ):
+        reasons[value][reason] = calls
+    order = "key" if by == "day" else "cost_usd DESC, calls DESC, key"
+    found = connection.execute(
+        f"""
+        SELECT {key} AS key, count(*) AS calls, count(cost_usd) AS priced, count(unpriced) AS unpriced,
+            sum(outcome IN ('error', 'timeout', 'rate_limited')) AS errors,
+            ifnull(sum({" + ".join(INPUT_BUCKETS)}), 0) AS input_tokens,
+            ifnull(sum({" + ".join(OUTPUT_BUCKETS)}), 0) AS output_tokens,
+            ifnull(sum({" + ".join(_CACHED)}), 0) AS cached_tokens,
+            sum(cost_usd) AS cost_usd
+        FROM calls WHERE {where} GROUP BY 1 ORDER BY {order}
+        """,
+        parameters,
+    ).fetchall()
+    whole = fsum(row["cost_usd"] or 0.0 for row in found)
+    return [
+        Spending(**row, unpriced_reasons=reasons[row["key"]], share=_ratio(row["cost_usd"], whole))
+        for row in found
+    ]
+
+
+def total(rows: Iterable[Spending]) -> Spending:
+    """The sum of the rows."""
+    rows = list(rows)
+    reasons: dict[str, int] = defaultdict(int)
+    for row in rows:
+        for reason, calls in row.unpriced_reasons.items():
+            reasons[reason] += calls
+    priced = sum(row.priced for row in rows)
+    cost_usd = fsum(row.cost_usd or 0.0 for row in rows) if priced else None
+    return Spending(
+        key=None,
+        calls=sum(row.calls for row in rows),
+        priced=priced,
+        unpriced=sum(row.unpriced for row in rows),
+        unpriced_reasons=dict(reasons),
+        errors=sum(row.errors for row in rows),
+        input_tokens=sum(row.input_tokens for row in rows),
+        output_tokens=sum(row.output_tokens for row in rows),
+        cached_tokens=sum(row.cached_tokens for row in rows),
+        cost_usd=cost_usd,
+        share=_ratio(cost_usd, cost_usd),
+    )
+
+
+def outcome_costs(
+    connection: sqlite3.Connection, by: Dimension, selection: Selection = EVERYTHING
+) -> list[OutcomeCost]:
+    """What each outcome cost in each feature where it was recorded.
+
+    By tenant, user, session or prompt version, those within the feature that never had the outcome are
+    there too: what they spent is part of its price.
+    """
+    key = _SHARED_KEYS.get(by, "NULL")
+    where, parameters = selection.where("at_ns")
+    counted: dict[tuple[str, str | None], dict[str | None, tuple[int, float]]] = defaultdict(dict)
+    for name, feature, value, outcomes, amount in connection.execute(
+        f"SELECT name, feature, {key}, count(*), sum(value) FROM outcomes WHERE {where} "
+        "GROUP BY 1, 2, 3 ORDER BY 1, 2",
+        parameters,
+    ):
+        counted[name, feature][value] = (outcomes, amount)
+    if not counted:
+        return []
+    where, parameters = selection.where("started_ns")
+    spent: dict[str | None, dict[str | None, tuple[int, int, float | None]]] = defaultdict(dict)
+    for feature, value, calls, unpriced, cost_usd in connection.execute(
+        f"SELECT feature, {key}, count(*), count(unpriced), sum(cost_usd) FROM calls WHERE {where} "
+        "GROUP BY 1, 2",
+        parameters,
+    ):
+        spent[feature][value] = (calls, unpriced, cost_usd)
+    costs = []
+    for (name, feature), by_key in counted.items():
+        in_feature = []
+        for value in {**spent[feature], **by_key}:
+            outcomes, amount = by_key.get(value, (0, 0.0))
+            calls, unpriced, cost_usd = spent[feature].get(value, (0, 0, None))
+            in_feature.append(
+                OutcomeCost(
+                    name=name,
+                    feature=feature,
+                    key=value,
+                    outcomes=outcomes,
+                    value=amount,
+                    calls=calls,
+                    unpriced=unpriced,
+                    cost_usd=cost_usd,
+                    cost_per_outcome=_ratio(cost_usd, outcomes),
+                )
+            )
+        costs += sorted(in_feature, key=lambda cost: (-cost.outcomes, -(cost.cost_usd or 0.0)))
+    return costs
+
+
+def retries(connection: sqlite3.Connection, selection: Selection = EVERYTHING) -> Retries:
+    """The hidden cost of retries. A call that was repeated for two reasons counts under both causes."""
+    where, parameters = selection.where("started_ns")
+    row = connection.execute(
+        f"""
+        SELECT count(*) AS calls, ifnull(sum(attempts - 1), 0) AS requests, count(unpriced) AS unpriced,
+            sum(cost_usd) AS cost_usd, total(duration_s) AS duration_s
+        FROM calls WHERE attempts > 1 AND {where}
+        """,
+        parameters,
+    ).fetchone()
+    causes = connection.execute(
+        f"""
+        SELECT cause.value, count(*) FROM calls, json_each(retry_causes) AS cause
+        WHERE attempts > 1 AND {where} GROUP BY 1 ORDER BY 2 DESC, 1
+        """,
+        parameters,
+    )
+    return Retries(**row, causes={str(cause): count for cause, count in causes})
+
+
+def trace(connection: sqlite3.Connection, trace_id: str) -> list[Entry]:
+    """The calls of one trace, oldest first; empty when the ledger has none.
+
+    Args:
+        connection: From `Ledger.reading()`.
+        trace_id: 32 hexadecimal digits.
+    """
+    rows = connection.execute("SELECT * FROM calls WHERE trace_id = ? ORDER BY started_ns", (trace_id,))
+    return [entry_of(row) for row in rows]
+
+
+def traces(connection: sqlite3.Connection, prefix: str, limit: int = 10) -> list[str]:
+    """The ids of traces that begin with `prefix`, at most `limit`."""
+    rows = connection.execute(
+        "SELECT DISTINCT trace_id FROM calls WHERE trace_id >= ? AND trace_id < ? LIMIT ?",
+        (prefix, prefix + "g", limit),  # "g" comes after every hexadecimal digit
+    )
+    return [row["trace_id"] for row in rows]
+
+
+def last_trace(connection: sqlite3.Connection) -> str | None:
+    """The id of the trace whose call started last."""
+    row = connection.execute("SELECT trace_id FROM calls ORDER BY started_ns DESC LIMIT 1").fetchone()
+    return None if row is None else row["trace_id"]
+
+
+def last_call(connection: sqlite3.Connection) -> int | None:
+    """When the last call started, in nanoseconds since the epoch; `None` when there is none."""
+    latest: int | None = connection.execute("SELECT max(started_ns) FROM calls").fetchone()[0]
+    return latest
+
+
+def _ratio(part: float | None, whole: float | None) -> float | None:
+    return part / whole if part is not None and whole else None

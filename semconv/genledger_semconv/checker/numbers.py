@@ -64,7 +64,7 @@ def _numbers(attributes: Mapping[str, Any]) -> dict[str, float]:
 def _too_large(numbers: Mapping[str, float]) -> Iterator[tuple[str, tuple[str, ...]]]:
     for parts, total in SUMS:
         present = tuple(part for part in parts if part in numbers)
-        if total in numbers and sum(numbers[part] for part in present) > numbers[total]:
+        if present and total in numbers and sum(numbers[part] for part in present) > numbers[total]:
             yield total, present
 
 

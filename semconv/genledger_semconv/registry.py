@@ -142,7 +142,7 @@ class Registry:
 def _directory() -> Path:
     # A wheel carries the files inside of the package; the repository has them beside it.
     package = Path(__file__).parent
-    inside = package / "registry"
+    inside = package / "data"
     return inside if inside.is_dir() else package.parent / "registry"
 
 

@@ -135,7 +135,10 @@ def plan(recording: Recording) -> Plan | str:
         if beta:
             method = f"beta.{method}"
         return _with_arguments(recording, client, method, path_arguments, query)
-    return f"no method of the SDK sends {recording.method} {recording.url.path}"
+    path = recording.url.path
+    for family in ("/v1/videos/", "/pipeline/", "/router/v2/google/"):
+        path = family + "…" if path.startswith(family) else path
+    return f"no method of the SDK sends {recording.method} {path}"
 
 
 @cache

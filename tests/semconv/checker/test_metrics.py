@@ -77,19 +77,15 @@ def test_metrics_as_the_registry_wants_them_are_clean(metering: Metering) -> Non
         0.5,
         {"db.system.name": "chroma", "db.operation.name": "query"},
     )
-    record(metering, M.GENLEDGER_COST, 0.01, {**without_server(CALL), "genledger.cost.source": "table"})
+    record(metering, M.GENLEDGER_COST, 0.01, {**CALL, "genledger.cost.source": "table"})
     record(
         metering,
         M.GENLEDGER_UNPRICED_CALLS,
         1,
-        {**without_server(CALL), "genledger.cost.unpriced": "no_rate"},
+        {**CALL, "genledger.cost.unpriced": "no_rate"},
     )
     record(metering, M.GENLEDGER_LABELS_OVERFLOW, 1, {"genledger.label.name": "genledger.feature"})
     assert found(metering) == []
-
-
-def without_server(attributes: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in attributes.items() if not name.startswith("server.")}
 
 
 def without(attributes: dict[str, Any], name: str) -> dict[str, Any]:
@@ -109,7 +105,7 @@ DEVIATING: dict[str, tuple[str, float, dict[str, Any], dict[str, Any], str, str 
     "counter as an updowncounter": (
         M.GENLEDGER_UNPRICED_CALLS,
         1,
-        without_server(CALL),
+        CALL,
         {"instrument": "updowncounter"},
         "instrument",
         None,
@@ -117,7 +113,7 @@ DEVIATING: dict[str, tuple[str, float, dict[str, Any], dict[str, Any], str, str 
     "counter as a gauge": (
         M.GENLEDGER_COST,
         1.0,
-        without_server(CALL),
+        CALL,
         {"instrument": "gauge"},
         "instrument",
         None,
@@ -155,11 +151,11 @@ DEVIATING: dict[str, tuple[str, float, dict[str, Any], dict[str, Any], str, str 
         "value-type",
         None,
     ),
-    "int dollars": (M.GENLEDGER_COST, 1, without_server(CALL), {}, "value-type", None),
+    "int dollars": (M.GENLEDGER_COST, 1, CALL, {}, "value-type", None),
     "user as a label": (
         M.GENLEDGER_COST,
         1.0,
-        {**without_server(CALL), "user.id": "u1"},
+        {**CALL, "user.id": "u1"},
         {},
         "undeclared-attribute",
         "user.id",
@@ -271,7 +267,7 @@ def test_a_view_with_exponential_buckets_has_no_boundaries_to_be_wrong() -> None
 
 def test_allowed_names_are_left_alone(metering: Metering) -> None:
     record(metering, "gen_ai.client.cost", 1, {})
-    record(metering, M.GENLEDGER_COST, 1.0, {**without_server(CALL), "region": "eu"})
+    record(metering, M.GENLEDGER_COST, 1.0, {**CALL, "region": "eu"})
     assert found(metering, allow=["gen_ai.client.cost", "reg*"]) == []
 
 
@@ -287,7 +283,7 @@ def record_newest(metering: Metering) -> None:
 
 
 def record_either(metering: Metering) -> None:
-    record(metering, M.GENLEDGER_COST, 0.5, without_server(CALL))
+    record(metering, M.GENLEDGER_COST, 0.5, CALL)
     record(metering, M.GEN_AI_INVOKE_AGENT_TOOL_CALLS, 1, {})
 
 

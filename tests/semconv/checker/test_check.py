@@ -4,12 +4,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 
-from genledger_semconv.checker import Deviation, assert_clean, check
+from genledger_semconv.checker import Deviation, Rule, assert_clean, check
 
 MakeSpan = Callable[..., ReadableSpan]
 
@@ -77,3 +78,8 @@ def test_the_constants_read_no_file_and_import_no_sdk() -> None:
     package = "genledger_semconv"
     modules = [package, *(f"{package}.{name}" for name in ("attributes", "events", "metrics", "spans"))]
     assert done.stdout.split() == modules
+
+
+def test_every_rule_is_documented() -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "semconv.md").read_text()
+    assert [rule for rule in get_args(Rule) if f"`{rule}`" not in guide] == []

@@ -78,12 +78,7 @@ def test_metrics_as_the_registry_wants_them_are_clean(metering: Metering) -> Non
         {"db.system.name": "chroma", "db.operation.name": "query"},
     )
     record(metering, M.GENLEDGER_COST, 0.01, {**CALL, "genledger.cost.source": "table"})
-    record(
-        metering,
-        M.GENLEDGER_UNPRICED_CALLS,
-        1,
-        {**CALL, "genledger.cost.unpriced": "no_rate"},
-    )
+    record(metering, M.GENLEDGER_UNPRICED_CALLS, 1, {**CALL, "genledger.cost.unpriced": "no_rate"})
     record(metering, M.GENLEDGER_LABELS_OVERFLOW, 1, {"genledger.label.name": "genledger.feature"})
     assert found(metering) == []
 
@@ -110,14 +105,7 @@ DEVIATING: dict[str, tuple[str, float, dict[str, Any], dict[str, Any], str, str 
         "instrument",
         None,
     ),
-    "counter as a gauge": (
-        M.GENLEDGER_COST,
-        1.0,
-        CALL,
-        {"instrument": "gauge"},
-        "instrument",
-        None,
-    ),
+    "counter as a gauge": (M.GENLEDGER_COST, 1.0, CALL, {"instrument": "gauge"}, "instrument", None),
     "histogram as a counter": (
         M.GEN_AI_CLIENT_INFERENCE_DURATION,
         1.0,

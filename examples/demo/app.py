@@ -41,9 +41,19 @@ LOOK_UP = {
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A drafted reply, and what it cost: USD of its priced calls, and the number of calls."""
+    """A drafted reply, what it cost in USD, in how many calls, and the trace to find them in."""
 
     text: str
+    usd: float
+    calls: int
+    trace_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The answers to some questions, None where the provider failed; what they cost in USD, in how many calls."""
+
+    texts: Sequence[str | None]
     usd: float
     calls: int
 
@@ -87,22 +97,22 @@ class HelpDesk:
 
     def copilot(self, tenant: Tenant, ticket: Ticket) -> Draft:
         """Draft a reply, and note whether the agent who reads it sends it."""
-        with genledger.attribution(
+        who = genledger.attribution(
             tenant=tenant.name,
             feature="copilot",
             user=f"agent-{tenant.name}",
-            session=f"ticket-{ticket.number}",
+            session=f"letter-{ticket.number}",
             prompt_name="draft-reply",
             prompt_version=tenant.prompt_version,
             metadata={"plan": tenant.plan},
-        ):
+        )
+        with who, genledger.observe("draft_reply", kind="workflow") as work:
             text = self.draft_reply(tenant, ticket)
             if ticket.accepted:
                 genledger.record_outcome("draft_accepted")
-            spent = genledger.spend()
-        return Draft(text, spent.usd, spent.calls)
+        spent = work.spend()
+        return Draft(text, spent.usd, spent.calls, work.span.get_span_context().trace_id)
 
-    @genledger.observe(kind="workflow")
     def draft_reply(self, tenant: Tenant, ticket: Ticket) -> str:
         passages = self.retrieve(tenant, ticket.text)
         summary = self.summarise(tenant, ticket)
@@ -150,16 +160,17 @@ class HelpDesk:
 
     # search: asynchronous, streamed
 
-    async def search(self, tenant: Tenant, questions: Iterable[str]) -> list[str | None]:
-        """Answer a tenant's questions, one after the other; None where the provider failed."""
-        answers = []
+    async def search(self, tenant: Tenant, questions: Iterable[str]) -> Answers:
+        """Answer a tenant's questions, one after the other."""
+        texts: list[str | None] = []
         with genledger.attribution(tenant=tenant.name, feature="search", user=f"visitor-{tenant.name}"):
             for question in questions:
                 try:
-                    answers.append(await self.answer(tenant, question))
+                    texts.append(await self.answer(tenant, question))
                 except openai.InternalServerError:
-                    answers.append(None)
-        return answers
+                    texts.append(None)
+            spent = genledger.spend()
+        return Answers(texts, spent.usd, spent.calls)
 
     @genledger.observe(kind="workflow")
     async def answer(self, tenant: Tenant, question: str) -> str:

@@ -1,0 +1,118 @@
+"""Run the help desk against the provider on loopback, then ask the ledger what it cost.
+
+python -m examples.demo
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+import genledger
+from genledger.cli.output import money
+from genledger.cli.report import print_report
+from genledger.cli.trace import print_trace
+from genledger.ledger import Ledger, queries
+from genledger.ledger.rows import trace_hex
+
+from .app import Draft, HelpDesk
+from .provider import DemoProvider
+from .story import FAULTS, REPLIES, TENANTS
+
+LEDGER = Path("genledger-demo.db")
+SHOWN_LETTER = "2017"
+"""The one whose first request is rate-limited."""
+
+BREAKDOWNS: tuple[queries.Dimension, ...] = ("feature", "model")
+
+
+def demo(provider: DemoProvider) -> None:
+    """Run the demo against a provider that is being served."""
+    console = Console(highlight=False)
+    for file in Path().glob(f"{LEDGER}*"):  # with SQLite's files beside it
+        file.unlink()
+    genledger.instrument(ledger=LEDGER, destinations=["ledger", *configured_destinations()])
+    desk = HelpDesk(provider.openai_url, provider.anthropic_url)
+    console.print(f"\n[bold]A help desk at work[/], its provider at {provider.url}, its ledger in {LEDGER}\n")
+    shown = asyncio.run(work(desk, console))
+    genledger.shutdown()
+    print_ledger(console, shown)
+    print_next_steps(console)
+
+
+def configured_destinations() -> Iterator[str]:
+    """Langfuse and OTLP, where the environment configures them."""
+    if "LANGFUSE_PUBLIC_KEY" in os.environ:
+        yield "langfuse"
+    if any(name.startswith("OTEL_EXPORTER_OTLP_") and name.endswith("ENDPOINT") for name in os.environ):
+        yield "otlp"
+
+
+async def work(desk: HelpDesk, console: Console) -> Draft:
+    """Let the help desk do a morning's work; returns the draft whose trace is worth a look."""
+    drafts: dict[str, Draft] = {}
+    async with desk:
+        for tenant in TENANTS:
+            desk.index(tenant)
+        for tenant in TENANTS:
+            for ticket in tenant.tickets:
+                drafts[ticket.number] = draft = desk.copilot(tenant, ticket)
+                verdict = "[green]accepted[/]" if ticket.accepted else "[dim]not used[/]"
+                what = f"drafted a reply to letter {ticket.number}"
+                console.print(_line("copilot", tenant.name, what, draft.calls, draft.usd), verdict)
+        asked = [[question.text for question in tenant.questions] for tenant in TENANTS]
+        found = await asyncio.gather(*map(desk.search, TENANTS, asked))
+        for tenant, answers in zip(TENANTS, found, strict=True):
+            failed = answers.texts.count(None)
+            verdict = f"[red]{failed} failed[/]" if failed else ""
+            what = f"answered {len(answers.texts) - failed} questions"
+            console.print(_line("search", tenant.name, what, answers.calls, answers.usd), verdict)
+    return drafts[SHOWN_LETTER]
+
+
+def _line(feature: str, tenant: str, what: str, calls: int, usd: float) -> str:
+    return f"  {feature:8} {tenant:8} {what:30} {calls:3} calls  {money(usd, 6)} "
+
+
+def print_ledger(console: Console, shown: Draft) -> None:
+    """Spend by feature, model and tenant, the cost per accepted draft, and one trace as a tree."""
+    with Ledger(LEDGER).reading() as connection:
+        for by in BREAKDOWNS:
+            rows = queries.spending(connection, by)
+            found = replace(queries.nothing(by), rows=rows, total=queries.total(rows))
+            console.print()
+            print_report(console, found, title=f"Spend by {by}")
+        console.print()
+        print_report(console, queries.report(connection, "tenant"), title="Spend by tenant")
+        console.print()
+        print_trace(console, queries.trace(connection, trace_hex(shown.trace_id)))
+
+
+def print_next_steps(console: Console) -> None:
+    """How to look further, and how to send the same elsewhere."""
+    command = os.path.relpath(Path(sys.executable).with_name("genledger"))
+    again = "make demo"
+    steps = {
+        "Look further": f"{command} report --by tenant --since 7d --ledger {LEDGER}",
+        "Send the same to Langfuse": f"LANGFUSE_PUBLIC_KEY=pk-lf-… LANGFUSE_SECRET_KEY=sk-lf-… {again}",
+        "Send the same to OTLP": f"OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 {again}",
+    }
+    console.print()
+    for what, how in steps.items():
+        console.print(f"[bold]{what}[/]: {how}", soft_wrap=True)
+
+
+def main() -> None:
+    """Run the demo with its own provider."""
+    with DemoProvider(replies=REPLIES, faults=FAULTS, latency=0.03) as provider:
+        demo(provider)
+
+
+if __name__ == "__main__":
+    main()

@@ -60,4 +60,4 @@ def _root(
 
 def main() -> None:
     """Run the command line."""
-    app()
+    app(prog_name="genledger")

@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 import orjson
 import typer
 from rich.console import Console
+from rich.text import Text
 
 LedgerOption = Annotated[
     Path | None,
@@ -38,14 +39,15 @@ def print_json(value: Any) -> None:
 
 def fail(message: object) -> NoReturn:
     """Print why the command cannot do what it was asked to, and exit with 1."""
-    Console(stderr=True, highlight=False).print(f"[red]error:[/] {_escaped(message)}", soft_wrap=True)
+    Console(stderr=True, highlight=False).print(
+        Text.assemble(("error: ", "red"), str(message)), soft_wrap=True
+    )
     raise typer.Exit(1)
 
 
-def _escaped(message: object) -> str:
-    from rich.markup import escape
-
-    return escape(str(message))
+def tell(message: str) -> None:
+    """Print one message to the reader; commands in it stand between backquotes."""
+    console().print(message, markup=False, soft_wrap=True)
 
 
 def moment(text: str, option: str, now: datetime) -> datetime | None:
@@ -84,9 +86,9 @@ def time_text(ns: int) -> str:
 
 def digits_for(usd: float | None) -> int:
     """How many decimals a column of money needs whose largest value is `usd`."""
-    if usd is None or usd < 1:
+    if usd is None or usd < 0.1:
         return 6
-    return 4 if usd < 100 else 2
+    return 4 if usd < 10 else 2
 
 
 def money(usd: float | None, digits: int) -> str:
@@ -99,8 +101,15 @@ def money(usd: float | None, digits: int) -> str:
 
 
 def count(number: int) -> str:
-    """A count in at most six characters: `12345`, `1.23M`."""
+    """A count in at most seven characters: `12,345`, `123.5k`, `1.2M`."""
+    if number < 100_000:
+        return f"{number:,}"
     for size, unit in ((10**12, "T"), (10**9, "G"), (10**6, "M")):
         if number >= size:
-            return f"{number / size:.4g}{unit}"
-    return f"{number / 1000:.4g}k" if number >= 100_000 else str(number)
+            return f"{number / size:,.1f}{unit}"
+    return f"{number / 1000:.1f}k"
+
+
+def number_of(number: int, thing: str) -> str:
+    """A count with its noun: `1 call`, `2 calls`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
+from rich import box
 from rich.bar import Bar
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from genledger.ledger import Ledger, LedgerError, default_path, queries
-from genledger.ledger.queries import Dimension, OutcomeCost, Report, Selection, Spending
+from genledger.ledger.queries import Dimension, OutcomeCost, Report, Retries, Selection, Spending
 
 from .output import (
     JsonOption,
@@ -25,12 +27,15 @@ from .output import (
     fail,
     moment,
     money,
+    number_of,
     print_json,
+    tell,
     time_text,
 )
 
 _WIDE = 100
-_NONE = "(none)"
+_BAR = 20
+_TOP = 30
 
 app = typer.Typer(add_completion=False)
 
@@ -46,7 +51,7 @@ def report(
     ] = None,
     tenant: Annotated[str | None, typer.Option(help="Only this tenant's calls.")] = None,
     feature: Annotated[str | None, typer.Option(help="Only this feature's calls.")] = None,
-    top: Annotated[int, typer.Option(min=0, help="How many rows to show; 0 for all. JSON has all.")] = 30,
+    top: Annotated[int, typer.Option(min=0, help="How many rows to show; 0 for all. JSON has all.")] = _TOP,
     ledger: LedgerOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -73,29 +78,29 @@ def report(
     elif found.total.calls or found.outcomes:
         print_report(console(), found, title=_title(by, begin, end), top=top)
     elif last_ns is None:
-        console().print(
-            f"The ledger {path} has no calls yet. Run your application under `opentelemetry-instrument`, or call "
-            "`genledger.instrument()` in it; `genledger doctor` shows where its calls go.",
-            markup=False,
+        tell(
+            f"The ledger {path} has no calls yet. Run your application under `opentelemetry-instrument`, or "
+            "call `genledger.instrument()` in it. `genledger doctor` shows where its calls go."
         )
     else:
-        console().print(
-            f"No calls match. The last call in {path} was at {time_text(last_ns)} UTC; try `--since all`.",
-            markup=False,
-        )
+        tell(f"No calls match. The last one in {path} was at {time_text(last_ns)} UTC; try `--since all`.")
 
 
 def _title(by: Dimension, begin: datetime | None, end: datetime | None) -> str:
-    parts = [f"Spend by {by.replace('_', ' ')}"]
-    if begin is not None:
-        parts.append(f"from {begin.astimezone(UTC):%Y-%m-%d %H:%M}")
-    if end is not None:
-        parts.append(f"until {end.astimezone(UTC):%Y-%m-%d %H:%M}")
-    return " ".join(parts) + (" (UTC)" if len(parts) > 1 else "")
+    period = [
+        f"{word} {when.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        for word, when in (("since", begin), ("until", end))
+        if when
+    ]
+    return ", ".join([f"Spend by {_words(by)}", *period])
 
 
-def print_report(to: Console, found: Report, *, title: str, top: int = 30) -> None:
-    """Print the tables of a report: spend, what is missing from it, retries, and cost per outcome.
+def _words(by: Dimension) -> str:
+    return by.replace("_", " ")
+
+
+def print_report(to: Console, found: Report, *, title: str, top: int = _TOP) -> None:
+    """Print a report: spend, what is missing from it, retries, and cost per outcome.
 
     Args:
         to: Where to.
@@ -103,109 +108,119 @@ def print_report(to: Console, found: Report, *, title: str, top: int = 30) -> No
         title: Printed above the first table.
         top: How many rows each table has at most; 0 for all.
     """
-    to.print(_spend_table(to, found, title, top))
-    total = found.total
-    if total.unpriced:
-        reasons = ", ".join(f"{reason} {calls}" for reason, calls in sorted(total.unpriced_reasons.items()))
-        to.print(
-            Text.assemble(
-                (f"{total.unpriced} of {total.calls} calls are unpriced", "yellow"),
-                f" ({reasons}): their cost is unknown and in no sum above.",
-            )
-        )
-    retries = found.retries
-    if retries.calls:
-        causes = ", ".join(f"{cause} {times}" for cause, times in retries.causes.items())
-        to.print(
-            f"{retries.calls} calls were retried, with {retries.requests} further requests"
-            f"{f' ({causes})' if causes else ''}; these calls cost "
-            f"{money(retries.cost_usd, digits_for(retries.cost_usd))} and took {retries.duration_s:,.1f} s."
-        )
+    print_spending(to, found.by, found.rows, title=title, top=top)
+    if found.total.unpriced:
+        to.print(_missing(found.total))
+    if found.retries.calls:
+        to.print(_repeated(found.retries))
     if found.outcomes:
         to.print()
-        to.print(_outcome_table(found, top))
+        print_outcomes(to, found.by, found.outcomes, top=top)
 
 
-def _spend_table(to: Console, found: Report, title: str, top: int) -> Table:
-    wide = to.width >= _WIDE
-    bars = wide and not to.options.ascii_only
-    table = Table(
-        title=title, title_justify="left", title_style="bold", show_footer=True, padding=(0, 1, 0, 0)
-    )
-    total = found.total
-    table.add_column(found.by.replace("_", " "), "total", overflow="fold", ratio=1 if wide else None)
-    for header, footer in (
-        ("calls", count(total.calls)),
-        ("input", count(total.input_tokens)),
-        ("cached", count(total.cached_tokens)),
-        ("output", count(total.output_tokens)),
-        ("errors", _alarming(total.errors, "red")),
-        ("unpriced", _alarming(total.unpriced, "yellow")),
-        ("cost", _cost(total, digits_for(total.cost_usd))),
-        ("share", ""),
-    ):
-        table.add_column(header, footer, justify="right", no_wrap=True)
-    if bars:
-        table.add_column("", width=20)
+def print_spending(
+    to: Console, by: Dimension, rows: Sequence[Spending], *, title: str, top: int = _TOP
+) -> None:
+    """Print one breakdown of the spend, with its total; where there is room, with bars for the shares."""
+    total = queries.total(rows)
+    digits = digits_for(total.cost_usd)
+    bars = to.width >= _WIDE and not to.options.ascii_only
+    table = _table(title)
+    table.show_footer = True
     table.footer_style = "bold"
-    for row in found.rows[: top or None]:
-        cells: list[RenderableType] = [
-            Text(row.key or _NONE, style="" if row.key else "dim"),
-            count(row.calls),
-            count(row.input_tokens),
-            count(row.cached_tokens),
-            count(row.output_tokens),
-            _alarming(row.errors, "red"),
-            _alarming(row.unpriced, "yellow"),
-            _cost(row, digits_for(total.cost_usd)),
-            "" if row.share is None else f"{row.share:.1%}",
-        ]
-        if bars:
-            cells.append(Bar(1.0, 0.0, row.share or 0.0, width=20, color="cyan"))
-        table.add_row(*cells)
-    hidden = len(found.rows) - (top or len(found.rows))
-    if hidden > 0:
-        table.caption = f"{hidden} more rows are in the total; `--top 0` shows them"
-    return table
+    table.add_column(_words(by), "total", overflow="fold")
+    columns: list[tuple[str, Callable[[Spending], RenderableType]]] = [
+        ("calls", lambda row: count(row.calls)),
+        ("input", lambda row: count(row.input_tokens)),
+        ("cached", lambda row: count(row.cached_tokens)),
+        ("output", lambda row: count(row.output_tokens)),
+        ("errors", lambda row: _alarming(row.errors, "red")),
+        ("unpriced", lambda row: _alarming(row.unpriced, "yellow")),
+        ("cost", lambda row: _cost(row, digits)),
+        ("share", lambda row: "" if row.share is None else f"{row.share:.1%}"),
+    ]
+    empty = {"cached": not total.cached_tokens, "errors": not total.errors}
+    columns = [column for column in columns if not empty.get(column[0])]
+    for header, cell in columns:
+        table.add_column(header, cell(total), justify="right", no_wrap=True)
+    if bars:
+        table.add_column(width=_BAR)
+    for row in rows[: top or None]:
+        bar = [Bar(1.0, 0.0, row.share or 0.0, width=_BAR, color="cyan")] if bars else []
+        table.add_row(_name(row.key), *(cell(row) for _, cell in columns), *bar)
+    to.print(table)
+    _print_hidden(to, len(rows), top)
+
+
+def print_outcomes(to: Console, by: Dimension, costs: Sequence[OutcomeCost], *, top: int = _TOP) -> None:
+    """Print what each outcome cost: per feature, and per `by` when the outcomes are counted by it."""
+    keyed = any(cost.key is not None for cost in costs)
+    digits = digits_for(max(cost.cost_usd or 0.0 for cost in costs))
+    digits_each = digits_for(max(cost.cost_per_outcome or 0.0 for cost in costs))
+    table = _table("Cost per outcome")
+    table.add_column("outcome", overflow="fold")
+    table.add_column("feature", overflow="fold")
+    if keyed:
+        table.add_column(_words(by), overflow="fold")
+    for header in ("count", "unpriced", "cost", "per outcome"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for cost in costs[: top or None]:
+        table.add_row(
+            Text(cost.name),
+            _name(cost.feature),
+            *([_name(cost.key)] if keyed else []),
+            count(cost.outcomes),
+            _alarming(cost.unpriced, "yellow"),
+            _cost(cost, digits),
+            Text(money(cost.cost_per_outcome, digits_each), style="bold"),
+        )
+    to.print(table)
+    _print_hidden(to, len(costs), top)
+
+
+def _table(title: str) -> Table:
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+
+
+def _name(key: str | None) -> Text:
+    return Text("(none)", style="dim") if key is None else Text(key)
 
 
 def _alarming(number: int, style: str) -> Text:
     return Text(count(number), style=style if number else "")
 
 
-def _cost(row: Spending, digits: int) -> Text:
-    if row.cost_usd is None and row.unpriced:
+def _cost(spent: Spending | OutcomeCost, digits: int) -> Text:
+    if spent.cost_usd is None and spent.unpriced:
         return Text("unpriced", style="yellow")
-    return Text(money(row.cost_usd, digits))
+    return Text(money(spent.cost_usd, digits))
 
 
-def _outcome_table(found: Report, top: int) -> Table:
-    by = found.by.replace("_", " ") if any(cost.key for cost in found.outcomes) else None
-    table = Table(title="Cost per outcome", title_justify="left", title_style="bold", padding=(0, 1, 0, 0))
-    table.add_column("outcome", overflow="fold")
-    table.add_column("feature", overflow="fold")
-    if by:
-        table.add_column(by, overflow="fold")
-    for header in ("outcomes", "calls", "unpriced", "cost", "per outcome"):
-        table.add_column(header, justify="right", no_wrap=True)
-    digits = digits_for(max((cost.cost_usd or 0.0 for cost in found.outcomes), default=None))
-    for cost in found.outcomes[: top or None]:
-        table.add_row(*_outcome_cells(cost, digits, with_key=by is not None))
-    hidden = len(found.outcomes) - (top or len(found.outcomes))
-    if hidden > 0:
-        table.caption = f"{hidden} more rows; `--top 0` shows them"
-    return table
+def _print_hidden(to: Console, rows: int, top: int) -> None:
+    if top and rows > top:
+        to.print(f"{rows - top:,} further rows: `--top 0` shows them; the total has them.", style="dim")
 
 
-def _outcome_cells(cost: OutcomeCost, digits: int, *, with_key: bool) -> list[RenderableType]:
-    each = cost.cost_per_outcome
-    return [
-        Text(cost.name),
-        Text(cost.feature or _NONE, style="" if cost.feature else "dim"),
-        *([Text(cost.key or _NONE, style="" if cost.key else "dim")] if with_key else []),
-        count(cost.outcomes),
-        count(cost.calls),
-        _alarming(cost.unpriced, "yellow"),
-        money(cost.cost_usd, digits),
-        Text(money(each, digits_for(each)), style="bold"),
-    ]
+def _missing(total: Spending) -> Text:
+    reasons = ", ".join(f"{reason}: {calls:,}" for reason, calls in sorted(total.unpriced_reasons.items()))
+    return Text.assemble(
+        (f"{number_of(total.unpriced, 'call')} unpriced", "yellow"),
+        f" ({reasons}). Their cost is unknown, and in none of the sums.",
+    )
+
+
+def _repeated(retries: Retries) -> str:
+    causes = ", ".join(f"{cause}: {times:,}" for cause, times in retries.causes.items())
+    return (
+        f"{number_of(retries.calls, 'call')} took {number_of(retries.requests, 'more attempt')}"
+        f"{f' ({causes})' if causes else ''}: {money(retries.cost_usd, digits_for(retries.cost_usd))} "
+        f"and {retries.duration_s:,.1f} s in all."
+    )

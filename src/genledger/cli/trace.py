@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from math import fsum
 from typing import Annotated
@@ -13,10 +14,21 @@ from rich.text import Text
 from rich.tree import Tree
 
 from genledger.calls.entry import Entry
-from genledger.ledger import Ledger, LedgerError, default_path, queries
+from genledger.ledger import Ledger, LedgerError, Step, default_path, queries
 from genledger.ledger.rows import span_hex, trace_hex
 
-from .output import JsonOption, LedgerOption, console, count, digits_for, fail, money, print_json, time_text
+from .output import (
+    JsonOption,
+    LedgerOption,
+    console,
+    count,
+    digits_for,
+    fail,
+    money,
+    number_of,
+    print_json,
+    time_text,
+)
 
 app = typer.Typer(add_completion=False)
 
@@ -31,82 +43,112 @@ def trace(
     path = ledger or default_path()
     if not path.exists():
         fail(f"there is no ledger at {path}.")
-    wanted = trace_id.lower().removeprefix("0x")
     try:
         with Ledger(path).reading() as connection:
-            found = [last] if wanted == "last" and (last := queries.last_trace(connection)) else []
-            if wanted != "last":
-                found = queries.traces(connection, wanted)
-            entries = queries.trace(connection, found[0]) if len(found) == 1 else []
+            if trace_id == "last":
+                last = queries.last_trace(connection)
+                found = [last] if last else []
+            else:
+                found = queries.traces(connection, trace_id.lower().removeprefix("0x"))
+            spans = queries.trace(connection, found[0]) if len(found) == 1 else []
     except LedgerError as error:
         fail(error)
     if len(found) > 1:
         fail(f"{trace_id!r} begins the ids of several traces: {', '.join(found)}.")
-    if not entries:
+    if not spans:
         fail(f"{path} has no call of trace {trace_id!r}.")
     if json:
-        print_json([_plain(entry) for entry in entries])
+        print_json([_plain(span) for span in spans])
     else:
-        print_trace(console(), entries)
+        print_trace(console(), spans)
 
 
-def _plain(entry: Entry) -> dict[str, object]:
-    parent = entry.parent_span_id
-    return asdict(entry) | {
-        "trace_id": trace_hex(entry.trace_id),
-        "span_id": span_hex(entry.span_id),
+def _plain(span: Entry | Step) -> dict[str, object]:
+    parent = span.parent_span_id
+    return asdict(span) | {
+        "trace_id": trace_hex(span.trace_id),
+        "span_id": span_hex(span.span_id),
         "parent_span_id": None if parent is None else span_hex(parent),
     }
 
 
-def print_trace(to: Console, entries: list[Entry]) -> None:
-    """Print the calls of one trace, at least one, as a tree."""
-    priced = [entry.cost.amount for entry in entries if entry.cost is not None]
-    unpriced = sum(entry.unpriced is not None for entry in entries)
-    whole = fsum(priced) if priced else None
-    digits = digits_for(whole)
-    began = min(entry.started_ns for entry in entries)
-    title = Text.assemble(
-        ("trace ", "bold"),
-        (trace_hex(entries[0].trace_id), "bold"),
-        f"  {time_text(began)} UTC  {len(entries)} calls  ",
-        (money(whole, digits), "bold green"),
-    )
-    if unpriced:
-        title.append(f"  {unpriced} unpriced", style="yellow")
-    tree = Tree(title)
-    children: dict[int | None, list[Entry]] = defaultdict(list)
-    known = {entry.span_id for entry in entries}
-    for entry in entries:
-        # The parent is often a span that is no call, and so not in the ledger.
-        children[entry.parent_span_id if entry.parent_span_id in known else None].append(entry)
+def print_trace(to: Console, spans: Sequence[Entry | Step]) -> None:
+    """Print one trace as a tree: every call with its cost, every step with what the calls in it cost.
 
-    def grow(branch: Tree, parent: int | None) -> None:
-        for entry in children.pop(parent, ()):
-            grow(branch.add(_label(entry, began, digits)), entry.span_id)
+    Args:
+        to: Where to.
+        spans: At least one, oldest first: from `genledger.ledger.queries.trace`.
+    """
+    calls = [span for span in spans if isinstance(span, Entry)]
+    digits = digits_for(_cost(calls))
+    known = {span.span_id for span in spans}
+    children: dict[int | None, list[Entry | Step]] = defaultdict(list)
+    for span in spans:
+        # The parent may be a span that is neither a call nor a step, such as a web server's.
+        children[span.parent_span_id if span.parent_span_id in known else None].append(span)
+    heading = Text.assemble(
+        (f"trace {trace_hex(spans[0].trace_id)}", "bold"), f"  {time_text(spans[0].started_ns)} UTC"
+    )
+    tree = Tree(_with_cost(heading.append(f"  {number_of(len(calls), 'call')}"), calls, digits))
+
+    def grow(branch: Tree, parent: int | None) -> list[Entry]:
+        below: list[Entry] = []
+        for span in children.pop(parent, ()):
+            twig = branch.add("")
+            inside = grow(twig, span.span_id)
+            if isinstance(span, Entry):
+                twig.label = _call(span, digits)
+                inside.insert(0, span)
+            else:
+                twig.label = _step(span, inside, digits)
+            below += inside
+        return below
 
     grow(tree, None)
     to.print(tree)
 
 
-def _label(entry: Entry, began: int, digits: int) -> Text:
-    label = Text.assemble(
-        (entry.operation, "bold"), f" {entry.response_model or entry.request_model or entry.library}  "
-    )
-    if entry.cost is not None:
-        label.append(money(entry.cost.amount, digits), style="green")
-    elif entry.unpriced is not None:
-        label.append(f"unpriced: {entry.unpriced}", style="yellow")
-    if entry.usage is not None:
-        label.append(f"  {count(entry.usage.input_tokens)} in, {count(entry.usage.output_tokens)} out")
-        if entry.usage.cache_read_tokens:
-            label.append(f", {count(entry.usage.cache_read_tokens)} cached")
-    label.append(f"  {entry.duration_s:.2f} s", style="dim")
-    if entry.attempts > 1:
-        label.append(f"  {entry.attempts} attempts ({', '.join(entry.retry_causes)})", style="magenta")
-    if entry.outcome != "success":
-        label.append(f"  {entry.outcome} {entry.error_type or ''}".rstrip(), style="red")
-    who = [value for value in (entry.attribution.tenant, entry.attribution.feature) if value]
+def _cost(calls: Iterable[Entry]) -> float | None:
+    priced = [call.cost.amount for call in calls if call.cost is not None]
+    return fsum(priced) if priced else None
+
+
+def _with_cost(label: Text, calls: Sequence[Entry], digits: int) -> Text:
+    cost = _cost(calls)
+    if cost is not None:
+        label.append(f"  {money(cost, digits)}", style="bold green")
+    unpriced = sum(call.unpriced is not None for call in calls)
+    if unpriced:
+        label.append(f"  {unpriced} unpriced", style="yellow")
+    return label
+
+
+def _step(step: Step, inside: Sequence[Entry], digits: int) -> Text:
+    label = _with_cost(Text(step.name, style="bold"), inside, digits)
+    label.append(f"  {step.duration_s:.2f} s", style="dim")
+    if step.error_type:
+        label.append(f"  {step.error_type}", style="red")
+    return label
+
+
+def _call(call: Entry, digits: int) -> Text:
+    label = Text(f"{call.operation} {call.response_model or call.request_model or call.provider}")
+    if call.cost is not None:
+        label.append(f"  {money(call.cost.amount, digits)}", style="green")
+    elif call.unpriced is not None:
+        label.append(f"  unpriced: {call.unpriced}", style="yellow")
+    usage = call.usage
+    if usage is not None:
+        cached = f" ({count(usage.cache_read_tokens)} cached)" if usage.cache_read_tokens else ""
+        label.append(f"  {count(usage.input_tokens)} in{cached}, {count(usage.output_tokens)} out")
+    label.append(f"  {call.duration_s:.2f} s", style="dim")
+    if call.attempts > 1:
+        label.append(
+            f"  {number_of(call.attempts, 'attempt')} ({', '.join(call.retry_causes)})", style="magenta"
+        )
+    if call.outcome != "success":
+        label.append(f"  {call.outcome}{f': {call.error_type}' if call.error_type else ''}", style="red")
+    who = " / ".join(value for value in (call.attribution.tenant, call.attribution.feature) if value)
     if who:
-        label.append(f"  {' / '.join(who)}", style="dim")
+        label.append(f"  {who}", style="dim")
     return label

@@ -13,12 +13,14 @@ from typing import TypedDict
 from weakref import WeakSet
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from genledger.calls.entry import Entry, ProductEvent
-from genledger.ledger import Ledger, LedgerError, Score
+from genledger.ledger import Ledger, LedgerError, Score, Step
 from genledger.ledger.store import MAX_AGE_DAYS, MAX_BYTES
+from genledger_semconv import attributes as A
+from genledger_semconv import spans as S
 
 _logger = logging.getLogger(__name__)
 
@@ -32,7 +34,7 @@ _LAST_DELAY_S = 30.0
 _PRUNE_EVERY_S = 3_600.0
 _PRUNE_EVERY_RECORDS = 10_000
 
-Record = Entry | ProductEvent | Score
+Record = Entry | ProductEvent | Score | Step
 
 
 class LedgerStats(TypedDict):
@@ -222,6 +224,7 @@ class LedgerDestination:
                     entries=[record for record in some if isinstance(record, Entry)],
                     events=[record for record in some if isinstance(record, ProductEvent)],
                     scores=[record for record in some if isinstance(record, Score)],
+                    steps=[record for record in some if isinstance(record, Step)],
                 )
             except LedgerError as error:
                 if failed_at is None:
@@ -273,6 +276,45 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
+_STEPS = frozenset({S.INVOKE_AGENT, S.INVOKE_WORKFLOW, S.EXECUTE_TOOL, S.PLAN, S.RETRIEVAL})
+"""Operations (`gen_ai.operation.name`) of the application itself, that calls to providers are made in."""
+
+
+def step_of(span: ReadableSpan) -> Step | None:
+    """The step that an ended span is, or `None` when it is a call (only these have an outcome) or neither."""
+    attributes = span.attributes
+    if not attributes or A.GENLEDGER_OUTCOME in attributes:
+        return None
+    if attributes.get(A.GEN_AI_OPERATION_NAME) not in _STEPS and A.GENLEDGER_OPERATION_KIND not in attributes:
+        return None
+    context, parent = span.context, span.parent
+    if context is None or span.start_time is None or span.end_time is None:
+        return None
+    kind = attributes.get(A.ERROR_TYPE)
+    return Step(
+        context.trace_id,
+        context.span_id,
+        parent.span_id if parent is not None else None,
+        span.name,
+        span.start_time,
+        (span.end_time - span.start_time) / 1e9,
+        kind if isinstance(kind, str) else None,
+    )
+
+
+class StepProcessor(SpanProcessor):
+    """Gives the ledger the steps that calls are made in, so that a trace keeps its shape there."""
+
+    def __init__(self, destination: LedgerDestination) -> None:
+        self._destination = destination
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Take an ended span if it is a step."""
+        step = step_of(span)
+        if step is not None:
+            self._destination.accept(step)
+
+
 class LedgerSpanExporter(SpanExporter):
     """The ledger under any OpenTelemetry distribution: `OTEL_TRACES_EXPORTER=ledger`.
 
@@ -287,9 +329,9 @@ class LedgerSpanExporter(SpanExporter):
         from genledger.calls.spans import entry_of
 
         for span in spans:
-            entry = entry_of(span)
-            if entry is not None:
-                self._destination.accept(entry)
+            record = entry_of(span) or step_of(span)
+            if record is not None:
+                self._destination.accept(record)
         return SpanExportResult.SUCCESS
 
     def shutdown(self) -> None:

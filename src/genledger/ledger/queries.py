@@ -2,9 +2,9 @@
 
 Every function takes a connection from `Ledger.reading()`, so that several answers agree with each other.
 
-Sums are sums of doubles. Adding ten million positive doubles in any order loses at most 1e-9 of the sum: a cent
-in ten million dollars. Integers would be no better: nano-dollars round each call, by up to half a cent over ten
-million of them, and the sum of pico-dollars overflows SQLite's integers at nine million dollars.
+Sums are sums of doubles. Adding ten million positive doubles in any order loses at most 1e-9 of the sum:
+a cent in ten million dollars. Integers would be no better: nano-dollars round each call, by up to half a cent
+over ten million of them, and a sum of pico-dollars overflows SQLite's integers at nine million dollars.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Literal
 from genledger.calls.entry import Entry
 from genledger.pricing.usage import INPUT_BUCKETS, OUTPUT_BUCKETS
 
-from .rows import entry_of
+from .rows import Step, entry_of, step_of
 
 Dimension = Literal["feature", "tenant", "model", "user", "session", "prompt_version", "provider", "day"]
 """What spend can be broken down by. `model` is the one that answered, `day` is in UTC."""
@@ -282,15 +282,19 @@ def retries(connection: sqlite3.Connection, selection: Selection = EVERYTHING) -
     return Retries(**row, causes={str(cause): count for cause, count in causes})
 
 
-def trace(connection: sqlite3.Connection, trace_id: str) -> list[Entry]:
-    """The calls of one trace, oldest first; empty when the ledger has none.
+def trace(connection: sqlite3.Connection, trace_id: str) -> list[Entry | Step]:
+    """The calls of one trace and the steps they were made in, oldest first; empty when there are none.
 
     Args:
         connection: From `Ledger.reading()`.
         trace_id: 32 hexadecimal digits.
     """
-    rows = connection.execute("SELECT * FROM calls WHERE trace_id = ? ORDER BY started_ns", (trace_id,))
-    return [entry_of(row) for row in rows]
+    steps = connection.execute("SELECT * FROM steps WHERE trace_id = ?", (trace_id,)).fetchall()
+    calls = connection.execute("SELECT * FROM calls WHERE trace_id = ?", (trace_id,)).fetchall()
+    found: dict[int, Entry | Step] = {step.span_id: step for step in map(step_of, steps)}
+    # A span that is both is a call: it has a cost.
+    found |= {entry.span_id: entry for entry in map(entry_of, calls)}
+    return sorted(found.values(), key=lambda span: span.started_ns)
 
 
 def traces(connection: sqlite3.Connection, prefix: str, limit: int = 10) -> list[str]:

@@ -59,6 +59,7 @@ CALL_COLUMNS = (
 )
 OUTCOME_COLUMNS = ("name", "at_ns", "value", "trace_id", "span_id", *ATTRIBUTION_COLUMNS)
 SCORE_COLUMNS = ("trace_id", "span_id", "name", "source", "at_ns", "value", "label")
+STEP_COLUMNS = ("trace_id", "span_id", "parent_span_id", "name", "started_ns", "duration_s", "error_type")
 
 _NO_BUCKETS: Values = (None,) * (len(TOKEN_BUCKETS) + 1)
 
@@ -80,6 +81,22 @@ class Score:
     label: str | None = None
 
 
+@dataclass(slots=True, frozen=True)
+class Step:
+    """Work of the application that calls are made in: an agent, a tool, a workflow, an observed task.
+
+    It costs nothing by itself; it gives a trace its shape. `started_ns` is nanoseconds since the epoch.
+    """
+
+    trace_id: int
+    span_id: int
+    parent_span_id: int | None
+    name: str
+    started_ns: int
+    duration_s: float
+    error_type: str | None
+
+
 def trace_hex(trace_id: int) -> str:
     """A trace id as W3C Trace Context writes it: 32 hexadecimal digits."""
     return f"{trace_id:032x}"
@@ -90,11 +107,16 @@ def span_hex(span_id: int) -> str:
     return f"{span_id:016x}"
 
 
-def _optional_hex(trace_id: int | None, span_id: int | None) -> tuple[str | None, str | None]:
-    return (
-        None if trace_id is None else trace_hex(trace_id),
-        None if span_id is None else span_hex(span_id),
-    )
+def _trace(trace_id: int | None) -> str | None:
+    return None if trace_id is None else trace_hex(trace_id)
+
+
+def _span(span_id: int | None) -> str | None:
+    return None if span_id is None else span_hex(span_id)
+
+
+def _number(digits: str | None) -> int | None:
+    return None if digits is None else int(digits, 16)
 
 
 def _json(value: Collection[Any]) -> str | None:
@@ -175,7 +197,7 @@ def call_values(entry: Entry) -> Values:
     return (
         trace_hex(entry.trace_id),
         span_hex(entry.span_id),
-        None if entry.parent_span_id is None else span_hex(entry.parent_span_id),
+        _span(entry.parent_span_id),
         entry.started_ns,
         entry.duration_s,
         entry.time_to_first_chunk_s,
@@ -201,11 +223,10 @@ def call_values(entry: Entry) -> Values:
 
 def entry_of(row: sqlite3.Row) -> Entry:
     """The entry in a whole row of `calls`."""
-    parent = row["parent_span_id"]
     return Entry(
         trace_id=int(row["trace_id"], 16),
         span_id=int(row["span_id"], 16),
-        parent_span_id=None if parent is None else int(parent, 16),
+        parent_span_id=_number(row["parent_span_id"]),
         library=row["library"],
         provider=row["provider"],
         operation=row["operation"],
@@ -236,7 +257,8 @@ def outcome_values(event: ProductEvent) -> Values:
         event.name,
         event.at_ns,
         event.value,
-        *_optional_hex(event.trace_id, event.span_id),
+        _trace(event.trace_id),
+        _span(event.span_id),
         *attribution_values(event.attribution),
     )
 
@@ -244,10 +266,37 @@ def outcome_values(event: ProductEvent) -> Values:
 def score_values(score: Score) -> Values:
     """The values of `SCORE_COLUMNS`."""
     return (
-        *_optional_hex(score.trace_id, score.span_id),
+        trace_hex(score.trace_id),
+        _span(score.span_id),
         score.name,
         score.source,
         score.at_ns,
         score.value,
         score.label,
+    )
+
+
+def step_values(step: Step) -> Values:
+    """The values of `STEP_COLUMNS`."""
+    return (
+        trace_hex(step.trace_id),
+        span_hex(step.span_id),
+        _span(step.parent_span_id),
+        step.name,
+        step.started_ns,
+        step.duration_s,
+        step.error_type,
+    )
+
+
+def step_of(row: sqlite3.Row) -> Step:
+    """The step in a row of `steps`."""
+    return Step(
+        trace_id=int(row["trace_id"], 16),
+        span_id=int(row["span_id"], 16),
+        parent_span_id=_number(row["parent_span_id"]),
+        name=row["name"],
+        started_ns=row["started_ns"],
+        duration_s=row["duration_s"],
+        error_type=row["error_type"],
     )

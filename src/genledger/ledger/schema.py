@@ -48,7 +48,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX outcomes_at ON outcomes (at_ns)",
     ),
-    # 2: scores of traces and calls.
+    # 2: scores of traces and calls, and the steps that calls were made in.
     (
         """
         CREATE TABLE scores (
@@ -58,6 +58,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE UNIQUE INDEX scores_target ON scores (trace_id, ifnull(span_id, ''), name, source)",
         "CREATE INDEX scores_at ON scores (at_ns)",
+        """
+        CREATE TABLE steps (
+            trace_id TEXT NOT NULL, span_id TEXT NOT NULL, parent_span_id TEXT,
+            name TEXT NOT NULL, started_ns INTEGER NOT NULL, duration_s REAL NOT NULL, error_type TEXT,
+            PRIMARY KEY (trace_id, span_id)
+        )
+        """,
+        "CREATE INDEX steps_started ON steps (started_ns)",
     ),
     # 3: batches: for whom they were created, and which of their results are already counted.
     (

@@ -23,7 +23,9 @@ from .rows import (
     COST_COLUMNS,
     OUTCOME_COLUMNS,
     SCORE_COLUMNS,
+    STEP_COLUMNS,
     Score,
+    Step,
     attribution_of,
     attribution_values,
     call_values,
@@ -32,6 +34,7 @@ from .rows import (
     outcome_values,
     score_values,
     span_hex,
+    step_values,
     trace_hex,
 )
 from .schema import connect, explain
@@ -50,7 +53,7 @@ _PRUNED_AT_ONCE = 2_000
 _PAGES_AT_ONCE = 1_000
 _FORK_PATIENCE_S = 2.0
 
-_RECORDS = {"calls": "started_ns", "outcomes": "at_ns", "scores": "at_ns"}
+_RECORDS = {"calls": "started_ns", "outcomes": "at_ns", "scores": "at_ns", "steps": "started_ns"}
 _BOOKKEEPING = {"batches": "created_ns", "batch_results": "claimed_ns"}
 
 
@@ -61,6 +64,7 @@ def _insert(table: str, columns: tuple[str, ...]) -> str:
 _INSERT_CALL = _insert("calls", CALL_COLUMNS)
 _INSERT_OUTCOME = _insert("outcomes", OUTCOME_COLUMNS)
 _INSERT_SCORE = _insert("scores", SCORE_COLUMNS)
+_INSERT_STEP = _insert("steps", STEP_COLUMNS)
 _INSERT_BATCH = _insert("batches", ("provider", "batch_id", "created_ns", *ATTRIBUTION_COLUMNS))
 _SET_COST = (
     f"UPDATE calls SET ({', '.join(COST_COLUMNS)}) = ({', '.join('?' * len(COST_COLUMNS))}) "
@@ -121,8 +125,9 @@ class Ledger:
         entries: Iterable[Entry] = (),
         events: Iterable[ProductEvent] = (),
         scores: Iterable[Score] = (),
+        steps: Iterable[Step] = (),
     ) -> None:
-        """Write all of them or none. An entry that is already there is replaced, not added.
+        """Write all of them or none. An entry, score or step that is already there is replaced, not added.
 
         Raises:
             LedgerError: The file cannot be written.
@@ -131,10 +136,12 @@ class Ledger:
         calls = [call_values(entry) for entry in entries]
         outcomes = [outcome_values(event) for event in events]
         judgements = [score_values(score) for score in scores]
+        surroundings = [step_values(step) for step in steps]
         with self._transaction() as connection:
             connection.executemany(_INSERT_CALL, calls)
             connection.executemany(_INSERT_OUTCOME, outcomes)
             connection.executemany(_INSERT_SCORE, judgements)
+            connection.executemany(_INSERT_STEP, surroundings)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:

@@ -1,0 +1,66 @@
+"""What a call consumed and what it cost.
+
+Importing this package is cheap: prices are loaded when the first price is asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from .cost import UNPRICED_REASONS, Cost, CostSource, Part
+from .usage import INPUT_BUCKETS, OUTPUT_BUCKETS, TOKEN_BUCKETS, Usage
+
+if TYPE_CHECKING:
+    from .engine import backfill, max_price, price, warn_unpriced
+    from .estimate import estimate_tokens
+    from .overrides import PriceFileError, configure, load_overrides, override
+    from .reading import Reading, read_usage
+    from .response import cost_of_response
+
+_HOMES = {
+    "PriceFileError": "overrides",
+    "Reading": "reading",
+    "backfill": "engine",
+    "configure": "overrides",
+    "cost_of_response": "response",
+    "estimate_tokens": "estimate",
+    "load_overrides": "overrides",
+    "max_price": "engine",
+    "override": "overrides",
+    "price": "engine",
+    "read_usage": "reading",
+    "warn_unpriced": "engine",
+}
+
+__all__ = [
+    "INPUT_BUCKETS",
+    "OUTPUT_BUCKETS",
+    "TOKEN_BUCKETS",
+    "UNPRICED_REASONS",
+    "Cost",
+    "CostSource",
+    "Part",
+    "PriceFileError",
+    "Reading",
+    "Usage",
+    "backfill",
+    "configure",
+    "cost_of_response",
+    "estimate_tokens",
+    "load_overrides",
+    "max_price",
+    "override",
+    "price",
+    "read_usage",
+    "warn_unpriced",
+]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value

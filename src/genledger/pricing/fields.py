@@ -1,0 +1,121 @@
+"""Reading a field of a provider's answer, whatever the answer is made of.
+
+An answer is JSON (dictionaries and lists) or an SDK's object with attributes, at every level. A field that
+is absent, or that cannot be read, is `None`: nothing here raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from math import isfinite
+
+MOST = 10**12
+"""No call consumes more than this of anything; a larger count is a fault of whoever reported it."""
+
+_SCALARS = (str, bytes, bytearray, int, float, list, tuple, set, frozenset)
+
+
+def field(obj: object, name: str) -> object:
+    """The value of key or attribute `name`, or `None`."""
+    if obj is None:
+        return None
+    try:
+        if isinstance(obj, dict):
+            return obj.get(name)
+        if isinstance(obj, _SCALARS):
+            return None
+        if isinstance(obj, Mapping):
+            return obj.get(name)
+        return getattr(obj, name, None)
+    except Exception:
+        return None
+
+
+def first(obj: object, *names: str) -> object:
+    """The first of several spellings of a field that is present."""
+    for name in names:
+        value = field(obj, name)
+        if value is not None:
+            return value
+    return None
+
+
+def path(obj: object, *names: str) -> object:
+    """The field at the end of a path of fields."""
+    for name in names:
+        obj = field(obj, name)
+    return obj
+
+
+def text(obj: object, *names: str) -> str | None:
+    """The first of several fields that is a non-empty string."""
+    for name in names:
+        value = field(obj, name)
+        if isinstance(value, str) and value:
+            return value
+    return None
+
+
+def label(obj: object, *names: str) -> str | None:
+    """Like `text`, also for enumeration members, whose value counts."""
+    value = first(obj, *names)
+    if not isinstance(value, str):
+        value = field(value, "value") if value is not None else None
+    return str(value) if isinstance(value, str) and value else None
+
+
+def items(obj: object, name: str) -> Iterator[object]:
+    """The elements of a field that is a list; nothing if it is not one."""
+    value = field(obj, name)
+    if isinstance(value, (list, tuple)):
+        yield from value
+
+
+def number(value: object) -> float | None:
+    """A finite number that is not negative, or `None`. Decimals count, booleans and strings do not."""
+    if value is None or isinstance(value, (bool, str, bytes)):
+        return None
+    try:
+        as_float = float(value)  # type: ignore[arg-type]
+    except Exception:
+        return None
+    return as_float if isfinite(as_float) and as_float >= 0 else None
+
+
+class Counts:
+    """Reads counts and remembers whether one of them was impossible.
+
+    Negative, fractional, infinite, absurdly large or wrongly typed counts are taken as absent and leave
+    `inconsistent` set.
+    """
+
+    __slots__ = ("inconsistent",)
+
+    def __init__(self) -> None:
+        self.inconsistent = False
+
+    def get(self, obj: object, *names: str) -> int | None:
+        """The first of several spellings of a count that is present, or `None`."""
+        value = first(obj, *names)
+        if type(value) is int and 0 <= value <= MOST:
+            return value
+        return None if value is None else self._convert(value)
+
+    def __call__(self, obj: object, *names: str) -> int:
+        """Like `get`, with 0 for an absent count."""
+        return self.get(obj, *names) or 0
+
+    def _convert(self, value: object) -> int | None:
+        if isinstance(value, (int, float, str, bytes, list, tuple, Mapping)) or hasattr(value, "__float__"):
+            amount = number(value)
+            if amount is not None and amount <= MOST and amount == int(amount):
+                return int(amount)
+            self.inconsistent = True
+        return None
+
+    def clamp(self, part: int, whole: int) -> int:
+        """`part`, but not more than the `whole` it is a part of."""
+        if part > whole:
+            self.inconsistent = True
+            return max(whole, 0)
+        return part

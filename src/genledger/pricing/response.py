@@ -1,0 +1,63 @@
+"""The cost of one answer, as it came over the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from .cost import Cost
+from .engine import price
+from .reading import read_usage
+
+
+def cost_of_response(
+    *,
+    provider: str,
+    api: str,
+    payload: Mapping[str, Any],
+    request: Mapping[str, Any] | None = None,
+    at: datetime | None = None,
+    base_url: str | None = None,
+    headers: Mapping[str, Any] | None = None,
+) -> Cost | None:
+    """What one answer cost in USD, or `None` when that is not known. Never raises.
+
+    `provider` is a name of the GenAI conventions (`openai`, `azure.ai.openai`, `gcp.gemini`, `aws.bedrock`,
+    `x_ai`, …) or an everyday one (`azure`, `google`, `bedrock`, `mistral`, …). `api` names the endpoint:
+    `chat`, `responses`, `completions`, `embeddings`, `embed`, `images`, `speech`, `transcriptions`,
+    `moderations`, `realtime`, `batch`, `messages`, `generateContent`, `embedContent`, `converse`,
+    `invoke_model`, `rerank`. With `batch`, `payload` is one line of a batch result file, or the answer inside
+    it, and the batch rate applies.
+
+    `payload` is the body as returned and `request` the body as sent: the model and tier of the answer win
+    over those asked for. `at` is when the call was made (UTC if it says no zone), now by default. `base_url`
+    tells the provider, region and deployment where it can; `headers` are the response's.
+    """
+    try:
+        reading = read_usage(provider, api, payload, request, base_url=base_url, headers=headers)
+        if reading is None:
+            return None
+        cost = price(
+            reading.usage,
+            provider=provider,
+            model=reading.model,
+            at_ns=_nanoseconds(at),
+            tier=reading.tier,
+            region=reading.region,
+            base_url=base_url,
+            reported=reading.reported,
+            notes=reading.notes,
+            requested=reading.requested,
+            context=reading.context,
+            also=reading.also,
+        )
+    except Exception:
+        return None
+    return None if isinstance(cost, str) else cost
+
+
+def _nanoseconds(at: datetime | None) -> int | None:
+    if at is None:
+        return None
+    return int((at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()) * 1_000_000_000

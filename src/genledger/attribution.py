@@ -16,7 +16,11 @@ from typing import Any, Self, TypeVar, cast
 
 from opentelemetry import baggage
 from opentelemetry.context import Context, attach, create_key, get_current, set_value
+from opentelemetry.util.types import AttributeValue
 
+from genledger_semconv import attributes as A
+
+from .contexts import in_context, in_context_async
 from .spending import Spend
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -33,12 +37,12 @@ MAX_METADATA = 32
 
 BAGGAGE_KEYS: Mapping[str, str] = MappingProxyType(
     {
-        "tenant": "genledger.tenant.id",
-        "feature": "genledger.feature",
-        "user": "user.id",
-        "session": "session.id",
-        "prompt_name": "gen_ai.prompt.name",
-        "prompt_version": "gen_ai.prompt.version",
+        "tenant": A.GENLEDGER_TENANT_ID,
+        "feature": A.GENLEDGER_FEATURE,
+        "user": A.USER_ID,
+        "session": A.SESSION_ID,
+        "prompt_name": A.GEN_AI_PROMPT_NAME,
+        "prompt_version": A.GEN_AI_PROMPT_VERSION,
     }
 )
 """The baggage key, and span attribute, of each field that can travel to the next service."""
@@ -61,6 +65,26 @@ class Attribution:
     prompt_version: str | None = None
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, MetadataValue] = field(default_factory=lambda: _NO_METADATA)
+    _attributes: Mapping[str, AttributeValue] | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def attributes(self) -> Mapping[str, AttributeValue]:
+        """This attribution as span attributes; made once, then kept."""
+        if self._attributes is None:
+            object.__setattr__(self, "_attributes", self._as_attributes())
+        return cast("Mapping[str, AttributeValue]", self._attributes)
+
+    def _as_attributes(self) -> Mapping[str, AttributeValue]:
+        attributes: dict[str, AttributeValue] = {}
+        for name, key in BAGGAGE_KEYS.items():
+            value = getattr(self, name)
+            if value is not None:
+                attributes[key] = value
+        if self.tags:
+            attributes[A.GENLEDGER_TAGS] = self.tags
+        for key, metadata in self.metadata.items():
+            attributes[f"{A.GENLEDGER_METADATA}.{key}"] = metadata
+        return attributes
 
 
 NOBODY = Attribution()
@@ -164,14 +188,18 @@ class _Block:
         self._changes = changes
         self._entered: list[tuple[Context, Context]] = []
 
-    def _inside(self, outer: Context) -> Context:
+    def inside(self, outer: Context) -> Context:
+        """The context that the block's code runs in."""
         before = current(outer)
         changes = self._changes
         if before is not NOBODY:
             if before.tags and changes.get("tags"):
                 changes = {**changes, "tags": tuple(dict.fromkeys((*before.tags, *changes["tags"])))}
             if before.metadata and changes.get("metadata"):
-                changes = {**changes, "metadata": MappingProxyType({**before.metadata, **changes["metadata"]})}
+                changes = {
+                    **changes,
+                    "metadata": MappingProxyType({**before.metadata, **changes["metadata"]}),
+                }
         inside = set_value(ATTRIBUTION_KEY, replace(before, **changes), outer)
         inside = set_value(SPEND_KEY, Spend(current_spend(outer)), inside)
         for name in baggage_policy.outbound:
@@ -182,7 +210,7 @@ class _Block:
 
     def __enter__(self) -> Self:
         outer = get_current()
-        inside = self._inside(outer)
+        inside = self.inside(outer)
         attach(inside)
         self._entered.append((outer, inside))
         return self
@@ -209,8 +237,23 @@ class _Block:
 
 
 def _decorate(function: Callable[..., Any], block: Callable[[], _Block]) -> Callable[..., Any]:
-    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-        return run_steps_inside(function, block)
+    if inspect.isasyncgenfunction(function):
+
+        @functools.wraps(function)
+        async def asynchronous_steps(*args: Any, **kwargs: Any) -> Any:
+            async for item in in_context_async(function(*args, **kwargs), block().inside(get_current())):
+                yield item
+
+        return asynchronous_steps
+
+    if inspect.isgeneratorfunction(function):
+
+        @functools.wraps(function)
+        def steps(*args: Any, **kwargs: Any) -> Any:
+            return (yield from in_context(function(*args, **kwargs), block().inside(get_current())))
+
+        return steps
+
     if inspect.iscoroutinefunction(function):
 
         @functools.wraps(function)
@@ -224,59 +267,6 @@ def _decorate(function: Callable[..., Any], block: Callable[[], _Block]) -> Call
     def synchronous(*args: Any, **kwargs: Any) -> Any:
         with block():
             return function(*args, **kwargs)
-
-    return synchronous
-
-
-def run_steps_inside(function: Callable[..., Any], block: Callable[[], _Block]) -> Callable[..., Any]:
-    """Decorate a generator function so that each of its steps runs in one context of its own.
-
-    The context is attached only while the generator's own code runs, never while it is suspended: what the
-    consumer does between two items is not the generator's work and must not be billed to it.
-    """
-    if inspect.isasyncgenfunction(function):
-
-        @functools.wraps(function)
-        async def asynchronous(*args: Any, **kwargs: Any) -> Any:
-            inside = block()._inside(get_current())
-            steps = function(*args, **kwargs)
-            send: Any = None
-            try:
-                while True:
-                    outer = get_current()
-                    attach(inside)
-                    try:
-                        item = await steps.asend(send)
-                    except StopAsyncIteration:
-                        return
-                    finally:
-                        inside = get_current()
-                        attach(outer)
-                    send = yield item
-            finally:
-                await steps.aclose()
-
-        return asynchronous
-
-    @functools.wraps(function)
-    def synchronous(*args: Any, **kwargs: Any) -> Any:
-        inside = block()._inside(get_current())
-        steps = function(*args, **kwargs)
-        send: Any = None
-        try:
-            while True:
-                outer = get_current()
-                attach(inside)
-                try:
-                    item = steps.send(send)
-                except StopIteration as stop:
-                    return stop.value
-                finally:
-                    inside = get_current()
-                    attach(outer)
-                send = yield item
-        finally:
-            steps.close()
 
     return synchronous
 

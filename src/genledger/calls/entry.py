@@ -18,7 +18,8 @@ class Entry:
     """One settled call. Made once, when the call settles; nobody changes it afterwards.
 
     Times are nanoseconds since the epoch, durations seconds. `trace_id` and `span_id` are the integers of the
-    span context; together they identify the call. `cost` is `None` exactly when `unpriced` says why.
+    span context; together they identify the call. `cost` is `None` when `unpriced` says why, and for a call that
+    nobody bills (an embedded database, a request that failed before it was served).
     `attempts` counts the requests sent (1 without retries); `retry_causes` has one word per retry
     (`429`, `503`, `timeout`, `connection`).
     """

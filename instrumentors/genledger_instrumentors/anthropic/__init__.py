@@ -1,0 +1,71 @@
+"""Anthropic's client, 0.40 to 2.x: direct, and as a client of Bedrock, Vertex and Foundry.
+
+Client: https://github.com/anthropics/anthropic-sdk-python. API: https://docs.anthropic.com/en/api/messages.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from opentelemetry.context import get_current
+from opentelemetry.trace import NonRecordingSpan
+
+from genledger.calls.call import CALL_KEY, Call
+from genledger.calls.generated import GeneratedClient, Library
+from genledger.calls.instrumentor import Instrumentor
+from genledger.calls.operation import Operation
+from genledger.calls.patching import Patch, Patches
+
+from .messages import COUNT_TOKENS, MESSAGES
+
+_PATHS = {"/v1/messages": MESSAGES, "/v1/messages/count_tokens": COUNT_TOKENS}
+_CLOUD = re.compile(r"Bedrock|Vertex|Foundry")
+
+
+def operation_of(method: str, path: str) -> Operation | None:
+    """The operation of an endpoint; the beta endpoints differ in their query only."""
+    return _PATHS.get(path.partition("?")[0]) if method == "post" else None
+
+
+def provider_of(client: Any, host: str) -> str:
+    """The platform that serves the model, which is whom the customer pays."""
+    cloud = _CLOUD.search(type(client).__name__)
+    if cloud is not None:
+        return {"Bedrock": "aws.bedrock", "Vertex": "gcp.vertex_ai", "Foundry": "azure.ai.inference"}[cloud.group()]
+    return "anthropic"
+
+
+def lend_span(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Give the client's own telemetry the context of our span instead of a span of its own.
+
+    From 1.14 on the client makes a span with usage for each call. Two such spans for one call would count its
+    tokens twice. Ours goes out on the wire as the parent, as the client's would have. A client that was given a
+    tracer provider of its own keeps its spans there: another provider, another backend, no span twice.
+    """
+    tracer = args[0] if args else kwargs.get("tracer")
+    call = get_current().get(CALL_KEY)
+    if isinstance(call, Call) and not call.settled and call.recorder.shares_provider(tracer):
+        return NonRecordingSpan(call.span.get_span_context())
+    return wrapped(*args, **kwargs)
+
+
+CLIENT = Library(
+    name="anthropic",
+    module="anthropic._base_client",
+    operation=operation_of,
+    provider=provider_of,
+)
+
+
+class AnthropicInstrumentor(Instrumentor):
+    """Records the calls of the `anthropic` package."""
+
+    library = "anthropic"
+    distribution = "anthropic"
+    supports = "anthropic >= 0.40, < 3"
+
+    def patches(self) -> Patches:
+        """The one method that every request passes through, and where the client would start its own span."""
+        own_span = Patch(CLIENT.module, "start_api_call_span", lend_span, optional=True)
+        return [*GeneratedClient(CLIENT).patches(), own_span]

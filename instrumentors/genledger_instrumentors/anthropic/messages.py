@@ -1,0 +1,278 @@
+"""The Messages API: created, streamed, parsed, run with tools, and counted beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from genledger.calls.content import (
+    Blob,
+    file_part,
+    generic_part,
+    media_part,
+    reasoning_part,
+    text_part,
+    tool_call_part,
+    tool_response_part,
+)
+from genledger.calls.operation import Attributes, Body, Message, Operation, integer, number, strings, text
+from genledger_semconv import attributes as A
+from genledger_semconv import spans as S
+
+_FINISH = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "tool_use": "tool_call"}
+
+
+def read_request(body: Body, attributes: Attributes) -> None:
+    """What a request says beyond its plain fields."""
+    config = body.get("output_config")
+    if isinstance(config, Mapping):
+        if isinstance(config.get("effort"), str):
+            attributes[A.GEN_AI_REQUEST_REASONING_LEVEL] = config["effort"]
+        if config.get("format") is not None:
+            attributes[A.GEN_AI_OUTPUT_TYPE] = "json"
+    if isinstance(body.get("output_format"), Mapping):
+        attributes[A.GEN_AI_OUTPUT_TYPE] = "json"
+
+
+def read_response(answer: Any, attributes: Attributes) -> None:
+    """Who answered, and why it ended."""
+    for field, name in (("id", A.GEN_AI_RESPONSE_ID), ("model", A.GEN_AI_RESPONSE_MODEL)):
+        value = getattr(answer, field, None)
+        if isinstance(value, str) and value:
+            attributes[name] = value
+    reason = getattr(answer, "stop_reason", None)
+    if isinstance(reason, str):
+        attributes[A.GEN_AI_RESPONSE_FINISH_REASONS] = (reason,)
+
+
+class Events:
+    """Puts the events of a message stream together; keeps the content only when it is captured.
+
+    `message_start` has the input's usage, `message_delta` the totals so far: what comes later replaces, and
+    never adds to, what came before.
+    """
+
+    def __init__(self, keep: bool) -> None:
+        self._keep = keep
+        self._message: Any = None
+        self._usage: dict[str, Any] = {}
+        self._stop_reason: str | None = None
+        self._blocks: dict[int, dict[str, Any]] = {}
+        self._length = 0
+
+    def fold(self, chunks: Iterable[Any]) -> None:
+        """Take in more events."""
+        for event in chunks:
+            kind = event.type
+            if kind == "content_block_delta":
+                self._delta(event)
+            elif kind == "message_start":
+                self._message = event.message
+                self._take_usage(getattr(event.message, "usage", None))
+            elif kind == "message_delta":
+                self._stop_reason = getattr(event.delta, "stop_reason", None) or self._stop_reason
+                self._take_usage(getattr(event, "usage", None))
+            elif kind == "content_block_start" and self._keep:
+                block = event.content_block
+                self._blocks[event.index] = {"start": block, "pieces": []}
+
+    def _delta(self, event: Any) -> None:
+        delta = event.delta
+        piece = getattr(delta, "text", None) or getattr(delta, "thinking", None) or getattr(delta, "partial_json", None)
+        if isinstance(piece, str):
+            self._length += len(piece)
+            if self._keep and event.index in self._blocks:
+                self._blocks[event.index]["pieces"].append(piece)
+
+    def _take_usage(self, usage: Any) -> None:
+        if usage is None:
+            return
+        for name in _USAGE:
+            value = getattr(usage, name, None)
+            if value is not None:
+                self._usage[name] = value
+
+    def response(self) -> Mapping[str, Any]:
+        """What has been received, shaped like a message."""
+        message = self._message
+        return {
+            "id": getattr(message, "id", None),
+            "model": getattr(message, "model", None),
+            "stop_reason": self._stop_reason,
+            "usage": self._final_usage(),
+            "content": [_whole(block) for _, block in sorted(self._blocks.items())],
+        }
+
+    def _final_usage(self) -> dict[str, Any] | None:
+        # The output count of `message_start` is a placeholder: a stream that was cut before its first
+        # `message_delta` has said nothing about what it generated.
+        if not self._usage:
+            return None
+        if self._stop_reason is None and self._length:
+            return None
+        return self._usage
+
+    def text_length(self) -> int:
+        """Characters generated so far."""
+        return self._length
+
+    @property
+    def complete(self) -> bool:
+        """Whether the provider has said why it stopped."""
+        return self._stop_reason is not None
+
+
+_USAGE = (
+    "input_tokens",
+    "output_tokens",
+    "cache_creation_input_tokens",
+    "cache_read_input_tokens",
+    "cache_creation",
+    "server_tool_use",
+    "service_tier",
+    "inference_geo",
+    "speed",
+    "output_tokens_details",
+    "iterations",
+)
+
+
+def _whole(block: dict[str, Any]) -> dict[str, Any]:
+    start, text_so_far = block["start"], "".join(block["pieces"])
+    kind = getattr(start, "type", "text")
+    return {
+        "type": kind,
+        "text": text_so_far,
+        "thinking": text_so_far,
+        "id": getattr(start, "id", None),
+        "name": getattr(start, "name", None),
+        "input": text_so_far if text_so_far else getattr(start, "input", None),
+        "content": getattr(start, "content", None),
+        "tool_use_id": getattr(start, "tool_use_id", None),
+    }
+
+
+def _source(kind: str, block: Mapping[str, Any]) -> Any:
+    modality = "image" if kind == "image" else "document"
+    source = block.get("source")
+    if not isinstance(source, Mapping):
+        return generic_part(block)
+    if source.get("type") == "base64":
+        return Blob(modality, source.get("media_type"), str(source.get("data", "")))
+    if source.get("type") == "url":
+        return media_part(modality, source.get("url"))
+    if source.get("type") == "file":
+        return file_part(modality, str(source.get("file_id") or ""))
+    if isinstance(source.get("data"), str):
+        return text_part(source["data"])
+    return generic_part(block)
+
+
+def part(block: Any) -> Any:
+    """One block of a message's content, as the application sends it."""
+    if isinstance(block, str):
+        return text_part(block)
+    if not isinstance(block, Mapping):
+        return output_part(block)
+    kind = block.get("type")
+    if kind == "text":
+        return text_part(block.get("text", ""))
+    if kind == "thinking":
+        return reasoning_part(block.get("thinking", ""))
+    if kind == "tool_use":
+        return tool_call_part(block.get("name"), block.get("input"), block.get("id"))
+    if kind == "tool_result":
+        return tool_response_part(block.get("content"), block.get("tool_use_id"))
+    if kind in ("image", "document"):
+        return _source(kind, block)
+    return generic_part(block)
+
+
+def output_part(block: Any) -> Any:
+    """One block of a message's content, as the model gives it."""
+    kind = getattr(block, "type", None)
+    if kind == "text":
+        return text_part(getattr(block, "text", ""))
+    if kind == "thinking":
+        return reasoning_part(getattr(block, "thinking", ""))
+    if kind == "tool_use":
+        return tool_call_part(getattr(block, "name", None), getattr(block, "input", None), getattr(block, "id", None))
+    if kind == "server_tool_use":
+        called = {"type": getattr(block, "name", None) or "server_tool", "input": getattr(block, "input", None)}
+        return {
+            "type": "server_tool_call",
+            "id": getattr(block, "id", None),
+            "name": called["type"],
+            "server_tool_call": called,
+        }
+    if isinstance(kind, str) and kind.endswith("_tool_result"):
+        answered = {"type": kind, "content": getattr(block, "content", None)}
+        return {
+            "type": "server_tool_call_response",
+            "id": getattr(block, "tool_use_id", None),
+            "server_tool_call_response": answered,
+        }
+    return generic_part(block)
+
+
+def parts(content: Any) -> list[Any]:
+    """A message's content as parts."""
+    if isinstance(content, (list, tuple)):
+        return [part(block) for block in content]
+    return [] if content is None else [part(content)]
+
+
+def read_input(body: Body) -> Message:
+    """The system prompt, messages and tools of a request."""
+    given = body.get("messages")
+    messages = [
+        {"role": str(message.get("role", "user")), "parts": parts(message.get("content"))}
+        for message in (given if isinstance(given, (list, tuple)) else ())
+        if isinstance(message, Mapping)
+    ]
+    offered = body.get("tools")
+    tools = [
+        {"type": str(tool.get("type") or "function"), "name": str(tool.get("name") or "")}
+        for tool in (offered if isinstance(offered, (list, tuple)) else ())
+        if isinstance(tool, Mapping)
+    ]
+    return Message(system=parts(body.get("system")) or None, messages=messages or None, tools=tools or None)
+
+
+def read_output(answer: Any) -> list[Any] | None:
+    """The message that was generated."""
+    content = getattr(answer, "content", None)
+    if not isinstance(content, (list, tuple)):
+        return None
+    reason = getattr(answer, "stop_reason", None)
+    return [
+        {
+            "role": "assistant",
+            "parts": [output_part(block) for block in content],
+            "finish_reason": _FINISH.get(reason, reason) if isinstance(reason, str) else "error",
+        }
+    ]
+
+
+MESSAGES = Operation(
+    name=S.CHAT,
+    api="messages",
+    fields={
+        "model": (A.GEN_AI_REQUEST_MODEL, text),
+        "max_tokens": (A.GEN_AI_REQUEST_MAX_TOKENS, integer),
+        "temperature": (A.GEN_AI_REQUEST_TEMPERATURE, number),
+        "top_p": (A.GEN_AI_REQUEST_TOP_P, number),
+        "top_k": (A.GEN_AI_REQUEST_TOP_K, integer),
+        "stop_sequences": (A.GEN_AI_REQUEST_STOP_SEQUENCES, strings),
+    },
+    request=read_request,
+    response=read_response,
+    gather=Events,
+    input=read_input,
+    output=read_output,
+    family="inference",
+)
+
+COUNT_TOKENS = Operation(
+    name=S.COUNT_TOKENS, api="count_tokens", fields={"model": (A.GEN_AI_REQUEST_MODEL, text)}, priced=False
+)

@@ -1,0 +1,82 @@
+"""OpenAI's client, 1.x to 3.x: also as a client of Azure and of every host that speaks its API.
+
+Client: https://github.com/openai/openai-python. API: https://platform.openai.com/docs/api-reference.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from genledger.calls.generated import GeneratedClient, Library
+from genledger.calls.instrumentor import Instrumentor
+from genledger.calls.operation import Body, Operation
+from genledger.calls.patching import Patches
+
+from .chat import CHAT, COMPLETIONS
+from .hosts import provider_of
+from .others import EMBEDDINGS, IMAGES, MODERATIONS, SPEECH, TRANSCRIPTIONS, TRANSLATIONS
+from .responses import RESPONSES, RETRIEVED_RESPONSE
+
+_POSTED: Mapping[str, Operation] = {
+    "/chat/completions": CHAT,
+    "/completions": COMPLETIONS,
+    "/responses": RESPONSES,
+    "/embeddings": EMBEDDINGS,
+    "/images/generations": IMAGES,
+    "/images/edits": IMAGES,
+    "/images/variations": IMAGES,
+    "/audio/speech": SPEECH,
+    "/audio/transcriptions": TRANSCRIPTIONS,
+    "/audio/translations": TRANSLATIONS,
+    "/moderations": MODERATIONS,
+}
+_RESPONSE = re.compile(r"^/responses/[^/?]+(\?.*)?$")
+
+
+def operation_of(method: str, path: str) -> Operation | None:
+    """The operation of an endpoint."""
+    if method == "post":
+        return _POSTED.get(path)
+    if method == "get" and path.startswith("/responses/") and _RESPONSE.match(path):
+        return RETRIEVED_RESPONSE
+    return None
+
+
+def ask_for_usage(operation: Operation, body: Body) -> Mapping[str, Any] | None:
+    """What makes a chat or completions stream end with its usage."""
+    if operation not in (CHAT, COMPLETIONS):
+        return None
+    options = body.get("stream_options")
+    options = options if isinstance(options, Mapping) else {}
+    if options.get("include_usage"):
+        return None
+    return {"stream_options": {**options, "include_usage": True}}
+
+
+def only_usage(chunk: Any) -> bool:
+    """Whether a chunk has usage and nothing else: the one that comes because usage was asked for."""
+    return not chunk.choices and getattr(chunk, "usage", None) is not None
+
+
+CLIENT = Library(
+    name="openai",
+    module="openai._base_client",
+    operation=operation_of,
+    provider=provider_of,
+    ask_for_usage=ask_for_usage,
+    hidden=only_usage,
+)
+
+
+class OpenAIInstrumentor(Instrumentor):
+    """Records the calls of the `openai` package."""
+
+    library = "openai"
+    distribution = "openai"
+    supports = "openai >= 1.0, < 4"
+
+    def patches(self) -> Patches:
+        """The one method that every request passes through."""
+        return GeneratedClient(CLIENT).patches()

@@ -1,0 +1,94 @@
+"""Embeddings, images, audio and moderations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from genledger.calls.operation import Attributes, Body, Operation, integer, strings, text
+from genledger_semconv import attributes as A
+from genledger_semconv import spans as S
+
+from .fields import read_answer
+
+_MODEL = {"model": (A.GEN_AI_REQUEST_MODEL, text)}
+
+
+def read_embeddings(answer: Any, attributes: Attributes) -> None:
+    """Which model made the vectors."""
+    model = getattr(answer, "model", None)
+    if isinstance(model, str) and model:
+        attributes[A.GEN_AI_RESPONSE_MODEL] = model
+
+
+def _image_defaults(body: Body, attributes: Attributes) -> None:
+    attributes[A.GEN_AI_OUTPUT_TYPE] = "image"
+    # The endpoint's documented default, which decides the price.
+    attributes.setdefault(A.GEN_AI_REQUEST_MODEL, "dall-e-2")
+
+
+class LastEvent:
+    """Streams of images and audio: the event that ends them carries the usage."""
+
+    def __init__(self, keep: bool) -> None:
+        self._last: Any = None
+        self._usage: Any = None
+        self._length = 0
+
+    def fold(self, chunks: Iterable[Any]) -> None:
+        """Take in more events."""
+        for event in chunks:
+            self._last = event
+            delta = getattr(event, "delta", None)
+            if isinstance(delta, str):
+                self._length += len(delta)
+            usage = getattr(event, "usage", None)
+            if usage is not None:
+                self._usage = usage
+
+    def response(self) -> Mapping[str, Any]:
+        """What has been received, shaped like a response."""
+        return {"usage": self._usage, "text": getattr(self._last, "text", None)}
+
+    def text_length(self) -> int:
+        """Characters transcribed so far."""
+        return self._length
+
+    @property
+    def complete(self) -> bool:
+        """Whether the event that ends the stream has come."""
+        kind = getattr(self._last, "type", None)
+        return isinstance(kind, str) and kind.endswith((".completed", ".done"))
+
+
+EMBEDDINGS = Operation(
+    name=S.EMBEDDINGS,
+    api="embeddings",
+    fields={
+        **_MODEL,
+        "dimensions": (A.GEN_AI_EMBEDDINGS_DIMENSION_COUNT, integer),
+        "encoding_format": (A.GEN_AI_REQUEST_ENCODING_FORMATS, strings),
+    },
+    response=read_embeddings,
+)
+
+IMAGES = Operation(
+    name=S.IMAGE_GENERATION,
+    api="images",
+    fields=_MODEL,
+    request=_image_defaults,
+    response=read_answer,
+    gather=LastEvent,
+)
+
+SPEECH = Operation(
+    name=S.SPEECH, api="speech", fields=_MODEL, constant={A.GEN_AI_OUTPUT_TYPE: "speech"}, gather=LastEvent
+)
+
+TRANSCRIPTIONS = Operation(
+    name=S.TRANSCRIPTION, api="transcriptions", fields=_MODEL, response=read_answer, gather=LastEvent
+)
+
+TRANSLATIONS = Operation(name=S.TRANSLATION, api="transcriptions", fields=_MODEL, response=read_answer)
+
+MODERATIONS = Operation(name=S.MODERATION, api="moderations", fields=_MODEL, response=read_answer)

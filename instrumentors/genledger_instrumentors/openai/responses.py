@@ -1,0 +1,188 @@
+"""The Responses API: created, streamed, resumed, and fetched again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from genledger.calls.content import (
+    generic_part,
+    reasoning_part,
+    text_part,
+    tool_call_part,
+    tool_response_part,
+)
+from genledger.calls.operation import Attributes, Body, Message, Operation, integer, text
+from genledger_semconv import attributes as A
+from genledger_semconv import spans as S
+
+from .chat import parts, read_tools
+from .fields import SAMPLING, listed, output_type, read_answer, read_sampling
+
+_ENDINGS = {
+    "response.completed",
+    "response.incomplete",
+    "response.failed",
+    "response.cancelled",
+}
+
+
+def read_request(body: Body, attributes: Attributes) -> None:
+    """What a request says beyond its plain fields."""
+    read_sampling(body, attributes)
+    form = body.get("text")
+    if isinstance(form, Mapping) and isinstance(form.get("format"), Mapping):
+        output_type(form["format"].get("type"), attributes)
+    reasoning = body.get("reasoning")
+    if isinstance(reasoning, Mapping) and isinstance(reasoning.get("effort"), str):
+        attributes[A.GEN_AI_REQUEST_REASONING_LEVEL] = reasoning["effort"]
+    conversation = body.get("conversation")
+    if isinstance(conversation, Mapping):
+        conversation = conversation.get("id")
+    if isinstance(conversation, str):
+        attributes[A.GEN_AI_CONVERSATION_ID] = conversation
+
+
+def read_response(answer: Any, attributes: Attributes) -> None:
+    """Who answered, in what state, and why it ended."""
+    read_answer(answer, attributes)
+    status = getattr(answer, "status", None)
+    reason: str | None = None
+    if status == "completed":
+        called = any(
+            str(getattr(item, "type", "")).endswith("function_call") for item in listed(getattr(answer, "output", None))
+        )
+        reason = "tool_call" if called else "stop"
+    elif status == "incomplete":
+        why = getattr(getattr(answer, "incomplete_details", None), "reason", None)
+        reason = "length" if why == "max_output_tokens" else why if isinstance(why, str) else "error"
+    elif status in ("failed", "cancelled"):
+        reason = "error"
+    if reason is not None:
+        attributes[A.GEN_AI_RESPONSE_FINISH_REASONS] = (reason,)
+
+
+def read_fetched(answer: Any, attributes: Attributes) -> None:
+    """A response that was fetched: its state, but not its usage, which its creation paid for."""
+    read_response(answer, attributes)
+    status = getattr(answer, "status", None)
+    if isinstance(status, str):
+        attributes[A.GEN_AI_RESPONSE_STATUS] = status
+
+
+class Events:
+    """Puts the events of a Responses stream together: the last ones carry the whole response."""
+
+    def __init__(self, keep: bool) -> None:
+        self._response: Any = None
+        self._ended = False
+        self._length = 0
+
+    def fold(self, chunks: Iterable[Any]) -> None:
+        """Take in more events."""
+        for event in chunks:
+            delta = getattr(event, "delta", None)
+            if isinstance(delta, str):
+                self._length += len(delta)
+                continue
+            response = getattr(event, "response", None)
+            if response is not None:
+                self._response = response
+                self._ended = self._ended or getattr(event, "type", None) in _ENDINGS
+
+    def response(self) -> Mapping[str, Any]:
+        """What has been received, shaped like a response."""
+        response = self._response
+        fields = ("id", "model", "status", "service_tier", "usage", "output", "incomplete_details", "error")
+        shaped = {name: getattr(response, name, None) for name in fields}
+        if not self._ended:
+            shaped["status"] = None
+        return shaped
+
+    def text_length(self) -> int:
+        """Characters generated so far."""
+        return self._length
+
+    @property
+    def complete(self) -> bool:
+        """Whether the provider has said how the response ended."""
+        return self._ended
+
+
+def _instructions(body: Body) -> list[Any] | None:
+    instructions = body.get("instructions")
+    return [text_part(instructions)] if isinstance(instructions, str) and instructions else None
+
+
+def read_input(body: Body) -> Message:
+    """The instructions, input items and tools of a request."""
+    given = body.get("input")
+    messages: list[Any] = []
+    if isinstance(given, str):
+        messages.append({"role": "user", "parts": [text_part(given)]})
+    for item in listed(given):
+        if not isinstance(item, Mapping):
+            continue
+        kind = item.get("type")
+        if kind in (None, "message"):
+            role = str(item.get("role", "user"))
+            messages.append({"role": "system" if role == "developer" else role, "parts": parts(item.get("content"))})
+        elif kind in ("function_call_output", "custom_tool_call_output"):
+            messages.append({"role": "tool", "parts": [tool_response_part(item.get("output"), item.get("call_id"))]})
+        elif kind in ("function_call", "custom_tool_call"):
+            called = tool_call_part(item.get("name"), item.get("arguments", item.get("input")), item.get("call_id"))
+            messages.append({"role": "assistant", "parts": [called]})
+        else:
+            messages.append({"role": str(item.get("role", "assistant")), "parts": [generic_part(item)]})
+    return Message(system=_instructions(body), messages=messages or None, tools=read_tools(body))
+
+
+def read_output(answer: Any) -> list[Any] | None:
+    """One message of everything that was generated."""
+    content: list[Any] = []
+    for item in listed(getattr(answer, "output", None)):
+        kind = getattr(item, "type", None)
+        if kind == "message":
+            for piece in listed(getattr(item, "content", None)):
+                spoken = getattr(piece, "text", None) or getattr(piece, "refusal", None)
+                content.append(text_part(spoken) if isinstance(spoken, str) else generic_part(piece))
+        elif kind in ("function_call", "custom_tool_call"):
+            arguments = getattr(item, "arguments", None) or getattr(item, "input", None)
+            content.append(tool_call_part(getattr(item, "name", None), arguments, getattr(item, "call_id", None)))
+        elif kind == "reasoning":
+            thoughts = [getattr(piece, "text", None) for piece in listed(getattr(item, "summary", None))]
+            content += [reasoning_part(thought) for thought in thoughts if isinstance(thought, str)]
+        else:
+            content.append(generic_part(item))
+    return [{"role": "assistant", "parts": content}] if content else None
+
+
+RESPONSES = Operation(
+    name=S.CHAT,
+    api="responses",
+    fields={**SAMPLING, "previous_response_id": (A.GEN_AI_REQUEST_PREVIOUS_RESPONSE_ID, text)},
+    request=read_request,
+    response=read_response,
+    gather=Events,
+    input=read_input,
+    output=read_output,
+    constant={A.OPENAI_API_TYPE: "responses"},
+    family="inference",
+)
+
+RETRIEVED_RESPONSE = Operation(
+    name=S.FETCH_RESPONSE,
+    api="responses",
+    fields={
+        "starting_after": (
+            A.GEN_AI_REQUEST_STREAM_CURSOR,
+            lambda value: str(value) if integer(value) else None,
+        )
+    },
+    response=read_fetched,
+    gather=Events,
+    output=read_output,
+    constant={A.OPENAI_API_TYPE: "responses"},
+    priced=False,
+    target=lambda attributes: None,
+)

@@ -1,0 +1,18 @@
+"""Genledger: every GenAI call becomes one priced, attributed span, and budgets hold before the call is paid for."""
+
+from .attribution import attribution
+from .bootstrap import flush, instrument, record_outcome, shutdown, spend, uninstrument
+from .observe import observe
+from .version import __version__
+
+__all__ = [
+    "__version__",
+    "attribution",
+    "flush",
+    "instrument",
+    "observe",
+    "record_outcome",
+    "shutdown",
+    "spend",
+    "uninstrument",
+]

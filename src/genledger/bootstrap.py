@@ -1,0 +1,295 @@
+"""`instrument()`: settings → providers → destinations → instrumentors."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+from typing import Any
+
+from opentelemetry import metrics, trace
+from opentelemetry._logs import get_logger
+from opentelemetry.context import get_current
+from opentelemetry.instrumentation.threading import ThreadingInstrumentor
+from opentelemetry.trace import get_current_span
+from opentelemetry.util._importlib_metadata import entry_points
+
+from genledger_semconv import SCHEMA_URL
+
+from . import pricing
+from .attribution import baggage_policy, current, current_spend
+from .calls.content import Capture
+from .calls.details import Details
+from .calls.enrich import EnrichmentProcessor
+from .calls.entry import ProductEvent
+from .calls.instrumentor import SCOPE, Instrumentor
+from .calls.lines import CallLines
+from .calls.metrics import Metrics
+from .calls.recorder import Recorder, activate, active
+from .calls.redaction import Redactor
+from .settings import Settings, read_settings
+from .spending import Spent
+from .version import __version__
+from .wiring import Wired, connect, logger_provider, meter_provider, names_wanted, tracer_provider
+
+logger = logging.getLogger("genledger")
+
+INSTRUMENTORS = "opentelemetry_instrumentor"
+"""The entry point group of instrumentors."""
+
+_lock = threading.RLock()
+_wired: Wired | None = None
+_instrumentors: dict[str, Instrumentor] = {}
+_threading: ThreadingInstrumentor | None = None
+
+
+def instrument(**options: Any) -> None:
+    """Record, price and attribute every call of the client libraries that the application uses.
+
+    Client libraries are patched when the application imports them, before or after this call; none is imported
+    here. An application's own TracerProvider is added to, never replaced. Calling it again replaces the options.
+
+    Args:
+        **options: The options of `genledger.settings.Settings`, such as `libraries`, `exclude`, `destinations`,
+            `capture_content`, `tracer_provider`, `meter_provider`, `logger_provider`. What is not given comes
+            from the environment. An option that cannot be used is reported in one log line and left at its default.
+    """
+    settings, problems = read_settings(options)
+    with _lock:
+        if configure(settings, problems):
+            _patch(settings)
+
+
+def configure(settings: Settings, problems: list[str]) -> bool:
+    """Connect destinations and providers, and make calls go to them; the instrumentors come after.
+
+    Returns:
+        Whether there is anything to do at all: `OTEL_SDK_DISABLED=true` says that there is not.
+    """
+    global _wired
+    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return False
+    if _wired is not None:
+        _take_down(5.0)
+    given = settings.tracer_provider is not None
+    wanted = () if given and settings.destinations is None else names_wanted(settings, os.environ)
+    wired = connect(settings, wanted)
+    provider = tracer_provider(settings, wired)
+    recorder = _recorder(settings, wired, wanted, provider)
+    add = getattr(provider, "add_span_processor", None)
+    if add is not None:
+        add(EnrichmentProcessor(SCOPE))
+        for processor in wired.processors:
+            add(processor)
+    recorder.sinks.extend(wired.sinks)
+    recorder.event_sinks.extend(wired.sinks)
+    baggage_policy.outbound = frozenset(settings.baggage)
+    baggage_policy.trust_inbound = settings.trust_baggage
+    try:
+        pricing.configure(settings.prices)
+    except (OSError, ValueError) as error:
+        problems.append(f"prices: {error}; the price table is used without it")
+    activate(recorder)
+    _wired = wired
+    for problem in (*problems, *wired.problems):
+        logger.error("genledger: %s", problem)
+    return True
+
+
+def _recorder(settings: Settings, wired: Wired, wanted: tuple[Any, ...], provider: Any) -> Recorder:
+    redactor = Redactor(settings.redact, settings.redactor)  # type: ignore[arg-type]
+    capture = None
+    if settings.capture_content != "off":
+        capture = Capture(
+            spans=settings.capture_content in ("span", "both"),
+            events=settings.capture_content in ("event", "both"),
+            redactor=redactor,
+            max_value=settings.content_max_bytes,
+            max_span=settings.span_content_max_bytes,
+            keep_media=settings.keep_media,
+        )
+    meters = meter_provider(settings, wired, wanted)
+    logs = logger_provider(settings, wired, wanted)
+    details = None
+    if logs is not None and settings.capture_content != "span":
+        details = Details(get_logger(SCOPE, __version__, logs, SCHEMA_URL))
+    return Recorder(
+        trace.get_tracer(SCOPE, __version__, provider, SCHEMA_URL),
+        Metrics(
+            metrics.get_meter(SCOPE, __version__, meters, SCHEMA_URL),
+            names=settings.metric_names,  # type: ignore[arg-type]
+            label_limit=settings.label_limit,
+        ),
+        capture=capture,
+        lines=CallLines(json=settings.log == "json", hash_users=settings.log_hash_users),
+        details=details,
+        redact=redactor.text,
+        ask_for_usage=settings.stream_usage == "ask",
+        provider=provider,
+    )
+
+
+def available() -> dict[str, Any]:
+    """The entry points of Genledger's own instrumentors, by library."""
+    return {
+        point.name: point
+        for point in entry_points(group=INSTRUMENTORS)
+        if point.value.startswith("genledger_instrumentors.")
+    }
+
+
+def _patch(settings: Settings) -> None:
+    global _threading
+    points = available()
+    for name in (*(settings.libraries or ()), *settings.exclude):
+        if name not in points and name != "*" and name in (settings.libraries or ()):
+            logger.error("genledger: there is no instrumentor for %s; there are: %s", name, ", ".join(sorted(points)))
+    for name, point in points.items():
+        wanted = settings.libraries is None or name in settings.libraries
+        if not wanted or name in settings.exclude or "*" in settings.exclude:
+            continue
+        try:
+            instrumentor = _instrumentors.get(name) or point.load()()
+            instrumentor.instrument(skip_dep_check=True)
+            _instrumentors[name] = instrumentor
+        except Exception as error:
+            logger.error("genledger: the calls of %s are not recorded: %s: %s", name, type(error).__name__, error)
+    if _threading is None:
+        threads = ThreadingInstrumentor()
+        if not threads.is_instrumented_by_opentelemetry:
+            threads.instrument()
+            _threading = threads
+
+
+def uninstrument() -> None:
+    """Put back every patched attribute, deliver what is waiting, and record nothing more.
+
+    A TracerProvider that Genledger made stays the global one, as OpenTelemetry has no way to take it back.
+    """
+    global _threading
+    with _lock:
+        for instrumentor in _instrumentors.values():
+            instrumentor.uninstrument()
+        _instrumentors.clear()
+        if _threading is not None:
+            _threading.uninstrument()
+            _threading = None
+        activate(None)
+        _take_down(5.0)
+
+
+def patched() -> dict[str, list[str]]:
+    """The patched attributes of each library, at this moment."""
+    return {name: instrumentor.patched for name, instrumentor in _instrumentors.items()}
+
+
+def wired() -> Wired | None:
+    """What is connected at this moment."""
+    return _wired
+
+
+def _take_down(timeout: float) -> None:
+    global _wired
+    if _wired is not None:
+        before, _wired = _wired, None
+        _all(before, "shutdown", timeout)
+
+
+def _all(connected: Wired, method: str, timeout: float) -> bool:
+    """Call `flush` or `shutdown` of everything, within one deadline for all."""
+    deadline = time.monotonic() + timeout
+    done = True
+    recorder = active()
+    if recorder is not None and recorder.metrics is not None:
+        recorder.metrics.flush()
+    for destination in connected.destinations.values():
+        try:
+            done = bool(getattr(destination, method)(max(0.0, deadline - time.monotonic()))) and done
+        except Exception as error:
+            logger.warning("genledger: %s of a destination failed: %s: %s", method, type(error).__name__, error)
+            done = False
+    for provider in connected.own:
+        left = max(1, int((deadline - time.monotonic()) * 1000))
+        try:
+            if method == "flush":
+                done = bool(provider.force_flush(left)) and done
+            else:
+                provider.shutdown()
+        except Exception as error:
+            logger.warning("genledger: %s of a provider failed: %s: %s", method, type(error).__name__, error)
+            done = False
+    return done
+
+
+def flush(timeout: float = 5.0) -> bool:
+    """Deliver what has been recorded so far to every destination; at most `timeout` seconds in all.
+
+    Returns:
+        Whether everything was delivered (or safely written to the spool) in time.
+    """
+    connected = _wired
+    return connected is None or _all(connected, "flush", timeout)
+
+
+def shutdown(timeout: float = 5.0) -> bool:
+    """Deliver what is waiting and stop the destinations; at most `timeout` seconds in all. Also runs at exit."""
+    with _lock:
+        before = _wired
+        done = before is None or _all(before, "shutdown", timeout)
+        globals()["_wired"] = None
+        return done
+
+
+def spend() -> Spent:
+    """What the current attribution or observe block, or else the current trace, has cost so far.
+
+    Returns:
+        `usd` (of the priced calls), `calls`, `unpriced` (calls missing from `usd`) and `tokens`.
+    """
+    running = current_spend()
+    if running is not None:
+        return running.read()
+    recorder = active()
+    context = get_current_span().get_span_context()
+    if recorder is None or not context.is_valid:
+        return Spent(0.0, 0, 0, 0)
+    return recorder.traces.read(context.trace_id)
+
+
+def record_outcome(name: str, value: float = 1.0) -> None:
+    """Record a product event, to be joined to the spend of the same attribution: `draft_accepted`.
+
+    Args:
+        name: What happened; lower case with underscores, so that reports group it.
+        value: How much of it, when it is more than one.
+
+    Raises:
+        ValueError: The name is empty or longer than 128 characters.
+    """
+    if not isinstance(name, str) or not name.strip() or len(name) > 128:
+        raise ValueError(f"record_outcome(name) must be a name of 1 to 128 characters, not {name!r:.60}")
+    recorder = active()
+    if recorder is None:
+        return
+    context = get_current()
+    span = get_current_span(context).get_span_context()
+    event = ProductEvent(
+        name,
+        time.time_ns(),
+        current(context),
+        span.trace_id if span.is_valid else None,
+        span.span_id if span.is_valid else None,
+        float(value),
+    )
+    for sink in recorder.event_sinks:
+        try:
+            sink(event)  # type: ignore[arg-type]
+        except Exception as error:
+            logger.warning("genledger: the outcome %s was not recorded: %s", name, error)
+
+
+@atexit.register
+def _at_exit() -> None:
+    shutdown()

@@ -1,0 +1,209 @@
+"""HTTP response bodies that the application reads by itself: raw and streaming responses.
+
+The body's byte stream is put behind a proxy that hears when it is closed, and, when nothing else reads the
+answer for us, listens to the bytes that pass.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import orjson
+import wrapt
+
+from . import faults
+from .call import Call
+from .operation import Gathering
+from .streams import Reading
+from .views import viewed
+
+MAX_BODY = 32 * 1024 * 1024
+"""Bytes of an unstreamed body that are kept to read its usage; a longer body is settled without."""
+
+
+class Body(wrapt.ObjectProxy):  # type: ignore[misc]
+    """A response's byte stream, with somebody listening."""
+
+    def __init__(
+        self,
+        stream: Any,
+        closed: Callable[[], None],
+        listen: Callable[[bytes], None] | None = None,
+        ended: Callable[[BaseException | None], None] | None = None,
+    ) -> None:
+        super().__init__(stream)
+        self._self_closed = closed
+        self._self_listen = listen
+        self._self_ended = ended
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self._self_listen is None:
+            return iter(self.__wrapped__)
+        return self._listened()
+
+    def _listened(self) -> Iterator[bytes]:
+        try:
+            for data in self.__wrapped__:
+                self._self_listen(data)
+                yield data
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self._self_ended(error)
+            raise
+        self._self_ended(None)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._self_listen is None:
+            return self.__wrapped__.__aiter__()
+        return self._alistened()
+
+    async def _alistened(self) -> AsyncIterator[bytes]:
+        try:
+            async for data in self.__wrapped__:
+                self._self_listen(data)
+                yield data
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self._self_ended(error)
+            raise
+        self._self_ended(None)
+
+    def close(self) -> None:
+        """Close the body, then tell."""
+        try:
+            self.__wrapped__.close()
+        finally:
+            self._self_closed()
+
+    async def aclose(self) -> None:
+        """Close the body, then tell."""
+        try:
+            await self.__wrapped__.aclose()
+        finally:
+            self._self_closed()
+
+
+def watch_close(response: Any, reading: Reading) -> None:
+    """Settle a typed stream when its response is closed behind its back."""
+    if not response.is_closed:
+        response.stream = Body(response.stream, reading.closed)
+    else:
+        # A body that was complete from the start (a cache, a test transport) is never closed again: the
+        # response is all that still hears of it.
+        _shadow_close(response, reading)
+
+
+def _shadow_close(response: Any, reading: Reading) -> None:
+    close, aclose = response.close, response.aclose
+
+    def closed() -> None:
+        close()
+        reading.closed()
+
+    async def aclosed() -> None:
+        await aclose()
+        reading.closed()
+
+    response.close, response.aclose = closed, aclosed
+
+
+def listen(response: Any, call: Call, gathering: Gathering | None) -> None:
+    """Settle a call from the bytes of a response that the application reads by itself, or has read."""
+    listener = Listener(call, gathering, response.headers)
+    if response.is_stream_consumed or response.is_closed:
+        listener.heard(response.content)
+    else:
+        response.stream = Body(response.stream, listener.closed, listener.hear, listener.ended)
+
+
+class Listener:
+    """Reads a body as it passes: server-sent events as they come, JSON once it is whole."""
+
+    def __init__(self, call: Call, gathering: Gathering | None, headers: Any) -> None:
+        self._call = call
+        kind = headers.get("content-type", "")
+        self._reading = Reading(call, gathering) if gathering is not None and "text/event-stream" in kind else None
+        self._json = "json" in kind
+        self._kept: list[bytes] = []
+        self._size = 0
+        self._rest = b""
+        encoding = headers.get("content-encoding", "identity")
+        self._decode: Callable[[bytes], bytes] | None = None
+        if encoding in ("gzip", "deflate"):
+            self._decode = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress
+        elif encoding != "identity":
+            self._json, self._reading = False, None
+
+    def hear(self, data: bytes) -> None:
+        """Take in bytes as they came from the network."""
+        try:
+            if self._decode is not None:
+                data = self._decode(data)
+            if self._reading is not None:
+                self._events(data)
+            elif self._json and self._size <= MAX_BODY:
+                self._size += len(data)
+                self._kept.append(data)
+        except Exception as error:
+            faults.report("listening to a response", error)
+
+    def heard(self, content: bytes) -> None:
+        """Take in a body that is already there, decoded."""
+        self._decode = None
+        self.hear(content)
+        self.ended(None)
+
+    def _events(self, data: bytes) -> None:
+        reading = self._reading
+        assert reading is not None
+        lines = (self._rest + data).replace(b"\r\n", b"\n").split(b"\n")
+        self._rest = lines.pop()
+        for line in lines:
+            if line.startswith(b"data:"):
+                payload = line[5:].strip()
+                if payload and payload != b"[DONE]":
+                    reading.stamps.append(time.perf_counter())
+                    try:
+                        reading.add(viewed(orjson.loads(payload)))
+                    except orjson.JSONDecodeError:
+                        continue
+        reading.fold()
+
+    def ended(self, error: BaseException | None) -> None:
+        """The body was read to its end, or broke off."""
+        if self._reading is not None:
+            self._reading.finish(error)
+        else:
+            self._call.settle(self._response(), error=error)
+
+    def closed(self) -> None:
+        """The body was closed."""
+        if self._reading is not None:
+            self._reading.finish(cut=True)
+        else:
+            self._call.settle(self._response(), cut=bool(self._json and not self._kept))
+
+    def _response(self) -> Any:
+        if not self._json:
+            return {}
+        if self._size > MAX_BODY:
+            return None
+        return parse(b"".join(self._kept))
+
+    def __del__(self) -> None:
+        if not self._call.settled:
+            self.closed()
+
+
+def parse(data: bytes) -> Any:
+    """A JSON object, or `None` for anything else."""
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,183 @@
+"""One open call: from the client method's entry to the end of its response or stream."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.context import Context, attach, create_key, get_current, set_value
+from opentelemetry.trace import Span, set_span_in_context
+
+from genledger.attribution import Attribution
+
+from .operation import Attributes, Body, Operation, Peer
+
+if TYPE_CHECKING:
+    from genledger.spending import Spend
+
+    from .recorder import Recorder
+
+CALL_KEY = create_key("genledger-call")
+"""The context key of the call whose client method is running."""
+
+
+class Call:
+    """A call that has been opened and not yet settled.
+
+    It settles exactly once, whichever of exhaustion, close, error, cancellation or garbage collection comes
+    first; everything after that does nothing.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_pending",
+        "admission",
+        "asked",
+        "attribution",
+        "body",
+        "content",
+        "first_chunk",
+        "library",
+        "model",
+        "operation",
+        "outer",
+        "peer",
+        "recorder",
+        "retry_causes",
+        "span",
+        "spend",
+        "stamps",
+        "started",
+        "started_ns",
+        "streamed",
+    )
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        operation: Operation,
+        library: str,
+        peer: Peer,
+        body: Body,
+        model: str | None,
+        span: Span,
+        outer: Context,
+        attribution: Attribution,
+        spend: Spend | None,
+        streamed: bool,
+        started_ns: int,
+        asked: Attributes,
+        content: Attributes,
+    ) -> None:
+        self.recorder = recorder
+        self.operation = operation
+        self.library = library
+        self.peer = peer
+        self.body = body
+        self.model = model
+        self.span = span
+        self.outer = outer
+        self.attribution = attribution
+        self.spend = spend
+        self.streamed = streamed
+        self.started_ns = started_ns
+        self.asked = asked
+        self.content = content
+        self.started = time.perf_counter()
+        self.first_chunk: float | None = None
+        self.stamps: list[float] | None = None
+        self.retry_causes: list[str] = []
+        self.admission: Any = None
+        self._pending = [True]
+
+    def enter(self) -> Context:
+        """Make this call current while the client's own method runs: spans it starts become children."""
+        inside = set_value(CALL_KEY, self, set_span_in_context(self.span, self.outer))
+        attach(inside)
+        return inside
+
+    def leave(self, inside: Context) -> None:
+        """Make current what was current before.
+
+        By value, not by token: a coroutine that is thrown away may be finished in another context, where
+        there is nothing to restore and a token would be refused.
+        """
+        if get_current() is inside:
+            attach(self.outer)
+
+    def admit(self) -> None:
+        """Ask the budgets. Raises `BudgetExceeded`, with the call ended as `blocked`, when one says no."""
+        guard = self.recorder.guard
+        if guard is not None:
+            try:
+                self.admission = guard.admit(self)
+            except BaseException as error:
+                self.settle(error=error)
+                raise
+
+    async def admit_async(self) -> None:
+        """As `admit`, without blocking the event loop."""
+        guard = self.recorder.guard
+        if guard is not None:
+            try:
+                self.admission = await guard.admit_async(self)
+            except BaseException as error:
+                self.settle(error=error)
+                raise
+
+    def changes(self) -> Mapping[str, Any]:
+        """Fields of the request that the budgets want otherwise."""
+        return {}
+
+    def retried(self, cause: str) -> None:
+        """Note that the client sends its request again, and why."""
+        self.retry_causes.append(cause)
+
+    def settle(
+        self, response: Any = None, *, error: BaseException | None = None, cut: bool = False, length: int = 0
+    ) -> None:
+        """End the call. Only the first time does anything; never raises.
+
+        Args:
+            response: The provider's answer, as far as it came: a typed object or a mapping of the same shape.
+            error: What went wrong, when something did.
+            cut: The application stopped reading before the provider had finished.
+            length: Characters of generated text, for an estimate when the answer has no usage.
+        """
+        try:
+            self._pending.pop()
+        except IndexError:
+            return
+        self.recorder.settle(self, response, error, cut, length)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the call has ended."""
+        return not self._pending
+
+
+def retry_cause(response: Any, error: BaseException | None) -> str:
+    """One word for why a request was sent again: the HTTP status, `timeout` or `connection`."""
+    if response is None:
+        response = getattr(error, "response", None)
+    status = getattr(response, "status_code", None)
+    if isinstance(status, int):
+        return str(status)
+    return "timeout" if error is not None and "Timeout" in type(error).__name__ else "connection"
+
+
+def text_length(value: Any, depth: int = 0) -> int:
+    """Characters of text anywhere inside a request, leaving out encoded media."""
+    if isinstance(value, str):
+        return 0 if value.startswith("data:") else len(value)
+    if depth > 12:
+        return 0
+    if isinstance(value, Mapping):
+        return sum(text_length(item, depth + 1) for key, item in value.items() if key not in _NOT_TEXT)
+    if isinstance(value, (list, tuple)):
+        return sum(text_length(item, depth + 1) for item in value)
+    return 0
+
+
+_NOT_TEXT = frozenset({"data", "image_url", "file_data", "b64_json", "type", "role", "id", "cache_control"})

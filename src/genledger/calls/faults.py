@@ -1,0 +1,39 @@
+"""Faults of our own: reported once in a while, never passed on to the application."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+
+logger = logging.getLogger("genledger")
+
+INTERVAL_S = 60.0
+"""Seconds between two warnings about the same stage."""
+
+_last_warning: dict[str, float] = {}
+_counts: Counter[str] = Counter()
+
+
+def report(stage: str, error: BaseException) -> None:
+    """Count a fault in one stage of our own work, and warn about it at most once a minute.
+
+    The call itself goes on untouched; only this stage's telemetry is missing or incomplete.
+    """
+    _counts[stage] += 1
+    now = time.monotonic()
+    last = _last_warning.get(stage)
+    if last is None or now - last >= INTERVAL_S:
+        _last_warning[stage] = now
+        logger.warning(
+            "genledger: telemetry is incomplete, the application is not affected: %s failed: %s: %s",
+            stage,
+            type(error).__name__,
+            error,
+            exc_info=error if logger.isEnabledFor(logging.DEBUG) else None,
+        )
+
+
+def counts() -> dict[str, int]:
+    """How often each stage has failed since the process started."""
+    return dict(_counts)

@@ -1,0 +1,133 @@
+"""What an instrumentor says about one kind of call.
+
+An instrumentor is a description: which methods, which operation, and small readers for the request, the
+response and the chunks of a stream. Everything that happens around the call is done by this package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from opentelemetry.trace import SpanKind
+from opentelemetry.util.types import AttributeValue
+
+Attributes = MutableMapping[str, AttributeValue]
+"""Span attributes under construction."""
+
+Body = Mapping[str, Any]
+"""What the application asked for, by the names of the provider's API."""
+
+Family = Literal["inference", "operation", "db"]
+
+Converter = Callable[[Any], AttributeValue | None]
+"""Turns one field of a request into an attribute value; `None` leaves the attribute out."""
+
+
+def text(value: Any) -> str | None:
+    """A string that is not empty."""
+    return value if isinstance(value, str) and value else None
+
+
+def integer(value: Any) -> int | None:
+    """An integer; booleans are none."""
+    return value if type(value) is int else None
+
+
+def number(value: Any) -> float | None:
+    """A number, as a double."""
+    return float(value) if isinstance(value, (int, float)) and type(value) is not bool else None
+
+
+def strings(value: Any) -> Sequence[str] | None:
+    """A list of strings; a single string is a list of one."""
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, (list, tuple)):
+        return tuple(item for item in value if isinstance(item, str)) or None
+    return None
+
+
+@dataclass(slots=True, frozen=True)
+class Message:
+    """Content of one call in the shape of the conventions' JSON schemas; each part may be absent."""
+
+    system: list[Any] | None = None
+    messages: list[Any] | None = None
+    tools: list[Any] | None = None
+
+
+class Gathering(Protocol):
+    """Puts a streamed response together.
+
+    `fold` is given chunks in the order they came, a few at a time. `response` gives what has been received so
+    far, in the shape of a response that was not streamed, so that one reader serves both.
+    """
+
+    def fold(self, chunks: Iterable[Any]) -> None:
+        """Take in more chunks."""
+        ...
+
+    def response(self) -> Mapping[str, Any]:
+        """What has been received, shaped like a whole response."""
+        ...
+
+    def text_length(self) -> int:
+        """Characters of generated text received so far, for an estimate when the usage never came."""
+        ...
+
+    @property
+    def complete(self) -> bool:
+        """Whether the provider has said that the response is finished."""
+        ...
+
+
+@dataclass(slots=True, frozen=True)
+class Operation:
+    """One kind of call of a client library.
+
+    Args:
+        name: The operation (`gen_ai.operation.name`), which begins the span's name.
+        api: The endpoint's name, as `genledger.pricing.cost_of_response` knows it.
+        fields: For each field of the request that becomes an attribute: the attribute and its converter.
+        request: Reads what the table cannot say into the span's attributes.
+        response: Reads a response (a typed object or a mapping) into the span's attributes.
+        gather: Makes the `Gathering` of one stream; `None` when the operation does not stream.
+        input: Reads the content of a request; only called when capture is on.
+        output: Reads the content of a response into messages; only called when capture is on.
+        constant: Attributes that every such call has.
+        priced: Whether the call is paid for. One that is not has neither cost nor usage.
+        family: Which of the conventions' metrics it counts in: those of inference, of other client operations,
+            or of databases.
+        target: Gives what follows the operation in the span's name; the request's model by default.
+    """
+
+    name: str
+    api: str
+    fields: Mapping[str, tuple[str, Converter]] = field(default_factory=dict)
+    request: Callable[[Body, Attributes], None] | None = None
+    response: Callable[[Any, Attributes], None] | None = None
+    gather: Callable[[bool], Gathering] | None = None
+    input: Callable[[Body], Message] | None = None
+    output: Callable[[Any], list[Any] | None] | None = None
+    constant: Mapping[str, AttributeValue] = field(default_factory=dict)
+    priced: bool = True
+    family: Family = "operation"
+    kind: SpanKind = SpanKind.CLIENT
+    target: Callable[[Attributes], str | None] | None = None
+
+    @property
+    def inference(self) -> bool:
+        """Whether the call generates something: its usage has output tokens."""
+        return self.family == "inference"
+
+
+@dataclass(slots=True, frozen=True)
+class Peer:
+    """Whom a client talks to: the provider behind its address."""
+
+    provider: str
+    host: str | None = None
+    port: int | None = None
+    base_url: str | None = None

@@ -1,0 +1,30 @@
+"""How a call ended, from what the client raised."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from genledger.calls.entry import Outcome
+
+_CANCELLED: Final = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
+
+
+def outcome_of(error: BaseException | None, *, cut: bool) -> Outcome:
+    """The outcome: `cut` means that the application stopped reading a response that was still coming."""
+    if error is None:
+        return "cancelled" if cut else "success"
+    if isinstance(error, _CANCELLED):
+        return "cancelled"
+    status = getattr(error, "status_code", None)
+    if status == 429:
+        return "rate_limited"
+    if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__ or status == 408:
+        return "timeout"
+    return "error"
+
+
+def error_type(error: BaseException) -> str:
+    """The conventions' `error.type`: the exception's class, with its module unless it is a builtin."""
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

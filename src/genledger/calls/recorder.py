@@ -1,0 +1,383 @@
+"""Opens and settles calls: the one place where a call becomes a span, an entry, metrics and a log line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import context as context_api
+from opentelemetry.context import Context, get_current
+from opentelemetry.trace import StatusCode, Tracer
+
+from genledger import pricing
+from genledger.attribution import current, current_spend
+from genledger.pricing.cost import Cost
+from genledger.pricing.usage import Usage
+from genledger.spending import TraceSpending
+from genledger_semconv import attributes as A
+
+from . import faults
+from .call import Call, text_length
+from .entry import Entry, ProductEvent
+from .operation import Attributes, Body, Operation, Peer
+from .outcome import error_type, outcome_of
+from .projection import cost_attributes, usage_attributes
+from .views import viewed
+
+if TYPE_CHECKING:
+    from opentelemetry.util.types import AttributeValue
+
+    from .content import Capture
+    from .details import Details
+    from .lines import CallLines
+    from .metrics import Metrics
+
+Sink = Callable[[Entry], None]
+"""Takes every settled call; must not block."""
+
+EventSink = Callable[[ProductEvent], None]
+"""Takes every product event; must not block."""
+
+
+class Recorder:
+    """What `instrument()` has set up, and every call goes through.
+
+    Args:
+        tracer: Starts the spans.
+        metrics: Counts the calls.
+        capture: Writes content; `None` when capture is off.
+        lines: Writes the log line of each call.
+        details: Emits the conventions' details event; `None` when it is off.
+        guard: Says no before the money is spent; `None` when there are no budgets.
+        redact: Takes secrets and personal data out of text that was not captured as content, such as errors.
+        ask_for_usage: Whether streams that would come without usage are asked to include it.
+        provider: The tracer provider that the spans go through.
+    """
+
+    def __init__(
+        self,
+        tracer: Tracer,
+        metrics: Metrics | None = None,
+        *,
+        capture: Capture | None = None,
+        lines: CallLines | None = None,
+        details: Details | None = None,
+        guard: Any = None,
+        redact: Callable[[str], str] = str,
+        ask_for_usage: bool = False,
+        provider: Any = None,
+    ) -> None:
+        self.tracer = tracer
+        self.metrics = metrics
+        self.capture = capture
+        self.lines = lines
+        self.details = details
+        self.guard = guard
+        self.redact = redact
+        self.ask_for_usage = ask_for_usage
+        self.provider = provider
+        self.sinks: list[Sink] = []
+        self.event_sinks: list[EventSink] = []
+        self.traces = TraceSpending()
+
+    def shares_provider(self, tracer: Any) -> bool:
+        """Whether another tracer's spans go through the same provider as ours."""
+        while (inner := getattr(tracer, "_real_tracer", None)) is not None:
+            tracer = inner
+        theirs = getattr(tracer, "span_processor", None)
+        ours = getattr(self.tracer, "span_processor", None)
+        return theirs is None or ours is None or theirs is ours
+
+    def open(
+        self, operation: Operation, library: str, peer: Peer, body: Body, *, streamed: bool = False
+    ) -> Call | None:
+        """Start a call's span and clock. `None` when that failed: the application's call goes on without us."""
+        try:
+            started_ns = time.time_ns()
+            outer = get_current()
+            attributes: Attributes = {
+                A.GEN_AI_OPERATION_NAME: operation.name,
+                A.GEN_AI_PROVIDER_NAME: peer.provider,
+            }
+            try:
+                read_request(operation, body, attributes)
+            except Exception as error:
+                faults.report("reading the request", error)
+            model = attributes.get(A.GEN_AI_REQUEST_MODEL)
+            target = operation.target(attributes) if operation.target is not None else model
+            if peer.host is not None:
+                attributes[A.SERVER_ADDRESS] = peer.host
+                if peer.port is not None:
+                    attributes[A.SERVER_PORT] = peer.port
+            if streamed and operation.inference:
+                attributes[A.GEN_AI_REQUEST_STREAM] = True
+            attribution = current(outer)
+            attributes.update(attribution.attributes)
+            # Encoded now: the application may go on appending to its list of messages.
+            content: Attributes = {}
+            capture = self.capture
+            if capture is not None and operation.input is not None:
+                try:
+                    capture.write_input(operation.input(body), content)
+                except Exception as error:
+                    faults.report("capturing the input", error)
+                if capture.spans:
+                    attributes.update(content)
+            span = self.tracer.start_span(
+                f"{operation.name} {target}" if target else operation.name,
+                outer,
+                operation.kind,
+                attributes,
+                start_time=started_ns,
+                record_exception=False,
+                set_status_on_exception=False,
+            )
+            return Call(
+                self,
+                operation,
+                library,
+                peer,
+                body,
+                model if isinstance(model, str) else None,
+                span,
+                outer,
+                attribution,
+                current_spend(outer),
+                streamed,
+                started_ns,
+                attributes,
+                content,
+            )
+        except Exception as error:
+            faults.report("opening a call", error)
+            return None
+
+    def settle(self, call: Call, response: Any, error: BaseException | None, cut: bool, length: int) -> None:
+        """Price and end a call. Called once for each; never raises. Every stage fails alone."""
+        duration = time.perf_counter() - call.started
+        operation = call.operation
+        span = call.span
+        attributes: Attributes = {}
+        outcome = outcome_of(error, cut=cut)
+        kind: str | None = None
+        if response is not None and operation.response is not None:
+            try:
+                operation.response(viewed(response), attributes)
+            except Exception as fault:
+                faults.report("reading the response", fault)
+        if cut or error is not None:
+            _mark_unfinished(operation, response, attributes)
+        usage, cost, unpriced, estimated = self._price(call, response, attributes, error, length)
+        attributes[A.GENLEDGER_OUTCOME] = outcome
+        first_chunk = call.first_chunk - call.started if call.first_chunk is not None else None
+        if first_chunk is not None and operation.inference:
+            attributes[A.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK] = first_chunk
+        if call.retry_causes:
+            attributes[A.GENLEDGER_ATTEMPTS] = len(call.retry_causes) + 1
+            attributes[A.GENLEDGER_RETRY_CAUSES] = tuple(call.retry_causes)
+        capture = self.capture
+        if capture is not None and response is not None and operation.output is not None:
+            try:
+                capture.write_output(operation.output(viewed(response)), call.content)
+            except Exception as fault:
+                faults.report("capturing the output", fault)
+            if capture.spans:
+                output = call.content.get(A.GEN_AI_OUTPUT_MESSAGES)
+                if output is not None:
+                    attributes[A.GEN_AI_OUTPUT_MESSAGES] = output
+        try:
+            if error is not None:
+                kind = error_type(error)
+                if outcome != "cancelled":
+                    attributes[A.ERROR_TYPE] = kind
+                    span.set_status(StatusCode.ERROR, self._describe(error))
+                else:
+                    kind = None
+            span.set_attributes(attributes)
+        except Exception as fault:
+            faults.report("writing the span", fault)
+        try:
+            context = span.get_span_context()
+            parent = getattr(span, "parent", None)
+            entry = Entry(
+                context.trace_id,
+                context.span_id,
+                parent.span_id if parent is not None else None,
+                call.library,
+                call.peer.provider,
+                operation.name,
+                call.model,
+                _text(attributes.get(A.GEN_AI_RESPONSE_MODEL)),
+                _text(attributes.get(A.GEN_AI_RESPONSE_ID)),
+                call.started_ns,
+                duration,
+                first_chunk,
+                call.streamed,
+                outcome,
+                kind,
+                len(call.retry_causes) + 1,
+                tuple(call.retry_causes),
+                call.attribution,
+                usage,
+                estimated,
+                cost,
+                unpriced,
+                call.peer.host,
+                call.peer.port,
+            )
+            self.book(entry, call.operation.family, call.stamps, call.spend)
+        except Exception as fault:
+            faults.report("booking the call", fault)
+        if self.details is not None and operation.inference:
+            try:
+                self.details.emit(call, attributes, with_content=capture is not None and capture.events)
+            except Exception as fault:
+                faults.report("emitting the details event", fault)
+        try:
+            span.end()
+        except Exception as fault:
+            faults.report("ending the span", fault)
+
+    def book(self, entry: Entry, family: str, stamps: Sequence[float] | None = None, spend: Any = None) -> None:
+        """Count an entry in the metrics and the spend, log it, and hand it to the ledger."""
+        priced = entry.cost is not None or entry.unpriced is not None
+        if priced:
+            missing = entry.cost is None
+            if spend is not None:
+                spend.add(entry.cost, entry.usage, unpriced=missing)
+            self.traces.of(entry.trace_id).add(entry.cost, entry.usage, unpriced=missing)
+        if self.metrics is not None:
+            try:
+                gaps = None
+                if stamps is not None and len(stamps) > 1:
+                    gaps = [later - earlier for earlier, later in zip(stamps, stamps[1:], strict=False)]
+                self.metrics.record(entry, family, gaps)
+            except Exception as fault:
+                faults.report("recording metrics", fault)
+        if self.lines is not None:
+            try:
+                self.lines.write(entry)
+            except Exception as fault:
+                faults.report("logging the call", fault)
+        for sink in self.sinks:
+            try:
+                sink(entry)
+            except Exception as fault:
+                faults.report("handing the call to a destination", fault)
+
+    def _price(
+        self, call: Call, response: Any, attributes: Attributes, error: BaseException | None, length: int
+    ) -> tuple[Usage | None, Cost | None, str | None, bool]:
+        operation = call.operation
+        if not operation.priced:
+            return None, None, None, False
+        provider = call.peer.provider
+        usage: Usage | None = None
+        cost: Cost | None = None
+        unpriced: str | None = None
+        estimated = False
+        try:
+            reading = None
+            if response is not None:
+                reading = pricing.read_usage(provider, operation.api, response, call.body, base_url=call.peer.base_url)
+            if reading is None and call.streamed and response is not None:
+                usage, estimated = self._estimate(call, length), True
+                reading = pricing.Reading(usage=usage, model=call.model, requested=call.model)
+            if reading is None:
+                if error is None:
+                    unpriced = "no_usage"
+            else:
+                usage = reading.usage
+                model = reading.model or call.model
+                answer = pricing.price(
+                    usage,
+                    provider=provider,
+                    model=model,
+                    at_ns=call.started_ns,
+                    tier=reading.tier,
+                    region=reading.region,
+                    base_url=call.peer.base_url,
+                    reported=reading.reported,
+                    notes=reading.notes,
+                    requested=reading.requested,
+                    context=reading.context,
+                    also=reading.also,
+                )
+                if isinstance(answer, str):
+                    unpriced = answer
+                    if answer != "no_usage":
+                        pricing.warn_unpriced(provider, model, answer)
+                else:
+                    cost = answer
+        except Exception as fault:
+            faults.report("pricing", fault)
+            unpriced = "error"
+        try:
+            if usage is not None:
+                usage_attributes(usage, attributes, generates=operation.inference)
+                if estimated:
+                    attributes[A.GENLEDGER_USAGE_ESTIMATED] = True
+            cost_attributes(cost, unpriced, attributes)
+        except Exception as fault:
+            faults.report("writing usage and cost", fault)
+        return usage, cost, unpriced, estimated
+
+    def _estimate(self, call: Call, length: int) -> Usage:
+        count, provider, model = pricing.estimate_tokens, call.peer.provider, call.model or ""
+        return Usage(input=count(text_length(call.body), provider, model), output=count(length, provider, model))
+
+    def _describe(self, error: BaseException) -> str:
+        return self.redact(str(error))
+
+
+def read_request(operation: Operation, body: Body, attributes: Attributes) -> None:
+    """Write what a request says into the attributes of its span."""
+    if operation.constant:
+        attributes.update(operation.constant)
+    fields = operation.fields
+    for name, value in body.items():
+        field = fields.get(name)
+        if field is not None and value is not None:
+            converted = field[1](value)
+            if converted is not None:
+                attributes[field[0]] = converted
+    if operation.request is not None:
+        operation.request(body, attributes)
+
+
+def _mark_unfinished(operation: Operation, response: Any, attributes: Attributes) -> None:
+    """A choice whose finish reason was expected but never came finished with `error` (the conventions' rule)."""
+    if operation.inference and response is not None and A.GEN_AI_RESPONSE_FINISH_REASONS not in attributes:
+        attributes[A.GEN_AI_RESPONSE_FINISH_REASONS] = ("error",)
+
+
+def _text(value: AttributeValue | None) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+_recorder: Recorder | None = None
+
+
+def active() -> Recorder | None:
+    """The recorder in force; `None` before `instrument()` and after `uninstrument()`."""
+    return _recorder
+
+
+def activate(recorder: Recorder | None) -> None:
+    """Make a recorder the one in force, or none."""
+    global _recorder
+    _recorder = recorder
+
+
+def suppressed(context: Context) -> bool:
+    """Whether OpenTelemetry's own switch says that nothing in this context is to be instrumented."""
+    return any(context.get(key) for key in _SUPPRESSING)
+
+
+# Libraries set either of two keys; the newer one is made unique for each process by the API package.
+_SUPPRESSING = tuple(
+    key
+    for key in ("suppress_instrumentation", getattr(context_api, "_SUPPRESS_INSTRUMENTATION_KEY", None))
+    if key is not None
+)

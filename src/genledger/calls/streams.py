@@ -1,0 +1,165 @@
+"""Streams: every one settles exactly once, and the application gets the very object it would have had.
+
+A stream's inner iterator is replaced by one that also passes each chunk to a `Reading`; the object around it
+stays. What the application can do to a stream ends in one of four ways, and each reaches the same `Reading`:
+the iterator ends or fails, the response body is closed, or the iterator is garbage-collected.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from typing import Any
+
+from . import faults
+from .call import Call
+from .operation import Gathering
+
+_BATCH = 32
+"""Chunks that are kept before they are folded together: few enough to stay small, many enough to be cheap."""
+
+
+class Reading:
+    """One stream being read by the application."""
+
+    __slots__ = ("__weakref__", "_call", "_chunks", "_gathering", "_source", "add", "stamps")
+
+    def __init__(self, call: Call, gathering: Gathering) -> None:
+        self._call = call
+        self._gathering = gathering
+        self._chunks: list[Any] = []
+        self.add = self._chunks.append
+        self.stamps: list[float] = []
+        call.stamps = self.stamps
+        self._source: weakref.ref[Any] | None = None
+
+    def reads_from(self, source: Generator[Any, None, None] | AsyncPump) -> None:
+        """Remember, without keeping it alive, the iterator that the application reads."""
+        self._source = weakref.ref(source)
+
+    def closed(self) -> None:
+        """The response body has been closed: by the application, unless the stream itself is just ending."""
+        source = self._source() if self._source is not None else None
+        if source is None or not getattr(source, "gi_running", False):
+            self.finish(cut=True)
+
+    def fold(self) -> None:
+        """Put the chunks received so far together."""
+        chunks = self._chunks
+        if not chunks:
+            return
+        try:
+            self._gathering.fold(chunks)
+        except Exception as error:
+            faults.report("reading a chunk", error)
+        chunks.clear()
+
+    def finish(self, error: BaseException | None = None, *, cut: bool = False) -> None:
+        """Settle the call with what has been received."""
+        call = self._call
+        if call.settled:
+            return
+        self.fold()
+        if self.stamps:
+            call.first_chunk = self.stamps[0]
+        gathering = self._gathering
+        try:
+            if cut and gathering.complete:
+                cut = False
+            call.settle(gathering.response(), error=error, cut=cut, length=gathering.text_length())
+        except Exception as fault:
+            faults.report("reading the stream", fault)
+            call.settle(None, error=error, cut=cut)
+
+
+def pump(source: Iterator[Any], reading: Reading, hide: Callable[[Any], bool] | None) -> Generator[Any, None, None]:
+    """Pass chunks on to the application.
+
+    The generator is started before it is handed out (its first item is not a chunk), so that dropping it
+    unread ends the call too.
+    """
+    add = reading.add
+    stamp = reading.stamps.append
+    clock = time.perf_counter
+    room = _BATCH
+    try:
+        yield None
+        for chunk in source:
+            add(chunk)
+            stamp(clock())
+            room -= 1
+            if not room:
+                reading.fold()
+                room = _BATCH
+            if hide is not None and hide(chunk):
+                continue
+            yield chunk
+    except GeneratorExit:
+        reading.finish(cut=True)
+        raise
+    except BaseException as error:
+        reading.finish(error)
+        raise
+    reading.finish()
+
+
+def pumped(
+    source: Iterator[Any], reading: Reading, hide: Callable[[Any], bool] | None = None
+) -> Generator[Any, None, None]:
+    """A started `pump`."""
+    generator = pump(source, reading, hide)
+    next(generator)
+    reading.reads_from(generator)
+    return generator
+
+
+class AsyncPump:
+    """Passes the chunks of an asynchronous stream on to the application."""
+
+    __slots__ = ("__weakref__", "_hide", "_next", "_reading", "_room", "_source", "gi_running")
+
+    def __init__(self, source: AsyncIterator[Any], reading: Reading, hide: Callable[[Any], bool] | None = None) -> None:
+        self._source = source
+        self._next = source.__anext__
+        self._reading = reading
+        self._hide = hide
+        self._room = _BATCH
+        self.gi_running = False
+        reading.reads_from(self)
+
+    def __aiter__(self) -> AsyncPump:
+        return self
+
+    async def __anext__(self) -> Any:
+        reading = self._reading
+        while True:
+            self.gi_running = True
+            try:
+                chunk = await self._next()
+            except StopAsyncIteration:
+                reading.finish()
+                raise
+            except BaseException as error:
+                reading.finish(error)
+                raise
+            finally:
+                self.gi_running = False
+            reading.add(chunk)
+            reading.stamps.append(time.perf_counter())
+            self._room -= 1
+            if not self._room:
+                reading.fold()
+                self._room = _BATCH
+            if self._hide is None or not self._hide(chunk):
+                return chunk
+
+    async def aclose(self) -> None:
+        """End the call, then the source."""
+        self._reading.finish(cut=True)
+        close = getattr(self._source, "aclose", None)
+        if close is not None:
+            await close()
+
+    def __del__(self) -> None:
+        self._reading.finish(cut=True)

@@ -1,0 +1,25 @@
+"""The entry points of `opentelemetry-instrument`: the same as `instrument()`, without a line of code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from opentelemetry.instrumentation.distro import BaseDistro
+
+from . import bootstrap
+from .settings import read_settings
+
+
+class GenledgerDistro(BaseDistro):  # type: ignore[misc]
+    """Loaded first; leaves the loading of every instrumentor, ours and others', to the launcher."""
+
+    def _configure(self, **kwargs: Any) -> None:
+        """Nothing to decide before the configurator: all options are variables that it reads."""
+
+
+class GenledgerConfigurator:
+    """Sets up providers and destinations from the environment."""
+
+    def configure(self, **kwargs: Any) -> None:
+        """Called by the launcher before it loads the instrumentors."""
+        bootstrap.configure(*read_settings({}))

@@ -1,0 +1,211 @@
+"""Spans for the application's own agents, tools, retrievals, workflows and tasks."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar, cast
+
+from opentelemetry import trace
+from opentelemetry.context import Context, attach, get_current, set_value
+from opentelemetry.trace import Span, SpanKind, StatusCode, set_span_in_context
+
+from genledger_semconv import SCHEMA_URL
+from genledger_semconv import attributes as A
+
+from .attribution import SPEND_KEY, current, current_spend
+from .calls.instrumentor import SCOPE
+from .calls.outcome import error_type
+from .calls.recorder import active
+from .contexts import in_context, in_context_async
+from .spending import Spend, Spent
+
+Kind = Literal["agent", "tool", "retrieval", "workflow", "task"]
+
+_KINDS: dict[str, tuple[str, str]] = {
+    "agent": ("invoke_agent", A.GEN_AI_AGENT_NAME),
+    "tool": ("execute_tool", A.GEN_AI_TOOL_NAME),
+    "retrieval": ("retrieval", A.GEN_AI_DATA_SOURCE_ID),
+    "workflow": ("invoke_workflow", A.GEN_AI_WORKFLOW_NAME),
+    "task": ("", ""),
+}
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Observation(AbstractContextManager["Observation"]):
+    """One observed block. `spend()` says what the calls inside have cost so far."""
+
+    __slots__ = ("_inside", "_kind", "_name", "_outer", "_spend", "_started", "span")
+
+    def __init__(self, kind: Kind, name: str) -> None:
+        self._kind = kind
+        self._name = name
+        self._outer: Context | None = None
+        self._inside: Context | None = None
+        self._spend: Spend | None = None
+        self._started = 0.0
+        self.span: Span = trace.INVALID_SPAN
+
+    def spend(self) -> Spent:
+        """What the calls inside this block have cost so far."""
+        return self._spend.read() if self._spend is not None else Spent(0.0, 0, 0, 0)
+
+    def start(self, outer: Context) -> Context:
+        """Start the span and give the context to run in."""
+        operation, naming = _KINDS[self._kind]
+        attributes: dict[str, Any] = dict(current(outer).attributes)
+        if operation:
+            attributes[A.GEN_AI_OPERATION_NAME] = operation
+            attributes[naming] = self._name
+        else:
+            attributes[A.GENLEDGER_OPERATION_KIND] = self._kind
+        recorder = active()
+        tracer = recorder.tracer if recorder is not None else trace.get_tracer(SCOPE, schema_url=SCHEMA_URL)
+        self.span = tracer.start_span(
+            f"{operation} {self._name}" if operation else self._name,
+            outer,
+            SpanKind.CLIENT if self._kind == "retrieval" else SpanKind.INTERNAL,
+            attributes,
+            record_exception=False,
+            set_status_on_exception=False,
+        )
+        self._started = time.perf_counter()
+        self._spend = Spend(current_spend(outer))
+        return set_value(SPEND_KEY, self._spend, set_span_in_context(self.span, outer))
+
+    def finish(self, error: BaseException | None = None) -> None:
+        """End the span."""
+        if error is not None and not isinstance(error, GeneratorExit):
+            recorder = active()
+            message = str(error)
+            self.span.set_status(StatusCode.ERROR, recorder.redact(message) if recorder is not None else message)
+            self.span.set_attribute(A.ERROR_TYPE, error_type(error))
+        self.span.end()
+
+    def __enter__(self) -> Self:
+        self._outer = get_current()
+        self._inside = self.start(self._outer)
+        attach(self._inside)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if get_current() is self._inside and self._outer is not None:
+            attach(self._outer)
+        self.finish(error)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+
+class observe:
+    """Record a function or block of the application as a span that the calls inside belong to.
+
+    Use it as `@genledger.observe(kind="agent")`, as bare `@genledger.observe`, or as
+    `with genledger.observe("research", kind="agent") as run: …`. Generators are observed from their first
+    item to their last.
+
+    Args:
+        name: What the span is called after; the function's own name by default.
+        kind: `agent`, `tool`, `retrieval`, `workflow` or `task`, after the conventions' operations
+            `invoke_agent`, `execute_tool`, `retrieval` and `invoke_workflow`; a task has none.
+
+    Raises:
+        ValueError: The kind is not one of these.
+    """
+
+    def __new__(cls, name: Any = None, *, kind: Kind = "task") -> Any:
+        if callable(name):
+            return cls(kind=kind)(name)
+        return super().__new__(cls)
+
+    def __init__(self, name: str | None = None, *, kind: Kind = "task") -> None:
+        if kind not in _KINDS:
+            raise ValueError(f"observe(kind=…) must be one of {', '.join(_KINDS)}, not {kind!r}")
+        self._name = name
+        self._kind: Kind = kind
+        self._entered: list[Observation] = []
+
+    def __enter__(self) -> Observation:
+        observation = Observation(self._kind, self._name or self._kind)
+        self._entered.append(observation)
+        return observation.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._entered.pop().__exit__(kind, error, traceback)
+
+    async def __aenter__(self) -> Observation:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+    def __call__(self, function: F) -> F:
+        name = self._name or function.__name__
+        make = functools.partial(Observation, self._kind, name)
+        if inspect.isasyncgenfunction(function):
+            return cast(F, _async_steps(function, make))
+        if inspect.isgeneratorfunction(function):
+            return cast(F, _steps(function, make))
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def asynchronous(*args: Any, **kwargs: Any) -> Any:
+                with make():
+                    return await function(*args, **kwargs)
+
+            return cast(F, asynchronous)
+
+        @functools.wraps(function)
+        def synchronous(*args: Any, **kwargs: Any) -> Any:
+            with make():
+                return function(*args, **kwargs)
+
+        return cast(F, synchronous)
+
+
+def _steps(function: Callable[..., Any], make: Callable[[], Observation]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def generate(*args: Any, **kwargs: Any) -> Any:
+        observation = make()
+        steps = in_context(function(*args, **kwargs), observation.start(get_current()))
+        try:
+            result = yield from steps
+        except BaseException as error:
+            observation.finish(error)
+            raise
+        observation.finish()
+        return result
+
+    return generate
+
+
+def _async_steps(function: Callable[..., Any], make: Callable[[], Observation]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    async def generate(*args: Any, **kwargs: Any) -> Any:
+        observation = make()
+        steps = in_context_async(function(*args, **kwargs), observation.start(get_current()))
+        try:
+            async for item in steps:
+                yield item
+        except BaseException as error:
+            observation.finish(error)
+            raise
+        observation.finish()
+
+    return generate

@@ -1,0 +1,212 @@
+"""Settings → destinations, and the providers that feed them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from opentelemetry import metrics, trace
+from opentelemetry._logs import get_logger_provider, set_logger_provider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.trace import ProxyTracerProvider
+
+from .destinations.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from .settings import Settings
+
+LANGFUSE_KEYS = ("LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY")
+_OTLP_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+
+
+class Destination(Protocol):
+    """One place telemetry goes to."""
+
+    def flush(self, timeout: float) -> bool:
+        """Deliver what is waiting, within so many seconds."""
+        ...
+
+    def shutdown(self, timeout: float) -> bool:
+        """Deliver what is waiting, and stop."""
+        ...
+
+
+@dataclass(slots=True)
+class Wired:
+    """What has been connected, to be flushed and shut down in this order."""
+
+    destinations: dict[str, Any] = field(default_factory=dict)
+    processors: list[SpanProcessor] = field(default_factory=list)
+    sinks: list[Callable[[Any], None]] = field(default_factory=list)
+    own: list[Any] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def names_wanted(settings: Settings, environ: os._Environ[str] | dict[str, str]) -> tuple[Any, ...]:
+    """Which destinations: those that were named, else those whose variables are set, else the ledger.
+
+    `OTEL_TRACES_EXPORTER` is a list of names as the OpenTelemetry specification has it.
+    """
+    if settings.destinations is not None:
+        return settings.destinations
+    listed = environ.get("OTEL_TRACES_EXPORTER", "")
+    names = [name.strip() for name in listed.split(",") if name.strip()]
+    if names == ["none"]:
+        names = []
+    if any(environ.get(key) for key in LANGFUSE_KEYS) and "langfuse" not in names:
+        names.append("langfuse")
+    if not listed and any(environ.get(key) for key in _OTLP_ENDPOINTS):
+        names.append("otlp")
+    if not names and not listed:
+        names.append("ledger")
+    return tuple(names)
+
+
+def connect(settings: Settings, wanted: tuple[Any, ...]) -> Wired:
+    """Build the destinations. One that cannot work is left out and named among the problems."""
+    wired = Wired()
+    for name in wanted:
+        try:
+            if isinstance(name, str):
+                _BUILDERS.get(name, _exporter)(wired, settings, name)
+            else:
+                _given(wired, name)
+        except (ConfigurationError, OSError, ValueError) as error:
+            wired.problems.append(f"destination {name}: {error}; it is left out")
+    return wired
+
+
+def _given(wired: Wired, destination: Any) -> None:
+    name = type(destination).__name__
+    if hasattr(destination, "processor"):
+        wired.processors.append(destination.processor)
+    if hasattr(destination, "accept"):
+        wired.sinks.append(destination.accept)
+    if not hasattr(destination, "processor") and not hasattr(destination, "accept"):
+        raise ConfigurationError(f"{name} is no destination: it has neither `processor` nor `accept`")
+    wired.destinations[f"{name.lower()}-{len(wired.destinations)}"] = destination
+
+
+def _ledger(wired: Wired, settings: Settings, name: str) -> None:
+    from .destinations.ledger import LedgerDestination, StepProcessor
+
+    ledger = LedgerDestination(
+        settings.ledger, max_age_days=settings.ledger_max_days, max_bytes=settings.ledger_max_mb * 1024 * 1024
+    )
+    problem = ledger.check()
+    if problem is not None:
+        raise ConfigurationError(problem)
+    wired.destinations[name] = ledger
+    wired.sinks.append(ledger.accept)
+    wired.processors.append(StepProcessor(ledger))
+
+
+def _delivery(settings: Settings) -> dict[str, Any]:
+    options: dict[str, Any] = {"durable": settings.durable}
+    if settings.spool is not None:
+        options["spool"] = None if settings.spool == "off" else settings.spool
+    return options
+
+
+def _langfuse(wired: Wired, settings: Settings, name: str) -> None:
+    from .destinations.langfuse import LangfuseDestination
+
+    destination = LangfuseDestination(everything=settings.langfuse_all, **_delivery(settings))
+    wired.destinations[name] = destination
+    wired.processors.append(destination.processor)
+
+
+def _otlp(wired: Wired, settings: Settings, name: str) -> None:
+    from .destinations.otlp import OtlpDestination
+
+    protocol = {"otlp_proto_grpc": "grpc", "otlp_proto_http": "http/protobuf"}.get(name)
+    destination = OtlpDestination(protocol=protocol, **_delivery(settings))
+    wired.destinations[name] = destination
+    wired.processors.append(destination.processor)
+
+
+def _exporter(wired: Wired, settings: Settings, name: str) -> None:
+    """Any other exporter that is installed, by its entry point, behind the SDK's own batching."""
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.util._importlib_metadata import entry_points
+
+    found = list(entry_points(group="opentelemetry_traces_exporter", name=name))
+    if not found:
+        raise ConfigurationError(
+            "there is no such destination; use langfuse, otlp, ledger, console or an installed exporter"
+        )
+    wired.processors.append(BatchSpanProcessor(found[0].load()()))
+
+
+_BUILDERS: dict[str, Callable[[Wired, Any, str], None]] = {
+    "ledger": _ledger,
+    "langfuse": _langfuse,
+    "otlp": _otlp,
+    "otlp_proto_grpc": _otlp,
+    "otlp_proto_http": _otlp,
+}
+
+
+def tracer_provider(settings: Settings, wired: Wired) -> Any:
+    """The given provider, or the application's own, or a new one that becomes the global one."""
+    if settings.tracer_provider is not None:
+        return settings.tracer_provider
+    current = trace.get_tracer_provider()
+    if isinstance(current, TracerProvider):
+        return current
+    provider = TracerProvider(shutdown_on_exit=False)
+    if isinstance(current, ProxyTracerProvider):
+        trace.set_tracer_provider(provider)
+    else:
+        wired.problems.append(
+            f"the global tracer provider is a {type(current).__name__}, which takes no span processors; "
+            "Genledger's spans go through a provider of their own"
+        )
+    wired.own.append(provider)
+    return provider
+
+
+def _exports(signal: str, wanted: tuple[Any, ...]) -> bool:
+    listed = os.environ.get(f"OTEL_{signal}_EXPORTER")
+    if listed is not None:
+        return "otlp" in listed
+    return any(isinstance(name, str) and name.startswith("otlp") for name in wanted)
+
+
+def meter_provider(settings: Settings, wired: Wired, wanted: tuple[Any, ...]) -> Any:
+    """The given provider, or the application's own, or one that exports over OTLP when that is a destination."""
+    if settings.meter_provider is not None:
+        return settings.meter_provider
+    current = metrics.get_meter_provider()
+    from opentelemetry.sdk.metrics import MeterProvider
+
+    if isinstance(current, MeterProvider) or not _exports("METRICS", wanted):
+        return current
+    from .destinations.otlp import otlp_metrics_reader
+
+    provider = MeterProvider([otlp_metrics_reader()], shutdown_on_exit=False)
+    metrics.set_meter_provider(provider)
+    wired.own.append(provider)
+    return provider
+
+
+def logger_provider(settings: Settings, wired: Wired, wanted: tuple[Any, ...]) -> Any:
+    """The given provider, or the application's own, or one that exports over OTLP; `None` without any."""
+    if settings.logger_provider is not None:
+        return settings.logger_provider
+    from opentelemetry.sdk._logs import LoggerProvider
+
+    current = get_logger_provider()
+    if isinstance(current, LoggerProvider):
+        return current
+    if not _exports("LOGS", wanted):
+        return None
+    from .destinations.otlp import otlp_log_processor
+
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(otlp_log_processor())
+    set_logger_provider(provider)
+    wired.own.append(provider)
+    return provider

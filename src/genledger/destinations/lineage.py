@@ -1,0 +1,93 @@
+"""Which open span is whose child: what a span's ancestors are when it ends, before they have ended."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan
+
+from genledger.attribution import NOBODY, Attribution, current
+
+OPEN_SPANS = 16_384
+"""Open spans that are remembered; of more, the oldest is forgotten and its children count as roots."""
+
+ENDED_SPANS = 4_096
+"""Ended spans that are remembered for children that start late."""
+
+_DEEPEST = 512
+
+
+@dataclass(slots=True, eq=False)
+class Line:
+    """A span, its local parent, and what has been decided about it.
+
+    `wanted` says that a descendant has been sent with this span as its parent, so that this one must be sent
+    too. `sent` is known once the span has ended.
+    """
+
+    span: ReadableSpan
+    parent: Line | None
+    depth: int
+    attribution: Attribution
+    wanted: bool = False
+    sent: bool | None = None
+
+    def ancestors(self) -> Iterator[Line]:
+        """Parent, its parent, and so on, as far as they are of this process."""
+        line = self.parent
+        while line is not None:
+            yield line
+            line = line.parent
+
+    def root(self) -> Line:
+        """The topmost span of this process."""
+        line = self
+        while line.parent is not None:
+            line = line.parent
+        return line
+
+
+class Lineage:
+    """The open spans of one process, bounded."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: dict[int, Line] = {}
+        self._ended: dict[int, Line] = {}
+
+    def start(self, span: ReadableSpan, parent_context: Context | None, *, live: bool = True) -> None:
+        """Remember a span that has just started; `live` when it did so in the current context."""
+        context = span.context
+        parent = None
+        if span.parent is not None:
+            parent = self._open.get(span.parent.span_id) or self._ended.get(span.parent.span_id)
+        depth = 0
+        if parent is not None:
+            depth = parent.depth + 1
+            if depth >= _DEEPEST:
+                parent, depth = None, 0
+        line = Line(span, parent, depth, current(parent_context) if live else NOBODY)
+        with self._lock:
+            self._open[context.span_id] = line
+            if len(self._open) > OPEN_SPANS:
+                del self._open[next(iter(self._open))]
+
+    def end(self, span: ReadableSpan) -> Line:
+        """The line of a span that has ended."""
+        span_id = span.context.span_id
+        with self._lock:
+            line = self._open.pop(span_id, None)
+            if line is None:
+                line = Line(span, None, 0, NOBODY)
+            self._ended[span_id] = line
+            if len(self._ended) > ENDED_SPANS:
+                del self._ended[next(iter(self._ended))]
+        line.span = span
+        return line
+
+    def after_fork(self) -> None:
+        """In a forked child: the lock may have been held by a thread that is not here."""
+        self._lock = threading.Lock()

@@ -1,0 +1,310 @@
+"""Batches kept on disk until their receiver takes them.
+
+One directory per receiver, one file per batch. A file is written under another name and renamed, so that a
+reader sees all of it or nothing; its checksum tells when that was not enough. Several processes may share a
+directory: who sends a file holds a lock on it, which the system releases when the process dies.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import struct
+import time
+import zlib
+from collections import Counter, deque
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+try:
+    import fcntl
+
+    CAN_LOCK = True
+except ImportError:
+    CAN_LOCK = False
+
+from .clock import SYSTEM_CLOCK, Clock
+
+_HEADER = struct.Struct("<4sII")
+_MAGIC = b"GLS1"
+_BATCH = ".batch"
+_SET_ASIDE = ".corrupt"
+_LISTING_S = 10.0
+_UNFINISHED_NS = 3600 * 10**9
+
+
+@dataclass(slots=True)
+class Kept:
+    """A batch on disk that this process holds the lock of."""
+
+    path: Path
+    descriptor: int
+    data: bytes
+    spans: int
+
+
+@dataclass(slots=True, frozen=True)
+class _Name:
+    """What the name of a file says: `<created, ns>-<process>-<number>-<spans>-<bytes>.batch`."""
+
+    path: str
+    created_ns: int
+    spans: int
+    size: int
+
+    @classmethod
+    def parse(cls, entry: os.DirEntry[str]) -> _Name | None:
+        stem, dot, suffix = entry.name.partition(".")
+        parts = stem.split("-")
+        if f"{dot}{suffix}" not in (_BATCH, _SET_ASIDE) or len(parts) != 5 or not parts[0].isdigit():
+            return None
+        try:
+            return cls(entry.path, int(parts[0]), int(parts[3]), int(parts[4]))
+        except ValueError:
+            return None
+
+
+class Spool:
+    """Batches of one receiver on disk, bounded by bytes and by age; the oldest goes first.
+
+    Every method but `put` answers for itself when the disk does not: a spool never raises into delivery.
+    `lost` counts spans by what became of them: `spool_full`, `spool_expired`, `spool_corrupt`.
+
+    Args:
+        directory: Where the files are; made when first needed, readable by the owner only.
+        max_bytes: Bytes that the files of this directory may have together.
+        max_age_s: Seconds after which a batch that its receiver still does not take is dropped.
+        clock: Whose time the age is measured in.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        max_bytes: int = 256 * 1024 * 1024,
+        max_age_s: float = 7 * 86_400.0,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self.directory = directory
+        self.lost: Counter[str] = Counter()
+        self._max_bytes = max_bytes
+        self._max_age_ns = int(max_age_s * 1e9)
+        self._clock = clock
+        self._numbers = count()
+        self._listed: deque[_Name] = deque()
+        self._listed_at = float("-inf")
+        self._bytes = 0
+        self._held: dict[int, Kept] = {}
+        self._stuck: set[str] = set()
+        self._process = f"{os.getpid():x}{secrets.token_hex(4)}"
+
+    def put(self, data: bytes, spans: int) -> None:
+        """Keep one batch.
+
+        Raises:
+            OSError: The disk is full, read-only or not there, or the batch is larger than the bound.
+        """
+        payload = zlib.compress(data, 1)
+        size = _HEADER.size + len(payload)
+        if size > self._max_bytes:
+            raise OSError(f"a batch of {size} bytes does not fit in a spool of {self._max_bytes}")
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._make_room(size)
+        created = self._clock.wall_ns()
+        name = f"{created:020d}-{self._process}-{next(self._numbers)}-{spans}-{size}"
+        unfinished = self.directory / f"{name}.tmp"
+        try:
+            descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                write_all(descriptor, _HEADER.pack(_MAGIC, zlib.crc32(payload), spans) + payload)
+            finally:
+                os.close(descriptor)
+            path = self.directory / f"{name}{_BATCH}"
+            os.rename(unfinished, path)
+        except OSError:
+            unfinished.unlink(missing_ok=True)
+            raise
+        self._bytes += size
+        self._listed.append(_Name(str(path), created, spans, size))
+
+    def claim(self) -> Kept | None:
+        """The oldest batch that no other process is sending; `None` when there is none."""
+        self._list()
+        for _ in range(len(self._listed)):
+            name = self._listed.popleft()
+            if not name.path.endswith(_BATCH):
+                continue
+            kept = self._open(name)
+            if kept is not None:
+                return kept
+        return None
+
+    def done(self, kept: Kept) -> None:
+        """The batch needs no keeping any more."""
+        self._unlink(kept.path)
+        self._bytes -= os.fstat(kept.descriptor).st_size
+        self._let_go(kept)
+
+    def release(self, kept: Kept) -> None:
+        """Give a claimed batch back, to be sent later by this process or another."""
+        size = os.fstat(kept.descriptor).st_size
+        self._listed.appendleft(_Name(str(kept.path), int(kept.path.name.partition("-")[0]), kept.spans, size))
+        self._let_go(kept)
+
+    def pending(self) -> tuple[int, int]:
+        """Batches on disk that nobody is known to be sending, and their bytes."""
+        self._list()
+        batches = [name for name in self._listed if name.path.endswith(_BATCH)]
+        return len(batches), sum(name.size for name in batches)
+
+    def expire(self) -> None:
+        """Drop what is older than the bound. Asked only while the receiver does not take anything.
+
+        A batch is therefore never dropped for its age before it was tried, whatever the clock says.
+        """
+        self._list()
+        oldest = self._clock.wall_ns() - self._max_age_ns
+        while self._listed and self._listed[0].created_ns < oldest:
+            self._drop(self._listed.popleft(), "spool_expired")
+
+    def forget(self) -> None:
+        """In a forked child: let go of what the parent is sending, without unlocking it."""
+        for kept in self._held.values():
+            os.close(kept.descriptor)
+        self._held.clear()
+        self._listed.clear()
+        self._listed_at = float("-inf")
+        self._process = f"{os.getpid():x}{secrets.token_hex(4)}"
+        self.lost.clear()
+
+    def refresh(self) -> None:
+        """Look at the directory again at the next call, whatever is remembered of it."""
+        self._listed_at = float("-inf")
+
+    def _make_room(self, size: int) -> None:
+        self._list()
+        while self._listed and self._bytes + size > self._max_bytes:
+            self._drop(self._listed.popleft(), "spool_full")
+
+    def _drop(self, name: _Name, reason: str) -> None:
+        descriptor = lock(name.path)
+        if descriptor is None:
+            return
+        self._unlink(Path(name.path))
+        self._bytes -= name.size
+        if name.path.endswith(_BATCH):
+            self.lost[reason] += name.spans
+        os.close(descriptor)
+
+    def _list(self) -> None:
+        now = self._clock.now()
+        if now - self._listed_at < _LISTING_S:
+            return
+        self._listed_at = now
+        names: list[_Name] = []
+        unfinished: list[str] = []
+        try:
+            with os.scandir(self.directory) as entries:
+                for entry in entries:
+                    name = _Name.parse(entry)
+                    if name is not None and name.path not in self._stuck:
+                        names.append(name)
+                    if entry.name.endswith(".tmp"):
+                        unfinished.append(entry.path)
+        except OSError:
+            pass
+        for path in unfinished:
+            self._clear_unfinished(path)
+        self._listed = deque(sorted(names, key=lambda name: name.path))
+        self._bytes = sum(name.size for name in names)
+
+    def _clear_unfinished(self, path: str) -> None:
+        try:
+            if time.time_ns() - os.stat(path).st_mtime_ns > _UNFINISHED_NS:
+                os.unlink(path)
+        except OSError:
+            pass
+
+    def _open(self, name: _Name) -> Kept | None:
+        descriptor = lock(name.path)
+        if descriptor is None:
+            return None
+        try:
+            content = read_all(descriptor)
+            magic, checksum, spans = _HEADER.unpack_from(content)
+            payload = content[_HEADER.size :]
+            if magic != _MAGIC or zlib.crc32(payload) != checksum:
+                raise ValueError("checksum")
+            data = zlib.decompress(payload)
+        except (OSError, ValueError, struct.error, zlib.error):
+            self.lost["spool_corrupt"] += name.spans
+            try:
+                os.rename(name.path, name.path.removesuffix(_BATCH) + _SET_ASIDE)
+            except OSError:
+                pass
+            os.close(descriptor)
+            return None
+        kept = Kept(Path(name.path), descriptor, data, spans)
+        self._held[descriptor] = kept
+        return kept
+
+    def _let_go(self, kept: Kept) -> None:
+        self._held.pop(kept.descriptor, None)
+        os.close(kept.descriptor)
+
+    def _unlink(self, path: Path) -> None:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError:
+            # The disk has become read-only. The file stays; this process must not send it over and over.
+            self._stuck.add(str(path))
+
+
+def lock(path: str) -> int | None:
+    """Open and lock a file; `None` when it is gone, unreadable, or another process's."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except OSError:
+        return None
+    try:
+        lock_descriptor(descriptor)
+        if os.fstat(descriptor).st_nlink:
+            return descriptor
+    except OSError:
+        pass
+    os.close(descriptor)
+    return None
+
+
+def lock_descriptor(descriptor: int) -> None:
+    """Lock an open file for as long as it is open.
+
+    Raises:
+        OSError: Another process holds the lock.
+    """
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def read_all(descriptor: int) -> bytes:
+    """The whole content of an open file."""
+    size = os.fstat(descriptor).st_size
+    pieces = []
+    while size > 0:
+        piece = os.read(descriptor, size)
+        if not piece:
+            break
+        pieces.append(piece)
+        size -= len(piece)
+    return b"".join(pieces)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of `data`.
+
+    Raises:
+        OSError: The disk did not take it all.
+    """
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

@@ -1,0 +1,179 @@
+"""How a process takes budget from a shared store and says what it spent: the store's side.
+
+A store knows, for every counter, what has been settled and what each process holds. A process asks for a
+slice, serves calls from it on its own, and reports. Both sides speak in absolute figures (`total` is
+everything this holder ever settled in this counter), so a request that is repeated, or whose answer was
+lost, changes nothing twice; a request that arrives late is recognised by its number and ignored.
+
+For every counter whose rule holds, and at every moment: settled + everything held ≤ limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Self
+
+FORGOTTEN_AFTER = 3600.0
+"""Seconds after its expiry for which a lease's total is remembered, in case its process was only asleep."""
+
+
+class Ask(NamedTuple):
+    """What one holder reports and wants in one counter. Amounts in units, times in seconds since the epoch.
+
+    `hold` is what it keeps of what it was granted, apart from what it settled. `need` is what must be added
+    for the call at hand, `want` what it would like beyond that. `start` and `end` bound the window (end 0:
+    none); `span` is the length of a rolling one, cut into parts of `part` seconds. `kept` is how long the
+    counter outlives its window or last use. A rule that only warns is not `firm`. `charge` counts what is
+    held as spent should the holder vanish. `leave` forgets the holder. `meta` describes the counter to readers.
+    """
+
+    counter: str
+    limit: int
+    total: int
+    hold: int
+    need: int
+    want: int
+    start: float
+    end: float
+    span: float
+    part: float
+    kept: float
+    firm: bool
+    charge: bool
+    leave: bool
+    meta: str
+
+
+class Standing(NamedTuple):
+    """How one counter stands after an exchange. `held` is this holder's, `others` everyone else's."""
+
+    settled: int
+    others: int
+    held: int
+    refused: bool
+    frees_at: float
+    """When the oldest spending leaves a rolling window; 0 in any other."""
+
+
+class Reply(NamedTuple):
+    """`granted` says that every `need` was met; nothing is added anywhere otherwise.
+
+    `stale` says that a window named in the request is not the store's current one.
+    """
+
+    now: float
+    granted: bool
+    stale: bool
+    standings: tuple[Standing, ...]
+
+
+@dataclass(slots=True)
+class Lease:
+    """What one holder has in one counter."""
+
+    number: int = 0
+    total: int = 0
+    held: int = 0
+    expires: float = 0.0
+    charge: bool = False
+
+
+@dataclass(slots=True)
+class Counter:
+    """One counter as a store keeps it: what was settled, by part of the window, and the leases."""
+
+    spent: dict[int, int] = field(default_factory=dict)
+    leases: dict[str, Lease] = field(default_factory=dict)
+    meta: str = ""
+    expires: float = 0.0
+
+    @property
+    def settled(self) -> int:
+        """Everything settled in the window, in units."""
+        return sum(self.spent.values())
+
+    def age(self, now: float, span: float, part: float, alive: str = "") -> None:
+        """Let go of what has left the window, and of leases that have run out, but not that of `alive`."""
+        current = int(now // part) if part else 0
+        if part:
+            for index in [index for index in self.spent if (index + 1) * part <= now - span]:
+                del self.spent[index]
+        for holder, lease in list(self.leases.items()):
+            if lease.expires <= now and holder != alive:
+                if lease.held and lease.charge:
+                    self.spent[current] = self.spent.get(current, 0) + lease.held
+                lease.held = 0
+                if lease.expires + FORGOTTEN_AFTER <= now:
+                    del self.leases[holder]
+
+    def dump(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "spent": {str(part): amount for part, amount in self.spent.items()},
+            "leases": {
+                holder: [lease.number, lease.total, lease.held, lease.expires, lease.charge]
+                for holder, lease in self.leases.items()
+            },
+            "meta": self.meta,
+            "expires": self.expires,
+        }
+
+    @classmethod
+    def load(cls, data: Mapping[str, Any]) -> Self:
+        """From plain data."""
+        return cls(
+            {int(part): amount for part, amount in data["spent"].items()},
+            {holder: Lease(*fields) for holder, fields in data["leases"].items()},
+            data["meta"],
+            data["expires"],
+        )
+
+
+def exchange(
+    counters: MutableMapping[str, Counter],
+    holder: str,
+    number: int,
+    ttl: float,
+    asks: Sequence[Ask],
+    now: float,
+) -> Reply:
+    """Take the reports of one holder, then grant all that it needs or nothing.
+
+    `number` rises with every request of a holder. A lease lasts `ttl` seconds. This is the whole rule of the
+    stores; Redis runs the same in `stores/exchange.lua`.
+    """
+    found = [counters.setdefault(ask.counter, Counter()) for ask in asks]
+    if any(number < counter.leases[holder].number for counter in found if holder in counter.leases):
+        return Reply(now, False, True, ())
+    stale = False
+    rooms = []
+    refused = []
+    for ask, counter in zip(asks, found, strict=True):
+        counter.age(now, ask.span, ask.part, holder)
+        lease = counter.leases.setdefault(holder, Lease())
+        settled_now = ask.total - lease.total
+        if settled_now > 0:
+            part = int(now // ask.part) if ask.part else 0
+            counter.spent[part] = counter.spent.get(part, 0) + settled_now
+            lease.total = ask.total
+        lease.number, lease.held, lease.expires, lease.charge = number, ask.hold, now + ttl, ask.charge
+        room = ask.limit - counter.settled - sum(each.held for each in counter.leases.values())
+        rooms.append(room)
+        refused.append(ask.firm and ask.need > max(0, room))
+        stale = stale or bool(ask.need and ask.end and not ask.start <= now < ask.end)
+        counter.meta = ask.meta
+        counter.expires = max(ask.end, now) + ask.kept
+    granted = not stale and not any(refused)
+    standings = []
+    for ask, counter, room, refusal in zip(asks, found, rooms, refused, strict=True):
+        lease = counter.leases[holder]
+        if granted:
+            holders = sum(1 for each in counter.leases.values() if each.held) + (lease.held == 0)
+            lease.held += max(ask.need, min(ask.want, max(0, room) // (2 * holders)))
+        others = sum(each.held for each in counter.leases.values()) - lease.held
+        frees_at = (min(counter.spent) + 1) * ask.part + ask.span if ask.part and counter.spent else 0.0
+        standings.append(Standing(counter.settled, others, lease.held, refusal, frees_at))
+        if ask.leave:
+            del counter.leases[holder]
+    return Reply(now, granted, stale, tuple(standings))

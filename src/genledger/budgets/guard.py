@@ -1,0 +1,381 @@
+"""The guard in the path of every call."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from . import control
+from .accounts import Account, Counted
+from .admission import UNGUARDED, Admission
+from .alerts import Alerts, Listener
+from .attempt import Attempt
+from .broker import LEASE_TTL, Broker, StaleWindow
+from .control import Controls
+from .demand import Demand
+from .exceeded import BudgetExceeded
+from .metrics import Figures
+from .planner import Planner, amounts
+from .routing import ModelChoice, choose
+from .rulefile import Rulebook, RuleFileError, read_rules
+from .rules import Rule
+from .stores import Store, StoreDown, open_store
+from .tiers import TierFunction, Tiers
+from .worker import Worker
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import Meter
+
+_log = logging.getLogger("genledger.budgets")
+
+READ_SECONDS = 0.5
+"""How often kill switches, and changes of the rule file, are looked for."""
+
+POOL_THREADS = 4
+"""Threads that wait for the store on behalf of event loops."""
+
+
+class Guard:
+    """Admits calls within their budgets. One for a process; every method may be called by any thread.
+
+    Args:
+        rules: Rules made by `budget()`, a whole `Rulebook`, or the path of a rule file, which is read again
+            whenever it changes.
+        store: Where the budgets are kept; by default what the rule file names, else this machine's SQLite file.
+        tier_of: The tenant's plan tier, asked for once and then every minute in the background. May raise.
+        on_event: Called with every `BudgetEvent` that this process is the one to report.
+        lease_ttl: Seconds after which a crashed process's slices are taken back.
+
+    Raises:
+        RuleFileError: The rule file cannot be read; the message names file, line and what was expected.
+    """
+
+    def __init__(
+        self,
+        rules: Sequence[Rule] | Rulebook | str | os.PathLike[str] = (),
+        store: Store | str | os.PathLike[str] | None = None,
+        *,
+        tier_of: TierFunction | None = None,
+        on_event: Listener | None = None,
+        lease_ttl: float = LEASE_TTL,
+    ) -> None:
+        self._path: str | None = None
+        self._stamp: tuple[int, int] | None = None
+        match rules:
+            case Rulebook():
+                self._rulebook = rules
+            case str() | os.PathLike():
+                self._path = os.fspath(rules)
+                self._stamp = _stamp(self._path)
+                self._rulebook = read_rules(self._path)
+            case _:
+                self._rulebook = Rulebook(tuple(rules))
+        if store is None or isinstance(store, (str, os.PathLike)):
+            store = open_store(store if store is not None else self._rulebook.store)
+        self._controls = Controls()
+        self._document = ""
+        self._informed = False
+        self._tiers = Tiers(tier_of)
+        self._figures = Figures()
+        self._alerts = Alerts(store, self._rulebook.alerts, on_event)
+        self._broker = Broker(store, self._heard, ttl=lease_ttl)
+        self._lock = threading.Lock()
+        self._informing = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+        self._worker: Worker | None = None
+        self._next_read = 0.0
+        self._rebuild()
+        _guards.add(self)
+
+    # Admission ---------------------------------------------------------------------------------------
+
+    @property
+    def active(self) -> bool:
+        """Whether a call could be refused at all; while it is false, making a `Demand` is wasted work."""
+        return not self._informed or bool(self._planner.rules or self._planner.kills)
+
+    def admit(self, demand: Demand) -> Admission:
+        """Reserve what a call may need. May wait for the store, and for a rule that queues.
+
+        Raises:
+            BudgetExceeded: A rule refuses the call.
+        """
+        admission = self._quick(demand)
+        if admission is not None:
+            return admission
+        attempt = Attempt(demand, self._broker, self)
+        while True:
+            step = self._step(attempt)
+            if isinstance(step, Admission):
+                return step
+            time.sleep(step)
+
+    async def admit_async(self, demand: Demand) -> Admission:
+        """As `admit`, without ever blocking the event loop. Cancelling it gives back what it reserved.
+
+        Raises:
+            BudgetExceeded: A rule refuses the call.
+        """
+        admission = self._quick(demand)
+        if admission is not None:
+            return admission
+        attempt = Attempt(demand, self._broker, self)
+        while True:
+            future = self._executor().submit(self._step, attempt)
+            try:
+                step = await asyncio.wrap_future(future)
+            except asyncio.CancelledError:
+                future.add_done_callback(_give_back)
+                raise
+            if isinstance(step, Admission):
+                return step
+            await asyncio.sleep(step)
+
+    def _quick(self, demand: Demand) -> Admission | None:
+        planner = self._planner
+        plan = planner.plans.get(planner.key(demand))
+        broker = self._broker
+        if plan is None or broker.down:
+            return None
+        now = time.monotonic() + broker.offset
+        if now >= plan.until or not plan.plain:
+            return None
+        if not plan.lines:
+            return UNGUARDED
+        needs = amounts(demand)
+        holds = [(account, needs[kind]) for account, kind in plan.lines]
+        books = broker.books
+        with books.lock:
+            if not books.take(holds, now):
+                return None
+        return Admission(books, holds)
+
+    def _step(self, attempt: Attempt) -> Admission | float:
+        if not self._informed:
+            self._inform()
+        self._start()
+        return attempt.step(self._planner)
+
+    # Witness -----------------------------------------------------------------------------------------
+
+    def blocked(self, error: BudgetExceeded, account: Account | None) -> None:
+        """Count a refused call; a rule that refuses for want of budget has reached its 100 %."""
+        self._figures.blocked(error.rule, error.scope)
+        if account is not None:
+            self._alerts.offer(account.counted, 100, account.standing.settled, self._broker.now())
+
+    def warned(self, counted: Counted, reason: str) -> None:
+        """Say once, for each window, that a rule that only warns has no room."""
+        if self._figures.first_warning(counted.key):
+            _log.warning("%s", reason)
+
+    # What is set for everybody ------------------------------------------------------------------------
+
+    def kill(self, *, for_: float | None = None, why: str, who: str | None = None, **scope: str) -> None:
+        """Stop every matching call, in every process that shares the store, within two seconds.
+
+        Args:
+            for_: Seconds after which it lifts itself; `None` for never.
+            why: What the callers and the log are told.
+            who: Who did it; this system's user name when not given.
+            scope: `tenant`, `feature`, `user`, `session`, `model`, `api_key`, `run`: a value, a glob or `each`.
+
+        Raises:
+            RuleError: The arguments make no sense.
+            StoreDown: The store did not answer.
+        """
+        control.kill(self.store, scope, for_=for_, why=why, who=who)
+        self._read_document()
+
+    def revive(self, *, why: str = "", who: str | None = None, **scope: str) -> None:
+        """Lift the kill switch that was set with exactly this scope.
+
+        Raises:
+            RuleError: There is none.
+            StoreDown: The store did not answer.
+        """
+        control.revive(self.store, scope, why=why, who=who)
+        self._read_document()
+
+    def select_model(
+        self, feature: str | None = None, tenant: str | None = None, *, default: str | None = None
+    ) -> ModelChoice:
+        """The model to use, by the first `[[route]]` that matches, else `default`.
+
+        Raises:
+            ValueError: No route matches and there is no default.
+        """
+        values = {"feature": feature, "tenant": tenant}
+        return choose(self._rulebook.routes, values, self._tiers.of(tenant), default)
+
+    # Looking in ---------------------------------------------------------------------------------------
+
+    @property
+    def store(self) -> Store:
+        """Where the budgets are kept."""
+        return self._broker.store
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules in force: those of the file or the code, and those set in the store."""
+        return self._planner.rules
+
+    def observe(self, meter: Meter) -> None:
+        """Register `genledger.budget.used`, `.reserved`, `.blocks` and `.store.failures`."""
+        self._figures.observe(meter, self._broker.now, lambda: self._broker.failures)
+
+    def flush(self, timeout: float = 2.0) -> bool:
+        """Report everything that was settled; false when that was not done after `timeout` seconds."""
+        try:
+            self._executor().submit(self._broker.sync).result(timeout)
+        except (StoreDown, StaleWindow, TimeoutError):
+            return False
+        return True
+
+    def close(self, timeout: float = 2.0) -> None:
+        """Report, give back every slice, and stop the background threads; waits at most `timeout` seconds."""
+        if self._worker is not None:
+            self._worker.stop(timeout)
+            self._worker = None
+        self._alerts.close(timeout)
+        if self._pool is not None:
+            self._pool.shutdown(wait=False)
+            self._pool = None
+
+    # In the background --------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        if self._worker is None:
+            with self._lock:
+                if self._worker is None:
+                    self._worker = Worker(self._broker.books.wake, self._tick, self._leave)
+                    self._alerts.start()
+
+    def _executor(self) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(POOL_THREADS, "genledger-admission")
+            return self._pool
+
+    def _tick(self) -> None:
+        moment = time.monotonic()
+        if moment >= self._next_read:
+            self._next_read = moment + READ_SECONDS
+            try:
+                self._read_document()
+            except StoreDown as error:
+                self._broker.failed(error)
+            self._read_file()
+            if self._tiers.refresh():
+                self._rebuild()
+        if not self._broker.down:
+            with contextlib.suppress(StoreDown):
+                self._broker.sync()
+
+    def _leave(self) -> None:
+        with contextlib.suppress(StoreDown):
+            self._broker.sync(leave=True)
+
+    def _inform(self) -> None:
+        """Read what is set in the store before the first call is let through."""
+        with self._informing:
+            if not self._informed:
+                try:
+                    self._read_document()
+                except StoreDown as error:
+                    self._broker.failed(error)
+                self._informed = True
+
+    def _read_document(self) -> None:
+        document = self.store.document()
+        self._broker.answered()
+        if document == self._document:
+            return
+        self._document = document
+        try:
+            controls = Controls.read(document)
+            controls.rules()
+        except (ValueError, KeyError, TypeError) as error:
+            _log.warning("What is set in the budget store cannot be read; the last known state stays: %s", error)
+            return
+        self._controls = controls
+        self._rebuild()
+
+    def _read_file(self) -> None:
+        if self._path is None:
+            return
+        stamp = _stamp(self._path)
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            self._rulebook = read_rules(self._path)
+        except RuleFileError as error:
+            _log.warning("The budget rules that were in force stay: %s", error)
+            return
+        self._alerts.urls = self._rulebook.alerts
+        self._rebuild()
+
+    def _rebuild(self) -> None:
+        rules = {rule.name: rule for rule in self._rulebook.rules}
+        rules.update((rule.name, rule) for rule in self._controls.rules())
+        self._tiers.update(self._controls.tiers, self._rulebook.tenants, self._rulebook.default_tier)
+        self._planner = Planner(tuple(rules.values()), self._controls.kills, self._tiers.of)
+
+    def _heard(self, account: Account) -> None:
+        """Called with the lock of the books held, whenever the store has said how a counter stands."""
+        counted, settled = account.counted, account.standing.settled
+        self._figures.heard(account)
+        for percent in counted.rule.alert_at:
+            if settled * 100 >= percent * counted.limit:
+                self._alerts.offer(counted, percent, settled, self._broker.now())
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+        self._informing = threading.Lock()
+        self._pool = None
+        self._worker = None
+        self._broker.after_fork()
+        self._alerts.after_fork()
+        self._rebuild()
+
+
+def _stamp(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+def _give_back(future: Future[Admission | float]) -> None:
+    if not future.cancelled() and future.exception() is None:
+        result = future.result()
+        if isinstance(result, Admission):
+            result.release()
+
+
+_guards: weakref.WeakSet[Guard] = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    for guard in list(_guards):
+        guard.close()
+
+
+def _begin_child() -> None:
+    for guard in list(_guards):
+        guard._after_fork()
+
+
+atexit.register(_close_all)
+os.register_at_fork(after_in_child=_begin_child)

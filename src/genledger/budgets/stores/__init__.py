@@ -1,0 +1,42 @@
+"""Where budgets are kept: in memory, in a SQLite file, or in Redis."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+from .base import Store, StoreDown
+
+__all__ = ["Store", "StoreDown", "open_store"]
+
+
+def open_store(url: str | os.PathLike[str] | None = None) -> Store:
+    """The store that a URL names.
+
+    Args:
+        url: `memory:`; `sqlite:///budgets.db` or the path of a file; `redis://host:6379/0`, `rediss://…` or
+            `unix://…` (options in docs/budgets.md). Without one, a SQLite file of this user on this machine.
+
+    Raises:
+        ValueError: The URL has another scheme.
+        ModuleNotFoundError: It needs the Redis client, which is not installed.
+    """
+    if url is None:
+        url = Path(platformdirs.user_data_dir("genledger", appauthor=False)) / "budgets.db"
+    text = os.fspath(url)
+    scheme, separator, rest = text.partition(":")
+    if scheme == "memory" and not rest.strip("/"):
+        from .memory import MemoryStore
+
+        return MemoryStore()
+    if scheme in ("redis", "rediss", "unix"):
+        from .redis import RedisStore
+
+        return RedisStore.from_url(text)
+    if scheme == "sqlite" or not separator or len(scheme) == 1:
+        from .sqlite import SQLiteStore
+
+        return SQLiteStore(text.removeprefix("sqlite:///").removeprefix("sqlite:"))
+    raise ValueError(f"budget store {text!r}: expected memory:, sqlite:///path, a path, redis://, rediss:// or unix://")

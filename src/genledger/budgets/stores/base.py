@@ -1,0 +1,51 @@
+"""What the guard expects of a store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from ..exchange import Ask, Counter, Reply
+
+
+class StoreDown(Exception):
+    """The store cannot be reached or cannot answer; whether the request was carried out is not known."""
+
+
+class Store(Protocol):
+    """Counters, one small document, and marks. Every method raises `StoreDown` and may be called by any thread.
+
+    The store owns the clock: windows follow its time, so that processes whose clocks differ agree.
+    """
+
+    def exchange(self, holder: str, number: int, ttl: float, asks: Sequence[Ask]) -> Reply:
+        """Carry out `exchange.exchange` atomically."""
+        ...
+
+    def now(self) -> float:
+        """The store's time, in seconds since the epoch."""
+        ...
+
+    def counters(self) -> dict[str, Counter]:
+        """Every counter that is not yet forgotten."""
+        ...
+
+    def document(self) -> str:
+        """What was last put in by `replace_document`, or nothing."""
+        ...
+
+    def replace_document(self, old: str, new: str) -> bool:
+        """Put `new` in the place of `old`; false when the document is no longer `old`."""
+        ...
+
+    def mark(self, key: str, seconds: float, *, again: bool = False) -> bool:
+        """Set a mark that goes away by itself; false when it was set already (unless `again`)."""
+        ...
+
+    def after_fork(self) -> None:
+        """Drop connections and locks that belong to the parent process."""
+        ...
+
+    def close(self) -> None:
+        """Close what is open."""
+        ...

@@ -1,0 +1,149 @@
+-- The same as exchange.exchange in Python, in one step on the server; see there for what it means.
+--
+-- KEYS: the index of counters (a sorted set by expiry), then one hash for each line of the request.
+-- ARGV: holder, number, ttl, then 14 values for each line, in the order of exchange.Ask without the counter.
+-- A hash holds "s:<part>" = settled units, "l:<holder>" = "number total held expires charge", "meta".
+-- Answers now, granted, stale, and settled, others, held, refused, frees_at for each line, all as text:
+-- the client would cut fractions off numbers.
+
+if redis.replicate_commands then pcall(redis.replicate_commands) end  -- needed before Redis 7 to write after TIME
+
+local FORGOTTEN_AFTER = 3600
+local VALUES = 14
+
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+local holder, number, ttl = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local mine = 'l:' .. holder
+
+local function whole(amount) return string.format('%.0f', amount) end
+local function moment(seconds) return string.format('%.6f', seconds) end
+
+local function parse_lease(text)
+  local n, total, held, expires, charge = string.match(text, '(%S+) (%S+) (%S+) (%S+) (%S+)')
+  return {
+    number = tonumber(n), total = tonumber(total), held = tonumber(held),
+    expires = tonumber(expires), charge = charge == '1',
+  }
+end
+
+local function write_lease(key, field, lease)
+  redis.call('HSET', key, field, table.concat({
+    whole(lease.number), whole(lease.total), whole(lease.held), moment(lease.expires), lease.charge and '1' or '0',
+  }, ' '))
+end
+
+local lines = {}
+for index = 2, #KEYS do
+  local at = 3 + (index - 2) * VALUES
+  local line = {
+    key = KEYS[index],
+    limit = tonumber(ARGV[at + 1]), total = tonumber(ARGV[at + 2]), hold = tonumber(ARGV[at + 3]),
+    need = tonumber(ARGV[at + 4]), want = tonumber(ARGV[at + 5]), start = tonumber(ARGV[at + 6]),
+    stop = tonumber(ARGV[at + 7]), span = tonumber(ARGV[at + 8]), part = tonumber(ARGV[at + 9]),
+    kept = tonumber(ARGV[at + 10]), firm = ARGV[at + 11] == '1', charge = ARGV[at + 12] == '1',
+    leave = ARGV[at + 13] == '1', meta = ARGV[at + 14], spent = {}, leases = {},
+  }
+  local fields = redis.call('HGETALL', line.key)
+  for place = 1, #fields, 2 do
+    local kind, name = string.sub(fields[place], 1, 2), string.sub(fields[place], 3)
+    if kind == 's:' then
+      line.spent[tonumber(name)] = tonumber(fields[place + 1])
+    elseif kind == 'l:' then
+      line.leases[name] = parse_lease(fields[place + 1])
+    end
+  end
+  if line.leases[holder] and number < line.leases[holder].number then
+    return { moment(now), '0', '1' }
+  end
+  lines[#lines + 1] = line
+end
+
+local function settle(line, amount)
+  local part = line.part > 0 and math.floor(now / line.part) or 0
+  line.spent[part] = (line.spent[part] or 0) + amount
+  redis.call('HSET', line.key, 's:' .. whole(part), whole(line.spent[part]))
+end
+
+local function age(line)
+  if line.part > 0 then
+    for part in pairs(line.spent) do
+      if (part + 1) * line.part <= now - line.span then
+        line.spent[part] = nil
+        redis.call('HDEL', line.key, 's:' .. whole(part))
+      end
+    end
+  end
+  for name, lease in pairs(line.leases) do
+    if lease.expires <= now and name ~= holder then
+      if lease.expires + FORGOTTEN_AFTER <= now then
+        redis.call('HDEL', line.key, 'l:' .. name)
+        line.leases[name] = nil
+      elseif lease.held > 0 then
+        if lease.charge then settle(line, lease.held) end
+        lease.held = 0
+        write_lease(line.key, 'l:' .. name, lease)
+      end
+    end
+  end
+end
+
+local function sums(line)
+  line.settled, line.others, line.holders = 0, 0, 1
+  for _, amount in pairs(line.spent) do line.settled = line.settled + amount end
+  for name, lease in pairs(line.leases) do
+    if name ~= holder and lease.held > 0 then
+      line.others = line.others + lease.held
+      line.holders = line.holders + 1
+    end
+  end
+end
+
+local granted, stale = true, false
+for _, line in ipairs(lines) do
+  age(line)
+  local before = line.leases[holder]
+  local reported = before and before.total or 0
+  if line.total > reported then settle(line, line.total - reported) end
+  sums(line)
+  line.room = line.limit - line.settled - line.others - line.hold
+  line.refused = line.firm and line.need > math.max(0, line.room)
+  line.reported = math.max(line.total, reported)
+  if line.refused then granted = false end
+  if line.need > 0 and line.stop > 0 and not (line.start <= now and now < line.stop) then stale = true end
+end
+if stale then granted = false end
+
+local answer = { moment(now), granted and '1' or '0', stale and '1' or '0' }
+for _, line in ipairs(lines) do
+  local held = line.hold
+  if granted then
+    local spare = math.floor(math.max(0, line.room) / (2 * line.holders))
+    held = held + math.max(line.need, math.min(line.want, spare))
+  end
+  if line.leave then
+    redis.call('HDEL', line.key, mine)
+  else
+    write_lease(line.key, mine, {
+      number = number, total = line.reported, held = held, expires = now + ttl, charge = line.charge,
+    })
+  end
+  local expires = math.max(line.stop, now) + line.kept
+  redis.call('HSET', line.key, 'meta', line.meta)
+  redis.call('PEXPIREAT', line.key, whole(expires * 1000))
+  redis.call('ZADD', KEYS[1], moment(expires), line.key)
+  local frees_at = 0
+  if line.part > 0 then
+    for part in pairs(line.spent) do
+      local leaves = (part + 1) * line.part + line.span
+      if frees_at == 0 or leaves < frees_at then frees_at = leaves end
+    end
+  end
+  answer[#answer + 1] = whole(line.settled)
+  answer[#answer + 1] = whole(line.others)
+  answer[#answer + 1] = whole(held)
+  answer[#answer + 1] = line.refused and '1' or '0'
+  answer[#answer + 1] = moment(frees_at)
+end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. moment(now))
+return answer

@@ -1,0 +1,71 @@
+"""Budgets of one process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+from ..exchange import Ask, Counter, Reply, exchange
+
+
+class MemoryStore:
+    """A store that lives and ends with the process; several guards may share it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counters: dict[str, Counter] = {}
+        self._document = ""
+        self._marks: dict[str, float] = {}
+
+    def exchange(self, holder: str, number: int, ttl: float, asks: Sequence[Ask]) -> Reply:
+        """See `Store`."""
+        with self._lock:
+            now = time.time()
+            if len(self._counters) > 1024:
+                self._forget(now)
+            return exchange(self._counters, holder, number, ttl, asks, now)
+
+    def now(self) -> float:
+        """See `Store`."""
+        return time.time()
+
+    def counters(self) -> dict[str, Counter]:
+        """See `Store`."""
+        with self._lock:
+            self._forget(time.time())
+            return {key: Counter.load(counter.dump()) for key, counter in self._counters.items()}
+
+    def _forget(self, now: float) -> None:
+        for key in [key for key, counter in self._counters.items() if counter.expires <= now]:
+            del self._counters[key]
+
+    def document(self) -> str:
+        """See `Store`."""
+        return self._document
+
+    def replace_document(self, old: str, new: str) -> bool:
+        """See `Store`."""
+        with self._lock:
+            if self._document != old:
+                return False
+            self._document = new
+            return True
+
+    def mark(self, key: str, seconds: float, *, again: bool = False) -> bool:
+        """See `Store`."""
+        with self._lock:
+            now = time.time()
+            for expired in [each for each, until in self._marks.items() if until <= now]:
+                del self._marks[expired]
+            if key in self._marks and not again:
+                return False
+            self._marks[key] = now + seconds
+            return True
+
+    def after_fork(self) -> None:
+        """See `Store`."""
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """See `Store`."""

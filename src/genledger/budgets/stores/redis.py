@@ -1,0 +1,196 @@
+"""Budgets that the processes of many machines share."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib import resources
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from ..exchange import Ask, Counter, Lease, Reply, Standing
+from .base import StoreDown
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT = 0.5
+"""Seconds to wait for a connection."""
+
+ANSWER_TIMEOUT = 1.0
+"""Seconds to wait for an answer."""
+
+REPLICA_TIMEOUT_MS = 200
+"""Milliseconds to wait for replicas."""
+
+
+class RedisStore:
+    """A store in Redis, or anything that speaks its protocol and runs its scripts.
+
+    Every exchange is one script and one round trip. All keys carry one hash tag, `{<namespace>}`, because rules
+    that overlap must be changed together: in a cluster, one namespace is one slot. Windows follow the server's
+    clock.
+
+    Args:
+        client: A client of the `redis` package: `Redis`, `RedisCluster`, or what `Sentinel.master_for` returns.
+            It should have time-outs; `from_url` sets them.
+        namespace: Begins every key.
+        replicas: Replicas that must have a grant before it counts (`WAIT`), so that none is lost in a failover.
+            Not with `RedisCluster`.
+    """
+
+    def __init__(self, client: Any, *, namespace: str = "genledger", replicas: int = 0) -> None:
+        self._client = client
+        self._replicas = replicas
+        self._prefix = f"{{{namespace}}}:"
+        self._index = f"{self._prefix}counters"
+
+    @classmethod
+    def from_url(cls, url: str) -> RedisStore:
+        """Connect as a URL says; beside the client's own options it may have `namespace` and `replicas`.
+
+        Raises:
+            ModuleNotFoundError: The Redis client is not installed.
+        """
+        redis = _redis()
+        scheme, place, path, query, fragment = urlsplit(url)
+        options = dict(parse_qsl(query))
+        namespace = options.pop("namespace", "genledger")
+        replicas = int(options.pop("replicas", "0"))
+        client = redis.Redis.from_url(
+            urlunsplit((scheme, place, path, urlencode(options), fragment)),
+            socket_connect_timeout=CONNECT_TIMEOUT,
+            socket_timeout=ANSWER_TIMEOUT,
+            # A request may safely be sent twice, and the first one after a pause often finds a dead connection.
+            retry=redis.retry.Retry(redis.backoff.NoBackoff(), 1),
+        )
+        return cls(client, namespace=namespace, replicas=replicas)
+
+    def _try(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except (_redis().RedisError, OSError) as error:
+            raise StoreDown(f"Redis: {error}") from error
+
+    def _run(self, script: _Script, keys: Sequence[str], arguments: Sequence[str]) -> Any:
+        no_script = _redis().exceptions.NoScriptError
+        try:
+            return self._evaluate("EVALSHA", script.sha, keys, arguments)
+        except no_script:
+            return self._evaluate("EVAL", script.text, keys, arguments)
+
+    def _evaluate(self, command: str, script: str, keys: Sequence[str], arguments: Sequence[str]) -> Any:
+        words = (command, script, len(keys), *keys, *arguments)
+        if not self._replicas:
+            return self._client.execute_command(*words)
+        with self._client.pipeline(transaction=False) as pipeline:
+            pipeline.execute_command(*words)
+            pipeline.execute_command("WAIT", self._replicas, REPLICA_TIMEOUT_MS)
+            answer, replicated = pipeline.execute()
+        if replicated < self._replicas:
+            raise StoreDown(f"Redis: {replicated} of {self._replicas} replicas have taken the last request")
+        return answer
+
+    def exchange(self, holder: str, number: int, ttl: float, asks: Sequence[Ask]) -> Reply:
+        """See `Store`."""
+        keys = [self._index, *(self._prefix + ask.counter for ask in asks)]
+        arguments = [holder, str(number), repr(ttl)]
+        for ask in asks:
+            arguments.extend(str(int(part)) if isinstance(part, bool) else str(part) for part in ask[1:])
+        answer = [_text(part) for part in self._try(lambda: self._run(_exchange_script(), keys, arguments))]
+        standings = tuple(
+            Standing(int(settled), int(others), int(held), refused == "1", float(frees_at))
+            for settled, others, held, refused, frees_at in zip(*[iter(answer[3:])] * 5, strict=True)
+        )
+        return Reply(float(answer[0]), answer[1] == "1", answer[2] == "1", standings)
+
+    def now(self) -> float:
+        """See `Store`."""
+        seconds, microseconds = self._try(self._client.time)
+        return seconds + microseconds / 1e6
+
+    def counters(self) -> dict[str, Counter]:
+        """See `Store`."""
+
+        def read() -> tuple[list[Any], list[Any]]:
+            keys = self._client.zrangebyscore(self._index, self.now(), "+inf")
+            pipeline = self._client.pipeline(transaction=False)
+            for key in keys:
+                pipeline.hgetall(key)
+            return keys, pipeline.execute()
+
+        keys, hashes = self._try(read)
+        return {
+            _text(key).removeprefix(self._prefix): _counter(
+                {_text(name): _text(value) for name, value in fields.items()}
+            )
+            for key, fields in zip(keys, hashes, strict=True)
+            if fields
+        }
+
+    def document(self) -> str:
+        """See `Store`."""
+        return _text(self._try(lambda: self._client.get(self._prefix + "document")) or "")
+
+    def replace_document(self, old: str, new: str) -> bool:
+        """See `Store`."""
+        return bool(self._try(lambda: self._run(_REPLACE_SCRIPT, [self._prefix + "document"], [old, new])))
+
+    def mark(self, key: str, seconds: float, *, again: bool = False) -> bool:
+        """See `Store`."""
+        name, lasts = f"{self._prefix}mark:{key}", max(1, round(seconds * 1000))
+        return bool(self._try(lambda: self._client.set(name, "1", px=lasts, nx=not again)))
+
+    def after_fork(self) -> None:
+        """See `Store`; the client sees to it itself."""
+
+    def close(self) -> None:
+        """See `Store`."""
+        self._client.close()
+
+
+class _Script:
+    """A script, and the name under which the server remembers it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+_REPLACE_SCRIPT = _Script(
+    "if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end redis.call('SET', KEYS[1], ARGV[2]) return 1"
+)
+
+
+@cache
+def _exchange_script() -> _Script:
+    return _Script(resources.files(__package__).joinpath("exchange.lua").read_text(encoding="utf-8"))
+
+
+@cache
+def _redis() -> Any:
+    try:
+        import redis
+        import redis.backoff
+        import redis.retry
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "Budgets in Redis need its client: pip install 'genledger[redis]'", name=error.name
+        ) from error
+    return redis
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _counter(fields: dict[str, str]) -> Counter:
+    counter = Counter(meta=fields.pop("meta", ""))
+    for name, value in fields.items():
+        kind, rest = name[:2], name[2:]
+        if kind == "s:":
+            counter.spent[int(rest)] = int(value)
+        else:
+            number, total, held, expires, charge = value.split()
+            counter.leases[rest] = Lease(int(number), int(total), int(held), float(expires), charge == "1")
+    return counter

@@ -22,6 +22,8 @@ from genledger.ledger.store import MAX_AGE_DAYS, MAX_BYTES
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
+from .exits import run_at_exit
+
 _logger = logging.getLogger(__name__)
 
 MAX_QUEUE = 20_000
@@ -98,6 +100,8 @@ class LedgerDestination:
         self._written = 0
         self._taken = 0
         self._marks = 0
+        self._failed_at: float | None = None
+        self._gave_up = False
 
     def check(self) -> str | None:
         """What is wrong with the file, or `None`: opens it, and makes it when it is missing."""
@@ -132,7 +136,7 @@ class LedgerDestination:
             if self._thread is not None or not self._queue.empty():
                 self._send(_Mark(last=True))
         if self._thread is not None:
-            self._thread.join(timeout)
+            self._thread.join(max(0.0, self._give_up_at - time.monotonic()))
         stats = self.stats()
         return not stats["waiting"] and not stats["dropped"].get("shutdown")
 
@@ -170,6 +174,7 @@ class LedgerDestination:
             self._thread = thread
         try:
             thread.start()
+            run_at_exit(_shut_down_all)
         except RuntimeError:  # the interpreter is shutting down, or there are too many threads
             self._thread = None
 
@@ -179,9 +184,10 @@ class LedgerDestination:
             while True:
                 records, mark = self._collect()
                 unpruned += len(records)
-                self._deliver(records)
+                delivered = self._deliver(records)
                 if mark is not None:
-                    mark.set()
+                    if delivered:
+                        mark.set()
                     if mark.last:
                         self.ledger.close()
                         return
@@ -213,11 +219,11 @@ class LedgerDestination:
             self._marks -= mark is not None
         return records, mark
 
-    def _deliver(self, records: list[Record]) -> None:
-        failed_at: float | None = None
+    def _deliver(self, records: list[Record]) -> bool:
+        """Write the records, however long it takes; `False` when the shutdown does not leave the time."""
         delay = _FIRST_DELAY_S
         at_once = len(records)
-        while records:
+        while records and not self._gave_up:
             some = records[:at_once]
             try:
                 self.ledger.write(
@@ -227,35 +233,42 @@ class LedgerDestination:
                     steps=[record for record in some if isinstance(record, Step)],
                 )
             except LedgerError as error:
-                if failed_at is None:
-                    failed_at = time.monotonic()
-                    _logger.warning(
-                        "%s Until then up to %d records wait in memory.",
-                        error,
-                        self._max_queue or len(records),
-                    )
+                self._note_failure(error)
                 if self._give_up_at is not None and time.monotonic() + delay > self._give_up_at:
-                    self._drop("shutdown", len(records))
-                    return
-                if self._hurry.wait(delay):
+                    self._gave_up = True
+                elif self._hurry.wait(delay):
                     self._hurry.clear()
                     delay = _FIRST_DELAY_S
                 else:
                     delay = min(2 * delay, _LAST_DELAY_S)
-            except Exception as error:  # noqa: BLE001 - whatever a record holds, the others must get through
+            except Exception as error:
+                # Whatever is wrong with a record, the others must get through: one by one, then.
                 if at_once == 1:
+                    if not self._dropped["invalid"]:
+                        _logger.warning("A record does not fit into the ledger: %r: %.300r", error, some[0])
                     self._drop("invalid")
-                    _logger.warning("A record cannot be written to the ledger: %s: %r", error, some[0])
                     del records[0]
                 at_once = 1
             else:
                 with self._lock:
                     self._written += len(some)
                 del records[:at_once]
-        if failed_at is not None:
+                self._note_success()
+        if self._gave_up:
+            self._drop("shutdown", len(records))
+        return not self._gave_up
+
+    def _note_failure(self, error: LedgerError) -> None:
+        if self._failed_at is None:
+            self._failed_at = time.monotonic()
+            _logger.warning("%s Until then up to %d records wait in memory.", error, self._max_queue)
+
+    def _note_success(self) -> None:
+        if self._failed_at is not None:
             _logger.warning(
-                "ledger %s: works again after %.1f s.", self.ledger.path, time.monotonic() - failed_at
+                "ledger %s: works again after %.1f s.", self.ledger.path, time.monotonic() - self._failed_at
             )
+            self._failed_at = None
 
     def _prune(self) -> None:
         try:
@@ -265,6 +278,11 @@ class LedgerDestination:
 
 
 _all: WeakSet[LedgerDestination] = WeakSet()
+
+
+def _shut_down_all() -> None:
+    for destination in list(_all):
+        destination.shutdown()
 
 
 def _after_fork_in_child() -> None:

@@ -145,9 +145,7 @@ class Report:
 def report(connection: sqlite3.Connection, by: Dimension, selection: Selection = EVERYTHING) -> Report:
     """Everything that `genledger report` shows."""
     rows = spending(connection, by, selection)
-    return Report(
-        by, rows, total(rows), outcome_costs(connection, by, selection), retries(connection, selection)
-    )
+    return Report(by, rows, total(rows), outcome_costs(connection, by, selection), retries(connection, selection))
 
 
 def nothing(by: Dimension) -> Report:
@@ -155,9 +153,7 @@ def nothing(by: Dimension) -> Report:
     return Report(by, [], total([]), [], Retries(0, 0, {}, 0, None, 0.0))
 
 
-def spending(
-    connection: sqlite3.Connection, by: Dimension, selection: Selection = EVERYTHING
-) -> list[Spending]:
+def spending(connection: sqlite3.Connection, by: Dimension, selection: Selection = EVERYTHING) -> list[Spending]:
     """Spend by one dimension, dearest first; by day, oldest first."""
     key = _KEYS[by]
     where, parameters = selection.where("started_ns")
@@ -182,8 +178,7 @@ def spending(
     ).fetchall()
     whole = fsum(row["cost_usd"] or 0.0 for row in found)
     return [
-        Spending(**row, unpriced_reasons=reasons[row["key"]], share=_ratio(row["cost_usd"], whole))
-        for row in found
+        Spending(**row, unpriced_reasons=reasons[row["key"]], share=_ratio(row["cost_usd"], whole)) for row in found
     ]
 
 
@@ -223,8 +218,7 @@ def outcome_costs(
     where, parameters = selection.where("at_ns")
     counted: dict[tuple[str, str | None], dict[str | None, tuple[int, float]]] = defaultdict(dict)
     for name, feature, value, outcomes, amount in connection.execute(
-        f"SELECT name, feature, {key}, count(*), sum(value) FROM outcomes WHERE {where} "
-        "GROUP BY 1, 2, 3 ORDER BY 1, 2",
+        f"SELECT name, feature, {key}, count(*), sum(value) FROM outcomes WHERE {where} GROUP BY 1, 2, 3 ORDER BY 1, 2",
         parameters,
     ):
         counted[name, feature][value] = (outcomes, amount)
@@ -233,8 +227,7 @@ def outcome_costs(
     where, parameters = selection.where("started_ns")
     spent: dict[str | None, dict[str | None, tuple[int, int, float | None]]] = defaultdict(dict)
     for feature, value, calls, unpriced, cost_usd in connection.execute(
-        f"SELECT feature, {key}, count(*), count(unpriced), sum(cost_usd) FROM calls WHERE {where} "
-        "GROUP BY 1, 2",
+        f"SELECT feature, {key}, count(*), count(unpriced), sum(cost_usd) FROM calls WHERE {where} GROUP BY 1, 2",
         parameters,
     ):
         spent[feature][value] = (calls, unpriced, cost_usd)

@@ -100,7 +100,7 @@ class LedgerError(Exception):
 def explain(error: sqlite3.Error | OSError, path: Path) -> LedgerError:
     """Say what an error of SQLite or the file system means for the ledger at `path`."""
     name = getattr(error, "sqlite_errorname", "") or ""
-    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_ERROR")):
         advice = (
             f"The file is damaged or not a ledger. Move it away, with its -wal and -shm files if there "
             f"are any, and a new one is made; `sqlite3 {path.name} .recover` may save its rows"

@@ -168,8 +168,7 @@ class Ledger:
     def set_cost(self, costs: Iterable[tuple[Entry, Cost]]) -> None:
         """Give calls that were unpriced their cost."""
         values = [
-            (*cost_values(cost, None), trace_hex(entry.trace_id), span_hex(entry.span_id))
-            for entry, cost in costs
+            (*cost_values(cost, None), trace_hex(entry.trace_id), span_hex(entry.span_id)) for entry, cost in costs
         ]
         with self._transaction() as connection:
             connection.executemany(_SET_COST, values)
@@ -177,9 +176,7 @@ class Ledger:
     def remember_batch(self, provider: str, batch_id: str, attribution: Attribution) -> None:
         """Keep for whom a batch was created, until its results are read."""
         with self._transaction() as connection:
-            connection.execute(
-                _INSERT_BATCH, (provider, batch_id, time.time_ns(), *attribution_values(attribution))
-            )
+            connection.execute(_INSERT_BATCH, (provider, batch_id, time.time_ns(), *attribution_values(attribution)))
 
     def batch_attribution(self, provider: str, batch_id: str) -> Attribution | None:
         """For whom a batch was created, or `None` when it was created elsewhere."""
@@ -359,6 +356,4 @@ def _after_fork_in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-    )
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from genledger.calls.entry import Entry
+from genledger.ledger import Ledger
+
+MakeEntry = Callable[..., Entry]
+
+
+def start_writer(path: Path, first: int, count: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("writer.py")), str(path), str(first), str(count)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+
+def go(writer: subprocess.Popen[str]) -> None:
+    assert writer.stdin is not None
+    writer.stdin.write("go\n")
+    writer.stdin.flush()
+
+
+def written(path: Path) -> set[int]:
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+        return {row[0] for row in connection.execute("SELECT started_ns FROM calls")}
+
+
+def test_several_processes_make_one_ledger_and_lose_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    writers = [start_writer(path, first, 400) for first in (1, 1_001, 2_001)]
+    for writer in writers:
+        go(writer)
+    for writer in writers:
+        writer.communicate(timeout=60)
+        assert writer.returncode == 0
+    assert written(path) == {first + number for first in (1, 1_001, 2_001) for number in range(400)}
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA auto_vacuum").fetchone()[0] == 2
+
+
+def test_a_killed_process_leaves_a_sound_file_with_all_it_was_told_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    writer = start_writer(path, 1, 100_000)
+    go(writer)
+    assert writer.stdout is not None
+    confirmed = [int(writer.stdout.readline()) for _ in range(20)][-1]
+    writer.kill()
+    rest, _ = writer.communicate(timeout=60)
+    confirmed = max([confirmed, *(int(line) for line in rest.splitlines() if line)])
+    found = written(path)
+    assert set(range(1, confirmed)) <= found
+    assert len(found) % 10 == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+def test_a_forked_child_and_its_parent_both_go_on_writing(tmp_path: Path, make_entry: MakeEntry) -> None:
+    path = tmp_path / "ledger.db"
+    ledger = Ledger(path)
+    before, inside, meanwhile, after = (make_entry() for _ in range(4))
+    ledger.write([before])
+    child_may_go, parent_may_go = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.read(child_may_go[0], 1)
+            ledger.write([inside])
+            os.write(parent_may_go[1], b".")
+            os.read(child_may_go[0], 1)
+            ledger.write([inside])
+            status = 0
+        finally:
+            os._exit(status)
+    ledger.write([meanwhile])
+    ledger.close()  # the last connection of this process; the child's file must survive it
+    os.write(child_may_go[1], b".")
+    os.read(parent_may_go[0], 1)
+    ledger.close()
+    os.write(child_may_go[1], b".")
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    ledger.write([after])
+    ledger.close()
+    assert written(path) == {entry.started_ns for entry in (before, inside, meanwhile, after)}
+    for end in (*child_may_go, *parent_may_go):
+        os.close(end)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+def test_no_connection_is_open_while_the_process_forks(tmp_path: Path, make_entry: MakeEntry) -> None:
+    ledger = Ledger(tmp_path / "ledger.db")
+    ledger.write([make_entry()])
+    assert ledger._opened is not None
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if ledger._opened is None else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert not ledger._lock.locked()

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from genledger.calls.entry import Entry
+from genledger.ledger import Ledger, LedgerError, Score
+from genledger.ledger.rows import CALL_COLUMNS, call_values
+from genledger.ledger.schema import APPLICATION_ID, MIGRATIONS, VERSION
+
+
+def pragma(path: Path, name: str) -> object:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+
+def make_older(path: Path, version: int, entry: Entry) -> None:
+    """A file as the release with that schema version left it: one call in it."""
+    with closing(sqlite3.connect(path)) as connection:
+        for statements in MIGRATIONS[:version]:
+            for statement in statements:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {version}")
+        connection.execute(
+            f"INSERT INTO calls ({', '.join(CALL_COLUMNS)}) VALUES ({', '.join('?' * len(CALL_COLUMNS))})",
+            call_values(entry),
+        )
+        connection.commit()
+
+
+def test_a_new_file_is_current_in_wal_mode_and_can_shrink(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "down" / "ledger.db"
+    Ledger(path).open()
+    assert pragma(path, "user_version") == VERSION
+    assert pragma(path, "application_id") == APPLICATION_ID
+    assert pragma(path, "journal_mode") == "wal"
+    assert pragma(path, "auto_vacuum") == 2
+
+
+@pytest.mark.parametrize("version", range(1, VERSION))
+def test_an_older_file_is_migrated_and_keeps_its_calls(
+    tmp_path: Path, make_entry: Callable[..., Entry], version: int
+) -> None:
+    path = tmp_path / "ledger.db"
+    old, new = make_entry(usd=None), make_entry()
+    make_older(path, version, old)
+    ledger = Ledger(path)
+    ledger.write([new], scores=[Score("good", "user", 1, old.trace_id, value=1.0)])
+    assert list(ledger.unpriced()) == [old]
+    assert ledger.claim_results("openai", "b", ["1"]) == {"1"}
+    assert pragma(path, "user_version") == VERSION
+    with ledger.reading() as connection:
+        assert connection.execute("SELECT count(*) FROM calls").fetchone()[0] == 2
+
+
+def test_a_newer_file_is_refused_and_left_as_it_is(tmp_path: Path, make_entry: Callable[..., Entry]) -> None:
+    path = tmp_path / "ledger.db"
+    make_older(path, VERSION, make_entry())
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+    before = path.read_bytes()
+    with pytest.raises(LedgerError, match=rf"{path}.*version {VERSION + 1}.*knows {VERSION}.*Upgrade"):
+        Ledger(path).write([make_entry()])
+    assert path.read_bytes() == before
+
+
+def test_another_applications_database_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE customers (name TEXT)")
+    before = path.read_bytes()
+    with pytest.raises(LedgerError, match="another application's SQLite database"):
+        Ledger(path).open()
+    assert path.read_bytes() == before
+
+
+def test_a_failed_migration_changes_nothing(
+    tmp_path: Path, make_entry: Callable[..., Entry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ledger.db"
+    make_older(path, 1, make_entry())
+    broken = (*MIGRATIONS[:-1], (*MIGRATIONS[-1], "CREATE TABLE calls (again TEXT)"))
+    monkeypatch.setattr("genledger.ledger.schema.MIGRATIONS", broken)
+    with pytest.raises(LedgerError, match="already exists"):
+        Ledger(path).open()
+    assert pragma(path, "user_version") == 1
+    monkeypatch.undo()
+    Ledger(path).open()
+    assert pragma(path, "user_version") == VERSION
+
+
+def test_a_file_that_is_no_database_is_refused_with_advice(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    path.write_bytes(b"these are not the bytes of a database\n" * 100)
+    with pytest.raises(LedgerError, match=rf"{path}.*not a database.*Move it away"):
+        Ledger(path).open()
+
+
+def test_a_damaged_file_is_refused_with_advice(tmp_path: Path, make_entry: Callable[..., Entry]) -> None:
+    path = tmp_path / "ledger.db"
+    ledger = Ledger(path)
+    ledger.write([make_entry() for _ in range(200)])
+    ledger.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
+    with pytest.raises(LedgerError, match=rf"{path}.*Move it away"):
+        Ledger(path).write([make_entry()])
+
+
+def test_a_path_below_a_file_is_refused_with_advice(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(LedgerError, match=r"file/ledger.db.*GENLEDGER_LEDGER"):
+        Ledger(tmp_path / "file" / "ledger.db").open()
+
+
+def test_a_directory_in_place_of_the_file_is_refused_with_advice(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match=r"unable to open database file.*directory exists and is writable"):
+        Ledger(tmp_path).open()

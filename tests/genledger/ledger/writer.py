@@ -1,0 +1,51 @@
+"""Run as a process of its own: `writer.py PATH FIRST COUNT` writes COUNT calls, numbered from FIRST.
+
+Says `FIRST` + n on standard output after each write that has come back, ten calls at a time.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from genledger.attribution import NOBODY
+from genledger.calls.entry import Entry
+from genledger.ledger import Ledger
+from genledger.pricing.cost import Cost
+
+
+def call(number: int) -> Entry:
+    return Entry(
+        trace_id=number,
+        span_id=number,
+        parent_span_id=None,
+        library="openai",
+        provider="openai",
+        operation="chat",
+        request_model=None,
+        response_model=None,
+        response_id=None,
+        started_ns=number,
+        duration_s=0.0,
+        time_to_first_chunk_s=None,
+        stream=False,
+        outcome="success",
+        error_type=None,
+        attempts=1,
+        retry_causes=(),
+        attribution=NOBODY,
+        usage=None,
+        usage_estimated=False,
+        cost=Cost(0.01, "table"),
+        unpriced=None,
+        server_address=None,
+        server_port=None,
+    )
+
+
+if __name__ == "__main__":
+    ledger = Ledger(sys.argv[1])
+    first, count = int(sys.argv[2]), int(sys.argv[3])
+    sys.stdin.readline()
+    for number in range(first, first + count, 10):
+        ledger.write([call(one) for one in range(number, number + 10)])
+        print(number + 10, flush=True)

@@ -89,11 +89,7 @@ def _error(error: BaseException) -> Failure:
     response = getattr(error, "response", None)
     details = (
         seen(error.args),
-        [
-            (key, seen(item))
-            for key, item in sorted(error.__dict__.items())
-            if key not in ("request", "response")
-        ],
+        [(key, seen(item)) for key, item in sorted(error.__dict__.items()) if key not in ("request", "response")],
         _http_response(response) if _is_http_response(response) else response,
         error.__suppress_context__,
         _error(error.__cause__) if error.__cause__ is not None else None,
@@ -161,9 +157,7 @@ def failed(observation: Any) -> bool:
 
 def _drained(result: Any, items: list[Any], error: Failure | None) -> Drained:
     response = getattr(result, "response", None)
-    return Drained(
-        _name(result), items, error, _http_response(response) if _is_http_response(response) else None
-    )
+    return Drained(_name(result), items, error, _http_response(response) if _is_http_response(response) else None)
 
 
 def difference(one: Any, other: Any, path: str = "result") -> str | None:

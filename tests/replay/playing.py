@@ -108,9 +108,7 @@ class Player:
         if key.azure is not None:
             endpoint, deployment, version = key.azure
             azure_class: Any = openai.AsyncAzureOpenAI if asynchronous else openai.AzureOpenAI
-            return azure_class(
-                azure_endpoint=endpoint, azure_deployment=deployment, api_version=version, **options
-            )
+            return azure_class(azure_endpoint=endpoint, azure_deployment=deployment, api_version=version, **options)
         openai_class = openai.AsyncOpenAI if asynchronous else openai.OpenAI
         if "admin_api_key" in (openai_class.__init__.__kwdefaults__ or ()):
             options["admin_api_key"] = "test"

@@ -153,10 +153,8 @@ async def test_replay(group: tuple[str, str], player: Player) -> None:
     plans = [p for p in planned if not isinstance(p, str)]
     todo = [job for plan in plans for job in jobs(plan)]
     bare = [await perform(player, job) for job in todo]
-    faults = [
-        f"{job}: {fault}" for job, seen in zip(todo, bare, strict=True) for fault in unfaithful(job, seen)
-    ]
-    with instrumented(capture_content=True) as telemetry:
+    faults = [f"{job}: {fault}" for job, seen in zip(todo, bare, strict=True) for fault in unfaithful(job, seen)]
+    with instrumented(capture_content="both") as telemetry:
         watched = [await watch(player, job, telemetry) for job in todo]
         metrics = telemetry.metrics
     for job, without, with_it in zip(todo, bare, watched, strict=True):
@@ -240,11 +238,7 @@ def badly_counted(job: Job, without: Playback, attributes: dict[str, Any]) -> It
             yield f"{counts.get('gen_ai.usage.output_tokens')} output tokens, the provider said {said.output}"
         if estimated:
             yield "marked as estimated, but the provider said what it used"
-    elif (
-        job.method in GENERATING
-        and job.plan.streams
-        and not (failed(without.result) or (total and estimated))
-    ):
+    elif job.method in GENERATING and job.plan.streams and not (failed(without.result) or (total and estimated)):
         yield f"the stream has no usage; {total} tokens, estimated: {estimated}"
     amount, unpriced = (attributes.get(f"genledger.cost.{name}") for name in ("amount", "unpriced"))
     if job.method in PAID and (amount is None) == (unpriced is None):

@@ -1,0 +1,38 @@
+"""What every test of an instrumentor starts with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from genledger_semconv.checker import assert_clean
+
+from .provider import Provider
+from .telemetry import Telemetry, instrumented
+
+
+@pytest.fixture(params=[False, True], ids=["sync", "async"])
+def provider(request: pytest.FixtureRequest) -> Provider:
+    """A provider's end, once for synchronous and once for asynchronous clients."""
+    return Provider(asynchronous=request.param)
+
+
+@pytest.fixture
+def telemetry() -> Iterator[Telemetry]:
+    """Genledger on both SDKs, content off; what it said is checked against the registry in the end."""
+    with instrumented() as telemetry:
+        yield telemetry
+        assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs)
+        assert not telemetry.open.spans
+        assert not telemetry.complaints.other
+
+
+@pytest.fixture
+def capturing() -> Iterator[Telemetry]:
+    """As `telemetry`, with content on."""
+    with instrumented(capture_content="both") as telemetry:
+        yield telemetry
+        assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs, capture_content=True)
+        assert not telemetry.open.spans
+        assert not telemetry.complaints.other

@@ -125,12 +125,12 @@ def current_spend(context: Context | None = None) -> Spend | None:
 
 def _from_baggage(context: Context) -> Attribution:
     entries = baggage.get_all(context)
-    found: dict[str, str] = {}
+    found: dict[str, Any] = {}
     for name, key in BAGGAGE_KEYS.items():
         value = entries.get(key)
         if isinstance(value, str) and _problem(value) is None:
             found[name] = value
-    return Attribution(**found) if found else NOBODY
+    return replace(NOBODY, **found) if found else NOBODY
 
 
 def _problem(value: str) -> str | None:

@@ -15,7 +15,7 @@ from genledger.calls.content import (
     tool_call_part,
     tool_response_part,
 )
-from genledger.calls.operation import Attributes, Body, Message, Operation, integer, number, strings, text
+from genledger.calls.operation import Attributes, Body, Content, Operation, integer, number, strings, text
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
@@ -222,7 +222,7 @@ def parts(content: Any) -> list[Any]:
     return [] if content is None else [part(content)]
 
 
-def read_input(body: Body) -> Message:
+def read_input(body: Body) -> Content:
     """The system prompt, messages and tools of a request."""
     given = body.get("messages")
     messages = [
@@ -236,22 +236,25 @@ def read_input(body: Body) -> Message:
         for tool in (offered if isinstance(offered, (list, tuple)) else ())
         if isinstance(tool, Mapping)
     ]
-    return Message(system=parts(body.get("system")) or None, messages=messages or None, tools=tools or None)
+    return {
+        A.GEN_AI_SYSTEM_INSTRUCTIONS: parts(body.get("system")),
+        A.GEN_AI_INPUT_MESSAGES: messages,
+        A.GEN_AI_TOOL_DEFINITIONS: tools,
+    }
 
 
-def read_output(answer: Any) -> list[Any] | None:
+def read_output(answer: Any) -> Content:
     """The message that was generated."""
     content = getattr(answer, "content", None)
     if not isinstance(content, (list, tuple)):
-        return None
+        return {}
     reason = getattr(answer, "stop_reason", None)
-    return [
-        {
-            "role": "assistant",
-            "parts": [output_part(block) for block in content],
-            "finish_reason": _FINISH.get(reason, reason) if isinstance(reason, str) else "error",
-        }
-    ]
+    message = {
+        "role": "assistant",
+        "parts": [output_part(block) for block in content],
+        "finish_reason": _FINISH.get(reason, reason) if isinstance(reason, str) else "error",
+    }
+    return {A.GEN_AI_OUTPUT_MESSAGES: [message]}
 
 
 MESSAGES = Operation(

@@ -15,7 +15,7 @@ from genledger.calls.content import (
     tool_call_part,
     tool_response_part,
 )
-from genledger.calls.operation import Attributes, Body, Message, Operation
+from genledger.calls.operation import Attributes, Body, Content, Operation
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
@@ -211,7 +211,7 @@ def parts(content: Any) -> list[Any]:
     return [part(content)]
 
 
-def read_input(body: Body) -> Message:
+def read_input(body: Body) -> Content:
     """The messages and tools of a request."""
     messages = []
     for message in listed(body.get("messages")):
@@ -229,7 +229,7 @@ def read_input(body: Body) -> Message:
         if isinstance(message.get("name"), str):
             converted["name"] = message["name"]
         messages.append(converted)
-    return Message(messages=messages, tools=read_tools(body))
+    return {A.GEN_AI_INPUT_MESSAGES: messages, A.GEN_AI_TOOL_DEFINITIONS: read_tools(body)}
 
 
 def read_tools(body: Body) -> list[Any] | None:
@@ -244,7 +244,7 @@ def read_tools(body: Body) -> list[Any] | None:
     return tools or None
 
 
-def read_output(answer: Any) -> list[Any] | None:
+def read_output(answer: Any) -> Content:
     """One message for each choice."""
     messages = []
     for choice in listed(getattr(answer, "choices", None)):
@@ -273,12 +273,12 @@ def read_output(answer: Any) -> list[Any] | None:
                 "finish_reason": "tool_call" if reason in ("tool_calls", "function_call") else reason or "error",
             }
         )
-    return messages or None
+    return {A.GEN_AI_OUTPUT_MESSAGES: messages}
 
 
-def _prompt(body: Body) -> Message:
+def _prompt(body: Body) -> Content:
     prompt = body.get("prompt")
-    return Message(messages=[{"role": "user", "parts": parts(prompt)}] if prompt is not None else None)
+    return {A.GEN_AI_INPUT_MESSAGES: [{"role": "user", "parts": parts(prompt)}] if prompt is not None else None}
 
 
 CHAT = Operation(

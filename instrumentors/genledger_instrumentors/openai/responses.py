@@ -12,7 +12,7 @@ from genledger.calls.content import (
     tool_call_part,
     tool_response_part,
 )
-from genledger.calls.operation import Attributes, Body, Message, Operation, integer, text
+from genledger.calls.operation import Attributes, Body, Content, Operation, integer, text
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
@@ -114,7 +114,7 @@ def _instructions(body: Body) -> list[Any] | None:
     return [text_part(instructions)] if isinstance(instructions, str) and instructions else None
 
 
-def read_input(body: Body) -> Message:
+def read_input(body: Body) -> Content:
     """The instructions, input items and tools of a request."""
     given = body.get("input")
     messages: list[Any] = []
@@ -134,10 +134,14 @@ def read_input(body: Body) -> Message:
             messages.append({"role": "assistant", "parts": [called]})
         else:
             messages.append({"role": str(item.get("role", "assistant")), "parts": [generic_part(item)]})
-    return Message(system=_instructions(body), messages=messages or None, tools=read_tools(body))
+    return {
+        A.GEN_AI_SYSTEM_INSTRUCTIONS: _instructions(body),
+        A.GEN_AI_INPUT_MESSAGES: messages,
+        A.GEN_AI_TOOL_DEFINITIONS: read_tools(body),
+    }
 
 
-def read_output(answer: Any) -> list[Any] | None:
+def read_output(answer: Any) -> Content:
     """One message of everything that was generated."""
     content: list[Any] = []
     for item in listed(getattr(answer, "output", None)):
@@ -154,7 +158,7 @@ def read_output(answer: Any) -> list[Any] | None:
             content += [reasoning_part(thought) for thought in thoughts if isinstance(thought, str)]
         else:
             content.append(generic_part(item))
-    return [{"role": "assistant", "parts": content}] if content else None
+    return {A.GEN_AI_OUTPUT_MESSAGES: [{"role": "assistant", "parts": content}] if content else None}
 
 
 RESPONSES = Operation(

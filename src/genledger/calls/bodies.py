@@ -31,47 +31,21 @@ class Body(wrapt.ObjectProxy):  # type: ignore[misc]
         self,
         stream: Any,
         closed: Callable[[], None],
-        listen: Callable[[bytes], None] | None = None,
-        ended: Callable[[BaseException | None], None] | None = None,
+        listener: Listener | None = None,
     ) -> None:
         super().__init__(stream)
         self._self_closed = closed
-        self._self_listen = listen
-        self._self_ended = ended
+        self._self_listener = listener
 
     def __iter__(self) -> Iterator[bytes]:
-        if self._self_listen is None:
+        if self._self_listener is None:
             return iter(self.__wrapped__)
-        return self._listened()
-
-    def _listened(self) -> Iterator[bytes]:
-        try:
-            for data in self.__wrapped__:
-                self._self_listen(data)
-                yield data
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            self._self_ended(error)
-            raise
-        self._self_ended(None)
+        return _listened(self.__wrapped__, self._self_listener)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        if self._self_listen is None:
+        if self._self_listener is None:
             return self.__wrapped__.__aiter__()
-        return self._alistened()
-
-    async def _alistened(self) -> AsyncIterator[bytes]:
-        try:
-            async for data in self.__wrapped__:
-                self._self_listen(data)
-                yield data
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            self._self_ended(error)
-            raise
-        self._self_ended(None)
+        return _alistened(self.__wrapped__, self._self_listener)
 
     def close(self) -> None:
         """Close the body, then tell."""
@@ -86,6 +60,32 @@ class Body(wrapt.ObjectProxy):  # type: ignore[misc]
             await self.__wrapped__.aclose()
         finally:
             self._self_closed()
+
+
+def _listened(stream: Any, listener: Listener) -> Iterator[bytes]:
+    try:
+        for data in stream:
+            listener.hear(data)
+            yield data
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        listener.ended(error)
+        raise
+    listener.ended(None)
+
+
+async def _alistened(stream: Any, listener: Listener) -> AsyncIterator[bytes]:
+    try:
+        async for data in stream:
+            listener.hear(data)
+            yield data
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        listener.ended(error)
+        raise
+    listener.ended(None)
 
 
 def watch_close(response: Any, reading: Reading) -> None:
@@ -118,7 +118,7 @@ def listen(response: Any, call: Call, gathering: Gathering | None) -> None:
     if response.is_stream_consumed or response.is_closed:
         listener.heard(response.content)
     else:
-        response.stream = Body(response.stream, listener.closed, listener.hear, listener.ended)
+        response.stream = Body(response.stream, listener.closed, listener)
 
 
 class Listener:

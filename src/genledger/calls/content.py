@@ -13,9 +13,7 @@ from typing import Any
 
 import orjson
 
-from genledger_semconv import attributes as A
-
-from .operation import Attributes, Message
+from .operation import Attributes, Content
 from .redaction import Redactor
 from .views import View, plain
 
@@ -122,22 +120,18 @@ class Capture:
         self._max_span = max_span
         self._keep_media = keep_media
 
-    def write_input(self, message: Message, attributes: Attributes) -> None:
-        """Put what the model was given into the attributes of a span."""
+    def write(self, content: Content, attributes: Attributes) -> None:
+        """Put content into attributes: texts as they are, everything else as JSON."""
         room = self._max_span // 2
-        for name, value in (
-            (A.GEN_AI_SYSTEM_INSTRUCTIONS, message.system),
-            (A.GEN_AI_INPUT_MESSAGES, message.messages),
-            (A.GEN_AI_TOOL_DEFINITIONS, message.tools),
-        ):
-            if value:
-                encoded = attributes[name] = self.encode(value, room)
-                room -= len(encoded)
-
-    def write_output(self, messages: list[Any] | None, attributes: Attributes) -> None:
-        """Put what the model gave into the attributes of a span."""
-        if messages:
-            attributes[A.GEN_AI_OUTPUT_MESSAGES] = self.encode(messages, self._max_span // 2)
+        for name, value in content.items():
+            if not value:
+                continue
+            if isinstance(value, str):
+                written = self._redactor.text(_cut_texts(value, min(self._max_value, room)))
+            else:
+                written = self.encode(value, room)
+            attributes[name] = written
+            room = max(0, room - len(written))
 
     def encode(self, value: Any, room: int | None = None) -> str:
         """A JSON document of at most the allowed size, redacted."""

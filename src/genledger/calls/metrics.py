@@ -17,6 +17,7 @@ from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
 from genledger.pricing.usage import Usage
 from genledger_semconv import attributes as A
 from genledger_semconv import metrics as M
+from genledger_semconv import spans as S
 
 from .bulk import record_all
 from .entry import Entry
@@ -121,7 +122,8 @@ class Metrics:
         self._families: dict[str, _Histograms] = {
             "inference": _Histograms(meter, newest=newest, old=old, inference=True),
             "operation": _Histograms(meter, newest=newest, old=old, inference=False),
-            "db": _Histograms(meter, newest=newest, old=old, inference=False, db=True),
+            "retrieval": _Histograms(meter, newest=newest, old=old, inference=False, db=True),
+            "db": _Histograms(meter, newest=newest, old=old, inference=False, db=True, genai=False),
         }
         # The first callback of a collection hands over the waiting histogram points, so that the same
         # collection includes them.
@@ -162,7 +164,7 @@ class Metrics:
         with series.lock:
             durations = series.durations.get(entry.error_type)
             if durations is None:
-                durations = series.durations[self._bounded(A.ERROR_TYPE, entry.error_type)] = []
+                durations = series.durations[_text(self._bounded(A.ERROR_TYPE, entry.error_type))] = []
             durations.append(entry.duration_s)
             if entry.cost is not None:
                 series.priced += 1
@@ -259,6 +261,10 @@ _LABELS = (
 )
 
 
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
 def _cost(series: Series) -> Iterable[tuple[float, Labels]]:
     if series.priced:
         yield series.cost / _NANO, series.labels
@@ -293,17 +299,19 @@ def _subset(name: str) -> Callable[[Series], Iterable[tuple[float, Labels]]]:
 class _Histograms:
     """The histograms that one family of operations records into."""
 
-    def __init__(self, meter: Meter, *, newest: bool, old: bool, inference: bool, db: bool = False) -> None:
+    def __init__(
+        self, meter: Meter, *, newest: bool, old: bool, inference: bool, db: bool = False, genai: bool = True
+    ) -> None:
         def histogram(name: str, unit: str) -> Histogram:
             return meter.create_histogram(name, unit, explicit_bucket_boundaries_advisory=M.BUCKETS[name])
 
-        durations = {M.DB_CLIENT_OPERATION_DURATION} if db else set()
-        if not db and (old or not inference):
-            durations.add(M.GEN_AI_CLIENT_OPERATION_DURATION)
+        names = []
+        if genai and (old or not inference):
+            names.append(M.GEN_AI_CLIENT_OPERATION_DURATION)
         if inference and newest:
-            durations.add(M.GEN_AI_CLIENT_INFERENCE_DURATION)
-        self._db = db
-        self._durations = [histogram(name, "s") for name in sorted(durations)]
+            names.append(M.GEN_AI_CLIENT_INFERENCE_DURATION)
+        self._durations = [histogram(name, "s") for name in names]
+        self._database = histogram(M.DB_CLIENT_OPERATION_DURATION, "s") if db else None
         self._inputs: list[Histogram] = []
         self._outputs: list[Histogram] = []
         self._firsts: list[Histogram] = []
@@ -321,10 +329,10 @@ class _Histograms:
 
     def duration(self, values: Sequence[float], labels: Labels) -> None:
         """Record how long calls took, in seconds."""
-        if self._db:
-            labels = _database_labels(labels)
         for histogram in self._durations:
             record_all(histogram, values, labels)
+        if self._database is not None:
+            record_all(self._database, values, _database_labels(labels))
 
     def tokens(self, inputs: Sequence[float], outputs: Sequence[float], labels: Labels) -> None:
         """Record how many tokens each call took and gave."""
@@ -344,8 +352,11 @@ class _Histograms:
 
 def _database_labels(labels: Labels) -> Labels:
     renamed = {A.GEN_AI_OPERATION_NAME: A.DB_OPERATION_NAME, A.GEN_AI_PROVIDER_NAME: A.DB_SYSTEM_NAME}
-    return {
+    renamed_labels = {
         renamed.get(name, name): value
         for name, value in labels.items()
         if name not in (A.GEN_AI_REQUEST_MODEL, A.GEN_AI_RESPONSE_MODEL)
     }
+    if renamed_labels.get(A.DB_OPERATION_NAME) == S.RETRIEVAL:
+        renamed_labels[A.DB_OPERATION_NAME] = "query"
+    return renamed_labels

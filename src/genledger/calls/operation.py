@@ -19,7 +19,7 @@ Attributes = MutableMapping[str, AttributeValue]
 Body = Mapping[str, Any]
 """What the application asked for, by the names of the provider's API."""
 
-Family = Literal["inference", "operation", "db"]
+Family = Literal["inference", "operation", "retrieval", "db"]
 
 Converter = Callable[[Any], AttributeValue | None]
 """Turns one field of a request into an attribute value; `None` leaves the attribute out."""
@@ -49,13 +49,8 @@ def strings(value: Any) -> Sequence[str] | None:
     return None
 
 
-@dataclass(slots=True, frozen=True)
-class Message:
-    """Content of one call in the shape of the conventions' JSON schemas; each part may be absent."""
-
-    system: list[Any] | None = None
-    messages: list[Any] | None = None
-    tools: list[Any] | None = None
+Content = Mapping[str, Any]
+"""Content of a call, by the attribute that it belongs in; in the shape of the conventions' JSON schemas."""
 
 
 class Gathering(Protocol):
@@ -95,11 +90,11 @@ class Operation:
         response: Reads a response (a typed object or a mapping) into the span's attributes.
         gather: Makes the `Gathering` of one stream; `None` when the operation does not stream.
         input: Reads the content of a request; only called when capture is on.
-        output: Reads the content of a response into messages; only called when capture is on.
+        output: Reads the content of a response; only called when capture is on.
         constant: Attributes that every such call has.
         priced: Whether the call is paid for. One that is not has neither cost nor usage.
         family: Which of the conventions' metrics it counts in: those of inference, of other client operations,
-            or of databases.
+            of databases, or, for a search in a database, of both.
         target: Gives what follows the operation in the span's name; the request's model by default.
     """
 
@@ -109,8 +104,8 @@ class Operation:
     request: Callable[[Body, Attributes], None] | None = None
     response: Callable[[Any, Attributes], None] | None = None
     gather: Callable[[bool], Gathering] | None = None
-    input: Callable[[Body], Message] | None = None
-    output: Callable[[Any], list[Any] | None] | None = None
+    input: Callable[[Body], Content] | None = None
+    output: Callable[[Any], Content] | None = None
     constant: Mapping[str, AttributeValue] = field(default_factory=dict)
     priced: bool = True
     family: Family = "operation"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as context_api
@@ -96,10 +97,8 @@ class Recorder:
         try:
             started_ns = time.time_ns()
             outer = get_current()
-            attributes: Attributes = {
-                A.GEN_AI_OPERATION_NAME: operation.name,
-                A.GEN_AI_PROVIDER_NAME: peer.provider,
-            }
+            named, provided = _NAMES[operation.family]
+            attributes: Attributes = {named: operation.name, provided: peer.provider}
             try:
                 read_request(operation, body, attributes)
             except Exception as error:
@@ -119,7 +118,7 @@ class Recorder:
             capture = self.capture
             if capture is not None and operation.input is not None:
                 try:
-                    capture.write_input(operation.input(body), content)
+                    capture.write(operation.input(body), content)
                 except Exception as error:
                     faults.report("capturing the input", error)
                 if capture.spans:
@@ -179,13 +178,13 @@ class Recorder:
         capture = self.capture
         if capture is not None and response is not None and operation.output is not None:
             try:
-                capture.write_output(operation.output(viewed(response)), call.content)
+                output: Attributes = {}
+                capture.write(operation.output(viewed(response)), output)
+                call.content.update(output)
+                if capture.spans:
+                    attributes.update(output)
             except Exception as fault:
                 faults.report("capturing the output", fault)
-            if capture.spans:
-                output = call.content.get(A.GEN_AI_OUTPUT_MESSAGES)
-                if output is not None:
-                    attributes[A.GEN_AI_OUTPUT_MESSAGES] = output
         try:
             if error is not None:
                 kind = error_type(error)
@@ -251,7 +250,7 @@ class Recorder:
             try:
                 gaps = None
                 if stamps is not None and len(stamps) > 1:
-                    gaps = [later - earlier for earlier, later in zip(stamps, stamps[1:], strict=False)]
+                    gaps = [later - earlier for earlier, later in pairwise(stamps)]
                 self.metrics.record(entry, family, gaps)
             except Exception as fault:
                 faults.report("recording metrics", fault)
@@ -329,6 +328,15 @@ class Recorder:
 
     def _describe(self, error: BaseException) -> str:
         return self.redact(str(error))
+
+
+_OPERATION = (A.GEN_AI_OPERATION_NAME, A.GEN_AI_PROVIDER_NAME)
+_NAMES = {
+    "inference": _OPERATION,
+    "operation": _OPERATION,
+    "retrieval": _OPERATION,
+    "db": (A.DB_OPERATION_NAME, A.DB_SYSTEM_NAME),
+}
 
 
 def read_request(operation: Operation, body: Body, attributes: Attributes) -> None:

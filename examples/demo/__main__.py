@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +19,8 @@ from genledger.cli.report import print_report
 from genledger.cli.trace import print_trace
 from genledger.ledger import Ledger, queries
 from genledger.ledger.rows import trace_hex
+from genledger.settings import read_settings
+from genledger.wiring import names_wanted
 
 from .app import Draft, HelpDesk
 from .provider import DemoProvider
@@ -32,26 +33,25 @@ SHOWN_LETTER = "2017"
 BREAKDOWNS: tuple[queries.Dimension, ...] = ("feature", "model")
 
 
+def scripted_provider() -> DemoProvider:
+    """The provider that the demo's story needs."""
+    return DemoProvider(replies=REPLIES, faults=FAULTS, latency=0.03)
+
+
 def demo(provider: DemoProvider) -> None:
     """Run the demo against a provider that is being served."""
     console = Console(highlight=False)
     for file in Path().glob(f"{LEDGER}*"):  # with SQLite's files beside it
         file.unlink()
-    genledger.instrument(ledger=LEDGER, destinations=["ledger", *configured_destinations()])
+    # The ledger is read below, so it is a destination besides whatever the environment configures.
+    configured = names_wanted(read_settings({})[0], os.environ)
+    genledger.instrument(ledger=LEDGER, destinations=list(dict.fromkeys(["ledger", *configured])))
     desk = HelpDesk(provider.openai_url, provider.anthropic_url)
     console.print(f"\n[bold]A help desk at work[/], its provider at {provider.url}, its ledger in {LEDGER}\n")
     shown = asyncio.run(work(desk, console))
     genledger.shutdown()
     print_ledger(console, shown)
     print_next_steps(console)
-
-
-def configured_destinations() -> Iterator[str]:
-    """Langfuse and OTLP, where the environment configures them."""
-    if "LANGFUSE_PUBLIC_KEY" in os.environ:
-        yield "langfuse"
-    if any(name.startswith("OTEL_EXPORTER_OTLP_") and name.endswith("ENDPOINT") for name in os.environ):
-        yield "otlp"
 
 
 async def work(desk: HelpDesk, console: Console) -> Draft:
@@ -108,11 +108,6 @@ def print_next_steps(console: Console) -> None:
         console.print(f"[bold]{what}[/]: {how}", soft_wrap=True)
 
 
-def main() -> None:
-    """Run the demo with its own provider."""
-    with DemoProvider(replies=REPLIES, faults=FAULTS, latency=0.03) as provider:
-        demo(provider)
-
-
 if __name__ == "__main__":
-    main()
+    with scripted_provider() as running:
+        demo(running)

@@ -56,9 +56,7 @@ def messages(body: Body, model: ScriptedModel, number: int) -> Answer:
         Prompt(
             model=body["model"],
             text=text,
-            question=next(
-                (b["text"] for role, b in reversed(said) if role == "user" and b["type"] == "text"), ""
-            ),
+            question=next((b["text"] for role, b in reversed(said) if role == "user" and b["type"] == "text"), ""),
             tools=[Tool(tool["name"], tool["input_schema"]) for tool in offered] if may_call else (),
             schema=((body.get("output_config") or {}).get("format") or {}).get("schema"),
             max_tokens=body["max_tokens"],

@@ -51,7 +51,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """The answers to some questions, None where the provider failed; what they cost in USD, in how many calls."""
+    """The answers, None where the provider failed; what they cost in USD, in how many calls."""
 
     texts: Sequence[str | None]
     usd: float
@@ -82,9 +82,7 @@ class HelpDesk:
     def index(self, tenant: Tenant) -> None:
         """Embed and store a tenant's documents."""
         with genledger.attribution(tenant=tenant.name):
-            answer = self.openai.embeddings.create(
-                model=EMBEDDINGS, input=list(tenant.passages), dimensions=256
-            )
+            answer = self.openai.embeddings.create(model=EMBEDDINGS, input=list(tenant.passages), dimensions=256)
             vectors: list[Sequence[float]] = [item.embedding for item in answer.data]
             self.passages.add(
                 ids=[f"{tenant.name}-{number}" for number in range(len(tenant.passages))],
@@ -127,9 +125,7 @@ class HelpDesk:
 
     @genledger.observe(kind="retrieval")
     def retrieve(self, tenant: Tenant, text: str) -> str:
-        embedding = (
-            self.openai.embeddings.create(model=EMBEDDINGS, input=text, dimensions=256).data[0].embedding
-        )
+        embedding = self.openai.embeddings.create(model=EMBEDDINGS, input=text, dimensions=256).data[0].embedding
         return self.nearest(tenant, embedding)
 
     def nearest(self, tenant: Tenant, embedding: Sequence[float]) -> str:

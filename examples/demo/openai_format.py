@@ -43,9 +43,7 @@ def _tools(body: Body) -> list[Tool]:
 
 def error(status: int, message: str, kind: str, code: str | None, headers: Mapping[str, str]) -> Answer:
     """An error in OpenAI's format."""
-    return Answer(
-        status, {"error": {"message": message, "type": kind, "param": None, "code": code}}, headers=headers
-    )
+    return Answer(status, {"error": {"message": message, "type": kind, "param": None, "code": code}}, headers=headers)
 
 
 def chat(body: Body, model: ScriptedModel, number: int) -> Answer:

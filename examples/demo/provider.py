@@ -85,9 +85,7 @@ class DemoProvider:
 
     def start(self) -> Self:
         """Serve from a background thread, which does not keep the process alive."""
-        threading.Thread(
-            target=self._server.serve_forever, args=(0.01,), name="demo-provider", daemon=True
-        ).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), name="demo-provider", daemon=True).start()
         return self
 
     def close(self) -> None:
@@ -154,9 +152,7 @@ _ERRORS = {
 """Anthropic's error types (https://docs.claude.com/en/api/errors); OpenAI's differ below."""
 
 
-def _error(
-    path: str, status: int, number: int, headers: Mapping[str, str], message: str | None = None
-) -> Answer:
+def _error(path: str, status: int, number: int, headers: Mapping[str, str], message: str | None = None) -> Answer:
     kind, usual = _ERRORS.get(status, _ERRORS[500])
     message = message or usual
     if path.endswith("/messages"):

@@ -58,9 +58,7 @@ def _tenant(data: dict[str, Any]) -> Tenant:
 TENANTS = [_tenant(data) for data in tomllib.loads((_HERE / "story.toml").read_text("utf-8"))["tenants"]]
 
 REPLIES = {
-    **{
-        f"Summarise letter {ticket.number}": ticket.summary for tenant in TENANTS for ticket in tenant.tickets
-    },
+    **{f"Summarise letter {ticket.number}": ticket.summary for tenant in TENANTS for ticket in tenant.tickets},
     **{f"Answer letter {ticket.number}": ticket.draft for tenant in TENANTS for ticket in tenant.tickets},
     **{f"Question: {question.text}": question.answer for tenant in TENANTS for question in tenant.questions},
 }

@@ -67,9 +67,7 @@ def test_a_chat_completion_says_the_scripted_reply_and_charges_for_it(provider, 
 def test_a_streamed_chat_ends_with_usage_in_a_chunk_without_choices_only_when_asked(gpt):
     def stream(**options):
         question = ask("What is the capital of France?")
-        return list(
-            gpt.chat.completions.create(model="gpt-4.1-mini", messages=question, stream=True, **options)
-        )
+        return list(gpt.chat.completions.create(model="gpt-4.1-mini", messages=question, stream=True, **options))
 
     chunks = stream(stream_options={"include_usage": True})
     assert "".join(c.choices[0].delta.content or "" for c in chunks[:-1]) == "Paris is the capital of France."
@@ -114,9 +112,7 @@ def test_a_structured_answer_follows_its_schema(gpt, claude):
     assert gpt.responses.parse(model="gpt-5-mini", input="Lyon", text_format=City).output_parsed == City(
         name="Lyon", visited=True
     )
-    message = claude.messages.parse(
-        model="claude-haiku-4-5", max_tokens=99, messages=ask("Lyon"), output_format=City
-    )
+    message = claude.messages.parse(model="claude-haiku-4-5", max_tokens=99, messages=ask("Lyon"), output_format=City)
     assert message.parsed_output == City(name="Lyon", visited=True)
 
 
@@ -152,9 +148,7 @@ def test_a_reasoning_model_bills_its_thoughts_as_output(gpt):
 
 
 def test_a_streamed_response_ends_with_the_whole_response_and_its_usage(gpt):
-    events = list(
-        gpt.responses.create(model="gpt-5-mini", input="What is the capital of France?", stream=True)
-    )
+    events = list(gpt.responses.create(model="gpt-5-mini", input="What is the capital of France?", stream=True))
     assert [event.type for event in events[:2]] == ["response.created", "response.in_progress"]
     assert [event.sequence_number for event in events] == list(range(len(events)))
     deltas = "".join(event.delta for event in events if event.type == "response.output_text.delta")
@@ -222,9 +216,7 @@ def test_embeddings_are_unit_vectors_that_know_which_texts_are_alike(gpt, provid
 def test_a_message_counts_cached_tokens_apart_from_input(claude, provider):
     def tell(question):
         system = [{"type": "text", "text": LONG, "cache_control": {"type": "ephemeral"}}]
-        return claude.messages.create(
-            model="claude-haiku-4-5", max_tokens=99, system=system, messages=ask(question)
-        )
+        return claude.messages.create(model="claude-haiku-4-5", max_tokens=99, system=system, messages=ask(question))
 
     first, second = tell("What is the capital of France?"), tell("And of Spain?")
     assert first.content[0].text == "Paris is the capital of France."

@@ -60,7 +60,7 @@ class Attempt:
         while True:
             now = self._broker.now()
             plan = planner.plan(self._demand, now, self._open, self._excluded)
-            if plan.plain and not self._excluded:
+            if plan.kill is None and not self._excluded:
                 planner.remember(self._demand, plan)
             self._check(plan, now)
             holds = self._holds(plan, now)

@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from .accounts import Account, Books, Hold
@@ -161,20 +162,22 @@ class Broker:
         Raises:
             StoreDown: The store did not answer.
         """
-        with self._mutex:
-            with self.books.lock:
-                self.books.drain()
-                now = self.now()
-                due = []
-                for account in self.books.accounts.values():
-                    ask = self._report(account, now, leave)
-                    if ask is not None:
-                        due.append((account, ask))
-            for first in range(0, len(due), BATCH):
-                accounts, asks = zip(*due[first : first + BATCH], strict=True)
-                reply = self._exchange(asks)
+        with self.books.lock:
+            self.books.drain()
+            accounts = iter(list(self.books.accounts.values()))
+        # In batches, so that a call which needs the store does not wait for all of them.
+        while batch := list(islice(accounts, BATCH)):
+            with self._mutex:
                 with self.books.lock:
-                    self._apply(accounts, asks, reply, now)
+                    self.books.drain()
+                    now = self.now()
+                    reports = [(account, self._report(account, now, leave)) for account in batch if not account.gone]
+                    due = [(account, ask) for account, ask in reports if ask is not None]
+                if due:
+                    asks = [ask for _, ask in due]
+                    reply = self._exchange(asks)
+                    with self.books.lock:
+                        self._apply([account for account, _ in due], asks, reply, now)
 
     def _report(self, account: Account, now: float, leave: bool) -> Ask | None:
         if (account.used, account.total) != account.seen:

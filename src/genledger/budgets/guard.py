@@ -92,6 +92,7 @@ class Guard:
         self._informing = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._worker: Worker | None = None
+        self._refreshing: Future[None] | None = None
         self._next_read = 0.0
         self._rebuild()
         _guards.add(self)
@@ -147,7 +148,7 @@ class Guard:
         if plan is None or broker.down:
             return None
         now = time.monotonic() + broker.offset
-        if now >= plan.until or not plan.plain:
+        if now >= plan.until or not (plan.plain or plan.allows(demand)):
             return None
         if not plan.lines:
             return UNGUARDED
@@ -275,11 +276,15 @@ class Guard:
             except StoreDown as error:
                 self._broker.failed(error)
             self._read_file()
-            if self._tiers.refresh():
-                self._rebuild()
+            if self._tiers.due() and (self._refreshing is None or self._refreshing.done()):
+                self._refreshing = self._executor().submit(self._refresh_tiers)
         if not self._broker.down:
             with contextlib.suppress(StoreDown):
                 self._broker.sync()
+
+    def _refresh_tiers(self) -> None:
+        if self._tiers.refresh():
+            self._rebuild()
 
     def _leave(self) -> None:
         with contextlib.suppress(StoreDown):
@@ -344,6 +349,7 @@ class Guard:
         self._informing = threading.Lock()
         self._pool = None
         self._worker = None
+        self._refreshing = None
         self._broker.after_fork()
         self._alerts.after_fork()
         self._rebuild()

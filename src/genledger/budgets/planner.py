@@ -37,8 +37,8 @@ class Plan:
     """What applies to one kind of call until a moment (seconds since the epoch).
 
     `lines` pair an account with the place of its amount in (usd, tokens, requests, steps). `unpriced` is the rule
-    that does not let calls through whose price is not known. When the plan is `plain`, reserving its lines is all
-    that it asks.
+    that does not let calls through whose price is not known. A `plain` plan asks for nothing but the
+    amounts of its lines.
     """
 
     until: float
@@ -48,6 +48,17 @@ class Plan:
     kill: Kill | None
     unpriced: Counted | None
     plain: bool
+
+    def allows(self, demand: Demand) -> bool:
+        """Whether, for this call, reserving the lines is all that is left to do."""
+        if self.plain:
+            return True
+        return not (
+            self.kill is not None
+            or (self.unpriced is not None and demand.cost_ceiling is None)
+            or (self.repeats and demand.tool_calls)
+            or any(demand.depth > counted.limit for counted in self.depths)
+        )
 
 
 class Planner:

@@ -64,12 +64,18 @@ class Tiers:
                 del self._answers[next(iter(self._answers))]
         return tier
 
+    def due(self) -> bool:
+        """Whether an answer is old enough to be asked for again."""
+        return bool(self._old())
+
     def refresh(self) -> bool:
         """Ask the function again for answers that are old; true when one changed."""
-        old = time.monotonic() - REFRESH_SECONDS
-        with self._lock:
-            due = [(tenant, tier) for tenant, (tier, at) in self._answers.items() if at < old]
         changed = False
-        for tenant, tier in due:
+        for tenant, tier in self._old():
             changed = self._ask(tenant, tier) != tier or changed
         return changed
+
+    def _old(self) -> list[tuple[str, str | None]]:
+        before = time.monotonic() - REFRESH_SECONDS
+        with self._lock:
+            return [(tenant, tier) for tenant, (tier, at) in self._answers.items() if at < before]

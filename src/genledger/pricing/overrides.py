@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from itertools import count
 from pathlib import Path
@@ -37,13 +37,13 @@ def find(subject: Subject) -> Rule | None:
 
 def override(
     *,
-    provider: str | None = None,
-    model: str | None = None,
-    deployment: str | None = None,
-    profile: str | None = None,
-    base_url: str | None = None,
+    provider: str | Sequence[str] | None = None,
+    model: str | Sequence[str] | None = None,
+    deployment: str | Sequence[str] | None = None,
+    profile: str | Sequence[str] | None = None,
+    base_url: str | Sequence[str] | None = None,
     tier: str | None = None,
-    region: str | None = None,
+    region: str | Sequence[str] | None = None,
     valid_from: date | str | None = None,
     valid_until: date | str | None = None,
     per_million: Mapping[str, float] | None = None,
@@ -59,9 +59,9 @@ def override(
     """Set a price in code. It goes before the price file, and a later one before an earlier one.
 
     The fields are those of one `[[price]]` table of a price file (docs/pricing.md): names match exactly, as
-    a glob, or as a regex between slashes; `per_million` is USD per million tokens by bucket, `per_unit` USD
-    per unit. Returns a function that takes the price back. Raises `ValueError` for a price that cannot be
-    right, with the field and what was expected.
+    a glob, or as a regex between slashes, and may be lists; `per_million` is USD per million tokens by
+    bucket, `per_unit` USD per unit. Returns a function that takes the price back. Raises `ValueError` for a
+    price that cannot be right, with the field and what was expected.
     """
     row = {name: value for name, value in locals().items() if value is not None}
     added = rule(row)

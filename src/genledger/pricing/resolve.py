@@ -177,7 +177,7 @@ def _priced(canonical: str, subject: Subject) -> _Priced | str:
 
     prices = table.load()
     rows = tuple(row for row in supplement() if row.matches(subject))
-    rated = any(row.rates for row in rows)
+    rated = any(row.prices_a_model for row in rows)
     if canonical == "aws" and any(names.of_own(name) for name in subject.models):
         return "unknown_model"
     provider = prices.provider(canonical)
@@ -210,36 +210,36 @@ def _priced(canonical: str, subject: Subject) -> _Priced | str:
     notes += (f"region:{subject.region}" for row in rows if row.region is not None and row.factor)
     free = model is not None and not rated and not any(rates for _, bands in segments for _, rates in bands)
     folded = tuple((second, _folded(bands, rows, tier=served == "supplement")) for second, bands in segments)
-    return _Priced(folded, tuple(notes), prices.date if model is not None else _reviewed(), free)
+    return _Priced(folded, tuple(notes), prices.date if model is not None else _reviewed(rows), free)
 
 
-def _reviewed() -> str | None:
-    """The day the supplement was last reviewed, the newest `checked` in it."""
-    import re
-
-    found: list[str] = re.findall(r"(?m)^checked = (\d{4}-\d\d-\d\d)", _SUPPLEMENT.read_text(encoding="utf-8"))
-    return max(found, default=None)
+def _reviewed(rows: tuple[Rule, ...]) -> str | None:
+    """The day the rows that make a price were last checked."""
+    return max((row.checked.isoformat() for row in rows if row.checked is not None), default=None)
 
 
 def _folded(bands: Bands, rows: tuple[Rule, ...], *, tier: bool) -> Bands:
     """Fill the gaps of the table's rates, then multiply.
 
-    Rows for a tier count only where the table does not price that tier itself; they replace standard rates.
+    Rows for a tier count only where the table does not price that tier itself. Their rates replace standard
+    ones; their factors multiply what they do not give a rate for.
     """
     rows = tuple(row for row in rows if row.tier is None or tier)
     starts = {start for start, _ in bands} | {row.above for row in rows if row.above is not None}
     result: list[tuple[int, Rates]] = []
     for start in sorted(starts):
         rates = dict(next(known for begin, known in reversed(bands) if start >= begin))
-        filled: set[str] = set()
+        of_tier: set[str] = set()
         for row in sorted(rows, key=lambda row: row.tier is not None):
             own = {**row.rates, **row.rates_above} if row.above is not None and start >= row.above else row.rates
             for bucket, rate in own.items():
-                if row.replaces or row.tier is not None or bucket not in rates or bucket in filled:
+                if row.replaces or row.tier is not None or bucket not in rates:
                     rates[bucket] = rate
-                    filled.add(bucket)
+            if row.tier is not None:
+                of_tier.update(own)
         for row in rows:
             for bucket in rates if row.factor else ():
-                rates[bucket] *= row.factor_of(bucket)
+                if row.tier is None or bucket not in of_tier:
+                    rates[bucket] *= row.factor_of(bucket)
         result.append((start, rates))
     return tuple(result)

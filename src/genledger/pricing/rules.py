@@ -40,8 +40,14 @@ UNITS = (
 )
 """What is billed by something else than tokens. `image_<quality>_<size>` is known too."""
 
-TIERS = ("batch", "flex", "priority", "fast")
+_PRIMARY = frozenset({"request", "second", "character", "image", "page", "search"})
+"""First words of the units that a model can be billed by instead of tokens; the others are its tools."""
+
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+Names = tuple[str, ...]
+"""Patterns of which one must match."""
 
 
 class RuleError(ValueError):
@@ -86,13 +92,13 @@ class Rule:
     `off_peak_days` are charged all day at the rates of `off_peak_time`.
     """
 
-    provider: str | None = None
-    model: str | None = None
-    deployment: str | None = None
-    profile: str | None = None
-    base_url: str | None = None
+    provider: Names | None = None
+    model: Names | None = None
+    deployment: Names | None = None
+    profile: Names | None = None
+    base_url: Names | None = None
     tier: str | None = None
-    region: str | None = None
+    region: Names | None = None
     valid_from: date | None = None
     valid_until: date | None = None
     rates: Mapping[str, float] = field(default_factory=dict)
@@ -106,6 +112,13 @@ class Rule:
     note: str | None = None
     off_peak_days: frozenset[str] = frozenset()
     off_peak_time: int | None = None
+    source: str | None = None
+    checked: date | None = None
+
+    @property
+    def prices_a_model(self) -> bool:
+        """Whether the rates are enough to price calls of a model that nothing else is known about."""
+        return any(bucket == "input" or bucket.split("_")[0] in _PRIMARY for bucket in self.rates)
 
     def matches(self, subject: Subject) -> bool:
         """Whether this row is about that call."""
@@ -135,11 +148,8 @@ class Rule:
         return factor.get("all", 1.0)
 
 
-def _any(wanted: str | None, names: tuple[str, ...]) -> bool:
-    if wanted is None:
-        return True
-    match = pattern(wanted).search
-    return any(match(name) is not None for name in names)
+def _any(wanted: Names | None, names: tuple[str, ...]) -> bool:
+    return wanted is None or any(pattern(one).search(name) is not None for one in wanted for name in names)
 
 
 def off_peak(rule: Rule, day: date) -> bool:
@@ -156,13 +166,16 @@ def _string(key: str, value: object) -> str:
     return value
 
 
-def _pattern(key: str, value: object) -> str:
-    text = _string(key, value)
-    try:
-        pattern(text)
-    except re.error as error:
-        raise RuleError(key, f"`{key}` is not a valid regular expression: {error}") from None
-    return text
+def _patterns(key: str, value: object) -> Names:
+    """A pattern, or a list of them."""
+    values = value if isinstance(value, (list, tuple)) and value else (value,)
+    texts = tuple(_string(key, one) for one in values)
+    for text in texts:
+        try:
+            pattern(text)
+        except re.error as error:
+            raise RuleError(key, f"`{key}` has an invalid regular expression: {error}") from None
+    return texts
 
 
 def _day(key: str, value: object) -> date:
@@ -258,12 +271,12 @@ def _shown(value: object) -> str:
 
 
 _PARSERS: dict[str, tuple[str, Callable[[str, object], object]]] = {
-    "provider": ("provider", _pattern),
-    "model": ("model", _pattern),
-    "deployment": ("deployment", _pattern),
-    "profile": ("profile", _pattern),
-    "base_url": ("base_url", _pattern),
-    "region": ("region", _pattern),
+    "provider": ("provider", _patterns),
+    "model": ("model", _patterns),
+    "deployment": ("deployment", _patterns),
+    "profile": ("profile", _patterns),
+    "base_url": ("base_url", _patterns),
+    "region": ("region", _patterns),
     "tier": ("tier", _string),
     "valid_from": ("valid_from", _day),
     "valid_until": ("valid_until", _day),
@@ -281,7 +294,10 @@ _SUPPLEMENT_PARSERS: dict[str, tuple[str, Callable[[str, object], object]]] = {
     "replaces": ("replaces", _flag),
     "off_peak_days": ("off_peak_days", _days),
     "off_peak_time": ("off_peak_time", _time),
+    "source": ("source", _string),
+    "checked": ("checked", _day),
 }
+_REVIEW = ("source", "checked")
 _WHERE = ("provider", "model", "deployment", "profile", "base_url")
 _WHAT = ("per_million", "per_unit", "factor", "alias", "free")
 
@@ -295,8 +311,6 @@ def rule(row: Mapping[str, object], *, supplement: bool = False) -> Rule:
     values: dict[str, object] = {}
     rates: dict[str, float] = {}
     for key, value in row.items():
-        if supplement and key in ("source", "checked"):
-            continue
         if key not in parsers:
             raise RuleError(key, f"`{key}` is not a field of a price; expected one of: {', '.join(parsers)}")
         name, parse = parsers[key]
@@ -316,6 +330,8 @@ def _check(row: Mapping[str, object], supplement: bool) -> None:
         raise RuleError("", f"a price needs at least one of {', '.join(_WHERE)} to say which calls it is for")
     if not supplement and not any(key in row for key in _WHAT):
         raise RuleError("", f"a price needs at least one of {', '.join(_WHAT)} to say what the calls cost")
+    if supplement and not all(key in row for key in _REVIEW):
+        raise RuleError("", "a supplementary price names its source and the day it was checked")
     if row.get("free") is True and any(key in row for key in _WHAT if key != "free"):
         raise RuleError("free", "`free` stands alone: a price that is free cannot have rates, a factor or an alias")
     if ("above" in row) != ("per_million_above" in row):

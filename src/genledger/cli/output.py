@@ -39,9 +39,7 @@ def print_json(value: Any) -> None:
 
 def fail(message: object) -> NoReturn:
     """Print why the command cannot do what it was asked to, and exit with 1."""
-    Console(stderr=True, highlight=False).print(
-        Text.assemble(("error: ", "red"), str(message)), soft_wrap=True
-    )
+    Console(stderr=True, highlight=False).print(Text.assemble(("error: ", "red"), str(message)), soft_wrap=True)
     raise typer.Exit(1)
 
 

@@ -88,9 +88,7 @@ def report(
 
 def _title(by: Dimension, begin: datetime | None, end: datetime | None) -> str:
     period = [
-        f"{word} {when.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-        for word, when in (("since", begin), ("until", end))
-        if when
+        f"{word} {when.astimezone(UTC):%Y-%m-%d %H:%M} UTC" for word, when in (("since", begin), ("until", end)) if when
     ]
     return ", ".join([f"Spend by {_words(by)}", *period])
 
@@ -118,9 +116,7 @@ def print_report(to: Console, found: Report, *, title: str, top: int = _TOP) -> 
         print_outcomes(to, found.by, found.outcomes, top=top)
 
 
-def print_spending(
-    to: Console, by: Dimension, rows: Sequence[Spending], *, title: str, top: int = _TOP
-) -> None:
+def print_spending(to: Console, by: Dimension, rows: Sequence[Spending], *, title: str, top: int = _TOP) -> None:
     """Print one breakdown of the spend, with its total; where there is room, with bars for the shares."""
     total = queries.total(rows)
     digits = digits_for(total.cost_usd)

@@ -143,9 +143,7 @@ def _call(call: Entry, digits: int) -> Text:
         label.append(f"  {count(usage.input_tokens)} in{cached}, {count(usage.output_tokens)} out")
     label.append(f"  {call.duration_s:.2f} s", style="dim")
     if call.attempts > 1:
-        label.append(
-            f"  {number_of(call.attempts, 'attempt')} ({', '.join(call.retry_causes)})", style="magenta"
-        )
+        label.append(f"  {number_of(call.attempts, 'attempt')} ({', '.join(call.retry_causes)})", style="magenta")
     if call.outcome != "success":
         label.append(f"  {call.outcome}{f': {call.error_type}' if call.error_type else ''}", style="red")
     who = " / ".join(value for value in (call.attribution.tenant, call.attribution.feature) if value)

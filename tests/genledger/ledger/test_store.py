@@ -41,7 +41,7 @@ attributions = st.builds(
 usages = st.builds(
     Usage,
     units=st.dictionaries(text, amounts, max_size=3),
-    **dict.fromkeys(TOKEN_BUCKETS, tokens),  # type: ignore[arg-type]
+    **dict.fromkeys(TOKEN_BUCKETS, tokens),
 )
 costs = st.builds(
     Cost,

@@ -1,0 +1,383 @@
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+from genledger.attribution import NOBODY
+from genledger.calls.entry import Entry, ProductEvent
+from genledger.destinations.ledger import LedgerDestination, LedgerSpanExporter, StepProcessor
+
+MakeEntry = Callable[..., Entry]
+LOGGER = "genledger.destinations.ledger"
+
+
+class Log(logging.Handler):
+    """Keeps the messages of the destination, and can be waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+        self._came = threading.Condition()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with self._came:
+            self.messages.append(record.getMessage())
+            self._came.notify_all()
+
+    def wait_for(self, count: int) -> None:
+        with self._came:
+            assert self._came.wait_for(lambda: len(self.messages) >= count, timeout=30), self.messages
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    handler = Log()
+    logger = logging.getLogger(LOGGER)
+    logger.addHandler(handler)
+    yield handler
+    logger.removeHandler(handler)
+
+
+@pytest.fixture
+def open_destination(tmp_path: Path) -> Iterator[Callable[..., LedgerDestination]]:
+    """Makes destinations that are shut down after the test."""
+    made: list[LedgerDestination] = []
+
+    def make(path: Path = tmp_path / "ledger.db", **options: Any) -> LedgerDestination:
+        made.append(LedgerDestination(path, max_age_days=None, **options))
+        return made[-1]
+
+    yield make
+    for destination in made:
+        destination.shutdown(timeout=0.1)
+
+
+class Blocked:
+    """A path that cannot be written because a file stands where its directory should be, until it heals."""
+
+    def __init__(self, directory: Path) -> None:
+        self._obstacle = directory / "state"
+        self._obstacle.write_text("in the way")
+        self.path = self._obstacle / "ledger.db"
+
+    def heal(self) -> None:
+        self._obstacle.unlink()
+
+
+@pytest.fixture
+def blocked(tmp_path: Path) -> Blocked:
+    return Blocked(tmp_path)
+
+
+def written(path: Path, table: str = "calls", column: str = "started_ns") -> list[Any]:
+    with closing(sqlite3.connect(path)) as connection:
+        return [row[0] for row in connection.execute(f"SELECT {column} FROM {table} ORDER BY {column}")]
+
+
+def event(number: int) -> ProductEvent:
+    return ProductEvent("draft_accepted", number, NOBODY, None, None, 1.0)
+
+
+def test_what_was_accepted_is_in_the_file_after_a_flush(
+    open_destination: Callable[..., LedgerDestination], make_entry: MakeEntry
+) -> None:
+    destination = open_destination()
+    entries = [make_entry() for _ in range(2_500)]
+    for entry in entries:
+        destination.accept(entry)
+    destination.accept_event(event(7))
+    assert destination.flush(30)
+    assert written(destination.ledger.path) == [entry.started_ns for entry in entries]
+    assert written(destination.ledger.path, "outcomes", "at_ns") == [7]
+    assert destination.stats() == {"accepted": 2_501, "written": 2_501, "waiting": 0, "dropped": {}}
+
+
+def test_nothing_is_opened_or_started_before_the_first_record(
+    open_destination: Callable[..., LedgerDestination],
+) -> None:
+    before = threading.active_count()
+    destination = open_destination()
+    assert destination.flush(0.0)
+    assert not destination.ledger.path.exists()
+    assert threading.active_count() == before
+
+
+def test_many_threads_may_hand_in_records(
+    open_destination: Callable[..., LedgerDestination], make_entry: MakeEntry
+) -> None:
+    destination = open_destination()
+    entries = [[make_entry() for _ in range(500)] for _ in range(8)]
+
+    def hand_in(mine: list[Entry]) -> None:
+        for entry in mine:
+            destination.accept(entry)
+
+    threads = [threading.Thread(target=hand_in, args=(mine,)) for mine in entries]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert destination.flush(30)
+    assert written(destination.ledger.path) == sorted(entry.started_ns for mine in entries for entry in mine)
+
+
+def test_a_file_that_cannot_be_written_loses_nothing_within_the_bound_and_says_so_once(
+    open_destination: Callable[..., LedgerDestination], make_entry: MakeEntry, blocked: Blocked, log: Log
+) -> None:
+    destination = open_destination(blocked.path, max_queue=10)
+    first = make_entry()
+    destination.accept(first)
+    log.wait_for(1)  # the first is in the writer's hands: from here on the queue holds ten
+    queued, beyond = [make_entry() for _ in range(10)], [make_entry() for _ in range(5)]
+    for entry in (*queued, *beyond):
+        destination.accept(entry)
+    for _ in range(3):
+        assert not destination.flush(0.05)  # each makes the writer try again
+    assert destination.stats() == {"accepted": 11, "written": 0, "waiting": 11, "dropped": {"queue_full": 5}}
+    blocked.heal()
+    assert destination.flush(30)
+    assert destination.stats() == {"accepted": 11, "written": 11, "waiting": 0, "dropped": {"queue_full": 5}}
+    assert written(blocked.path) == [entry.started_ns for entry in (first, *queued)]
+    failed, recovered = log.messages
+    assert str(blocked.path) in failed
+    assert "up to 10 records" in failed
+    assert "works again" in recovered
+
+
+def test_a_locked_file_is_written_when_the_lock_is_gone(
+    open_destination: Callable[..., LedgerDestination], make_entry: MakeEntry, log: Log
+) -> None:
+    destination = open_destination()
+    destination.ledger.open()
+    with closing(sqlite3.connect(destination.ledger.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        destination.accept(make_entry())
+        log.wait_for(1)
+        other.execute("COMMIT")
+    assert destination.flush(30)
+    assert "locked" in log.messages[0]
+    assert len(written(destination.ledger.path)) == 1
+
+
+def test_a_full_disk_is_written_to_when_there_is_room_again(tmp_path: Path) -> None:
+    if sys.platform == "win32":
+        pytest.skip("file size limits are a matter of Unix")
+    done = run(
+        """
+        import resource, sys
+        destination.ledger.open()
+        unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+        size = destination.ledger.size_bytes()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, unlimited[1]))
+        for number in range(1, 2001):
+            destination.accept(call(number))
+        assert not destination.flush(1.0)
+        assert destination.stats()["written"] < 2000
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+        assert destination.flush(30)
+        assert destination.stats()["written"] == 2000
+        """,
+        tmp_path / "ledger.db",
+    )
+    assert done.returncode == 0, done.stderr
+    assert written(tmp_path / "ledger.db") == list(range(1, 2_001))
+    assert "works again" in done.stderr
+
+
+def test_a_record_that_does_not_fit_is_dropped_alone_and_nothing_is_written_twice(
+    open_destination: Callable[..., LedgerDestination], make_entry: MakeEntry, log: Log
+) -> None:
+    destination = open_destination()
+    good = [make_entry() for _ in range(3)]
+    for record in (
+        good[0],
+        event(1),
+        make_entry(attempts=2**70),
+        event(2),
+        good[1],
+        make_entry(stream=object()),
+        good[2],
+    ):
+        destination.accept(record)
+    assert destination.flush(30)
+    assert written(destination.ledger.path) == [entry.started_ns for entry in good]
+    assert written(destination.ledger.path, "outcomes", "at_ns") == [1, 2]
+    assert destination.stats() == {"accepted": 7, "written": 5, "waiting": 0, "dropped": {"invalid": 2}}
+    assert len(log.messages) == 1
+
+
+def test_a_shutdown_writes_what_is_left(
+    open_destination: Callable[..., LedgerDestination], make_entry: MakeEntry
+) -> None:
+    destination = open_destination()
+    destination.accept(make_entry())
+    assert destination.shutdown(30)
+    assert len(written(destination.ledger.path)) == 1
+    destination.accept(make_entry())
+    assert destination.stats() == {"accepted": 1, "written": 1, "waiting": 0, "dropped": {"closed": 1}}
+    assert destination.shutdown(0.0)
+
+
+def test_a_shutdown_that_cannot_write_gives_up_in_time_and_counts_what_is_lost(
+    open_destination: Callable[..., LedgerDestination], make_entry: MakeEntry, blocked: Blocked, log: Log
+) -> None:
+    destination = open_destination(blocked.path)
+    for _ in range(1_200):
+        destination.accept(make_entry())
+    log.wait_for(1)
+    assert not destination.shutdown(0.05)
+    assert destination._thread is not None
+    destination._thread.join(30)
+    assert not destination._thread.is_alive()
+    assert destination.stats() == {"accepted": 1_200, "written": 0, "waiting": 0, "dropped": {"shutdown": 1_200}}
+    assert len(log.messages) == 1
+
+
+def test_a_shutdown_does_not_wait_for_a_lock_beyond_its_deadline(
+    open_destination: Callable[..., LedgerDestination], make_entry: MakeEntry
+) -> None:
+    destination = open_destination()
+    destination.ledger.open()
+    with closing(sqlite3.connect(destination.ledger.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        destination.accept(make_entry())
+        began = time.monotonic()
+        assert not destination.shutdown(0.1)
+        assert time.monotonic() - began < 0.9  # SQLite itself would wait for a second
+
+
+def test_check_says_what_is_wrong(open_destination: Callable[..., LedgerDestination], blocked: Blocked) -> None:
+    problem = open_destination(blocked.path).check()
+    assert problem is not None
+    assert str(blocked.path) in problem
+    assert open_destination().check() is None
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+def test_after_a_fork_each_process_writes_its_own_records_once(
+    open_destination: Callable[..., LedgerDestination], make_entry: MakeEntry
+) -> None:
+    destination = open_destination()
+    before, inside, after = make_entry(), make_entry(), make_entry()
+    destination.accept(before)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            clean = destination.stats() == {"accepted": 0, "written": 0, "waiting": 0, "dropped": {}}
+            destination.accept(inside)
+            done = destination.flush(30)
+            status = 0 if clean and done and destination.stats()["written"] == 1 else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    destination.accept(after)
+    assert destination.flush(30)
+    assert destination.stats()["written"] == 2
+    assert written(destination.ledger.path) == [entry.started_ns for entry in (before, inside, after)]
+
+
+PRELUDE = """
+import sys
+sys.path[:0] = {path!r}
+from genledger.attribution import NOBODY
+from genledger.calls.entry import Entry
+from genledger.destinations.ledger import LedgerDestination
+from genledger.pricing.cost import Cost
+
+def call(number):
+    return Entry(
+        number, number, None, "openai", "openai", "chat", None, None, None, number, 0.0, None, False, "success", None,
+        1, (), NOBODY, None, False, Cost(0.01, "table"), None, None, None,
+    )
+
+destination = LedgerDestination({ledger!r}, max_age_days=None)
+"""
+
+
+def run(script: str, ledger: Path) -> subprocess.CompletedProcess[str]:
+    program = PRELUDE.format(path=sys.path, ledger=str(ledger)) + textwrap.dedent(script)
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_script_that_ends_at_once_loses_nothing(tmp_path: Path) -> None:
+    done = run("destination.accept(call(1))", tmp_path / "ledger.db")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert written(tmp_path / "ledger.db") == [1]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+def test_children_of_multiprocessing_lose_nothing_at_their_end(tmp_path: Path) -> None:
+    done = run(
+        """
+        import multiprocessing
+        destination.accept(call(1))
+        context = multiprocessing.get_context("fork")
+        children = [context.Process(target=lambda n=n: destination.accept(call(n))) for n in (2, 3)]
+        for child in children:
+            child.start()
+        for child in children:
+            child.join()
+        """,
+        tmp_path / "ledger.db",
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert written(tmp_path / "ledger.db") == [1, 2, 3]
+
+
+def test_steps_of_the_application_are_kept_and_other_spans_are_not(
+    open_destination: Callable[..., LedgerDestination],
+) -> None:
+    destination = open_destination()
+    provider = TracerProvider()
+    provider.add_span_processor(StepProcessor(destination))
+    tracer = provider.get_tracer("test")
+    with (
+        tracer.start_as_current_span("GET /answer", attributes={"http.request.method": "GET"}),
+        tracer.start_as_current_span("invoke_workflow answer", attributes={"gen_ai.operation.name": "invoke_workflow"}),
+        tracer.start_as_current_span("tidy up", attributes={"genledger.operation.kind": "task"}),
+    ):
+        call = tracer.start_span(
+            "retrieval faq", attributes={"gen_ai.operation.name": "retrieval", "genledger.outcome": "success"}
+        )
+        call.end()
+    assert destination.flush(30)
+    assert sorted(written(destination.ledger.path, "steps", "name")) == ["invoke_workflow answer", "tidy up"]
+
+
+def test_the_exporter_writes_calls_and_steps_of_any_distribution(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GENLEDGER_LEDGER", str(tmp_path / "ledger.db"))
+    exporter = LedgerSpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracer = provider.get_tracer("test")
+    with tracer.start_as_current_span("invoke_agent helper", attributes={"gen_ai.operation.name": "invoke_agent"}):
+        attributes = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": "openai",
+            "gen_ai.request.model": "gpt-4o-mini",
+            "gen_ai.response.model": "gpt-4o-mini-2024-07-18",
+            "gen_ai.usage.input_tokens": 10,
+            "gen_ai.usage.output_tokens": 5,
+        }
+        tracer.start_span("chat gpt-4o-mini", attributes=attributes).end()
+    assert exporter.force_flush()
+    assert written(tmp_path / "ledger.db", column="response_model") == ["gpt-4o-mini-2024-07-18"]
+    assert written(tmp_path / "ledger.db", "steps", "name") == ["invoke_agent helper"]
+    provider.shutdown()

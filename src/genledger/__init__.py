@@ -2,10 +2,12 @@
 
 from .attribution import attribution
 from .bootstrap import flush, instrument, record_outcome, shutdown, spend, uninstrument
+from .budgets.exceeded import BudgetExceeded
 from .observe import observe
 from .version import __version__
 
 __all__ = [
+    "BudgetExceeded",
     "__version__",
     "attribution",
     "flush",

@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import metrics, trace
 from opentelemetry._logs import get_logger
@@ -24,6 +24,7 @@ from .calls.content import Capture
 from .calls.details import Details
 from .calls.enrich import EnrichmentProcessor
 from .calls.entry import ProductEvent
+from .calls.gate import Gate
 from .calls.instrumentor import SCOPE, Instrumentor
 from .calls.lines import CallLines
 from .calls.metrics import Metrics
@@ -33,6 +34,9 @@ from .settings import Settings, read_settings
 from .spending import Spent
 from .version import __version__
 from .wiring import Wired, connect, logger_provider, meter_provider, names_wanted, tracer_provider
+
+if TYPE_CHECKING:
+    from .budgets import Guard
 
 logger = logging.getLogger("genledger")
 
@@ -91,6 +95,7 @@ def configure(settings: Settings, problems: list[str]) -> bool:
         pricing.configure(settings.prices)
     except (OSError, ValueError) as error:
         problems.append(f"prices: {error}; the price table is used without it")
+    wired.recorder = recorder
     activate(recorder)
     _wired = wired
     for problem in (*problems, *wired.problems):
@@ -125,10 +130,25 @@ def _recorder(settings: Settings, wired: Wired, wanted: tuple[Any, ...], provide
         capture=capture,
         lines=CallLines(json=settings.log == "json", hash_users=settings.log_hash_users),
         details=details,
+        gate=_gate(settings, meters),
         redact=redactor.text,
         ask_for_usage=settings.stream_usage == "ask",
         provider=provider,
     )
+
+
+def _gate(settings: Settings, meters: Any) -> Gate | None:
+    if settings.budget_store == "off":
+        return None
+
+    def make() -> Guard:
+        from .budgets import Guard
+
+        guard = Guard(settings.budgets or (), settings.budget_store)
+        guard.observe(metrics.get_meter(SCOPE, __version__, meters, SCHEMA_URL))
+        return guard
+
+    return Gate(make)
 
 
 def available() -> dict[str, Any]:
@@ -201,10 +221,13 @@ def _all(connected: Wired, method: str, timeout: float) -> bool:
     """Call `flush` or `shutdown` of everything, within one deadline for all."""
     deadline = time.monotonic() + timeout
     done = True
-    recorder = active()
-    if recorder is not None and recorder.metrics is not None:
+    recorder = connected.recorder
+    if recorder.metrics is not None:
         recorder.metrics.flush()
-    for destination in connected.destinations.values():
+    parts = list(connected.destinations.values())
+    if recorder.gate is not None:
+        parts.append(recorder.gate)
+    for destination in parts:
         try:
             done = bool(getattr(destination, method)(max(0.0, deadline - time.monotonic()))) and done
         except Exception as error:

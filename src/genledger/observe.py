@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import time
+import zlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -22,6 +23,7 @@ from .calls.instrumentor import SCOPE
 from .calls.outcome import error_type
 from .calls.recorder import active
 from .contexts import in_context, in_context_async
+from .runs import RUN_KEY, Run, run_in
 from .spending import Spend, Spent
 
 Kind = Literal["agent", "tool", "retrieval", "workflow", "task"]
@@ -40,11 +42,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Observation(AbstractContextManager["Observation"]):
     """One observed block. `spend()` says what the calls inside have cost so far."""
 
-    __slots__ = ("_inside", "_kind", "_name", "_outer", "_spend", "_started", "span")
+    __slots__ = ("_inside", "_kind", "_name", "_outer", "_signature", "_spend", "_started", "span")
 
-    def __init__(self, kind: Kind, name: str) -> None:
+    def __init__(self, kind: Kind, name: str, arguments: object = None) -> None:
         self._kind = kind
         self._name = name
+        self._signature = f"{name}:{zlib.crc32(repr(arguments).encode()):08x}" if kind == "tool" else name
         self._outer: Context | None = None
         self._inside: Context | None = None
         self._spend: Spend | None = None
@@ -76,7 +79,14 @@ class Observation(AbstractContextManager["Observation"]):
         )
         self._started = time.perf_counter()
         self._spend = Spend(current_spend(outer))
-        return set_value(SPEND_KEY, self._spend, set_span_in_context(self.span, outer))
+        inside = set_value(SPEND_KEY, self._spend, set_span_in_context(self.span, outer))
+        run = run_in(outer)
+        if self._kind in ("agent", "workflow"):
+            span_id = f"{self.span.get_span_context().span_id:016x}"
+            inside = set_value(RUN_KEY, Run(span_id, 0 if run is None else run.depth + 1), inside)
+        elif self._kind == "tool" and run is not None:
+            run.tool_calls.append(self._signature)
+        return inside
 
     def finish(self, error: BaseException | None = None) -> None:
         """End the span."""
@@ -157,7 +167,10 @@ class observe:
 
     def __call__(self, function: F) -> F:
         name = self._name or function.__name__
-        make = functools.partial(Observation, self._kind, name)
+
+        def make(*args: Any, **kwargs: Any) -> Observation:
+            return Observation(self._kind, name, (args, kwargs) if self._kind == "tool" else None)
+
         if inspect.isasyncgenfunction(function):
             return cast(F, _async_steps(function, make))
         if inspect.isgeneratorfunction(function):
@@ -166,23 +179,23 @@ class observe:
 
             @functools.wraps(function)
             async def asynchronous(*args: Any, **kwargs: Any) -> Any:
-                with make():
+                with make(*args, **kwargs):
                     return await function(*args, **kwargs)
 
             return cast(F, asynchronous)
 
         @functools.wraps(function)
         def synchronous(*args: Any, **kwargs: Any) -> Any:
-            with make():
+            with make(*args, **kwargs):
                 return function(*args, **kwargs)
 
         return cast(F, synchronous)
 
 
-def _steps(function: Callable[..., Any], make: Callable[[], Observation]) -> Callable[..., Any]:
+def _steps(function: Callable[..., Any], make: Callable[..., Observation]) -> Callable[..., Any]:
     @functools.wraps(function)
     def generate(*args: Any, **kwargs: Any) -> Any:
-        observation = make()
+        observation = make(*args, **kwargs)
         steps = in_context(function(*args, **kwargs), observation.start(get_current()))
         try:
             result = yield from steps
@@ -195,10 +208,10 @@ def _steps(function: Callable[..., Any], make: Callable[[], Observation]) -> Cal
     return generate
 
 
-def _async_steps(function: Callable[..., Any], make: Callable[[], Observation]) -> Callable[..., Any]:
+def _async_steps(function: Callable[..., Any], make: Callable[..., Observation]) -> Callable[..., Any]:
     @functools.wraps(function)
     async def generate(*args: Any, **kwargs: Any) -> Any:
-        observation = make()
+        observation = make(*args, **kwargs)
         steps = in_context_async(function(*args, **kwargs), observation.start(get_current()))
         try:
             async for item in steps:

@@ -42,6 +42,7 @@ class Wired:
     sinks: list[Callable[[Any], None]] = field(default_factory=list)
     own: list[Any] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    recorder: Any = None
 
 
 def names_wanted(settings: Settings, environ: os._Environ[str] | dict[str, str]) -> tuple[Any, ...]:
@@ -103,26 +104,20 @@ def _ledger(wired: Wired, settings: Settings, name: str) -> None:
     wired.processors.append(StepProcessor(ledger))
 
 
-def _delivery(settings: Settings) -> dict[str, Any]:
-    options: dict[str, Any] = {"durable": settings.durable}
-    if settings.spool is not None:
-        options["spool"] = None if settings.spool == "off" else settings.spool
-    return options
-
-
 def _langfuse(wired: Wired, settings: Settings, name: str) -> None:
     from .destinations.langfuse import LangfuseDestination
 
-    destination = LangfuseDestination(everything=settings.langfuse_all, **_delivery(settings))
+    destination = LangfuseDestination.from_environment()
+    if destination is None:
+        raise ConfigurationError("set LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY")
     wired.destinations[name] = destination
     wired.processors.append(destination.processor)
 
 
 def _otlp(wired: Wired, settings: Settings, name: str) -> None:
-    from .destinations.otlp import OtlpDestination
+    from .destinations.otlp import OtlpDestination, OtlpEndpoint
 
-    protocol = {"otlp_proto_grpc": "grpc", "otlp_proto_http": "http/protobuf"}.get(name)
-    destination = OtlpDestination(protocol=protocol, **_delivery(settings))
+    destination = OtlpDestination(OtlpEndpoint.from_environment())
     wired.destinations[name] = destination
     wired.processors.append(destination.processor)
 

@@ -292,6 +292,7 @@ CHAT = Operation(
     output=read_output,
     constant={A.OPENAI_API_TYPE: "chat_completions"},
     family="inference",
+    limit="max_completion_tokens",
 )
 
 COMPLETIONS = Operation(
@@ -304,4 +305,5 @@ COMPLETIONS = Operation(
     input=_prompt,
     output=read_output,
     family="inference",
+    limit="max_tokens",
 )

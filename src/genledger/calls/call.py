@@ -11,9 +11,11 @@ from opentelemetry.trace import Span, set_span_in_context
 
 from genledger.attribution import Attribution
 
+from .gate import changes
 from .operation import Attributes, Body, Operation, Peer
 
 if TYPE_CHECKING:
+    from genledger.budgets import Admission
     from genledger.spending import Spend
 
     from .recorder import Recorder
@@ -88,7 +90,7 @@ class Call:
         self.first_chunk: float | None = None
         self.stamps: list[float] | None = None
         self.retry_causes: list[str] = []
-        self.admission: Any = None
+        self.admission: Admission | None = None
         self._pending = [True]
 
     def enter(self) -> Context:
@@ -108,27 +110,36 @@ class Call:
 
     def admit(self) -> None:
         """Ask the budgets. Raises `BudgetExceeded`, with the call ended as `blocked`, when one says no."""
-        guard = self.recorder.guard
-        if guard is not None:
+        gate = self.recorder.gate
+        if gate is not None:
             try:
-                self.admission = guard.admit(self)
+                self._admitted(gate.admit(self))
             except BaseException as error:
                 self.settle(error=error)
                 raise
 
     async def admit_async(self) -> None:
         """As `admit`, without blocking the event loop."""
-        guard = self.recorder.guard
-        if guard is not None:
+        gate = self.recorder.gate
+        if gate is not None:
             try:
-                self.admission = await guard.admit_async(self)
+                self._admitted(await gate.admit_async(self))
             except BaseException as error:
                 self.settle(error=error)
                 raise
 
+    def _admitted(self, admission: Admission | None) -> None:
+        self.admission = admission
+        if admission is not None and admission.model is not None:
+            self.model = admission.model
+
     def changes(self) -> Mapping[str, Any]:
         """Fields of the request that the budgets want otherwise."""
-        return {}
+        return changes(self, self.admission) if self.admission is not None else {}
+
+    def input_length(self) -> int:
+        """Characters of text in the request."""
+        return text_length(self.body)
 
     def retried(self, cause: str) -> None:
         """Note that the client sends its request again, and why."""

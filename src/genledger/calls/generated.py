@@ -16,6 +16,8 @@ from typing import Any
 
 from opentelemetry.context import get_current
 
+from genledger.budgets.demand import hash_api_key
+
 from . import faults
 from .bodies import listen, watch_close
 from .call import CALL_KEY, Call, retry_cause
@@ -97,7 +99,9 @@ class GeneratedClient:
         host, port = url.host, url.port
         if port is None:
             port = 443 if url.scheme == "https" else 80
-        peer = Peer(self._library.provider(client, host), host, port, str(url))
+        key = getattr(client, "api_key", None)
+        digest = hash_api_key(key) if isinstance(key, str) and key else None
+        peer = Peer(self._library.provider(client, host), host, port, str(url), digest)
         self._peers[client] = (url, peer)
         return peer
 

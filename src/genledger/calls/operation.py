@@ -96,6 +96,7 @@ class Operation:
         family: Which of the conventions' metrics it counts in: those of inference, of other client operations,
             of databases, or, for a search in a database, of both.
         target: Gives what follows the operation in the span's name; the request's model by default.
+        limit: The field of the request that limits the tokens generated, where there is one.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Operation:
     family: Family = "operation"
     kind: SpanKind = SpanKind.CLIENT
     target: Callable[[Attributes], str | None] | None = None
+    limit: str | None = None
 
     @property
     def inference(self) -> bool:
@@ -120,9 +122,13 @@ class Operation:
 
 @dataclass(slots=True, frozen=True)
 class Peer:
-    """Whom a client talks to: the provider behind its address."""
+    """Whom a client talks to: the provider behind its address.
+
+    `api_key` is a digest that budgets can name; the key itself is kept nowhere.
+    """
 
     provider: str
     host: str | None = None
     port: int | None = None
     base_url: str | None = None
+    api_key: str | None = None

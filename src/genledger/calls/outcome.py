@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from genledger.calls.entry import Outcome
+from genledger.budgets.exceeded import BudgetExceeded
+
+from .entry import Outcome
 
 _CANCELLED: Final = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 
@@ -14,6 +16,8 @@ def outcome_of(error: BaseException | None, *, cut: bool) -> Outcome:
     """The outcome: `cut` means that the application stopped reading a response that was still coming."""
     if error is None:
         return "cancelled" if cut else "success"
+    if isinstance(error, BudgetExceeded):
+        return "blocked"
     if isinstance(error, _CANCELLED):
         return "cancelled"
     status = getattr(error, "status_code", None)

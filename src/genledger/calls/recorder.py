@@ -13,13 +13,14 @@ from opentelemetry.trace import StatusCode, Tracer
 
 from genledger import pricing
 from genledger.attribution import current, current_spend
+from genledger.budgets.exceeded import BudgetExceeded
 from genledger.pricing.cost import Cost
 from genledger.pricing.usage import Usage
 from genledger.spending import TraceSpending
 from genledger_semconv import attributes as A
 
 from . import faults
-from .call import Call, text_length
+from .call import Call
 from .entry import Entry, ProductEvent
 from .operation import Attributes, Body, Operation, Peer
 from .outcome import error_type, outcome_of
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from .content import Capture
     from .details import Details
+    from .gate import Gate
     from .lines import CallLines
     from .metrics import Metrics
 
@@ -50,7 +52,7 @@ class Recorder:
         capture: Writes content; `None` when capture is off.
         lines: Writes the log line of each call.
         details: Emits the conventions' details event; `None` when it is off.
-        guard: Says no before the money is spent; `None` when there are no budgets.
+        gate: Asks the budgets before the money is spent; `None` when there are none.
         redact: Takes secrets and personal data out of text that was not captured as content, such as errors.
         ask_for_usage: Whether streams that would come without usage are asked to include it.
         provider: The tracer provider that the spans go through.
@@ -64,7 +66,7 @@ class Recorder:
         capture: Capture | None = None,
         lines: CallLines | None = None,
         details: Details | None = None,
-        guard: Any = None,
+        gate: Gate | None = None,
         redact: Callable[[str], str] = str,
         ask_for_usage: bool = False,
         provider: Any = None,
@@ -74,7 +76,7 @@ class Recorder:
         self.capture = capture
         self.lines = lines
         self.details = details
-        self.guard = guard
+        self.gate = gate
         self.redact = redact
         self.ask_for_usage = ask_for_usage
         self.provider = provider
@@ -169,6 +171,11 @@ class Recorder:
             _mark_unfinished(operation, response, attributes)
         usage, cost, unpriced, estimated = self._price(call, response, attributes, error, length)
         attributes[A.GENLEDGER_OUTCOME] = outcome
+        if self.gate is not None:
+            try:
+                self._account(call, usage, cost, error, attributes)
+            except Exception as fault:
+                faults.report("settling the budgets", fault)
         first_chunk = call.first_chunk - call.started if call.first_chunk is not None else None
         if first_chunk is not None and operation.inference:
             attributes[A.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK] = first_chunk
@@ -324,7 +331,39 @@ class Recorder:
 
     def _estimate(self, call: Call, length: int) -> Usage:
         count, provider, model = pricing.estimate_tokens, call.peer.provider, call.model or ""
-        return Usage(input=count(text_length(call.body), provider, model), output=count(length, provider, model))
+        return Usage(input=count(call.input_length(), provider, model), output=count(length, provider, model))
+
+    def _account(
+        self,
+        call: Call,
+        usage: Usage | None,
+        cost: Cost | None,
+        error: BaseException | None,
+        attributes: Attributes,
+    ) -> None:
+        if isinstance(error, BudgetExceeded):
+            attributes[A.GENLEDGER_BUDGET_RULE] = error.rule
+            attributes[A.GENLEDGER_BUDGET_SCOPE] = error.scope
+            attributes[A.GENLEDGER_BUDGET_ACTION] = "block"
+        admission = call.admission
+        if admission is None:
+            return
+        if error is not None and usage is None and cost is None:
+            admission.release()
+        else:
+            admission.settle(
+                cost.amount if cost is not None else None, usage.total_tokens if usage is not None else None
+            )
+        if admission.action is not None:
+            attributes[A.GENLEDGER_BUDGET_ACTION] = admission.action
+            if admission.rule is not None:
+                attributes[A.GENLEDGER_BUDGET_RULE] = admission.rule
+        if admission.model is not None:
+            asked = call.asked.get(A.GEN_AI_REQUEST_MODEL)
+            attributes[A.GEN_AI_REQUEST_MODEL] = admission.model
+            attributes[A.GENLEDGER_MODEL_REQUESTED] = asked if asked is not None else ""
+            attributes[A.GENLEDGER_MODEL_REASON] = admission.reason or ""
+            call.span.update_name(f"{call.operation.name} {admission.model}")
 
     def _describe(self, error: BaseException) -> str:
         return self.redact(str(error))

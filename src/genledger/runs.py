@@ -1,0 +1,30 @@
+"""Agent runs: what the loop caps of budgets count in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from opentelemetry.context import Context, create_key
+
+RUN_KEY = create_key("genledger-run")
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of an agent or workflow.
+
+    Attributes:
+        id: The span id of the block that began it, in hexadecimal.
+        depth: In how many runs it is nested.
+        tool_calls: A signature for each tool call since the last call to a provider.
+    """
+
+    id: str
+    depth: int
+    tool_calls: list[str] = field(default_factory=list)
+
+
+def run_in(context: Context) -> Run | None:
+    """The run that a context is in."""
+    run = context.get(RUN_KEY)
+    return run if isinstance(run, Run) else None

@@ -284,7 +284,7 @@ def embeddings(body: Body) -> Answer:
 def embed(text: str, size: int) -> array[float]:
     """A unit vector of the words in `text`: texts that share words are near each other."""
     vector = [0.0] * size
-    for word in re.findall(r"\w{4,}", text.lower()) or [text]:
+    for word in re.findall(r"\w{2,}", text.lower()) or [text]:
         digest = hashlib.sha256(word[:6].encode()).digest()
         vector[int.from_bytes(digest[:4], "big") % size] += 1.0 if digest[4] % 2 else -1.0
     length = math.sqrt(sum(value * value for value in vector)) or 1.0

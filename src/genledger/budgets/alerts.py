@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from importlib import import_module
 from queue import SimpleQueue
 
 from .accounts import Counted
@@ -126,7 +127,7 @@ class Alerts:
 
 def _notify(urls: Sequence[str], event: BudgetEvent) -> bool:
     try:
-        import apprise
+        apprise = import_module("apprise")
     except ModuleNotFoundError:
         _log.error("Budget alerts need the notification library: pip install 'genledger[alerts]'")
         return False

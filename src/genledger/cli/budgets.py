@@ -1,0 +1,278 @@
+"""`genledger budgets`, `genledger kill` and `genledger revive`."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from genledger.budgets import control
+from genledger.budgets.control import Controls, Kill
+from genledger.budgets.rulefile import Rulebook, RuleFileError, read_rules
+from genledger.budgets.rules import FIELDS, MEASURES, Rule, RuleError
+from genledger.budgets.status import BudgetStatus, read_status
+from genledger.budgets.stores import Store, StoreDown, open_store
+
+from .output import JsonOption, console, count, digits_for, fail, money, print_json, tell
+
+_WIDE = 100
+_BAR = 20
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+FileOption = Annotated[
+    str | None,
+    typer.Option("--file", metavar="PATH", envvar="GENLEDGER_BUDGETS", help="The rule file.", show_default=False),
+]
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="URL",
+        envvar="GENLEDGER_BUDGET_STORE",
+        help="Where budgets are kept; what the rule file names, or the user's own file, when not given.",
+        show_default=False,
+    ),
+]
+WhoOption = Annotated[str | None, typer.Option(help="Who does it; the system's user name when not given.")]
+Words = Annotated[list[str], typer.Argument(metavar="KEY=VALUE...")]
+
+app = typer.Typer(add_completion=False, invoke_without_command=True)
+kill_app = typer.Typer(add_completion=False)
+revive_app = typer.Typer(add_completion=False)
+
+
+@app.callback()
+def budgets(
+    context: typer.Context,
+    file: FileOption = None,
+    store: StoreOption = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on showing, every second.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Show how every budget stands: limit, settled, reserved, left, and when it resets."""
+    book, opened = _open(file, store)
+    context.obj = opened
+    if context.invoked_subcommand is not None:
+        return
+    try:
+        if json:
+            statuses, controls = _read(opened, book)
+            print_json({"budgets": statuses, "kills": [_plain(kill) for kill in controls.kills]})
+        elif watch:
+            with suppress(KeyboardInterrupt), Live(console=console(), auto_refresh=False) as live:
+                while True:
+                    live.update(_view(*_read(opened, book)), refresh=True)
+                    time.sleep(1)
+        else:
+            console().print(_view(*_read(opened, book)))
+    except StoreDown as error:
+        fail(error)
+
+
+@app.command("set")
+def set_(context: typer.Context, words: Words, who: WhoOption = None) -> None:
+    """Set a budget for everybody: `tenant=acme usd=50/day`; or a tenant's tier: `tenant=acme tier=pro`."""
+    fields = _pairs(words)
+    try:
+        if set(fields) == {"tenant", "tier"}:
+            control.set_tier(context.obj, fields["tenant"], fields["tier"], who=who)
+            tell(f"{fields['tenant']} has tier {fields['tier']}.")
+        else:
+            rule = control.set_budget(context.obj, _rule_fields(fields), who=who)
+            tell(f"Set. `genledger budgets unset '{rule.name}'` takes it back.")
+    except (RuleError, StoreDown) as error:
+        fail(error)
+
+
+@app.command()
+def unset(context: typer.Context, name: Annotated[str, typer.Argument()], who: WhoOption = None) -> None:
+    """Take back a budget that was set with `set`."""
+    try:
+        control.unset_budget(context.obj, name, who=who)
+    except (RuleError, StoreDown) as error:
+        fail(error)
+    tell("Taken back.")
+
+
+@app.command()
+def log(context: typer.Context, json: JsonOption = False) -> None:
+    """Show what was set, killed and revived, by whom and why."""
+    try:
+        entries = Controls.read(context.obj.document()).log
+    except StoreDown as error:
+        fail(error)
+    if json:
+        print_json(entries)
+        return
+    table = Table(box=None, header_style="bold")
+    for heading in ("at (UTC)", "who", "did", "what", "why"):
+        table.add_column(heading, overflow="fold")
+    for entry in entries:
+        what = entry.get("scope") or entry.get("budget") or f"{entry.get('tenant')} {entry.get('tier')}"
+        at = datetime.fromtimestamp(entry["at"], UTC).strftime("%Y-%m-%d %H:%M:%S")
+        table.add_row(*map(Text, (at, entry["who"], entry["did"], what, entry.get("why", ""))))
+    console().print(table)
+
+
+@kill_app.command()
+def kill(
+    words: Words,
+    why: Annotated[str, typer.Option(help="What the callers and the log are told.")],
+    for_: Annotated[str | None, typer.Option("--for", metavar="TIME", help="Lift it after 30s, 15m, 2h, 1d.")] = None,
+    who: WhoOption = None,
+    file: FileOption = None,
+    store: StoreOption = None,
+) -> None:
+    """Stop every call that matches, everywhere, within two seconds: `feature=copilot tenant=acme`."""
+    _, opened = _open(file, store)
+    try:
+        control.kill(opened, _scope(words), for_=_seconds(for_) if for_ else None, why=why, who=who)
+    except (RuleError, StoreDown) as error:
+        fail(error)
+    tell(f"Killed. `genledger revive {' '.join(words)}` lifts it.")
+
+
+@revive_app.command()
+def revive(
+    words: Words,
+    why: Annotated[str, typer.Option(help="For the log.")] = "",
+    who: WhoOption = None,
+    file: FileOption = None,
+    store: StoreOption = None,
+) -> None:
+    """Lift a kill switch: name the same keys."""
+    _, opened = _open(file, store)
+    try:
+        control.revive(opened, _scope(words), why=why, who=who)
+    except (RuleError, StoreDown) as error:
+        fail(error)
+    tell("Revived.")
+
+
+def _open(file: str | None, store: str | None) -> tuple[Rulebook, Store]:
+    try:
+        book = read_rules(os.path.expanduser(file)) if file else Rulebook()
+        return book, open_store(store or book.store)
+    except (RuleFileError, ValueError, ModuleNotFoundError) as error:
+        fail(error)
+
+
+def _read(store: Store, book: Rulebook) -> tuple[list[BudgetStatus], Controls]:
+    controls = Controls.read(store.document())
+    now = store.now()
+    controls.kills = [kill for kill in controls.kills if kill.until is None or now < kill.until]
+    rules: dict[str, Rule] = {rule.name: rule for rule in (*book.rules, *controls.rules())}
+    return read_status(store, list(rules.values())), controls
+
+
+def _pairs(words: Sequence[str]) -> dict[str, str]:
+    pairs = {}
+    for word in words:
+        key, separator, value = word.partition("=")
+        if not separator or not key or not value:
+            raise typer.BadParameter(f"{word!r} is not KEY=VALUE such as tenant=acme")
+        pairs[key] = value
+    return pairs
+
+
+def _scope(words: Sequence[str]) -> dict[str, str]:
+    pairs = _pairs(words)
+    for key in pairs:
+        if key not in FIELDS:
+            raise typer.BadParameter(f"{key!r} is not one of {', '.join(FIELDS)}")
+    return pairs
+
+
+def _rule_fields(pairs: Mapping[str, str]) -> dict[str, Any]:
+    """The keys of a `[[budget]]` table from words: `usd=50/day` is `usd = 50` and `per = "day"`."""
+    fields: dict[str, Any] = {}
+    degrade: dict[str, Any] = {}
+    for key, value in pairs.items():
+        if key in MEASURES:
+            amount, separator, per = value.partition("/")
+            fields[key] = _number(key, amount)
+            if separator:
+                fields["per"] = per
+        elif key == "alert_at":
+            fields[key] = [_number(key, percent) for percent in value.split(",")]
+        elif key == "queue_seconds":
+            fields[key] = _number(key, value)
+        elif key == "degrade":
+            degrade["model"] = value
+        elif key == "max_output_tokens":
+            degrade[key] = _number(key, value)
+        else:
+            fields[key] = value
+    return fields | {"degrade": degrade} if degrade else fields
+
+
+def _number(key: str, text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{key}: expected a number, got {text!r}") from None
+    return int(number) if number.is_integer() else number
+
+
+def _seconds(text: str) -> float:
+    parts = re.fullmatch(r"(\d+)([smhd])", text)
+    if parts is None:
+        raise typer.BadParameter(f"{text!r} is not a time such as 30s, 15m, 2h or 1d", param_hint="--for")
+    return int(parts[1]) * _SECONDS[parts[2]]
+
+
+def _plain(kill: Kill) -> dict[str, Any]:
+    return asdict(kill) | {"scope": kill.scope.patterns}
+
+
+def _view(statuses: Sequence[BudgetStatus], controls: Controls) -> RenderableType:
+    parts: list[RenderableType] = [_kill_line(kill) for kill in controls.kills]
+    if not statuses:
+        parts.append(Text("No budgets. `genledger budgets set tenant=acme usd=50/day` sets one."))
+        return Group(*parts)
+    table = Table(box=None, header_style="bold")
+    table.add_column("budget", overflow="fold")
+    table.add_column("used", no_wrap=True)
+    for heading in ("limit", "settled", "reserved", "left"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("resets", no_wrap=True)
+    bar = _BAR if console().width >= _WIDE else _BAR // 2
+    for status in statuses:
+        name = Text.assemble(status.scope, ("\n" + status.rule, "dim"))
+        limit = Text.assemble(_amount(status, status.limit, unit=True), ("\nper " + status.per, "dim"))
+        shown = [Text(_amount(status, number)) for number in (status.settled, status.reserved, status.left)]
+        resets = status.resets_at.strftime("%m-%d %H:%M") if status.resets_at is not None else "-"
+        table.add_row(name, _bar(status, bar), limit, *shown, Text(resets))
+    parts.append(table)
+    return Group(*parts)
+
+
+def _kill_line(kill: Kill) -> Text:
+    until = "" if kill.until is None else f" until {datetime.fromtimestamp(kill.until, UTC):%m-%d %H:%M} UTC"
+    return Text.assemble((f"stopped: {kill.scope}", "bold red"), f"{until}, by {kill.who}: {kill.why}")
+
+
+def _bar(status: BudgetStatus, width: int) -> Text:
+    whole = status.limit or 1.0
+    settled = min(width, round(width * status.settled / whole))
+    reserved = min(width - settled, round(width * status.reserved / whole))
+    color = "red" if status.used >= 0.8 else "yellow" if status.used >= 0.5 else "green"
+    rest = width - settled - reserved
+    return Text.assemble(("█" * settled, color), ("▒" * reserved, color), ("░" * rest, "dim"), f" {status.used:4.0%}")
+
+
+def _amount(status: BudgetStatus, number: float, *, unit: bool = False) -> str:
+    if status.measure == "usd":
+        return money(number, digits_for(status.limit))
+    return f"{count(int(number))} {status.measure}" if unit else count(int(number))

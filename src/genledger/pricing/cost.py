@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from .usage import OUTPUT_BUCKETS
 
@@ -16,15 +16,14 @@ _CACHE_WRITE = frozenset({"cache_write", "cache_write_1h"})
 _OUTPUT = frozenset(OUTPUT_BUCKETS)
 
 
-@dataclass(slots=True, frozen=True)
-class Part:
+class Part(NamedTuple):
     """One bucket of a cost: `count` × `rate` = `amount`.
 
     `rate` is USD for one token or one unit (not per million), after every multiplier.
     """
 
     bucket: str
-    count: float
+    count: float  # type: ignore[assignment]  # the field's own name, rather than tuple's method
     rate: float
     amount: float
 

@@ -17,11 +17,11 @@ _SCALARS = (str, bytes, bytearray, int, float, list, tuple, set, frozenset)
 
 def field(obj: object, name: str) -> object:
     """The value of key or attribute `name`, or `None`."""
+    if type(obj) is dict:
+        return obj.get(name)
     if obj is None:
         return None
     try:
-        if isinstance(obj, dict):
-            return obj.get(name)
         if isinstance(obj, _SCALARS):
             return None
         if isinstance(obj, Mapping):
@@ -33,6 +33,8 @@ def field(obj: object, name: str) -> object:
 
 def first(obj: object, *names: str) -> object:
     """The first of several spellings of a field that is present."""
+    if obj is None:
+        return None
     for name in names:
         value = field(obj, name)
         if value is not None:
@@ -43,6 +45,8 @@ def first(obj: object, *names: str) -> object:
 def path(obj: object, *names: str) -> object:
     """The field at the end of a path of fields."""
     for name in names:
+        if obj is None:
+            return None
         obj = field(obj, name)
     return obj
 
@@ -96,14 +100,17 @@ class Counts:
 
     def get(self, obj: object, *names: str) -> int | None:
         """The first of several spellings of a count that is present, or `None`."""
-        value = first(obj, *names)
-        if type(value) is int and 0 <= value <= MOST:
-            return value
-        return None if value is None else self._convert(value)
+        if obj is None:
+            return None
+        for name in names:
+            value = obj.get(name) if type(obj) is dict else field(obj, name)
+            if value is not None:
+                return value if type(value) is int and 0 <= value <= MOST else self._convert(value)
+        return None
 
     def __call__(self, obj: object, *names: str) -> int:
         """Like `get`, with 0 for an absent count."""
-        return self.get(obj, *names) or 0
+        return 0 if obj is None else self.get(obj, *names) or 0
 
     def _convert(self, value: object) -> int | None:
         if isinstance(value, (int, float, str, bytes, list, tuple, Mapping)) or hasattr(value, "__float__"):

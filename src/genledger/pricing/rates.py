@@ -11,6 +11,8 @@ from .usage import INPUT_BUCKETS, TOKEN_BUCKETS, Usage
 
 _token_counts = attrgetter(*TOKEN_BUCKETS)
 _N_INPUT = len(INPUT_BUCKETS)
+_part = tuple.__new__
+"""Makes a `Part` without the detour over its constructor: this runs for every bucket of every call."""
 
 _FALLBACK = {
     "cache_read": ("input",),
@@ -24,7 +26,7 @@ _FALLBACK = {
     "output_audio": ("output",),
     "output_image": ("output",),
 }
-_AUDIO = frozenset({"input_audio", "output_audio"})
+_AUDIO = ("input_audio", "output_audio")
 
 Rates = dict[str, float]
 """USD for one token or one unit, by bucket."""
@@ -81,54 +83,53 @@ class Card:
         """The cost of a usage, or the reason why there is none: `no_usage` or `no_rate`."""
         counts = _token_counts(usage)
         units = usage.units
-        prompt = sum(counts[:_N_INPUT]) if context is None else context
-        bands = self.bands
-        rates = bands[0][1] if len(bands) == 1 else self.rates(prompt)
+        if len(self.bands) == 1:
+            rates = self.bands[0][1]
+        else:
+            rates = self.rates(sum(counts[:_N_INPUT]) if context is None else context)
         parts: list[Part] = []
         amount = 0.0
         used = unpriced = False
+        free = self.free
         for bucket, count in zip(TOKEN_BUCKETS, counts, strict=True):
             if count:
                 used = True
                 rate = rates.get(bucket)
                 if rate is None:
-                    if not self.free:
+                    if not free:
                         unpriced = True
                         continue
                     rate = 0.0
                 charge = count * rate
                 amount += charge
-                parts.append(Part(bucket, count, rate, charge))
-        missing: tuple[str, ...] = ()
-        if units:
-            for unit, quantity in units.items():
-                if not quantity:
-                    continue
+                parts.append(_part(Part, (bucket, count, rate, charge)))
+        for unit, quantity in units.items() if units else ():
+            if quantity:
                 used = True
                 rate = rates.get(unit)
                 if rate is None:
-                    if not self.free:
-                        missing += (f"unpriced_unit:{unit}",)
+                    if not free:
+                        notes += (f"unpriced_unit:{unit}",)
                         continue
                     rate = 0.0
                 charge = quantity * rate
                 amount += charge
-                parts.append(Part(unit, quantity, rate, charge))
+                parts.append(_part(Part, (unit, quantity, rate, charge)))
         if not used:
             return "no_usage"
-        fee = rates.get("request")
-        if fee is not None and "request" not in units:
+        if "request" in rates and "request" not in units:
+            fee = rates["request"]
             amount += fee
             parts.append(Part("request", 1, fee, fee))
         # Tokens without a rate are free where tokens are not what is billed, and unknown where they are.
         if not parts or (unpriced and "output" in rates):
             return "no_rate"
-        if self.notes or missing or self.audio_at_text_rate:
-            notes += self.notes + missing + self._audio_notes(usage)
+        for bucket in _AUDIO:
+            if getattr(usage, bucket) and bucket in self.audio_at_text_rate:
+                notes += (f"{bucket}_at_text_rate",)
+        if self.notes:
+            notes += self.notes
         return Cost(amount, self.source, tuple(parts), self.table_date, notes)
-
-    def _audio_notes(self, usage: Usage) -> tuple[str, ...]:
-        return tuple(f"{bucket}_at_text_rate" for bucket in sorted(self.audio_at_text_rate) if getattr(usage, bucket))
 
 
 def card(

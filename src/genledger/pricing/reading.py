@@ -68,17 +68,11 @@ def _read(
     provider: str, api: str, payload: object, request: object, base_url: str | None, headers: object
 ) -> Reading | None:
     name = canonical_provider(provider, base_url)
-    line = field(payload, "custom_id") is not None or (
-        field(payload, "key") is not None and field(payload, "response") is not None
-    )
-    body = _unwrap(payload)
+    body, line = _unwrap(payload)
     if body is None or field(body, "object") == "batch":
         return None
-    headers = _lower(first(path(payload, "ResponseMetadata"), "HTTPHeaders") or headers)
-    asked = text(request, "model", "modelId", "model_id", "modelName") or text(
-        path(request, "rerankingConfiguration", "bedrockRerankingConfiguration", "modelConfiguration"),
-        "modelArn",
-    )
+    headers = _lower(field(field(payload, "ResponseMetadata"), "HTTPHeaders") or headers)
+    asked = _asked(request)
     model = text(body, "model", "modelVersion", "model_version", "modelId", "model_id") or asked
 
     counts = Counts()
@@ -108,24 +102,39 @@ def _read(
     )
 
 
-def _unwrap(payload: object) -> object:
-    """The answer itself, out of a batch result line or a stream's closing event; `None` for a failed line."""
+def _asked(request: object) -> str | None:
+    if request is None:
+        return None
+    return text(request, "model", "modelId", "model_id", "modelName") or text(
+        path(request, "rerankingConfiguration", "bedrockRerankingConfiguration", "modelConfiguration"),
+        "modelArn",
+    )
+
+
+def _unwrap(payload: object) -> tuple[object, bool]:
+    """The answer itself, and whether it came in a line of a batch result; `None` for a line that failed.
+
+    Answers also come inside a stream's closing event (`response.completed`, `response.done`).
+    """
+    if field(payload, "usage") is not None:
+        return payload, False
     if field(payload, "custom_id") is not None:
         result = field(payload, "result")
         if result is not None:
-            return field(result, "message") if field(result, "type") == "succeeded" else None
+            return (field(result, "message") if field(result, "type") == "succeeded" else None), True
         response = field(payload, "response")
         body = field(response, "body")
-        return body if body is not None else response
-    if field(payload, "usage") is None and field(payload, "usageMetadata") is None:
-        for wrapper in ("response", "message"):
-            inner = field(payload, wrapper)
-            if any(first(inner, key) is not None for key in ("usage", "usageMetadata", "usage_metadata")):
-                return inner
-    return payload
+        return (body if body is not None else response), True
+    for wrapper in ("response", "message"):
+        inner = field(payload, wrapper)
+        if inner is not None and first(inner, "usage", "usageMetadata", "usage_metadata") is not None:
+            return inner, field(payload, "key") is not None
+    return payload, False
 
 
 def _lower(headers: object) -> dict[str, object]:
+    if headers is None:
+        return {}
     try:
         return {str(name).lower(): value for name, value in dict(headers).items()}  # type: ignore[call-overload]
     except Exception:
@@ -263,16 +272,15 @@ def _reported(body: object, headers: dict[str, object], notes: list[str]) -> flo
     if ticks is not None:
         return ticks / 1e10
     cost = field(usage, "cost")
-    amount = number(cost)
-    if amount is not None:
-        if field(usage, "is_byok") is True:
-            upstream = number(path(usage, "cost_details", "upstream_inference_cost"))
+    if cost is not None:
+        amount = number(cost)
+        if amount is None:
+            amount = number(field(cost, "total_cost"))
+        elif field(usage, "is_byok") is True:
             notes.append("byok")
-            return amount + (upstream or 0.0)
-        return amount
-    amount = number(field(cost, "total_cost"))
-    if amount is not None:
-        return amount
+            amount += number(path(usage, "cost_details", "upstream_inference_cost")) or 0.0
+        if amount is not None:
+            return amount
     credits = number(path(body, "copilot_usage", "total_nano_aiu"))
     if credits is not None:
         return credits * 1e-11

@@ -26,14 +26,14 @@ _CONNECTORS = ("web_search", "web_search_premium", "image_generation", "code_int
 
 def tool_calls(counts: Counts, provider: str, body: object, model: str | None, request: object) -> dict[str, float]:
     """Billable tool calls, counted where each provider leaves their traces."""
-    units = _output_items(counts, body, request)
+    units = _output_items(counts, body, request) if field(body, "output") is not None else {}
     usage = field(body, "usage")
     served = field(usage, "server_side_tool_usage_details")
-    for name, unit in _SERVED:
-        units[unit] = units.get(unit, 0.0) if served is None else float(counts(served, name))
+    if served is not None:
+        units |= {unit: float(counts(served, name)) for name, unit in _SERVED}
     connectors = field(usage, "connectors")
-    for name in _CONNECTORS:
-        units[f"connector_{name}"] = float(counts(connectors, name))
+    if connectors is not None:
+        units |= {f"connector_{name}": float(counts(connectors, name)) for name in _CONNECTORS}
     if model and _SEARCH_MODEL.search(model) and field(body, "choices") is not None:
         units["web_search"] = 1.0
     if provider in ("google", "vertex"):
@@ -89,6 +89,8 @@ def _grounding(body: object, model: str) -> dict[str, float]:
 def image_tool(counts: Counts, body: object) -> tuple[tuple[str, Usage], ...]:
     """What the Responses API's image generation tool consumed, at its own model's rates."""
     block = path(body, "tool_usage", "image_gen")
+    if block is None:
+        return ()
     usage = shapes.responses(counts, block, images=True)
     if not usage.total_tokens:
         return ()

@@ -24,6 +24,7 @@ LedgerOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
+_FAR_NS = 2**63 - 1
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -73,8 +74,10 @@ def moment(text: str, option: str, now: datetime) -> datetime | None:
 
 
 def epoch_ns(when: datetime | None) -> int | None:
-    """Nanoseconds since the epoch."""
-    return None if when is None else int(when.timestamp() * 1_000_000) * 1_000
+    """Nanoseconds since the epoch, as far from it as SQLite's integers reach (the years 1677 to 2262)."""
+    if when is None:
+        return None
+    return max(-_FAR_NS, min(int(when.timestamp() * 1_000_000) * 1_000, _FAR_NS))
 
 
 def time_text(ns: int) -> str:

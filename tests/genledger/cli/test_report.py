@@ -1,0 +1,295 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import typer
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner, Result
+
+from genledger.attribution import Attribution
+from genledger.calls.entry import Entry, ProductEvent
+from genledger.cli import app
+from genledger.cli.output import count, digits_for, epoch_ns, moment, money
+from genledger.ledger import Ledger
+
+MakeEntry = Callable[..., Entry]
+Report = Callable[..., Result]
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture
+def run(path: Path, monkeypatch: pytest.MonkeyPatch) -> Report:
+    """Runs `genledger` on the test's ledger, on a terminal of the width given."""
+    monkeypatch.setenv("GENLEDGER_LEDGER", str(path))
+
+    def invoke(*arguments: str, width: int = 80) -> Result:
+        return CliRunner().invoke(app, list(arguments), env={"COLUMNS": str(width)}, prog_name="genledger")
+
+    return invoke
+
+
+@pytest.fixture
+def filled(path: Path, make_entry: MakeEntry) -> Ledger:
+    now = time.time_ns()
+    ledger = Ledger(path)
+    ledger.write(
+        [
+            make_entry(2.5, started_ns=now, attribution=Attribution(tenant="acme", feature="copilot")),
+            make_entry(0.5, started_ns=now, attribution=Attribution(tenant="globex", feature="copilot")),
+            make_entry(None, started_ns=now, attribution=Attribution(tenant="acme", feature="search")),
+            make_entry(1.0, started_ns=now, attribution=Attribution(), outcome="timeout", error_type="timeout"),
+            make_entry(1.0, started_ns=now - 8 * 86_400 * 10**9, attempts=2, retry_causes=("429",)),
+        ],
+        [ProductEvent("draft_accepted", now, Attribution(tenant="acme", feature="copilot"), None, None, 1.0)] * 2,
+    )
+    return ledger
+
+
+@pytest.mark.usefixtures("filled")
+def test_json_has_every_number(run: Report, path: Path) -> None:
+    result = run("report", "--json", "--by", "feature", "--since", "7d")
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)
+    assert (found["ledger"], found["by"], found["until"], found["tenant"]) == (str(path), "feature", None, None)
+    assert found["rows"][0] == {
+        "key": "copilot",
+        "calls": 2,
+        "priced": 2,
+        "unpriced": 0,
+        "unpriced_reasons": {},
+        "errors": 0,
+        "input_tokens": 240,
+        "output_tokens": 30,
+        "cached_tokens": 40,
+        "cost_usd": 3.0,
+        "share": 0.75,
+    }
+    assert [row["key"] for row in found["rows"]] == ["copilot", None, "search"]
+    assert found["rows"][2]["cost_usd"] is None
+    assert found["rows"][2]["unpriced_reasons"] == {"unknown_model": 1}
+    assert (found["total"]["cost_usd"], found["total"]["calls"], found["total"]["errors"]) == (4.0, 4, 1)
+    (outcome,) = found["outcomes"]
+    assert (outcome["name"], outcome["outcomes"], outcome["cost_per_outcome"]) == ("draft_accepted", 2, 1.5)
+    assert found["retries"]["calls"] == 0
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize("width", [80, 140])
+@pytest.mark.parametrize("by", ["feature", "tenant", "model", "user", "session", "prompt_version", "provider", "day"])
+def test_tables_fit_the_terminal_and_show_what_is_unpriced(run: Report, by: str, width: int) -> None:
+    result = run("report", "--by", by, width=width)
+    assert result.exit_code == 0
+    assert max(map(len, result.stdout.splitlines())) <= width
+    assert "1 call unpriced (unknown_model: 1)" in result.stdout
+    total = next(line for line in result.stdout.splitlines() if line.startswith("total"))
+    assert "$4.0000" in total
+    assert ("█" in result.stdout) == (width == 140)
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_row_without_any_price_says_so(run: Report) -> None:
+    lines = run("report").stdout.splitlines()
+    (search,) = [line for line in lines if line.startswith("search")]
+    assert "unpriced" in search
+    assert "$" not in search
+
+
+@pytest.mark.usefixtures("filled")
+def test_the_cost_of_an_outcome_is_shown(run: Report) -> None:
+    output = run("report", "--by", "tenant").stdout
+    rows = [line.split() for line in output.splitlines() if line.startswith("draft_accepted")]
+    assert rows == [
+        ["draft_accepted", "copilot", "acme", "2", "0", "$2.5000", "$1.2500"],
+        ["draft_accepted", "copilot", "globex", "0", "0", "$0.5000", "-"],
+    ]
+
+
+@pytest.mark.usefixtures("filled")
+def test_retries_are_shown(run: Report) -> None:
+    assert "1 call took 1 more attempt (429: 1): $1.0000 and 0.5 s" in run("report", "--since", "all").stdout
+
+
+@pytest.mark.usefixtures("filled")
+def test_filters_and_period_choose_the_calls(run: Report) -> None:
+    def calls(*options: str) -> int:
+        return json.loads(run("report", "--json", *options).stdout)["total"]["calls"]
+
+    assert calls("--since", "all") == 5
+    assert calls("--since", "9d", "--until", "7d") == 1
+    assert calls("--tenant", "acme") == 2
+    assert calls("--tenant", "acme", "--feature", "search") == 1
+    assert calls("--since", "1h", "--tenant", "nobody") == 0
+
+
+@pytest.mark.usefixtures("filled")
+def test_only_the_top_rows_are_shown_and_the_rest_announced(run: Report) -> None:
+    shown = run("report", "--by", "tenant", "--top", "1").stdout
+    assert "2 further rows" in shown
+    assert "4.0000" in shown
+    assert "further" not in run("report", "--by", "tenant", "--top", "0").stdout
+
+
+def test_a_missing_ledger_is_no_error_and_is_not_made(run: Report, path: Path) -> None:
+    result = run("report")
+    assert result.exit_code == 0
+    assert f"{path} has no calls yet" in result.stdout
+    assert "genledger.instrument()" in result.stdout
+    assert json.loads(run("report", "--json").stdout)["rows"] == []
+    assert not path.exists()
+
+
+def test_an_empty_ledger_is_no_error(run: Report, path: Path) -> None:
+    Ledger(path).open()
+    result = run("report")
+    assert (result.exit_code, "has no calls yet" in result.stdout) == (0, True)
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_period_without_calls_says_when_the_last_one_was(run: Report) -> None:
+    result = run("report", "--since", "2999-01-01")
+    assert result.exit_code == 0
+    assert f"{datetime.now(UTC):%Y-%m-%d}" in result.stdout
+    assert "--since all" in result.stdout
+
+
+def test_a_file_that_is_no_ledger_is_an_error(run: Report, tmp_path: Path) -> None:
+    other = tmp_path / "other.db"
+    other.write_text("no database" * 100)
+    result = run("report", "--ledger", str(other))
+    assert result.exit_code == 1
+    assert f"error: ledger {other}: file is not a database" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--since", "soon"), "'soon' is neither a duration"),
+        (("--since", "9" * 30 + "d"), "neither a duration"),
+        (("--until", "7x"), "'7x' is neither"),
+        (("--since", "1d", "--until", "2d"), "not before"),
+        (("--by", "colour"), "colour"),
+        (("--top", "-1"), "--top"),
+        (("--colour",), "--colour"),
+    ],
+)
+def test_a_bad_option_is_named(run: Report, options: tuple[str, ...], message: str) -> None:
+    result = run("report", *options, width=200)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("30m", NOW - timedelta(minutes=30)),
+        ("24h", NOW - timedelta(days=1)),
+        ("7d", NOW - timedelta(days=7)),
+        ("2w", NOW - timedelta(days=14)),
+        ("2026-11-01", datetime(2026, 11, 1, tzinfo=UTC)),
+        ("2026-11-01T12:30", datetime(2026, 11, 1, 12, 30, tzinfo=UTC)),
+        ("2026-11-01T12:30+02:00", datetime(2026, 11, 1, 10, 30, tzinfo=UTC)),
+        ("all", None),
+    ],
+)
+def test_a_moment_is_a_duration_ago_or_a_date(text: str, expected: datetime | None) -> None:
+    assert moment(text, "--since", NOW) == expected
+
+
+@given(st.text(max_size=12) | st.from_regex(r"\d{1,15}[smhdw]|\d{4}-\d\d-\d\d", fullmatch=True))
+def test_whatever_is_typed_is_a_moment_or_refused(text: str) -> None:
+    try:
+        found = moment(text, "--since", NOW)
+    except typer.BadParameter:
+        return
+    assert -(2**63) <= (epoch_ns(found) or 0) < 2**63
+
+
+@given(st.floats(0, 1e12, exclude_min=True), st.floats(0, 1e12))
+def test_money_that_is_not_zero_never_reads_as_zero(usd: float, largest: float) -> None:
+    assert any(digit in "123456789" for digit in money(usd, digits_for(largest)))
+
+
+@given(st.integers(0, 10**15))
+def test_a_count_is_short_and_near_enough(number: int) -> None:
+    text = count(number)
+    assert len(text) <= 8
+    size = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}.get(text[-1], 1)
+    assert float(text.rstrip("kMGT").replace(",", "")) * size == pytest.approx(number, abs=0.051 * size)
+
+
+def test_a_trace_is_a_tree_with_the_cost_of_each_call(run: Report, path: Path, make_entry: MakeEntry) -> None:
+    from genledger.ledger import Step
+
+    trace_id = 0xABCDEF << 104
+    agent = Step(trace_id, 1, 77, "invoke_agent helper", 100, 2.0, None)
+    tool = Step(trace_id, 2, 1, "execute_tool lookup", 150, 1.0, "KeyError")
+    calls = [
+        make_entry(0.5, trace_id=trace_id, parent_span_id=1, started_ns=110),
+        make_entry(0.25, trace_id=trace_id, parent_span_id=2, started_ns=160, attempts=2, retry_causes=("429",)),
+        make_entry(None, trace_id=trace_id, parent_span_id=None, started_ns=170, outcome="timeout"),
+    ]
+    Ledger(path).write(calls, steps=[agent, tool])
+    result = run("trace", "last", width=140)
+    assert result.exit_code == 0
+    heading, *tree = [line.rstrip() for line in result.stdout.splitlines()]
+    assert heading.startswith(f"trace {trace_id:032x}")
+    assert "3 calls  $0.7500  1 unpriced" in heading
+    assert [line[: line.index("─ ")] for line in tree] == ["├─", "│   ├─", "│   └─", "│       └─", "└─"]
+    expected = (
+        ("invoke_agent helper  $0.7500",),
+        ("chat gpt-4o-mini-2024-07-18  $0.5000  120 in (20 cached), 15 out", "acme / copilot"),
+        ("execute_tool lookup  $0.2500", "KeyError"),
+        ("$0.2500", "2 attempts (429)"),
+        ("unpriced: unknown_model", "timeout"),
+    )
+    for line, parts in zip(tree, expected, strict=True):
+        assert all(part in line for part in parts), line
+    assert run("trace", "abcdef").stdout == run("trace", "last").stdout
+    spans = json.loads(run("trace", "abcdef", "--json").stdout)
+    assert [span["span_id"] for span in spans][:2] == [f"{1:016x}", f"{calls[0].span_id:016x}"]
+    assert spans[1]["cost"]["amount"] == 0.5
+
+
+def test_a_trace_that_is_not_there_or_not_the_only_one_is_an_error(
+    run: Report, path: Path, make_entry: MakeEntry
+) -> None:
+    assert "there is no ledger at" in run("trace", "last").stderr
+    Ledger(path).write([make_entry(trace_id=0xA1 << 120), make_entry(trace_id=0xA2 << 120)])
+    several = run("trace", "a")
+    assert (several.exit_code, "several traces" in several.stderr) == (1, True)
+    missing = run("trace", "ff")
+    assert (missing.exit_code, "no call of trace 'ff'" in missing.stderr) == (1, True)
+
+
+def test_the_version_is_printed(run: Report) -> None:
+    assert run("--version").stdout.startswith("genledger ")
+
+
+def test_help_names_the_commands(run: Report) -> None:
+    output = run("--help").stdout
+    assert "report" in output
+    assert "trace" in output
+
+
+def test_a_command_is_imported_when_it_is_asked_for() -> None:
+    script = "import sys, genledger.cli; print([name for name in sys.modules if name.startswith('genledger.cli.')])"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path[:0] = {sys.path!r}\n{script}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"

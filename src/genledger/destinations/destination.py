@@ -4,66 +4,140 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol, TypedDict, Unpack
 
 import platformdirs
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
+from .allowance import Allowance
 from .clock import SYSTEM_CLOCK, Clock
-from .intake import Intake
+from .intake import Ended, Intake
 from .journal import Journal
+from .limits import Limits, Stats
 from .lineage import Line, Lineage
-from .pipeline import Delivery, Stats, shutdown_together
+from .pipeline import Delivery, shutdown_together
+from .sampling import Keep, TraceSampling
+from .sender import Sender
 from .spool import CAN_LOCK, Spool
 
 
-@dataclass(slots=True, frozen=True)
-class Storage:
-    """Where records wait on disk, and how many.
+class DeliveryOptions(TypedDict, total=False):
+    """How a destination delivers; keywords of every remote destination.
 
-    Attributes:
-        directory: The common directory; each receiver has one of its own in it. `None`: the user's state
-            directory, as the system defines it (`GENLEDGER_SPOOL_DIR`).
-        max_bytes: Bytes per receiver; 0 keeps nothing on disk (`GENLEDGER_SPOOL_BYTES`).
-        max_age_s: Seconds (`GENLEDGER_SPOOL_AGE`).
-        durable: Whether a record is on disk before the call returns to the application
-            (`GENLEDGER_DURABLE=1`).
-        fsync: With `durable`: whether it is safe from a power loss, too (`GENLEDGER_DURABLE=fsync`).
+    Keys:
+        limits: Bounds of queue, batches and time.
+        spool: The directory for what cannot be delivered, in which each receiver has one of its own; `None`
+            keeps nothing on disk. Default: `spool` in the user's state directory (`GENLEDGER_SPOOL`).
+        spool_bytes: Bytes on disk per receiver; default 256 MiB.
+        spool_age_s: Seconds after which a record that is still not taken is dropped; default 7 days.
+        durable: Whether a record is on disk before the call returns to the application; `"fsync"` for one
+            that survives a loss of power, too (`GENLEDGER_DURABLE`). Needs `spool`.
+        clock: The time; for tests.
+        threaded: Whether to run threads; for tests.
     """
 
-    directory: Path | None = None
-    max_bytes: int = 256 * 1024 * 1024
-    max_age_s: float = 7 * 86_400.0
-    durable: bool = False
-    fsync: bool = False
+    limits: Limits
+    spool: Path | str | None
+    spool_bytes: int
+    spool_age_s: float
+    durable: bool | Literal["fsync"]
+    clock: Clock
+    threaded: bool
 
-    def open(self, name: str, identity: str, clock: Clock = SYSTEM_CLOCK) -> tuple[Spool | None, Journal | None]:
-        """Spool and journal of one receiver.
 
-        `identity` says who the receiver is: what was kept for one is never sent to another.
-        """
-        if not CAN_LOCK or self.max_bytes <= 0:
-            return None, None
-        common = self.directory or platformdirs.user_state_path("genledger") / "spool"
-        label = re.sub(r"[^a-z0-9]+", "-", name.lower())
-        own = common / f"{label}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
-        spool = Spool(own, max_bytes=self.max_bytes, max_age_s=self.max_age_s, clock=clock)
-        return spool, Journal(own, fsync=self.fsync, clock=clock) if self.durable else None
+@dataclass(slots=True, frozen=True)
+class SamplingOptions:
+    """Which traces a receiver gets; its units are counted in any case.
+
+    Attributes:
+        rate: The share of ordinary traces, 0 to 1.
+        keep: Traces that are sent anyway.
+        units_per_month: Units that may be used in a month; `None`: any number.
+    """
+
+    rate: float = 1.0
+    keep: Keep = Keep()
+    units_per_month: int | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether spans may have to wait for the end of their trace."""
+        return self.rate < 1.0 or self.units_per_month is not None
+
+
+def open_delivery(
+    name: str,
+    identity: str,
+    sender: Sender,
+    translate: Callable[[Ended], ReadableSpan],
+    sampling: SamplingOptions | None = None,
+    **options: Unpack[DeliveryOptions],
+) -> Delivery:
+    """The delivery for one receiver.
+
+    `identity` says who the receiver is: what was kept on disk for one is never sent to another.
+    """
+    clock = options.get("clock", SYSTEM_CLOCK)
+    durable = options.get("durable", False)
+    directory = storage_of(name, identity, **options)
+    spool = journal = None
+    if directory is not None:
+        spool = Spool(
+            directory,
+            max_bytes=options.get("spool_bytes", 256 * 1024 * 1024),
+            max_age_s=options.get("spool_age_s", 7 * 86_400.0),
+            clock=clock,
+        )
+        if durable:
+            journal = Journal(directory, fsync=durable == "fsync", clock=clock)
+    sampler = None
+    if sampling is not None:
+        units = directory / "units.json" if directory is not None else None
+        allowance = Allowance(sampling.units_per_month, units, clock)
+        sampler = TraceSampling(allowance, rate=sampling.rate, keep=sampling.keep)
+    return Delivery(
+        name,
+        sender,
+        translate,
+        limits=options.get("limits"),
+        spool=spool,
+        journal=journal,
+        sampling=sampler,
+        clock=clock,
+        threaded=options.get("threaded", True),
+    )
+
+
+def storage_of(name: str, identity: str, **options: Unpack[DeliveryOptions]) -> Path | None:
+    """The directory of one receiver; `None` when nothing is kept on disk."""
+    given = options.get("spool", "")
+    if given is None or not CAN_LOCK:
+        return None
+    common = Path(given) if given else platformdirs.user_state_path("genledger") / "spool"
+    label = re.sub(r"[^a-z0-9]+", "-", name.lower())
+    return common / f"{label}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
 
 
 class Receivers(Protocol):
     """The deliveries behind one destination."""
 
-    def route(self, span: ReadableSpan, line: Line | None) -> Delivery | None:
-        """The delivery that a span goes to; `None` when it goes nowhere."""
+    def take(self, item: Ended, line: Line | None) -> None:
+        """Hand a span to the delivery it goes to."""
         ...
 
     def all(self) -> Iterable[Delivery]:
         """Every delivery there is at this moment."""
+        ...
+
+    def release(self) -> None:
+        """Hand on everything held back."""
+        ...
+
+    def stats(self) -> Stats:
+        """What became of the spans, all deliveries together."""
         ...
 
 
@@ -73,13 +147,20 @@ class OneReceiver:
 
     delivery: Delivery
 
-    def route(self, span: ReadableSpan, line: Line | None) -> Delivery | None:
-        """The one delivery."""
-        return self.delivery
+    def take(self, item: Ended, line: Line | None) -> None:
+        """Hand a span to the one delivery."""
+        self.delivery.offer(item)
 
     def all(self) -> Iterable[Delivery]:
         """The one delivery."""
         return (self.delivery,)
+
+    def release(self) -> None:
+        """Nothing is held back."""
+
+    def stats(self) -> Stats:
+        """The delivery's own."""
+        return self.delivery.stats()
 
 
 class Destination:
@@ -93,18 +174,24 @@ class Destination:
     name: str
     processor: SpanProcessor
 
-    def __init__(self, name: str, receivers: Receivers, *, select: bool, tells_ends: bool, lineage: bool) -> None:
+    def __init__(
+        self, name: str, receivers: Receivers, *, select: bool, tells_ends: bool, lineage: bool, clock: Clock
+    ) -> None:
         self.name = name
         self._receivers = receivers
-        self._clock = SYSTEM_CLOCK
+        self._clock = clock
         self.processor = Intake(
-            receivers.route,
+            receivers.take,
             select=select,
             lineage=Lineage() if lineage else None,
             tells_ends=tells_ends,
             shutdown=self.shutdown,
             flush=self.flush,
         )
+
+    def deliveries(self) -> list[Delivery]:
+        """The deliveries there are at this moment, one for each receiver."""
+        return list(self._receivers.all())
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Deliver everything accepted so far within `timeout` seconds; whether that was done."""
@@ -114,16 +201,11 @@ class Destination:
 
     def shutdown(self, timeout: float | None = None) -> bool:
         """Deliver what can be delivered within `timeout` seconds (default: the limit's), spool the rest, stop."""
-        deliveries = list(self._receivers.all())
-        default = max((one.limits.exit_s for one in deliveries), default=0.0)
-        return shutdown_together(deliveries, default if timeout is None else timeout)
+        return shutdown_destinations([self], timeout)
 
     def stats(self) -> Stats:
         """What became of the spans so far, all receivers together."""
-        total = Stats()
-        for one in self._receivers.all():
-            total = _sum(total, one.stats())
-        return total
+        return self._receivers.stats()
 
     def describe(self) -> str:
         """Name and address, without credentials."""
@@ -144,19 +226,15 @@ class Destination:
         return None
 
 
-def _sum(one: Stats, other: Stats) -> Stats:
-    values: dict[str, object] = {}
-    for field in fields(Stats):
-        a, b = getattr(one, field.name), getattr(other, field.name)
-        if isinstance(a, dict):
-            values[field.name] = dict(Counter(a) + Counter(b))
-        elif field.name == "problem":
-            values[field.name] = a or b
-        else:
-            values[field.name] = a + b
-    return Stats(**values)  # type: ignore[arg-type]
+def shutdown_destinations(destinations: Iterable[Destination], timeout: float | None = None) -> bool:
+    """Shut several destinations down at once, all within `timeout` seconds (default: the limits').
 
-
-def together(destinations: Iterable[Destination]) -> list[Delivery]:
-    """The deliveries of several destinations, for `shutdown_together`."""
-    return [delivery for destination in destinations for delivery in destination._receivers.all()]
+    Returns:
+        Whether everything was delivered.
+    """
+    closing = list(destinations)
+    for destination in closing:
+        destination._receivers.release()
+    deliveries = [delivery for destination in closing for delivery in destination.deliveries()]
+    default = max((one.limits.exit_s for one in deliveries), default=0.0)
+    return shutdown_together(deliveries, default if timeout is None else timeout)

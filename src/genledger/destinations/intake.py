@@ -20,7 +20,6 @@ from .lineage import Line, Lineage
 
 if TYPE_CHECKING:
     from .journal import Ticket
-    from .pipeline import Delivery
 
 log = logging.getLogger("genledger")
 
@@ -51,8 +50,7 @@ class Intake(SpanProcessor):
     """What the tracer provider sees of a destination.
 
     Args:
-        delivery: Gives the delivery of a span, or `None` when it goes nowhere. The line is that of
-            `lineage`, when there is one.
+        take: Takes a span that goes out; with its line when there is a `lineage`.
         select: Whether only GenAI spans and the ancestors they need go out. Needs `lineage`.
         lineage: Remembers open spans; needed to select and to route by tenant.
         tells_ends: Whether the end of a trace is told even if its topmost span does not go out.
@@ -62,7 +60,7 @@ class Intake(SpanProcessor):
 
     def __init__(
         self,
-        delivery: Callable[[ReadableSpan, Line | None], Delivery | None],
+        take: Callable[[Ended, Line | None], None],
         *,
         select: bool,
         lineage: Lineage | None,
@@ -70,7 +68,7 @@ class Intake(SpanProcessor):
         flush: Callable[[float], bool],
         tells_ends: bool = False,
     ) -> None:
-        self._delivery = delivery
+        self._take = take
         self._select = select
         self._lineage = lineage
         self._tells_ends = tells_ends
@@ -99,9 +97,7 @@ class Intake(SpanProcessor):
         try:
             line, item = self._ended(span)
             if item is not None:
-                delivery = self._delivery(span, line)
-                if delivery is not None:
-                    delivery.offer(item)
+                self._take(item, line)
         except Exception:
             self._complain()
 

@@ -9,15 +9,26 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Unpack
 
 from .addresses import check_http_url
-from .clock import SYSTEM_CLOCK, Clock
-from .destination import Destination, OneReceiver, Storage
+from .clock import SYSTEM_CLOCK
+from .destination import (
+    DeliveryOptions,
+    Destination,
+    OneReceiver,
+    Receivers,
+    SamplingOptions,
+    open_delivery,
+)
 from .errors import ConfigurationError
 from .langfuse_vocabulary import Project, environment_name, translate
-from .pipeline import Delivery, Limits
+from .limits import Limits
+from .pipeline import Delivery
+from .routing import TenantReceivers, Unknown
+from .sampling import Keep
 from .sender import HttpSender
 
 DEFAULT_BASE_URL = "https://cloud.langfuse.com"
@@ -63,6 +74,11 @@ class LangfuseProject:
         base_url = environ.get("LANGFUSE_BASE_URL") or environ.get("LANGFUSE_HOST") or DEFAULT_BASE_URL
         return cls(public_key, secret_key, base_url)
 
+    @property
+    def identity(self) -> str:
+        """Says which project it is; not a secret."""
+        return f"{self.base_url}|{self.public_key}"
+
     def sender(self, path: str = TRACES_PATH) -> HttpSender:
         """The sender for this project's OTLP endpoint."""
         token = base64.b64encode(f"{self.public_key}:{self.secret_key}".encode()).decode()
@@ -75,78 +91,116 @@ class LangfuseProject:
 
 
 class LangfuseDestination(Destination):
-    """One Langfuse project.
+    """A Langfuse project, or one per tenant.
 
     Args:
-        project: Its keys and address.
+        project: Keys and address; default: those of the `LANGFUSE_*` variables.
         environment: Langfuse's environment, on every span (`LANGFUSE_TRACING_ENVIRONMENT`; else the
             resource's `deployment.environment.name`).
-        release: On every span (`LANGFUSE_RELEASE`).
-        version: On every span (else the resource's `service.version`).
-        all_spans: Send web, database and queue spans, too.
-        limits: Bounds of queue, batches and time.
-        storage: Where undelivered batches wait.
+        release: On every span (`LANGFUSE_RELEASE`, else the commit that the build system names).
+        version: On every span; else the resource's `service.version`.
+        everything: Send web, database and queue spans, too, not only GenAI spans and the ancestors they need.
+        sample_rate: The share of ordinary traces that is sent (`LANGFUSE_SAMPLE_RATE`).
+        keep: Traces that are sent anyway.
+        units_per_month: Units (traces, observations, scores) that each project may use in a month: as they
+            are used up, ordinary traces are thinned out, then only those of `keep` are sent, then none.
+        routes: The project of a tenant: a mapping, or a function that gives `None` for a tenant without one.
+        unknown: Where spans of no tenant, of several, or of one without a route go: to `project`
+            (`default`), or nowhere (`drop`).
+        operator_copy: With `routes`: `project` also gets a copy, without content, of what goes to a tenant.
+        pool: Projects that are open at most with `routes`; each has a thread of its own.
+        options: How to deliver.
+
+    Raises:
+        ConfigurationError: There is no project, or something about it cannot work.
     """
 
     def __init__(
         self,
-        project: LangfuseProject,
+        project: LangfuseProject | None = None,
         *,
         environment: str | None = None,
         release: str | None = None,
         version: str | None = None,
-        all_spans: bool = False,
-        limits: Limits | None = None,
-        storage: Storage | None = None,
-        traces_path: str = TRACES_PATH,
-        clock: Clock = SYSTEM_CLOCK,
-        threaded: bool = True,
+        everything: bool = False,
+        sample_rate: float | None = None,
+        keep: Keep | None = None,
+        units_per_month: int | None = None,
+        routes: Mapping[str, LangfuseProject] | Callable[[str], LangfuseProject | None] | None = None,
+        unknown: Unknown = "default",
+        operator_copy: bool = False,
+        pool: int = 32,
+        **options: Unpack[DeliveryOptions],
     ) -> None:
-        common = Project(environment_name(environment) if environment else None, release, version)
-        storage = storage or Storage()
+        environ = os.environ
+        project = project or LangfuseProject.from_environment()
+        if project is None and routes is None:
+            raise ConfigurationError("Langfuse: LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY are not set")
+        environment = environment or environ.get("LANGFUSE_TRACING_ENVIRONMENT")
+        common = Project(environment_name(environment) if environment else None, release or _release(environ), version)
+        rate = _number(environ, "LANGFUSE_SAMPLE_RATE", 1.0) if sample_rate is None else sample_rate
+        if not 0.0 <= rate <= 1.0:
+            raise ConfigurationError(f"Langfuse: the sample rate must be from 0 to 1, not {rate!r}")
+        sampling = SamplingOptions(rate, keep or Keep(), units_per_month)
+        path = environ.get("LANGFUSE_OTEL_TRACES_EXPORT_PATH") or TRACES_PATH
+        options.setdefault("limits", _limits(environ))
 
-        def deliver() -> Delivery:
-            spool, journal = storage.open("langfuse", f"{project.base_url}|{project.public_key}", clock)
-            return Delivery(
+        def open_project(project: LangfuseProject) -> Delivery:
+            return open_delivery(
                 "langfuse",
-                project.sender(traces_path),
+                project.identity,
+                project.sender(path),
                 lambda item: translate(item, common),
-                limits=limits,
-                spool=spool,
-                journal=journal,
-                clock=clock,
-                threaded=threaded,
+                sampling,
+                **options,
             )
 
-        super().__init__("langfuse", OneReceiver(deliver()), select=not all_spans, tells_ends=False, lineage=True)
-
-    @classmethod
-    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> LangfuseDestination | None:
-        """The destination that the `LANGFUSE_*` variables describe; `None` when neither key is set.
-
-        Raises:
-            ConfigurationError: A variable has a value that means nothing, or only one key is set.
-        """
-        project = LangfuseProject.from_environment(environ)
-        if project is None:
-            return None
-        limits = Limits()
-        return cls(
-            project,
-            environment=environ.get("LANGFUSE_TRACING_ENVIRONMENT"),
-            release=release_of(environ),
-            limits=Limits(
-                batch_spans=int(_number(environ, "LANGFUSE_FLUSH_AT", limits.batch_spans)),
-                delay_s=_number(environ, "LANGFUSE_FLUSH_INTERVAL", limits.delay_s),
-                timeout_s=_number(environ, "LANGFUSE_TIMEOUT", limits.timeout_s),
-            ),
-            traces_path=environ.get("LANGFUSE_OTEL_TRACES_EXPORT_PATH") or TRACES_PATH,
+        default = open_project(project) if project is not None and (routes is None or unknown == "default") else None
+        receivers: Receivers
+        if routes is None:
+            assert default is not None
+            receivers = OneReceiver(default)
+        else:
+            receivers = TenantReceivers(
+                routes,
+                lambda tenant, route: (route.identity, lambda: open_project(route)),
+                default=default,
+                operator_copy=operator_copy,
+                pool=pool,
+                clock=options.get("clock", SYSTEM_CLOCK),
+            )
+        super().__init__(
+            "langfuse",
+            receivers,
+            select=not everything,
+            tells_ends=sampling.holds or routes is not None,
+            lineage=True,
+            clock=options.get("clock", SYSTEM_CLOCK),
         )
 
+    def scored(self, trace_id: int, value: float) -> None:
+        """Say that a trace has been given a score: it is a unit, and a low one is a reason to keep the trace.
 
-def release_of(environ: Mapping[str, str]) -> str | None:
+        Args:
+            trace_id: The trace's id as an integer.
+            value: The score, 0 to 1.
+        """
+        for delivery in self.deliveries():
+            delivery.scored(trace_id, value)
+
+
+def _release(environ: Mapping[str, str]) -> str | None:
     """`LANGFUSE_RELEASE`, else the commit that the build system names."""
     return next((environ[name] for name in ("LANGFUSE_RELEASE", *_CI_RELEASES) if environ.get(name)), None)
+
+
+def _limits(environ: Mapping[str, str]) -> Limits:
+    default = Limits()
+    return Limits(
+        batch_spans=max(1, int(_number(environ, "LANGFUSE_FLUSH_AT", default.batch_spans))),
+        delay_s=_number(environ, "LANGFUSE_FLUSH_INTERVAL", default.delay_s),
+        timeout_s=_number(environ, "LANGFUSE_TIMEOUT", default.timeout_s),
+    )
 
 
 def _number(environ: Mapping[str, str], name: str, default: float) -> float:
@@ -157,8 +211,8 @@ def _number(environ: Mapping[str, str], name: str, default: float) -> float:
         number = float(value)
     except ValueError:
         number = -1.0
-    if not 0 < number < float("inf"):
-        raise ConfigurationError(f"Langfuse: {name}={value!r} is not a positive number")
+    if not 0 <= number < float("inf"):
+        raise ConfigurationError(f"Langfuse: {name}={value!r} is not a number of 0 or more")
     return number
 
 

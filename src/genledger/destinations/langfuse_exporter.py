@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from .errors import ConfigurationError
 from .intake import Intake
 from .langfuse import LangfuseDestination
 
@@ -32,10 +31,7 @@ class LangfuseSpanExporter(SpanExporter):
     """
 
     def __init__(self, destination: LangfuseDestination | None = None) -> None:
-        chosen = destination or LangfuseDestination.from_environment()
-        if chosen is None:
-            raise ConfigurationError("Langfuse: LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY are not set")
-        self._destination = chosen
+        self._destination = destination or LangfuseDestination()
         self._lock = threading.Lock()
         self._held: dict[int, list[ReadableSpan]] = {}
         self._since: dict[int, float] = {}

@@ -7,24 +7,27 @@ traces (`OTEL_EXPORTER_OTLP_TRACES_*`) first. Metrics and logs go through OpenTe
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Unpack
 from urllib.parse import unquote, urlsplit
 
 from opentelemetry.sdk.trace import ReadableSpan
 
 from .addresses import check_http_url
-from .clock import SYSTEM_CLOCK, Clock
-from .destination import Destination, OneReceiver, Storage
+from .clock import SYSTEM_CLOCK
+from .destination import DeliveryOptions, Destination, OneReceiver, Receivers, open_delivery
 from .errors import ConfigurationError
 from .intake import Ended
-from .pipeline import Delivery, Limits
+from .limits import Limits
+from .pipeline import Delivery
+from .routing import TenantReceivers, Unknown
 from .sender import Compression, HttpSender, Sender
 
 if TYPE_CHECKING:
-    pass
+    from opentelemetry.sdk._logs import LogRecordProcessor
+    from opentelemetry.sdk.metrics.export import MetricReader
 
 Protocol = Literal["http/protobuf", "grpc"]
 
@@ -74,18 +77,24 @@ class OtlpEndpoint:
                 raise ConfigurationError(f"OTLP: certificate file {file!r} is not there")
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str] = os.environ, *, endpoint: str | None = None) -> OtlpEndpoint:
+    def from_environment(
+        cls,
+        environ: Mapping[str, str] = os.environ,
+        *,
+        endpoint: str | None = None,
+        protocol: Protocol | None = None,
+    ) -> OtlpEndpoint:
         """The receiver that the `OTEL_EXPORTER_OTLP_*` variables name.
 
-        `endpoint` stands for `OTEL_EXPORTER_OTLP_ENDPOINT` where the application gives it itself. Without a
-        protocol, port 4317 means gRPC, everything else HTTP (the specification's default).
+        `endpoint` and `protocol` take the place of `OTEL_EXPORTER_OTLP_ENDPOINT` and `…_PROTOCOL`. Without
+        a protocol, port 4317 means gRPC, everything else HTTP (the specification's default).
 
         Raises:
             ConfigurationError: A variable has a value that means nothing; the message names it.
         """
         common = endpoint or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or None
         specific = (None if endpoint else environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")) or None
-        protocol = _protocol(environ, specific or common)
+        protocol = protocol or _protocol(environ, specific or common)
         url = specific or common or _DEFAULT_ENDPOINTS[protocol]
         if protocol == "grpc":
             if "://" not in url:
@@ -134,12 +143,12 @@ def is_configured(environ: Mapping[str, str] = os.environ) -> bool:
     return bool(environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
 
 
-def _value(environ: Mapping[str, str], name: str) -> str | None:
-    return environ.get(f"OTEL_EXPORTER_OTLP_TRACES_{name}") or environ.get(f"OTEL_EXPORTER_OTLP_{name}") or None
+def _value(environ: Mapping[str, str], name: str, signal: str = "TRACES") -> str | None:
+    return environ.get(f"OTEL_EXPORTER_OTLP_{signal}_{name}") or environ.get(f"OTEL_EXPORTER_OTLP_{name}") or None
 
 
-def _protocol(environ: Mapping[str, str], url: str | None) -> Protocol:
-    value = (_value(environ, "PROTOCOL") or "").strip().lower()
+def _protocol(environ: Mapping[str, str], url: str | None, signal: str = "TRACES") -> Protocol:
+    value = (_value(environ, "PROTOCOL", signal) or "").strip().lower()
     if not value:
         try:
             port = urlsplit(url or "").port
@@ -191,38 +200,100 @@ def _timeout(environ: Mapping[str, str]) -> float:
 
 
 class OtlpDestination(Destination):
-    """One OTLP endpoint for traces; it gets every span as it is.
+    """An OTLP endpoint for traces; it gets every span as it is.
 
     Args:
-        endpoint: Where it is.
-        limits: Bounds of queue, batches and time; `timeout_s` of the endpoint takes the place of theirs.
-        storage: Where undelivered batches wait.
+        endpoint: Where it is; default: what the `OTEL_EXPORTER_OTLP_*` variables name.
+        protocol: Takes the place of `OTEL_EXPORTER_OTLP_PROTOCOL`.
         name: What logs and metrics call it.
+        routes: Headers of a tenant, in addition to the endpoint's own: a mapping, or a function that gives
+            `None` for a tenant without any.
+        unknown: Where spans of no tenant, of several, or of one without a route go: to the endpoint with its
+            own headers only (`default`), or nowhere (`drop`).
+        operator_copy: With `routes`: a copy, without content, of what goes to a tenant is also sent with the
+            endpoint's own headers only.
+        pool: Tenants that are open at most with `routes`; each has a thread of its own.
+        options: How to deliver. `timeout_s` of the endpoint takes the place of the limits'.
+
+    Raises:
+        ConfigurationError: The endpoint cannot work.
     """
 
     def __init__(
         self,
-        endpoint: OtlpEndpoint,
+        endpoint: OtlpEndpoint | None = None,
         *,
-        limits: Limits | None = None,
-        storage: Storage | None = None,
+        protocol: Protocol | None = None,
         name: str = "otlp",
-        clock: Clock = SYSTEM_CLOCK,
-        threaded: bool = True,
+        routes: Mapping[str, Mapping[str, str]] | Callable[[str], Mapping[str, str] | None] | None = None,
+        unknown: Unknown = "default",
+        operator_copy: bool = False,
+        pool: int = 32,
+        **options: Unpack[DeliveryOptions],
     ) -> None:
-        spool, journal = (storage or Storage()).open(name, endpoint.url, clock)
-        delivery = Delivery(
-            name,
-            endpoint.sender(),
-            _as_it_is,
-            limits=replace(limits or Limits(), timeout_s=endpoint.timeout_s),
-            spool=spool,
-            journal=journal,
-            clock=clock,
-            threaded=threaded,
-        )
-        super().__init__(name, OneReceiver(delivery), select=False, tells_ends=False, lineage=False)
+        target = endpoint or OtlpEndpoint.from_environment(protocol=protocol)
+        clock = options.get("clock", SYSTEM_CLOCK)
+        options["limits"] = replace(options.get("limits") or Limits(), timeout_s=target.timeout_s)
+
+        def open_with(headers: Mapping[str, str], identity: str) -> Delivery:
+            sender = replace(target, headers={**target.headers, **headers}).sender()
+            return open_delivery(name, identity, sender, _as_it_is, **options)
+
+        def open_route(tenant: str, headers: Mapping[str, str]) -> tuple[str, Callable[[], Delivery]]:
+            identity = f"{target.url}|{tenant}"
+            return identity, lambda: open_with(headers, identity)
+
+        default = open_with({}, target.url) if routes is None or unknown == "default" else None
+        receivers: Receivers
+        if routes is None:
+            assert default is not None
+            receivers = OneReceiver(default)
+        else:
+            receivers = TenantReceivers(
+                routes, open_route, default=default, operator_copy=operator_copy, pool=pool, clock=clock
+            )
+        super().__init__(name, receivers, select=False, tells_ends=False, lineage=routes is not None, clock=clock)
 
 
 def _as_it_is(item: Ended) -> ReadableSpan:
     return item.span
+
+
+def otlp_metrics_reader() -> MetricReader:
+    """A reader that exports metrics periodically, as the `OTEL_EXPORTER_OTLP_*` variables say.
+
+    Raises:
+        ConfigurationError: The protocol is not known.
+    """
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+
+    if _protocol_of("METRICS") == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcExporter
+
+        return PeriodicExportingMetricReader(GrpcExporter())
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+
+    return PeriodicExportingMetricReader(OTLPMetricExporter())
+
+
+def otlp_log_processor() -> LogRecordProcessor:
+    """A processor that exports log records in batches, as the `OTEL_EXPORTER_OTLP_*` variables say.
+
+    Raises:
+        ConfigurationError: The protocol is not known.
+    """
+    from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+
+    if _protocol_of("LOGS") == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter as GrpcExporter
+
+        return BatchLogRecordProcessor(GrpcExporter())
+    from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+
+    return BatchLogRecordProcessor(OTLPLogExporter())
+
+
+def _protocol_of(signal: str) -> Protocol:
+    environ = os.environ
+    endpoint = environ.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT") or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    return _protocol(environ, endpoint, signal)

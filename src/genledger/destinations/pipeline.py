@@ -1,17 +1,13 @@
-"""The way from an ended span to one receiver: queue, thread, batches, retries, spool."""
+"""The way from an ended span to one receiver: a queue, and a thread that makes requests of it and sends them."""
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
-import random
-import sys
 import threading
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation, suppress_instrumentation
@@ -19,70 +15,26 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from . import batches
 from .clock import SYSTEM_CLOCK, Clock
+from .exits import run_at_exit
 from .intake import Ended
 from .journal import Journal, Ticket
-from .sender import Answer, Sender
-from .spool import Kept, Spool
+from .limits import Limits, Stats
+from .outbox import Outbox, Receipt
+from .sender import Sender
+from .spool import Spool
 
 log = logging.getLogger("genledger")
 
-FIRST_PAUSE_S = 1.0
-"""Upper bound of the pause after a first failure; it doubles with every further one."""
-
-LONGEST_PAUSE_S = 60.0
-"""Upper bound of any pause that the receiver did not ask for itself."""
-
-_MEMORY_BYTES = 32 * 1024 * 1024
 _COLLECT_S = 10.0
-
-
-@dataclass(slots=True, frozen=True)
-class Limits:
-    """The bounds of one delivery.
-
-    Attributes:
-        queue_spans: Ended spans waiting for the thread; one more is dropped and counted
-            (`OTEL_BSP_MAX_QUEUE_SIZE`).
-        batch_spans: Spans in one request (`OTEL_BSP_MAX_EXPORT_BATCH_SIZE`).
-        batch_bytes: Bytes of one request before compression. Langfuse Cloud takes 5 MB.
-        delay_s: Seconds that a span waits for others to share a request (`OTEL_BSP_SCHEDULE_DELAY`).
-        timeout_s: Seconds of silence after which an attempt is given up.
-        exit_s: Seconds that shutting down may take when the caller does not say.
-    """
-
-    queue_spans: int = 10_000
-    batch_spans: int = 512
-    batch_bytes: int = 4_500_000
-    delay_s: float = 1.0
-    timeout_s: float = 10.0
-    exit_s: float = 5.0
-
-
-@dataclass(slots=True, frozen=True)
-class Stats:
-    """What became of the spans of one destination, in spans.
-
-    `accepted` = `sent` + the sum of `dropped` + those still waiting, here or in the spool; spans that a
-    former process left in the spool are counted in `sent` only. `retried` counts a span once for every
-    attempt that failed. `units` are the units that Langfuse bills (traces, observations, scores).
-    """
-
-    accepted: int = 0
-    sent: int = 0
-    retried: int = 0
-    spooled: int = 0
-    dropped: dict[str, int] = field(default_factory=dict)
-    waiting: int = 0
-    spool_files: int = 0
-    spool_bytes: int = 0
-    units: int = 0
-    problem: str | None = None
 
 
 class Sampling(Protocol):
     """Decides which of the spans go on; may hold them back until their trace has ended."""
 
-    units: int
+    @property
+    def units(self) -> int:
+        """Units used this month."""
+        ...
 
     def take(self, items: Sequence[Ended], now: float) -> list[Ended]:
         """The spans that may go on now."""
@@ -96,6 +48,10 @@ class Sampling(Protocol):
         """Spans held back."""
         ...
 
+    def scored(self, trace_id: int, value: float) -> None:
+        """A score has been given to a trace. May be called from any thread."""
+        ...
+
     def discarded(self) -> list[Ended]:
         """The spans decided against since the last call."""
         ...
@@ -105,40 +61,12 @@ class Sampling(Protocol):
         ...
 
 
-class _Receipt:
-    """Tells the journal that its records are safe, once all requests they were split into are."""
-
-    __slots__ = ("_journal", "_parts", "_tickets")
-
-    def __init__(self, journal: Journal | None, tickets: list[Ticket]) -> None:
-        self._journal = journal
-        self._tickets = tickets
-        self._parts = 1
-
-    def split(self) -> None:
-        self._parts += 1
-
-    def settle(self) -> None:
-        self._parts -= 1
-        if self._parts == 0 and self._journal is not None and self._tickets:
-            self._journal.settle(self._tickets)
-
-
-@dataclass(slots=True)
-class _Batch:
-    data: bytes
-    spans: int
-    receipt: _Receipt
-    kept: Kept | None = None
-
-
 class Delivery:
     """Delivers ended spans to one receiver from a thread of its own.
 
     `offer` is all that the application's threads ever run: it appends to a queue. Everything else happens in
     the delivery's thread, one round after the other: take what is queued, make requests of it, send them.
-    While the receiver does not take them, requests go to the spool, and one attempt is made each time the
-    pause is over. A receiver's pause concerns nobody else: there is one delivery per receiver.
+    A receiver's trouble concerns nobody else: there is one delivery for each.
 
     Args:
         name: What logs and metrics call the receiver.
@@ -147,7 +75,8 @@ class Delivery:
             a journal it is called where the span ends.
         limits: Bounds.
         spool: Where requests are kept that cannot be delivered; without one they stay in memory.
-        journal: Where spans are kept from the moment they end until they are delivered or spooled.
+        journal: Where spans are kept from the moment they end until they are delivered or spooled. Needs a
+            spool.
         sampling: Decides which spans go on.
         clock: The time.
         threaded: Whether to run a thread; without one, the owner calls `step`.
@@ -175,34 +104,23 @@ class Delivery:
         self._sampling = sampling
         self._clock = clock
         self._threaded = threaded
+        self._outbox = Outbox(name, sender, self.limits, spool, clock)
         self._start_empty()
         _alive.add(self)
-        if threaded and spool is not None and (spool.pending()[0] or (journal and journal.leftovers())):
+        left_over = spool is not None and (spool.pending()[0] > 0 or (journal is not None and journal.leftovers()))
+        if threaded and left_over:
             self._start_thread()
 
     def _start_empty(self) -> None:
         self._queue: deque[Ended] = deque()
-        self._outbox: deque[_Batch] = deque()
-        self._outbox_bytes = 0
-        self._in_flight: _Batch | None = None
-        self._lock = threading.Lock()
+        self._accepted = 0
+        self._starting = threading.Lock()
         self._wake = threading.Event()
         self._rounds = threading.Condition(threading.Lock())
         self._thread: threading.Thread | None = None
         self._closing_at: float | None = None
-        self._taken_over = False
+        self._retired = False
         self._hurry = False
-        self._failures = 0
-        self._next_attempt = float("-inf")
-        self._asked_to_wait = False
-        self._refused = False
-        self._problem: str | None = None
-        self._disk_problem = False
-        self._accepted = 0
-        self._sent = 0
-        self._retried = 0
-        self._spooled = 0
-        self._dropped: Counter[str] = Counter()
 
     # What the application's threads run
 
@@ -210,26 +128,31 @@ class Delivery:
         """Take a span for delivery, or count it as dropped. Never blocks on the receiver, never raises."""
         queue = self._queue
         if self._closing_at is not None:
-            self._drop(1, "shutdown")
+            self._outbox.drop(item.goes, "shutdown")
             return
         if len(queue) >= self.limits.queue_spans:
-            self._drop(1, "queue_full")
+            self._outbox.drop(item.goes, "queue_full")
             return
-        if self._journal is not None:
-            self._write_ahead(item)
+        if self._journal is not None and item.goes:
+            self._write_ahead(self._journal, item)
         queue.append(item)
         if self._thread is None and self._threaded:
             self._start_thread()
         if len(queue) >= self.limits.batch_spans and not self._wake.is_set():
             self._wake.set()
 
-    def _write_ahead(self, item: Ended) -> None:
-        assert self._journal is not None
+    def _write_ahead(self, journal: Journal, item: Ended) -> None:
         try:
             item.ready = self._translate(item)
-            item.ticket = self._journal.append(batches.encode([item.ready]))
+            item.ticket = journal.append(batches.encode([item.ready]))
         except Exception as error:
-            self._disk_failed(error)
+            # The span still goes the ordinary way.
+            self._outbox.disk_failed(error)
+
+    def scored(self, trace_id: int, value: float) -> None:
+        """A score has been given to a trace; sampling may want to know."""
+        if self._sampling is not None:
+            self._sampling.scored(trace_id, value)
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Deliver everything accepted so far, the spool included; wait at most `timeout` seconds for it.
@@ -238,15 +161,14 @@ class Delivery:
             Whether nothing is left. What is left stays where it is and is tried again.
         """
         deadline = self._clock.now() + timeout
-        if self._thread is None:
-            if self._is_empty():
-                return True
-            if not self._start_thread():
-                return False
+        if self.is_idle():
+            return True
+        if self._thread is None and not self._start_thread():
+            return False
         self._hurry = True
         self._wake.set()
         with self._rounds:
-            while not self._is_empty():
+            while not self.is_idle():
                 remaining = deadline - self._clock.now()
                 if remaining <= 0 or self._thread is None:
                     return False
@@ -272,42 +194,54 @@ class Delivery:
             # A part of the time is for writing to disk what the thread could not deliver.
             remaining = closing_at - self._clock.now()
             thread.join(max(0.0, remaining - min(1.0, 0.25 * remaining)))
-        with self._lock:
-            already = self._taken_over
-            self._taken_over = True
-        if not already:
-            if thread is None:
-                self._collect(everything=True)
-                with suppress_instrumentation(), suppress_http_instrumentation():
-                    self._deliver()
-            self._save_leftovers(closing_at)
-            self.sender.close()
-            if self._journal is not None:
-                self._journal.close()
-        return self._is_empty()
+        elif thread is None:
+            with suppress_instrumentation(), suppress_http_instrumentation():
+                self._guarded_step()
+        self._end(closing_at)
+        return self.is_idle()
 
     def shutdown(self, timeout: float | None = None) -> bool:
         """Deliver what can be delivered within `timeout` seconds, spool the rest, and stop."""
         self.begin_shutdown(self._clock.now() + (self.limits.exit_s if timeout is None else timeout))
         return self.finish_shutdown()
 
+    def retire(self) -> None:
+        """Shut down without anybody waiting for it."""
+        self._retired = True
+        self.begin_shutdown(self._clock.now() + self.limits.exit_s)
+        if self._thread is None:
+            self.finish_shutdown()
+
+    def is_idle(self) -> bool:
+        """Whether nothing waits to be delivered."""
+        held = self._sampling.held() if self._sampling is not None else 0
+        return not self._queue and not held and self._outbox.is_empty()
+
+    def has_ended(self) -> bool:
+        """Whether it has been shut down, and its thread has ended."""
+        return self._closing_at is not None and (self._thread is None or not self._thread.is_alive())
+
     def stats(self) -> Stats:
         """What became of the spans so far."""
-        files, size = self._spool.pending() if self._spool is not None else (0, 0)
-        dropped = self._dropped + (self._spool.lost if self._spool is not None else Counter())
+        outbox = self._outbox
+        dropped = Counter(outbox.dropped)
+        files = size = 0
+        if self._spool is not None:
+            files, size = self._spool.pending()
+            dropped += self._spool.lost
         if self._journal is not None:
             dropped += self._journal.lost
         return Stats(
             accepted=self._accepted + len(self._queue),
-            sent=self._sent,
-            retried=self._retried,
-            spooled=self._spooled,
+            sent=outbox.sent,
+            retried=outbox.retried,
+            spooled=outbox.spooled,
             dropped=dict(dropped),
-            waiting=len(self._queue) + sum(batch.spans for batch in tuple(self._outbox)),
+            waiting=len(self._queue) + outbox.waiting() + (self._sampling.held() if self._sampling is not None else 0),
             spool_files=files,
             spool_bytes=size,
             units=self._sampling.units if self._sampling is not None else 0,
-            problem=self._problem,
+            problem=outbox.problem,
         )
 
     # What the delivery's thread runs
@@ -315,27 +249,26 @@ class Delivery:
     def step(self) -> float:
         """One round. Returns the seconds until the next one is due."""
         hurry, self._hurry = self._hurry, False
-        if hurry and not self._asked_to_wait:
-            self._next_attempt = float("-inf")
+        if hurry:
+            self._outbox.hurry()
         self._collect(everything=hurry or self._closing_at is not None)
-        self._deliver()
-        if self._journal is not None and self._spool is not None:
+        self._outbox.send(self._closing_at, self._collect_if_full)
+        if self._closing_at is None:
             self._rescue()
-        if self._failures and self._spool is not None:
-            self._spool.expire()
-        if not self._failures:
+        if not self._outbox.failing:
             return self.limits.delay_s
-        pause = max(0.0, self._next_attempt - self._clock.now())
-        return min(pause, max(_COLLECT_S, self.limits.delay_s))
+        return min(self._outbox.due_in, max(_COLLECT_S, self.limits.delay_s))
 
     def _run(self) -> None:
         with suppress_instrumentation(), suppress_http_instrumentation():
-            wait_s = self.limits.delay_s
+            wait_s = 0.0 if self._spool is not None and self._spool.pending()[0] else self.limits.delay_s
             while self._closing_at is None:
                 self._wake.wait(wait_s)
                 self._wake.clear()
                 wait_s = self._guarded_step()
             self._guarded_step()
+            if self._retired:
+                self._end(self._closing_at)
 
     def _guarded_step(self) -> float:
         try:
@@ -347,18 +280,23 @@ class Delivery:
             with self._rounds:
                 self._rounds.notify_all()
 
+    def _collect_if_full(self) -> None:
+        if len(self._queue) >= self.limits.batch_spans:
+            self._collect()
+
     def _collect(self, *, everything: bool = False) -> None:
         """Make requests of what is queued; of what sampling holds back, too, when `everything` is wanted."""
+        sampling = self._sampling
         while self._queue:
             items = self._pop(self.limits.batch_spans)
-            self._accepted += len(items)
-            if self._sampling is not None:
-                items = self._sampling.take(items, self._clock.now())
-            self._pack(items)
-        if self._sampling is not None:
-            if everything:
-                self._pack(self._sampling.release())
-            self._discard(self._sampling.discarded())
+            self._accepted += sum(item.goes for item in items)
+            self._pack(sampling.take(items, self._clock.now()) if sampling is not None else items)
+        if sampling is not None:
+            self._pack(sampling.release() if everything else sampling.take((), self._clock.now()))
+            discarded = sampling.discarded()
+            if discarded:
+                self._outbox.drop(len(discarded), "sampled")
+                self._settle(_tickets(discarded))
 
     def _pop(self, most: int) -> list[Ended]:
         items: list[Ended] = []
@@ -374,274 +312,55 @@ class Delivery:
             part = items[start : start + self.limits.batch_spans]
             try:
                 self._pack_part(part)
-            except Exception as error:
+            except Exception:
+                # One odd span must not take its neighbours with it.
                 if len(part) > 1:
                     for item in part:
                         self._pack([item])
                 else:
-                    self._drop(1, "unencodable")
-                    self._settle_tickets(part)
-                    log.debug("genledger: destination %s: span not encoded: %r", self.name, error)
+                    self._outbox.drop(1, "unencodable")
+                    self._settle(_tickets(part))
+                    log.debug("genledger: destination %s: a span cannot be encoded", self.name, exc_info=True)
 
     def _pack_part(self, items: Sequence[Ended]) -> None:
         spans = [item.ready or self._translate(item) for item in items]
         made = list(batches.pack(spans, self.limits.batch_bytes))
-        receipt = _Receipt(self._journal, [item.ticket for item in items if item.ticket is not None])
-        for _ in made[1:]:
-            receipt.split()
-        with self._lock:
-            for data, count in made:
-                self._outbox.append(_Batch(data, count, receipt))
-                self._outbox_bytes += len(data)
+        tickets = _tickets(items)
+        self._outbox.add(made, Receipt(lambda: self._settle(tickets), len(made)))
 
-    def _discard(self, items: Sequence[Ended]) -> None:
-        if items:
-            self._drop(len(items), "sampled")
-            self._settle_tickets(items)
-
-    def _settle_tickets(self, items: Iterable[Ended]) -> None:
-        tickets = [item.ticket for item in items if item.ticket is not None]
+    def _settle(self, tickets: Sequence[Ticket]) -> None:
         if self._journal is not None and tickets:
             self._journal.settle(tickets)
 
-    def _deliver(self) -> None:
-        """Send until nothing is left or the receiver stops taking it."""
-        while not self._taken_over and self._clock.now() >= self._next_attempt:
-            timeout = self.limits.timeout_s
-            if self._closing_at is not None:
-                remaining = 0.75 * (self._closing_at - self._clock.now())
-                if remaining <= 0:
-                    break
-                timeout = min(timeout, remaining)
-            batch = self._next_batch()
-            if batch is None:
-                break
-            answer = self.sender.send(batch.data, timeout)
-            with self._lock:
-                self._in_flight = None
-                if self._taken_over:
-                    return
-            self._settle(batch, answer)
-            if len(self._queue) >= self.limits.batch_spans:
-                self._collect()
-        if self._failures or self._outbox_bytes > _MEMORY_BYTES:
-            self._spill()
-
-    def _next_batch(self) -> _Batch | None:
-        with self._lock:
-            if self._taken_over:
-                return None
-            if self._outbox:
-                self._in_flight = batch = self._outbox.popleft()
-                self._outbox_bytes -= len(batch.data)
-                return batch
-        if self._spool is None or self._refused or self._closing_at is not None:
-            return None
-        kept = self._spool.claim()
-        if kept is None:
-            return None
-        self._in_flight = batch = _Batch(kept.data, kept.spans, _Receipt(None, []), kept)
-        return batch
-
-    def _settle(self, batch: _Batch, answer: Answer) -> None:
-        if answer.verdict == "delivered":
-            self._sent += batch.spans - answer.rejected
-            if answer.rejected:
-                self._drop(answer.rejected, "rejected")
-                self._complain(answer, logging.WARNING)
-            self._finish(batch)
-            self._recovered(quiet=bool(answer.rejected))
-        elif answer.verdict == "retry":
-            self._retried += batch.spans
-            self._failed(answer)
-            self._keep(batch)
-        elif answer.verdict == "too_large":
-            self._make_smaller(batch, answer)
-        else:
-            self._refuse(batch, answer)
-
-    def _make_smaller(self, batch: _Batch, answer: Answer) -> None:
-        halves = batches.halve(batch.data)
-        if halves is None:
-            trimmed = batches.trim(batch.data, len(batch.data) // 2)
-            if trimmed is None:
-                self._refuse(batch, answer)
-                return
-            parts = [_Batch(trimmed, 1, batch.receipt)]
-        else:
-            batch.receipt.split()
-            parts = [_Batch(data, spans, batch.receipt) for data, spans in halves]
-        with self._lock:
-            self._outbox.extendleft(reversed(parts))
-            self._outbox_bytes += sum(len(part.data) for part in parts)
-        if batch.kept is not None and self._spool is not None:
-            self._spool.done(batch.kept)
-            batch.kept = None
-
-    def _refuse(self, batch: _Batch, answer: Answer) -> None:
-        """The receiver will never take this request."""
-        self._failures = 0
-        self._complain(answer, logging.ERROR)
-        if answer.reason not in ("http_400", "http_413") and batch.kept is not None and self._spool is not None:
-            # What is refused is the sender, not the data: a former process's batches wait until the
-            # settings are right again, or too old.
-            self._refused = True
-            self._spool.release(batch.kept)
-            return
-        self._drop(batch.spans, answer.reason)
-        self._finish(batch)
-
-    def _finish(self, batch: _Batch) -> None:
-        batch.receipt.settle()
-        if batch.kept is not None and self._spool is not None:
-            self._spool.done(batch.kept)
-
-    def _failed(self, answer: Answer) -> None:
-        self._failures += 1
-        self._asked_to_wait = answer.retry_after_s is not None
-        pause = answer.retry_after_s
-        if pause is None:
-            longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(self._failures - 1, 10))
-            pause = random.uniform(0.0, longest)
-        self._next_attempt = self._clock.now() + pause
-        if self._failures == 1:
-            self._complain(answer, logging.WARNING)
-
-    def _complain(self, answer: Answer, level: int) -> None:
-        """Say once what is wrong; again only after it was right, or when something else is wrong."""
-        problem = answer.detail or answer.reason
-        if self._problem is not None and self._problem.split(" ")[0] == problem.split(" ")[0]:
-            return
-        self._problem = problem
-        then = {
-            logging.WARNING: "records are kept and sent when it answers again" if self._failures else "not sent again",
-            logging.ERROR: "this is final: such records are dropped and counted",
-        }[level]
-        log.log(level, "genledger: destination %s (%s): %s; %s", self.name, self.sender.endpoint, problem, then)
-
-    def _recovered(self, *, quiet: bool) -> None:
-        self._failures = 0
-        self._next_attempt = float("-inf")
-        self._refused = False
-        if self._problem is not None and not quiet:
-            self._problem = None
-            log.warning("genledger: destination %s (%s): answers again", self.name, self.sender.endpoint)
-
-    # Keeping what cannot be sent
-
-    def _keep(self, batch: _Batch) -> None:
-        """Put a batch aside for a later attempt: on disk if possible, in memory otherwise."""
-        if self._spool is None:
-            self._back(batch)
-        elif batch.kept is not None:
-            self._spool.release(batch.kept)
-        elif self._put(batch):
-            pass
-        else:
-            self._back(batch)
-
-    def _put(self, batch: _Batch) -> bool:
-        assert self._spool is not None
-        try:
-            self._spool.put(batch.data, batch.spans)
-        except OSError as error:
-            self._disk_failed(error)
-            return False
-        self._spooled += batch.spans
-        batch.receipt.settle()
-        self._disk_problem = False
-        return True
-
-    def _back(self, batch: _Batch) -> None:
-        with self._lock:
-            self._outbox.appendleft(batch)
-            self._outbox_bytes += len(batch.data)
-            dropped: list[_Batch] = []
-            while self._outbox_bytes > _MEMORY_BYTES and self._outbox:
-                oldest = self._outbox.popleft()
-                self._outbox_bytes -= len(oldest.data)
-                dropped.append(oldest)
-        for oldest in dropped:
-            self._drop(oldest.spans, "memory_full")
-            oldest.receipt.settle()
-
-    def _spill(self) -> None:
-        """Move requests from memory to disk, oldest first, as long as the disk takes them."""
-        while True:
-            with self._lock:
-                if not self._outbox or self._taken_over:
-                    return
-                batch = self._outbox.popleft()
-                self._outbox_bytes -= len(batch.data)
-                self._in_flight = batch
-            kept = self._spool is not None and self._put(batch)
-            with self._lock:
-                self._in_flight = None
-            if not kept:
-                self._back(batch)
-                return
-
-    def _save_leftovers(self, deadline: float) -> None:
-        """At the end: everything that is still in memory goes to disk, in the thread that shuts down."""
-        try:
-            self._collect(everything=True)
-        except Exception:
-            log.debug("genledger: destination %s: leftovers not encoded", self.name, exc_info=True)
-        with self._lock:
-            # A batch that came from the spool is still there.
-            left = [self._in_flight] if self._in_flight is not None and self._in_flight.kept is None else []
-            left += self._outbox
-            self._outbox.clear()
-            self._outbox_bytes = 0
-            self._in_flight = None
-        lost = 0
-        for batch in left:
-            if self._spool is None or self._clock.now() > deadline or not self._put(batch):
-                lost += batch.spans
-        for _ in self._pop(len(self._queue)):
-            lost += 1
-        if lost:
-            self._drop(lost, "exit")
-            log.warning(
-                "genledger: destination %s (%s): %d records could not be delivered nor kept at exit",
-                self.name, self.sender.endpoint, lost,
-            )  # fmt: skip
-
     def _rescue(self) -> None:
         """Take over what processes that died left in their journals."""
-        assert self._journal is not None
-        assert self._spool is not None
+        if self._journal is None or self._spool is None:
+            return
         for data, spans, done in self._journal.rescued(self.limits.batch_bytes):
             try:
                 self._spool.put(data, spans)
             except OSError as error:
-                self._disk_failed(error)
+                self._outbox.disk_failed(error)
                 return
             done()
 
-    def _disk_failed(self, error: Exception) -> None:
-        if not self._disk_problem:
-            self._disk_problem = True
-            log.warning(
-                "genledger: destination %s: cannot keep records on disk (%s: %s); they stay in memory",
-                self.name, type(error).__name__, error,
-            )  # fmt: skip
+    # Beginning and end
 
-    def _drop(self, spans: int, reason: str) -> None:
-        with self._lock:
-            self._dropped[reason] += spans
-
-    def _is_empty(self) -> bool:
-        return (
-            not self._queue
-            and not self._outbox
-            and self._in_flight is None
-            and (self._sampling is None or not self._sampling.held())
-            and (self._spool is None or not self._spool.pending()[0])
-        )
+    def _end(self, deadline: float) -> None:
+        """Spool what is left, in the thread that shuts down."""
+        if not self._outbox.take_over():
+            return
+        try:
+            self._collect(everything=True)
+        except Exception:
+            log.debug("genledger: destination %s: leftovers cannot be encoded", self.name, exc_info=True)
+        self._outbox.save(deadline, sum(item.goes for item in self._pop(len(self._queue))))
+        self.sender.close()
+        if self._journal is not None:
+            self._journal.close()
 
     def _start_thread(self) -> bool:
-        with self._lock:
+        with self._starting:
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name=f"genledger-{self.name}", daemon=True)
                 try:
@@ -650,12 +369,13 @@ class Delivery:
                     # The interpreter is shutting down; what is queued is sent by `shutdown`.
                     return False
                 self._thread = thread
-                _hook_exit()
+                run_at_exit(_at_exit)
         return True
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
         """In a forked child: nothing of the parent's is ours to send, and its threads are not here."""
         self._start_empty()
+        self._outbox.start_empty()
         self.sender.forget()
         if self._spool is not None:
             self._spool.forget()
@@ -665,8 +385,11 @@ class Delivery:
             self._sampling.clear()
 
 
+def _tickets(items: Iterable[Ended]) -> list[Ticket]:
+    return [item.ticket for item in items if item.ticket is not None]
+
+
 _alive: weakref.WeakSet[Delivery] = weakref.WeakSet()
-_hooked_process: int | None = None
 
 
 def shutdown_together(deliveries: Iterable[Delivery], timeout: float) -> bool:
@@ -687,27 +410,9 @@ def _at_exit() -> None:
     shutdown_together(running, max((delivery.limits.exit_s for delivery in running), default=0.0))
 
 
-def _hook_exit() -> None:
-    """See to it that this process shuts its deliveries down when it ends.
-
-    The children of `multiprocessing` and of celery's `billiard` end without running `atexit` handlers; they
-    run finalizers of their own.
-    """
-    global _hooked_process
-    if _hooked_process == os.getpid():
-        return
-    if _hooked_process is None:
-        atexit.register(_at_exit)
-    _hooked_process = os.getpid()
-    for name in ("multiprocessing.util", "billiard.util"):
-        module = sys.modules.get(name)
-        if module is not None:
-            module.Finalize(None, _at_exit, exitpriority=0)
-
-
 def _after_fork_in_child() -> None:
     for delivery in tuple(_alive):
-        delivery._after_fork()
+        delivery.after_fork()
 
 
 if hasattr(os, "register_at_fork"):

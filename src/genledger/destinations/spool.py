@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import struct
+import threading
 import time
 import zlib
 from collections import Counter, deque
@@ -95,6 +96,7 @@ class Spool:
         self._listed: deque[_Name] = deque()
         self._listed_at = float("-inf")
         self._bytes = 0
+        self._lock = threading.Lock()
         self._held: dict[int, Kept] = {}
         self._stuck: set[str] = set()
         self._process = f"{os.getpid():x}{secrets.token_hex(4)}"
@@ -110,7 +112,8 @@ class Spool:
         if size > self._max_bytes:
             raise OSError(f"a batch of {size} bytes does not fit in a spool of {self._max_bytes}")
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._make_room(size)
+        with self._lock:
+            self._make_room(size)
         created = self._clock.wall_ns()
         name = f"{created:020d}-{self._process}-{next(self._numbers)}-{spans}-{size}"
         unfinished = self.directory / f"{name}.tmp"
@@ -125,48 +128,54 @@ class Spool:
         except OSError:
             unfinished.unlink(missing_ok=True)
             raise
-        self._bytes += size
-        self._listed.append(_Name(str(path), created, spans, size))
+        with self._lock:
+            self._bytes += size
+            self._listed.append(_Name(str(path), created, spans, size))
 
     def claim(self) -> Kept | None:
         """The oldest batch that no other process is sending; `None` when there is none."""
-        self._list()
-        for _ in range(len(self._listed)):
-            name = self._listed.popleft()
-            if not name.path.endswith(_BATCH):
-                continue
-            kept = self._open(name)
-            if kept is not None:
-                return kept
-        return None
+        with self._lock:
+            self._list()
+            for _ in range(len(self._listed)):
+                name = self._listed.popleft()
+                if not name.path.endswith(_BATCH):
+                    continue
+                kept = self._open(name)
+                if kept is not None:
+                    return kept
+            return None
 
     def done(self, kept: Kept) -> None:
         """The batch needs no keeping any more."""
-        self._unlink(kept.path)
-        self._bytes -= os.fstat(kept.descriptor).st_size
-        self._let_go(kept)
+        with self._lock:
+            self._unlink(kept.path)
+            self._bytes -= os.fstat(kept.descriptor).st_size
+            self._let_go(kept)
 
     def release(self, kept: Kept) -> None:
         """Give a claimed batch back, to be sent later by this process or another."""
-        size = os.fstat(kept.descriptor).st_size
-        self._listed.appendleft(_Name(str(kept.path), int(kept.path.name.partition("-")[0]), kept.spans, size))
-        self._let_go(kept)
+        with self._lock:
+            size = os.fstat(kept.descriptor).st_size
+            self._listed.appendleft(_Name(str(kept.path), int(kept.path.name.partition("-")[0]), kept.spans, size))
+            self._let_go(kept)
 
     def pending(self) -> tuple[int, int]:
         """Batches on disk that nobody is known to be sending, and their bytes."""
-        self._list()
-        batches = [name for name in self._listed if name.path.endswith(_BATCH)]
-        return len(batches), sum(name.size for name in batches)
+        with self._lock:
+            self._list()
+            batches = [name for name in self._listed if name.path.endswith(_BATCH)]
+            return len(batches), sum(name.size for name in batches)
 
     def expire(self) -> None:
         """Drop what is older than the bound. Asked only while the receiver does not take anything.
 
         A batch is therefore never dropped for its age before it was tried, whatever the clock says.
         """
-        self._list()
-        oldest = self._clock.wall_ns() - self._max_age_ns
-        while self._listed and self._listed[0].created_ns < oldest:
-            self._drop(self._listed.popleft(), "spool_expired")
+        with self._lock:
+            self._list()
+            oldest = self._clock.wall_ns() - self._max_age_ns
+            while self._listed and self._listed[0].created_ns < oldest:
+                self._drop(self._listed.popleft(), "spool_expired")
 
     def forget(self) -> None:
         """In a forked child: let go of what the parent is sending, without unlocking it."""
@@ -175,12 +184,9 @@ class Spool:
         self._held.clear()
         self._listed.clear()
         self._listed_at = float("-inf")
+        self._lock = threading.Lock()
         self._process = f"{os.getpid():x}{secrets.token_hex(4)}"
         self.lost.clear()
-
-    def refresh(self) -> None:
-        """Look at the directory again at the next call, whatever is remembered of it."""
-        self._listed_at = float("-inf")
 
     def _make_room(self, size: int) -> None:
         self._list()
@@ -275,6 +281,11 @@ def lock(path: str) -> int | None:
         pass
     os.close(descriptor)
     return None
+
+
+def wait_for_lock(descriptor: int) -> None:
+    """Lock an open file for as long as it is open, after whoever holds the lock now."""
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def lock_descriptor(descriptor: int) -> None:

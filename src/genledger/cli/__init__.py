@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
 import typer
 import typer.main
 from typer.core import TyperGroup
 
+from genledger.version import __version__
+
 COMMANDS = {
     "report": "genledger.cli.report:app",
     "trace": "genledger.cli.trace:app",
+    "budgets": "genledger.cli.budgets:app",
+    "kill": "genledger.cli.budgets:kill_app",
+    "revive": "genledger.cli.budgets:revive_app",
 }
 """Where the `typer.Typer` of each sub-command is."""
 
@@ -41,11 +45,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        try:
-            number = version("genledger")
-        except PackageNotFoundError:
-            number = "(not installed)"
-        typer.echo(f"genledger {number}")
+        typer.echo(f"genledger {__version__}")
         raise typer.Exit
 
 

@@ -62,7 +62,7 @@ class _Mark(threading.Event):
 
 
 class LedgerDestination:
-    """Writes entries and product events to the ledger file, in batches, from a thread of its own.
+    """Writes calls, product events, scores and steps to the ledger file, in batches, from a thread of its own.
 
     A file that cannot be written delays nobody: records wait in memory, at most `max_queue` of them, and are
     written when it works again. One log line says that it fails, and one that it recovered. After a fork, the
@@ -104,10 +104,14 @@ class LedgerDestination:
         self._gave_up = False
 
     def check(self) -> str | None:
-        """What is wrong with the file, or `None`: opens it, and makes it when it is missing."""
+        """What is wrong with the file, or `None`: opens it, and makes it when it is missing.
+
+        The caller says it aloud, then; the destination goes on trying, and says only that it works again.
+        """
         try:
             self.ledger.open()
         except LedgerError as error:
+            self._failed_at = time.monotonic()
             return str(error)
         return None
 
@@ -119,8 +123,6 @@ class LedgerDestination:
         self._queue.put(record)
         if self._thread is None:
             self._start()
-
-    accept_event = accept
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Write everything accepted so far; `False` when that took longer than `timeout` seconds."""

@@ -99,7 +99,7 @@ def test_what_was_accepted_is_in_the_file_after_a_flush(
     entries = [make_entry() for _ in range(2_500)]
     for entry in entries:
         destination.accept(entry)
-    destination.accept_event(event(7))
+    destination.accept(event(7))
     assert destination.flush(30)
     assert written(destination.ledger.path) == [entry.started_ns for entry in entries]
     assert written(destination.ledger.path, "outcomes", "at_ns") == [7]
@@ -260,11 +260,20 @@ def test_a_shutdown_does_not_wait_for_a_lock_beyond_its_deadline(
         assert time.monotonic() - began < 0.9  # SQLite itself would wait for a second
 
 
-def test_check_says_what_is_wrong(open_destination: Callable[..., LedgerDestination], blocked: Blocked) -> None:
-    problem = open_destination(blocked.path).check()
+def test_check_says_what_is_wrong_and_the_records_are_written_when_it_is_right(
+    open_destination: Callable[..., LedgerDestination], make_entry: MakeEntry, blocked: Blocked, log: Log
+) -> None:
+    assert open_destination().check() is None
+    destination = open_destination(blocked.path)
+    problem = destination.check()
     assert problem is not None
     assert str(blocked.path) in problem
-    assert open_destination().check() is None
+    destination.accept(make_entry())
+    assert not destination.flush(0.05)
+    blocked.heal()
+    assert destination.flush(30)
+    (recovered,) = log.messages  # that it failed was the caller's to say
+    assert "works again" in recovered
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")

@@ -60,7 +60,7 @@ def _genledger(telemetry: Telemetry) -> None:
 
 def _genledger_variables(_setting: Setting) -> dict[str, str]:
     directory = tempfile.mkdtemp(prefix="genledger-bench-")
-    return {"GENLEDGER_LEDGER_PATH": os.path.join(directory, "ledger.db")}
+    return {"GENLEDGER_LEDGER": os.path.join(directory, "ledger.db")}
 
 
 def _sdk_own_span(telemetry: Telemetry) -> None:

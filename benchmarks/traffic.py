@@ -132,7 +132,7 @@ def _responses_reply() -> dict[str, Any]:
         "reasoning": {"effort": None, "summary": None},
         "service_tier": "default",
         "store": True,
-        "stop_sequences": ["###"],
+        "temperature": 0.5,
         "text": {"format": {"type": "text"}},
         "tool_choice": "auto",
         "tools": [],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,7 @@ LedgerOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
+_MOST_DIGITS = 12
 _FAR_NS = 2**63 - 1
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -93,11 +95,12 @@ def digits_for(usd: float | None) -> int:
 
 
 def money(usd: float | None, digits: int) -> str:
-    """An amount in USD; what is known and not zero is never shown as zero, what is unknown is a dash."""
+    """An amount in USD; what is not zero is never shown as zero, what is unknown is a dash."""
     if usd is None:
         return "-"
-    if 0 < usd < 0.5 * 10**-digits:
-        return f"<${10**-digits:.{digits}f}"
+    if 0 < usd < 10**-digits:
+        digits = min(-math.floor(math.log10(usd)), _MOST_DIGITS)
+        usd = max(usd, 10**-_MOST_DIGITS)
     return f"${usd:,.{digits}f}"
 
 

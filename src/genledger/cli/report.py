@@ -11,6 +11,7 @@ import typer
 from rich import box
 from rich.bar import Bar
 from rich.console import Console, RenderableType
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -33,9 +34,12 @@ from .output import (
     time_text,
 )
 
-_WIDE = 100
 _BAR = 20
 _TOP = 30
+_UNLIMITED = 10_000
+
+# What a narrow terminal goes without, first to last.
+_DISPENSABLE = tuple(frozenset(names) for names in ((), ("bar",), ("bar", "cached"), ("bar", "cached", "errors")))
 
 app = typer.Typer(add_completion=False)
 
@@ -117,35 +121,44 @@ def print_report(to: Console, found: Report, *, title: str, top: int = _TOP) -> 
 
 
 def print_spending(to: Console, by: Dimension, rows: Sequence[Spending], *, title: str, top: int = _TOP) -> None:
-    """Print one breakdown of the spend, with its total; where there is room, with bars for the shares."""
+    """Print one breakdown of the spend, with its total; as much of it as there is room for."""
+    # The bars are drawn with block characters, which not every encoding has.
+    for left_out in _DISPENSABLE[1:] if to.options.ascii_only else _DISPENSABLE:
+        table = _spending_table(by, rows, title, top, left_out)
+        if Measurement.get(to, to.options.update(max_width=_UNLIMITED), table).maximum <= to.width:
+            break
+    to.print(table)
+    _print_hidden(to, len(rows), top)
+
+
+def _spending_table(by: Dimension, rows: Sequence[Spending], title: str, top: int, left_out: frozenset[str]) -> Table:
     total = queries.total(rows)
     digits = digits_for(total.cost_usd)
-    bars = to.width >= _WIDE and not to.options.ascii_only
     table = _table(title)
     table.show_footer = True
     table.footer_style = "bold"
     table.add_column(_words(by), "total", overflow="fold")
-    columns: list[tuple[str, Callable[[Spending], RenderableType]]] = [
-        ("calls", lambda row: count(row.calls)),
-        ("input", lambda row: count(row.input_tokens)),
-        ("cached", lambda row: count(row.cached_tokens)),
-        ("output", lambda row: count(row.output_tokens)),
-        ("errors", lambda row: _alarming(row.errors, "red")),
-        ("unpriced", lambda row: _alarming(row.unpriced, "yellow")),
-        ("cost", lambda row: _cost(row, digits)),
-        ("share", lambda row: "" if row.share is None else f"{row.share:.1%}"),
-    ]
+    columns: dict[str, Callable[[Spending], RenderableType]] = {
+        "calls": lambda row: count(row.calls),
+        "input": lambda row: count(row.input_tokens),
+        "cached": lambda row: count(row.cached_tokens),
+        "output": lambda row: count(row.output_tokens),
+        "errors": lambda row: _alarming(row.errors, "red"),
+        "unpriced": lambda row: _alarming(row.unpriced, "yellow"),
+        "cost": lambda row: _cost(row, digits),
+        "share": lambda row: "" if row.share is None else f"{row.share:.1%}",
+    }
     empty = {"cached": not total.cached_tokens, "errors": not total.errors}
-    columns = [column for column in columns if not empty.get(column[0])]
-    for header, cell in columns:
-        table.add_column(header, cell(total), justify="right", no_wrap=True)
-    if bars:
+    cells = [cell for header, cell in columns.items() if not empty.get(header) and header not in left_out]
+    for header, cell in columns.items():
+        if cell in cells:
+            table.add_column(header, cell(total), justify="right", no_wrap=True)
+    if "bar" not in left_out:
         table.add_column(width=_BAR)
     for row in rows[: top or None]:
-        bar = [Bar(1.0, 0.0, row.share or 0.0, width=_BAR, color="cyan")] if bars else []
-        table.add_row(_name(row.key), *(cell(row) for _, cell in columns), *bar)
-    to.print(table)
-    _print_hidden(to, len(rows), top)
+        bar = [] if "bar" in left_out else [Bar(1.0, 0.0, row.share or 0.0, width=_BAR, color="cyan")]
+        table.add_row(_name(row.key), *(cell(row) for cell in cells), *bar)
+    return table
 
 
 def print_outcomes(to: Console, by: Dimension, costs: Sequence[OutcomeCost], *, top: int = _TOP) -> None:

@@ -90,6 +90,9 @@ def print_trace(to: Console, spans: Sequence[Entry | Step]) -> None:
         (f"trace {trace_hex(spans[0].trace_id)}", "bold"), f"  {time_text(spans[0].started_ns)} UTC"
     )
     tree = Tree(_with_cost(heading.append(f"  {number_of(len(calls), 'call')}"), calls, digits))
+    parties = {_who(call) for call in calls}
+    if len(parties) == 1:
+        heading.append(f"  {parties.pop()}".rstrip(), style="dim")
 
     def grow(branch: Tree, parent: int | None) -> list[Entry]:
         below: list[Entry] = []
@@ -98,6 +101,8 @@ def print_trace(to: Console, spans: Sequence[Entry | Step]) -> None:
             inside = grow(twig, span.span_id)
             if isinstance(span, Entry):
                 twig.label = _call(span, digits)
+                if parties:
+                    twig.label.append(f"  {_who(span)}".rstrip(), style="dim")
                 inside.insert(0, span)
             else:
                 twig.label = _step(span, inside, digits)
@@ -146,7 +151,8 @@ def _call(call: Entry, digits: int) -> Text:
         label.append(f"  {number_of(call.attempts, 'attempt')} ({', '.join(call.retry_causes)})", style="magenta")
     if call.outcome != "success":
         label.append(f"  {call.outcome}{f': {call.error_type}' if call.error_type else ''}", style="red")
-    who = " / ".join(value for value in (call.attribution.tenant, call.attribution.feature) if value)
-    if who:
-        label.append(f"  {who}", style="dim")
     return label
+
+
+def _who(call: Entry) -> str:
+    return " / ".join(value for value in (call.attribution.tenant, call.attribution.feature) if value)

@@ -73,7 +73,9 @@ def _read(
         return None
     headers = _lower(field(field(payload, "ResponseMetadata"), "HTTPHeaders") or headers)
     asked = _asked(request)
-    model = text(body, "model", "modelVersion", "model_version", "modelId", "model_id") or asked
+    answered = text(body, "model", "modelVersion", "model_version", "modelId", "model_id")
+    # Bedrock answers with the bare model; the profile or ARN that was asked for decides the price.
+    model = (asked or answered) if name == "aws" else (answered or asked)
 
     counts = Counts()
     notes: list[str] = []

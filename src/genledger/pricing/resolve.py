@@ -231,12 +231,13 @@ def _folded(bands: Bands, rows: tuple[Rule, ...], *, tier: bool) -> Bands:
         rates = dict(next(known for begin, known in reversed(bands) if start >= begin))
         of_tier: set[str] = set()
         for row in sorted(rows, key=lambda row: row.tier is not None):
-            own = {**row.rates, **row.rates_above} if row.above is not None and start >= row.above else row.rates
-            for bucket, rate in own.items():
+            for bucket, rate in row.rates.items():
                 if row.replaces or row.tier is not None or bucket not in rates:
                     rates[bucket] = rate
+            if row.above is not None and start >= row.above:
+                rates.update(row.rates_above)
             if row.tier is not None:
-                of_tier.update(own)
+                of_tier.update(row.rates)
         for row in rows:
             for bucket in rates if row.factor else ():
                 if row.tier is None or bucket not in of_tier:

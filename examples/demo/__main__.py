@@ -10,6 +10,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -22,9 +23,11 @@ from genledger.ledger.rows import trace_hex
 from genledger.settings import read_settings
 from genledger.wiring import names_wanted
 
-from .app import Draft, HelpDesk
 from .provider import DemoProvider
 from .story import FAULTS, REPLIES, TENANTS
+
+if TYPE_CHECKING:
+    from .app import Answers, Draft, HelpDesk
 
 LEDGER = Path("genledger-demo.db")
 SHOWN_LETTER = "2017"
@@ -41,39 +44,45 @@ def scripted_provider() -> DemoProvider:
 def demo(provider: DemoProvider) -> None:
     """Run the demo against a provider that is being served."""
     console = Console(highlight=False)
-    for file in Path().glob(f"{LEDGER}*"):  # with SQLite's files beside it
-        file.unlink()
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{LEDGER}{suffix}").unlink(missing_ok=True)
     # The ledger is read below, so it is a destination besides whatever the environment configures.
     configured = names_wanted(read_settings({})[0], os.environ)
     genledger.instrument(ledger=LEDGER, destinations=list(dict.fromkeys(["ledger", *configured])))
-    desk = HelpDesk(provider.openai_url, provider.anthropic_url)
+    with console.status("Importing openai, anthropic and chromadb"):
+        from .app import HelpDesk
     console.print(f"\n[bold]A help desk at work[/], its provider at {provider.url}, its ledger in {LEDGER}\n")
-    shown = asyncio.run(work(desk, console))
+    with HelpDesk(provider.openai_url, provider.anthropic_url) as desk:
+        shown = work(desk, console)
     genledger.shutdown()
     print_ledger(console, shown)
     print_next_steps(console)
 
 
-async def work(desk: HelpDesk, console: Console) -> Draft:
+def work(desk: HelpDesk, console: Console) -> Draft:
     """Let the help desk do a morning's work; returns the draft whose trace is worth a look."""
+    for tenant in TENANTS:
+        desk.index(tenant)
     drafts: dict[str, Draft] = {}
-    async with desk:
-        for tenant in TENANTS:
-            desk.index(tenant)
-        for tenant in TENANTS:
-            for ticket in tenant.tickets:
-                drafts[ticket.number] = draft = desk.copilot(tenant, ticket)
-                verdict = "[green]accepted[/]" if ticket.accepted else "[dim]not used[/]"
-                what = f"drafted a reply to letter {ticket.number}"
-                console.print(_line("copilot", tenant.name, what, draft.calls, draft.usd), verdict)
-        asked = [[question.text for question in tenant.questions] for tenant in TENANTS]
-        found = await asyncio.gather(*map(desk.search, TENANTS, asked))
-        for tenant, answers in zip(TENANTS, found, strict=True):
-            failed = answers.texts.count(None)
-            verdict = f"[red]{failed} failed[/]" if failed else ""
-            what = f"answered {len(answers.texts) - failed} questions"
-            console.print(_line("search", tenant.name, what, answers.calls, answers.usd), verdict)
+    for tenant in TENANTS:
+        for ticket in tenant.tickets:
+            drafts[ticket.number] = draft = desk.copilot(tenant, ticket)
+            verdict = "[green]accepted[/]" if ticket.accepted else "[dim]not used[/]"
+            what = f"drafted a reply to letter {ticket.number}"
+            console.print(_line("copilot", tenant.name, what, draft.calls, draft.usd), verdict)
+    for tenant, answers in zip(TENANTS, asyncio.run(search(desk)), strict=True):
+        failed = answers.texts.count(None)
+        verdict = f"[red]{failed} failed[/]" if failed else ""
+        what = f"answered {len(answers.texts) - failed} questions"
+        console.print(_line("search", tenant.name, what, answers.calls, answers.usd), verdict)
     return drafts[SHOWN_LETTER]
+
+
+async def search(desk: HelpDesk) -> list[Answers]:
+    """All tenants ask at the same time."""
+    questions = [[question.text for question in tenant.questions] for tenant in TENANTS]
+    async with desk.async_openai:
+        return await asyncio.gather(*map(desk.search, TENANTS, questions))
 
 
 def _line(feature: str, tenant: str, what: str, calls: int, usd: float) -> str:

@@ -59,7 +59,7 @@ class Answers:
 
 
 class HelpDesk:
-    """The service. One per process; an asynchronous context manager that closes its clients."""
+    """The service. A context manager that closes its synchronous clients."""
 
     def __init__(self, openai_url: str, anthropic_url: str) -> None:
         self.openai = openai.OpenAI(base_url=openai_url, api_key="demo")
@@ -68,15 +68,14 @@ class HelpDesk:
         database = chromadb.EphemeralClient(Settings(anonymized_telemetry=False))
         self.passages = database.create_collection("passages", embedding_function=None)
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.openai.close()
         self.anthropic.close()
-        await self.async_openai.close()
 
     @genledger.attribution(feature="search")
     def index(self, tenant: Tenant) -> None:

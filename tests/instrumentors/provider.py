@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 from collections import deque
@@ -23,14 +24,14 @@ def answer(body: Any, status: int = 200, **headers: str) -> Reply:
     return Reply(status, {**JSON, **headers}, cut(payload, "json", 3))
 
 
-def events(items: Iterable[Any], *, done: bool = True, broken: Exception | None = None) -> Reply:
-    """Server-sent events, each in a piece of its own; `broken` is raised after the last one."""
-    chunks: list[bytes | Exception] = []
+def events(items: Iterable[Any], *, done: bool = True, then: Exception | asyncio.Event | None = None) -> Reply:
+    """Server-sent events, each in a piece of its own; `then` is raised or waited for after the last one."""
+    chunks: list[bytes | Exception | asyncio.Event] = []
     for item in items:
         name = f"event: {item['type']}\n" if isinstance(item, dict) and "type" in item else ""
         chunks.append(f"{name}data: {json.dumps(item)}\n\n".encode())
-    if broken is not None:
-        chunks.append(broken)
+    if then is not None:
+        chunks.append(then)
     elif done:
         chunks.append(b"data: [DONE]\n\n")
     return Reply(200, EVENTS, chunks)
@@ -100,9 +101,9 @@ async def now(value: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
 
 
-async def items(stream: Any, limit: int | None = None) -> list[Any]:
+async def items(stream: Any, limit: int | None = None, into: list[Any] | None = None) -> list[Any]:
     """What comes out of a stream; only the first `limit` items, when given, and the stream is left there."""
-    found: list[Any] = []
+    found: list[Any] = [] if into is None else into
     if limit == 0:
         return found
     if hasattr(stream, "__aiter__"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import random
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -20,11 +21,15 @@ def http_library(sdk: str) -> ModuleType:
 
 @dataclass
 class Reply:
-    """What the wire answers. `chunks` are the body as it arrives; an exception among them is raised there."""
+    """What the wire answers.
+
+    `chunks` are the body as it arrives. An exception among them is raised there; an event is waited for, by
+    asynchronous clients.
+    """
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
-    chunks: Sequence[bytes | Exception] = ()
+    chunks: Sequence[bytes | Exception | asyncio.Event] = ()
 
 
 def cut(payload: bytes, seed: str, pieces: int = 12) -> list[bytes]:
@@ -52,21 +57,25 @@ class Wire:
         class Body(http.SyncByteStream, http.AsyncByteStream):  # type: ignore[name-defined, misc]
             """A response body that knows whether it was closed."""
 
-            def __init__(self, chunks: Sequence[bytes | Exception]) -> None:
+            def __init__(self, chunks: Sequence[bytes | Exception | asyncio.Event]) -> None:
                 self.chunks = chunks
-                self.sent = 0
                 self.closed = False
 
             def __iter__(self) -> Iterator[bytes]:
                 for chunk in self.chunks:
                     if isinstance(chunk, Exception):
                         raise chunk
-                    self.sent += 1
-                    yield chunk
+                    if isinstance(chunk, bytes):
+                        yield chunk
 
             async def __aiter__(self) -> AsyncIterator[bytes]:
-                for chunk in self:
-                    yield chunk
+                for chunk in self.chunks:
+                    if isinstance(chunk, asyncio.Event):
+                        await chunk.wait()
+                    elif isinstance(chunk, Exception):
+                        raise chunk
+                    else:
+                        yield chunk
 
             def close(self) -> None:
                 self.closed = True

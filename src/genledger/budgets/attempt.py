@@ -130,10 +130,11 @@ class Attempt:
     def _degrade(self, refusal: Refusal, now: float) -> None:
         rule, demand = refusal.account.counted.rule, self._demand
         model = rule.degraded_model or demand.model
-        tokens = demand.max_output_tokens
-        if rule.degraded_tokens is not None:
-            tokens = rule.degraded_tokens if tokens is None else min(tokens, rule.degraded_tokens)
+        tokens = rule.degraded_tokens
+        if tokens is not None and demand.max_output_tokens is not None and demand.max_output_tokens <= tokens:
+            tokens = None
         ceiling = demand.reprice(model, tokens) if demand.reprice is not None else demand.cost_ceiling
+        tokens = demand.max_output_tokens if tokens is None else tokens
         self._demand = replace(demand, model=model, max_output_tokens=tokens, cost_ceiling=ceiling)
         self._excluded |= {rule.name}
         self._action, self._rule = "degrade", rule.name

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from genledger.attribution import NOBODY, Attribution
 
 Reprice = Callable[[str | None, int | None], float | None]
-"""USD a call may cost at most with this model and this many output tokens; `None` when not known."""
+"""USD a call may cost at most with this model and this output limit (`None`: as asked); `None` when not known."""
 
 
 @dataclass(slots=True)

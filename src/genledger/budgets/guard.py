@@ -79,8 +79,9 @@ class Guard:
                 self._rulebook = read_rules(self._path)
             case _:
                 self._rulebook = Rulebook(tuple(rules))
-        if store is None or isinstance(store, (str, os.PathLike)):
-            store = open_store(store if store is not None else self._rulebook.store)
+        named = store if store is not None else self._rulebook.store
+        self._named = named is not None
+        store = open_store(named) if named is None or isinstance(named, (str, os.PathLike)) else named
         self._controls = Controls()
         self._document = ""
         self._informed = False
@@ -271,10 +272,7 @@ class Guard:
         moment = time.monotonic()
         if moment >= self._next_read:
             self._next_read = moment + READ_SECONDS
-            try:
-                self._read_document()
-            except StoreDown as error:
-                self._broker.failed(error)
+            self._try_document()
             self._read_file()
             if self._tiers.due() and (self._refreshing is None or self._refreshing.done()):
                 self._refreshing = self._executor().submit(self._refresh_tiers)
@@ -294,11 +292,18 @@ class Guard:
         """Read what is set in the store before the first call is let through."""
         with self._informing:
             if not self._informed:
-                try:
-                    self._read_document()
-                except StoreDown as error:
-                    self._broker.failed(error)
+                self._try_document()
                 self._informed = True
+
+    def _try_document(self) -> None:
+        try:
+            self._read_document()
+        except StoreDown as error:
+            # Who set no budgets and named no store is not bothered about a store that cannot be opened.
+            if self._named or self._planner.rules:
+                self._broker.failed(error)
+            else:
+                _log.debug("The budget store cannot be read, so nobody can stop calls through it: %s", error)
 
     def _read_document(self) -> None:
         document = self.store.document()

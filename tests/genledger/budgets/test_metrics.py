@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+from genledger.budgets import BudgetExceeded, Demand, Guard, budget
+from genledger.budgets.metrics import MAX_SERIES
+
+MakeDemand = Callable[..., Demand]
+
+
+def read(reader: InMemoryMetricReader) -> dict[str, dict[tuple[Any, Any], float]]:
+    data = reader.get_metrics_data()
+    assert data is not None
+    return {
+        metric.name: {
+            (point.attributes.get("genledger.budget.rule"), point.attributes.get("genledger.budget.scope")): point.value
+            for point in metric.data.data_points
+        }
+        for resource in data.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+    }
+
+
+def test_used_share_reservations_and_blocks_are_measured(make_guard: Callable[..., Guard], demand: MakeDemand) -> None:
+    reader = InMemoryMetricReader()
+    guard = make_guard([budget(name="b", tenant="each", usd=10, per="month")], "memory")
+    guard.observe(MeterProvider([reader]).get_meter("test"))
+    guard.admit(demand(2.5)).settle(2.5, 1)
+    guard.admit(demand(4.0))
+    assert guard.flush()
+    for _ in range(2):
+        with pytest.raises(BudgetExceeded):
+            guard.admit(demand(9.0))
+    measured = read(reader)
+    acme = ("b", "tenant=acme")
+    assert measured["genledger.budget.used"] == {acme: 0.25}
+    assert 4.0 <= measured["genledger.budget.reserved"][acme] <= 7.5
+    assert measured["genledger.budget.blocks"] == {acme: 2}
+    assert measured["genledger.budget.store.failures"] == {(None, None): 0}
+
+
+def test_labels_are_bounded(make_guard: Callable[..., Guard], demand: MakeDemand) -> None:
+    reader = InMemoryMetricReader()
+    guard = make_guard([budget(name="b", tenant="each", requests=0, per="month")], "memory")
+    guard.observe(MeterProvider([reader]).get_meter("test"))
+    for number in range(MAX_SERIES + 5):
+        with pytest.raises(BudgetExceeded):
+            guard.admit(demand(tenant=f"t{number}"))
+    blocks = read(reader)["genledger.budget.blocks"]
+    assert len(blocks) == MAX_SERIES + 1
+    assert blocks["b", "other"] == 5

@@ -69,7 +69,7 @@ def _read(
 ) -> Reading | None:
     name = canonical_provider(provider, base_url)
     body, line = _unwrap(payload)
-    if body is None or field(body, "object") == "batch":
+    if (body is None and line) or field(body, "object") == "batch":
         return None
     headers = _lower(field(field(payload, "ResponseMetadata"), "HTTPHeaders") or headers)
     asked = _asked(request)
@@ -344,7 +344,7 @@ def _tier_name(value: str) -> str | None:
 def _region(body: object, request: object, base_url: str | None) -> str | None:
     geo = text(field(body, "usage"), "inference_geo")
     if geo is None:
-        geo = text(request, "inference_geo", "region", "location", "data_residency")
+        geo = text(request, "inference_geo", "region", "location", "vertex_location", "data_residency")
     if geo is None and base_url is not None:
         geo = region_of_host(base_url)
     return None if geo in (None, "global", "not_available", "") else geo

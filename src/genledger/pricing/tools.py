@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from . import shapes
@@ -111,10 +112,21 @@ def units_of(provider: str, api: str, body: object, request: object) -> dict[str
     if api == "moderations":
         return {"request": 1.0} if field(body, "results") is not None else {}
     if api in ("rerank", "invoke_model") and field(body, "results") is not None:
-        documents = first(request, "sources", "documents") or path(request, "body", "documents")
-        if isinstance(documents, (list, tuple)) and documents:
-            return {"search_unit": float(-(-len(documents) // _DOCUMENTS_PER_SEARCH))}
+        documents = _documents(request)
+        return {"search_unit": float(-(-documents // _DOCUMENTS_PER_SEARCH))} if documents else {}
     return {}
+
+
+def _documents(request: object) -> int:
+    """How many documents a rerank was asked about; InvokeModel takes its request as JSON text."""
+    body = field(request, "body")
+    if isinstance(body, (str, bytes, bytearray)):
+        try:
+            body = json.loads(body)
+        except ValueError:
+            return 0
+    found = first(request, "sources", "documents") or field(body, "documents")
+    return len(found) if isinstance(found, (list, tuple)) else 0
 
 
 def _images(body: object, request: object) -> dict[str, float]:

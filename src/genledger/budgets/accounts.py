@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,6 +67,7 @@ class Account:
         "counted",
         "expires",
         "gone",
+        "lease",
         "meta",
         "seen",
         "slice",
@@ -79,6 +81,7 @@ class Account:
     def __init__(self, counted: Counted, now: float) -> None:
         self.counted = counted
         self.meta = counted.meta
+        self.lease = uuid.uuid4().hex[:16]
         self.used = 0
         self.total = 0
         self.allowance = 0
@@ -97,6 +100,7 @@ class Account:
         window = rule.window
         return Ask(
             counted.key,
+            self.lease,
             counted.limit,
             self.total,
             hold,

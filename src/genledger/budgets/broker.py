@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import NamedTuple
@@ -60,7 +59,6 @@ class Broker:
     def _begin(self) -> None:
         self.books = Books()
         self._mutex = threading.Lock()
-        self._holder = uuid.uuid4().hex[:16]
         self._number = 0
 
     def after_fork(self) -> None:
@@ -211,7 +209,7 @@ class Broker:
     def _exchange(self, asks: Sequence[Ask]) -> Reply:
         self._number += 1
         try:
-            reply = self.store.exchange(self._holder, self._number, self._ttl, asks)
+            reply = self.store.exchange(self._number, self._ttl, asks)
         except StoreDown as error:
             self.failed(error)
             raise

@@ -1,9 +1,9 @@
 """How a process takes budget from a shared store and says what it spent: the store's side.
 
-A store knows, for every counter, what has been settled and what each process holds. A process asks for a
-slice, serves calls from it on its own, and reports. Both sides speak in absolute figures (`total` is
-everything this holder ever settled in this counter), so a request that is repeated, or whose answer was
-lost, changes nothing twice; a request that arrives late is recognised by its number and ignored.
+A store knows, for every counter, what has been settled and what is leased. A process takes a lease, serves
+calls from it on its own, and reports. Both sides speak in absolute figures (`total` is everything that was
+ever settled under this lease), so a request that is repeated, or whose answer was lost, changes nothing
+twice; a request that arrives late is recognised by its number and ignored.
 
 For every counter whose rule holds, and at every moment: settled + everything held ≤ limit.
 """
@@ -17,18 +17,22 @@ from typing import Any, NamedTuple, Self
 FORGOTTEN_AFTER = 3600.0
 """Seconds after its expiry for which a lease's total is remembered, in case its process was only asleep."""
 
+LEFT_AFTER = 60.0
+"""Seconds for which that of a lease that was given up is remembered, in case the request is repeated."""
+
 
 class Ask(NamedTuple):
-    """What one holder reports and wants in one counter. Amounts in units, times in seconds since the epoch.
+    """What is reported and wanted under one lease. Amounts in units, times in seconds since the epoch.
 
-    `hold` is what it keeps of what it was granted, apart from what it settled. `need` is what must be added
+    `hold` is what the lease keeps of what it was granted, apart from what was settled. `need` is what must be added
     for the call at hand, `want` what it would like beyond that. `start` and `end` bound the window (end 0:
     none); `span` is the length of a rolling one, cut into parts of `part` seconds. `kept` is how long the
     counter outlives its window or last use. A rule that only warns is not `firm`. `charge` counts what is
-    held as spent should the holder vanish. `leave` forgets the holder. `meta` describes the counter to readers.
+    held as spent should the process vanish. `leave` gives the lease up. `meta` describes the counter to readers.
     """
 
     counter: str
+    lease: str
     limit: int
     total: int
     hold: int
@@ -46,7 +50,7 @@ class Ask(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """How one counter stands after an exchange. `held` is this holder's, `others` everyone else's."""
+    """How one counter stands after an exchange. `held` is this lease's, `others` everyone else's."""
 
     settled: int
     others: int
@@ -70,7 +74,7 @@ class Reply(NamedTuple):
 
 @dataclass(slots=True)
 class Lease:
-    """What one holder has in one counter."""
+    """What one process has in one counter."""
 
     number: int = 0
     total: int = 0
@@ -99,21 +103,21 @@ class Counter:
         if part:
             for index in [index for index in self.spent if (index + 1) * part <= now - span]:
                 del self.spent[index]
-        for holder, lease in list(self.leases.items()):
-            if lease.expires <= now and holder != alive:
+        for name, lease in list(self.leases.items()):
+            if lease.expires <= now and name != alive:
                 if lease.held and lease.charge:
                     self.spent[current] = self.spent.get(current, 0) + lease.held
                 lease.held = 0
                 if lease.expires + FORGOTTEN_AFTER <= now:
-                    del self.leases[holder]
+                    del self.leases[name]
 
     def dump(self) -> dict[str, Any]:
         """As plain data."""
         return {
             "spent": {str(part): amount for part, amount in self.spent.items()},
             "leases": {
-                holder: [lease.number, lease.total, lease.held, lease.expires, lease.charge]
-                for holder, lease in self.leases.items()
+                name: [lease.number, lease.total, lease.held, lease.expires, lease.charge]
+                for name, lease in self.leases.items()
             },
             "meta": self.meta,
             "expires": self.expires,
@@ -124,40 +128,33 @@ class Counter:
         """From plain data."""
         return cls(
             {int(part): amount for part, amount in data["spent"].items()},
-            {holder: Lease(*fields) for holder, fields in data["leases"].items()},
+            {name: Lease(*fields) for name, fields in data["leases"].items()},
             data["meta"],
             data["expires"],
         )
 
 
-def exchange(
-    counters: MutableMapping[str, Counter],
-    holder: str,
-    number: int,
-    ttl: float,
-    asks: Sequence[Ask],
-    now: float,
-) -> Reply:
-    """Take the reports of one holder, then grant all that it needs or nothing.
+def exchange(counters: MutableMapping[str, Counter], number: int, ttl: float, asks: Sequence[Ask], now: float) -> Reply:
+    """Take the reports of one process, then grant all that it needs or nothing.
 
-    `number` rises with every request of a holder. A lease lasts `ttl` seconds. This is the whole rule of the
+    `number` rises with every request of a process. A lease lasts `ttl` seconds. This is the whole rule of the
     stores; Redis runs the same in `stores/exchange.lua`.
     """
     found = [counters.setdefault(ask.counter, Counter()) for ask in asks]
-    if any(number < counter.leases[holder].number for counter in found if holder in counter.leases):
+    leases = [counter.leases.setdefault(ask.lease, Lease()) for ask, counter in zip(asks, found, strict=True)]
+    if any(number < lease.number for lease in leases):
         return Reply(now, False, True, ())
     stale = False
     rooms = []
     refused = []
-    for ask, counter in zip(asks, found, strict=True):
-        counter.age(now, ask.span, ask.part, holder)
-        lease = counter.leases.setdefault(holder, Lease())
-        settled_now = ask.total - lease.total
-        if settled_now > 0:
+    for ask, counter, lease in zip(asks, found, leases, strict=True):
+        counter.age(now, ask.span, ask.part, ask.lease)
+        if ask.total > lease.total:
             part = int(now // ask.part) if ask.part else 0
-            counter.spent[part] = counter.spent.get(part, 0) + settled_now
+            counter.spent[part] = counter.spent.get(part, 0) + ask.total - lease.total
             lease.total = ask.total
-        lease.number, lease.held, lease.expires, lease.charge = number, ask.hold, now + ttl, ask.charge
+        lease.number, lease.held, lease.charge = number, ask.hold, ask.charge
+        lease.expires = now - FORGOTTEN_AFTER + LEFT_AFTER if ask.leave else now + ttl
         room = ask.limit - counter.settled - sum(each.held for each in counter.leases.values())
         rooms.append(room)
         refused.append(ask.firm and ask.need > max(0, room))
@@ -166,14 +163,11 @@ def exchange(
         counter.expires = max(ask.end, now) + ask.kept
     granted = not stale and not any(refused)
     standings = []
-    for ask, counter, room, refusal in zip(asks, found, rooms, refused, strict=True):
-        lease = counter.leases[holder]
+    for ask, counter, lease, room, refusal in zip(asks, found, leases, rooms, refused, strict=True):
         if granted:
             holders = sum(1 for each in counter.leases.values() if each.held) + (lease.held == 0)
             lease.held += max(ask.need, min(ask.want, max(0, room) // (2 * holders)))
         others = sum(each.held for each in counter.leases.values()) - lease.held
         frees_at = (min(counter.spent) + 1) * ask.part + ask.span if ask.part and counter.spent else 0.0
         standings.append(Standing(counter.settled, others, lease.held, refusal, frees_at))
-        if ask.leave:
-            del counter.leases[holder]
     return Reply(now, granted, stale, tuple(standings))

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,7 +38,8 @@ class RedisServer:
             [
                 self._program,
                 *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._directory)),
-                *("--save", "", "--appendonly", "yes", "--loglevel", "warning"),
+                *("--save", "", "--appendonly", "yes", "--repl-diskless-sync-delay", "0"),
+                *("--loglevel", "warning"),
                 *options,
             ],
             stdout=subprocess.DEVNULL,
@@ -127,3 +130,65 @@ def demand() -> Callable[..., Demand]:
         return Demand(**values | fields, attribution=Attribution(**{"tenant": "acme", **who}))
 
     return make
+
+
+@pytest.fixture
+def redis_pair(tmp_path: Path) -> Iterator[tuple[RedisServer, RedisServer]]:
+    """A Redis and its replica, in step."""
+    servers = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        servers.append(RedisServer(tmp_path / name))
+    master, replica = servers
+    with replica.client as client, master.client as at_master:
+        client.execute_command("REPLICAOF", "127.0.0.1", str(master.port))
+        deadline = time.monotonic() + 20
+        while at_master.execute_command("WAIT", "1", "100") < 1:
+            assert time.monotonic() < deadline, "the replica does not follow"
+    yield master, replica
+    for server in servers:
+        server.kill()
+
+
+class Forwarder:
+    """Passes TCP connections on to `port`, which may change: what a virtual address does in a failover."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.own_port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            try:
+                far = socket.create_connection(("127.0.0.1", self.port))
+            except OSError:
+                near.close()
+                continue
+            for source, sink in ((near, far), (far, near)):
+                threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+
+    @staticmethod
+    def _pass_on(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+@pytest.fixture
+def forwarder() -> Iterator[Forwarder]:
+    forwarder = Forwarder()
+    yield forwarder
+    forwarder.close()

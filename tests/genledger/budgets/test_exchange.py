@@ -19,7 +19,7 @@ FAR = 4e9
 _counters = itertools.count()
 
 
-def ask(counter: str, limit: int, **fields: Any) -> Ask:
+def ask(lease: str, counter: str, limit: int, **fields: Any) -> Ask:
     values: dict[str, Any] = {
         "total": 0,
         "hold": 0,
@@ -35,7 +35,7 @@ def ask(counter: str, limit: int, **fields: Any) -> Ask:
         "leave": False,
         "meta": "{}",
     }
-    return Ask(counter, limit, **values | fields)
+    return Ask(counter, lease, limit, **values | fields)
 
 
 class Holder:
@@ -55,7 +55,9 @@ class Holder:
             settled = min(settle, self.held.get(counter, 0))
             self.total[counter] = self.total.get(counter, 0) + settled
             self.held[counter] = self.held.get(counter, 0) - settled
-            asks.append(ask(counter, limit, total=self.total[counter], hold=self.held[counter], need=need, want=want))
+            asks.append(
+                ask(self.name, counter, limit, total=self.total[counter], hold=self.held[counter], need=need, want=want)
+            )
         return asks
 
     def heard(self, asks: list[Ask], standings: tuple[Standing, ...]) -> None:
@@ -83,8 +85,8 @@ def test_nothing_is_ever_granted_beyond_a_limit(kind: str, steps: Any, stores: d
         holder = holders[who]
         asks = holder.request([(names[at], LIMITS[at], settle, need, want) for at, settle, need, want in lines])
         before = {name: holder.held.get(name, 0) for name in names}
-        reply = store.exchange(holder.name, holder.number, 1000.0, asks)
-        same = twin.exchange(holder.name, holder.number, 1000.0, asks)
+        reply = store.exchange(holder.number, 1000.0, asks)
+        same = twin.exchange(holder.number, 1000.0, asks)
         assert (reply.granted, reply.stale, reply.standings) == (same.granted, same.stale, same.standings)
         for line, standing in zip(asks, reply.standings, strict=True):
             assert standing.settled + standing.others + standing.held <= line.limit
@@ -111,16 +113,16 @@ def stores(redis_server: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 
 def test_a_request_that_is_repeated_changes_nothing(store: Store) -> None:
-    request = [ask("c", 100, total=30, hold=10, need=20, want=20)]
-    first = store.exchange("h", 1, 60.0, request)
-    assert store.exchange("h", 1, 60.0, request).standings == first.standings
+    request = [ask("h", "c", 100, total=30, hold=10, need=20, want=20)]
+    first = store.exchange(1, 60.0, request)
+    assert store.exchange(1, 60.0, request).standings == first.standings
     assert store.counters()["c"].settled == 30
 
 
 def test_a_request_that_arrives_late_is_ignored(store: Store) -> None:
-    store.exchange("h", 1, 60.0, [ask("c", 100, need=50)])
-    store.exchange("h", 3, 60.0, [ask("c", 100, total=20, hold=0)])
-    late = store.exchange("h", 2, 60.0, [ask("c", 100, hold=50)])
+    store.exchange(1, 60.0, [ask("h", "c", 100, need=50)])
+    store.exchange(3, 60.0, [ask("h", "c", 100, total=20, hold=0)])
+    late = store.exchange(2, 60.0, [ask("h", "c", 100, hold=50)])
     assert late.standings == ()
     assert not late.granted
     counter = store.counters()["c"]
@@ -128,21 +130,21 @@ def test_a_request_that_arrives_late_is_ignored(store: Store) -> None:
 
 
 def test_one_rule_without_room_leaves_every_other_untouched(store: Store) -> None:
-    reply = store.exchange("h", 1, 60.0, [ask("roomy", 100, need=50), ask("tight", 10, need=50)])
+    reply = store.exchange(1, 60.0, [ask("h", "roomy", 100, need=50), ask("h", "tight", 10, need=50)])
     assert not reply.granted
     assert [standing.refused for standing in reply.standings] == [False, True]
     assert [counter.leases["h"].held for counter in store.counters().values()] == [0, 0]
 
 
 def test_what_settles_beyond_what_was_held_counts_at_once(store: Store) -> None:
-    store.exchange("a", 1, 60.0, [ask("c", 100, need=50)])
-    reply = store.exchange("a", 2, 60.0, [ask("c", 100, total=130)])
+    store.exchange(1, 60.0, [ask("a", "c", 100, need=50)])
+    reply = store.exchange(2, 60.0, [ask("a", "c", 100, total=130)])
     assert reply.standings[0].settled == 130
-    assert store.exchange("b", 1, 60.0, [ask("c", 100, need=1)]).standings[0].refused
+    assert store.exchange(1, 60.0, [ask("b", "c", 100, need=1)]).standings[0].refused
 
 
 def test_a_rule_that_only_warns_counts_beyond_its_limit(store: Store) -> None:
-    reply = store.exchange("h", 1, 60.0, [ask("c", 10, need=50, want=50, firm=False)])
+    reply = store.exchange(1, 60.0, [ask("h", "c", 10, need=50, want=50, firm=False)])
     assert reply.granted
     assert reply.standings[0].held == 50
 
@@ -150,7 +152,7 @@ def test_a_rule_that_only_warns_counts_beyond_its_limit(store: Store) -> None:
 def test_slices_shrink_as_the_budget_runs_out(store: Store) -> None:
     slices = []
     for number in range(12):
-        reply = store.exchange(f"h{number}", 1, 60.0, [ask("c", 1000, need=1, want=1000)])
+        reply = store.exchange(1, 60.0, [ask(f"h{number}", "c", 1000, need=1, want=1000)])
         slices.append(reply.standings[0].held)
     assert slices == sorted(slices, reverse=True)
     assert slices[0] == 500
@@ -162,29 +164,40 @@ def test_the_lease_of_a_process_that_vanished_is_taken_back_or_counted_as_spent(
     store: Store, charge: bool, settled: int
 ) -> None:
     # A lease that lasts a negative time has run out already.
-    store.exchange("gone", 1, -1.0, [ask("c", 100, need=40, charge=charge)])
-    reply = store.exchange("alive", 1, 60.0, [ask("c", 100, need=1)])
+    store.exchange(1, -1.0, [ask("gone", "c", 100, need=40, charge=charge)])
+    reply = store.exchange(1, 60.0, [ask("alive", "c", 100, need=1)])
     assert (reply.standings[0].settled, reply.standings[0].others) == (settled, 0)
-    assert store.exchange("third", 1, 60.0, [ask("c", 100)]).standings[0].settled == settled
+    assert store.exchange(1, 60.0, [ask("third", "c", 100)]).standings[0].settled == settled
 
 
 def test_a_process_that_was_only_asleep_is_not_counted_twice(store: Store) -> None:
-    store.exchange("sleeper", 1, -1.0, [ask("c", 100, total=30, hold=20)])
-    store.exchange("other", 1, 60.0, [ask("c", 100, need=10)])
-    store.exchange("sleeper", 2, 60.0, [ask("c", 100, total=45, hold=5)])
+    store.exchange(1, -1.0, [ask("sleeper", "c", 100, total=30, hold=20)])
+    store.exchange(1, 60.0, [ask("other", "c", 100, need=10)])
+    store.exchange(2, 60.0, [ask("sleeper", "c", 100, total=45, hold=5)])
     assert store.counters()["c"].settled == 45
 
 
-def test_a_holder_that_leaves_is_forgotten_and_what_it_settled_stays(store: Store) -> None:
-    store.exchange("h", 1, 60.0, [ask("c", 100, need=40)])
-    store.exchange("h", 2, 60.0, [ask("c", 100, total=25, leave=True)])
+def test_a_lease_that_is_given_up_twice_counts_once(store: Store) -> None:
+    store.exchange(1, 60.0, [ask("h", "c", 100, need=40)])
+    for _ in range(2):
+        store.exchange(2, 60.0, [ask("h", "c", 100, total=25, leave=True)])
+    store.exchange(3, 60.0, [ask("h", "c", 100, total=25, leave=True)])
     counter = store.counters()["c"]
-    assert (counter.settled, counter.leases) == (25, {})
+    assert (counter.settled, [lease.held for lease in counter.leases.values()]) == (25, [0])
+
+
+def test_a_lease_that_was_given_up_is_forgotten_a_minute_later() -> None:
+    counters: dict[str, Counter] = {}
+    exchange(counters, 1, 60.0, [ask("h", "c", 100, total=25, leave=True)], 1000.0)
+    exchange(counters, 1, 60.0, [ask("i", "c", 100)], 1059.0)
+    assert set(counters["c"].leases) == {"h", "i"}
+    exchange(counters, 2, 60.0, [ask("i", "c", 100)], 1060.0)
+    assert set(counters["c"].leases) == {"i"}
 
 
 def test_a_lease_long_expired_is_forgotten(store: Store) -> None:
-    store.exchange("gone", 1, -4000.0, [ask("c", 100, need=40)])
-    store.exchange("alive", 1, 60.0, [ask("c", 100)])
+    store.exchange(1, -4000.0, [ask("gone", "c", 100, need=40)])
+    store.exchange(1, 60.0, [ask("alive", "c", 100)])
     assert set(store.counters()["c"].leases) == {"alive"}
 
 
@@ -193,16 +206,16 @@ def test_a_window_that_is_not_the_stores_current_one_grants_nothing_but_takes_re
     store: Store, bounds: tuple[float, float]
 ) -> None:
     start, end = bounds
-    reply = store.exchange("h", 1, 60.0, [ask("c", 100, total=7, need=1, start=start, end=end, kept=FAR)])
+    reply = store.exchange(1, 60.0, [ask("h", "c", 100, total=7, need=1, start=start, end=end, kept=FAR)])
     assert (reply.granted, reply.stale) == (False, True)
     assert store.counters()["c"].settled == 7
 
 
 def test_spending_leaves_a_rolling_window(store: Store) -> None:
     rolling = {"end": 0.0, "span": 0.05, "part": 0.05 / 60}
-    store.exchange("h", 1, 60.0, [ask("c", 100, total=100, **rolling)])
-    frees_at = store.exchange("i", 1, 60.0, [ask("c", 100, **rolling)]).standings[0].frees_at
-    _until(lambda: store.exchange("h", 2, 60.0, [ask("c", 100, total=100, need=100, **rolling)]).granted)
+    store.exchange(1, 60.0, [ask("h", "c", 100, total=100, **rolling)])
+    frees_at = store.exchange(1, 60.0, [ask("i", "c", 100, **rolling)]).standings[0].frees_at
+    _until(lambda: store.exchange(2, 60.0, [ask("h", "c", 100, total=100, need=100, **rolling)]).granted)
     assert store.now() >= frees_at
 
 
@@ -224,11 +237,11 @@ def test_no_span_of_a_rolling_window_ever_holds_more_than_the_limit(
     spent: list[tuple[float, int]] = []
     total = 0
     for number, (moment, amount) in enumerate(sorted(calls), 1):
-        line = ask("c", limit, total=total, need=amount, end=0.0, span=span, part=span / 60)
-        if exchange(counters, "h", 2 * number, 1000.0, [line], moment).granted:
+        line = ask("h", "c", limit, total=total, need=amount, end=0.0, span=span, part=span / 60)
+        if exchange(counters, 2 * number, 1000.0, [line], moment).granted:
             total += amount
             spent.append((moment, amount))
-            exchange(counters, "h", 2 * number + 1, 1000.0, [line._replace(total=total, need=0)], moment)
+            exchange(counters, 2 * number + 1, 1000.0, [line._replace(total=total, need=0)], moment)
     assert sum(amount for moment, amount in spent if begin < moment <= begin + span) <= limit
 
 
@@ -249,5 +262,5 @@ def test_a_mark_is_set_by_one(store: Store) -> None:
 
 
 def test_a_counter_is_forgotten_after_its_time(store: Store) -> None:
-    store.exchange("h", 1, 60.0, [ask("brief", 10, total=5, end=0.0, kept=0.001)])
+    store.exchange(1, 60.0, [ask("h", "brief", 10, total=5, end=0.0, kept=0.001)])
     _until(lambda: "brief" not in store.counters())

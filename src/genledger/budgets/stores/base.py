@@ -18,7 +18,7 @@ class Store(Protocol):
     The store owns the clock: windows follow its time, so that processes whose clocks differ agree.
     """
 
-    def exchange(self, holder: str, number: int, ttl: float, asks: Sequence[Ask]) -> Reply:
+    def exchange(self, number: int, ttl: float, asks: Sequence[Ask]) -> Reply:
         """Carry out `exchange.exchange` atomically."""
         ...
 

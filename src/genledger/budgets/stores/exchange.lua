@@ -1,20 +1,19 @@
 -- The same as exchange.exchange in Python, in one step on the server; see there for what it means.
 --
 -- KEYS: the index of counters (a sorted set by expiry), then one hash for each line of the request.
--- ARGV: holder, number, ttl, then 14 values for each line, in the order of exchange.Ask without the counter.
--- A hash holds "s:<part>" = settled units, "l:<holder>" = "number total held expires charge", "meta".
+-- ARGV: number, ttl, then 15 values for each line, in the order of exchange.Ask without the counter.
+-- A hash holds "s:<part>" = settled units, "l:<lease>" = "number total held expires charge", "meta".
 -- Answers now, granted, stale, and settled, others, held, refused, frees_at for each line, all as text:
 -- the client would cut fractions off numbers.
 
 if redis.replicate_commands then pcall(redis.replicate_commands) end  -- needed before Redis 7 to write after TIME
 
-local FORGOTTEN_AFTER = 3600
-local VALUES = 14
+local FORGOTTEN_AFTER, LEFT_AFTER = 3600, 60
+local VALUES = 15
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
-local holder, number, ttl = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local mine = 'l:' .. holder
+local number, ttl = tonumber(ARGV[1]), tonumber(ARGV[2])
 
 local function whole(amount) return string.format('%.0f', amount) end
 local function moment(seconds) return string.format('%.6f', seconds) end
@@ -27,22 +26,22 @@ local function parse_lease(text)
   }
 end
 
-local function write_lease(key, field, lease)
-  redis.call('HSET', key, field, table.concat({
+local function write_lease(line, name, lease)
+  redis.call('HSET', line.key, 'l:' .. name, table.concat({
     whole(lease.number), whole(lease.total), whole(lease.held), moment(lease.expires), lease.charge and '1' or '0',
   }, ' '))
 end
 
 local lines = {}
 for index = 2, #KEYS do
-  local at = 3 + (index - 2) * VALUES
+  local at = 2 + (index - 2) * VALUES
   local line = {
-    key = KEYS[index],
-    limit = tonumber(ARGV[at + 1]), total = tonumber(ARGV[at + 2]), hold = tonumber(ARGV[at + 3]),
-    need = tonumber(ARGV[at + 4]), want = tonumber(ARGV[at + 5]), start = tonumber(ARGV[at + 6]),
-    stop = tonumber(ARGV[at + 7]), span = tonumber(ARGV[at + 8]), part = tonumber(ARGV[at + 9]),
-    kept = tonumber(ARGV[at + 10]), firm = ARGV[at + 11] == '1', charge = ARGV[at + 12] == '1',
-    leave = ARGV[at + 13] == '1', meta = ARGV[at + 14], spent = {}, leases = {},
+    key = KEYS[index], mine = ARGV[at + 1],
+    limit = tonumber(ARGV[at + 2]), total = tonumber(ARGV[at + 3]), hold = tonumber(ARGV[at + 4]),
+    need = tonumber(ARGV[at + 5]), want = tonumber(ARGV[at + 6]), start = tonumber(ARGV[at + 7]),
+    stop = tonumber(ARGV[at + 8]), span = tonumber(ARGV[at + 9]), part = tonumber(ARGV[at + 10]),
+    kept = tonumber(ARGV[at + 11]), firm = ARGV[at + 12] == '1', charge = ARGV[at + 13] == '1',
+    leave = ARGV[at + 14] == '1', meta = ARGV[at + 15], spent = {}, leases = {},
   }
   local fields = redis.call('HGETALL', line.key)
   for place = 1, #fields, 2 do
@@ -53,7 +52,7 @@ for index = 2, #KEYS do
       line.leases[name] = parse_lease(fields[place + 1])
     end
   end
-  if line.leases[holder] and number < line.leases[holder].number then
+  if line.leases[line.mine] and number < line.leases[line.mine].number then
     return { moment(now), '0', '1' }
   end
   lines[#lines + 1] = line
@@ -75,14 +74,14 @@ local function age(line)
     end
   end
   for name, lease in pairs(line.leases) do
-    if lease.expires <= now and name ~= holder then
+    if lease.expires <= now and name ~= line.mine then
       if lease.expires + FORGOTTEN_AFTER <= now then
         redis.call('HDEL', line.key, 'l:' .. name)
         line.leases[name] = nil
       elseif lease.held > 0 then
         if lease.charge then settle(line, lease.held) end
         lease.held = 0
-        write_lease(line.key, 'l:' .. name, lease)
+        write_lease(line, name, lease)
       end
     end
   end
@@ -92,7 +91,7 @@ local function sums(line)
   line.settled, line.others, line.holders = 0, 0, 1
   for _, amount in pairs(line.spent) do line.settled = line.settled + amount end
   for name, lease in pairs(line.leases) do
-    if name ~= holder and lease.held > 0 then
+    if name ~= line.mine and lease.held > 0 then
       line.others = line.others + lease.held
       line.holders = line.holders + 1
     end
@@ -102,7 +101,7 @@ end
 local granted, stale = true, false
 for _, line in ipairs(lines) do
   age(line)
-  local before = line.leases[holder]
+  local before = line.leases[line.mine]
   local reported = before and before.total or 0
   if line.total > reported then settle(line, line.total - reported) end
   sums(line)
@@ -121,13 +120,10 @@ for _, line in ipairs(lines) do
     local spare = math.floor(math.max(0, line.room) / (2 * line.holders))
     held = held + math.max(line.need, math.min(line.want, spare))
   end
-  if line.leave then
-    redis.call('HDEL', line.key, mine)
-  else
-    write_lease(line.key, mine, {
-      number = number, total = line.reported, held = held, expires = now + ttl, charge = line.charge,
-    })
-  end
+  write_lease(line, line.mine, {
+    number = number, total = line.reported, held = held, charge = line.charge,
+    expires = line.leave and now - FORGOTTEN_AFTER + LEFT_AFTER or now + ttl,
+  })
   local expires = math.max(line.stop, now) + line.kept
   redis.call('HSET', line.key, 'meta', line.meta)
   redis.call('PEXPIREAT', line.key, whole(expires * 1000))

@@ -18,13 +18,13 @@ class MemoryStore:
         self._document = ""
         self._marks: dict[str, float] = {}
 
-    def exchange(self, holder: str, number: int, ttl: float, asks: Sequence[Ask]) -> Reply:
+    def exchange(self, number: int, ttl: float, asks: Sequence[Ask]) -> Reply:
         """See `Store`."""
         with self._lock:
             now = time.time()
             if len(self._counters) > 1024:
                 self._forget(now)
-            return exchange(self._counters, holder, number, ttl, asks, now)
+            return exchange(self._counters, number, ttl, asks, now)
 
     def now(self) -> float:
         """See `Store`."""

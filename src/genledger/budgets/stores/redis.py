@@ -91,10 +91,10 @@ class RedisStore:
             raise StoreDown(f"Redis: {replicated} of {self._replicas} replicas have taken the last request")
         return answer
 
-    def exchange(self, holder: str, number: int, ttl: float, asks: Sequence[Ask]) -> Reply:
+    def exchange(self, number: int, ttl: float, asks: Sequence[Ask]) -> Reply:
         """See `Store`."""
         keys = [self._index, *(self._prefix + ask.counter for ask in asks)]
-        arguments = [holder, str(number), repr(ttl)]
+        arguments = [str(number), repr(ttl)]
         for ask in asks:
             arguments.extend(str(int(part)) if isinstance(part, bool) else str(part) for part in ask[1:])
         answer = [_text(part) for part in self._try(lambda: self._run(_exchange_script(), keys, arguments))]

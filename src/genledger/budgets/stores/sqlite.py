@@ -74,14 +74,14 @@ class SQLiteStore:
                 raise
             connection.execute("COMMIT")
 
-    def exchange(self, holder: str, number: int, ttl: float, asks: Sequence[Ask]) -> Reply:
+    def exchange(self, number: int, ttl: float, asks: Sequence[Ask]) -> Reply:
         """See `Store`."""
         with self._writing() as (connection, now):
             keys = [ask.counter for ask in asks]
             places = ",".join("?" * len(keys))
             rows = connection.execute(f"SELECT key, state FROM budget_counters WHERE key IN ({places})", keys)
             counters = {key: Counter.load(orjson.loads(state)) for key, state in rows}
-            reply = exchange(counters, holder, number, ttl, asks, now)
+            reply = exchange(counters, number, ttl, asks, now)
             connection.executemany(
                 "INSERT INTO budget_counters VALUES (?, ?, ?) "
                 "ON CONFLICT (key) DO UPDATE SET state = excluded.state, expires = excluded.expires",

@@ -6,9 +6,8 @@ import logging
 import os
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
-from queue import Empty, SimpleQueue
 from typing import TypedDict
 from weakref import WeakSet
 
@@ -91,8 +90,10 @@ class LedgerDestination:
         _all.add(self)
 
     def _start_over(self) -> None:
-        self._queue: SimpleQueue[Record | _Mark] = SimpleQueue()
+        self._queue: deque[Record | _Mark] = deque()
         self._thread: threading.Thread | None = None
+        self._idle = True
+        self._wake = threading.Event()
         self._hurry = threading.Event()
         # Re-entrant: a stream that is garbage-collected in here settles, and comes back with its entry.
         self._lock = threading.RLock()
@@ -117,25 +118,29 @@ class LedgerDestination:
 
     def accept(self, record: Record) -> None:
         """Take a record, to be written soon. Never blocks, never raises; from any thread."""
-        if self._queue.qsize() >= self._room:
+        queue = self._queue
+        if len(queue) >= self._room:
             self._drop("queue_full" if self._give_up_at is None else "closed")
             return
-        self._queue.put(record)
-        if self._thread is None:
-            self._start()
+        queue.append(record)
+        if self._idle:
+            self._rouse()
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Write everything accepted so far; `False` when that took longer than `timeout` seconds."""
-        if self._thread is None and self._queue.empty():
+        if self._give_up_at is not None:
+            return self.shutdown()
+        if self._thread is None and not self._queue:
             return True
-        return self._send(_Mark()).wait(timeout)
+        mark = _Mark()
+        return self._send(mark) and mark.wait(timeout)
 
     def shutdown(self, timeout: float = 5.0) -> bool:
         """Write what is left and stop; `False` when not everything was written within `timeout` seconds."""
         if self._give_up_at is None:
             self._give_up_at = time.monotonic() + timeout
             self._room = 0
-            if self._thread is not None or not self._queue.empty():
+            if self._thread is not None or self._queue:
                 self._send(_Mark(last=True))
         if self._thread is not None:
             self._thread.join(max(0.0, self._give_up_at - time.monotonic()))
@@ -146,7 +151,7 @@ class LedgerDestination:
         """The counts so far."""
         with self._lock:
             dropped = dict(self._dropped)
-            accepted = self._taken + self._queue.qsize() - self._marks
+            accepted = self._taken + len(self._queue) - self._marks
             lost = dropped.get("invalid", 0) + dropped.get("shutdown", 0)
             return LedgerStats(
                 accepted=accepted,
@@ -155,30 +160,38 @@ class LedgerDestination:
                 dropped=dropped,
             )
 
-    def _send(self, mark: _Mark) -> _Mark:
+    def _send(self, mark: _Mark) -> bool:
         with self._lock:
             self._marks += 1
-        self._queue.put(mark)
+            self._queue.append(mark)
+        if self._idle:
+            self._rouse()
         self._hurry.set()
-        if self._thread is None:
-            self._start()
-        return mark
+        return self._thread is not None
 
     def _drop(self, reason: str, count: int = 1) -> None:
         with self._lock:
             self._dropped[reason] += count
 
+    def _rouse(self) -> None:
+        self._idle = False
+        if self._thread is None:
+            self._start()
+        else:
+            self._wake.set()
+
     def _start(self) -> None:
         with self._lock:
-            thread = threading.Thread(target=self._run, name="genledger-ledger", daemon=True)
             if self._thread is not None:
                 return
-            self._thread = thread
-        try:
-            thread.start()
-            run_at_exit(_shut_down_all)
-        except RuntimeError:  # the interpreter is shutting down, or there are too many threads
-            self._thread = None
+            # Made together with the thread: gevent may have replaced all of them since we were.
+            self._wake, self._hurry = threading.Event(), threading.Event()
+            self._thread = threading.Thread(target=self._run, name="genledger-ledger", daemon=True)
+            try:
+                self._thread.start()
+                run_at_exit(_shut_down_all)
+            except RuntimeError:  # the interpreter is shutting down, or there are too many threads
+                self._thread, self._idle = None, True
 
     def _run(self) -> None:
         prune_at, unpruned = 0.0, 0
@@ -199,26 +212,27 @@ class LedgerDestination:
 
     def _collect(self) -> tuple[list[Record], _Mark | None]:
         """Wait for a record, give others the time to join it, and take those up to a mark."""
-        record = self._queue.get()
-        if self._queue.qsize() < _AT_ONCE:
+        queue = self._queue
+        while not queue:
+            self._wake.clear()
+            self._idle = True
+            if not queue:  # what came before we were idle woke nobody
+                self._wake.wait()
+            self._idle = False
+        if len(queue) < _AT_ONCE:
             self._hurry.wait(_INTERVAL_S)
         self._hurry.clear()
         records: list[Record] = []
         mark = None
-        try:
-            while True:
+        with self._lock:
+            while queue and mark is None and len(records) < _AT_ONCE:
+                record = queue.popleft()
                 if isinstance(record, _Mark):
                     mark = record
-                    break
-                records.append(record)
-                if len(records) == _AT_ONCE:
-                    break
-                record = self._queue.get_nowait()
-        except Empty:
-            pass
-        with self._lock:
+                    self._marks -= 1
+                else:
+                    records.append(record)
             self._taken += len(records)
-            self._marks -= mark is not None
         return records, mark
 
     def _deliver(self, records: list[Record]) -> bool:

@@ -170,7 +170,7 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def _enter_wal(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
-    # SQLite does not wait for other connections when it changes the journal mode, so that is done here.
+    # SQLite does not wait for other connections when it changes the journal mode; it does when it begins to write.
     deadline = time.monotonic() + busy_timeout_s
     while True:
         try:
@@ -179,7 +179,8 @@ def _enter_wal(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
-            time.sleep(0.01)
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:

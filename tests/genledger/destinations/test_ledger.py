@@ -230,6 +230,7 @@ def test_a_shutdown_writes_what_is_left(
     destination.accept(make_entry())
     assert destination.stats() == {"accepted": 1, "written": 1, "waiting": 0, "dropped": {"closed": 1}}
     assert destination.shutdown(0.0)
+    assert destination.flush(0.0)
 
 
 def test_a_shutdown_that_cannot_write_gives_up_in_time_and_counts_what_is_lost(
@@ -346,6 +347,25 @@ def test_children_of_multiprocessing_lose_nothing_at_their_end(tmp_path: Path) -
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert written(tmp_path / "ledger.db") == [1, 2, 3]
+
+
+def test_gevent_may_replace_threads_after_the_destination_was_made(tmp_path: Path) -> None:
+    pytest.importorskip("gevent")
+    done = run(
+        """
+        from gevent import monkey, sleep, spawn
+        monkey.patch_all()
+        others = [spawn(lambda: [sleep(0) for _ in range(50)]) for _ in range(3)]
+        for number in range(1, 101):
+            destination.accept(call(number))
+            sleep(0)
+        assert destination.flush(30)
+        assert all(other.ready() for other in others)
+        """,
+        tmp_path / "ledger.db",
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert written(tmp_path / "ledger.db") == list(range(1, 101))
 
 
 def test_steps_of_the_application_are_kept_and_other_spans_are_not(

@@ -126,11 +126,12 @@ class ScriptedModel:
         else:
             pieces = tokenize(self._reply(prompt.question))
         finish: Literal["stop", "length", "tool"] = "stop" if tool is None else "tool"
-        if prompt.max_tokens is not None and len(pieces) > prompt.max_tokens:
-            pieces, finish = pieces[: prompt.max_tokens], "length"
-        read, written = self._cache(prompt)
-        # Reasoning models think before they answer, and bill the thoughts as output.
+        # Reasoning models think before they answer, and bill the thoughts as output, within the same limit.
         reasoning = 64 * (1 + len(prompt.question) % 3) if re.match(r"gpt-5|o\d", prompt.model) else 0
+        if prompt.max_tokens is not None and len(pieces) + reasoning > prompt.max_tokens:
+            reasoning = min(reasoning, prompt.max_tokens)
+            pieces, finish = pieces[: prompt.max_tokens - reasoning], "length"
+        read, written = self._cache(prompt)
         tokens = Tokens(len(tokenize(prompt.text)), read, written, len(pieces) + reasoning, reasoning)
         return Completion(pieces, tool.name if tool is not None else None, finish, tokens)
 

@@ -192,3 +192,13 @@ def test_ten_lines_are_recorded_under_the_launcher(tmp_path: Path) -> None:
         "gpt-5-mini-2025-08-07",
     }
     assert all(row.priced == 1 for row in rows)
+
+
+def test_a_budget_refuses_a_call_before_the_provider_is_asked(tmp_path: Path) -> None:
+    script = str(ROOT / "examples" / "budget.py")
+    done = run([sys.executable, script], tmp_path, GENLEDGER_LEDGER=str(tmp_path / "ledger.db"))
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert sum("was refused" in line for line in lines) == 2
+    admitted = sum("so far" in line for line in lines)
+    assert lines[-1] == f"The provider was asked {admitted} times."

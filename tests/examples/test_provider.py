@@ -122,6 +122,8 @@ def test_an_answer_longer_than_allowed_is_cut(gpt, claude):
     assert (chat.choices[0].finish_reason, chat.usage.completion_tokens) == ("length", 2)
     response = gpt.responses.create(model="gpt-4.1-mini", input=question[0]["content"], max_output_tokens=2)
     assert (response.status, response.incomplete_details.reason) == ("incomplete", "max_output_tokens")
+    thinking = gpt.responses.create(model="gpt-5-mini", input=question[0]["content"], max_output_tokens=2)
+    assert (thinking.status, thinking.output_text, thinking.usage.output_tokens) == ("incomplete", "", 2)
     message = claude.messages.create(model="claude-haiku-4-5", messages=question, max_tokens=2)
     assert (message.stop_reason, message.usage.output_tokens) == ("max_tokens", 2)
 

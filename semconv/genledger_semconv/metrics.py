@@ -53,6 +53,11 @@ DB_CLIENT_RESPONSE_RETURNED_ROWS: Final = "db.client.response.returned_rows"
 GENLEDGER_COST: Final = "genledger.cost"
 GENLEDGER_UNPRICED_CALLS: Final = "genledger.unpriced.calls"
 GENLEDGER_LABELS_OVERFLOW: Final = "genledger.labels.overflow"
+GENLEDGER_BUDGET_USED: Final = "genledger.budget.used"
+GENLEDGER_BUDGET_RESERVED: Final = "genledger.budget.reserved"
+GENLEDGER_BUDGET_BLOCKS: Final = "genledger.budget.blocks"
+GENLEDGER_BUDGET_STORE_FAILURES: Final = "genledger.budget.store.failures"
+GENLEDGER_DESTINATION_RECORDS: Final = "genledger.destination.records"
 
 # Bucket boundaries: seconds for durations, counts for the others
 # fmt: off

@@ -133,7 +133,6 @@ def _recorder(settings: Settings, wired: Wired, wanted: tuple[Any, ...], provide
         gate=_gate(settings, meters),
         redact=redactor.text,
         ask_for_usage=settings.stream_usage == "ask",
-        provider=provider,
     )
 
 
@@ -169,10 +168,13 @@ def _patch(settings: Settings) -> None:
     for name, point in points.items():
         wanted = settings.libraries is None or name in settings.libraries
         if not wanted or name in settings.exclude or "*" in settings.exclude:
+            if name in _instrumentors:
+                _instrumentors.pop(name).uninstrument()
             continue
         try:
             instrumentor = _instrumentors.get(name) or point.load()()
-            instrumentor.instrument(skip_dep_check=True)
+            if not instrumentor.is_instrumented_by_opentelemetry:
+                instrumentor.instrument(skip_dep_check=True)
             _instrumentors[name] = instrumentor
         except Exception as error:
             logger.error("genledger: the calls of %s are not recorded: %s: %s", name, type(error).__name__, error)

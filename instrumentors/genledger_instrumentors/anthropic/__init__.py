@@ -40,12 +40,10 @@ def lend_span(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[s
     """Give the client's own telemetry the context of our span instead of a span of its own.
 
     From 1.14 on the client makes a span with usage for each call. Two such spans for one call would count its
-    tokens twice. Ours goes out on the wire as the parent, as the client's would have. A client that was given a
-    tracer provider of its own keeps its spans there: another provider, another backend, no span twice.
+    tokens twice. Ours goes out on the wire as the parent, as the client's would have.
     """
-    tracer = args[0] if args else kwargs.get("tracer")
     call = get_current().get(CALL_KEY)
-    if isinstance(call, Call) and not call.settled and call.recorder.shares_provider(tracer):
+    if isinstance(call, Call) and not call.settled:
         return NonRecordingSpan(call.span.get_span_context())
     return wrapped(*args, **kwargs)
 

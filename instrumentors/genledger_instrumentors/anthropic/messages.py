@@ -99,18 +99,9 @@ class Events:
             "id": getattr(message, "id", None),
             "model": getattr(message, "model", None),
             "stop_reason": self._stop_reason,
-            "usage": self._final_usage(),
+            "usage": self._usage or None,
             "content": [_whole(block) for _, block in sorted(self._blocks.items())],
         }
-
-    def _final_usage(self) -> dict[str, Any] | None:
-        # The output count of `message_start` is a placeholder: a stream that was cut before its first
-        # `message_delta` has said nothing about what it generated.
-        if not self._usage:
-            return None
-        if self._stop_reason is None and self._length:
-            return None
-        return self._usage
 
     def text_length(self) -> int:
         """Characters generated so far."""

@@ -63,6 +63,8 @@ def provider_of(client: Any, host: str) -> str:
     conventions' rule for a provider that is only seen through something else.
     """
     host = host.lower()
+    if host.endswith("services.ai.azure.com") and str(client.base_url).rstrip("/").endswith("/models"):
+        return "azure.ai.inference"
     name = host
     while name:
         provider = _KNOWN.get(name)

@@ -60,6 +60,12 @@ def read_response(answer: Any, attributes: Attributes) -> None:
         reason = "error"
     if reason is not None:
         attributes[A.GEN_AI_RESPONSE_FINISH_REASONS] = (reason,)
+    if status == "failed":
+        code = getattr(getattr(answer, "error", None), "code", None)
+        attributes[A.ERROR_TYPE] = code if isinstance(code, str) else "failed"
+    if status == "failed":
+        code = getattr(getattr(answer, "error", None), "code", None)
+        attributes[A.ERROR_TYPE] = code if isinstance(code, str) else "failed"
 
 
 def read_fetched(answer: Any, attributes: Attributes) -> None:
@@ -175,15 +181,21 @@ RESPONSES = Operation(
     limit="max_output_tokens",
 )
 
+
+def _cursor(value: Any) -> str | None:
+    return str(value) if integer(value) is not None else None
+
+
+def read_fetch(body: Body, attributes: Attributes) -> None:
+    """Which response is fetched, from the path."""
+    attributes[A.GEN_AI_RESPONSE_ID] = str(body.get("path", "")).rpartition("/")[2].partition("?")[0]
+
+
 RETRIEVED_RESPONSE = Operation(
     name=S.FETCH_RESPONSE,
     api="responses",
-    fields={
-        "starting_after": (
-            A.GEN_AI_REQUEST_STREAM_CURSOR,
-            lambda value: str(value) if integer(value) else None,
-        )
-    },
+    fields={"starting_after": (A.GEN_AI_REQUEST_STREAM_CURSOR, _cursor)},
+    request=read_fetch,
     response=read_fetched,
     gather=Events,
     output=read_output,

@@ -146,7 +146,13 @@ class Call:
         self.retry_causes.append(cause)
 
     def settle(
-        self, response: Any = None, *, error: BaseException | None = None, cut: bool = False, length: int = 0
+        self,
+        response: Any = None,
+        *,
+        error: BaseException | None = None,
+        cut: bool = False,
+        complete: bool = True,
+        length: int = 0,
     ) -> None:
         """End the call. Only the first time does anything; never raises.
 
@@ -154,13 +160,14 @@ class Call:
             response: The provider's answer, as far as it came: a typed object or a mapping of the same shape.
             error: What went wrong, when something did.
             cut: The application stopped reading before the provider had finished.
+            complete: Whether the provider had finished its answer.
             length: Characters of generated text, for an estimate when the answer has no usage.
         """
         try:
             self._pending.pop()
         except IndexError:
             return
-        self.recorder.settle(self, response, error, cut, length)
+        self.recorder.settle(self, response, error, cut, complete, length)
 
     @property
     def settled(self) -> bool:

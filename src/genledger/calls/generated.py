@@ -81,9 +81,7 @@ class GeneratedClient:
             operation = self._library.operation(options.method, options.url)  # type: ignore[union-attr]
             if operation is None or suppressed(get_current()):
                 return None
-            body = options.json_data  # type: ignore[union-attr]
-            if not isinstance(body, Mapping):
-                body = {}
+            body = _asked(options)
             streamed = bool(kwargs.get("stream"))
             call = recorder.open(operation, self._library.name, self._peer(client), body, streamed=streamed)
         except Exception as error:
@@ -145,14 +143,15 @@ class GeneratedClient:
         sent = _Sent(options)
         try:
             changes = call.changes()
-            if call.streamed and call.recorder.ask_for_usage and self._library.ask_for_usage is not None:
+            ask = call.streamed and call.recorder.ask_for_usage and not _raw(options)
+            if ask and self._library.ask_for_usage is not None:
                 asked = self._library.ask_for_usage(call.operation, call.body)
                 if asked is not None:
                     changes = {**changes, **asked} if changes else asked
                     sent.hide = self._library.hidden
             if changes:
                 sent.options = copy.copy(options)
-                sent.options.json_data = {**call.body, **changes}
+                sent.options.json_data = {**(options.json_data or {}), **changes}
             if callable(getattr(options, "post_parser", None)):
                 sent.watch_parser()
         except Exception as error:
@@ -202,6 +201,23 @@ class _Sent:
     def answer(self, error: BaseException) -> Any:
         """What the provider had answered when the client raised."""
         return self.parsed if self.parsed is not None else getattr(error, "completion", None)
+
+
+def _asked(options: Any) -> Body:
+    """What the application asked for: the body with what it added to it, or a query and the path it is for."""
+    if options.method == "get":
+        params = options.params
+        return {**(params if isinstance(params, Mapping) else {}), "path": options.url}
+    body = options.json_data
+    body = body if isinstance(body, Mapping) else {}
+    extra = options.extra_json
+    return {**body, **extra} if isinstance(extra, Mapping) and extra else body
+
+
+def _raw(options: Any) -> bool:
+    """Whether the application reads the response by itself, where a chunk could not be hidden from it."""
+    headers = options.headers
+    return isinstance(headers, Mapping) and any(name.lower() == "x-stainless-raw-response" for name in headers)
 
 
 def _with_options(args: tuple[Any, ...], kwargs: dict[str, Any], options: Any) -> tuple[Any, ...]:

@@ -105,11 +105,25 @@ class Patcher:
                     )
                 continue
             parent, name, own, original = found
-            if any(applied.parent is parent and applied.name == name for applied in self._applied):
-                continue
+            before = next((one for one in self._applied if one.parent is parent and one.name == name), None)
+            if before is not None:
+                if _is_within(original, before.replacement):
+                    continue
+                self._applied.remove(before)
             replacement = wrapt.FunctionWrapper(original, patch.wrapper)
             setattr(parent, name, replacement)
             self._applied.append(_Applied(parent, name, original, replacement, own))
+
+
+def _is_within(attribute: Any, layer: Any) -> bool:
+    """Whether a layer is still among those that wrap an attribute."""
+    seen = 0
+    while attribute is not None and seen < 100:
+        if attribute is layer:
+            return True
+        attribute = getattr(attribute, "__wrapped__", None)
+        seen += 1
+    return False
 
 
 def _resolve(module: ModuleType, path: str) -> tuple[Any, str, bool, Any] | None:

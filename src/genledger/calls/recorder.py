@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from genledger.pricing.cost import Cost
 from genledger.pricing.usage import Usage
 from genledger.spending import TraceSpending
 from genledger_semconv import attributes as A
+from genledger_semconv import spans as S
 
 from . import faults
 from .call import Call
@@ -55,7 +57,6 @@ class Recorder:
         gate: Asks the budgets before the money is spent; `None` when there are none.
         redact: Takes secrets and personal data out of text that was not captured as content, such as errors.
         ask_for_usage: Whether streams that would come without usage are asked to include it.
-        provider: The tracer provider that the spans go through.
     """
 
     def __init__(
@@ -69,7 +70,6 @@ class Recorder:
         gate: Gate | None = None,
         redact: Callable[[str], str] = str,
         ask_for_usage: bool = False,
-        provider: Any = None,
     ) -> None:
         self.tracer = tracer
         self.metrics = metrics
@@ -79,18 +79,10 @@ class Recorder:
         self.gate = gate
         self.redact = redact
         self.ask_for_usage = ask_for_usage
-        self.provider = provider
         self.sinks: list[Sink] = []
         self.event_sinks: list[EventSink] = []
         self.traces = TraceSpending()
-
-    def shares_provider(self, tracer: Any) -> bool:
-        """Whether another tracer's spans go through the same provider as ours."""
-        while (inner := getattr(tracer, "_real_tracer", None)) is not None:
-            tracer = inner
-        theirs = getattr(tracer, "span_processor", None)
-        ours = getattr(self.tracer, "span_processor", None)
-        return theirs is None or ours is None or theirs is ours
+        self.closed = False
 
     def open(
         self, operation: Operation, library: str, peer: Peer, body: Body, *, streamed: bool = False
@@ -154,8 +146,14 @@ class Recorder:
             faults.report("opening a call", error)
             return None
 
-    def settle(self, call: Call, response: Any, error: BaseException | None, cut: bool, length: int) -> None:
+    def settle(
+        self, call: Call, response: Any, error: BaseException | None, cut: bool, complete: bool, length: int
+    ) -> None:
         """Price and end a call. Called once for each; never raises. Every stage fails alone."""
+        if self.closed:
+            if call.admission is not None:
+                call.admission.release()
+            return
         duration = time.perf_counter() - call.started
         operation = call.operation
         span = call.span
@@ -167,9 +165,12 @@ class Recorder:
                 operation.response(viewed(response), attributes)
             except Exception as fault:
                 faults.report("reading the response", fault)
-        if cut or error is not None:
+        refused = attributes.get(A.ERROR_TYPE) if error is None else None
+        if isinstance(refused, str):
+            outcome, kind = "error", refused
+        if not complete or error is not None:
             _mark_unfinished(operation, response, attributes)
-        usage, cost, unpriced, estimated = self._price(call, response, attributes, error, length)
+        usage, cost, unpriced, estimated = self._price(call, response, attributes, error, complete, length)
         attributes[A.GENLEDGER_OUTCOME] = outcome
         if self.gate is not None:
             try:
@@ -200,6 +201,8 @@ class Recorder:
                     span.set_status(StatusCode.ERROR, self._describe(error))
                 else:
                     kind = None
+            elif kind is not None:
+                span.set_status(StatusCode.ERROR, kind)
             span.set_attributes(attributes)
         except Exception as fault:
             faults.report("writing the span", fault)
@@ -273,7 +276,13 @@ class Recorder:
                 faults.report("handing the call to a destination", fault)
 
     def _price(
-        self, call: Call, response: Any, attributes: Attributes, error: BaseException | None, length: int
+        self,
+        call: Call,
+        response: Any,
+        attributes: Attributes,
+        error: BaseException | None,
+        complete: bool,
+        length: int,
     ) -> tuple[Usage | None, Cost | None, str | None, bool]:
         operation = call.operation
         if not operation.priced:
@@ -289,12 +298,15 @@ class Recorder:
                 reading = pricing.read_usage(provider, operation.api, response, call.body, base_url=call.peer.base_url)
             if reading is None and call.streamed and response is not None:
                 usage, estimated = self._estimate(call, length), True
+                length = 0
                 reading = pricing.Reading(usage=usage, model=call.model, requested=call.model)
             if reading is None:
                 if error is None:
                     unpriced = "no_usage"
             else:
                 usage = reading.usage
+                if length and not complete:
+                    usage, estimated = self._complete(call, usage, length)
                 model = reading.model or call.model
                 answer = pricing.price(
                     usage,
@@ -321,7 +333,7 @@ class Recorder:
             unpriced = "error"
         try:
             if usage is not None:
-                usage_attributes(usage, attributes, generates=operation.inference)
+                usage_attributes(usage, attributes, generates=operation.name != S.EMBEDDINGS)
                 if estimated:
                     attributes[A.GENLEDGER_USAGE_ESTIMATED] = True
             cost_attributes(cost, unpriced, attributes)
@@ -332,6 +344,12 @@ class Recorder:
     def _estimate(self, call: Call, length: int) -> Usage:
         count, provider, model = pricing.estimate_tokens, call.peer.provider, call.model or ""
         return Usage(input=count(call.input_length(), provider, model), output=count(length, provider, model))
+
+    def _complete(self, call: Call, usage: Usage, length: int) -> tuple[Usage, bool]:
+        """The usage of a stream that was cut: what was received counts, where the provider had said less."""
+        received = pricing.estimate_tokens(length, call.peer.provider, call.model or "")
+        missing = received - usage.output_tokens
+        return (replace(usage, output=usage.output + missing), True) if missing > 0 else (usage, False)
 
     def _account(
         self,
@@ -414,6 +432,8 @@ def active() -> Recorder | None:
 def activate(recorder: Recorder | None) -> None:
     """Make a recorder the one in force, or none."""
     global _recorder
+    if recorder is None and _recorder is not None:
+        _recorder.closed = True
     _recorder = recorder
 
 

@@ -65,12 +65,17 @@ class Reading:
             call.first_chunk = self.stamps[0]
         gathering = self._gathering
         try:
-            if cut and gathering.complete:
-                cut = False
-            call.settle(gathering.response(), error=error, cut=cut, length=gathering.text_length())
+            complete = gathering.complete
+            call.settle(
+                gathering.response(),
+                error=error,
+                cut=cut and not complete,
+                complete=complete,
+                length=gathering.text_length(),
+            )
         except Exception as fault:
             faults.report("reading the stream", fault)
-            call.settle(None, error=error, cut=cut)
+            call.settle(error=error, cut=cut)
 
 
 def pump(source: Iterator[Any], reading: Reading, hide: Callable[[Any], bool] | None) -> Generator[Any, None, None]:

@@ -261,7 +261,6 @@ async def test_the_caller_raises_inside_with(api: Api, provider: Provider, telem
         await read()
     # The provider did nothing wrong, and neither did the call: the application stopped reading.
     estimated(api, await ended(telemetry, "cancelled"), texts_in(api, chunks))
-    del stream
 
 
 async def test_the_provider_fails_in_the_middle(api: Api, provider: Provider, telemetry: Telemetry) -> None:

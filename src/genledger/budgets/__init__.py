@@ -1,17 +1,48 @@
-"""Budgets that hold: rules, stores, leases and the kill switch. See docs/budgets.md."""
+"""Budgets that hold: rules, stores, leases and the kill switch. See docs/budgets.md.
+
+Importing this package is cheap: the guard is loaded when the first call asks for it.
+"""
 
 from __future__ import annotations
 
-from .admission import Admission
-from .alerts import BudgetEvent
-from .control import kill, revive, set_budget, set_tier, unset_budget
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from .demand import Demand, hash_api_key
 from .exceeded import BudgetExceeded
-from .guard import Guard
-from .routing import ModelChoice, chosen, route
-from .rulefile import Rulebook, RuleFileError, read_rules
-from .rules import Rule, RuleError, budget
-from .stores import Store, StoreDown, open_store
+
+if TYPE_CHECKING:
+    from .admission import Admission
+    from .alerts import BudgetEvent
+    from .control import kill, revive, set_budget, set_tier, unset_budget
+    from .guard import Guard
+    from .routing import ModelChoice, chosen, route
+    from .rulefile import Rulebook, RuleFileError, read_rules
+    from .rules import Rule, RuleError, budget
+    from .stores import Store, StoreDown, open_store
+
+_HOMES = {
+    "Admission": "admission",
+    "BudgetEvent": "alerts",
+    "Guard": "guard",
+    "ModelChoice": "routing",
+    "Rule": "rules",
+    "RuleError": "rules",
+    "RuleFileError": "rulefile",
+    "Rulebook": "rulefile",
+    "Store": "stores",
+    "StoreDown": "stores",
+    "budget": "rules",
+    "chosen": "routing",
+    "kill": "control",
+    "open_store": "stores",
+    "read_rules": "rulefile",
+    "revive": "control",
+    "route": "routing",
+    "set_budget": "control",
+    "set_tier": "control",
+    "unset_budget": "control",
+}
 
 __all__ = [
     "Admission",
@@ -38,3 +69,10 @@ __all__ = [
     "set_tier",
     "unset_budget",
 ]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{home}", __name__), name)

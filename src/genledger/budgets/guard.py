@@ -389,4 +389,5 @@ def _begin_child() -> None:
 
 
 atexit.register(_close_all)
-os.register_at_fork(after_in_child=_begin_child)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_child)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -77,7 +78,9 @@ class Scope:
             if value is None:
                 return None
             if pattern == EACH:
-                parts.append(f"{field}={value}")
+                # Quoted where it could be mistaken for several fields: two scopes never share a counter.
+                plain = value.isprintable() and " " not in value and '"' not in value
+                parts.append(f"{field}={value if plain else json.dumps(value)}")
                 continue
             glob = self._globs.get(field)
             if not (value == pattern if glob is None else glob.match(value)):

@@ -45,7 +45,7 @@ def read_status(store: Store, rules: Sequence[Rule] = ()) -> list[BudgetStatus]:
     found = []
     for counter in store.counters().values():
         meta = orjson.loads(counter.meta)
-        if meta["end"] and meta["end"] <= now:
+        if meta["end"] and not meta["start"] <= now < meta["end"]:
             continue
         counter.age(now, meta["span"], meta["span"] / BUCKETS)
         held = sum(lease.held for lease in counter.leases.values())

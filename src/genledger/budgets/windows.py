@@ -13,7 +13,7 @@ Period = Literal["minute", "hour", "day", "week", "month", "rolling", "session",
 BUCKETS = 60
 """Parts into which a rolling window is cut; what is spent leaves it one part at a time."""
 
-LIFE_KEPT = 30 * 86400.0
+LIFE_KEPT = 7 * 86400.0
 """Seconds for which the counter of a session or a run is kept after its last use."""
 
 CLOSED_KEPT = 3600.0

@@ -3,6 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from genledger.budgets import RuleError, budget
 from genledger.budgets.rules import Scope
@@ -25,6 +27,16 @@ from genledger.budgets.rules import Scope
 )
 def test_a_scope_matches_values_globs_and_each(patterns: Any, values: Any, label: str | None) -> None:
     assert Scope(patterns).label(values) == label
+
+
+VALUES = st.text(alphabet='ab =" é\n', min_size=1, max_size=12)
+
+
+@given(VALUES, VALUES, VALUES, VALUES)
+def test_different_values_never_share_a_counter(tenant: str, user: str, other: str, another: str) -> None:
+    scope = Scope({"tenant": "each", "user": "each"})
+    same = scope.label({"tenant": tenant, "user": user}) == scope.label({"tenant": other, "user": another})
+    assert same == ((tenant, user) == (other, another))
 
 
 def test_a_rule_has_a_name_that_says_what_it_is() -> None:

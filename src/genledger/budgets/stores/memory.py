@@ -8,6 +8,9 @@ from collections.abc import Sequence
 
 from ..exchange import Ask, Counter, Reply, exchange
 
+CROWDED = 1024
+"""Counters above which those that are over are looked for; then, whenever there are twice as many."""
+
 
 class MemoryStore:
     """A store that lives and ends with the process; several guards may share it."""
@@ -17,13 +20,15 @@ class MemoryStore:
         self._counters: dict[str, Counter] = {}
         self._document = ""
         self._marks: dict[str, float] = {}
+        self._crowded = CROWDED
 
     def exchange(self, number: int, ttl: float, asks: Sequence[Ask]) -> Reply:
         """See `Store`."""
         with self._lock:
             now = time.time()
-            if len(self._counters) > 1024:
+            if len(self._counters) > self._crowded:
                 self._forget(now)
+                self._crowded = max(CROWDED, 2 * len(self._counters))
             return exchange(self._counters, number, ttl, asks, now)
 
     def now(self) -> float:

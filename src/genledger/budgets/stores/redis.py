@@ -157,8 +157,13 @@ class _Script:
         self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
+# Where the new document is in place already, the client has sent its request a second time.
 _REPLACE_SCRIPT = _Script(
-    "if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end redis.call('SET', KEYS[1], ARGV[2]) return 1"
+    "local now = redis.call('GET', KEYS[1]) or '' "
+    "if now == ARGV[2] then return 1 end "
+    "if now ~= ARGV[1] then return 0 end "
+    "redis.call('SET', KEYS[1], ARGV[2]) "
+    "return 1"
 )
 
 

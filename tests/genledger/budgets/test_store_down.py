@@ -1,0 +1,149 @@
+"""A store that does not answer: each rule acts as it says, it is said once, and it heals."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genledger.budgets import BudgetExceeded, Demand, Guard, StoreDown, budget, open_store
+from genledger.budgets.status import read_status
+
+MakeGuard = Callable[..., Guard]
+MakeDemand = Callable[..., Demand]
+
+
+def guard_on(make_guard: MakeGuard, url: str, policy: str, **fields: Any) -> Guard:
+    return make_guard([budget(name=policy, usd=100, per="month", on_store_down=policy, **fields)], url)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_an_open_rule_lets_calls_through_and_counts_them_later(
+    own_redis: Any, make_guard: MakeGuard, demand: MakeDemand, caplog: pytest.LogCaptureFixture
+) -> None:
+    guard = guard_on(make_guard, own_redis.url, "open")
+    guard.admit(demand(1.0)).settle(1.0, 1)
+    own_redis.kill()
+    for _ in range(200):
+        guard.admit(demand(1.0)).settle(1.0, 1)
+    assert guard._broker.failures >= 1
+    own_redis.start()
+    until(lambda: guard.flush() and not guard._broker.down)
+    assert [status.settled for status in read_status(guard.store)] == [201.0]
+    with pytest.raises(BudgetExceeded) as caught:
+        guard.admit(demand(1.0))
+    assert caught.value.spent == 201.0
+    messages = [record.message for record in caplog.records]
+    assert len(messages) == 2
+    assert messages[0].startswith("The budget store is down; rules act by their on_store_down until it is back: Redis")
+    assert messages[1] == "The budget store is back."
+
+
+def test_a_closed_rule_lets_no_call_through(own_redis: Any, make_guard: MakeGuard, demand: MakeDemand) -> None:
+    guard = guard_on(make_guard, own_redis.url, "closed")
+    for _ in range(5):
+        guard.admit(demand(1.0)).settle(1.0, 1)
+    own_redis.kill()
+    until(lambda: guard._broker.down)
+    with pytest.raises(
+        BudgetExceeded, match=r"'closed' .* lets no call through while the budget store is down"
+    ) as caught:
+        guard.admit(demand(0.001))
+    assert caught.value.retry_after == 5.0
+    own_redis.start()
+    until(lambda: not guard._broker.down)
+    guard.admit(demand(1.0)).settle(1.0, 1)
+
+
+def test_a_lease_rule_lets_calls_through_until_its_slice_is_used_up(
+    own_redis: Any, make_guard: MakeGuard, demand: MakeDemand
+) -> None:
+    guard = guard_on(make_guard, own_redis.url, "lease")
+    for _ in range(10):
+        guard.admit(demand(0.01)).settle(0.01, 1)
+    (account,) = guard._broker.books.accounts.values()
+    with guard._broker.books.lock:
+        guard._broker.books.drain()
+        calls = (account.allowance - account.used) // 10_000_000
+    assert calls > 0
+    own_redis.kill()
+    for _ in range(calls):
+        guard.admit(demand(0.01)).settle(0.01, 1)
+    with pytest.raises(BudgetExceeded, match="has used up its last slice while the budget store is down"):
+        guard.admit(demand(0.01))
+
+
+def test_a_rule_that_only_warns_never_blocks(own_redis: Any, make_guard: MakeGuard, demand: MakeDemand) -> None:
+    guard = guard_on(make_guard, own_redis.url, "closed", at_limit="warn")
+    own_redis.kill()
+    guard.admit(demand(1.0)).settle(1.0, 1)
+
+
+def test_no_call_waits_for_a_store_that_is_known_to_be_down(
+    make_guard: MakeGuard, demand: MakeDemand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard = guard_on(make_guard, "memory", "open")
+    asked = []
+
+    def fail(*arguments: object) -> None:
+        asked.append(arguments)
+        raise StoreDown("gone")
+
+    monkeypatch.setattr(guard.store, "exchange", fail)
+    monkeypatch.setattr(guard.store, "document", fail)
+    for _ in range(100):
+        guard.admit(demand(1.0)).settle(1.0, 1)
+    # Once for the kill switches; the call itself is then let through at once. The rest is the background's.
+    assert len(asked) < 20
+
+
+def test_a_redis_that_was_emptied_learns_again_what_was_spent(
+    own_redis: Any, make_guard: MakeGuard, demand: MakeDemand
+) -> None:
+    guard = guard_on(make_guard, own_redis.url, "open")
+    guard.admit(demand(60.0)).settle(60.0, 1)
+    assert guard.flush()
+    with own_redis.client as client:
+        client.flushall()
+    guard.admit(demand(30.0)).settle(30.0, 1)
+    assert guard.flush()
+    assert [status.settled for status in read_status(guard.store)] == [90.0]
+
+
+def test_a_file_that_another_program_locks_is_a_store_that_is_down(
+    tmp_path: Path, make_guard: MakeGuard, demand: MakeDemand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genledger.budgets.stores.sqlite.BUSY_TIMEOUT", 0.01)
+    path = tmp_path / "budgets.db"
+    guard = guard_on(make_guard, str(path), "closed")
+    guard.admit(demand(1.0)).settle(1.0, 1)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(BudgetExceeded, match="while the budget store is down"):
+        guard.admit(demand(90.0))
+    other.execute("ROLLBACK")
+    other.close()
+    until(lambda: not guard._broker.down)
+    guard.admit(demand(90.0)).settle(90.0, 1)
+
+
+def test_a_store_that_cannot_be_opened_does_not_bother_who_has_no_budgets(
+    tmp_path: Path, make_guard: MakeGuard, demand: MakeDemand, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    (tmp_path / "file").write_text("not a directory")
+    monkeypatch.setattr("platformdirs.user_data_dir", lambda *_, **__: str(tmp_path / "file" / "inside"))
+    guard = make_guard()
+    guard.admit(demand(1.0)).settle(1.0, 1)
+    assert not caplog.records
+    with pytest.raises(StoreDown):
+        open_store().now()

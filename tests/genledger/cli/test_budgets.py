@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from genledger.attribution import Attribution
+from genledger.budgets import BudgetExceeded, Demand, Guard, open_store
+from genledger.budgets.control import Controls
+from genledger.cli.budgets import app, kill_app, revive_app
+
+RULES = """
+[[budget]]
+name = "tenants"
+tenant = "each"
+usd = 50
+per = "day"
+
+[[budget]]
+name = "idle"
+feature = "mail"
+requests = 1000
+per = "rolling 1h"
+"""
+
+Run = Callable[..., Result]
+APPS = {"budgets": app, "kill": kill_app, "revive": revive_app}
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs `genledger` with a rule file and a store of the test's own."""
+    (tmp_path / "budgets.toml").write_text(RULES)
+    monkeypatch.setenv("GENLEDGER_BUDGETS", str(tmp_path / "budgets.toml"))
+    monkeypatch.setenv("GENLEDGER_BUDGET_STORE", str(tmp_path / "budgets.db"))
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def run(command: str, *words: str) -> Result:
+        return CliRunner().invoke(APPS[command], list(words))
+
+    return run
+
+
+@pytest.fixture
+def store_path(tmp_path: Path) -> str:
+    return str(tmp_path / "budgets.db")
+
+
+def spend(tmp_path: Path, usd: float, reserved: float = 0.0) -> None:
+    guard = Guard(tmp_path / "budgets.toml", tmp_path / "budgets.db")
+    for cost, settle in ((usd, True), (reserved, False)):
+        demand = Demand("openai", "chat", "gpt-5", Attribution(tenant="acme"), cost_ceiling=cost)
+        admission = guard.admit(demand)
+        if settle:
+            admission.settle(cost, 1)
+    assert guard.flush()
+    guard.close()
+
+
+def test_the_table_shows_limit_settled_reserved_left_and_a_bar(run: Run, tmp_path: Path) -> None:
+    spend(tmp_path, 25.0, reserved=10.0)
+    shown = run("budgets")
+    assert shown.exit_code == 0, shown.output
+    row = next(line for line in shown.output.splitlines() if "tenant=acme" in line)
+    assert row.count("█") == 10
+    assert row.count("▒") == 4
+    for text in ("50%", "$50.00", "$25.00", "$10.00", "$15.00"):
+        assert text in row
+    assert "feature=mail" in shown.output
+    assert "1,000 requests" in shown.output
+    assert "per rolling 1h" in shown.output
+
+
+def test_json_has_everything(run: Run, tmp_path: Path) -> None:
+    spend(tmp_path, 25.0)
+    run("kill", "feature=copilot", "--why", "it loops", "--who", "Ada")
+    shown = json.loads(run("budgets", "--json").output)
+    acme, idle = shown["budgets"]
+    assert (acme["rule"], acme["scope"], acme["settled"], acme["used"]) == ("tenants", "tenant=acme", 25.0, 0.5)
+    assert (idle["rule"], idle["scope"], idle["settled"], idle["resets_at"]) == ("idle", "feature=mail", 0, None)
+    assert shown["kills"][0]["scope"] == {"feature": "copilot"}
+
+
+def test_set_takes_effect_and_unset_takes_it_back(run: Run, tmp_path: Path) -> None:
+    assert run("budgets", "set", "tenant=acme", "usd=0.5/day", "at_limit=block", "alert_at=90").exit_code == 0
+    with pytest.raises(BudgetExceeded, match="tenant=acme usd/day"):
+        spend(tmp_path, 1.0)
+    assert run("budgets", "unset", "tenant=acme usd/day").exit_code == 0
+    spend(tmp_path, 1.0)
+
+
+def test_set_understands_every_action(run: Run, store_path: str) -> None:
+    words = ("tenant=acme", "usd=5/month", "at_limit=degrade", "degrade=gpt-5-mini", "max_output_tokens=500")
+    assert run("budgets", "set", *words).exit_code == 0
+    assert (
+        run("budgets", "set", "user=each", "requests=60/rolling 1m", "at_limit=queue", "queue_seconds=2.5").exit_code
+        == 0
+    )
+    degrade, queue = Controls.read(open_store(store_path).document()).rules()
+    assert (degrade.degraded_model, degrade.degraded_tokens) == ("gpt-5-mini", 500)
+    assert (str(queue.window), queue.queue_seconds) == ("rolling 1m", 2.5)
+
+
+def test_a_tenant_can_be_given_a_tier(run: Run, store_path: str) -> None:
+    assert run("budgets", "set", "tenant=acme", "tier=pro").exit_code == 0
+    assert Controls.read(open_store(store_path).document()).tiers == {"acme": "pro"}
+
+
+def test_kill_stops_calls_and_revive_lifts_it_and_both_are_logged(run: Run, tmp_path: Path) -> None:
+    assert run("kill", "tenant=ac*", "--for", "2h", "--why", "it loops", "--who", "Ada").exit_code == 0
+    with pytest.raises(BudgetExceeded, match=r"stopped by Ada until .*: it loops"):
+        spend(tmp_path, 1.0)
+    assert "stopped: tenant=ac*" in run("budgets").output
+    assert run("revive", "tenant=ac*", "--why", "fixed", "--who", "Ben").exit_code == 0
+    spend(tmp_path, 1.0)
+    entries = json.loads(run("budgets", "log", "--json").output)
+    assert [(entry["did"], entry["who"], entry["why"]) for entry in entries] == [
+        ("kill", "Ada", "it loops"),
+        ("revive", "Ben", "fixed"),
+    ]
+    assert "it loops" in run("budgets", "log").output
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "message"),
+    [
+        ("budgets", ("set", "tenant=acme", "usd=lots/day"), "expected a number"),
+        ("budgets", ("set", "tenant=acme", "usd=5/fortnight"), "is not a window"),
+        ("budgets", ("set", "tenant"), "is not KEY=VALUE"),
+        ("budgets", ("unset", "nothing"), "no budget 'nothing' is set"),
+        ("budgets", ("--file", "nowhere.toml"), "nowhere.toml: cannot be read"),
+        ("budgets", ("--store", "mysql://host"), "expected memory"),
+        ("kill", ("feature=x",), "--why"),
+        ("kill", ("feature=x", "--why", "y", "--for", "soon"), "is not a time"),
+        ("kill", ("colour=red", "--why", "y"), "is not one of tenant"),
+        ("revive", ("feature=x",), "no kill switch is set for feature=x"),
+    ],
+)
+def test_what_makes_no_sense_fails_with_one_clear_message(
+    run: Run, command: str, words: tuple[str, ...], message: str
+) -> None:
+    result = run(command, *words)
+    assert result.exit_code != 0
+    assert message in " ".join(result.output.replace("│", " ").split())
+
+
+def test_watch_goes_on_showing_until_it_is_interrupted(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spend(tmp_path, 25.0)
+    waits = []
+
+    def interrupt(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("genledger.cli.budgets.time.sleep", interrupt)
+    shown = run("budgets", "--watch")
+    assert shown.exit_code == 0
+    assert waits == [1, 1]
+    assert "tenant=acme" in shown.output
+
+
+def test_a_store_that_cannot_be_reached_is_said(run: Run) -> None:
+    shown = run("budgets", "--store", "redis://127.0.0.1:1/0")
+    assert shown.exit_code == 1
+    assert "error: Redis: Error 111 connecting to 127.0.0.1:1" in " ".join(shown.output.split())
+
+
+def test_without_budgets_the_way_to_set_one_is_shown(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["--store", str(tmp_path / "empty.db")], env={"GENLEDGER_BUDGETS": ""})
+    assert "genledger budgets set tenant=acme usd=50/day" in result.output

@@ -59,7 +59,7 @@ class Outbox:
 
     What the receiver does not take stays: on disk if there is a spool, in memory otherwise. After a failure
     there is a pause for all requests, drawn at random from an interval that doubles each time ("full
-    jitter"), or as long as the receiver asked for.
+    jitter"), and at least as long as the receiver asked for.
     """
 
     def __init__(self, name: str, sender: Sender, limits: Limits, spool: Spool | None, clock: Clock) -> None:
@@ -146,8 +146,9 @@ class Outbox:
                     return
             self._settle(batch, answer)
             between()
-        if self.spool is not None and (self.failing or self._bytes > self._limits.memory_bytes):
+        if self.failing or self._bytes > self._limits.memory_bytes:
             self._spill()
+        self._bound()
         if self.spool is not None and self.failing:
             self.spool.expire()
 
@@ -196,12 +197,9 @@ class Outbox:
 
     def _failed(self, answer: Answer) -> None:
         self._failures += 1
-        self._asked_to_wait = answer.retry_after_s is not None
-        pause = answer.retry_after_s
-        if pause is None:
-            longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(self._failures - 1, 10))
-            pause = random.uniform(0.0, longest)
-        self._next_attempt = self._clock.now() + pause
+        self._asked_to_wait = bool(answer.retry_after_s)
+        longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(self._failures - 1, 10))
+        self._next_attempt = self._clock.now() + max(random.uniform(0.0, longest), answer.retry_after_s or 0.0)
         if self._failures == 1:
             self._complain(answer, logging.WARNING, "records are kept and sent when it takes them again")
 
@@ -273,10 +271,14 @@ class Outbox:
 
     def _back(self, batch: Batch) -> None:
         """Put a request back in memory; the oldest go when that is too much."""
-        given_up: list[Batch] = []
         with self._lock:
             self._batches.appendleft(batch)
             self._bytes += len(batch.data)
+        self._bound()
+
+    def _bound(self) -> None:
+        given_up: list[Batch] = []
+        with self._lock:
             while self._bytes > self._limits.memory_bytes and self._batches:
                 oldest = self._batches.popleft()
                 self._bytes -= len(oldest.data)

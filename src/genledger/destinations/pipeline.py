@@ -255,9 +255,8 @@ class Delivery:
         self._outbox.send(self._closing_at, self._collect_if_full)
         if self._closing_at is None:
             self._rescue()
-        if not self._outbox.failing:
-            return self.limits.delay_s
-        return min(self._outbox.due_in, max(_COLLECT_S, self.limits.delay_s))
+        pause = self._outbox.due_in
+        return min(pause, max(_COLLECT_S, self.limits.delay_s)) if pause > 0.0 else self.limits.delay_s
 
     def _run(self) -> None:
         with suppress_instrumentation(), suppress_http_instrumentation():

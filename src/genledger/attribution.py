@@ -15,12 +15,12 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Self, TypeVar, cast
 
 from opentelemetry import baggage
-from opentelemetry.context import Context, attach, create_key, get_current, set_value
+from opentelemetry.context import Context, create_key, get_current, set_value
 from opentelemetry.util.types import AttributeValue
 
 from genledger_semconv import attributes as A
 
-from .contexts import in_context, in_context_async
+from .contexts import async_steps_in_context, enter, leave, steps_in_context
 from .spending import Spend
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -153,8 +153,8 @@ def _check(argument: str, value: object) -> str:
 
 
 def _check_tags(tags: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(tags, str):
-        raise TypeError(f"attribution(tags=…) must be a list of strings, not the string {tags!r:.60}")
+    if isinstance(tags, str) or not isinstance(tags, Iterable):
+        raise TypeError(f"attribution(tags=…) must be a list of strings, not {type(tags).__name__}: {tags!r:.60}")
     checked = tuple(_check(f"tags[{index}]", tag) for index, tag in enumerate(tags))
     if len(checked) > MAX_TAGS:
         raise ValueError(f"attribution(tags=…) has {len(checked)} tags, more than the {MAX_TAGS} allowed")
@@ -175,18 +175,19 @@ def _check_metadata(metadata: Mapping[str, MetadataValue]) -> Mapping[str, Metad
             raise TypeError(
                 f"attribution(metadata[{key!r}]) must be a string, number or boolean, not {type(value).__name__}"
             )
+        elif type(value) is int and not -(2**63) <= value < 2**63:
+            raise ValueError(f"attribution(metadata[{key!r}]) must fit in 64 bits: {value!r:.60}")
         checked[key] = value
     return MappingProxyType(checked)
 
 
 class _Block:
-    """One `with attribution(...)` block; also a decorator. Reusable and re-entrant."""
+    """One `with attribution(...)` block; also a decorator. Re-entrant, and usable by many tasks and threads at once."""
 
-    __slots__ = ("_changes", "_entered")
+    __slots__ = ("_changes",)
 
     def __init__(self, changes: dict[str, Any]) -> None:
         self._changes = changes
-        self._entered: list[tuple[Context, Context]] = []
 
     def inside(self, outer: Context) -> Context:
         """The context that the block's code runs in."""
@@ -210,19 +211,13 @@ class _Block:
 
     def __enter__(self) -> Self:
         outer = get_current()
-        inside = self.inside(outer)
-        attach(inside)
-        self._entered.append((outer, inside))
+        enter(self, outer, self.inside(outer))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        outer, inside = self._entered.pop()
-        # A generator may be finished in another context than it was started in; what is current
-        # there is not ours to change.
-        if get_current() is inside:
-            attach(outer)
+        leave(self)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -237,23 +232,13 @@ class _Block:
 
 
 def _decorate(function: Callable[..., Any], block: Callable[[], _Block]) -> Callable[..., Any]:
+    def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Context, Callable[..., None]]:
+        return block().inside(get_current()), lambda error: None
+
     if inspect.isasyncgenfunction(function):
-
-        @functools.wraps(function)
-        async def asynchronous_steps(*args: Any, **kwargs: Any) -> Any:
-            async for item in in_context_async(function(*args, **kwargs), block().inside(get_current())):
-                yield item
-
-        return asynchronous_steps
-
+        return async_steps_in_context(function, begin)
     if inspect.isgeneratorfunction(function):
-
-        @functools.wraps(function)
-        def steps(*args: Any, **kwargs: Any) -> Any:
-            return (yield from in_context(function(*args, **kwargs), block().inside(get_current())))
-
-        return steps
-
+        return steps_in_context(function, begin)
     if inspect.iscoroutinefunction(function):
 
         @functools.wraps(function)
@@ -312,8 +297,8 @@ def attribution(
     ):
         if value is not None:
             changes[name] = _check(name, value)
-    if tags is not None:
-        changes["tags"] = _check_tags(tags)
-    if metadata is not None:
-        changes["metadata"] = _check_metadata(metadata)
+    if tags is not None and (checked_tags := _check_tags(tags)):
+        changes["tags"] = checked_tags
+    if metadata is not None and (checked_metadata := _check_metadata(metadata)):
+        changes["metadata"] = checked_metadata
     return _Block(changes)

@@ -5,23 +5,22 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import sys
 import threading
 import time
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution
 from typing import TYPE_CHECKING, Any
 
+import wrapt
 from opentelemetry import metrics, trace
 from opentelemetry._logs import get_logger
 from opentelemetry.context import get_current
-from opentelemetry.instrumentation.threading import ThreadingInstrumentor
 from opentelemetry.trace import get_current_span
-from opentelemetry.util._importlib_metadata import entry_points
 
 from genledger_semconv import SCHEMA_URL
 
-from . import pricing
+from . import pricing, threads
 from .attribution import baggage_policy, current, current_spend
-from .calls.content import Capture
-from .calls.details import Details
 from .calls.enrich import EnrichmentProcessor
 from .calls.entry import ProductEvent
 from .calls.gate import Gate
@@ -33,7 +32,7 @@ from .calls.redaction import Redactor
 from .settings import Settings, read_settings
 from .spending import Spent
 from .version import __version__
-from .wiring import Wired, connect, logger_provider, meter_provider, names_wanted, tracer_provider
+from .wiring import REMOTE, Wired, connect, logger_provider, meter_provider, names_wanted, tracer_provider
 
 if TYPE_CHECKING:
     from .budgets import Guard
@@ -45,8 +44,10 @@ INSTRUMENTORS = "opentelemetry_instrumentor"
 
 _lock = threading.RLock()
 _wired: Wired | None = None
+_prices_given = False
 _instrumentors: dict[str, Instrumentor] = {}
-_threading: ThreadingInstrumentor | None = None
+_wanted: set[str] = set()
+_waiting: set[str] = set()
 
 
 def instrument(**options: Any) -> None:
@@ -72,7 +73,7 @@ def configure(settings: Settings, problems: list[str]) -> bool:
     Returns:
         Whether there is anything to do at all: `OTEL_SDK_DISABLED=true` says that there is not.
     """
-    global _wired
+    global _wired, _prices_given
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return False
     if _wired is not None:
@@ -81,20 +82,27 @@ def configure(settings: Settings, problems: list[str]) -> bool:
     wanted = () if given and settings.destinations is None else names_wanted(settings, os.environ)
     wired = connect(settings, wanted)
     provider = tracer_provider(settings, wired)
-    recorder = _recorder(settings, wired, wanted, provider)
+    meters = meter_provider(settings, wired, wanted)
+    recorder = _recorder(settings, wired, wanted, provider, meters)
     add = getattr(provider, "add_span_processor", None)
     if add is not None:
         add(EnrichmentProcessor(SCOPE))
         for processor in wired.processors:
             add(processor)
+    if any(isinstance(name, str) and name in REMOTE for name in wanted):
+        from .destinations.selfmetrics import observe_destinations
+
+        observe_destinations(metrics.get_meter(SCOPE, __version__, meters, SCHEMA_URL), lambda: _remote(wired))
     recorder.sinks.extend(wired.sinks)
     recorder.event_sinks.extend(wired.sinks)
     baggage_policy.outbound = frozenset(settings.baggage)
     baggage_policy.trust_inbound = settings.trust_baggage
-    try:
-        pricing.configure(settings.prices)
-    except (OSError, ValueError) as error:
-        problems.append(f"prices: {error}; the price table is used without it")
+    if settings.prices is not None or _prices_given:
+        _prices_given = settings.prices is not None
+        try:
+            pricing.configure(settings.prices)
+        except (OSError, ValueError) as error:
+            problems.append(f"prices: {error}; the price table is used without it")
     wired.recorder = recorder
     activate(recorder)
     _wired = wired
@@ -103,10 +111,12 @@ def configure(settings: Settings, problems: list[str]) -> bool:
     return True
 
 
-def _recorder(settings: Settings, wired: Wired, wanted: tuple[Any, ...], provider: Any) -> Recorder:
+def _recorder(settings: Settings, wired: Wired, wanted: tuple[Any, ...], provider: Any, meters: Any) -> Recorder:
     redactor = Redactor(settings.redact, settings.redactor)  # type: ignore[arg-type]
     capture = None
     if settings.capture_content != "off":
+        from .calls.content import Capture
+
         capture = Capture(
             spans=settings.capture_content in ("span", "both"),
             events=settings.capture_content in ("event", "both"),
@@ -115,10 +125,11 @@ def _recorder(settings: Settings, wired: Wired, wanted: tuple[Any, ...], provide
             max_span=settings.span_content_max_bytes,
             keep_media=settings.keep_media,
         )
-    meters = meter_provider(settings, wired, wanted)
     logs = logger_provider(settings, wired, wanted)
     details = None
     if logs is not None and settings.capture_content != "span":
+        from .calls.details import Details
+
         details = Details(get_logger(SCOPE, __version__, logs, SCHEMA_URL))
     return Recorder(
         trace.get_tracer(SCOPE, __version__, provider, SCHEMA_URL),
@@ -150,39 +161,50 @@ def _gate(settings: Settings, meters: Any) -> Gate | None:
     return Gate(make)
 
 
-def available() -> dict[str, Any]:
-    """The entry points of Genledger's own instrumentors, by library."""
-    return {
-        point.name: point
-        for point in entry_points(group=INSTRUMENTORS)
-        if point.value.startswith("genledger_instrumentors.")
-    }
+def _remote(connected: Wired) -> dict[str, Any]:
+    """The destinations whose records travel."""
+    return {name: one for name, one in connected.destinations.items() if name in REMOTE}
+
+
+def available() -> dict[str, EntryPoint]:
+    """The entry points of Genledger's own instrumentors, by the library that each patches."""
+    try:
+        points = distribution("genledger").entry_points
+    except PackageNotFoundError:
+        return {}
+    return {point.name: point for point in points if point.group == INSTRUMENTORS}
 
 
 def _patch(settings: Settings) -> None:
-    global _threading
     points = available()
-    for name in (*(settings.libraries or ()), *settings.exclude):
-        if name not in points and name != "*" and name in (settings.libraries or ()):
+    for name in settings.libraries or ():
+        if name not in points:
             logger.error("genledger: there is no instrumentor for %s; there are: %s", name, ", ".join(sorted(points)))
-    for name, point in points.items():
-        wanted = settings.libraries is None or name in settings.libraries
-        if not wanted or name in settings.exclude or "*" in settings.exclude:
-            if name in _instrumentors:
-                _instrumentors.pop(name).uninstrument()
-            continue
-        try:
-            instrumentor = _instrumentors.get(name) or point.load()()
-            if not instrumentor.is_instrumented_by_opentelemetry:
-                instrumentor.instrument(skip_dep_check=True)
-            _instrumentors[name] = instrumentor
-        except Exception as error:
-            logger.error("genledger: the calls of %s are not recorded: %s: %s", name, type(error).__name__, error)
-    if _threading is None:
-        threads = ThreadingInstrumentor()
-        if not threads.is_instrumented_by_opentelemetry:
-            threads.instrument()
-            _threading = threads
+    _wanted.clear()
+    if "*" not in settings.exclude:
+        chosen = points if settings.libraries is None else points.keys() & set(settings.libraries)
+        _wanted.update(set(chosen) - set(settings.exclude))
+    for name in set(_instrumentors) - _wanted:
+        _instrumentors.pop(name).uninstrument()
+    for name in _wanted:
+        # An instrumentor is loaded when the application has use for it.
+        if name in sys.modules:
+            _load(name)
+        elif name not in _waiting:
+            _waiting.add(name)
+            wrapt.register_post_import_hook(lambda module: _load(module.__name__), name)
+    threads.PATCHER.apply()
+
+
+def _load(name: str) -> None:
+    if name not in _wanted:
+        return
+    try:
+        instrumentor = _instrumentors.get(name) or available()[name].load()()
+        instrumentor.instrument(skip_dep_check=True)
+        _instrumentors[name] = instrumentor
+    except Exception as error:
+        logger.error("genledger: the calls of %s are not recorded: %s: %s", name, type(error).__name__, error)
 
 
 def uninstrument() -> None:
@@ -190,14 +212,12 @@ def uninstrument() -> None:
 
     A TracerProvider that Genledger made stays the global one, as OpenTelemetry has no way to take it back.
     """
-    global _threading
     with _lock:
         for instrumentor in _instrumentors.values():
             instrumentor.uninstrument()
         _instrumentors.clear()
-        if _threading is not None:
-            _threading.uninstrument()
-            _threading = None
+        _wanted.clear()
+        threads.PATCHER.restore()
         activate(None)
         _take_down(5.0)
 
@@ -310,7 +330,7 @@ def record_outcome(name: str, value: float = 1.0) -> None:
     )
     for sink in recorder.event_sinks:
         try:
-            sink(event)  # type: ignore[arg-type]
+            sink(event)
         except Exception as error:
             logger.warning("genledger: the outcome %s was not recorded: %s", name, error)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import time
 import zlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -12,7 +11,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, cast
 
 from opentelemetry import trace
-from opentelemetry.context import Context, attach, get_current, set_value
+from opentelemetry.context import Context, get_current, set_value
 from opentelemetry.trace import Span, SpanKind, StatusCode, set_span_in_context
 
 from genledger_semconv import SCHEMA_URL
@@ -22,7 +21,7 @@ from .attribution import SPEND_KEY, current, current_spend
 from .calls.instrumentor import SCOPE
 from .calls.outcome import error_type
 from .calls.recorder import active
-from .contexts import in_context, in_context_async
+from .contexts import async_steps_in_context, enter, leave, steps_in_context, visits
 from .runs import RUN_KEY, Run, run_in
 from .spending import Spend, Spent
 
@@ -42,16 +41,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Observation(AbstractContextManager["Observation"]):
     """One observed block. `spend()` says what the calls inside have cost so far."""
 
-    __slots__ = ("_inside", "_kind", "_name", "_outer", "_signature", "_spend", "_started", "span")
+    __slots__ = ("_kind", "_name", "_signature", "_spend", "span")
 
     def __init__(self, kind: Kind, name: str, arguments: object = None) -> None:
         self._kind = kind
         self._name = name
         self._signature = f"{name}:{zlib.crc32(repr(arguments).encode()):08x}" if kind == "tool" else name
-        self._outer: Context | None = None
-        self._inside: Context | None = None
         self._spend: Spend | None = None
-        self._started = 0.0
         self.span: Span = trace.INVALID_SPAN
 
     def spend(self) -> Spent:
@@ -77,7 +73,6 @@ class Observation(AbstractContextManager["Observation"]):
             record_exception=False,
             set_status_on_exception=False,
         )
-        self._started = time.perf_counter()
         self._spend = Spend(current_spend(outer))
         inside = set_value(SPEND_KEY, self._spend, set_span_in_context(self.span, outer))
         run = run_in(outer)
@@ -98,16 +93,14 @@ class Observation(AbstractContextManager["Observation"]):
         self.span.end()
 
     def __enter__(self) -> Self:
-        self._outer = get_current()
-        self._inside = self.start(self._outer)
-        attach(self._inside)
+        outer = get_current()
+        enter(self, outer, self.start(outer))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if get_current() is self._inside and self._outer is not None:
-            attach(self._outer)
+        leave(self)
         self.finish(error)
 
     async def __aenter__(self) -> Self:
@@ -155,7 +148,11 @@ class observe:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._entered.pop().__exit__(kind, error, traceback)
+        entered = self._entered
+        observation = next((visit.block for visit in visits() if visit.block in entered), entered[-1])
+        assert isinstance(observation, Observation)
+        entered.remove(observation)
+        observation.__exit__(kind, error, traceback)
 
     async def __aenter__(self) -> Observation:
         return self.__enter__()
@@ -171,10 +168,14 @@ class observe:
         def make(*args: Any, **kwargs: Any) -> Observation:
             return Observation(self._kind, name, (args, kwargs) if self._kind == "tool" else None)
 
+        def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Context, Callable[..., None]]:
+            observation = make(*args, **kwargs)
+            return observation.start(get_current()), observation.finish
+
         if inspect.isasyncgenfunction(function):
-            return cast(F, _async_steps(function, make))
+            return cast(F, async_steps_in_context(function, begin))
         if inspect.isgeneratorfunction(function):
-            return cast(F, _steps(function, make))
+            return cast(F, steps_in_context(function, begin))
         if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)
@@ -190,35 +191,3 @@ class observe:
                 return function(*args, **kwargs)
 
         return cast(F, synchronous)
-
-
-def _steps(function: Callable[..., Any], make: Callable[..., Observation]) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def generate(*args: Any, **kwargs: Any) -> Any:
-        observation = make(*args, **kwargs)
-        steps = in_context(function(*args, **kwargs), observation.start(get_current()))
-        try:
-            result = yield from steps
-        except BaseException as error:
-            observation.finish(error)
-            raise
-        observation.finish()
-        return result
-
-    return generate
-
-
-def _async_steps(function: Callable[..., Any], make: Callable[..., Observation]) -> Callable[..., Any]:
-    @functools.wraps(function)
-    async def generate(*args: Any, **kwargs: Any) -> Any:
-        observation = make(*args, **kwargs)
-        steps = in_context_async(function(*args, **kwargs), observation.start(get_current()))
-        try:
-            async for item in steps:
-                yield item
-        except BaseException as error:
-            observation.finish(error)
-            raise
-        observation.finish()
-
-    return generate

@@ -117,6 +117,10 @@ def _callable(value: object) -> Callable[[str], str]:
     raise Unusable("a function that takes a text and returns one")
 
 
+def _durability(value: object) -> bool | Literal["fsync"]:
+    return "fsync" if value == "fsync" else _flag(value)
+
+
 def _as_is(value: object) -> Any:
     return value
 
@@ -155,10 +159,14 @@ class Settings:
         ledger_max_mb: Megabytes that the ledger may grow to (`GENLEDGER_LEDGER_MAX_MB`).
         prices: A TOML file with the user's own prices (`GENLEDGER_PRICES`).
         budgets: A TOML file with budget rules (`GENLEDGER_BUDGETS`).
-        budget_store: Where budgets are kept: `memory`, `sqlite:PATH` or `redis://…` (`GENLEDGER_BUDGET_STORE`).
+        budget_store: Where budgets are kept: `memory:`, the path of a SQLite file, `redis://…`, or `off`
+            (`GENLEDGER_BUDGET_STORE`).
         langfuse_all: Send all spans to Langfuse, not only GenAI ones (`GENLEDGER_LANGFUSE_ALL`).
+        langfuse_units_per_month: Units that may be used in a month; as they are used up, traces are thinned out
+            (`GENLEDGER_LANGFUSE_UNITS_PER_MONTH`).
         spool: Directory for what could not be delivered; `off` for none (`GENLEDGER_SPOOL`).
-        durable: A record is on disk before the call returns (`GENLEDGER_DURABLE`).
+        durable: A record is on disk before the call returns; `fsync` survives a loss of power, too
+            (`GENLEDGER_DURABLE`).
     """
 
     libraries: tuple[str, ...] | None = _option(None, _names, "GENLEDGER_LIBRARIES")
@@ -193,8 +201,9 @@ class Settings:
     budgets: str | None = _option(None, _text, "GENLEDGER_BUDGETS")
     budget_store: str | None = _option(None, _text, "GENLEDGER_BUDGET_STORE")
     langfuse_all: bool = _option(False, _flag, "GENLEDGER_LANGFUSE_ALL")
+    langfuse_units_per_month: int | None = _option(None, _number, "GENLEDGER_LANGFUSE_UNITS_PER_MONTH")
     spool: str | None = _option(None, _text, "GENLEDGER_SPOOL")
-    durable: bool = _option(False, _flag, "GENLEDGER_DURABLE")
+    durable: bool | Literal["fsync"] = _option(False, _durability, "GENLEDGER_DURABLE")
 
 
 def read_settings(

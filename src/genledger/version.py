@@ -1,8 +1,3 @@
-"""The version of this distribution."""
+"""The version of this distribution; the build reads it from here."""
 
-from importlib.metadata import PackageNotFoundError, version
-
-try:
-    __version__ = version("genledger")
-except PackageNotFoundError:
-    __version__ = "0+source"
+__version__ = "0.1.0"

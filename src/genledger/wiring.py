@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from opentelemetry import metrics, trace
 from opentelemetry._logs import get_logger_provider, set_logger_provider
@@ -15,10 +15,19 @@ from opentelemetry.trace import ProxyTracerProvider
 from .destinations.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from .destinations.destination import DeliveryOptions
     from .settings import Settings
 
 LANGFUSE_KEYS = ("LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY")
+_PROTOCOLS: dict[str, Literal["grpc", "http/protobuf"]] = {
+    "otlp_proto_grpc": "grpc",
+    "otlp_proto_http": "http/protobuf",
+}
 _OTLP_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+
+
+REMOTE = frozenset({"langfuse", "otlp", "otlp_proto_grpc", "otlp_proto_http"})
+"""The destinations that send over a network, and count what becomes of their records."""
 
 
 class Destination(Protocol):
@@ -98,26 +107,37 @@ def _ledger(wired: Wired, settings: Settings, name: str) -> None:
     )
     problem = ledger.check()
     if problem is not None:
-        raise ConfigurationError(problem)
+        # It may pass (a lock, a full disk): the destination keeps what it can and tries again.
+        wired.problems.append(f"destination {name}: {problem}")
     wired.destinations[name] = ledger
     wired.sinks.append(ledger.accept)
     wired.processors.append(StepProcessor(ledger))
 
 
+def _delivery(settings: Settings) -> DeliveryOptions:
+    options: DeliveryOptions = {"durable": settings.durable}
+    if settings.spool is not None:
+        options["spool"] = None if settings.spool == "off" else settings.spool
+    return options
+
+
 def _langfuse(wired: Wired, settings: Settings, name: str) -> None:
     from .destinations.langfuse import LangfuseDestination
 
-    destination = LangfuseDestination.from_environment()
-    if destination is None:
-        raise ConfigurationError("set LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY")
+    destination = LangfuseDestination(
+        everything=settings.langfuse_all,
+        units_per_month=settings.langfuse_units_per_month,
+        **_delivery(settings),
+    )
     wired.destinations[name] = destination
     wired.processors.append(destination.processor)
 
 
 def _otlp(wired: Wired, settings: Settings, name: str) -> None:
-    from .destinations.otlp import OtlpDestination, OtlpEndpoint
+    from .destinations.otlp import OtlpDestination
 
-    destination = OtlpDestination(OtlpEndpoint.from_environment())
+    protocol = _PROTOCOLS.get(name)
+    destination = OtlpDestination(protocol=protocol, **_delivery(settings))
     wired.destinations[name] = destination
     wired.processors.append(destination.processor)
 

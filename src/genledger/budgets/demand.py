@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -40,4 +39,6 @@ class Demand:
 
 def hash_api_key(key: str) -> str:
     """The name under which rules know an API key: 16 hexadecimal digits of its SHA-256."""
+    import hashlib
+
     return hashlib.sha256(key.encode()).hexdigest()[:16]

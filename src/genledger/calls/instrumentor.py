@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from opentelemetry import metrics, trace
-from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 
 from genledger_semconv import SCHEMA_URL
 
@@ -18,8 +17,12 @@ SCOPE = "genledger"
 """The instrumentation scope of everything we emit."""
 
 
-class Instrumentor(BaseInstrumentor):  # type: ignore[misc]
-    """An instrumentor is its patches.
+class Instrumentor:
+    """An instrumentor is its patches. One object for each class of instrumentor.
+
+    It has the interface of OpenTelemetry's `BaseInstrumentor`, so that every distribution can load it, without the
+    dependency checks behind that class: they take longer to import than our whole start, and an unsupported
+    version is `genledger doctor`'s to report.
 
     Attributes:
         library: The import package that is patched.
@@ -31,7 +34,13 @@ class Instrumentor(BaseInstrumentor):  # type: ignore[misc]
     distribution: ClassVar[str]
     supports: ClassVar[str]
 
+    _instance: ClassVar[Self | None] = None
     _patcher: Patcher | None = None
+
+    def __new__(cls) -> Self:
+        if cls.__dict__.get("_instance") is None:
+            cls._instance = super().__new__(cls)
+        return cls._instance  # type: ignore[return-value]
 
     def patches(self) -> Patches:
         """What to patch, and with what."""
@@ -41,10 +50,14 @@ class Instrumentor(BaseInstrumentor):  # type: ignore[misc]
         """The requirement that the installed library has to meet."""
         return (self.supports,)
 
-    def _instrument(self, **kwargs: Any) -> None:
+    def instrument(self, **kwargs: Any) -> None:
+        """Patch the library, now or when it is imported. Doing it again changes nothing.
+
+        Args:
+            **kwargs: `tracer_provider` and `meter_provider` are used when nobody has set up a recorder.
+        """
         if active() is None:
-            # Under a distribution other than ours nobody has set up a recorder: whatever providers there are
-            # get the telemetry.
+            # Under a distribution other than ours, whatever providers there are get the telemetry.
             tracer = trace.get_tracer(SCOPE, None, kwargs.get("tracer_provider"), SCHEMA_URL)
             meter = metrics.get_meter(SCOPE, "", kwargs.get("meter_provider"), SCHEMA_URL)
             activate(Recorder(tracer, Metrics(meter)))
@@ -52,9 +65,15 @@ class Instrumentor(BaseInstrumentor):  # type: ignore[misc]
             self._patcher = Patcher(self.patches())
         self._patcher.apply()
 
-    def _uninstrument(self, **kwargs: Any) -> None:
+    def uninstrument(self, **kwargs: Any) -> None:
+        """Put back what was patched."""
         if self._patcher is not None:
             self._patcher.restore()
+
+    @property
+    def is_instrumented_by_opentelemetry(self) -> bool:
+        """Whether the patches are applied, or waiting for the library."""
+        return self._patcher is not None and self._patcher.active
 
     @property
     def patched(self) -> list[str]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 import logging
 from typing import Any
-
-import orjson
 
 from .entry import Entry
 
@@ -31,7 +29,7 @@ class CallLines:
             return
         fields = self._fields(entry)
         if self._json:
-            message = orjson.dumps(fields).decode()
+            message = json.dumps(fields, ensure_ascii=False)
         else:
             message = " ".join(f"{key}={_plain(value)}" for key, value in fields.items())
         logger.info("%s", message, extra={"genledger": fields})
@@ -41,6 +39,8 @@ class CallLines:
         usage = entry.usage
         user = attribution.user
         if user is not None and self._hash_users:
+            import hashlib
+
             user = hashlib.sha256(user.encode()).hexdigest()[:16]
         fields: dict[str, Any] = {
             "feature": attribution.feature,
@@ -69,4 +69,4 @@ class CallLines:
 
 def _plain(value: Any) -> str:
     text = f"{value:.9f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
-    return orjson.dumps(text).decode() if " " in text or '"' in text else text
+    return json.dumps(text, ensure_ascii=False) if " " in text or '"' in text else text

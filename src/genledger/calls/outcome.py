@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Final
-
 from genledger.budgets.exceeded import BudgetExceeded
 
 from .entry import Outcome
-
-_CANCELLED: Final = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 
 
 def outcome_of(error: BaseException | None, *, cut: bool) -> Outcome:
@@ -18,7 +13,8 @@ def outcome_of(error: BaseException | None, *, cut: bool) -> Outcome:
         return "cancelled" if cut else "success"
     if isinstance(error, BudgetExceeded):
         return "blocked"
-    if isinstance(error, _CANCELLED):
+    # By name: importing asyncio only to compare would cost an application that has no use for it.
+    if isinstance(error, (GeneratorExit, KeyboardInterrupt, SystemExit)) or type(error).__name__ == "CancelledError":
         return "cancelled"
     status = getattr(error, "status_code", None)
     if status == 429:

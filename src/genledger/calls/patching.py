@@ -58,11 +58,11 @@ class Patcher:
         self._patches = patches
         self._applied: list[_Applied] = []
         self._waiting: set[str] = set()
-        self._active = False
+        self.active = False
 
     def apply(self) -> None:
         """Patch what is imported, and the rest when it is."""
-        self._active = True
+        self.active = True
         for module in dict.fromkeys(patch.module for patch in self._patches):
             if module in sys.modules:
                 self._patch(sys.modules[module])
@@ -72,7 +72,7 @@ class Patcher:
 
     def restore(self) -> None:
         """Put back every attribute that is still ours."""
-        self._active = False
+        self.active = False
         for applied in reversed(self._applied):
             if vars(applied.parent).get(applied.name) is applied.replacement:
                 if applied.own:
@@ -87,7 +87,7 @@ class Patcher:
         return [f"{applied.parent.__name__}.{applied.name}" for applied in self._applied]
 
     def _imported(self, module: ModuleType) -> None:
-        if self._active:
+        if self.active:
             self._patch(module)
 
     def _patch(self, module: ModuleType) -> None:

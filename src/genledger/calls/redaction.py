@@ -18,8 +18,8 @@ PATTERNS: tuple[Pattern, ...] = ("keys", "email", "card", "phone")
 FAILED = "[redaction failed]"
 """What stands in place of a value whose redaction failed."""
 
-_KEYS = re.compile(
-    r"""(?x)
+# Compiled when first needed: most processes never find anything to redact.
+_KEYS = r"""(?xs)
     \b(?:sk|pk|rk)-[A-Za-z0-9_\-]{16,}
     | \bAKIA[0-9A-Z]{16}\b
     | \bgh[pousr]_[A-Za-z0-9]{20,}
@@ -30,9 +30,7 @@ _KEYS = re.compile(
     | \beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}
     | (?<=earer\ )[A-Za-z0-9._~+/\-]{16,}=*
     | -----BEGIN[ A-Z]*PRIVATE\ KEY-----.*?-----END[ A-Z]*PRIVATE\ KEY-----
-    """,
-    re.DOTALL,
-)
+"""
 _KEY_MARKS = (
     "sk-",
     "pk-",
@@ -51,9 +49,9 @@ _KEY_MARKS = (
     "earer ",
     "PRIVATE KEY",
 )
-_EMAIL = re.compile(r"[A-Za-z0-9._%+\-]+@[A-Za-z0-9\-]+(?:\.[A-Za-z0-9\-]+)*\.[A-Za-z]{2,}")
-_CARD = re.compile(r"(?<![\d.\-])\d(?:[ \-]?\d){12,18}(?![\d.])")
-_PHONE = re.compile(
+_EMAIL = r"[A-Za-z0-9._%+\-]+@[A-Za-z0-9\-]+(?:\.[A-Za-z0-9\-]+)*\.[A-Za-z]{2,}"
+_CARD = r"(?<![\d.\-])\d(?:[ \-]?\d){12,18}(?![\d.])"
+_PHONE = (
     r"(?<![\w.\-])(?:\+\d{1,3}[ .\-]?(?:\(\d{1,4}\)[ .\-]?)?\d(?:[ .\-]?\d){6,12}"
     r"|\(\d{3}\) ?\d{3}[ .\-]\d{4}|\d{3}[.\-]\d{3}[.\-]\d{4})(?![\w\-])"
 )
@@ -129,13 +127,13 @@ class Redactor:
     def _replace(self, value: str) -> str:
         patterns = self._patterns
         if "keys" in patterns and any(mark in value for mark in _KEY_MARKS):
-            value = _KEYS.sub("[key]", value)
+            value = re.sub(_KEYS, "[key]", value)
         if "email" in patterns and "@" in value:
-            value = _EMAIL.sub("[email]", value)
+            value = re.sub(_EMAIL, "[email]", value)
         if "card" in patterns or "phone" in patterns:
             digits = len(value.encode(errors="replace").translate(None, _NOT_DIGITS))
             if digits >= 13 and "card" in patterns:
-                value = _CARD.sub(_card, value)
+                value = re.sub(_CARD, _card, value)
             if digits >= 8 and "phone" in patterns:
-                value = _PHONE.sub("[phone]", value)
+                value = re.sub(_PHONE, "[phone]", value)
         return value

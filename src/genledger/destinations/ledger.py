@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import TypedDict
 from weakref import WeakSet
 
-from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
@@ -194,6 +193,8 @@ class LedgerDestination:
                 self._thread, self._idle = None, True
 
     def _run(self) -> None:
+        from opentelemetry.instrumentation.utils import suppress_instrumentation
+
         prune_at, unpruned = 0.0, 0
         with suppress_instrumentation():
             while True:

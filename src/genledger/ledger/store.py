@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from weakref import WeakSet
 
-import platformdirs
-
 from genledger.attribution import Attribution
 from genledger.calls.entry import Entry, ProductEvent
 from genledger.pricing.cost import Cost
@@ -77,6 +75,8 @@ def default_path() -> Path:
     given = os.environ.get("GENLEDGER_LEDGER")
     if given:
         return Path(given).expanduser()
+    import platformdirs
+
     return platformdirs.user_state_path("genledger") / "ledger.db"
 
 

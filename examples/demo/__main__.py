@@ -47,11 +47,12 @@ def demo(provider: DemoProvider) -> None:
     for suffix in ("", "-wal", "-shm"):
         Path(f"{LEDGER}{suffix}").unlink(missing_ok=True)
     # The ledger is read below, so it is a destination besides whatever the environment configures.
-    configured = names_wanted(read_settings({})[0], os.environ)
-    genledger.instrument(ledger=LEDGER, destinations=list(dict.fromkeys(["ledger", *configured])))
+    others = [name for name in names_wanted(read_settings({})[0], os.environ) if name != "ledger"]
+    genledger.instrument(ledger=LEDGER, destinations=["ledger", *others])
     with console.status("Importing openai, anthropic and chromadb"):
         from .app import HelpDesk
-    console.print(f"\n[bold]A help desk at work[/], its provider at {provider.url}, its ledger in {LEDGER}\n")
+    places = ", ".join([f"the ledger {LEDGER}", *others])
+    console.print(f"\n[bold]A help desk at work.[/] Its provider is {provider.url}, its calls go to {places}.\n")
     with HelpDesk(provider.openai_url, provider.anthropic_url) as desk:
         shown = work(desk, console)
     genledger.shutdown()

@@ -263,16 +263,16 @@ async def test_fast_mode_is_priced_as_such(provider: Provider, telemetry: Teleme
     amounts = []
     for speed in ("standard", "fast"):
         usage = wire.USAGE | {"speed": speed}
-        provider.will(answer(wire.message(model="claude-opus-4-6", usage=usage)))
+        provider.will(answer(wire.message(model="claude-opus-5-5", usage=usage)))
         client = provider.anthropic()
         await now(
             client.beta.messages.create(
-                **wire.ASK | {"model": "claude-opus-4-6"}, speed=speed, betas=["fast-mode-2026-02-01"]
+                **wire.ASK | {"model": "claude-opus-5-5"}, speed=speed, betas=["fast-mode-2026-02-01"]
             )
         )
         amounts.append(dict(telemetry.spans[-1].attributes or {})["genledger.cost.amount"])
-    # Anthropic's documentation of fast mode: six times the standard rates of Claude Opus 4.6.
-    assert amounts[1] == pytest.approx(6 * amounts[0])
+    # Anthropic's price list: fast mode doubles every rate of Claude Opus 5.5.
+    assert amounts[1] == pytest.approx(2 * amounts[0])
 
 
 async def test_a_failed_request_is_one_span_with_its_error(provider: Provider, telemetry: Telemetry) -> None:

@@ -103,7 +103,7 @@ class Recorder:
                 attributes[A.SERVER_ADDRESS] = peer.host
                 if peer.port is not None:
                     attributes[A.SERVER_PORT] = peer.port
-            if streamed and operation.inference:
+            if streamed and operation.priced:
                 attributes[A.GEN_AI_REQUEST_STREAM] = True
             attribution = current(outer)
             attributes.update(attribution.attributes)
@@ -178,7 +178,7 @@ class Recorder:
             except Exception as fault:
                 faults.report("settling the budgets", fault)
         first_chunk = call.first_chunk - call.started if call.first_chunk is not None else None
-        if first_chunk is not None and operation.inference:
+        if first_chunk is not None and operation.priced:
             attributes[A.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK] = first_chunk
         if call.retry_causes:
             attributes[A.GENLEDGER_ATTEMPTS] = len(call.retry_causes) + 1

@@ -176,7 +176,7 @@ def _check_metadata(metadata: Mapping[str, MetadataValue]) -> Mapping[str, Metad
                 f"attribution(metadata[{key!r}]) must be a string, number or boolean, not {type(value).__name__}"
             )
         elif type(value) is int and not -(2**63) <= value < 2**63:
-            raise ValueError(f"attribution(metadata[{key!r}]) must fit in 64 bits: {value!r:.60}")
+            raise ValueError(f"attribution(metadata[{key!r}]) must fit in 64 bits")
         checked[key] = value
     return MappingProxyType(checked)
 

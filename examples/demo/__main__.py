@@ -52,7 +52,7 @@ def demo(provider: DemoProvider) -> None:
     with console.status("Importing openai, anthropic and chromadb"):
         from .app import HelpDesk
     places = ", ".join([f"the ledger {LEDGER}", *others])
-    console.print(f"\n[bold]A help desk at work.[/] Its provider is {provider.url}, its calls go to {places}.\n")
+    console.print(f"\n[bold]A help desk at work[/], its provider on loopback. Its calls go to {places}.\n")
     with HelpDesk(provider.openai_url, provider.anthropic_url) as desk:
         shown = work(desk, console)
     genledger.shutdown()

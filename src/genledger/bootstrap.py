@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import logging
 import os
 import sys
@@ -29,12 +30,16 @@ from .calls.lines import CallLines
 from .calls.metrics import Metrics
 from .calls.recorder import Recorder, activate, active
 from .calls.redaction import Redactor
+from .relay import disconnect, relay_of
 from .settings import Settings, read_settings
 from .spending import Spent
+from .together import together
 from .version import __version__
 from .wiring import REMOTE, Wired, connect, logger_provider, meter_provider, names_wanted, tracer_provider
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .budgets import Guard
 
 logger = logging.getLogger("genledger")
@@ -44,6 +49,7 @@ INSTRUMENTORS = "opentelemetry_instrumentor"
 
 _lock = threading.RLock()
 _wired: Wired | None = None
+_own: list[Any] = []
 _prices_given = False
 _instrumentors: dict[str, Instrumentor] = {}
 _wanted: set[str] = set()
@@ -84,11 +90,9 @@ def configure(settings: Settings, problems: list[str]) -> bool:
     provider = tracer_provider(settings, wired)
     meters = meter_provider(settings, wired, wanted)
     recorder = _recorder(settings, wired, wanted, provider, meters)
-    add = getattr(provider, "add_span_processor", None)
-    if add is not None:
-        add(EnrichmentProcessor(SCOPE))
-        for processor in wired.processors:
-            add(processor)
+    relay = relay_of(provider)
+    if relay is not None:
+        relay.connect((EnrichmentProcessor(SCOPE), *wired.processors))
     if any(isinstance(name, str) and name in REMOTE for name in wanted):
         from .destinations.selfmetrics import observe_destinations
 
@@ -103,6 +107,7 @@ def configure(settings: Settings, problems: list[str]) -> bool:
             pricing.configure(settings.prices)
         except (OSError, ValueError) as error:
             problems.append(f"prices: {error}; the price table is used without it")
+    _own.extend(wired.own)
     wired.recorder = recorder
     activate(recorder)
     _wired = wired
@@ -233,39 +238,30 @@ def wired() -> Wired | None:
 
 
 def _take_down(timeout: float) -> None:
+    """Stop the destinations. Providers of our own go on: there is no way to replace a global one."""
     global _wired
     if _wired is not None:
         before, _wired = _wired, None
-        _all(before, "shutdown", timeout)
+        disconnect()
+        _all(before, timeout, shutdown=True)
 
 
-def _all(connected: Wired, method: str, timeout: float) -> bool:
-    """Call `flush` or `shutdown` of everything, within one deadline for all."""
-    deadline = time.monotonic() + timeout
-    done = True
+def _all(connected: Wired, timeout: float, *, shutdown: bool = False, providers: bool = False) -> bool:
+    """Flush everything, or shut the destinations (and providers of our own) down, within one deadline for all."""
     recorder = connected.recorder
     if recorder.metrics is not None:
         recorder.metrics.flush()
+    method = "shutdown" if shutdown else "flush"
     parts = list(connected.destinations.values())
     if recorder.gate is not None:
         parts.append(recorder.gate)
-    for destination in parts:
-        try:
-            done = bool(getattr(destination, method)(max(0.0, deadline - time.monotonic()))) and done
-        except Exception as error:
-            logger.warning("genledger: %s of a destination failed: %s: %s", method, type(error).__name__, error)
-            done = False
-    for provider in connected.own:
-        left = max(1, int((deadline - time.monotonic()) * 1000))
-        try:
-            if method == "flush":
-                done = bool(provider.force_flush(left)) and done
-            else:
-                provider.shutdown()
-        except Exception as error:
-            logger.warning("genledger: %s of a provider failed: %s: %s", method, type(error).__name__, error)
-            done = False
-    return done
+    acts: list[Callable[[], object]] = [functools.partial(getattr(part, method), timeout) for part in parts]
+    for provider in _own:
+        if shutdown and providers:
+            acts.append(provider.shutdown)
+        else:
+            acts.append(functools.partial(provider.force_flush, max(1, int(timeout * 1000))))
+    return all(together(acts, timeout))
 
 
 def flush(timeout: float = 5.0) -> bool:
@@ -275,15 +271,16 @@ def flush(timeout: float = 5.0) -> bool:
         Whether everything was delivered (or safely written to the spool) in time.
     """
     connected = _wired
-    return connected is None or _all(connected, "flush", timeout)
+    return connected is None or _all(connected, timeout)
 
 
 def shutdown(timeout: float = 5.0) -> bool:
     """Deliver what is waiting and stop the destinations; at most `timeout` seconds in all. Also runs at exit."""
     with _lock:
         before = _wired
-        done = before is None or _all(before, "shutdown", timeout)
+        done = before is None or _all(before, timeout, shutdown=True, providers=True)
         globals()["_wired"] = None
+        _own.clear()
         return done
 
 

@@ -121,8 +121,13 @@ def _durability(value: object) -> bool | Literal["fsync"]:
     return "fsync" if value == "fsync" else _flag(value)
 
 
-def _as_is(value: object) -> Any:
-    return value
+def _with(method: str) -> Callable[[object], Any]:
+    def parse(value: object) -> Any:
+        if callable(getattr(value, method, None)):
+            return value
+        raise Unusable(f"a provider: something with `{method}`")
+
+    return parse
 
 
 def _option(default: Any, parse: Callable[[object], Any], *env: str) -> Any:
@@ -173,9 +178,9 @@ class Settings:
     exclude: tuple[str, ...] = _option((), _names, "GENLEDGER_EXCLUDE", "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS")
     destinations: tuple[Any, ...] | None = _option(None, _destinations, "GENLEDGER_DESTINATIONS")
     capture_content: CaptureMode = _option("off", _capture, "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT")
-    tracer_provider: TracerProvider | None = _option(None, _as_is)
-    meter_provider: MeterProvider | None = _option(None, _as_is)
-    logger_provider: LoggerProvider | None = _option(None, _as_is)
+    tracer_provider: TracerProvider | None = _option(None, _with("get_tracer"))
+    meter_provider: MeterProvider | None = _option(None, _with("get_meter"))
+    logger_provider: LoggerProvider | None = _option(None, _with("get_logger"))
     content_max_bytes: int = _option(64 * 1024, _number, "GENLEDGER_CONTENT_MAX_BYTES")
     span_content_max_bytes: int = _option(256 * 1024, _number, "GENLEDGER_SPAN_CONTENT_MAX_BYTES")
     keep_media: bool = _option(False, _flag, "GENLEDGER_KEEP_MEDIA")

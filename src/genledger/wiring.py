@@ -85,6 +85,8 @@ def connect(settings: Settings, wanted: tuple[Any, ...]) -> Wired:
                 _given(wired, name)
         except (ConfigurationError, OSError, ValueError) as error:
             wired.problems.append(f"destination {name}: {error}; it is left out")
+        except Exception as error:
+            wired.problems.append(f"destination {name}: {type(error).__name__}: {error}; it is left out")
     return wired
 
 
@@ -142,6 +144,18 @@ def _otlp(wired: Wired, settings: Settings, name: str) -> None:
     wired.processors.append(destination.processor)
 
 
+@dataclass(slots=True)
+class _Exporter:
+    processor: SpanProcessor
+
+    def flush(self, timeout: float) -> bool:
+        return self.processor.force_flush(int(timeout * 1000))
+
+    def shutdown(self, timeout: float) -> bool:
+        self.processor.shutdown()
+        return True
+
+
 def _exporter(wired: Wired, settings: Settings, name: str) -> None:
     """Any other exporter that is installed, by its entry point, behind the SDK's own batching."""
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -152,7 +166,9 @@ def _exporter(wired: Wired, settings: Settings, name: str) -> None:
         raise ConfigurationError(
             "there is no such destination; use langfuse, otlp, ledger, console or an installed exporter"
         )
-    wired.processors.append(BatchSpanProcessor(found[0].load()()))
+    destination = _Exporter(BatchSpanProcessor(found[0].load()()))
+    wired.destinations[name] = destination
+    wired.processors.append(destination.processor)
 
 
 _BUILDERS: dict[str, Callable[[Wired, Any, str], None]] = {

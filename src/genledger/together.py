@@ -1,0 +1,41 @@
+"""Several things done at once, within one deadline."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+logger = logging.getLogger("genledger")
+
+
+def together(acts: Sequence[Callable[[], object]], timeout: float) -> list[bool]:
+    """Do all of these, each in a thread of its own: a slow one delays neither the others nor the caller.
+
+    Returns:
+        For each, whether it has ended within `timeout` seconds, without an error, and did not return `False`.
+    """
+    done = [False] * len(acts)
+
+    def run(place: int) -> None:
+        try:
+            done[place] = acts[place]() is not False
+        except Exception as error:
+            logger.warning("genledger: flushing or shutting down failed: %s: %s", type(error).__name__, error)
+
+    deadline = time.monotonic() + timeout
+    threads = [
+        threading.Thread(target=run, args=(place,), name=f"genledger-ending-{place}", daemon=True)
+        for place in range(len(acts))
+    ]
+    for place, thread in enumerate(threads):
+        try:
+            thread.start()
+        except RuntimeError:
+            # The interpreter is ending and starts no more threads.
+            run(place)
+    for thread in threads:
+        if thread.ident is not None:
+            thread.join(max(0.0, deadline - time.monotonic()))
+    return list(done)

@@ -31,24 +31,6 @@ _KEYS = r"""(?xs)
     | (?<=earer\ )[A-Za-z0-9._~+/\-]{16,}=*
     | -----BEGIN[ A-Z]*PRIVATE\ KEY-----.*?-----END[ A-Z]*PRIVATE\ KEY-----
 """
-_KEY_MARKS = (
-    "sk-",
-    "pk-",
-    "rk-",
-    "AKIA",
-    "ghp_",
-    "gho_",
-    "ghu_",
-    "ghs_",
-    "ghr_",
-    "github_pat_",
-    "xox",
-    "AIza",
-    "hf_",
-    "eyJ",
-    "earer ",
-    "PRIVATE KEY",
-)
 _EMAIL = r"[A-Za-z0-9._%+\-]+@[A-Za-z0-9\-]+(?:\.[A-Za-z0-9\-]+)*\.[A-Za-z]{2,}"
 _CARD = r"(?<![\d.\-])\d(?:[ \-]?\d){12,18}(?![\d.])"
 _PHONE = (
@@ -56,6 +38,23 @@ _PHONE = (
     r"|\(\d{3}\) ?\d{3}[ .\-]\d{4}|\d{3}[.\-]\d{3}[.\-]\d{4})(?![\w\-])"
 )
 _NOT_DIGITS = bytes(code for code in range(256) if not 48 <= code <= 57)
+
+
+def _may_have_key(value: str) -> bool:
+    # Spelled out: a loop, or one pattern with alternatives, takes many times as long.
+    return (
+        "sk-" in value
+        or "pk-" in value
+        or "rk-" in value
+        or "gh" in value
+        or "xox" in value
+        or "hf_" in value
+        or "eyJ" in value
+        or "AKIA" in value
+        or "AIza" in value
+        or "earer " in value
+        or "PRIVATE KEY" in value
+    )
 
 
 def _luhn(digits: str) -> bool:
@@ -126,7 +125,7 @@ class Redactor:
 
     def _replace(self, value: str) -> str:
         patterns = self._patterns
-        if "keys" in patterns and any(mark in value for mark in _KEY_MARKS):
+        if "keys" in patterns and _may_have_key(value):
             value = re.sub(_KEYS, "[key]", value)
         if "email" in patterns and "@" in value:
             value = re.sub(_EMAIL, "[email]", value)

@@ -22,6 +22,13 @@ def field(obj: object, name: str) -> object:
     if obj is None:
         return None
     try:
+        # A typed object of a client library: asking it for a field that it lacks would take a microsecond.
+        extra = obj.__pydantic_extra__  # type: ignore[attr-defined]
+        value = obj.__dict__.get(name)
+        return extra.get(name) if value is None and extra else value
+    except Exception:
+        pass
+    try:
         if isinstance(obj, _SCALARS):
             return None
         if isinstance(obj, Mapping):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
@@ -59,7 +61,7 @@ class Broker:
     def _begin(self) -> None:
         self.books = Books()
         self._mutex = threading.Lock()
-        self._number = 0
+        self._numbers = itertools.count(1)
 
     def after_fork(self) -> None:
         """Begin anew in a child process: what the parent was granted is the parent's."""
@@ -77,11 +79,13 @@ class Broker:
             self.down = True
             _log.warning("The budget store is down; rules act by their on_store_down until it is back: %s", error)
 
-    def answered(self) -> None:
-        """Note that the store answered."""
-        if self.down:
-            self.down = False
-            _log.warning("The budget store is back.")
+    def probe(self) -> None:
+        """See whether a store that was down takes requests again: it may well answer and be read-only.
+
+        Holds no lock, so that calls which are let through without the store do not wait for it.
+        """
+        with suppress(StoreDown):
+            self._request(())
 
     def reserve(self, holds: Sequence[Hold]) -> list[Refusal]:
         """Reserve every amount or nothing, asking the store when the slices at hand do not do.
@@ -207,16 +211,21 @@ class Broker:
             self._heard(account)
 
     def _exchange(self, asks: Sequence[Ask]) -> Reply:
-        self._number += 1
+        reply = self._request(asks)
+        if len(reply.standings) != len(asks):
+            raise StaleWindow
+        return reply
+
+    def _request(self, asks: Sequence[Ask]) -> Reply:
         try:
-            reply = self.store.exchange(self._number, self._ttl, asks)
+            reply = self.store.exchange(next(self._numbers), self._ttl, asks)
         except StoreDown as error:
             self.failed(error)
             raise
         self.offset = reply.now - time.monotonic()
-        self.answered()
-        if len(reply.standings) != len(asks):
-            raise StaleWindow
+        if self.down:
+            self.down = False
+            _log.warning("The budget store is back.")
         return reply
 
 

@@ -81,6 +81,7 @@ class Guard:
                 self._rulebook = Rulebook(tuple(rules))
         named = store if store is not None else self._rulebook.store
         self._named = named is not None
+        self._opened = named is None or isinstance(named, (str, os.PathLike))
         store = open_store(named) if named is None or isinstance(named, (str, os.PathLike)) else named
         self._controls = Controls()
         self._document = ""
@@ -238,7 +239,7 @@ class Guard:
     def flush(self, timeout: float = 2.0) -> bool:
         """Report everything that was settled; false when that was not done after `timeout` seconds."""
         try:
-            self._executor().submit(self._broker.sync).result(timeout)
+            self._executor().submit(self._report).result(timeout)
         except (StoreDown, StaleWindow, TimeoutError):
             return False
         return True
@@ -252,6 +253,8 @@ class Guard:
         if self._pool is not None:
             self._pool.shutdown(wait=False)
             self._pool = None
+        if self._opened:
+            self.store.close()
 
     # In the background --------------------------------------------------------------------------------
 
@@ -272,7 +275,10 @@ class Guard:
         moment = time.monotonic()
         if moment >= self._next_read:
             self._next_read = moment + READ_SECONDS
-            self._try_document()
+            if self._broker.down:
+                self._broker.probe()
+            if not self._broker.down:
+                self._try_document()
             self._read_file()
             if self._tiers.due() and (self._refreshing is None or self._refreshing.done()):
                 self._refreshing = self._executor().submit(self._refresh_tiers)
@@ -283,6 +289,11 @@ class Guard:
     def _refresh_tiers(self) -> None:
         if self._tiers.refresh():
             self._rebuild()
+
+    def _report(self) -> None:
+        if self._broker.down:
+            self._broker.probe()
+        self._broker.sync()
 
     def _leave(self) -> None:
         with contextlib.suppress(StoreDown):
@@ -307,7 +318,6 @@ class Guard:
 
     def _read_document(self) -> None:
         document = self.store.document()
-        self._broker.answered()
         if document == self._document:
             return
         self._document = document

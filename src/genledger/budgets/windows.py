@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -84,7 +85,8 @@ class Window:
             case "rolling" | "session" | "run":
                 return 0.0, 0.0
         zone = ZoneInfo(self.zone)
-        today = datetime.fromtimestamp(now, zone).date()
+        # Whole seconds, because the conversion rounds: the last moment of a day is not the first of the next.
+        today = datetime.fromtimestamp(math.floor(now), zone).date()
         if self.period == "day":
             first, last = today, today + timedelta(days=1)
         elif self.period == "week":

@@ -100,11 +100,26 @@ def test_no_call_waits_for_a_store_that_is_known_to_be_down(
         raise StoreDown("gone")
 
     monkeypatch.setattr(guard.store, "exchange", fail)
-    monkeypatch.setattr(guard.store, "document", fail)
     for _ in range(100):
         guard.admit(demand(1.0)).settle(1.0, 1)
-    # Once for the kill switches; the call itself is then let through at once. The rest is the background's.
+    # Once for the first call; the rest is the background's looking whether it is back.
     assert len(asked) < 20
+
+
+def test_a_store_that_answers_but_takes_nothing_is_down_and_said_so_once(
+    own_redis: Any, make_guard: MakeGuard, demand: MakeDemand, caplog: pytest.LogCaptureFixture
+) -> None:
+    guard = guard_on(make_guard, own_redis.url, "open")
+    guard.admit(demand(1.0)).settle(1.0, 1)
+    with own_redis.client as client:
+        client.execute_command("REPLICAOF", "127.0.0.1", "1")
+        guard.admit(demand(50.0)).settle(50.0, 1)
+        failures = guard._broker.failures
+        until(lambda: guard._broker.failures > failures + 1)
+        client.execute_command("REPLICAOF", "NO", "ONE")
+    until(lambda: guard.flush())
+    assert [status.settled for status in read_status(guard.store)] == [51.0]
+    assert len(caplog.records) == 2
 
 
 def test_a_redis_that_was_emptied_learns_again_what_was_spent(

@@ -178,24 +178,24 @@ def test_8_processes_some_of_which_are_killed(shared_url: str, tmp_path: Path) -
 
 @pytest.mark.parametrize("on_store_down", ["closed", "lease"])
 def test_redis_is_killed_and_restarted_under_8_processes(own_redis: Any, tmp_path: Path, on_store_down: str) -> None:
-    hammer = Hammer(tmp_path, own_redis.url, pause=0.005, on_store_down=on_store_down)
-    for calls in (40, 120):
+    hammer = Hammer(tmp_path, own_redis.url, pause=0.005, on_store_down=on_store_down, limit=10.0)
+    for calls in (30, 80):
         hammer.until(calls)
         own_redis.kill()
         own_redis.start()
     bill = hammer.wait()
-    assert 1900 * CENT < bill <= 2000 * CENT
+    assert 900 * CENT < bill <= 1000 * CENT
     assert settled(open_store(own_redis.url)) == bill
 
 
 def test_connections_to_redis_are_lost_all_the_time(own_redis: Any, tmp_path: Path) -> None:
-    hammer = Hammer(tmp_path, own_redis.url, pause=0.002, on_store_down="closed")
+    hammer = Hammer(tmp_path, own_redis.url, pause=0.002, on_store_down="closed", limit=10.0)
     with own_redis.client as client:
         while hammer._launcher.poll() is None:
             client.client_kill_filter(_type="normal", skipme=True)
             time.sleep(0.005)
     bill = hammer.wait()
-    assert 1900 * CENT < bill <= 2000 * CENT
+    assert 900 * CENT < bill <= 1000 * CENT
     assert settled(open_store(own_redis.url)) == bill
 
 
@@ -203,9 +203,9 @@ def test_redis_fails_over_to_its_replica(tmp_path: Path, forwarder: Any, redis_p
     master, replica = redis_pair
     forwarder.port = master.port
     hammer = Hammer(
-        tmp_path, f"redis://127.0.0.1:{forwarder.own_port}/0?replicas=1", pause=0.005, on_store_down="lease"
+        tmp_path, f"redis://127.0.0.1:{forwarder.own_port}/0?replicas=1", pause=0.005, on_store_down="lease", limit=10.0
     )
-    hammer.until(60)
+    hammer.until(40)
     master.kill()
     with replica.client as client:
         client.execute_command("REPLICAOF", "NO", "ONE")
@@ -213,7 +213,7 @@ def test_redis_fails_over_to_its_replica(tmp_path: Path, forwarder: Any, redis_p
     master.start("--replicaof", f"127.0.0.1 {replica.port}")
     forwarder.port = replica.port
     bill = hammer.wait()
-    assert 1900 * CENT < bill <= 2000 * CENT
+    assert 900 * CENT < bill <= 1000 * CENT
     assert settled(open_store(replica.url)) == bill
 
 

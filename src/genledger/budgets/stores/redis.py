@@ -70,6 +70,11 @@ class RedisStore:
         try:
             return work()
         except (_redis().RedisError, OSError) as error:
+            if isinstance(error, _redis().exceptions.ReadOnlyError):
+                # A master that has become a replica: only a new connection finds the one in its place.
+                pool = getattr(self._client, "connection_pool", None)
+                if pool is not None:
+                    pool.disconnect()
             raise StoreDown(f"Redis: {error}") from error
 
     def _run(self, script: _Script, keys: Sequence[str], arguments: Sequence[str]) -> Any:

@@ -50,6 +50,7 @@ INSTRUMENTORS = "opentelemetry_instrumentor"
 _lock = threading.RLock()
 _wired: Wired | None = None
 _own: list[Any] = []
+_counting: tuple[Any, Metrics] | None = None
 _prices_given = False
 _instrumentors: dict[str, Instrumentor] = {}
 _wanted: set[str] = set()
@@ -138,11 +139,7 @@ def _recorder(settings: Settings, wired: Wired, wanted: tuple[Any, ...], provide
         details = Details(get_logger(SCOPE, __version__, logs, SCHEMA_URL))
     return Recorder(
         trace.get_tracer(SCOPE, __version__, provider, SCHEMA_URL),
-        Metrics(
-            metrics.get_meter(SCOPE, __version__, meters, SCHEMA_URL),
-            names=settings.metric_names,  # type: ignore[arg-type]
-            label_limit=settings.label_limit,
-        ),
+        _metrics(settings, meters),
         capture=capture,
         lines=CallLines(json=settings.log == "json", hash_users=settings.log_hash_users),
         details=details,
@@ -150,6 +147,24 @@ def _recorder(settings: Settings, wired: Wired, wanted: tuple[Any, ...], provide
         redact=redactor.text,
         ask_for_usage=settings.stream_usage == "ask",
     )
+
+
+def _metrics(settings: Settings, meters: Any) -> Metrics:
+    """The metrics of a meter provider. It cannot forget instruments: made twice, they would contradict each other."""
+    global _counting
+    if _counting is not None:
+        provider, counting = _counting
+        if provider is meters and counting.names == settings.metric_names:
+            counting.label_limit = settings.label_limit
+            return counting
+        counting.close()
+    counting = Metrics(
+        metrics.get_meter(SCOPE, __version__, meters, SCHEMA_URL),
+        names=settings.metric_names,  # type: ignore[arg-type]
+        label_limit=settings.label_limit,
+    )
+    _counting = meters, counting
+    return counting
 
 
 def _gate(settings: Settings, meters: Any) -> Gate | None:

@@ -112,7 +112,9 @@ class Metrics:
     """The instruments of one meter, and the series behind them."""
 
     def __init__(self, meter: Meter, *, names: MetricNames = "newest", label_limit: int = 1000) -> None:
-        self._label_limit = label_limit
+        self.names = names
+        self.label_limit = label_limit
+        self._closed = False
         self._lock = threading.Lock()
         self._by_key: dict[_Key, Series] = {}
         self._series: dict[_Key, Series] = {}
@@ -206,7 +208,7 @@ class Metrics:
             values = self._values[label] = set()
         if value in values:
             return value
-        if len(values) >= self._label_limit:
+        if len(values) >= self.label_limit:
             self._overflow[label] += 1
             return OTHER
         values.add(value)
@@ -226,6 +228,11 @@ class Metrics:
         histograms.tokens(inputs, outputs, series.labels)
         histograms.chunks(firsts, gaps, series.labels)
 
+    def close(self) -> None:
+        """Report nothing more: others have taken over on the same meter."""
+        self.flush()
+        self._closed = True
+
     def flush(self) -> None:
         """Hand every waiting histogram point to the SDK."""
         for series in list(self._series.values()):
@@ -235,6 +242,8 @@ class Metrics:
         self, read: Callable[[Series], Iterable[tuple[float, Labels]]], *, flush: bool
     ) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observe(_: CallbackOptions) -> Iterator[Observation]:
+            if self._closed:
+                return
             if flush:
                 self.flush()
             for series in list(self._series.values()):
@@ -244,7 +253,7 @@ class Metrics:
         return observe
 
     def _overflowed(self, _: CallbackOptions) -> Iterator[Observation]:
-        for label, count in list(self._overflow.items()):
+        for label, count in list(self._overflow.items()) if not self._closed else ():
             yield Observation(count, {A.GENLEDGER_LABEL_NAME: label})
 
 

@@ -90,6 +90,15 @@ def test_an_error_names_the_file_the_line_and_what_was_expected(
     assert message in str(caught.value)
 
 
+def test_the_example_in_the_documentation_is_a_rule_file(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "budgets.md").read_text(encoding="utf-8")
+    path = tmp_path / "budgets.toml"
+    path.write_text(page.split("```toml\n", 1)[1].split("```", 1)[0], encoding="utf-8")
+    book = read_rules(path)
+    assert {rule.measure for rule in book.rules} == {"usd", "requests", "steps", "repeats", "depth"}
+    assert len(book.routes) == 1
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(RuleFileError, match=r"nowhere\.toml: cannot be read"):
         read_rules(tmp_path / "nowhere.toml")

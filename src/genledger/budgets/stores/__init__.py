@@ -24,7 +24,7 @@ def open_store(url: str | os.PathLike[str] | None = None) -> Store:
         ModuleNotFoundError: It needs the Redis client, which is not installed.
     """
     if url is None:
-        url = Path(platformdirs.user_data_dir("genledger", appauthor=False)) / "budgets.db"
+        url = Path(platformdirs.user_state_dir("genledger", appauthor=False)) / "budgets.db"
     text = os.fspath(url)
     scheme, separator, rest = text.partition(":")
     if scheme == "memory" and not rest.strip("/"):

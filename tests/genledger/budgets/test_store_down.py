@@ -156,7 +156,7 @@ def test_a_store_that_cannot_be_opened_does_not_bother_who_has_no_budgets(
     tmp_path: Path, make_guard: MakeGuard, demand: MakeDemand, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     (tmp_path / "file").write_text("not a directory")
-    monkeypatch.setattr("platformdirs.user_state_dir", lambda *_, **__: str(tmp_path / "file" / "inside"))
+    monkeypatch.setattr("platformdirs.user_state_path", lambda *_: tmp_path / "file" / "inside")
     guard = make_guard()
     guard.admit(demand(1.0)).settle(1.0, 1)
     assert not caplog.records

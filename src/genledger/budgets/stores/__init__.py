@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import platformdirs
 
@@ -24,7 +23,7 @@ def open_store(url: str | os.PathLike[str] | None = None) -> Store:
         ModuleNotFoundError: It needs the Redis client, which is not installed.
     """
     if url is None:
-        url = Path(platformdirs.user_state_dir("genledger", appauthor=False)) / "budgets.db"
+        url = platformdirs.user_state_path("genledger") / "budgets.db"
     text = os.fspath(url)
     scheme, separator, rest = text.partition(":")
     if scheme == "memory" and not rest.strip("/"):

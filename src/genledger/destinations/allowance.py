@@ -10,7 +10,7 @@ from pathlib import Path
 import orjson
 
 from .clock import SYSTEM_CLOCK, Clock
-from .spool import CAN_LOCK, read_all, wait_for_lock, write_all
+from .spool import CAN_LOCK, lock, read_all, unlock, write_all
 
 log = logging.getLogger("genledger")
 
@@ -81,7 +81,6 @@ class Allowance:
             return
         try:
             self._elsewhere = self._exchange(self._file, month)
-            self._uncounted = 0
         except OSError as error:
             if not self._complained:
                 self._complained = True
@@ -89,17 +88,21 @@ class Allowance:
 
     def _exchange(self, file: Path, month: str) -> int:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+        file.touch(0o600)
+        descriptor = lock(str(file))
+        if descriptor is None:
+            # Another process is counting at this moment; our count goes in next time.
+            return self._elsewhere
         try:
-            wait_for_lock(descriptor)
             total = _read(read_all(descriptor), month) + self._uncounted
             if self._uncounted:
                 os.lseek(descriptor, 0, os.SEEK_SET)
                 os.ftruncate(descriptor, 0)
                 write_all(descriptor, orjson.dumps({"month": month, "units": total}))
+            self._uncounted = 0
             return total
         finally:
-            os.close(descriptor)
+            unlock(descriptor)
 
     def forget(self) -> None:
         """In a forked child: what the parent has counted, the parent writes."""

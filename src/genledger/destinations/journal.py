@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .clock import SYSTEM_CLOCK, Clock
-from .spool import lock, lock_descriptor, read_all, write_all
+from .spool import lock, lock_descriptor, read_all, unlock, write_all
 
 _RECORD = struct.Struct("<cIII")
 _SPAN, _SETTLED = b"S", b"A"
@@ -77,7 +77,7 @@ class _Segment:
     def close(self) -> None:
         if self.unsettled == 0:
             self.path.unlink(missing_ok=True)
-        os.close(self.descriptor)
+        unlock(self.descriptor)
 
 
 @dataclass(slots=True, frozen=True)
@@ -160,7 +160,7 @@ class Journal:
             except OSError:
                 pass
             finally:
-                os.close(descriptor)
+                unlock(descriptor)
 
     def _requests(self, path: Path, content: bytes, limit: int) -> Iterator[tuple[bytes, int, Callable[[], None]]]:
         spans = self._unsettled(content)

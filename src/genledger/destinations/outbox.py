@@ -24,6 +24,9 @@ LONGEST_PAUSE_S = 60.0
 """Upper bound of any pause that the receiver did not ask for itself."""
 
 
+_DISK_AGAIN_S = 3600.0
+
+
 class Receipt:
     """Calls `settled` once all requests that some spans were split into are safe or given up."""
 
@@ -87,7 +90,7 @@ class Outbox:
         self._next_attempt = float("-inf")
         self._asked_to_wait = False
         self._refused = False
-        self._disk_problem = False
+        self._disk_said_at = float("-inf")
 
     @property
     def failing(self) -> bool:
@@ -266,7 +269,6 @@ class Outbox:
             return False
         self.spooled += batch.spans
         batch.receipt.settle()
-        self._disk_problem = False
         return True
 
     def _back(self, batch: Batch) -> None:
@@ -303,9 +305,9 @@ class Outbox:
                 return
 
     def disk_failed(self, error: Exception) -> None:
-        """Say once that the disk does not take records."""
-        if not self._disk_problem:
-            self._disk_problem = True
+        """Say that the disk does not take records, now and then."""
+        if self._clock.now() - self._disk_said_at > _DISK_AGAIN_S:
+            self._disk_said_at = self._clock.now()
             log.warning(
                 "genledger: destination %s: cannot keep records on disk (%s: %s); they stay in memory",
                 self.name, type(error).__name__, error,

@@ -9,20 +9,21 @@ stay OpenTelemetry's.
 from __future__ import annotations
 
 import base64
+import encodings.idna  # noqa: F401  see below
 import gzip
 import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
+# Not only when first needed: a process that forks while this thread imports leaves the child a module that is
+# locked forever. The same goes for the codec of host names.
+import requests
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
-
-if TYPE_CHECKING:
-    import requests
 
 Verdict = Literal["delivered", "retry", "too_large", "refused"]
 Compression = Literal["gzip", "deflate", "none"]
@@ -108,8 +109,6 @@ class HttpSender:
 
     def send(self, data: bytes, timeout_s: float) -> Answer:
         """Make one attempt of at most `timeout_s` seconds of silence. Never raises."""
-        import requests
-
         body = self._compress(data)
         kept = self._session is not None
         try:
@@ -148,8 +147,6 @@ class HttpSender:
         )
 
     def _connect(self) -> requests.Session:
-        import requests
-
         session = requests.Session()
         session.verify = self._verify
         session.cert = self._certificate

@@ -201,7 +201,7 @@ class Spool:
         self._bytes -= name.size
         if name.path.endswith(_BATCH):
             self.lost[reason] += name.spans
-        os.close(descriptor)
+        unlock(descriptor)
 
     def _list(self) -> None:
         now = self._clock.now()
@@ -249,7 +249,7 @@ class Spool:
                 os.rename(name.path, name.path.removesuffix(_BATCH) + _SET_ASIDE)
             except OSError:
                 pass
-            os.close(descriptor)
+            unlock(descriptor)
             return None
         kept = Kept(Path(name.path), descriptor, data, spans)
         self._held[descriptor] = kept
@@ -257,7 +257,7 @@ class Spool:
 
     def _let_go(self, kept: Kept) -> None:
         self._held.pop(kept.descriptor, None)
-        os.close(kept.descriptor)
+        unlock(kept.descriptor)
 
     def _unlink(self, path: Path) -> None:
         try:
@@ -283,18 +283,19 @@ def lock(path: str) -> int | None:
     return None
 
 
-def wait_for_lock(descriptor: int) -> None:
-    """Lock an open file for as long as it is open, after whoever holds the lock now."""
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-
-
 def lock_descriptor(descriptor: int) -> None:
-    """Lock an open file for as long as it is open.
+    """Lock an open file until it is unlocked, or closed in all processes that have it.
 
     Raises:
         OSError: Another process holds the lock.
     """
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def unlock(descriptor: int) -> None:
+    """Unlock and close a file. Closing alone would not do if the process has forked since the file was opened."""
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
 
 
 def read_all(descriptor: int) -> bytes:

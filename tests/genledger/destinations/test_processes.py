@@ -1,0 +1,314 @@
+"""Forks, kills, exits: what happens to records when the process does not simply go on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+
+from genledger.destinations.limits import Limits
+from genledger.destinations.otlp import OtlpDestination, OtlpEndpoint
+from standins.faults import Hang
+from standins.receivers import Collector
+
+APPLICATION = Path(__file__).with_name("application.py")
+
+
+def run(code: str, *arguments: str, **options) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        **options,
+    )
+
+
+def deliver_what_is_left(collector: Collector, spool: Path) -> None:
+    destination = OtlpDestination(OtlpEndpoint(collector.url), spool=spool, durable=True, limits=Limits(delay_s=0.01))
+    assert destination.flush(10)
+    destination.shutdown(5)
+
+
+@pytest.mark.parametrize("up", [True, False], ids=["backend up", "backend down"])
+def test_with_durable_mode_a_kill_at_any_moment_loses_nothing(collector, tmp_path, up) -> None:
+    if not up:
+        collector.stop()
+    killed = subprocess.run(
+        [sys.executable, APPLICATION, collector.url, str(tmp_path), "durable", "50", "1"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    returned = {call for child in json.loads(killed.stdout) for call in child}
+    assert len(json.loads(killed.stdout)) == 50
+    if not up:
+        collector.start()
+    deliver_what_is_left(collector, tmp_path)
+    delivered = {"".join(key) for key in collector.counts()}
+    assert returned <= delivered
+    # At most the one call that had not returned when the process was killed is there beside those that had.
+    assert len(delivered) <= len(returned) + 50
+    assert list(tmp_path.glob("*/*.journal")) == []
+
+
+def test_without_durable_mode_a_kill_loses_at_most_what_was_not_yet_sent(collector, tmp_path) -> None:
+    killed = subprocess.run(
+        [sys.executable, APPLICATION, collector.url, str(tmp_path), "fast", "50", "2"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    children = json.loads(killed.stdout)
+    deliver_what_is_left(collector, tmp_path)
+    delivered = {"".join(key) for key in collector.counts()}
+    assert len(delivered - {call for child in children for call in child}) <= 50
+    for child in children:
+        kept = [call in delivered for call in child]
+        # What is lost is the end: everything before the first loss has arrived.
+        assert kept == sorted(kept, reverse=True)
+
+
+FORKING = """
+import os, sys
+from opentelemetry.sdk.trace import TracerProvider
+from genledger.destinations.langfuse import LangfuseDestination
+from genledger.destinations.limits import Limits
+from genledger.destinations.otlp import OtlpDestination
+options = dict(spool=sys.argv[1], limits=Limits(delay_s=60), durable=len(sys.argv) > 2)
+provider = TracerProvider(shutdown_on_exit=False)
+destinations = [LangfuseDestination(**options), OtlpDestination(**options)]
+for destination in destinations:
+    provider.add_span_processor(destination.processor)
+tracer = provider.get_tracer("app")  # here: OpenTelemetry holds a lock of its own inside
+def call(name):
+    tracer.start_span(name, attributes={"gen_ai.operation.name": "chat"}).end()
+call("before")                      # queued in the parent, whose thread runs, when it forks
+def child(number):
+    call(f"child {number}")
+    assert all(destination.flush(10) for destination in destinations)
+"""
+
+
+@pytest.mark.parametrize("durable", [(), ("durable",)], ids=["", "durable"])
+def test_a_forked_child_sends_its_own_records_and_not_its_parents(
+    collector, langfuse_server, tmp_path, durable
+) -> None:
+    code = FORKING + textwrap.dedent("""
+        children = []
+        for number in range(4):
+            pid = os.fork()
+            if pid == 0:
+                child(number)
+                os._exit(0)
+            children.append(pid)
+        assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 4
+        call("after")
+    """)
+    finished = run(code, str(tmp_path), *durable)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    expected = sorted(["before", "after", *(f"child {number}" for number in range(4))])
+    for server in (collector, langfuse_server):
+        assert sorted(span.name for span in server.spans()) == expected
+
+
+def test_the_children_of_multiprocessing_deliver_when_they_end(collector, langfuse_server, tmp_path) -> None:
+    code = FORKING + textwrap.dedent("""
+        import multiprocessing
+        context = multiprocessing.get_context("fork")
+        children = [context.Process(target=call, args=(f"child {number}",)) for number in range(3)]
+        for process in children: process.start()
+        for process in children: process.join()
+    """)
+    finished = run(code, str(tmp_path))
+    assert (finished.returncode, finished.stderr) == (0, "")
+    expected = sorted(["before", *(f"child {number}" for number in range(3))])
+    for server in (collector, langfuse_server):
+        assert sorted(span.name for span in server.spans()) == expected
+
+
+def test_forking_while_other_threads_record_never_blocks_a_child(collector, langfuse_server, tmp_path) -> None:
+    code = FORKING + textwrap.dedent("""
+        import faulthandler, threading, time
+        stop = False
+        def busy():
+            while not stop: call("busy"); time.sleep(0.001)
+        threads = [threading.Thread(target=busy, daemon=True) for _ in range(3)]
+        for thread in threads: thread.start()
+        for number in range(10):
+            pid = os.fork()
+            if pid == 0:
+                faulthandler.dump_traceback_later(15, exit=True)
+                child(number)
+                os._exit(0)
+            assert os.waitpid(pid, 0)[1] == 0, number
+        stop = True
+        for thread in threads: thread.join()
+    """)
+    finished = run(code, str(tmp_path))
+    assert (finished.returncode, finished.stderr) == (0, "")
+    names = {span.name for span in collector.spans()}
+    assert {f"child {number}" for number in range(10)} <= names
+
+
+ENDING = """
+import sys
+from opentelemetry.sdk.trace import TracerProvider
+from genledger.destinations.langfuse import LangfuseDestination
+from genledger.destinations.limits import Limits
+from genledger.destinations.otlp import OtlpDestination
+provider = TracerProvider()
+for kind in (LangfuseDestination, OtlpDestination):
+    provider.add_span_processor(kind(spool=sys.argv[1], limits=Limits(exit_s=1.0)).processor)
+for number in range(50):
+    provider.get_tracer("app").start_span(f"call {number}", attributes={"gen_ai.operation.name": "chat"}).end()
+"""
+
+
+def test_a_script_that_ends_at_once_delivers_everything(collector, langfuse_server, tmp_path) -> None:
+    finished = run(ENDING, str(tmp_path))
+    assert (finished.returncode, finished.stderr) == (0, "")
+    for server in (collector, langfuse_server):
+        assert len(server.spans()) == 50
+
+
+def test_a_script_that_fails_delivers_everything(collector, langfuse_server, tmp_path) -> None:
+    finished = run(ENDING + "\nraise SystemExit(3)", str(tmp_path))
+    assert finished.returncode == 3
+    assert len(langfuse_server.spans()) == 50
+
+
+def test_exit_keeps_its_deadline_when_nobody_answers_and_the_next_process_delivers(
+    collector, langfuse_server, tmp_path
+) -> None:
+    collector.always(Hang())
+    langfuse_server.always(Hang())
+    process = subprocess.Popen(
+        [sys.executable, "-c", ENDING + "\nprint('recorded', flush=True)", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "recorded\n"
+    started = time.monotonic()
+    assert process.wait(30) == 0
+    # Both destinations hang; their deadline of one second is one for all.
+    assert time.monotonic() - started < 3.0
+    assert collector.spans() == langfuse_server.spans() == []
+
+    collector.always(None)
+    langfuse_server.always(None)
+    for server in (collector, langfuse_server):
+        server.stop()
+        server.start()
+    finished = run(ENDING, str(tmp_path))
+    assert finished.returncode == 0
+    deliver_what_is_left(collector, tmp_path)
+    assert len({span.key for span in collector.spans()}) == 100
+
+
+def test_exit_is_at_once_when_nobody_listens(collector, tmp_path) -> None:
+    destination = OtlpDestination(OtlpEndpoint(collector.url), spool=tmp_path, limits=Limits(exit_s=30))
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(destination.processor)
+    collector.stop()
+    provider.get_tracer("app").start_span("call").end()
+    started = time.monotonic()
+    provider.shutdown()
+    assert time.monotonic() - started < 5
+    assert destination.stats().spooled == 1
+
+
+def test_flushing_never_takes_longer_than_it_may(collector, tmp_path) -> None:
+    destination = OtlpDestination(OtlpEndpoint(collector.url, timeout_s=20), spool=tmp_path)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(destination.processor)
+    collector.always(Hang())
+    provider.get_tracer("app").start_span("call").end()
+    started = time.monotonic()
+    assert destination.flush(0.2) is False
+    assert time.monotonic() - started < 2
+    assert destination.shutdown(0.2) is False
+    assert time.monotonic() - started < 3
+    assert destination.stats().spooled == 1
+
+
+def test_records_after_the_shutdown_are_counted_not_kept(collector, tmp_path) -> None:
+    destination = OtlpDestination(OtlpEndpoint(collector.url), spool=tmp_path)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(destination.processor)
+    provider.shutdown()
+    provider.get_tracer("app").start_span("late").end()
+    assert destination.stats().dropped == {"shutdown": 1}
+    assert collector.requests == []
+
+
+DISK = """
+import json, os, resource, signal, sys
+from opentelemetry.sdk.trace import TracerProvider
+from genledger.destinations.limits import Limits
+from genledger.destinations.otlp import OtlpDestination, OtlpEndpoint
+broken, healthy = (
+    OtlpDestination(OtlpEndpoint(url), name=name, spool=sys.argv[1], durable=True, threaded=False,
+                    limits=Limits(delay_s=0.01))
+    for name, url in (("broken", sys.argv[2]), ("healthy", sys.argv[3]))
+)
+provider = TracerProvider(shutdown_on_exit=False)
+for destination in (broken, healthy):
+    provider.add_span_processor(destination.processor)
+if sys.argv[4] == "full":
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
+for number in range(40):
+    provider.get_tracer("app").start_span(f"call {number}").end()
+    for destination in (broken, healthy):
+        destination.deliveries()[0].step()
+print("recorded", flush=True)
+sys.stdin.readline()
+for destination in (broken, healthy):
+    destination.deliveries()[0]._outbox.hurry()
+    destination.deliveries()[0].step()
+print(json.dumps([broken.stats().dropped, broken.stats().sent]))
+"""
+
+
+@pytest.mark.parametrize("disk", ["full", "read-only"])
+def test_a_disk_that_takes_nothing_costs_one_line_and_no_record_as_long_as_the_process_lives(
+    collector, tmp_path, disk
+) -> None:
+    with Collector() as broken:
+        broken.stop()
+        spool = "/proc/genledger-read-only" if disk == "read-only" else str(tmp_path)
+        process = subprocess.Popen(
+            [sys.executable, "-c", DISK, spool, broken.url, collector.url, disk],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "recorded\n"
+        broken.start()
+        out, errors = process.communicate("go\n", timeout=30)
+        assert process.returncode == 0, errors
+        assert json.loads(out) == [{}, 40]
+        assert len(broken.spans()) == len(broken.counts()) == 40
+        assert len(collector.spans()) == len(collector.counts()) == 40
+        assert sum("cannot keep records on disk" in line for line in errors.splitlines()) <= 2
+
+
+def test_under_gevent_records_are_delivered(collector, langfuse_server, tmp_path) -> None:
+    pytest.importorskip("gevent")
+    code = "from gevent import monkey; monkey.patch_all()\n" + ENDING + "\nprovider.force_flush()"
+    finished = run(code, str(tmp_path))
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert len(langfuse_server.spans()) == 50

@@ -31,9 +31,11 @@ TOKEN_BUCKETS = INPUT_BUCKETS + OUTPUT_BUCKETS
 _NO_UNITS: Mapping[str, float] = MappingProxyType({})
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Usage:
-    """Mutually exclusive counts of what one call consumed.
+    """Mutually exclusive counts of what one call consumed. Made once; nobody changes it afterwards.
+
+    (It is not frozen: freezing would triple the time it takes to make one, on the path of every call.)
 
     Every token field is a count of tokens, never negative. `input` is text (or unspecified) input that was
     neither read from nor written to a cache; `output` is output that is neither reasoning, audio nor image.

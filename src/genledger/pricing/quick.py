@@ -1,0 +1,146 @@
+"""The commonest answers, read without looking everywhere.
+
+`reading` looks for everything that any provider might say. Most answers say little: tokens, some of them cached,
+some of them reasoning, at the standard rate. Those of OpenAI's and Anthropic's own clients are typed, so that what
+they do not say can be seen at once. Whatever is out of the ordinary is left to `reading`; the tests hold both to
+the same result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .reading import Reading
+from .usage import Usage
+
+_OPENAI = "https://api.openai.com/"
+_ANTHROPIC = "https://api.anthropic.com"
+_STANDARD = (None, "default", "auto")
+_FREE_OF_CHARGE = frozenset({"message", "function_call", "reasoning", "custom_tool_call"})
+_OTHERWISE_BILLED = ("web_search_options", "batch", "service_tier", "inference_geo", "region", "data_residency")
+
+
+def read(api: str, answer: Any, request: Any, base_url: str | None) -> Reading | None:
+    """The reading of an ordinary answer; `None` for any other, and for one that is not understood."""
+    reader = _READERS.get(api)
+    if reader is None or type(request) is not dict:
+        return None
+    try:
+        return reader(answer, request, base_url)
+    except (AttributeError, KeyError, TypeError):
+        return None
+
+
+def _fields(typed: Any) -> dict[str, Any] | None:
+    """The fields of an answer or of a part of it; `None` when it says more than its type has fields for."""
+    if type(typed) is dict:
+        return typed
+    return None if typed.__pydantic_extra__ else typed.__dict__
+
+
+def _ordinary(body: Mapping[str, Any], request: Mapping[str, Any]) -> bool:
+    if body.get("service_tier") not in _STANDARD:
+        return False
+    return all(request.get(name) is None for name in _OTHERWISE_BILLED)
+
+
+def _openai(
+    answer: Any, request: Mapping[str, Any], base_url: str | None, given: str, generated: str, chat: bool
+) -> Reading | None:
+    body = _fields(answer)
+    if body is None or base_url is None or not base_url.startswith(_OPENAI) or not _ordinary(body, request):
+        return None
+    counts = _fields(body["usage"])
+    model = body["model"]
+    if counts is None or type(model) is not str or not model or "search" in model:
+        return None
+    input_tokens, output_tokens = counts[given], counts[generated]
+    if counts["total_tokens"] != input_tokens + output_tokens:
+        return None
+    cached = reasoning = 0
+    details = counts.get("prompt_tokens_details" if chat else "input_tokens_details")
+    if details is not None:
+        fields = _fields(details)
+        cached = (fields or {}).get("cached_tokens") or 0
+        if fields is None or any(fields[name] for name in fields if name not in ("cached_tokens", "text_tokens")):
+            return None
+    details = counts.get("completion_tokens_details" if chat else "output_tokens_details")
+    if details is not None:
+        fields = _fields(details)
+        reasoning = (fields or {}).get("reasoning_tokens") or 0
+        if fields is None or fields.get("audio_tokens") or fields.get("image_tokens"):
+            return None
+    if not 0 <= cached <= input_tokens or not 0 <= reasoning <= output_tokens:
+        return None
+    if not chat and any(item.type not in _FREE_OF_CHARGE for item in body.get("output") or ()):
+        return None
+    usage = Usage(input=input_tokens - cached, cache_read=cached, output=output_tokens - reasoning, reasoning=reasoning)
+    return Reading(usage, model, requested=_requested(request))
+
+
+def _chat(answer: Any, request: Mapping[str, Any], base_url: str | None) -> Reading | None:
+    return _openai(answer, request, base_url, "prompt_tokens", "completion_tokens", chat=True)
+
+
+def _responses(answer: Any, request: Mapping[str, Any], base_url: str | None) -> Reading | None:
+    return _openai(answer, request, base_url, "input_tokens", "output_tokens", chat=False)
+
+
+def _messages(answer: Any, request: Mapping[str, Any], base_url: str | None) -> Reading | None:
+    body = _fields(answer)
+    if body is None or base_url is None or not base_url.startswith(_ANTHROPIC):
+        return None
+    if any(request.get(name) is not None for name in _OTHERWISE_BILLED):
+        return None
+    counts = _fields(body["usage"])
+    model = body["model"]
+    if counts is None or type(model) is not str or not model:
+        return None
+    if counts.get("service_tier") not in (None, "standard") or counts.get("speed") not in (None, "standard"):
+        return None
+    if counts.get("server_tool_use") is not None or counts.get("iterations"):
+        return None
+    if counts.get("inference_geo") not in (None, "global", "not_available"):
+        return None
+    written, written_1h = counts.get("cache_creation_input_tokens") or 0, 0
+    lifetimes = counts.get("cache_creation")
+    if lifetimes is not None:
+        fields = _fields(lifetimes)
+        if fields is None:
+            return None
+        written_1h = fields.get("ephemeral_1h_input_tokens") or 0
+        if written != written_1h + (fields.get("ephemeral_5m_input_tokens") or 0):
+            return None
+    input_tokens, output_tokens = counts["input_tokens"], counts["output_tokens"]
+    cached = counts.get("cache_read_input_tokens") or 0
+    thought = 0
+    details = counts.get("output_tokens_details")
+    if details is not None:
+        fields = _fields(details)
+        if fields is None:
+            return None
+        thought = fields.get("thinking_tokens") or 0
+    if min(input_tokens, cached, written, written_1h, thought) < 0 or thought > output_tokens:
+        return None
+    usage = Usage(
+        input=input_tokens,
+        cache_read=cached,
+        cache_write=written - written_1h,
+        cache_write_1h=written_1h,
+        output=output_tokens - thought,
+        reasoning=thought,
+    )
+    return Reading(usage, model, requested=_requested(request))
+
+
+def _requested(request: Mapping[str, Any]) -> str | None:
+    model = request.get("model")
+    return model if isinstance(model, str) and model else None
+
+
+_READERS: Mapping[str, Callable[[Any, Mapping[str, Any], str | None], Reading | None]] = {
+    "chat": _chat,
+    "responses": _responses,
+    "messages": _messages,
+}

@@ -14,6 +14,8 @@ from genledger.version import __version__
 COMMANDS = {
     "report": "genledger.cli.report:app",
     "trace": "genledger.cli.trace:app",
+    "prices": "genledger.cli.prices:app",
+    "doctor": "genledger.cli.doctor:app",
     "budgets": "genledger.cli.budgets:app",
     "kill": "genledger.cli.budgets:kill_app",
     "revive": "genledger.cli.budgets:revive_app",

@@ -1,0 +1,182 @@
+"""`genledger doctor`: which calls are recorded, who else records them, where they go, and what is wrong."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from genledger.doctor import PROBE_TIMEOUT_S, Choice, Diagnosis, Library, diagnose
+
+from .output import JsonOption, console, count, number_of, print_json
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def doctor(
+    import_: Annotated[
+        bool, typer.Option("--import", help="Import each client library, in a process of its own, to see it patched.")
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="How long each destination may take to answer.")
+    ] = PROBE_TIMEOUT_S,
+    json: JsonOption = False,
+) -> None:
+    """Show which calls are recorded, by whom, where they go, and what is wrong.
+
+    Looks at the installed packages, the environment and the files it names; keywords of `instrument()` in your
+    code are not seen. Asks each destination whether it answers. Exits with 1 when something is wrong.
+    """
+    found = diagnose(import_libraries=import_, timeout=timeout)
+    if json:
+        print_json(found)
+    else:
+        print_diagnosis(console(), found)
+    raise typer.Exit(0 if found.ok else 1)
+
+
+def print_diagnosis(to: Console, found: Diagnosis) -> None:
+    """Print everything that was found, what is wrong last."""
+    to.print(f"Genledger {found.genledger} on Python {found.python}\n", style="bold")
+    if found.libraries:
+        to.print(_libraries(found.libraries))
+        to.print()
+    if found.not_installed:
+        to.print(f"Not installed: {', '.join(found.not_installed)}\n", style="dim")
+    to.print(_destinations(found))
+    to.print()
+    to.print(_rest(found))
+    to.print()
+    if found.findings:
+        to.print(_findings(found))
+        to.print()
+    wrong = sum(finding.level == "wrong" for finding in found.findings)
+    if wrong:
+        to.print(f"{number_of(wrong, 'thing')} to put right.", style="red")
+    else:
+        to.print("Nothing is wrong.", style="green")
+
+
+def _table(*headers: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for header in headers:
+        table.add_column(header, overflow="fold")
+    return table
+
+
+def _libraries(libraries: list[Library]) -> Table:
+    others = any(library.also_traced_by or library.own_spans for library in libraries)
+    table = _table("library", "installed", "supported", "recorded", *(["also traced by"] if others else []))
+    for library in libraries:
+        tracers = [f"{one.distribution} {one.version}" for one in library.also_traced_by]
+        if library.own_spans:
+            tracers.append("itself (replaced)")
+        table.add_row(
+            Text(library.name, style="bold"),
+            Text(library.version, style="" if library.supported else "red"),
+            Text(library.supports.removeprefix(library.distribution).strip()),
+            _recorded(library),
+            *([Text("\n".join(tracers))] if others else []),
+        )
+    return table
+
+
+def _recorded(library: Library) -> Text:
+    if library.excluded_by is not None:
+        return Text(f"no: {library.excluded_by}", style="yellow")
+    if library.missing:
+        return Text(f"no: {len(library.missing)} missing", style="red")
+    if library.patched is None:
+        return Text("yes, once imported", style="green")
+    return Text(f"yes: {len(library.patched)} patched", style="green")
+
+
+def _destinations(found: Diagnosis) -> Table:
+    table = _table("destination", "address", "state")
+    for destination in found.destinations:
+        state = {
+            None: Text("cannot be asked"),
+            True: Text("ready" if destination.name == "ledger" else "answers", style="green"),
+            False: Text("does not work" if not destination.address else "does not answer", style="red"),
+        }[destination.answers]
+        table.add_row(Text(destination.name, style="bold"), Text(destination.address), state)
+    if not found.destinations:
+        table.add_row(Text("none", style="yellow"), "", "")
+    return table
+
+
+def _rest(found: Diagnosis) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in (
+        ("launcher", f"distro: {_choice(found.distro)}; configurator: {_choice(found.configurator)}"),
+        ("ledger", _ledger(found)),
+        ("prices", _prices(found)),
+        ("budgets", _budgets(found)),
+        ("spool", _spool(found)),
+    ):
+        table.add_row(name, Text(text))
+    return table
+
+
+def _choice(choice: Choice) -> str:
+    return "left to chance" if choice.chance else choice.loaded or "none"
+
+
+def _ledger(found: Diagnosis) -> str:
+    ledger = found.ledger
+    if not ledger.exists:
+        return f"{ledger.path}: made with the first call"
+    unpriced = sum(ledger.unpriced.values())
+    reasons = ", ".join(f"{reason}: {count(calls)}" for reason, calls in sorted(ledger.unpriced.items()))
+    parts = [
+        f"{ledger.path}: {number_of(ledger.calls, 'call')}",
+        f"{unpriced:,} unpriced ({reasons})" if unpriced else "none unpriced",
+        _size(ledger.size_bytes),
+    ]
+    if ledger.last_call is not None:
+        parts.append(f"the last at {ledger.last_call[:16].replace('T', ' ')} UTC")
+    return ", ".join(parts)
+
+
+def _prices(found: Diagnosis) -> str:
+    prices = found.prices
+    origin = "fetched" if prices.fetched else "as installed"
+    own = f"{prices.file}: {number_of(prices.own_prices, 'price')}" if prices.file is not None else "none of your own"
+    return f"table of {prices.table_date or 'an unknown day'} ({origin}); {own}"
+
+
+def _budgets(found: Diagnosis) -> str:
+    budgets = found.budgets
+    rules = f"{budgets.file}: {number_of(budgets.rules, 'rule')}" if budgets.file is not None else "no rule file"
+    state = {None: "", True: ", answers", False: ", does not answer"}[budgets.answers]
+    return f"{rules}; store: {budgets.store}{state}"
+
+
+def _spool(found: Diagnosis) -> str:
+    spool = found.spool
+    if spool.path is None:
+        return "off: what cannot be delivered is kept in memory only"
+    if not spool.batches:
+        return "empty"
+    return f"{spool.path}: {spool.batches:,} batches wait to be delivered, {_size(spool.size_bytes)}"
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:,.1f} MB"
+
+
+def _findings(found: Diagnosis) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in sorted(found.findings, key=lambda finding: finding.level, reverse=True):
+        style = {"wrong": "red", "note": "yellow"}[finding.level]
+        table.add_row(Text(finding.level, style=style), Text.assemble((f"{finding.about}: ", "bold"), finding.message))
+    return table

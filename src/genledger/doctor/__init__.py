@@ -1,0 +1,91 @@
+"""What `genledger doctor` finds out: which calls would be recorded, who else records them, and where they would go.
+
+Everything is read from the installed packages, the environment and the files that the settings name. Keywords
+of `instrument()` in the application's code are not seen from here.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+
+from genledger.settings import read_settings
+from genledger.version import __version__
+from genledger.wiring import names_wanted
+
+from .destinations import DestinationState, SpoolState, check_twice, examine_destination, examine_spool
+from .files import BudgetState, LedgerState, PriceState, examine_budgets, examine_ledger, examine_prices
+from .findings import Finding, Findings
+from .launcher import CONFIGURATOR, DISTRO, Choice, examine_choice
+from .libraries import Library, Tracer, examine_libraries
+
+__all__ = [
+    "BudgetState", "Choice", "DestinationState", "Diagnosis", "Finding", "LedgerState", "Library", "PriceState",
+    "SpoolState", "Tracer", "diagnose",
+]  # fmt: skip
+
+PROBE_TIMEOUT_S = 5.0
+"""Seconds that a destination has to answer in."""
+
+
+@dataclass(slots=True, frozen=True)
+class Diagnosis:
+    """Everything found. `ok` is false when at least one finding is `wrong`."""
+
+    genledger: str
+    python: str
+    ok: bool
+    findings: list[Finding]
+    libraries: list[Library]
+    not_installed: list[str]
+    distro: Choice
+    configurator: Choice
+    destinations: list[DestinationState]
+    spool: SpoolState
+    ledger: LedgerState
+    prices: PriceState
+    budgets: BudgetState
+
+
+def diagnose(*, import_libraries: bool = False, timeout: float = PROBE_TIMEOUT_S) -> Diagnosis:
+    """Look at everything.
+
+    Args:
+        import_libraries: Import each client library, in a process of its own, to see the patches apply.
+        timeout: Seconds that each destination has to answer in.
+    """
+    findings = Findings()
+    settings, problems = read_settings({})
+    for problem in problems:
+        findings.wrong("settings", problem)
+    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        findings.wrong("settings", "OTEL_SDK_DISABLED=true: nothing is recorded; unset it")
+    libraries, absent = examine_libraries(settings, import_libraries, findings)
+    distro, configurator = examine_choice(DISTRO, findings), examine_choice(CONFIGURATOR, findings)
+    wanted = [name for name in names_wanted(settings, os.environ) if isinstance(name, str)]
+    ledger = examine_ledger(settings, "ledger" in wanted, findings)
+    destinations = [
+        DestinationState(name, ledger.path, ledger.problem is None, ledger.problem)
+        if name == "ledger"
+        else examine_destination(name, settings, timeout, findings)
+        for name in wanted
+    ]
+    check_twice(wanted, findings)
+    prices = examine_prices(settings, findings)
+    budgets = examine_budgets(settings, findings)
+    return Diagnosis(
+        genledger=__version__,
+        python=platform.python_version(),
+        ok=all(finding.level != "wrong" for finding in findings.found),
+        findings=findings.found,
+        libraries=libraries,
+        not_installed=absent,
+        distro=distro,
+        configurator=configurator,
+        destinations=destinations,
+        spool=examine_spool(settings),
+        ledger=ledger,
+        prices=prices,
+        budgets=budgets,
+    )

@@ -1,0 +1,80 @@
+"""The destinations that the settings ask for: whether they answer, and what waits for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from genledger.destinations.destination import DeliveryOptions, storage_of
+from genledger.settings import Settings
+from genledger.wiring import LANGFUSE_KEYS, connect
+
+from .findings import Findings
+from .libraries import installed_version
+
+
+@dataclass(slots=True, frozen=True)
+class DestinationState:
+    """A destination that the settings ask for. `answers` is `None` for one that cannot be asked."""
+
+    name: str
+    address: str
+    answers: bool | None
+    problem: str | None
+
+
+@dataclass(slots=True, frozen=True)
+class SpoolState:
+    """What waits on disk for a destination that did not take it."""
+
+    path: str | None
+    batches: int
+    size_bytes: int
+
+
+def examine_destination(name: str, settings: Settings, timeout: float, findings: Findings) -> DestinationState:
+    """Connect a destination as `instrument()` would, but keep nothing on disk; ask it whether it answers."""
+    wired = connect(replace(settings, spool="off", durable=False), (name,))
+    for problem in wired.problems:
+        findings.wrong("destinations", problem)
+    destination: Any = wired.destinations.get(name)
+    if destination is None:
+        for processor in wired.processors:
+            processor.shutdown()
+        return DestinationState(name, "", False if wired.problems else None, "; ".join(wired.problems) or None)
+    problem = destination.probe(timeout)
+    destination.shutdown(0.0)
+    if problem is not None:
+        findings.wrong(name, problem)
+    return DestinationState(name, destination.describe().partition("(")[2].rstrip(")"), problem is None, problem)
+
+
+def check_twice(wanted: Iterable[str], findings: Findings) -> None:
+    """Both Langfuse's own SDK and an OTLP endpoint can deliver the same spans to Langfuse once more."""
+    if "langfuse" not in wanted:
+        return
+    endpoints = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    endpoint = next((os.environ[name] for name in endpoints if os.environ.get(name)), "")
+    if "/api/public/otel" in endpoint and any(name.startswith("otlp") for name in wanted):
+        findings.wrong("langfuse", "the OTLP endpoint is Langfuse, too: every span arrives twice; unset one of them")
+    enabled = os.environ.get("LANGFUSE_TRACING_ENABLED", "true").strip().lower() != "false"
+    if enabled and installed_version("langfuse") is not None and all(os.environ.get(key) for key in LANGFUSE_KEYS):
+        findings.note(
+            "langfuse",
+            "Langfuse's SDK is installed and has the same keys. A client of it that the application makes sends every "
+            "GenAI span a second time (LangfuseSpanProcessor). Let only one send: make the client with "
+            "should_export_span=lambda span: False, or set LANGFUSE_TRACING_ENABLED=false (which stops its scores, "
+            "too), or leave the sending to it with GENLEDGER_DESTINATIONS=ledger",
+        )
+
+
+def examine_spool(settings: Settings) -> SpoolState:
+    """Count what waits in the spool directory, of all destinations together."""
+    options: DeliveryOptions = {} if settings.spool is None else {"spool": settings.spool}
+    place = None if settings.spool == "off" else storage_of("", "", **options)
+    if place is None:
+        return SpoolState(None, 0, 0)
+    sizes = [file.stat().st_size for file in place.parent.glob("*/*.batch")]
+    return SpoolState(str(place.parent), len(sizes), sum(sizes))

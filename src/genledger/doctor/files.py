@@ -1,0 +1,125 @@
+"""The files that calls, prices and budgets are kept in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from genledger.budgets.rulefile import Rulebook, RuleFileError, read_rules
+from genledger.budgets.stores import StoreDown, open_store
+from genledger.ledger import Ledger, LedgerError, default_path, queries
+from genledger.pricing import PriceFileError, load_overrides, snapshot, table
+from genledger.settings import Settings
+
+from .findings import Findings
+
+OLD_TABLE_DAYS = 90
+"""Days after which a price table is called old."""
+
+
+@dataclass(slots=True, frozen=True)
+class LedgerState:
+    """The ledger file. `exists`: it was there before. `last_call` is an ISO time in UTC; `unpriced` is by reason."""
+
+    path: str
+    exists: bool
+    size_bytes: int
+    calls: int
+    last_call: str | None
+    unpriced: dict[str, int]
+    problem: str | None
+
+
+@dataclass(slots=True, frozen=True)
+class PriceState:
+    """Where prices come from. `fetched`: the table is one that `genledger prices update` stored."""
+
+    table_date: str
+    fetched: bool
+    file: str | None
+    own_prices: int
+
+
+@dataclass(slots=True, frozen=True)
+class BudgetState:
+    """The rules, and where budgets are kept. `answers` is `None` when the store is `off`."""
+
+    file: str | None
+    rules: int
+    store: str
+    answers: bool | None
+
+
+def examine_ledger(settings: Settings, wanted: bool, findings: Findings) -> LedgerState:
+    """What is in the ledger. A missing file is made when it is a destination: only then is it known to work."""
+    path = Path(settings.ledger).expanduser() if settings.ledger is not None else default_path()
+    exists = path.exists()
+    if not exists and not wanted:
+        return LedgerState(str(path), False, 0, 0, None, {}, None)
+    ledger = Ledger(path)
+    try:
+        size = ledger.size_bytes()
+        with ledger.reading() as connection:
+            by_model = queries.spending(connection, "model")
+            last_ns = queries.last_call(connection)
+    except LedgerError as error:
+        findings.wrong("ledger", error)
+        return LedgerState(str(path), exists, 0, 0, None, {}, str(error))
+    finally:
+        ledger.close()
+    total = queries.total(by_model)
+    if total.unpriced:
+        models = [str(row.key) for row in by_model if row.unpriced]
+        shown = ", ".join(models[:5]) + (f" and {len(models) - 5} more" if len(models) > 5 else "")
+        findings.note(
+            "ledger",
+            f"{total.unpriced} of {total.calls} calls are unpriced: {shown}. `genledger prices update` fetches a newer "
+            "table, GENLEDGER_PRICES names your own prices; then `genledger prices backfill`",
+        )
+    last = datetime.fromtimestamp(last_ns / 1e9, UTC).isoformat(timespec="seconds") if last_ns is not None else None
+    return LedgerState(str(path), exists, size, total.calls, last, total.unpriced_reasons, None)
+
+
+def examine_prices(settings: Settings, findings: Findings) -> PriceState:
+    """How old the price table is, and whether the file of the user's own prices can be used."""
+    day = table.load().date
+    if day and (datetime.now(UTC).date() - date.fromisoformat(day)).days > OLD_TABLE_DAYS:
+        findings.note("prices", f"the price table is of {day}; `genledger prices update` fetches the newest")
+    own = 0
+    if settings.prices is not None:
+        try:
+            own = len(load_overrides(settings.prices))
+        except PriceFileError as error:
+            findings.wrong("prices", error)
+    return PriceState(day, snapshot.read() is not None, settings.prices, own)
+
+
+def examine_budgets(settings: Settings, findings: Findings) -> BudgetState:
+    """Whether the rule file can be used, and whether the store answers."""
+    book = Rulebook()
+    if settings.budgets is not None:
+        try:
+            book = read_rules(settings.budgets)
+        except RuleFileError as error:
+            findings.wrong("budgets", error)
+    named = settings.budget_store or book.store
+    if named == "off":
+        if book.rules:
+            findings.wrong("budgets", "GENLEDGER_BUDGET_STORE=off: the rules are not enforced; name a store")
+        return BudgetState(settings.budgets, len(book.rules), "off", None)
+    answers = False
+    shown = "the user's own file" if named is None else _without_password(named)
+    try:
+        store = open_store(named)
+        store.document()
+        store.close()
+        answers = True
+    except (StoreDown, ValueError, ModuleNotFoundError) as error:
+        findings.wrong("budgets", error)
+    return BudgetState(settings.budgets, len(book.rules), shown, answers)
+
+
+def _without_password(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else url

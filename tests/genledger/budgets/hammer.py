@@ -18,6 +18,8 @@ from genledger.attribution import Attribution
 from genledger.budgets import BudgetExceeded, Demand, Guard, budget, open_store
 
 CENT = 10_000_000
+LONGEST = 60.0
+"""Seconds after which a process stops in any case."""
 
 
 @dataclass
@@ -33,7 +35,7 @@ class Orders:
     pause: float = 0.0
     """Longest time that a call takes, in seconds."""
     doomed: int = 0
-    """Processes that never stop by themselves."""
+    """Processes that do not stop when the budget is exhausted."""
 
 
 def work(orders: Orders, index: int) -> None:
@@ -56,7 +58,8 @@ def work(orders: Orders, index: int) -> None:
     bill = os.open(orders.bill, os.O_WRONLY | os.O_APPEND)
     refused = 0
     streams = []
-    while refused < 20 or index < orders.doomed:
+    deadline = time.monotonic() + LONGEST
+    while (refused < 20 or index < orders.doomed) and time.monotonic() < deadline:
         cents = chance.randint(1, 20)
         who = Attribution(tenant="acme")
         demand = Demand("openai", "chat", "gpt-5", who, cost_ceiling=cents / 100, max_output_tokens=100)

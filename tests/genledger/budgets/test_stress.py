@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -134,11 +135,11 @@ class Hammer:
         self._bill.touch()
         orders = {"url": url, "bill": str(self._bill), "limit": 20.0} | orders
         program = str(Path(__file__).with_name("hammer.py"))
-        self._launcher = subprocess.Popen(
-            [sys.executable, program, json.dumps(orders)], stdout=subprocess.PIPE, text=True
+        self.launcher = subprocess.Popen(
+            [sys.executable, program, json.dumps(orders)], stdout=subprocess.PIPE, text=True, start_new_session=True
         )
-        assert self._launcher.stdout is not None
-        self.children = [int(pid) for pid in self._launcher.stdout.readline().split()]
+        assert self.launcher.stdout is not None
+        self.children = [int(pid) for pid in self.launcher.stdout.readline().split()]
 
     def calls(self) -> int:
         return self._bill.stat().st_size // 8
@@ -151,68 +152,94 @@ class Hammer:
 
     def wait(self) -> int:
         """The provider's bill, in units, when all have ended."""
-        assert self._launcher.wait(60) == 0
+        assert self.launcher.wait(60) == 0
         return sum(cost for (cost,) in struct.iter_unpack("<q", self._bill.read_bytes()))
 
+    def stop(self) -> None:
+        """End whatever is left."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.launcher.pid, signal.SIGKILL)
+        self.launcher.wait()
+        assert self.launcher.stdout is not None
+        self.launcher.stdout.close()
 
-def test_8_processes_with_clocks_a_minute_apart(shared_url: str, tmp_path: Path) -> None:
+
+StartHammer = Callable[..., Hammer]
+
+
+@pytest.fixture
+def hammer(tmp_path: Path) -> Iterator[StartHammer]:
+    made = []
+
+    def start(url: str, **orders: Any) -> Hammer:
+        made.append(Hammer(tmp_path, url, **orders))
+        return made[-1]
+
+    yield start
+    for each in made:
+        each.stop()
+
+
+def test_8_processes_with_clocks_a_minute_apart(shared_url: str, hammer: StartHammer) -> None:
     with Watch(open_store(shared_url)) as watch:
-        bill = Hammer(tmp_path, shared_url).wait()
+        bill = hammer(shared_url).wait()
     assert 1900 * CENT < bill <= 2000 * CENT
     assert watch.most <= 2000 * CENT
     assert settled(open_store(shared_url)) == bill
 
 
-def test_8_processes_some_of_which_are_killed(shared_url: str, tmp_path: Path) -> None:
+def test_8_processes_some_of_which_are_killed(shared_url: str, hammer: StartHammer) -> None:
     """Their leases run out while the others go on; what their calls cost is on the bill all the same."""
     with Watch(open_store(shared_url)) as watch:
-        hammer = Hammer(tmp_path, shared_url, ttl=0.5, pause=0.02, doomed=4)
-        for number, child in enumerate(hammer.children[:4], 1):
-            hammer.until(30 * number)
+        hammered = hammer(shared_url, ttl=0.5, pause=0.02, doomed=4)
+        for number, child in enumerate(hammered.children[:4], 1):
+            hammered.until(30 * number)
             os.kill(child, signal.SIGKILL)
-        bill = hammer.wait()
+        bill = hammered.wait()
     assert 1000 * CENT < bill <= 2000 * CENT
     assert watch.most <= 2000 * CENT
     assert settled(open_store(shared_url)) >= bill - sum(20 * CENT for _ in range(4 * 6))
 
 
 @pytest.mark.parametrize("on_store_down", ["closed", "lease"])
-def test_redis_is_killed_and_restarted_under_8_processes(own_redis: Any, tmp_path: Path, on_store_down: str) -> None:
-    hammer = Hammer(tmp_path, own_redis.url, pause=0.005, on_store_down=on_store_down, limit=10.0)
+def test_redis_is_killed_and_restarted_under_8_processes(
+    own_redis: Any, hammer: StartHammer, on_store_down: str
+) -> None:
+    hammered = hammer(own_redis.url, pause=0.005, on_store_down=on_store_down, limit=10.0)
     for calls in (30, 80):
-        hammer.until(calls)
+        hammered.until(calls)
         own_redis.kill()
         own_redis.start()
-    bill = hammer.wait()
+    bill = hammered.wait()
     assert 900 * CENT < bill <= 1000 * CENT
     assert settled(open_store(own_redis.url)) == bill
 
 
-def test_connections_to_redis_are_lost_all_the_time(own_redis: Any, tmp_path: Path) -> None:
-    hammer = Hammer(tmp_path, own_redis.url, pause=0.002, on_store_down="closed", limit=10.0)
+def test_connections_to_redis_are_lost_all_the_time(own_redis: Any, hammer: StartHammer) -> None:
+    hammered = hammer(own_redis.url, pause=0.002, on_store_down="closed", limit=10.0)
     with own_redis.client as client:
-        while hammer._launcher.poll() is None:
+        while hammered.launcher.poll() is None:
             client.client_kill_filter(_type="normal", skipme=True)
             time.sleep(0.005)
-    bill = hammer.wait()
+    bill = hammered.wait()
     assert 900 * CENT < bill <= 1000 * CENT
     assert settled(open_store(own_redis.url)) == bill
 
 
-def test_redis_fails_over_to_its_replica(tmp_path: Path, forwarder: Any, redis_pair: Any) -> None:
+def test_redis_fails_over_to_its_replica(hammer: StartHammer, forwarder: Any, redis_pair: Any) -> None:
     master, replica = redis_pair
     forwarder.port = master.port
-    hammer = Hammer(
-        tmp_path, f"redis://127.0.0.1:{forwarder.own_port}/0?replicas=1", pause=0.005, on_store_down="lease", limit=10.0
+    hammered = hammer(
+        f"redis://127.0.0.1:{forwarder.own_port}/0?replicas=1", pause=0.005, on_store_down="lease", limit=10.0
     )
-    hammer.until(40)
+    hammered.until(40)
     master.kill()
     with replica.client as client:
         client.execute_command("REPLICAOF", "NO", "ONE")
     # From here on there is nobody to replicate to: a replica of the new master takes the old one's place.
     master.start("--replicaof", f"127.0.0.1 {replica.port}")
     forwarder.port = replica.port
-    bill = hammer.wait()
+    bill = hammered.wait()
     assert 900 * CENT < bill <= 1000 * CENT
     assert settled(open_store(replica.url)) == bill
 

@@ -16,7 +16,6 @@ from genledger import pricing
 from genledger.attribution import current, current_spend
 from genledger.budgets.exceeded import BudgetExceeded
 from genledger.pricing.cost import Cost
-from genledger.pricing.quick import read as read_quickly
 from genledger.pricing.usage import Usage
 from genledger.spending import TraceSpending
 from genledger_semconv import attributes as A
@@ -297,7 +296,7 @@ class Recorder:
             reading = None
             if response is not None:
                 api, base_url = operation.api, call.peer.base_url
-                reading = read_quickly(api, response, call.body, base_url)
+                reading = pricing.read_quickly(api, response, call.body, base_url)
                 if reading is None:
                     reading = pricing.read_usage(provider, api, response, call.body, base_url=base_url)
             if reading is None and call.streamed and response is not None:

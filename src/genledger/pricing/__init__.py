@@ -12,15 +12,19 @@ from .cost import UNPRICED_REASONS, Cost, CostSource, Part
 from .usage import INPUT_BUCKETS, OUTPUT_BUCKETS, TOKEN_BUCKETS, Usage
 
 if TYPE_CHECKING:
-    from .engine import backfill, max_price, price, warn_unpriced
+    from .engine import Recorded, backfill, max_price, price, warn_unpriced
     from .estimate import estimate_tokens
     from .overrides import PriceFileError, configure, load_overrides, override
+    from .quotes import Quote, quote
+    from .quick import read_quickly
     from .reading import Reading, read_usage
     from .response import cost_of_response
 
 _HOMES = {
     "PriceFileError": "overrides",
+    "Quote": "quotes",
     "Reading": "reading",
+    "Recorded": "engine",
     "backfill": "engine",
     "configure": "overrides",
     "cost_of_response": "response",
@@ -29,6 +33,8 @@ _HOMES = {
     "max_price": "engine",
     "override": "overrides",
     "price": "engine",
+    "quote": "quotes",
+    "read_quickly": "quick",
     "read_usage": "reading",
     "warn_unpriced": "engine",
 }
@@ -42,7 +48,9 @@ __all__ = [
     "CostSource",
     "Part",
     "PriceFileError",
+    "Quote",
     "Reading",
+    "Recorded",
     "Usage",
     "backfill",
     "configure",
@@ -52,6 +60,8 @@ __all__ = [
     "max_price",
     "override",
     "price",
+    "quote",
+    "read_quickly",
     "read_usage",
     "warn_unpriced",
 ]

@@ -21,7 +21,7 @@ _FREE_OF_CHARGE = frozenset({"message", "function_call", "reasoning", "custom_to
 _OTHERWISE_BILLED = ("web_search_options", "batch", "service_tier", "inference_geo", "region", "data_residency")
 
 
-def read(api: str, answer: Any, request: Any, base_url: str | None) -> Reading | None:
+def read_quickly(api: str, answer: Any, request: Any, base_url: str | None) -> Reading | None:
     """The reading of an ordinary answer; `None` for any other, and for one that is not understood."""
     reader = _READERS.get(api)
     if reader is None or type(request) is not dict:

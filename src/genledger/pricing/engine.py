@@ -9,10 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from threading import Lock
 from time import time_ns
+from typing import NamedTuple
 
 from . import overrides
 from .cost import Cost
 from .names import canonical_provider
+from .rates import Card
 from .resolve import Day, resolve
 from .usage import TOKEN_BUCKETS, Usage
 
@@ -77,7 +79,7 @@ def price(
         found = _resolved(overrides.generation, provider, model, tier, day, region, base_url, requested)
         if isinstance(found, str):
             return found
-        card = found[0][1] if len(found) == 1 else found[bisect_right(found, second, key=_start) - 1][1]
+        card = found[0][1] if len(found) == 1 else at_second(found, second)
         cost = card.cost(usage, context, notes)
         if also and not isinstance(cost, str):
             for other, consumed in also:
@@ -88,7 +90,12 @@ def price(
         return "error"
 
 
-def _start(segment: tuple[int, object]) -> int:
+def at_second(day: Day, second: int) -> Card:
+    """The rates that hold at a second of the day."""
+    return day[bisect_right(day, second, key=_start) - 1][1]
+
+
+def _start(segment: tuple[int, Card]) -> int:
     return segment[0]
 
 
@@ -141,10 +148,7 @@ def max_price(
         return None
 
 
-def _most(card: object, input_tokens: int, output_tokens: int) -> float:
-    from .rates import Card
-
-    assert isinstance(card, Card)
+def _most(card: Card, input_tokens: int, output_tokens: int) -> float:
     if card.free:
         return 0.0
     rates = card.rates(input_tokens)
@@ -187,14 +191,37 @@ def warn_unpriced(provider: str, model: str | None, reason: str) -> None:
     )
 
 
-def backfill(
-    rows: Iterable[tuple[str, str | None, Mapping[str, float], str | None, int]],
-) -> Iterator[Cost | str]:
-    """Price recorded usage: for each (provider, model, buckets, tier, at_ns) a cost, or why there is none.
+class Recorded(NamedTuple):
+    """What a record knows of a call. `buckets` are counts by bucket, as `Usage.buckets()` gives them."""
 
-    `buckets` are counts by bucket as `Usage.buckets()` gives them; names that are not token buckets are units.
+    provider: str
+    model: str | None
+    buckets: Mapping[str, float]
+    tier: str | None
+    at_ns: int
+    region: str | None = None
+    requested: str | None = None
+    base_url: str | None = None
+
+
+def backfill(
+    rows: Iterable[Recorded | tuple[str, str | None, Mapping[str, float], str | None, int]],
+) -> Iterator[Cost | str]:
+    """Price recorded calls, each at its own time: for every row a cost, or why there is none.
+
+    Rows are `Recorded`, or plain tuples of its first five fields. Buckets that are not tokens are units.
     """
-    for provider, model, buckets, tier, at_ns in rows:
-        tokens = {name: int(buckets[name]) for name in TOKEN_BUCKETS if buckets.get(name)}
-        units = {name: count for name, count in buckets.items() if name not in TOKEN_BUCKETS}
-        yield price(Usage(**tokens, units=units), provider=provider, model=model, tier=tier, at_ns=at_ns)
+    for row in rows:
+        call = Recorded(*row)
+        tokens = {name: int(call.buckets[name]) for name in TOKEN_BUCKETS if call.buckets.get(name)}
+        units = {name: count for name, count in call.buckets.items() if name not in TOKEN_BUCKETS}
+        yield price(
+            Usage(**tokens, units=units),
+            provider=call.provider,
+            model=call.model,
+            at_ns=call.at_ns,
+            tier=call.tier,
+            region=call.region,
+            base_url=call.base_url,
+            requested=call.requested,
+        )

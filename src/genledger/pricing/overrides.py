@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from itertools import count
 from pathlib import Path
@@ -127,9 +128,9 @@ def parse(text: str, path: str | Path, *, supplement: bool = False) -> tuple[Rul
     rules = []
     for position, row in enumerate(rows):
         try:
-            rules.append(rule(row, supplement=supplement))
-        except RuleError as error:
             start = starts[position] if position < len(starts) else 0
+            rules.append(replace(rule(row, supplement=supplement), line=start + 1))
+        except RuleError as error:
             raise PriceFileError(path, _line_of(lines, start, error.key), str(error)) from None
     return tuple(rules)
 

@@ -55,6 +55,15 @@ def complete(rates: Mapping[str, float]) -> Rates:
     return full
 
 
+def distinct(rates: Mapping[str, float]) -> set[str]:
+    """The buckets that are not billed like what they are a kind of."""
+    return {
+        bucket
+        for bucket, rate in rates.items()
+        if rate != next((rates[kind] for kind in _FALLBACK.get(bucket, ()) if kind in rates), None)
+    }
+
+
 @dataclass(slots=True, frozen=True)
 class Card:
     """One model's rates for one provider, tier, region and moment.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from . import shapes
 from .fields import Counts, field, first, items, label, number, path, text
-from .names import canonical_provider, region_of_host
+from .names import canonical_provider, deployment_of_url, region_of_host
 from .tools import image_tool, tool_calls, units_of
 from .usage import Usage
 
@@ -21,7 +21,7 @@ _TRAFFIC = {
 }
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Reading:
     """What one answer reports.
 
@@ -72,7 +72,7 @@ def _read(
     if (body is None and line) or field(body, "object") == "batch":
         return None
     headers = _lower(field(field(payload, "ResponseMetadata"), "HTTPHeaders") or headers)
-    asked = _asked(request)
+    asked = _asked(request) or (deployment_of_url(base_url) if base_url else None)
     answered = text(body, "model", "modelVersion", "model_version", "modelId", "model_id")
     # Bedrock answers with the bare model; the profile or ARN that was asked for decides the price.
     model = (asked or answered) if name == "aws" else (answered or asked)

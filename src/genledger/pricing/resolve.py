@@ -24,6 +24,12 @@ def supplement() -> tuple[Rule, ...]:
     return overrides.parse(_SUPPLEMENT.read_text(encoding="utf-8"), _SUPPLEMENT.name, supplement=True)
 
 
+@lru_cache(maxsize=64)
+def _supplement_of(providers: tuple[str, ...]) -> tuple[Rule, ...]:
+    """The reviewed rows that are about a provider under one of these names."""
+    return tuple(row for row in supplement() if row.is_about(providers))
+
+
 @dataclass(frozen=True, slots=True)
 class _Priced:
     """What the table and its supplement say about one model on one day."""
@@ -75,7 +81,7 @@ def _subject(
     if deployment:
         asked.add(deployment)
     return Subject(
-        providers=tuple({provider, canonical}),
+        providers=(provider,) if provider == canonical else (provider, canonical),
         models=tuple(dict.fromkeys(names.names_of_model(canonical, model))),
         requested=tuple(asked),
         base_url=base_url,
@@ -176,7 +182,7 @@ def _priced(canonical: str, subject: Subject) -> _Priced | str:
     from . import table
 
     prices = table.load()
-    rows = tuple(row for row in supplement() if row.matches(subject))
+    rows = tuple(row for row in _supplement_of(subject.providers) if row.matches(subject))
     rated = any(row.prices_a_model for row in rows)
     if canonical == "aws" and any(names.of_own(name) for name in subject.models):
         return "unknown_model"

@@ -114,11 +114,16 @@ class Rule:
     off_peak_time: int | None = None
     source: str | None = None
     checked: date | None = None
+    line: int | None = None
 
     @property
     def prices_a_model(self) -> bool:
         """Whether the rates are enough to price calls of a model that nothing else is known about."""
         return any(bucket == "input" or bucket.split("_")[0] in _PRIMARY for bucket in self.rates)
+
+    def is_about(self, providers: Names) -> bool:
+        """Whether the row is about a provider of one of these names."""
+        return _any(self.provider, providers)
 
     def matches(self, subject: Subject) -> bool:
         """Whether this row is about that call."""
@@ -130,7 +135,7 @@ class Rule:
             return False
         requested = subject.requested
         return (
-            _any(self.provider, subject.providers)
+            self.is_about(subject.providers)
             and _any(self.model, subject.models)
             and _any(self.deployment, requested)
             and _any(self.profile, tuple(name for name in requested if name.startswith("arn:")))

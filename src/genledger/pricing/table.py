@@ -84,18 +84,20 @@ def _squashed(name: str) -> str:
 
 @lru_cache(maxsize=1)
 def load() -> Table:
-    """The table in use: the snapshot that `genledger prices update` stored, else the one that came along."""
-    stored = snapshot.read()
-    if stored is not None:
-        from genai_prices.types import _providers_from_raw
-
-        try:
-            return Table(_providers_from_raw(stored.providers), stored.fetched)
-        except Exception as error:
-            snapshot.complain(error)
+    """The table in use: the newer of the installed one and the one that `genledger prices update` stored."""
     from genai_prices.data import providers
 
-    return Table(providers, newest_date(providers))
+    installed = Table(providers, newest_date(providers))
+    stored = snapshot.read()
+    if stored is None or stored.fetched < installed.date:
+        return installed
+    from genai_prices.types import _providers_from_raw
+
+    try:
+        return Table(_providers_from_raw(stored.providers), stored.fetched)
+    except Exception as error:
+        snapshot.complain(error)
+        return installed
 
 
 def newest_date(providers: Iterable[Provider]) -> str:

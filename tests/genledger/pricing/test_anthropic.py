@@ -28,7 +28,9 @@ def usd(cost: Cost | None) -> float:
 
 
 def test_cache_reads_and_writes_come_on_top_of_input(cost: CostOf) -> None:
-    payload = message("claude-sonnet-4-5-20250929", 100, 50, cache_read_input_tokens=2_000, cache_creation_input_tokens=300)
+    payload = message(
+        "claude-sonnet-4-5-20250929", 100, 50, cache_read_input_tokens=2_000, cache_creation_input_tokens=300
+    )
     found = cost("anthropic", "messages", payload)
     assert usd(found) == pytest.approx((100 * 3 + 2_000 * 0.3 + 300 * 3.75 + 50 * 15) / 1e6)
 
@@ -57,7 +59,11 @@ def test_thinking_is_part_of_output(cost: CostOf) -> None:
 
 @pytest.mark.parametrize("api", ["messages", "batch"])
 def test_batch_is_half_price_on_every_token_class_but_not_on_searches(cost: CostOf, api: str) -> None:
-    usage = {"cache_read_input_tokens": 1_000, "cache_creation_input_tokens": 1_000, "server_tool_use": {"web_search_requests": 1}}
+    usage = {
+        "cache_read_input_tokens": 1_000,
+        "cache_creation_input_tokens": 1_000,
+        "server_tool_use": {"web_search_requests": 1},
+    }
     payload = message("claude-opus-5", 1_000, 1_000, **usage)
     payload["usage"]["service_tier"] = "batch"
     expected = 0.5 * 1_000 * (5 + 0.5 + 6.25 + 25) / 1e6 + 0.01
@@ -97,7 +103,12 @@ def test_fast_mode_where_there_is_none_is_said(cost: CostOf) -> None:
 
 @pytest.mark.parametrize(
     ("model", "factor"),
-    [("claude-opus-4-6", 1.1), ("claude-sonnet-4-6", 1.1), ("claude-haiku-5-5", 1.1), ("claude-opus-4-5-20251101", 1.0)],
+    [
+        ("claude-opus-4-6", 1.1),
+        ("claude-sonnet-4-6", 1.1),
+        ("claude-haiku-5-5", 1.1),
+        ("claude-opus-4-5-20251101", 1.0),
+    ],
 )
 def test_inference_in_the_us_costs_a_tenth_more_from_46_on(cost: CostOf, model: str, factor: float) -> None:
     usage = {"cache_read_input_tokens": 100, "cache_creation_input_tokens": 100}

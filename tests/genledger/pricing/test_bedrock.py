@@ -99,12 +99,19 @@ def test_service_tiers(cost: CostOf, tier: str, factor: float) -> None:
     ("model", "body", "expected"),
     [
         ("amazon.titan-embed-text-v2:0", {"embedding": [], "inputTextTokenCount": 1_000_000}, 0.02),
-        ("amazon.titan-text-express-v1", {"inputTextTokenCount": 1_000_000, "results": [{"tokenCount": 1_000_000}]}, 0.8),
+        (
+            "amazon.titan-text-express-v1",
+            {"inputTextTokenCount": 1_000_000, "results": [{"tokenCount": 1_000_000}]},
+            0.8,
+        ),
         ("meta.llama3-70b-instruct-v1:0", {"prompt_token_count": 1_000_000, "generation_token_count": 1_000_000}, 6.15),
         ("amazon.nova-lite-v1:0", {"usage": {"inputTokens": 1_000_000, "outputTokens": 1_000_000}}, 0.3),
         (
             "anthropic.claude-3-haiku-20240307-v1:0",
-            {"type": "message_stop", "amazon-bedrock-invocationMetrics": {"inputTokenCount": 10**6, "outputTokenCount": 10**6}},
+            {
+                "type": "message_stop",
+                "amazon-bedrock-invocationMetrics": {"inputTokenCount": 10**6, "outputTokenCount": 10**6},
+            },
             1.5,
         ),
     ],

@@ -12,7 +12,9 @@ from genledger.pricing import Cost
 CostOf = Callable[..., Cost | None]
 
 
-def generated(model: str, prompt: int, candidates: int = 0, queries: list[str] | None = None, **meta: Any) -> dict[str, Any]:
+def generated(
+    model: str, prompt: int, candidates: int = 0, queries: list[str] | None = None, **meta: Any
+) -> dict[str, Any]:
     candidate: dict[str, Any] = {"content": {"parts": [{"text": "…"}], "role": "model"}, "finishReason": "STOP"}
     if queries is not None:
         candidate["groundingMetadata"] = {"webSearchQueries": queries}
@@ -95,7 +97,9 @@ def test_grounding_without_a_query_is_not_billed(cost: CostOf) -> None:
 
 def test_maps_grounding(cost: CostOf) -> None:
     payload = generated("gemini-2.5-flash", 0, 100)
-    payload["candidates"][0]["groundingMetadata"] = {"groundingChunks": [{"maps": {"uri": "x"}}, {"maps": {"uri": "y"}}]}
+    payload["candidates"][0]["groundingMetadata"] = {
+        "groundingChunks": [{"maps": {"uri": "x"}}, {"maps": {"uri": "y"}}]
+    }
     assert usd(cost("google", "generateContent", payload)) == pytest.approx(100 * 2.5e-6 + 0.025)
 
 
@@ -150,7 +154,9 @@ def test_regional_endpoints_cost_a_tenth_more_from_gemini_3_on(cost: CostOf) -> 
 def test_embeddings(cost: CostOf) -> None:
     gemini = {"embedding": {"values": []}, "usageMetadata": {"promptTokenCount": 1_000_000}}
     assert usd(cost("google", "embedContent", gemini, {"model": "models/gemini-embedding-001"})) == pytest.approx(0.15)
-    vertex = {"embeddings": [{"values": [], "statistics": {"tokenCount": 400_000}}, {"statistics": {"tokenCount": 600_000}}]}
+    vertex = {
+        "embeddings": [{"values": [], "statistics": {"tokenCount": 400_000}}, {"statistics": {"tokenCount": 600_000}}]
+    }
     assert usd(cost("gcp.vertex_ai", "embedContent", vertex, {"model": "text-embedding-005"})) == pytest.approx(0.1)
     batch = cost("google", "embedContent", gemini, {"model": "gemini-embedding-001", "batch": True})
     assert usd(batch) == pytest.approx(0.075)
@@ -164,7 +170,12 @@ def test_a_line_of_a_batch_result(cost: CostOf) -> None:
 def test_interactions(cost: CostOf) -> None:
     payload = {
         "model": "gemini-2.5-flash",
-        "usage": {"total_input_tokens": 100, "total_output_tokens": 10, "total_thought_tokens": 90, "total_tokens": 200},
+        "usage": {
+            "total_input_tokens": 100,
+            "total_output_tokens": 10,
+            "total_thought_tokens": 90,
+            "total_tokens": 200,
+        },
     }
     assert usd(cost("google", "interactions", payload)) == pytest.approx((100 * 0.3 + 100 * 2.5) / 1e6)
 

@@ -23,7 +23,10 @@ def chat(model: str, prompt: int, completion: int, tier: str | None = "default",
             "prompt_tokens": prompt,
             "completion_tokens": completion,
             "total_tokens": prompt + completion,
-            "prompt_tokens_details": {"cached_tokens": details.get("cached", 0), "audio_tokens": details.get("audio", 0)},
+            "prompt_tokens_details": {
+                "cached_tokens": details.get("cached", 0),
+                "audio_tokens": details.get("audio", 0),
+            },
             "completion_tokens_details": {
                 "reasoning_tokens": details.get("reasoning", 0),
                 "audio_tokens": details.get("audio_out", 0),
@@ -32,7 +35,9 @@ def chat(model: str, prompt: int, completion: int, tier: str | None = "default",
     }
 
 
-def responses(model: str, into: int, out: int, output: list[dict[str, Any]] | None = None, **more: Any) -> dict[str, Any]:
+def responses(
+    model: str, into: int, out: int, output: list[dict[str, Any]] | None = None, **more: Any
+) -> dict[str, Any]:
     return {
         "id": "resp_1",
         "object": "response",
@@ -78,7 +83,9 @@ def test_the_tier_of_the_answer_decides(cost: CostOf, tier: str | None, rate: fl
 
 def test_priority_that_was_asked_for_but_not_served_costs_the_standard_rate(cost: CostOf) -> None:
     asked = {"model": "gpt-5", "service_tier": "priority"}
-    assert usd(cost("openai", "chat", chat("gpt-5-2025-08-07", 1_000, 1_000, "default"), asked)) == pytest.approx(0.01125)
+    assert usd(cost("openai", "chat", chat("gpt-5-2025-08-07", 1_000, 1_000, "default"), asked)) == pytest.approx(
+        0.01125
+    )
 
 
 def test_a_tier_the_answer_does_not_mention_is_taken_from_the_request_and_said_so(cost: CostOf) -> None:
@@ -212,7 +219,9 @@ def test_file_searches_and_code_sessions(cost: CostOf) -> None:
         {"type": "code_interpreter_call", "container_id": "cntr_1"},
         {"type": "code_interpreter_call", "container_id": "cntr_own"},
     ]
-    payload = responses("gpt-5-2025-08-07", 0, 100, output, tools=[{"type": "code_interpreter", "container": "cntr_own"}])
+    payload = responses(
+        "gpt-5-2025-08-07", 0, 100, output, tools=[{"type": "code_interpreter", "container": "cntr_own"}]
+    )
     found = cost("openai", "responses", payload)
     assert usd(found) == pytest.approx(100 * 1e-5 + 0.0025 + 0.03)
 
@@ -350,9 +359,7 @@ def test_the_price_is_that_of_the_calls_own_day(cost: CostOf, model: str, at: st
     ("model", "factor"),
     [("gpt-5.4-2026-03-05", 1.1), ("gpt-6.1-sol", 1.1), ("gpt-4.1-2025-04-14", 1.0)],
 )
-def test_data_residency_costs_a_tenth_more_for_models_since_march_2026(
-    cost: CostOf, model: str, factor: float
-) -> None:
+def test_data_residency_costs_a_tenth_more_for_models_since_march_2026(cost: CostOf, model: str, factor: float) -> None:
     """https://developers.openai.com/api/docs/guides/data-residency"""
     plain = usd(cost("openai", "chat", chat(model, 1_000, 1_000)))
     resident = usd(cost("openai", "chat", chat(model, 1_000, 1_000), base_url="https://eu.api.openai.com/v1"))

@@ -40,9 +40,7 @@ def test_the_breakdown_of_every_priced_case_agrees(cost: Callable[..., Cost | No
         parts = {part["unit"]: part for part in case["breakdown"]}
         if case["expected_cost_usd"] is None or "provider_reported" in parts:
             continue
-        found = cost(
-            case["provider"], case["api"], case["usage_payload"], case["request"], at=case["date_used"]
-        )
+        found = cost(case["provider"], case["api"], case["usage_payload"], case["request"], at=case["date_used"])
         assert found is not None
         assert sorted(round(p["usd"], 12) for p in parts.values()) == pytest.approx(_grouped(found), rel=1e-6)
 

@@ -1,0 +1,249 @@
+"""`genledger prices`: what models cost, and what calls will have cost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+
+from genledger import pricing
+from genledger.calls.entry import Entry
+from genledger.ledger import Ledger, LedgerError, default_path
+from genledger.pricing import Cost, PriceFileError, Quote, Recorded
+from genledger.pricing.rates import distinct
+
+from .output import JsonOption, LedgerOption, console, digits_for, fail, money, number_of, print_json, tell
+
+PricesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--prices", metavar="FILE", envvar="GENLEDGER_PRICES", help="Your own prices, asked first.", show_default=False
+    ),
+]
+_REASONS = {
+    "unknown_model": "the provider is known, but not this model. Newer models may be in a newer table: "
+    "`genledger prices update`. For a deployment, a profile or a fine-tuned model, give it a price or an alias "
+    "in your own prices (docs/pricing.md).",
+    "unknown_provider": "no provider of this name sells it, or none could be told from the model's name. "
+    "Name one with --provider.",
+}
+_AT_ONCE = 500
+
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+
+
+@app.callback()
+def _prices() -> None:
+    """What models cost, your own prices, and a newer price table."""
+
+
+@app.command()
+def show(
+    model: Annotated[str, typer.Argument(help="A model as calls name it: gpt-5.4, us.amazon.nova-pro-v1:0, …")],
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="DATE", help="On which day or at what time, UTC: 2026-11-20T02:30."),
+    ] = None,
+    provider: Annotated[
+        str | None, typer.Option(help="Who sells it: openai, azure, aws.bedrock, …; told from the name if left out.")
+    ] = None,
+    tier: Annotated[str | None, typer.Option(help="batch, flex, priority or fast.")] = None,
+    region: Annotated[str | None, typer.Option(help="Where it runs, if that costs more: us, eu, us-east5, …")] = None,
+    prices: PricesOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what a model costs, from which source, at any time.
+
+    Rates are USD per million tokens, or per unit. What is not listed is billed like what it is a kind of: cached,
+    audio and image input like input, reasoning like output. A second column of rates is for prompts of more
+    tokens than it says; such a rate then holds for the whole call. With --json, rates are per token.
+    """
+    _use(prices)
+    found = pricing.quote(model, provider=provider, at=_moment(at), tier=tier, region=region)
+    if isinstance(found, str):
+        if json:
+            print_json({"model": model, "provider": provider, "unpriced": found})
+            raise typer.Exit(1)
+        fail(f"no price for {model}: {_REASONS.get(found, found)}")
+    if json:
+        print_json(asdict(found))
+        return
+    _print(found)
+
+
+def _moment(at: str | None) -> datetime | None:
+    if at is None:
+        return None
+    try:
+        return datetime.fromisoformat(at)
+    except ValueError:
+        message = f"{at!r} is not a date such as 2026-03-01 or 2026-11-20T02:30"
+        raise typer.BadParameter(message, param_hint="--at") from None
+
+
+def _print(found: Quote) -> None:
+    where = [f"{found.model} at {found.provider}", f"{found.at:%Y-%m-%d %H:%M} UTC"]
+    where += [f"tier {found.tier}"] if found.tier else []
+    where += [f"region {found.region}"] if found.region else []
+    tell(", ".join(where))
+    if found.free:
+        tell("free of charge")
+    else:
+        console().print(_table(found))
+    dated = f", {found.table_date}" if found.table_date else ""
+    tell(f"source: {'your own prices' if found.source == 'override' else 'price table'}{dated}")
+    for note in found.notes:
+        tell(f"note: {note}")
+
+
+def _table(found: Quote) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("bucket")
+    for band in found.bands:
+        table.add_column(f"above {band.above:,} tokens" if band.above else "USD", justify="right")
+    table.add_column("per")
+    shown = set().union(*(distinct(band.rates) for band in found.bands))
+    for bucket in sorted(shown, key=_order):
+        tokens = bucket in pricing.TOKEN_BUCKETS
+        rates = (band.rates.get(bucket, 0.0) * (1e6 if tokens else 1) for band in found.bands)
+        table.add_row(bucket, *map(_rate, rates), "million tokens" if tokens else bucket.replace("_", " "))
+    return table
+
+
+def _order(bucket: str) -> tuple[int, str]:
+    buckets = pricing.TOKEN_BUCKETS
+    return (buckets.index(bucket), "") if bucket in buckets else (len(buckets), bucket)
+
+
+def _rate(usd: float) -> str:
+    return f"{usd:.8f}".rstrip("0").rstrip(".")
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="A price file, as GENLEDGER_PRICES names one.")],
+) -> None:
+    """Check a file of your own prices: every mistake is named with its line and what was expected."""
+    from genledger.pricing.quotes import unknown_aliases
+
+    try:
+        rules = pricing.load_overrides(file)
+    except PriceFileError as error:
+        fail(error)
+    unknown = unknown_aliases(rules)
+    if unknown:
+        mistakes = (f"{file}, line {rule.line}: `{rule.alias}` is not a model with a known price" for rule in unknown)
+        fail("\n".join(mistakes))
+    tell(f"{file}: {number_of(len(rules), 'price')}, no mistakes")
+
+
+@app.command()
+def update() -> None:
+    """Fetch the newest price table and use it from now on.
+
+    This is the only command that fetches anything: Genledger never does so at import, at start or during a call.
+    The table is the one that genai-prices publishes; it is stored with today's date in your data directory, and
+    deleting the file goes back to the table that was installed.
+    """
+    from genledger.pricing import snapshot
+
+    try:
+        stored = snapshot.update()
+    except snapshot.UpdateError as error:
+        fail(f"{error}. Nothing was changed.")
+    tell(f"{number_of(len(stored.providers), 'provider')} from {stored.url}, stored at {snapshot.location()}")
+
+
+@app.command()
+def backfill(
+    ledger: LedgerOption = None,
+    prices: PricesOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Price the ledger's unpriced calls, now that more prices are known.
+
+    Each call is priced as of its own time. What has no price still stays unpriced.
+    """
+    _use(prices)
+    path = ledger or default_path()
+    calls: Counter[str] = Counter()
+    usd: Counter[str] = Counter()
+    left: Counter[str] = Counter()
+    try:
+        if path.exists():
+            book = Ledger(path)
+            batch: list[Entry] = []
+            for entry in book.unpriced():
+                batch.append(entry)
+                if len(batch) == _AT_ONCE:
+                    _price(book, batch, dry_run, calls, usd, left)
+                    batch = []
+            _price(book, batch, dry_run, calls, usd, left)
+    except LedgerError as error:
+        fail(error)
+    if json:
+        print_json({"ledger": str(path), "changed": not dry_run, "calls": calls, "usd": usd, "unpriced": left})
+        return
+    _say(calls, usd, left, dry_run)
+
+
+def _price(
+    book: Ledger, entries: list[Entry], dry_run: bool, calls: Counter[str], usd: Counter[str], left: Counter[str]
+) -> None:
+    priced: list[tuple[Entry, Cost]] = []
+    for entry, cost in zip(entries, pricing.backfill(map(_recorded, entries)), strict=True):
+        name = f"{entry.response_model or entry.request_model or 'no model'} at {entry.provider}"
+        if isinstance(cost, str):
+            left[f"{name} ({cost})"] += 1
+        else:
+            priced.append((entry, cost))
+            calls[name] += 1
+            usd[name] += cost.amount  # type: ignore[assignment]  # a Counter adds floats as well
+    if priced and not dry_run:
+        book.set_cost(priced)
+
+
+def _recorded(entry: Entry) -> Recorded:
+    return Recorded(
+        provider=entry.provider,
+        model=entry.response_model or entry.request_model,
+        buckets=dict(entry.usage.buckets()) if entry.usage is not None else {},
+        tier=None,
+        at_ns=entry.started_ns,
+        requested=entry.request_model,
+        base_url=f"https://{entry.server_address}" if entry.server_address else None,
+    )
+
+
+def _say(calls: Counter[str], usd: Counter[str], left: Counter[str], dry_run: bool) -> None:
+    if not calls and not left:
+        tell("Every call in the ledger has a cost.")
+        return
+    if calls:
+        done = "would be" if dry_run else "now"
+        tell(f"{number_of(calls.total(), 'call')} {done} priced: {money(sum(usd.values()), 4)}")
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for heading in ("model", "calls", "cost"):
+            table.add_column(heading, justify="left" if heading == "model" else "right")
+        digits = digits_for(max(usd.values()))
+        for name, number in calls.most_common():
+            table.add_row(name, f"{number:,}", money(usd[name], digits))
+        console().print(table)
+    if left:
+        tell(f"{number_of(left.total(), 'call')} still without a price:")
+        for name, number in left.most_common():
+            tell(f"  {number:,}  {name}")
+
+
+def _use(prices: Path | None) -> None:
+    try:
+        pricing.configure(prices)
+    except PriceFileError as error:
+        fail(error)

@@ -1,0 +1,99 @@
+"""What a model costs at a moment: the rates themselves, for people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from . import table
+from .cost import CostSource
+from .engine import at_second
+from .names import canonical_provider
+from .resolve import resolve
+from .rules import Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Rates for prompts of more than `above` tokens, in USD per token or unit by bucket."""
+
+    above: int
+    rates: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """The rates of one model at one provider and moment, and who says so.
+
+    The first band is for every prompt, later ones for longer prompts. A model that is known to be free has no
+    rates.
+    """
+
+    provider: str
+    model: str
+    at: datetime
+    tier: str | None
+    region: str | None
+    source: CostSource
+    table_date: str | None
+    notes: tuple[str, ...]
+    free: bool
+    bands: tuple[Band, ...]
+
+
+def quote(
+    model: str,
+    *,
+    provider: str | None = None,
+    at: datetime | None = None,
+    tier: str | None = None,
+    region: str | None = None,
+) -> Quote | str:
+    """The rates of a model, or why there are none: `unknown_model` or `unknown_provider`.
+
+    Without a `provider` it is the one whose own model the name is. `at` is now by default; a time without a
+    zone is UTC.
+    """
+    if provider is None:
+        native = table.load().native(model)
+        if native is None:
+            return "unknown_provider"
+        provider = native.id
+    moment = (datetime.now(UTC) if at is None else at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+    day, second = divmod(int(moment.timestamp()), 86_400)
+    found = resolve(provider, model, tier, day, region, None, None)
+    if isinstance(found, str):
+        return found
+    card = at_second(found, second)
+    return Quote(
+        provider=canonical_provider(provider),
+        model=model,
+        at=moment,
+        tier=tier,
+        region=region,
+        source=card.source,
+        table_date=card.table_date,
+        notes=card.notes,
+        free=card.free,
+        bands=tuple(Band(max(start, 0), rates) for start, rates in card.bands),
+    )
+
+
+def unknown_aliases(rules: tuple[Rule, ...]) -> list[Rule]:
+    """Price rules whose alias is not a model that the table knows."""
+    return [
+        rule
+        for rule in rules
+        if rule.alias is not None and isinstance(quote(rule.alias, provider=_alias_home(rule)), str)
+    ]
+
+
+def _alias_home(rule: Rule) -> str | None:
+    """Where to look an alias up: as written, or at the only provider the rule is about, if it sells models."""
+    if rule.alias_provider is not None:
+        return rule.alias_provider
+    if rule.provider is not None and len(rule.provider) == 1:
+        home = canonical_provider(rule.provider[0])
+        if table.load().provider(home) is not None:
+            return home
+    return "aws" if rule.profile is not None else None

@@ -1,0 +1,309 @@
+"""Providers that count or charge in ways of their own; each test names the page of its rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from genledger.pricing import Cost
+
+CostOf = Callable[..., Cost | None]
+
+
+def chat(model: str, prompt: int, completion: int, **usage: Any) -> dict[str, Any]:
+    return {
+        "model": model,
+        "choices": [],
+        "usage": {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+            **usage,
+        },
+    }
+
+
+def usd(cost: Cost | None) -> float:
+    assert cost is not None
+    return cost.amount
+
+
+# xAI: https://docs.x.ai/developers/pricing
+
+
+def test_xai_counts_reasoning_beside_the_completion(cost: CostOf) -> None:
+    payload = chat("grok-4.7", 100, 50, total_tokens=1_150, completion_tokens_details={"reasoning_tokens": 1_000})
+    assert usd(cost("x_ai", "chat", payload)) == pytest.approx((100 * 2 + 1_050 * 6) / 1e6)
+
+
+def test_xai_reasoning_is_not_counted_twice_where_the_total_says_it_is_inside(cost: CostOf) -> None:
+    payload = chat("grok-4.7", 100, 1_050, completion_tokens_details={"reasoning_tokens": 1_000})
+    assert usd(cost("x_ai", "chat", payload)) == pytest.approx((100 * 2 + 1_050 * 6) / 1e6)
+
+
+def test_xai_responses_count_reasoning_inside(cost: CostOf) -> None:
+    payload = {
+        "model": "grok-4.7",
+        "usage": {"input_tokens": 100, "output_tokens": 1_050, "output_tokens_details": {"reasoning_tokens": 1_000}},
+    }
+    assert usd(cost("xai", "responses", payload)) == pytest.approx((100 * 2 + 1_050 * 6) / 1e6)
+
+
+@pytest.mark.parametrize(("prompt", "rate"), [(199_999, 2), (200_000, 4)])
+def test_xai_long_context_begins_at_200k(cost: CostOf, prompt: int, rate: float) -> None:
+    assert usd(cost("x_ai", "chat", chat("grok-4.7", prompt, 0))) == pytest.approx(prompt * rate / 1e6)
+
+
+def test_xai_long_context_looks_at_the_context_of_a_call_with_server_side_tools(cost: CostOf) -> None:
+    payload = {
+        "model": "grok-4.7",
+        "usage": {"input_tokens": 300_000, "output_tokens": 0, "context_details": {"input_tokens": 120_000}},
+    }
+    assert usd(cost("x_ai", "responses", payload)) == pytest.approx(300_000 * 2e-6)
+
+
+def test_xai_reports_its_bill_in_ticks(cost: CostOf) -> None:
+    found = cost("x_ai", "chat", chat("grok-4.7", 100, 50, cost_in_usd_ticks=12_406_000))
+    assert usd(found) == pytest.approx(0.0012406)
+    assert found is not None
+    assert (found.source, found.parts, found.table_date) == ("provider", (), None)
+
+
+def test_xai_batch_is_a_fifth_off(cost: CostOf) -> None:
+    """https://docs.x.ai/developers/pricing#batch-api-pricing"""
+    assert usd(cost("x_ai", "batch", chat("grok-4.3", 1_000_000, 0, total_tokens=None))) == pytest.approx(2.0)
+    assert usd(cost("x_ai", "batch", chat("grok-4.3", 100_000, 0))) == pytest.approx(0.1)
+
+
+def test_xai_us_endpoint_costs_a_tenth_more(cost: CostOf) -> None:
+    """https://docs.x.ai/developers/advanced-api-usage/regions"""
+    payload = chat("grok-4.6", 100_000, 0)
+    assert usd(cost("x_ai", "chat", payload, base_url="https://us.api.x.ai/v1")) == pytest.approx(0.22)
+    assert usd(cost("x_ai", "chat", payload, base_url="https://api.x.ai/v1")) == pytest.approx(0.2)
+
+
+def test_xai_tools_of_the_server(cost: CostOf) -> None:
+    payload = chat("grok-4.7", 0, 100, server_side_tool_usage_details={"web_search_calls": 2, "x_search_calls": 1})
+    assert usd(cost("x_ai", "chat", payload)) == pytest.approx(100 * 6e-6 + 3 * 0.005)
+
+
+# DeepSeek: https://api-docs.deepseek.com/quick_start/pricing
+
+
+@pytest.mark.parametrize(
+    ("at", "rate"),
+    [
+        ("2026-11-20T02:30:00+00:00", 0.3),
+        ("2026-11-20T00:59:59+00:00", 0.15),
+        ("2026-11-20T01:00:00+00:00", 0.3),
+        ("2026-11-20T04:00:00+00:00", 0.15),
+        ("2026-11-20T09:59:59+00:00", 0.3),
+        ("2026-11-20T17:30:00+08:00", 0.3),
+        ("2026-11-21T02:30:00+00:00", 0.15),
+        ("2026-11-22T07:00:00+00:00", 0.15),
+        ("2026-10-01T02:30:00+00:00", 0.15),
+        ("2026-09-25T02:30:00+00:00", 0.15),
+        ("2026-09-24T02:30:00+00:00", 0.3),
+    ],
+    ids=lambda value: str(value),
+)
+def test_deepseek_peaks_on_working_days_in_china_only(cost: CostOf, at: str, rate: float) -> None:
+    found = cost("deepseek", "chat", chat("deepseek-flash", 1_000_000, 0), at=at)
+    assert usd(found) == pytest.approx(rate)
+
+
+def test_deepseek_had_no_peak_before_august_2026(cost: CostOf) -> None:
+    found = cost("deepseek", "chat", chat("deepseek-v4-pro", 1_000_000, 0), at="2026-07-01T02:30:00+00:00")
+    assert usd(found) == pytest.approx(0.435)
+
+
+def test_deepseek_names_cached_tokens_in_its_own_way(cost: CostOf) -> None:
+    payload = chat("deepseek-flash", 10_000, 0, prompt_cache_hit_tokens=8_000, prompt_cache_miss_tokens=2_000)
+    assert usd(cost("deepseek", "chat", payload)) == pytest.approx((2_000 * 0.15 + 8_000 * 0.003) / 1e6)
+
+
+def test_a_retired_alias_is_priced_as_the_table_has_it_and_said_so(cost: CostOf) -> None:
+    found = cost("deepseek", "chat", chat("deepseek-chat", 1_000, 0))
+    assert found is not None
+    assert any(note.startswith("name_ambiguous") for note in found.notes)
+
+
+# Groq, Mistral, Cohere, Voyage
+
+
+def test_groq_halves_cached_tokens(cost: CostOf) -> None:
+    """https://console.groq.com/docs/prompt-caching"""
+    payload = chat("openai/gpt-oss-120b", 10_000, 0, prompt_tokens_details={"cached_tokens": 4_000})
+    payload["service_tier"] = "on_demand"
+    assert usd(cost("groq", "chat", payload)) == pytest.approx((6_000 * 0.15 + 4_000 * 0.075) / 1e6)
+
+
+def test_groq_bills_ten_seconds_at_least(cost: CostOf) -> None:
+    """https://console.groq.com/docs/speech-to-text"""
+    asked = {"model": "whisper-large-v3"}
+    assert usd(cost("groq", "transcriptions", {"duration": 2.0, "text": "a"}, asked)) == pytest.approx(
+        10 * 0.111 / 3600
+    )
+    assert usd(cost("groq", "transcriptions", {"duration": 60, "text": "a"}, asked)) == pytest.approx(60 * 0.111 / 3600)
+
+
+def test_mistral_bills_cached_tokens_a_tenth_and_batches_a_half(cost: CostOf) -> None:
+    """https://docs.mistral.ai/inference/conversations/advanced/prompt-caching"""
+    payload = chat("mistral-large-2512", 10_000, 1_000, prompt_tokens_details={"cached_tokens": 4_000})
+    whole = (6_000 * 0.5 + 4_000 * 0.05 + 1_000 * 1.5) / 1e6
+    assert usd(cost("mistral_ai", "chat", payload)) == pytest.approx(whole)
+    assert usd(cost("mistral", "batch", payload)) == pytest.approx(whole / 2)
+
+
+def test_mistral_bills_audio_by_the_second_and_counts_its_tokens_beside_the_prompt(cost: CostOf) -> None:
+    """https://docs.mistral.ai/inference/pricing"""
+    payload = chat(
+        "voxtral-small-latest",
+        11,
+        15,
+        prompt_audio_seconds=5,
+        total_tokens=401,
+        prompt_tokens_details={"audio_tokens": 375},
+    )
+    found = cost("mistral", "chat", payload)
+    assert usd(found) == pytest.approx(11 * 0.1e-6 + 15 * 0.4e-6 + 5 * 0.24 / 3600)
+    assert found is not None
+    assert sum(part.count for part in found.parts if part.bucket != "second") == 401
+
+
+def test_cohere_bills_its_billed_units(cost: CostOf) -> None:
+    """https://docs.cohere.com/docs/how-does-cohere-pricing-work"""
+    payload = {
+        "usage": {"billed_units": {"input_tokens": 25.0, "output_tokens": 180.0}, "tokens": {"input_tokens": 560}}
+    }
+    found = cost("cohere", "chat", payload, {"model": "command-a-03-2025"})
+    assert usd(found) == pytest.approx((25 * 2.5 + 180 * 10) / 1e6)
+
+
+@pytest.mark.parametrize(
+    ("model", "billed", "expected"),
+    [
+        ("embed-v4.0", {"input_tokens": 1_000, "image_tokens": 1_000}, (0.12 + 0.47) / 1e3),
+        ("embed-english-v3.0", {"input_tokens": 1_000}, 0.1 / 1e3),
+        ("embed-english-v3.0", {"images": 2}, 0.0002),
+    ],
+)
+def test_cohere_embeddings(cost: CostOf, model: str, billed: dict[str, int], expected: float) -> None:
+    payload = {"embeddings": [], "meta": {"billed_units": billed}}
+    assert usd(cost("cohere", "embed", payload, {"model": model})) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("model", "fee"), [("rerank-v3.5", 0.002), ("rerank-v4.0-pro", 0.0025)])
+def test_cohere_rerank_bills_searches(cost: CostOf, model: str, fee: float) -> None:
+    payload = {"results": [], "meta": {"billed_units": {"search_units": 3}}}
+    assert usd(cost("cohere", "rerank", payload, {"model": model})) == pytest.approx(3 * fee)
+
+
+@pytest.mark.parametrize(
+    ("api", "model", "rate"),
+    [("embeddings", "voyage-3.5", 0.06), ("embed", "voyage-code-3", 0.18), ("rerank", "rerank-2.5", 0.05)],
+)
+@pytest.mark.parametrize("provider", ["voyageai", "voyage"])
+def test_voyage_reports_a_total_only(cost: CostOf, provider: str, api: str, model: str, rate: float) -> None:
+    """https://docs.voyageai.com/docs/pricing"""
+    payload = {"object": "list", "data": [], "model": model, "usage": {"total_tokens": 1_000_000}}
+    assert usd(cost(provider, api, payload)) == pytest.approx(rate)
+
+
+# Reported costs
+
+
+def test_openrouter_says_what_it_charges(cost: CostOf) -> None:
+    """https://openrouter.ai/docs/use-cases/usage-accounting"""
+    payload = chat("anthropic/claude-sonnet-4.5", 194, 2, cost=0.0123, is_byok=False)
+    payload["usage"]["cost_details"] = {"upstream_inference_cost": 0.0123}
+    assert usd(cost("openrouter", "chat", payload)) == pytest.approx(0.0123)
+
+
+def test_openrouter_with_the_customers_own_key_adds_what_the_upstream_charges(cost: CostOf) -> None:
+    payload = chat("openai/gpt-5", 20, 1, cost=0.0001, is_byok=True)
+    payload["usage"]["cost_details"] = {"upstream_inference_cost": 0.002}
+    found = cost("openrouter", "chat", payload)
+    assert usd(found) == pytest.approx(0.0021)
+    assert found is not None
+    assert found.notes == ("byok",)
+
+
+def test_openrouter_free_models_cost_nothing_because_openrouter_says_so(cost: CostOf) -> None:
+    found = cost("openrouter", "chat", chat("x/y:free", 20, 1, cost=0))
+    assert found is not None
+    assert (found.amount, found.source) == (0, "provider")
+
+
+def test_openrouter_without_a_reported_cost_uses_the_table(cost: CostOf) -> None:
+    found = cost("openrouter", "chat", chat("anthropic/claude-sonnet-4.5", 1_000_000, 0))
+    assert found is not None
+    assert found.source == "table"
+
+
+@pytest.mark.parametrize("reported", [-1, "0.5", float("nan"), float("inf"), True, [1]])
+def test_a_reported_cost_that_is_no_amount_is_not_believed(cost: CostOf, reported: Any) -> None:
+    found = cost("x_ai", "chat", chat("grok-4.7", 1_000_000, 0, cost=reported, total_tokens=None))
+    assert found is not None
+    assert found.source == "table"
+
+
+def test_perplexity_reports_its_total(cost: CostOf) -> None:
+    """https://docs.perplexity.ai/api-reference/chat-completions-post"""
+    payload = chat("sonar", 24, 16, cost={"input_tokens_cost": 2e-05, "request_cost": 0.005, "total_cost": 0.00504})
+    assert usd(cost("perplexity", "chat", payload)) == pytest.approx(0.00504)
+
+
+def test_perplexity_without_a_report_charges_per_request_too(cost: CostOf) -> None:
+    found = cost("perplexity", "chat", chat("sonar", 1_000, 1_000))
+    assert usd(found) == pytest.approx(0.002 + 0.012)
+    assert found is not None
+    assert ("request", 1) in {(part.bucket, part.count) for part in found.parts}
+
+
+def test_litellm_proxy_reports_in_a_header(cost: CostOf) -> None:
+    """https://docs.litellm.ai/docs/proxy/response_headers"""
+    headers = {"x-litellm-response-cost": "7.1e-05"}
+    found = cost("openai", "chat", chat("team-alias", 10, 10), headers=headers)
+    assert usd(found) == pytest.approx(7.1e-05)
+    assert found is not None
+    assert (found.source, found.notes) == ("provider", ("gateway_estimate",))
+
+
+@pytest.mark.parametrize("zero", ["0", "0.0", "None", ""])
+def test_a_gateway_that_says_zero_is_not_believed(cost: CostOf, zero: str) -> None:
+    payload = chat("gpt-4o-mini-2024-07-18", 1_000_000, 0)
+    found = cost("openai", "chat", payload, headers={"X-LiteLLM-Response-Cost": zero})
+    assert found is not None
+    assert (found.amount, found.source) == (pytest.approx(0.15), "table")
+
+
+def test_a_model_behind_litellm_is_priced_at_the_provider_its_name_says(cost: CostOf) -> None:
+    assert usd(cost("litellm", "chat", chat("openai/gpt-4o-mini", 1_000_000, 0))) == pytest.approx(0.15)
+
+
+def test_the_host_decides_who_sends_the_bill(cost: CostOf) -> None:
+    payload = chat("openai/gpt-oss-120b", 1_000_000, 0)
+    found = cost("openai", "chat", payload, base_url="https://api.groq.com/openai/v1")
+    assert usd(found) == pytest.approx(0.15)
+
+
+@pytest.mark.parametrize("provider", ["", "my-openai-proxy", "ollama", "unheard.of"])
+def test_a_provider_that_only_resembles_a_known_one_has_no_prices(cost: CostOf, provider: str) -> None:
+    assert cost(provider, "chat", chat("gpt-4o-mini", 10, 10)) is None
+
+
+@pytest.mark.parametrize(
+    ("provider", "model"),
+    [
+        ("together", "meta-llama/Llama-3.3-70B-Instruct-Turbo"),
+        ("fireworks", "accounts/fireworks/models/gpt-oss-120b"),
+        ("moonshot_ai", "kimi-k2.6"),
+        ("cerebras", "gpt-oss-120b"),
+        ("github_copilot", "gpt-5.4"),
+    ],
+)
+def test_everyday_names_of_providers(cost: CostOf, provider: str, model: str) -> None:
+    assert usd(cost(provider, "chat", chat(model, 1_000_000, 0))) > 0

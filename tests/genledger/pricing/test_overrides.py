@@ -1,0 +1,280 @@
+"""The user's own prices: what they match, what they say, and how mistakes in them are reported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genledger.pricing import Cost, PriceFileError, configure, load_overrides, override
+
+CostOf = Callable[..., Cost | None]
+PROFILE = "arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/k7"
+
+
+def chat(
+    model: str = "gpt-4o-2024-08-06", prompt: int = 1_000_000, completion: int = 0, **usage: Any
+) -> dict[str, Any]:
+    return {"model": model, "usage": {"prompt_tokens": prompt, "completion_tokens": completion, **usage}}
+
+
+def usd(cost: Cost | None) -> float:
+    assert cost is not None
+    return cost.amount
+
+
+@pytest.fixture
+def prices(tmp_path: Path) -> Callable[[str], Path]:
+    def write(text: str) -> Path:
+        path = tmp_path / "prices.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"model": "gpt-4o-2024-08-06"},
+        {"model": "GPT-4o-2024-08-06"},
+        {"model": "gpt-4o*"},
+        {"model": "gpt-?o-2024-*"},
+        {"model": r"/^gpt-4o-\d{4}/"},
+        {"model": ["gpt-5", "gpt-4o*"]},
+        {"provider": "openai"},
+        {"provider": "open*", "model": "gpt-4o*"},
+        {"deployment": "prod-*"},
+        {"base_url": "https://llm.internal/*"},
+    ],
+    ids=str,
+)
+def test_a_price_matches_by_name_glob_or_regex(cost: CostOf, where: dict[str, Any]) -> None:
+    override(**where, per_million={"input": 7})
+    found = cost("openai", "chat", chat(), {"model": "prod-chat"}, base_url="https://llm.internal/v1")
+    assert usd(found) == pytest.approx(7)
+    assert found is not None
+    assert (found.source, found.table_date) == ("override", None)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"model": "gpt-4o"},
+        {"model": "gpt-4o-2024-08-06", "provider": "azure"},
+        {"deployment": "prod"},
+        {"base_url": "https://llm.internal"},
+        {"profile": "*"},
+        {"model": "*", "tier": "batch"},
+        {"model": "*", "region": "*"},
+        {"model": "*", "valid_from": "2026-11-22"},
+        {"model": "*", "valid_until": "2026-11-21"},
+    ],
+    ids=str,
+)
+def test_a_price_that_is_about_other_calls_does_not_apply(cost: CostOf, where: dict[str, Any]) -> None:
+    override(**where, per_million={"input": 7})
+    found = cost("openai", "chat", chat(), {"model": "prod-chat"}, base_url="https://llm.internal/v1")
+    assert usd(found) == pytest.approx(2.5)
+
+
+def test_every_bucket_and_unit_can_have_a_rate(cost: CostOf) -> None:
+    override(
+        model="claude-opus-5",
+        per_million={"input": 1, "cache_read": 2, "cache_write": 3, "cache_write_1h": 4, "output": 5},
+        per_unit={"web_search": 0.5, "request": 0.25},
+    )
+    usage = {
+        "input_tokens": 10**6,
+        "output_tokens": 10**6,
+        "cache_read_input_tokens": 10**6,
+        "cache_creation_input_tokens": 2 * 10**6,
+        "cache_creation": {"ephemeral_5m_input_tokens": 10**6, "ephemeral_1h_input_tokens": 10**6},
+        "server_tool_use": {"web_search_requests": 2},
+    }
+    found = cost("anthropic", "messages", {"model": "claude-opus-5", "usage": usage})
+    assert usd(found) == pytest.approx(1 + 2 + 3 + 4 + 5 + 1 + 0.25)
+
+
+def test_rates_stand_alone_what_is_not_named_is_billed_like_what_it_is_a_kind_of(cost: CostOf) -> None:
+    override(model="gpt-4o*", per_million={"input": 1, "output": 2})
+    payload = chat(completion=10**6, prompt_tokens_details={"cached_tokens": 500_000})
+    assert usd(cost("openai", "chat", payload)) == pytest.approx(3)
+
+
+def test_a_factor_multiplies_what_the_table_says(cost: CostOf) -> None:
+    override(provider="openai", factor=0.85, note="enterprise agreement")
+    found = cost("openai", "chat", chat(completion=10**6))
+    assert usd(found) == pytest.approx(0.85 * 12.5)
+    assert found is not None
+    assert found.source == "override"
+    assert found.table_date is not None
+    assert "enterprise agreement" in found.notes
+
+
+def test_a_factor_can_spare_what_is_not_a_token(cost: CostOf) -> None:
+    override(provider="anthropic", factor={"tokens": 0.5})
+    usage = {"input_tokens": 10**6, "output_tokens": 0, "server_tool_use": {"web_search_requests": 1}}
+    assert usd(cost("anthropic", "messages", {"model": "claude-opus-5", "usage": usage})) == pytest.approx(2.5 + 0.01)
+
+
+def test_an_alias_prices_a_deployment_as_the_model_it_serves(cost: CostOf) -> None:
+    override(provider="azure", deployment="prod-chat", alias="gpt-4.1-mini")
+    found = cost("azure", "chat", chat(""), {"model": "prod-chat"})
+    assert usd(found) == pytest.approx(0.4)
+    assert found is not None
+    assert "alias:gpt-4.1-mini" in found.notes
+
+
+def test_an_alias_follows_tiers_dates_and_a_factor(cost: CostOf) -> None:
+    override(provider="azure", deployment="prod-chat", alias="gpt-4.1-mini", factor=0.5)
+    asked = {"model": "prod-chat", "batch": True}
+    assert usd(cost("azure", "chat", chat(""), asked)) == pytest.approx(0.1)
+
+
+def test_an_alias_may_name_another_providers_model(cost: CostOf) -> None:
+    override(provider="my-gateway", model="fast", alias="claude-haiku-4-5")
+    assert usd(cost("my-gateway", "chat", chat("fast"))) == pytest.approx(1)
+    override(provider="my-gateway", model="eu", alias="mistral-large-2512", alias_provider="mistral_ai")
+    assert usd(cost("my-gateway", "chat", chat("eu"))) == pytest.approx(0.5)
+
+
+def test_an_azure_deployment_is_known_from_the_url_too(cost: CostOf) -> None:
+    override(deployment="prod-chat", alias="gpt-4.1-mini")
+    url = "https://acme.openai.azure.com/openai/deployments/prod-chat/chat/completions?api-version=1"
+    assert usd(cost("azure", "chat", chat(""), base_url=url)) == pytest.approx(0.4)
+
+
+def test_a_bedrock_inference_profile(cost: CostOf) -> None:
+    override(profile=PROFILE, alias="eu.anthropic.claude-sonnet-4-5-20250929-v1:0", factor=0.9)
+    payload = {"modelId": PROFILE, "usage": {"inputTokens": 10**6, "outputTokens": 0}}
+    assert usd(cost("aws.bedrock", "converse", payload)) == pytest.approx(3.3 * 0.9)
+
+
+def test_free_on_purpose_is_a_cost_of_zero_and_not_unpriced(cost: CostOf) -> None:
+    assert cost("vllm", "chat", chat("qwen3-8b")) is None
+    override(provider="vllm", free=True)
+    found = cost("vllm", "chat", chat("qwen3-8b", completion=5))
+    assert found is not None
+    assert (found.amount, found.source) == (0, "override")
+    assert {part.bucket for part in found.parts} == {"input", "output"}
+
+
+def test_a_rate_of_zero_is_free_too(cost: CostOf) -> None:
+    override(base_url="http://gpu-*/v1", per_million={"input": 0, "output": 0})
+    found = cost("openai", "chat", chat("llama-3"), base_url="http://gpu-7/v1")
+    assert found is not None
+    assert found.amount == 0
+
+
+def test_validity_is_from_a_day_until_before_a_day(cost: CostOf) -> None:
+    override(model="gpt-4o*", per_million={"input": 7}, valid_from="2026-07-01", valid_until="2026-08-01")
+    days = {"2026-06-30": 2.5, "2026-07-01": 7, "2026-07-31": 7, "2026-08-01": 2.5}
+    for day, expected in days.items():
+        assert usd(cost("openai", "chat", chat(), at=f"{day}T12:00:00+00:00")) == pytest.approx(expected)
+
+
+def test_a_price_for_a_tier(cost: CostOf) -> None:
+    override(model="gpt-4o*", per_million={"input": 4})
+    override(model="gpt-4o*", tier="batch", per_million={"input": 1})
+    assert usd(cost("openai", "chat", chat(), {"batch": True})) == pytest.approx(1)
+    assert usd(cost("openai", "chat", chat())) == pytest.approx(4)
+
+
+def test_a_price_without_a_tier_says_that_it_does_not_know_the_tier(cost: CostOf) -> None:
+    override(model="gpt-4o*", per_million={"input": 4})
+    found = cost("openai", "batch", chat())
+    assert usd(found) == pytest.approx(4)
+    assert found is not None
+    assert "tier_not_applied:batch" in found.notes
+
+
+def test_rates_above_a_prompt_size(cost: CostOf) -> None:
+    override(model="m", per_million={"input": 1, "output": 1}, above=1_000, per_million_above={"input": 2, "output": 3})
+    assert usd(cost("x", "chat", chat("m", 1_000, 0))) == pytest.approx(0.001)
+    assert usd(cost("x", "chat", chat("m", 1_001, 1))) == pytest.approx((1_001 * 2 + 3) / 1e6)
+
+
+def test_the_first_price_in_the_file_wins_and_code_goes_before_it(cost: CostOf, prices: Callable[[str], Path]) -> None:
+    configure(
+        prices(
+            """
+            [[price]]
+            model = "gpt-4o*"
+            per_million = { input = 1 }
+
+            [[price]]
+            model = "*"
+            per_million = { input = 2 }
+            """
+        )
+    )
+    assert usd(cost("openai", "chat", chat())) == pytest.approx(1)
+    remove = override(model="gpt-4o*", per_million={"input": 3})
+    assert usd(cost("openai", "chat", chat())) == pytest.approx(3)
+    remove()
+    assert usd(cost("openai", "chat", chat())) == pytest.approx(1)
+    configure(None)
+    assert usd(cost("openai", "chat", chat())) == pytest.approx(2.5)
+
+
+def test_what_the_provider_reported_goes_before_the_users_price(cost: CostOf) -> None:
+    override(provider="openrouter", per_million={"input": 7})
+    assert usd(cost("openrouter", "chat", chat("x/y", cost=0.001))) == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "expected"),
+    [
+        ('[[price]]\nmodel = "m"\nper_milion = { input = 1 }\n', 3, "per_million"),
+        ('[[price]]\nmodel = "m"\n\nper_million = { inptu = 1 }\n', 4, "one of: input"),
+        ('[[price]]\nmodel = "m"\nper_million = { input = -1 }\n', 3, "zero or more"),
+        ('[[price]]\nmodel = "m"\nper_million = { input = "2" }\n', 3, "price in USD"),
+        ('[[price]]\nmodel = "m"\nfree = true\n\n[[price]]\nmodel = "n"\nfactor = "half"\n', 7, "0.85"),
+        ("# mine\n[[price]]\nper_million = { input = 1 }\n", 2, "at least one of provider"),
+        ('[[price]]\nmodel = "m"\n', 1, "at least one of per_million"),
+        ('[[price]]\nmodel = "/gpt-(/"\nfree = true\n', 2, "regular expression"),
+        ('[[price]]\nmodel = "m"\nvalid_from = "soon"\nfree = true\n', 3, "date like"),
+        ('[[price]]\nmodel = "m"\nfree = true\nvalid_from = 2026-02-01\nvalid_until = 2026-01-01\n', 5, "after"),
+        ('[[price]]\nmodel = "m"\nfree = true\nfactor = 0.5\n', 3, "stands alone"),
+        ('[[price]]\nmodel = "m"\n[price.per_million]\noutput = 1\ninputs = 2\n', 5, "inputs"),
+        ('[[price]]\nmodel = "m"\nper_million = { input = 1\n', 3, "TOML"),
+        ('[price]\nmodel = "m"\n', 1, "two brackets"),
+        ('[[prices]]\nmodel = "m"\n', 1, "[[price]]"),
+        ("[[price]]\nmodel = 3\nfree = true\n", 2, "string"),
+        ('[[price]]\nmodel = "m"\nfree = "yes"\n', 3, "true or false"),
+        ('[[price]]\nmodel = "m"\nper_million = { input = 1 }\nabove = 10\n', 4, "belong together"),
+        ('[[price]]\nmodel = "m"\nper_unit = { web_serch = 1 }\n', 3, "web_search"),
+    ],
+)
+def test_a_mistake_names_the_file_the_line_and_what_was_expected(
+    prices: Callable[[str], Path], text: str, line: int, expected: str
+) -> None:
+    path = prices(text)
+    with pytest.raises(PriceFileError) as caught:
+        load_overrides(path)
+    assert str(caught.value).startswith(f"{path}, line {line}: ")
+    assert expected in str(caught.value)
+    assert caught.value.line == line
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(PriceFileError, match=r"nowhere\.toml: cannot be read"):
+        configure(tmp_path / "nowhere.toml")
+
+
+def test_a_broken_file_leaves_the_prices_as_they_were(cost: CostOf, prices: Callable[[str], Path]) -> None:
+    configure(prices('[[price]]\nmodel = "gpt-4o*"\nper_million = { input = 1 }\n'))
+    with pytest.raises(PriceFileError):
+        configure(prices("[[price]]\n"))
+    assert usd(cost("openai", "chat", chat())) == pytest.approx(1)
+
+
+def test_the_example_in_the_documentation_is_valid(tmp_path: Path) -> None:
+    text = (Path(__file__).resolve().parents[3] / "docs" / "pricing.md").read_text(encoding="utf-8")
+    example = text.split("```toml\n")[1].split("```")[0]
+    path = tmp_path / "prices.toml"
+    path.write_text(example, encoding="utf-8")
+    assert len(load_overrides(path)) == example.count("[[price]]")

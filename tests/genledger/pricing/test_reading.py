@@ -1,0 +1,225 @@
+"""Answers as JSON and as the SDKs' objects; tier, region, model and oddities of usage."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import fields
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from genledger.pricing import Reading, Usage, read_usage
+
+CHAT = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "gpt-5-2025-08-07",
+    "service_tier": "flex",
+    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hi"}}],
+    "usage": {
+        "prompt_tokens": 100,
+        "completion_tokens": 40,
+        "total_tokens": 140,
+        "prompt_tokens_details": {"cached_tokens": 60, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 30, "audio_tokens": 0},
+    },
+}
+MESSAGE = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "claude-opus-5",
+    "content": [{"type": "text", "text": "hi"}],
+    "stop_reason": "end_turn",
+    "stop_sequence": None,
+    "usage": {
+        "input_tokens": 10,
+        "output_tokens": 20,
+        "cache_read_input_tokens": 30,
+        "cache_creation_input_tokens": 40,
+        "cache_creation": {"ephemeral_5m_input_tokens": 15, "ephemeral_1h_input_tokens": 25},
+        "server_tool_use": {"web_search_requests": 2, "web_fetch_requests": 0},
+        "service_tier": "standard",
+        "inference_geo": "us",
+        "speed": "fast",
+    },
+}
+
+
+def reading(*args: Any, **options: Any) -> Reading:
+    found = read_usage(*args, **options)
+    assert found is not None
+    return found
+
+
+def test_an_openai_object_reads_like_its_json() -> None:
+    completion = pytest.importorskip("openai.types.chat").ChatCompletion.model_validate(CHAT)
+    found = reading("openai", "chat", completion)
+    assert found == reading("openai", "chat", CHAT)
+    assert found.usage == Usage(input=40, cache_read=60, output=10, reasoning=30, units={})
+    assert (found.model, found.tier) == ("gpt-5-2025-08-07", "flex")
+
+
+def test_an_openai_response_object_reads_like_its_json() -> None:
+    body = {
+        "id": "resp_1",
+        "object": "response",
+        "created_at": 1,
+        "model": "gpt-6.1-sol",
+        "output": [
+            {
+                "type": "web_search_call",
+                "id": "ws_1",
+                "status": "completed",
+                "action": {"type": "search", "query": "q"},
+            },
+            {
+                "type": "web_search_call",
+                "id": "ws_2",
+                "status": "completed",
+                "action": {"type": "open_page", "url": "u"},
+            },
+        ],
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "tools": [{"type": "web_search"}],
+        "usage": {
+            "input_tokens": 100,
+            "input_tokens_details": {"cached_tokens": 10, "cache_write_tokens": 20},
+            "output_tokens": 30,
+            "output_tokens_details": {"reasoning_tokens": 5},
+            "total_tokens": 130,
+        },
+    }
+    response = pytest.importorskip("openai.types.responses").Response.construct(**body)
+    found = reading("openai", "responses", response)
+    assert found == reading("openai", "responses", body)
+    assert found.usage == Usage(
+        input=70, cache_read=10, cache_write=20, output=25, reasoning=5, units={"web_search": 1.0}
+    )
+
+
+def test_an_anthropic_object_reads_like_its_json() -> None:
+    message = pytest.importorskip("anthropic.types").Message.model_validate(MESSAGE)
+    found = reading("anthropic", "messages", message)
+    assert found == reading("anthropic", "messages", MESSAGE)
+    assert found.usage == Usage(
+        input=10, cache_read=30, cache_write=15, cache_write_1h=25, output=20, units={"web_search": 2}
+    )
+    assert (found.tier, found.region) == ("fast", "us")
+
+
+def test_objects_with_snake_case_read_like_geminis_json() -> None:
+    meta = SimpleNamespace(
+        prompt_token_count=100,
+        candidates_token_count=10,
+        thoughts_token_count=5,
+        cached_content_token_count=40,
+        prompt_tokens_details=[SimpleNamespace(modality=SimpleNamespace(value="AUDIO"), token_count=30)],
+    )
+    found = reading("google", "generateContent", SimpleNamespace(usage_metadata=meta, model_version="gemini-2.5-pro"))
+    assert found.usage == Usage(input=30, input_audio=30, cache_read=40, output=10, reasoning=5, units={})
+    assert found.model == "gemini-2.5-pro"
+
+
+class Hostile:
+    """Every attribute raises."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [None, 1, "text", b"\x00", [], {}, {"usage": None}, {"usage": []}, Hostile(), {"usage": Hostile()}],
+    ids=range(10),
+)
+def test_an_answer_that_says_nothing_about_usage_reads_as_nothing(payload: Any) -> None:
+    assert read_usage("openai", "chat", payload) is None
+
+
+@pytest.mark.parametrize("wrong", [-5, 1.5, float("nan"), float("inf"), 10**30, "12", True, [3], {"n": 3}])
+def test_a_count_that_cannot_be_right_is_left_out_and_said_so(wrong: Any) -> None:
+    found = reading("openai", "chat", {"model": "m", "usage": {"prompt_tokens": wrong, "completion_tokens": 7}})
+    assert found.usage == Usage(output=7, units={})
+    assert "usage_inconsistent" in found.notes
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": 10, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 50}},
+        {"prompt_tokens": 10, "completion_tokens": 5, "completion_tokens_details": {"reasoning_tokens": 50}},
+        {"input_tokens": 10, "output_tokens": 5, "input_tokens_details": {"cached_tokens": 8, "cache_write_tokens": 8}},
+    ],
+)
+def test_a_part_larger_than_its_whole_is_clamped_and_said_so(usage: dict[str, Any]) -> None:
+    found = reading("openai", "responses", {"model": "m", "usage": usage})
+    assert (found.usage.input_tokens, found.usage.output_tokens) == (10, 5)
+    assert found.notes == ("usage_inconsistent",)
+
+
+def test_cached_media_is_not_counted_twice() -> None:
+    usage = {
+        "prompt_tokens": 100,
+        "completion_tokens": 0,
+        "prompt_tokens_details": {"cached_tokens": 90, "audio_tokens": 40},
+    }
+    found = reading("openai", "chat", {"model": "m", "usage": usage})
+    assert found.usage == Usage(input_audio=10, cache_read=60, cache_read_audio=30, units={})
+    assert found.notes == ()
+
+
+def test_anthropic_without_a_total_of_writes_takes_their_lifetimes() -> None:
+    usage = {"input_tokens": 1, "output_tokens": 1, "cache_creation": {"ephemeral_1h_input_tokens": 9}}
+    assert reading("anthropic", "messages", {"usage": usage}).usage.cache_write_1h == 9
+
+
+def test_the_model_that_answered_goes_before_the_one_that_was_asked_for() -> None:
+    usage = {"prompt_tokens": 1, "completion_tokens": 1}
+    found = reading("openai", "chat", {"model": "gpt-4o-2024-08-06", "usage": usage}, {"model": "gpt-4o"})
+    assert (found.model, found.requested) == ("gpt-4o-2024-08-06", "gpt-4o")
+    found = reading("cohere", "chat", {"usage": usage}, {"model": "command-a-03-2025"})
+    assert found.model == "command-a-03-2025"
+
+
+def test_the_closing_event_of_a_stream_is_unwrapped() -> None:
+    inner = {"model": "gpt-5", "service_tier": "priority", "usage": {"input_tokens": 3, "output_tokens": 4}}
+    found = reading("openai", "responses", {"type": "response.completed", "response": inner})
+    assert (found.model, found.tier, found.usage.total_tokens) == ("gpt-5", "priority", 7)
+
+
+def test_anthropic_through_others_keeps_its_exclusive_counts() -> None:
+    usage = {"input_tokens": 5, "output_tokens": 1, "cache_read_input_tokens": 95}
+    body = {"model": "claude-sonnet-4-5", "usage": usage}
+    assert reading("aws.bedrock", "invoke_model", body).usage.input_tokens == 100
+    assert reading("gcp.vertex_ai", "messages", body).usage.input_tokens == 100
+
+
+def test_ollama_counts_in_its_own_words() -> None:
+    body = {"model": "llama3", "prompt_eval_count": 11, "eval_count": 22}
+    assert reading("ollama", "chat", body).usage == Usage(input=11, output=22)
+
+
+def test_every_field_of_a_reading_is_an_argument_of_price() -> None:
+    from inspect import signature
+
+    from genledger.pricing import price
+
+    names = {field.name for field in fields(Reading)} - {"usage"}
+    assert names <= set(signature(price).parameters)
+
+
+def test_reading_needs_neither_the_price_table_nor_pydantic() -> None:
+    import subprocess
+
+    code = (
+        "import sys; before = set(sys.modules)\n"
+        "from genledger.pricing import read_usage\n"
+        "read_usage('openai', 'chat', {'usage': {'prompt_tokens': 1}})\n"
+        "print(sorted(m for m in ('genai_prices', 'pydantic', 'httpx2') if m in set(sys.modules) - before))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert out.stdout.strip() == "[]"

@@ -153,10 +153,12 @@ def _usage(
     model: str | None,
 ) -> tuple[Usage | None, int | None, tuple[tuple[str, Usage], ...]]:
     """The buckets, the largest single prompt, and what other models consumed."""
+    usage = field(body, "usage")
+    if usage is not None and field(usage, "prompt_tokens") is not None:
+        return shapes.chat(counts, usage, provider), None, ()
     meta = first(body, "usageMetadata", "usage_metadata")
     if meta is not None:
         return shapes.gemini(counts, meta), None, ()
-    usage = field(body, "usage")
     billed = field(usage, "billed_units") or path(body, "meta", "billed_units")
     if billed is not None:
         return shapes.cohere(counts, billed), None, ()
@@ -310,22 +312,22 @@ def _tier(
     api: str, body: object, request: object, headers: dict[str, object], line: bool, notes: list[str]
 ) -> str | None:
     """The tier that was served. Batch bodies do not say that they are, so the caller's word counts there."""
-    usage = field(body, "usage")
-    if line or api in _BATCH_APIS or field(request, "batch") is True or label(usage, "service_tier") == "batch":
+    if line or api in _BATCH_APIS or field(request, "batch") is True:
         return "batch"
-    if label(usage, "speed") == "fast":
-        return "fast"
-    meta = first(body, "usageMetadata", "usage_metadata")
-    traffic = label(meta, "trafficType", "traffic_type")
-    if traffic in _TRAFFIC:
-        return _TRAFFIC[traffic]
-    served = (
-        label(body, "service_tier")
-        or label(usage, "service_tier")
-        or label(meta, "serviceTier", "service_tier")
-        or label(field(body, "serviceTier"), "type")
-        or label(headers, "x-gemini-service-tier", "x-amzn-bedrock-service-tier")
-    )
+    served = label(body, "service_tier")
+    if served is None:
+        usage = field(body, "usage")
+        served = label(usage, "service_tier")
+        if label(usage, "speed") == "fast" and served != "batch":
+            return "fast"
+    if served is None:
+        meta = first(body, "usageMetadata", "usage_metadata")
+        served = (
+            _TRAFFIC.get(label(meta, "trafficType", "traffic_type") or "")
+            or label(meta, "serviceTier", "service_tier")
+            or label(field(body, "serviceTier"), "type")
+            or label(headers, "x-gemini-service-tier", "x-amzn-bedrock-service-tier")
+        )
     if served is not None:
         return _tier_name(served)
     asked = _tier_name(

@@ -48,6 +48,7 @@ class Provider:
         self.asynchronous = asynchronous
         self.replies: deque[Reply] = deque()
         self._wires = {sdk: Wire(sdk, self._respond) for sdk in ("openai", "anthropic")}
+        self._clients: dict[str, Any] = {}
 
     def _respond(self, request: Any) -> Reply:
         return self.replies.popleft() if len(self.replies) > 1 else self.replies[0]
@@ -55,6 +56,12 @@ class Provider:
     def will(self, *replies: Reply) -> None:
         """Answer the next requests so."""
         self.replies = deque(replies)
+
+    def client(self, sdk: str) -> Any:
+        """The client of `sdk` with no options of its own, always the same."""
+        if sdk not in self._clients:
+            self._clients[sdk] = getattr(self, sdk)()
+        return self._clients[sdk]
 
     def openai(self, **options: Any) -> Any:
         """An OpenAI client, at the real address unless `base_url` says otherwise."""

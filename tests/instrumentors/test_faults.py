@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -115,7 +114,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 async def use(provider: Provider) -> list[Any]:
     """What an application gets from calls of every shape."""
     found: list[Any] = []
-    chat = provider.openai().chat.completions
+    chat = provider.client("openai").chat.completions
     ask: dict[str, Any] = {"model": "gpt-4o", "messages": openai_format.USER}
     provider.will(answer(openai_format.chat()))
     found.append(await now(chat.create(**ask)))
@@ -133,14 +132,13 @@ async def use(provider: Provider) -> list[Any]:
         await now(chat.create(**ask))
     except Exception as error:
         found.append(error)
-    messages = provider.anthropic().messages
+    messages = provider.client("anthropic").messages
     provider.will(answer(anthropic_format.message()))
     found.append(await now(messages.create(**anthropic_format.ASK)))
     provider.will(events(anthropic_format.message_events(), done=False))
     found += await items(await now(messages.create(**anthropic_format.ASK, stream=True)))
     async with Within(messages.stream(**anthropic_format.ASK)) as stream:
         found += await items(stream)
-    gc.collect()
     return [seen(item) for item in found]
 
 

@@ -126,7 +126,7 @@ METHODS = {
 
 def method(provider: Provider, api: str, way: str = "") -> Any:
     sdk, path = METHODS[api]
-    resource = getattr(provider, sdk)()
+    resource = provider.client(sdk)
     for name in (*path.split("."), *filter(None, [way])):
         resource = getattr(resource, name)
     return resource.generate if api == "images" else resource.create

@@ -44,7 +44,7 @@ class Api:
     kinds: tuple[type, ...]
 
     def client(self, provider: Provider) -> Any:
-        return provider.anthropic() if self.sdk == "anthropic" else provider.openai()
+        return provider.client(self.sdk)
 
     def reply(self, provider: Provider, count: int | None = None, **how: Any) -> None:
         """Send the whole stream, or its first `count` events and then what `how` says."""
@@ -102,10 +102,9 @@ def api(request: pytest.FixtureRequest) -> Api:
     return request.param
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def no_collector() -> Iterator[None]:
     """Nothing may depend on the garbage collector coming by."""
-    gc.collect()
     gc.disable()
     yield
     gc.enable()

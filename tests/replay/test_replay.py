@@ -241,5 +241,6 @@ def badly_counted(job: Job, without: Playback, attributes: dict[str, Any]) -> It
     elif job.method in GENERATING and job.plan.streams and not (failed(without.result) or (total and estimated)):
         yield f"the stream has no usage; {total} tokens, estimated: {estimated}"
     amount, unpriced = (attributes.get(f"genledger.cost.{name}") for name in ("amount", "unpriced"))
-    if job.method in PAID and (amount is None) == (unpriced is None):
+    rejected = job.plan.recording.status >= 400  # a request that was rejected costs nothing
+    if job.method in PAID and not rejected and (amount is None) == (unpriced is None):
         yield f"amount {amount}, unpriced {unpriced}"

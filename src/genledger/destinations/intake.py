@@ -112,12 +112,13 @@ class Intake(SpanProcessor):
             if ends_trace and self._tells_ends:
                 return line, Ended(span, None, ends_trace=True, goes=False)
             return line, None
+        root = line.root()
         parent = adopt(line) if self._select else span.parent
-        is_app_root = parent is None
-        if is_app_root and span.parent is not None and span.parent.is_remote:
-            # The caller's span may have been sent by the caller: stay below it.
-            parent = span.parent
-        return line, Ended(span, parent, is_app_root, line.attribution, line.root().span.name, ends_trace)
+        is_app_root = (parent is None or parent.is_remote) and not root.claimed
+        if parent is None and root.span.parent is not None and root.span.parent.is_remote:
+            # The caller may have sent its span, too: stay below it.
+            parent = root.span.parent
+        return line, Ended(span, parent, is_app_root, line.attribution, root.span.name, ends_trace)
 
     def shutdown(self) -> None:
         """Deliver or spool what there is, within the destination's own deadline."""

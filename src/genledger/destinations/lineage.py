@@ -6,8 +6,10 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from opentelemetry.baggage import get_baggage
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import format_trace_id
 
 from genledger.attribution import NOBODY, Attribution, current
 
@@ -18,6 +20,8 @@ ENDED_SPANS = 4_096
 """Ended spans that are remembered for children that start late."""
 
 _DEEPEST = 512
+_CLAIM = "langfuse_trace_id"
+"""The baggage entry by which Langfuse's SDK tells the next service which trace has a root already."""
 
 
 @dataclass(slots=True, eq=False)
@@ -25,13 +29,15 @@ class Line:
     """A span, its local parent, and what has been decided about it.
 
     `wanted` says that a descendant has been sent with this span as its parent, so that this one must be sent
-    too. `sent` is known once the span has ended.
+    too. `sent` is known once the span has ended. `claimed` says of a topmost span that another service has
+    already shown Langfuse the root of the trace.
     """
 
     span: ReadableSpan
     parent: Line | None
     depth: int
     attribution: Attribution
+    claimed: bool = False
     wanted: bool = False
     sent: bool | None = None
 
@@ -69,7 +75,10 @@ class Lineage:
             depth = parent.depth + 1
             if depth >= _DEEPEST:
                 parent, depth = None, 0
-        line = Line(span, parent, depth, current(parent_context) if live else NOBODY)
+        claimed = False
+        if parent is None and span.parent is not None:
+            claimed = get_baggage(_CLAIM, parent_context) == format_trace_id(context.trace_id)
+        line = Line(span, parent, depth, current(parent_context) if live else NOBODY, claimed)
         with self._lock:
             self._open[context.span_id] = line
             if len(self._open) > OPEN_SPANS:

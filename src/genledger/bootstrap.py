@@ -89,8 +89,8 @@ def configure(settings: Settings, problems: list[str]) -> bool:
     wanted = () if given and settings.destinations is None else names_wanted(settings, os.environ)
     wired = connect(settings, wanted)
     provider = tracer_provider(settings, wired)
-    meters = meter_provider(settings, wired, wanted)
-    recorder = _recorder(settings, wired, wanted, provider, meters)
+    meters = meter_provider(settings, wired)
+    recorder = _recorder(settings, wired, provider, meters)
     relay = relay_of(provider)
     if relay is not None:
         relay.connect((EnrichmentProcessor(SCOPE), *wired.processors))
@@ -117,7 +117,7 @@ def configure(settings: Settings, problems: list[str]) -> bool:
     return True
 
 
-def _recorder(settings: Settings, wired: Wired, wanted: tuple[Any, ...], provider: Any, meters: Any) -> Recorder:
+def _recorder(settings: Settings, wired: Wired, provider: Any, meters: Any) -> Recorder:
     redactor = Redactor(settings.redact, settings.redactor)  # type: ignore[arg-type]
     capture = None
     if settings.capture_content != "off":
@@ -131,7 +131,7 @@ def _recorder(settings: Settings, wired: Wired, wanted: tuple[Any, ...], provide
             max_span=settings.span_content_max_bytes,
             keep_media=settings.keep_media,
         )
-    logs = logger_provider(settings, wired, wanted)
+    logs = logger_provider(settings, wired)
     details = None
     if logs is not None and settings.capture_content != "span":
         from .calls.details import Details

@@ -199,21 +199,21 @@ def tracer_provider(settings: Settings, wired: Wired) -> Any:
     return provider
 
 
-def _exports(signal: str, wanted: tuple[Any, ...]) -> bool:
+def _exports(signal: str, wired: Wired) -> bool:
     listed = os.environ.get(f"OTEL_{signal}_EXPORTER")
     if listed is not None:
         return "otlp" in listed
-    return any(isinstance(name, str) and name.startswith("otlp") for name in wanted)
+    return any(name.startswith("otlp") for name in wired.destinations)
 
 
-def meter_provider(settings: Settings, wired: Wired, wanted: tuple[Any, ...]) -> Any:
+def meter_provider(settings: Settings, wired: Wired) -> Any:
     """The given provider, or the application's own, or one that exports over OTLP when that is a destination."""
     if settings.meter_provider is not None:
         return settings.meter_provider
     current = metrics.get_meter_provider()
     from opentelemetry.sdk.metrics import MeterProvider
 
-    if isinstance(current, MeterProvider) or not _exports("METRICS", wanted):
+    if isinstance(current, MeterProvider) or not _exports("METRICS", wired):
         return current
     from .destinations.otlp import otlp_metrics_reader
 
@@ -223,7 +223,7 @@ def meter_provider(settings: Settings, wired: Wired, wanted: tuple[Any, ...]) ->
     return provider
 
 
-def logger_provider(settings: Settings, wired: Wired, wanted: tuple[Any, ...]) -> Any:
+def logger_provider(settings: Settings, wired: Wired) -> Any:
     """The given provider, or the application's own, or one that exports over OTLP; `None` without any."""
     if settings.logger_provider is not None:
         return settings.logger_provider
@@ -232,7 +232,7 @@ def logger_provider(settings: Settings, wired: Wired, wanted: tuple[Any, ...]) -
     current = get_logger_provider()
     if isinstance(current, LoggerProvider):
         return current
-    if not _exports("LOGS", wanted):
+    if not _exports("LOGS", wired):
         return None
     from .destinations.otlp import otlp_log_processor
 

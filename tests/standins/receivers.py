@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -118,7 +118,7 @@ class Receiver:
     def __post_init__(self) -> None:
         self._faults: deque[Fault] = deque()
         self._always: Fault | None = None
-        self._server: http.server.ThreadingHTTPServer | None = None
+        self._server: _Server | None = None
         self._stopping = threading.Event()
         self._changed = threading.Condition()
         self._port = 0

@@ -46,7 +46,7 @@ def main() -> None:
         os.close(writing)
         with os.fdopen(reading, "rb") as pipe:
             first = pipe.readline()
-            time.sleep(moments.uniform(0, 0.04))
+            time.sleep(moments.uniform(0, 0.03))
             os.kill(child, signal.SIGKILL)
             lines = [first, *pipe.read().split(b"\n")]
         os.waitpid(child, 0)

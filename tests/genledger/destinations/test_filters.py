@@ -160,9 +160,12 @@ def test_our_own_and_other_instrumentors_spans_are_known_by_their_scope(app) -> 
 
 
 def test_every_span_carries_whom_it_was_started_for(app) -> None:
-    with attribution(tenant="acme", user="u1", session="s1", tags=["t"]), app.span("work"):
-        with app.span("chat", attributes=CHAT):
-            pass
+    with (
+        attribution(tenant="acme", user="u1", session="s1", tags=["t"]),
+        app.span("work"),
+        app.span("chat", attributes=CHAT),
+    ):
+        pass
     sent = app.sent()
     assert set(sent) == {"work", "chat"}
     for span in sent.values():

@@ -60,16 +60,21 @@ def test_whatever_is_reported_the_buckets_are_whole_never_negative_and_add_up(gi
 
 
 @pytest.mark.parametrize(
-    "given",
+    ("input", "cached", "output"),
     [
-        {"gen_ai.usage.input_tokens": 100, "gen_ai.usage.cache_read.input_tokens": 60, "gen_ai.usage.output_tokens": 9},
-        {"gen_ai.usage.prompt_tokens": 100, "gen_ai.usage.cache_read_input_tokens": 60, "gen_ai.usage.completion_tokens": 9},
-        {"llm.usage.prompt_tokens": 100, "llm.usage.cache_read_input_tokens": 60, "llm.usage.completion_tokens": 9},
-        {"llm.token_count.prompt": 100, "llm.token_count.prompt_details.cache_read": 60, "llm.token_count.completion": 9},
+        ("gen_ai.usage.input_tokens", "gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.output_tokens"),
+        ("gen_ai.usage.prompt_tokens", "gen_ai.usage.cache_read_input_tokens", "gen_ai.usage.completion_tokens"),
+        ("llm.usage.prompt_tokens", "llm.usage.cache_read_input_tokens", "llm.usage.completion_tokens"),
+        ("llm.token_count.prompt", "llm.token_count.prompt_details.cache_read", "llm.token_count.completion"),
     ],
-)  # fmt: skip
-def test_the_names_that_others_use_are_understood(given) -> None:
-    assert usage_details(given) == {"input": 40, "input_cached_tokens": 60, "output": 9, "total": 109}
+)
+def test_the_names_that_others_use_are_understood(input, cached, output) -> None:
+    assert usage_details({input: 100, cached: 60, output: 9}) == {
+        "input": 40,
+        "input_cached_tokens": 60,
+        "output": 9,
+        "total": 109,
+    }
 
 
 def test_an_input_that_leaves_the_cached_tokens_out_is_not_made_negative() -> None:

@@ -126,6 +126,9 @@ def test_every_span_arrives_over_grpc_as_it_is(compression) -> None:
         destination.shutdown(1)
 
 
+TOO_LARGE = "Received message larger than max (9 vs. 4)"
+
+
 @pytest.mark.parametrize(
     ("code", "details", "verdict", "reason"),
     [
@@ -133,7 +136,7 @@ def test_every_span_arrives_over_grpc_as_it_is(compression) -> None:
         (grpc.StatusCode.INTERNAL, "", "retry", "grpc_internal"),
         (grpc.StatusCode.DEADLINE_EXCEEDED, "", "retry", "timeout"),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, "slow down", "retry", "grpc_resource_exhausted"),
-        (grpc.StatusCode.RESOURCE_EXHAUSTED, "Received message larger than max (9 vs. 4)", "too_large", "grpc_resource_exhausted"),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, TOO_LARGE, "too_large", "grpc_resource_exhausted"),
         (grpc.StatusCode.UNAUTHENTICATED, "bad topsecret", "refused", "grpc_unauthenticated"),
         (grpc.StatusCode.INVALID_ARGUMENT, "no", "refused", "grpc_invalid_argument"),
         (grpc.StatusCode.UNIMPLEMENTED, "", "refused", "grpc_unimplemented"),
@@ -162,7 +165,7 @@ def test_nobody_listening_over_grpc_is_tried_again() -> None:
 def test_a_grpc_request_too_large_for_the_receiver_is_split(clock) -> None:
     with GrpcCollector() as collector:
         destination = OtlpDestination(OtlpEndpoint(collector.url, "grpc"), spool=None, threaded=False, clock=clock)
-        collector.next(grpc.StatusCode.RESOURCE_EXHAUSTED, "Received message larger than max (9 vs. 4)")
+        collector.next(grpc.StatusCode.RESOURCE_EXHAUSTED, TOO_LARGE)
         record(destination, *"abcdef")
         destination.deliveries()[0].step()
         assert len(collector.metadata) == 3

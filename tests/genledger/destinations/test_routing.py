@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanKind, StatusCode
 
 from genledger.attribution import attribution
 from genledger.destinations.langfuse import LangfuseDestination, LangfuseProject
@@ -118,7 +118,7 @@ def test_the_operators_copy_has_everything_but_content(projects) -> None:
     with attribution(tenant=TENANTS[0], user="u1"):
         span = provider.get_tracer("app").start_span("chat", attributes=attributes)
         span.add_event("exception", {"exception.type": "E", "exception.message": "private"})
-        span.set_status(__import__("opentelemetry.trace").trace.StatusCode.ERROR, "private")
+        span.set_status(StatusCode.ERROR, "private")
         span.end()
     assert destination.flush(10)
     (own,) = projects[TENANTS[0]].spans()

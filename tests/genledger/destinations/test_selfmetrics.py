@@ -30,10 +30,11 @@ def test_what_becomes_of_records_is_a_metric_by_destination_state_and_reason(lan
     assert data is not None
     (metric,) = data.resource_metrics[0].scope_metrics[0].metrics
     assert (metric.name, metric.unit) == (RECORDS, "{record}")
-    points = {
-        (point.attributes["genledger.destination.state"], point.attributes.get("genledger.destination.reason")): point.value
-        for point in metric.data.data_points
-    }  # fmt: skip
+    points = {}
+    for point in metric.data.data_points:
+        assert point.attributes["genledger.destination.name"] == "langfuse"
+        state, reason = (point.attributes.get(f"genledger.destination.{name}") for name in ("state", "reason"))
+        points[state, reason] = point.value
     assert points == {
         ("accepted", None): 3,
         ("sent", None): 2,
@@ -41,4 +42,3 @@ def test_what_becomes_of_records_is_a_metric_by_destination_state_and_reason(lan
         ("spooled", None): 1,
         ("dropped", "http_400"): 1,
     }
-    assert {point.attributes["genledger.destination.name"] for point in metric.data.data_points} == {"langfuse"}

@@ -27,6 +27,8 @@ class Contender:
     start: Start
     settings: frozenset[str] = frozenset(SETTINGS)
     variables: Callable[[Setting], dict[str, str]] = field(default=lambda _setting: {})
+    bare: str = "reference"
+    """The environment whose uninstrumented calls are its measure."""
     sdk_spans: bool = False
     """Whether Anthropic's client also emits its own span: elsewhere it is told not to, so that nobody pays for two."""
 
@@ -56,6 +58,7 @@ def _genledger(telemetry: Telemetry) -> None:
         logger_provider=telemetry.logger_provider,
         destinations=["ledger"],
     )
+    telemetry.others.append(lambda: genledger.flush(30))
 
 
 def _genledger_variables(_setting: Setting) -> dict[str, str]:
@@ -94,7 +97,7 @@ def _openai_v2(telemetry: Telemetry) -> None:
 
 
 def _openai_v2_variables(setting: Setting) -> dict[str, str]:
-    return {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "true" if setting.content else "false"}
+    return {"OTEL_SEMCONV_STABILITY_OPT_IN": "gen_ai_latest_experimental", **_official_variables(setting)}
 
 
 def _openinference(telemetry: Telemetry) -> None:
@@ -171,13 +174,16 @@ CONTENDERS: dict[str, Contender] = {
         Contender("genledger", "Genledger", "genledger", _genledger, variables=_genledger_variables, sdk_spans=True),
         Contender("sdk", "the Anthropic client's own span", "reference", _sdk_own_span, _ON_ONLY, sdk_spans=True),
         Contender("openai-v2", "OpenTelemetry openai-v2", "openai-v2", _openai_v2, variables=_openai_v2_variables),
-        Contender("official", "OpenTelemetry genai-openai, -anthropic", "official", _official, variables=_official_variables),
+        Contender(
+            "official", "OpenTelemetry genai-openai, -anthropic", "official", _official, variables=_official_variables
+        ),
         Contender(
             "openinference", "OpenInference", "openinference", _openinference, variables=_openinference_variables
         ),
-        Contender("openlit", "OpenLIT", "openlit", _openlit),
+        Contender("openlit", "OpenLIT", "openlit", _openlit, bare="openlit"),
         Contender("logfire", "Logfire", "logfire", _logfire, _ON_ONLY),
         Contender("langfuse", "Langfuse's OpenAI wrapper", "langfuse", _langfuse, _ON_ONLY),
     )
 }
 
+BARE = CONTENDERS["nothing"]

@@ -11,6 +11,7 @@ import hashlib
 import shutil
 import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,8 +49,10 @@ class Count:
     caller: float
     spread: float
     """Largest minus smallest block of the caller's count."""
-    others: float
     export: float
+    """Flushing in the caller's thread what the calls queued."""
+    others: float
+    """All other threads, during the calls and the flush."""
     spans: float
     logs: float
     points: float
@@ -108,16 +111,18 @@ def count(
 
 def _block(process: Process, case: str, calls: int, directory: Path) -> Count:
     seen = process.ask("count", case=case, calls=calls, warm=2)
+    # A dump that the program itself asks for has the asking thread only; one from outside has all.
+    subprocess.run(["vgdb", f"--pid={process.pid}", "dump"], capture_output=True, check=True)
     totals = _totals(directory)
 
     def per_call(dump: str, main: bool) -> float:
-        return totals[f"{case}/{dump}", main] / calls / 1e6
+        return totals.get((dump, main), 0) / calls / 1e6
 
     return Count(
-        caller=per_call("calls", True),
+        caller=per_call(f"{case}/calls", True),
         spread=0.0,
-        others=per_call("calls", False),
-        export=per_call("export", True) + per_call("export", False),
+        export=per_call(f"{case}/export", True),
+        others=per_call("dump", False),
         spans=seen["spans"],
         logs=seen["logs"],
         points=seen["points"],
@@ -137,19 +142,17 @@ def _median(blocks: list[Count]) -> Count:
 
 def _totals(directory: Path) -> dict[tuple[str, bool], int]:
     """Instructions by (dump, whether in the main thread), from the dumps that callgrind wrote; they are removed."""
-    totals: dict[tuple[str, bool], int] = {}
-    for file in sorted(directory.glob("out.*")):
+    totals: Counter[tuple[str, bool]] = Counter()
+    for file in directory.glob("out.*"):
         dump, thread, instructions = "", 0, 0
         with file.open() as lines:
             for line in lines:
-                if line.startswith("desc: Trigger: Client Request: "):
-                    dump = line.strip().removeprefix("desc: Trigger: Client Request: ")
+                if line.startswith("desc: Trigger: "):
+                    dump = line.strip().removeprefix("desc: Trigger: ").removeprefix("Client Request: ")
                 elif line.startswith("thread: "):
                     thread = int(line.split()[1])
-                elif line.startswith(("totals: ", "summary: ")):
+                elif line.startswith("totals: "):
                     instructions = int(line.split()[1])
         file.unlink()
-        for main in (True, False):
-            totals.setdefault((dump, main), 0)
         totals[dump, thread == 1] += instructions
     return totals

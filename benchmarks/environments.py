@@ -34,8 +34,14 @@ REQUIREMENTS: dict[str, tuple[str, ...]] = {
         "opentelemetry-instrumentation-genai-openai==1.3b0",
         "opentelemetry-instrumentation-genai-anthropic==1.3b0",
     ),
-    # It imports httpx and does not ask for it.
-    "openai-v2": (*_CLIENTS, *_SDK, "httpx", "opentelemetry-instrumentation-openai-v2==2.4b0"),
+    # It imports httpx without asking for it, and modules that newer versions of its core do not have.
+    "openai-v2": (
+        *_CLIENTS,
+        *_SDK,
+        "httpx",
+        "opentelemetry-util-genai==1.1b0",
+        "opentelemetry-instrumentation-openai-v2==2.4b0",
+    ),
     "openinference": (
         *_CLIENTS,
         *_SDK,

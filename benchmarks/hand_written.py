@@ -33,9 +33,7 @@ class _Recorder:
         self.duration = meter.create_histogram("gen_ai.client.operation.duration", "s")
         self.tokens = meter.create_histogram("gen_ai.client.token.usage", "{token}")
 
-    def points(
-        self, before: dict[str, Any], model: str, seconds: float, input_tokens: int, output_tokens: int
-    ) -> None:
+    def points(self, before: dict[str, Any], model: str, seconds: float, input_tokens: int, output_tokens: int) -> None:
         labels = {
             "gen_ai.operation.name": before["gen_ai.operation.name"],
             "gen_ai.provider.name": before["gen_ai.provider.name"],

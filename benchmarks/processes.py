@@ -26,6 +26,7 @@ class Process:
         contender: Contender,
         setting: str,
         *,
+        program: str = "benchmarks.worker",
         environment: str | None = None,
         under: Sequence[str] = (),
         variables: dict[str, str] | None = None,
@@ -34,9 +35,9 @@ class Process:
         home = Environment(environment or contender.environment)
         own = contender.variables(SETTINGS[setting])
         sdk_spans = {} if contender.sdk_spans else {"ANTHROPIC_OPEN_TELEMETRY": "false"}
-        self._complaints = tempfile.TemporaryFile("w+")
+        self._complaints = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed in __exit__)
         self._process = subprocess.Popen(
-            [*under, str(home.python), "-m", "benchmarks.worker", contender.key, setting],
+            [*under, str(home.python), "-m", program, contender.key, setting],
             cwd=ROOT,
             env=home.variables({**sdk_spans, **own, **(variables or {})}),
             stdin=subprocess.PIPE,
@@ -45,6 +46,10 @@ class Process:
             text=True,
         )
         self._answer()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def ask(self, do: str, **arguments: Any) -> Any:
         """Give one command and wait for its answer.

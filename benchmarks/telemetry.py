@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,21 +45,26 @@ class DroppingLogs(LogRecordExporter):
 
 
 class DroppingMetrics(MetricExporter):
-    """Counts the calls that histograms have seen, and forgets the rest."""
+    """Keeps the last totals of each instrument, and forgets the rest."""
 
     def __init__(self) -> None:
         super().__init__()
         self.points = 0
+        """How many values the histograms have seen."""
+        self.sums: dict[str, float] = {}
+        """The sum over all attributes of each counter."""
 
     def export(self, metrics_data: Any, timeout_millis: float = 10_000, **kwargs: Any) -> MetricExportResult:
-        self.points = sum(
-            point.count
-            for resource in metrics_data.resource_metrics
-            for scope in resource.scope_metrics
-            for metric in scope.metrics
-            for point in metric.data.data_points
-            if hasattr(point, "count")
-        )
+        points, sums = 0, dict[str, float]()
+        for resource in metrics_data.resource_metrics:
+            for scope in resource.scope_metrics:
+                for metric in scope.metrics:
+                    for point in metric.data.data_points:
+                        if hasattr(point, "count"):
+                            points += point.count
+                        else:
+                            sums[metric.name] = sums.get(metric.name, 0.0) + point.value
+        self.points, self.sums = points, sums
         return MetricExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
@@ -97,6 +102,8 @@ class Telemetry:
     tracer_provider: TracerProvider = field(init=False)
     meter_provider: MeterProvider | None = field(init=False, default=None)
     logger_provider: LoggerProvider = field(init=False)
+    others: list[Callable[[], object]] = field(default_factory=list)
+    """What else delivers what is queued: destinations of a contender's own."""
 
     def install(self, *, batch: bool = True) -> None:
         """Make the providers, with their defaults, and make them the global ones.
@@ -115,7 +122,9 @@ class Telemetry:
             metrics.set_meter_provider(self.meter_provider)
 
     def flush(self) -> None:
-        """Export what is queued in the global providers, whoever made them."""
+        """Deliver what is queued in the global providers, whoever made them, and elsewhere."""
+        for flush in self.others:
+            flush()
         for provider in (trace.get_tracer_provider(), metrics.get_meter_provider(), _logs.get_logger_provider()):
             force_flush = getattr(provider, "force_flush", None)
             if force_flush is not None:

@@ -61,8 +61,9 @@ def _text(characters: int, seed: int) -> str:
     return " ".join(made)[:characters]
 
 
-SYSTEM = _text(500, 1)
-QUESTION = _text(1_000, 2)
+SYSTEM = _text(250, 1)
+TURNS = [_text(250, 20 + turn) for turn in range(5)]
+"""A conversation that ends with the user's question; with the system prompt, six messages of 1.5 kB in all."""
 ANSWER = _text(600, 3)
 
 _CHAT_USAGE = {
@@ -160,9 +161,7 @@ def _embeddings_reply() -> dict[str, Any]:
     ]
     return {
         "object": "list",
-        "data": [
-            {"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)
-        ],
+        "data": [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)],
         "model": EMBEDDING_MODEL,
         "usage": {"prompt_tokens": 800, "total_tokens": 800},
     }
@@ -193,7 +192,11 @@ def _chat_events(chunks: int) -> list[bytes]:
     }
 
     def chunk(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
-        return {**head, "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}], "usage": None}
+        return {
+            **head,
+            "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}],
+            "usage": None,
+        }
 
     words = _text(chunks * 12, 5).split(" ")
     events = [chunk({"role": "assistant", "content": "", "refusal": None})]
@@ -279,9 +282,9 @@ def prepare(key: str, clients: Clients) -> Callable[[], object]:
         return lambda: create(model=CHAT_MODEL, messages=messages, max_tokens=400, temperature=0.5)
     if key == "responses":
         clients.answer(_responses_reply())
-        create = clients.openai.responses.create
+        create, conversation = clients.openai.responses.create, _conversation()
         return lambda: create(
-            model=CHAT_MODEL, instructions=SYSTEM, input=QUESTION, max_output_tokens=400, temperature=0.5
+            model=CHAT_MODEL, instructions=SYSTEM, input=conversation, max_output_tokens=400, temperature=0.5
         )
     if key == "embeddings":
         clients.answer(_embeddings_reply())
@@ -320,17 +323,22 @@ def open_stream(key: str, clients: Clients) -> Callable[[], Any]:
     return lambda: create(**_message_request(), stream=True)
 
 
+def _conversation(question: Any = TURNS[-1]) -> list[dict[str, Any]]:
+    said = [*TURNS[:-1], question]
+    return [{"role": ("user", "assistant")[turn % 2], "content": content} for turn, content in enumerate(said)]
+
+
 def _chat_messages(key: str) -> list[dict[str, Any]]:
-    question: Any = QUESTION
+    question: Any = TURNS[-1]
     if key == "prompt_100k":
         question = _text(100_000, 7)
     elif key == "image_1m":
         image = base64.b64encode(random.Random(8).randbytes(750_000)).decode()
         question = [
-            {"type": "text", "text": QUESTION},
+            {"type": "text", "text": question},
             {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}},
         ]
-    return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": question}]
+    return [{"role": "system", "content": SYSTEM}, *_conversation(question)]
 
 
 def _message_request() -> dict[str, Any]:
@@ -339,5 +347,5 @@ def _message_request() -> dict[str, Any]:
         "max_tokens": 400,
         "stop_sequences": ["###"],
         "system": SYSTEM,
-        "messages": [{"role": "user", "content": QUESTION}],
+        "messages": _conversation(),
     }

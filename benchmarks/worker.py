@@ -11,7 +11,6 @@ import gc
 import json
 import os
 import sys
-import threading
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -47,7 +46,11 @@ class Worker:
 
     def _recorded(self) -> dict[str, int]:
         self.telemetry.flush()
-        return {"spans": self.telemetry.spans.spans, "logs": self.telemetry.logs.records, "points": self.telemetry.points.points}
+        return {
+            "spans": self.telemetry.spans.spans,
+            "logs": self.telemetry.logs.records,
+            "points": self.telemetry.points.points,
+        }
 
     def time(self, case: str, calls: int, warm: int = 3) -> dict[str, Any]:
         """Microseconds per call: the caller's CPU, and by the wall."""
@@ -57,6 +60,16 @@ class Worker:
             call()
         cpu, wall = time.thread_time_ns() - cpu, time.perf_counter_ns() - wall
         return {"cpu": cpu / calls / 1e3, "wall": wall / calls / 1e3}
+
+    def traced(self, cases: list[str]) -> dict[str, float]:
+        """Spans that one call of each case makes."""
+        spans: dict[str, float] = {}
+        for case in cases:
+            call = self._ready(case, 0)
+            before = self._recorded()["spans"]
+            call()
+            spans[case] = self._recorded()["spans"] - before
+        return spans
 
     def count(self, case: str, calls: int, warm: int) -> dict[str, Any]:
         """Run `calls` calls with callgrind counting, then export what they queued; two dumps, told apart by name."""
@@ -73,10 +86,7 @@ class Worker:
         counter.dump(f"{case}/export".encode())
         counter.stop()
         after = self._recorded()
-        return {
-            "thread": threading.get_native_id(),
-            **{name: (after[name] - before[name]) / calls for name in after},
-        }
+        return {name: (after[name] - before[name]) / calls for name in after}
 
     def grow(self, case: str, calls: int, steps: int, trace: bool) -> list[dict[str, int]]:
         """Memory after each of `steps` equal shares of `calls` calls: resident, and as Python counts it if asked."""
@@ -122,11 +132,11 @@ def _resident() -> int:
         return int(pages.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def main() -> None:
+def serve(kind: type[Worker]) -> None:
     """Obey commands until the input ends."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    worker = Worker(sys.argv[1], sys.argv[2])
+    worker = kind(sys.argv[1], sys.argv[2])
     print(json.dumps("ready"), file=answers)
     for line in sys.stdin:
         command = json.loads(line)
@@ -136,4 +146,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve(Worker)

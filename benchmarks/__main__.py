@@ -1,0 +1,292 @@
+"""`python -m benchmarks`: make the environments, measure, print the tables, say which bars hold."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from benchmarks.clocks import clock
+from benchmarks.contenders import BARE, CONTENDERS, Contender
+from benchmarks.counting import CannotCount, Count, count
+from benchmarks.environments import REQUIREMENTS, Environment, EnvironmentMissing
+from benchmarks.processes import Process, ProcessFailed
+from benchmarks.report import print_results
+from benchmarks.results import OURS, REFERENCE, Added, Growth, Results
+from benchmarks.starting import start_times
+from benchmarks.telemetry import SETTINGS
+from benchmarks.traffic import CASES
+
+PARTS = ("instructions", "clocks", "start", "memory", "scale")
+QUICK_CASES = ("chat", "stream_20", "message")
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much of everything one run does."""
+
+    calls: int
+    rounds: int
+    clock_calls: int
+    starts: int
+    grown: int
+    traced: int
+    open_streams: tuple[int, ...]
+    offered_s: float
+    tenants: tuple[int, ...]
+    tenant_calls: int
+
+
+FULL = Effort(45, 15, 40, 15, 50_000, 10_000, (1, 100, 1_000, 10_000), 10.0, (10, 1_000, 100_000), 5_000)
+QUICK = Effort(30, 5, 20, 5, 4_000, 2_000, (1, 100, 1_000), 2.0, (10, 1_000), 1_000)
+
+
+class Run:
+    """One run of the benchmark: what to measure, how much, and what came of it."""
+
+    def __init__(self, contenders: list[Contender], cases: list[str], settings: list[str], effort: Effort) -> None:
+        self.contenders = contenders
+        self.cases = cases
+        self.settings = settings
+        self.effort = effort
+        self.results = Results(
+            machine={"python": platform.python_version(), "machine": platform.platform(), "cpus": os.cpu_count()}
+        )
+        self.console = Console(stderr=True)
+
+    def failed(self, contender: Contender | str, reason: str) -> None:
+        """Note that something could not be measured; the run goes on."""
+        name = contender if isinstance(contender, str) else contender.title
+        self.results.missing[name] = reason
+
+    @contextmanager
+    def progress(self, title: str, steps: int) -> Iterator[Callable[[], None]]:
+        """A bar that `steps` calls fill."""
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self.console) as progress:
+            task = progress.add_task(title, total=steps)
+            yield lambda: progress.advance(task)
+
+    def environments(self) -> None:
+        """Make what is missing; contenders without their environment are left out."""
+        names = dict.fromkeys(name for one in [BARE, *self.contenders] for name in (one.environment, one.bare))
+        with self.progress("environments", len(names)) as step:
+            for name in names:
+                try:
+                    Environment(name).make()
+                except EnvironmentMissing as error:
+                    self.contenders = [one for one in self.contenders if name not in (one.environment, one.bare)]
+                    self.failed(name, str(error))
+                step()
+
+    def instructions(self) -> None:
+        """Count what every contender adds, setting by setting."""
+        chosen = [(one, setting) for setting in self.settings for one in self.contenders if setting in one.settings]
+        with self.progress("instructions", len(self.cases) * (len(chosen) + 2)) as step:
+            bare: dict[str, dict[str, Count]] = {}
+            for one, setting in chosen:
+                try:
+                    if one.bare not in bare:
+                        bare[one.bare] = self._count(BARE, "on", step, one.bare)
+                    counted = self._count(one, setting, step)
+                except CannotCount as error:
+                    return self.failed("instructions", str(error))
+                except ProcessFailed as error:
+                    self.failed(one, str(error))
+                    continue
+                for case, seen in counted.items():
+                    nothing = bare[one.bare][case]
+                    self.results.added.append(
+                        Added(
+                            "instructions",
+                            one.key,
+                            setting,
+                            case,
+                            seen.caller - nothing.caller,
+                            seen.spread + nothing.spread,
+                            nothing.caller,
+                            seen.export - nothing.export,
+                            seen.others - nothing.others,
+                            seen.spans,
+                        )
+                    )
+        return None
+
+    def _count(
+        self, one: Contender, setting: str, step: Callable[[], None], environment: str | None = None
+    ) -> dict[str, Count]:
+        counted = {}
+        for case, seen in count(one, setting, self.cases, self.effort.calls, environment=environment):
+            counted[case] = seen
+            step()
+        return counted
+
+    def clocks(self) -> None:
+        """Time every contender, setting by setting."""
+        for setting in self.settings:
+            chosen = [one for one in self.contenders if setting in one.settings]
+            with self.progress(f"clocks, {setting}", len(self.cases) * (self.effort.rounds + 1)) as step:
+                self.results.added += clock(
+                    chosen,
+                    setting,
+                    self.cases,
+                    rounds=self.effort.rounds,
+                    calls=self.effort.clock_calls,
+                    failed=self.failed,
+                    step=step,
+                )
+
+    def start(self) -> None:
+        """Time starts."""
+        keys = [
+            "sdk",
+            *(one.key for one in self.contenders if one.key not in ("nothing", "sdk", REFERENCE, "openai-v2")),
+        ]
+        with self.progress("start", self.effort.starts + 1) as step:
+            self.results.starts += start_times(keys, self.effort.starts, failed=self.failed, step=step)
+
+    def memory(self) -> None:
+        """Watch memory grow, or not."""
+        effort = self.effort
+        chosen = [BARE, *(one for one in self.contenders if one.key in (REFERENCE, OURS))]
+        with self.progress("memory", len(chosen)) as step:
+            for one in chosen:
+                with Process(one, "on") as process:
+                    plain = process.ask("grow", case="message", calls=effort.grown, steps=10, trace=False)
+                    traced = process.ask("grow", case="message", calls=effort.traced, steps=10, trace=True)
+                self.results.growth.append(
+                    Growth(
+                        one.key,
+                        effort.grown,
+                        [point["resident"] for point in plain],
+                        effort.traced,
+                        [point["traced"] for point in traced],
+                    )
+                )
+                with Process(one, "on") as process:
+                    self.results.streams[one.key] = process.ask(
+                        "open_streams", case="message_stream_20", numbers=list(effort.open_streams)
+                    )
+                step()
+
+    def scale(self) -> None:
+        """Offer more than can be done, to many tenants, over many streams, to several destinations."""
+        ours = next((one for one in self.contenders if one.key == OURS), None)
+        if ours is None:
+            return
+        effort, scale = self.effort, self.results.scale
+        with tempfile.TemporaryDirectory(prefix="scale-bench-") as home, _sink() as sink:
+            ledger = str(Path(home) / "ledger.db")
+            variables = {
+                "GENLEDGER_LEDGER": ledger,
+                "GENLEDGER_SPOOL": str(Path(home) / "spool"),
+                "OTEL_EXPORTER_OTLP_ENDPOINT": sink,
+                "LANGFUSE_BASE_URL": sink,
+                "LANGFUSE_PUBLIC_KEY": "pk-lf-none",
+                "LANGFUSE_SECRET_KEY": "sk-lf-none",
+            }
+            with self.progress("scale", 7) as step:
+                offered = scale["offered"] = {}
+                flow = {"per_second": 50_000, "seconds": effort.offered_s}
+                with Process(BARE, "on", program="benchmarks.scale") as process:
+                    offered["nothing, 8 threads"] = process.ask("offer", threads=8, **flow)
+                    step()
+                    scale["streams_bare"] = process.ask("streams", numbers=list(effort.open_streams))
+                    step()
+                with Process(ours, "on", program="benchmarks.scale", variables=variables) as process:
+                    offered["Genledger, 1 thread"] = process.ask("offer", threads=1, **flow)
+                    offered["Genledger, 8 threads"] = process.ask("offer", threads=8, **flow)
+                    scale["books"] = process.ask("books", ledger=ledger)
+                    step()
+                    scale["tenants"] = process.ask("tenants", numbers=list(effort.tenants), calls=effort.tenant_calls)
+                    step()
+                    scale["streams"] = process.ask("streams", numbers=list(effort.open_streams))
+                    step()
+                with Process(ours, "on", program="benchmarks.scale", variables=variables) as process:
+                    scale["destinations"] = process.ask(
+                        "destinations",
+                        names=[[], ["ledger"], ["ledger", "otlp"], ["ledger", "otlp", "langfuse"]],
+                        calls=effort.tenant_calls,
+                    )
+                    step()
+                with Process(ours, "on", program="benchmarks.scale", variables=variables) as process:
+                    stuck = process.ask("offer", threads=8, stuck=True, **flow)
+                    offered["Genledger, 8 threads, an exporter that hangs"] = stuck
+                    step()
+
+
+@contextmanager
+def _sink() -> Iterator[str]:
+    """An HTTP server on loopback that accepts everything; the address it listens on."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+            self.send_response(200)
+            self.send_header("content-type", "application/x-protobuf")
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _choose(given: list[str] | None, known: list[str], what: str) -> list[str]:
+    wrong = [name for name in given or () if name not in known]
+    if wrong:
+        raise typer.BadParameter(f"no such {what}: {', '.join(wrong)}; there are: {', '.join(known)}")
+    return [name for name in known if name in given] if given else known
+
+
+def main(
+    quick: Annotated[bool, typer.Option(help="Three cases, fewer repetitions, content and metrics on only.")] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Also write everything measured to this file.")
+    ] = None,
+    part: Annotated[list[str] | None, typer.Option(help=f"Only these parts: {', '.join(PARTS)}.")] = None,
+    contender: Annotated[list[str] | None, typer.Option(help="Only these, besides the hand-written span.")] = None,
+    case: Annotated[list[str] | None, typer.Option(help="Only these cases.")] = None,
+    setting: Annotated[list[str] | None, typer.Option(help="Only these settings.")] = None,
+) -> None:
+    """Measure what instrumentation costs, and say which bars hold."""
+    wanted = _choose(contender, [key for key in CONTENDERS if key != "nothing"], "contender")
+    cases = _choose(case or (list(QUICK_CASES) if quick else None), list(CASES), "case")
+    settings = _choose(setting or (["on"] if quick else None), list(SETTINGS), "setting")
+    contenders = [CONTENDERS[key] for key in dict.fromkeys([REFERENCE, *wanted])]
+    run = Run(contenders, cases, settings, QUICK if quick else FULL)
+    run.environments()
+    run.results.machine["environments"] = {one.environment: REQUIREMENTS[one.environment] for one in run.contenders}
+    for name in _choose(part, list(PARTS), "part"):
+        try:
+            getattr(run, name)()
+        except ProcessFailed as error:
+            run.failed(name, str(error))
+    print_results(run.results, Console())
+    if json_file is not None:
+        json_file.write_text(json.dumps(run.results.as_json(), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,175 @@
+"""What was measured, and what follows from it: slopes per chunk, ratios to the reference, the bars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Instrument = Literal["instructions", "cpu", "wall"]
+
+REFERENCE = "hand-written"
+OURS = "genledger"
+
+SLOPES = {"chunk": ("stream_20", "stream_200"), "message_event": ("message_stream_20", "message_stream_200")}
+"""Derived cases: what one further chunk adds, from a stream of 20 and one of 200."""
+_FURTHER = 180
+
+
+@dataclass(frozen=True)
+class Added:
+    """What a contender adds to one call: millions of instructions, or microseconds.
+
+    `amount` is on the caller's own thread. `export` (flushing what was queued) and `others` (all other threads)
+    are counted with instructions only.
+    """
+
+    instrument: Instrument
+    contender: str
+    setting: str
+    case: str
+    amount: float
+    spread: float
+    bare: float
+    export: float = 0.0
+    others: float = 0.0
+    spans: float = 1.0
+
+
+@dataclass(frozen=True)
+class Start:
+    """Milliseconds and modules of one way to start a process; medians, with the quartiles' distance."""
+
+    contender: str
+    client: bool
+    cpu_ms: float
+    wall_ms: float
+    spread_ms: float
+    modules: int
+    clients_imported: list[str]
+    heaviest: dict[str, int]
+    """Modules that the OpenTelemetry SDK's own start does not import, by top-level package."""
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Memory over many calls: resident bytes and bytes that Python holds, after each share of the calls."""
+
+    contender: str
+    calls: int
+    resident_bytes: list[int]
+    traced_calls: int
+    traced_bytes: list[int]
+
+    @property
+    def per_call(self) -> float:
+        """Bytes that Python holds more for each call, over the second half."""
+        half = len(self.traced_bytes) // 2
+        shares = len(self.traced_bytes) - 1
+        return (self.traced_bytes[-1] - self.traced_bytes[half]) / (self.traced_calls * (shares - half) / shares)
+
+
+@dataclass
+class Results:
+    """Everything one run measured."""
+
+    machine: dict[str, Any] = field(default_factory=dict)
+    added: list[Added] = field(default_factory=list)
+    starts: list[Start] = field(default_factory=list)
+    growth: list[Growth] = field(default_factory=list)
+    streams: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    scale: dict[str, Any] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def find(self, instrument: str, contender: str, setting: str, case: str) -> Added | None:
+        """One measurement; slopes are derived from their two streams."""
+        if case in SLOPES:
+            short, long = (self.find(instrument, contender, setting, one) for one in SLOPES[case])
+            if short is None or long is None:
+                return None
+            return Added(
+                long.instrument,
+                contender,
+                setting,
+                case,
+                (long.amount - short.amount) / _FURTHER,
+                (long.spread + short.spread) / _FURTHER,
+                (long.bare - short.bare) / _FURTHER,
+                (long.export - short.export) / _FURTHER,
+                (long.others - short.others) / _FURTHER,
+                min(long.spans, short.spans),
+            )
+        for one in self.added:
+            if (one.instrument, one.contender, one.setting, one.case) == (instrument, contender, setting, case):
+                return one
+        return None
+
+    def ratio(self, one: Added) -> float | None:
+        """How many times the hand-written span, in the same setting and case."""
+        reference = self.find(one.instrument, REFERENCE, one.setting, one.case)
+        return one.amount / reference.amount if reference is not None and reference.amount > 0 else None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data, with the bars."""
+        return {**asdict(self), "bars": [asdict(bar) for bar in bars(self)]}
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One promise about speed, and whether this run keeps it; `kept` is `None` where it was not measured."""
+
+    title: str
+    limit: str
+    measured: str
+    kept: bool | None
+
+
+_RATIOS = (
+    ("chat call", "on", "chat", 1.5),
+    ("stream of 20 chunks", "on", "stream_20", 1.5),
+    ("Anthropic message", "on", "message", 1.5),
+    ("per further chunk of a chat stream", "on", "chunk", 1.2),
+    ("100 kB prompt, content off", "content off", "prompt_100k", 1.5),
+    ("1 MB image, content off", "content off", "image_1m", 1.5),
+)
+START_MS = 60.0
+GROWTH_BYTES = 1.0
+"""Bytes per call that count as no growth: what the fluctuation of queues and caches leaves over 50,000 calls."""
+SIZE_FREE = 1.25
+"""How far a large request may be from a small one with content off: independent of size, within this factor."""
+
+
+def bars(results: Results) -> Iterator[Bar]:
+    """The bars, from instructions where they were counted."""
+    for title, setting, case, limit in _RATIOS:
+        one = results.find("instructions", OURS, setting, case) or results.find("cpu", OURS, setting, case)
+        ratio = results.ratio(one) if one is not None else None
+        measured = f"{ratio:.2f} ({one.instrument})" if ratio is not None and one is not None else "–"
+        yield Bar(title, f"≤ {limit}", measured, None if ratio is None else ratio <= limit)
+    yield _independent_of_size(results)
+    yield from _start(results.starts)
+    for growth in results.growth:
+        if growth.contender == OURS:
+            measured = f"{growth.per_call:+.2f} B per call"
+            yield Bar(f"memory over {growth.calls:,} calls", "no growth", measured, growth.per_call < GROWTH_BYTES)
+
+
+def _independent_of_size(results: Results) -> Bar:
+    small, large = (results.find("instructions", OURS, "content off", case) for case in ("chat", "image_1m"))
+    title, limit = "1 MB image against a small prompt, content off", f"≤ {SIZE_FREE}"
+    if small is None or large is None:
+        return Bar(title, limit, "–", None)
+    ratio = large.amount / small.amount
+    return Bar(title, limit, f"{ratio:.2f} (instructions)", ratio <= SIZE_FREE)
+
+
+def _start(starts: Iterable[Start]) -> Iterator[Bar]:
+    by_contender = {one.contender: one for one in starts if not one.client}
+    ours, own = by_contender.get(OURS), by_contender.get("sdk")
+    if ours is None or own is None:
+        yield Bar("start, no client imported", f"+ ≤ {START_MS:.0f} ms", "–", None)
+        return
+    more = ours.cpu_ms - own.cpu_ms
+    yield Bar("start, no client imported", f"+ ≤ {START_MS:.0f} ms", f"{more:+.0f} ms CPU", more <= START_MS)
+    named = ", ".join(ours.clients_imported) or "none"
+    yield Bar("client libraries that the start imports", "none", named, not ours.clients_imported)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from .engine import Recorded, backfill, max_price, price, warn_unpriced
     from .estimate import estimate_tokens
     from .overrides import PriceFileError, configure, load_overrides, override
-    from .quotes import Quote, quote
     from .quick import read_quickly
+    from .quotes import Quote, quote
     from .reading import Reading, read_usage
     from .response import cost_of_response
 

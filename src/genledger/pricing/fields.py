@@ -33,12 +33,7 @@ def field(obj: object, name: str) -> object:
             return None
         if isinstance(obj, Mapping):
             return obj.get(name)
-        # A pydantic model takes twenty times as long to say that it lacks an attribute as its dictionaries do.
-        extra = getattr(obj, "__pydantic_extra__", obj)
-        if extra is obj:
-            return getattr(obj, name, None)
-        value = obj.__dict__.get(name)
-        return extra.get(name) if value is None and extra else value
+        return getattr(obj, name, None)
     except Exception:
         return None
 

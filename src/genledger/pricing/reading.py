@@ -14,6 +14,7 @@ _STANDARD = frozenset(
     {"", "default", "standard", "auto", "on_demand", "ondemand", "standard_only", "unspecified", "reserved"}
 )
 _BATCH_APIS = frozenset({"batch", "batches", "message_batches", "batchGenerateContent"})
+_BLOCK_UNITS = (("seconds", "second"), ("characters", "character"), ("search_units", "search_unit"))
 _TRAFFIC = {
     "ON_DEMAND_FLEX": "flex",
     "ON_DEMAND_PRIORITY": "priority",
@@ -73,7 +74,7 @@ def _read(
         return None
     headers = _lower(field(field(payload, "ResponseMetadata"), "HTTPHeaders") or headers)
     asked = _asked(request) or (deployment_of_url(base_url) if base_url else None)
-    answered = text(body, "model", "modelVersion", "model_version", "modelId", "model_id")
+    answered = text(body, "model", "modelVersion", "model_version", "modelId", "model_id") or text(payload, "model")
     # Bedrock answers with the bare model; the profile or ARN that was asked for decides the price.
     model = (asked or answered) if name == "aws" else (answered or asked)
 
@@ -187,9 +188,10 @@ def _usage_block(
             return _sampled(counts, usage, model)
         context = counts.get(field(usage, "context_details"), "input_tokens")
         return shapes.responses(counts, usage, images=api == "images"), context, ()
-    seconds = number(field(usage, "seconds"))
-    if seconds:
-        return Usage(units={"second": seconds}), None, ()
+    for name, unit in _BLOCK_UNITS:
+        amount = number(field(usage, name))
+        if amount:
+            return Usage(units={unit: amount}), None, ()
     if _has(usage, "total_tokens"):
         return shapes.chat(counts, usage, provider), None, ()
     return None

@@ -69,6 +69,8 @@ def _output(counts: Counts, total: int, *, reasoning: int = 0, audio: int = 0, i
 
 def _details(counts: Counts, block: object) -> dict[str, int]:
     """The modality and cache counts of an OpenAI-style `…_details` object."""
+    if block is None:
+        return {"audio": 0, "image": 0, "cached_audio": 0, "cached_image": 0}
     cached = field(block, "cached_tokens_details")
     return {
         "audio": counts(block, "audio_tokens"),
@@ -97,9 +99,17 @@ def chat(counts: Counts, usage: object, provider: str) -> Usage:
     reasoning = counts(usage, "reasoning_tokens") if reasoning is None else reasoning
 
     parts = _details(counts, details)
-    seconds = number(field(usage, "prompt_audio_seconds"))
-    if provider == "mistral" and parts["audio"] and total == prompt + parts["audio"] + completion:
-        prompt += parts["audio"]
+    units: dict[str, float] = {}
+    if provider == "mistral":
+        seconds = number(field(usage, "prompt_audio_seconds"))
+        if seconds:
+            units["second"] = seconds
+        if parts["audio"] and total == prompt + parts["audio"] + completion:
+            prompt += parts["audio"]
+    elif provider == "perplexity":
+        for name, unit in (("num_search_queries", "web_search"), ("citation_tokens", "citation_token")):
+            if amount := counts(usage, name):
+                units[unit] = amount
 
     missing = None if total is None else total - prompt - completion
     if reasoning and (missing == reasoning or (missing != 0 and provider in ("x-ai", "perplexity"))):
@@ -110,17 +120,9 @@ def chat(counts: Counts, usage: object, provider: str) -> Usage:
         reasoning = missing
         completion += missing
 
-    creation = field(usage, "cache_creation")
-    write_1h = counts(creation, "ephemeral_1h_input_tokens")
+    write_1h = counts(field(usage, "cache_creation"), "ephemeral_1h_input_tokens")
     write = counts(details, "cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
     write = write or counts(usage, "cache_creation_input_tokens")
-    units = {"second": seconds} if seconds else {}
-    searches = counts(usage, "num_search_queries")
-    if searches:
-        units["web_search"] = searches
-    citations = counts(usage, "citation_tokens")
-    if citations:
-        units["citation_token"] = citations
     return Usage(
         **_input(
             counts,
@@ -150,8 +152,8 @@ def _cached(counts: Counts, usage: object, details: object) -> int:
         (usage, "num_cached_tokens"),
         (usage, "cache_read_input_tokens"),
     ):
-        found = counts(block, name)
-        if found:
+        found = counts.get(block, name)
+        if found is not None:
             return found
     return 0
 

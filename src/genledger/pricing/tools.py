@@ -107,8 +107,12 @@ def units_of(provider: str, api: str, body: object, request: object) -> dict[str
     if api in ("speech", "audio_speech"):
         spoken = text(request, "input", "text")
         return {"character": float(len(spoken))} if spoken else {}
-    if api in ("images", "image_generation"):
+    if api in ("images", "image_generation") or (api == "invoke_model" and field(body, "images") is not None):
         return _images(body, request)
+    pages = number(path(body, "usage_info", "pages_processed"))
+    if pages:
+        annotated = first(request, "document_annotation_format", "bbox_annotation_format") is not None
+        return {"annotated_page" if annotated else "page": pages}
     if api == "moderations":
         return {"request": 1.0} if field(body, "results") is not None else {}
     if api in ("rerank", "invoke_model") and field(body, "results") is not None:
@@ -131,7 +135,7 @@ def _documents(request: object) -> int:
 
 def _images(body: object, request: object) -> dict[str, float]:
     """Images that are billed each. Size and quality are in the unit's name unless they are the default."""
-    lists = ("data", "generatedImages", "generated_images", "predictions")
+    lists = ("data", "images", "generatedImages", "generated_images", "predictions")
     made = sum(1 for name in lists for _ in items(body, name))
     if not made:
         return {}

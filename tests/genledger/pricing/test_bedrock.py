@@ -148,3 +148,10 @@ def test_rerank_bills_a_search_per_hundred_documents(cost: CostOf, documents: in
     body = json.dumps({"query": "q", "documents": ["d"] * documents})
     invoked = {"modelId": "amazon.rerank-v1:0", "body": body}
     assert usd(cost("aws.bedrock", "invoke_model", answer, invoked)) == pytest.approx(0.001 * searches)
+
+
+def test_images_are_billed_each(cost: CostOf) -> None:
+    answer = {"images": ["aGk=", "aGk="]}
+    assert usd(cost("aws.bedrock", "invoke_model", answer, {"modelId": "amazon.nova-canvas-v1:0"})) == pytest.approx(
+        0.08
+    )

@@ -173,6 +173,14 @@ def test_mistral_bills_audio_by_the_second_and_counts_its_tokens_beside_the_prom
     assert sum(part.count for part in found.parts if part.bucket != "second") == 401
 
 
+def test_mistral_ocr_bills_pages(cost: CostOf) -> None:
+    """https://docs.mistral.ai/inference/pricing"""
+    payload = {"model": "mistral-ocr-2512", "pages": [], "usage_info": {"pages_processed": 10, "doc_size_bytes": 9}}
+    plain = usd(cost("mistral", "ocr", payload))
+    annotated = usd(cost("mistral", "ocr", payload, {"document_annotation_format": {"type": "json_schema"}}))
+    assert (plain, annotated) == (pytest.approx(0.02), pytest.approx(0.03))
+
+
 def test_cohere_bills_its_billed_units(cost: CostOf) -> None:
     """https://docs.cohere.com/docs/how-does-cohere-pricing-work"""
     payload = {

@@ -8,8 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from genledger.pricing import Reading, Usage, read_usage
+from genledger.pricing import Reading, Usage, read_quickly, read_usage
 
 CHAT = {
     "id": "chatcmpl-1",
@@ -201,6 +203,84 @@ def test_anthropic_through_others_keeps_its_exclusive_counts() -> None:
 def test_ollama_counts_in_its_own_words() -> None:
     body = {"model": "llama3", "prompt_eval_count": 11, "eval_count": 22}
     assert reading("ollama", "chat", body).usage == Usage(input=11, output=22)
+
+
+ORDINARY = [
+    ("openai", "chat", {**CHAT, "service_tier": "default"}, "https://api.openai.com/v1"),
+    (
+        "anthropic",
+        "messages",
+        {**MESSAGE, "usage": {"input_tokens": 9, "output_tokens": 8}},
+        "https://api.anthropic.com",
+    ),
+    (
+        "anthropic",
+        "messages",
+        {
+            **MESSAGE,
+            "usage": {
+                "input_tokens": 9,
+                "output_tokens": 8,
+                "cache_read_input_tokens": 7,
+                "cache_creation_input_tokens": 11,
+                "cache_creation": {"ephemeral_5m_input_tokens": 5, "ephemeral_1h_input_tokens": 6},
+                "service_tier": "standard",
+                "inference_geo": "global",
+            },
+        },
+        "https://api.anthropic.com",
+    ),
+]
+
+
+@pytest.mark.parametrize(("provider", "api", "body", "url"), ORDINARY)
+def test_the_quick_reader_reads_ordinary_answers_like_the_other(provider: str, api: str, body: Any, url: str) -> None:
+    quick = read_quickly(api, body, {"model": "m"}, url)
+    assert quick is not None
+    assert quick == reading(provider, api, body, {"model": "m"}, base_url=url)
+
+
+token_counts = st.integers(-2, 50) | st.none()
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=200)
+def test_the_quick_reader_never_disagrees_with_the_other(data: st.DataObject) -> None:
+    def some(*names: str) -> dict[str, Any]:
+        return {name: data.draw(token_counts) for name in names if data.draw(st.booleans())}
+
+    tier = data.draw(st.sampled_from([None, "default", "flex", "standard", "batch"]))
+    request = {"model": "m", **data.draw(st.sampled_from([{}, {"batch": True}, {"service_tier": "flex"}]))}
+    prompt, completion = data.draw(st.integers(0, 60)), data.draw(st.integers(0, 60))
+    chat = {
+        "model": "m",
+        "service_tier": tier,
+        "usage": {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+            "prompt_tokens_details": some("cached_tokens", "audio_tokens", "cache_write_tokens"),
+            "completion_tokens_details": some("reasoning_tokens", "audio_tokens", "accepted_prediction_tokens"),
+        },
+    }
+    message = {
+        "model": "m",
+        "usage": {
+            "input_tokens": prompt,
+            "output_tokens": completion,
+            "service_tier": tier,
+            "cache_creation": some("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"),
+            "output_tokens_details": some("thinking_tokens"),
+            **some("cache_read_input_tokens", "cache_creation_input_tokens"),
+            **data.draw(st.sampled_from([{}, {"speed": "fast"}, {"inference_geo": "us"}])),
+        },
+    }
+    for provider, api, body, url in (
+        ("openai", "chat", chat, "https://api.openai.com/v1"),
+        ("anthropic", "messages", message, "https://api.anthropic.com"),
+    ):
+        quick = read_quickly(api, body, request, url)
+        assert quick is None or quick == reading(provider, api, body, request, base_url=url)
 
 
 def test_every_field_of_a_reading_is_an_argument_of_price() -> None:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .budgets import Guard
+    from .ledger import Ledger
 
 logger = logging.getLogger("genledger")
 
@@ -144,6 +145,7 @@ def _recorder(settings: Settings, wired: Wired, provider: Any, meters: Any) -> R
         lines=CallLines(json=settings.log == "json", hash_users=settings.log_hash_users),
         details=details,
         gate=_gate(settings, meters),
+        book=functools.partial(_book, settings),
         redact=redactor.text,
         ask_for_usage=settings.stream_usage == "ask",
     )
@@ -179,6 +181,19 @@ def _gate(settings: Settings, meters: Any) -> Gate | None:
         return guard
 
     return Gate(make)
+
+
+def _book(settings: Settings, create: bool) -> Ledger | None:
+    """The ledger file, which keeps for whom batches were created also when it is not a destination."""
+    from .ledger import Ledger
+
+    ledger = Ledger(
+        settings.ledger,
+        max_age_days=settings.ledger_max_days,
+        max_bytes=settings.ledger_max_mb * 1024 * 1024,
+        busy_timeout_s=0.5,
+    )
+    return ledger if create or ledger.path.exists() else None
 
 
 def _remote(connected: Wired) -> dict[str, Any]:
@@ -264,8 +279,9 @@ def _take_down(timeout: float) -> None:
 def _all(connected: Wired, timeout: float, *, shutdown: bool = False, providers: bool = False) -> bool:
     """Flush everything, or shut the destinations (and providers of our own) down, within one deadline for all."""
     recorder = connected.recorder
-    if recorder.metrics is not None:
-        recorder.metrics.flush()
+    began = time.monotonic()
+    booked = recorder.flush(timeout)
+    timeout = max(0.0, timeout - (time.monotonic() - began))
     method = "shutdown" if shutdown else "flush"
     parts = list(connected.destinations.values())
     if recorder.gate is not None:
@@ -276,7 +292,7 @@ def _all(connected: Wired, timeout: float, *, shutdown: bool = False, providers:
             acts.append(provider.shutdown)
         else:
             acts.append(functools.partial(provider.force_flush, max(1, int(timeout * 1000))))
-    return all(together(acts, timeout))
+    return all(together(acts, timeout)) and booked
 
 
 def flush(timeout: float = 5.0) -> bool:

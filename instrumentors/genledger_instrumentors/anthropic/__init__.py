@@ -17,6 +17,7 @@ from genledger.calls.instrumentor import Instrumentor
 from genledger.calls.operation import Operation
 from genledger.calls.patching import Patch, Patches
 
+from . import batches
 from .messages import COUNT_TOKENS, MESSAGES
 
 _PATHS = {"/v1/messages": MESSAGES, "/v1/messages/count_tokens": COUNT_TOKENS}
@@ -25,7 +26,8 @@ _CLOUD = re.compile(r"Bedrock|Vertex|Foundry")
 
 def operation_of(method: str, path: str) -> Operation | None:
     """The operation of an endpoint; the beta endpoints differ in their query only."""
-    return _PATHS.get(path.partition("?")[0]) if method == "post" else None
+    messages = _PATHS.get(path.partition("?")[0]) if method == "post" else None
+    return messages or batches.operation_of(method, path)
 
 
 def provider_of(client: Any, host: str) -> str:

@@ -14,6 +14,7 @@ from genledger.calls.instrumentor import Instrumentor
 from genledger.calls.operation import Body, Operation
 from genledger.calls.patching import Patches
 
+from .batches import BATCH, NEW_BATCH, RESULTS
 from .chat import CHAT, COMPLETIONS
 from .hosts import provider_of
 from .others import EMBEDDINGS, IMAGES, MODERATIONS, SPEECH, TRANSCRIPTIONS, TRANSLATIONS
@@ -31,16 +32,25 @@ _POSTED: Mapping[str, Operation] = {
     "/audio/transcriptions": TRANSCRIPTIONS,
     "/audio/translations": TRANSLATIONS,
     "/moderations": MODERATIONS,
+    "/batches": NEW_BATCH,
 }
 _RESPONSE = re.compile(r"^/responses/[^/?]+(\?.*)?$")
+_BATCH = re.compile(r"^/batches(/[^/?]+(/cancel)?)?(\?.*)?$")
+_FILE = re.compile(r"^/files/[^/?]+/content(\?.*)?$")
 
 
 def operation_of(method: str, path: str) -> Operation | None:
     """The operation of an endpoint."""
-    if method == "post":
-        return _POSTED.get(path)
-    if method == "get" and path.startswith("/responses/") and _RESPONSE.match(path):
-        return RETRIEVED_RESPONSE
+    posted = _POSTED.get(path) if method == "post" else None
+    if posted is not None:
+        return posted
+    if path.startswith("/batches") and _BATCH.match(path):
+        return BATCH
+    if method == "get":
+        if path.startswith("/responses/") and _RESPONSE.match(path):
+            return RETRIEVED_RESPONSE
+        if path.startswith("/files/") and _FILE.match(path):
+            return RESULTS
     return None
 
 

@@ -121,6 +121,17 @@ def listen(response: Any, call: Call, gathering: Gathering | None) -> None:
         response.stream = Body(response.stream, listener.closed, listener)
 
 
+def listen_to_content(result: Any, call: Call) -> None:
+    """Settle a call of a batch, reading the results if that is what the application has got: a file, or its text."""
+    results = call.recorder.batches.results(call)
+    if results is not None:
+        content = getattr(getattr(result, "response", None), "content", result)
+        if isinstance(content, (str, bytes)):
+            results.hear(content.encode() if isinstance(content, str) else content)
+            results.end()
+    call.settle(result)
+
+
 class Listener:
     """Reads a body as it passes: server-sent events as they come, JSON once it is whole."""
 
@@ -128,7 +139,8 @@ class Listener:
         self._call = call
         kind = headers.get("content-type", "")
         self._reading = Reading(call, gathering) if gathering is not None and "text/event-stream" in kind else None
-        self._json = "json" in kind
+        self._results = call.recorder.batches.results(call) if call.operation.batch is not None else None
+        self._json = "json" in kind and self._results is None
         self._kept: list[bytes] = []
         self._size = 0
         self._rest = b""
@@ -137,14 +149,18 @@ class Listener:
         if encoding in ("gzip", "deflate"):
             self._decode = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress
         elif encoding != "identity":
-            self._json, self._reading = False, None
+            if self._results is not None:
+                faults.report("reading the results of a batch", ValueError(f"their encoding is {encoding}"))
+            self._json, self._reading, self._results = False, None, None
 
     def hear(self, data: bytes) -> None:
         """Take in bytes as they came from the network."""
         try:
             if self._decode is not None:
                 data = self._decode(data)
-            if self._reading is not None:
+            if self._results is not None:
+                self._results.hear(data)
+            elif self._reading is not None:
                 self._events(data)
             elif self._json and self._size <= MAX_BODY:
                 self._size += len(data)
@@ -176,6 +192,8 @@ class Listener:
 
     def ended(self, error: BaseException | None) -> None:
         """The body was read to its end, or broke off."""
+        if self._results is not None:
+            self._results.end()
         if self._reading is not None:
             self._reading.finish(error)
         else:
@@ -183,10 +201,13 @@ class Listener:
 
     def closed(self) -> None:
         """The body was closed."""
+        if self._results is not None:
+            self._results.end()
         if self._reading is not None:
             self._reading.finish(cut=True)
         else:
-            self._call.settle(self._response(), cut=bool(self._json and not self._kept))
+            cut = self._results is not None or bool(self._json and not self._kept)
+            self._call.settle(self._response(), cut=cut)
 
     def _response(self) -> Any:
         if not self._json:

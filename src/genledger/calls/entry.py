@@ -17,7 +17,8 @@ Outcome = Literal["success", "timeout", "rate_limited", "error", "cancelled", "b
 class Entry:
     """One settled call. Made once, when the call settles; nobody changes it afterwards.
 
-    Times are nanoseconds since the epoch, durations seconds. `trace_id` and `span_id` are the integers of the
+    Times are nanoseconds since the epoch, durations seconds (0 for the result of a batch, which does not say how
+    long it took). `trace_id` and `span_id` are the integers of the
     span context; together they identify the call. `cost` is `None` when `unpriced` says why, and for a call that
     nobody bills (an embedded database, a request that failed before it was served).
     `attempts` counts the requests sent (1 without retries); `retry_causes` has one word per retry

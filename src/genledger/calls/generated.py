@@ -19,7 +19,7 @@ from opentelemetry.context import get_current
 from genledger.budgets.demand import hash_api_key
 
 from . import faults
-from .bodies import listen, watch_close
+from .bodies import listen, listen_to_content, watch_close
 from .call import CALL_KEY, Call, retry_cause
 from .operation import Body, Operation, Peer
 from .patching import Patch, Patches
@@ -81,9 +81,12 @@ class GeneratedClient:
             operation = self._library.operation(options.method, options.url)  # type: ignore[union-attr]
             if operation is None or suppressed(get_current()):
                 return None
-            body = _asked(options)
+            body, peer = _asked(options), self._peer(client)
+            batch = operation.batch
+            if batch is not None and not recorder.batches.expects(batch, peer.provider, body):
+                return None
             streamed = bool(kwargs.get("stream"))
-            call = recorder.open(operation, self._library.name, self._peer(client), body, streamed=streamed)
+            call = recorder.open(operation, self._library.name, peer, body, streamed=streamed)
         except Exception as error:
             faults.report("opening a call", error)
             return None
@@ -168,6 +171,8 @@ class GeneratedClient:
                 _read_stream(result, Reading(call, gathering), sent.hide)
             elif (response := getattr(result, "http_response", None)) is not None:
                 listen(response, call, gathering)
+            elif call.operation.batch is not None:
+                listen_to_content(result, call)
             else:
                 call.settle(result)
         except Exception as error:
@@ -205,10 +210,10 @@ class _Sent:
 
 def _asked(options: Any) -> Body:
     """What the application asked for: the body with what it added to it, or a query and the path it is for."""
-    if options.method == "get":
+    body = options.json_data
+    if options.method == "get" or body is None:
         params = options.params
         return {**(params if isinstance(params, Mapping) else {}), "path": options.url}
-    body = options.json_data
     body = body if isinstance(body, Mapping) else {}
     extra = options.extra_json
     return {**body, **extra} if isinstance(extra, Mapping) and extra else body

@@ -167,7 +167,8 @@ class Metrics:
             durations = series.durations.get(entry.error_type)
             if durations is None:
                 durations = series.durations[_text(self._bounded(A.ERROR_TYPE, entry.error_type))] = []
-            durations.append(entry.duration_s)
+            if entry.duration_s:
+                durations.append(entry.duration_s)
             if entry.cost is not None:
                 series.priced += 1
                 series.cost += round(entry.cost.amount * _NANO)

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from opentelemetry.trace import SpanKind
 from opentelemetry.util.types import AttributeValue
+
+if TYPE_CHECKING:
+    from .batches import Batch
 
 Attributes = MutableMapping[str, AttributeValue]
 """Span attributes under construction."""
@@ -97,6 +100,7 @@ class Operation:
             of databases, or, for a search in a database, of both.
         target: Gives what follows the operation in the span's name; the request's model by default.
         limit: The field of the request that limits the tokens generated, where there is one.
+        batch: What the endpoint says about batch jobs, where it is about them.
     """
 
     name: str
@@ -113,6 +117,7 @@ class Operation:
     kind: SpanKind = SpanKind.CLIENT
     target: Callable[[Attributes], str | None] | None = None
     limit: str | None = None
+    batch: Batch | None = None
 
     @property
     def inference(self) -> bool:

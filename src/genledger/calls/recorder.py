@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ from .views import viewed
 if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
 
+    from .batches import BatchBook, Batches
     from .content import Capture
     from .details import Details
     from .gate import Gate
@@ -55,6 +57,7 @@ class Recorder:
         lines: Writes the log line of each call.
         details: Emits the conventions' details event; `None` when it is off.
         gate: Asks the budgets before the money is spent; `None` when there are none.
+        book: Opens where batches are kept beyond the life of the process, as `Batches` takes it.
         redact: Takes secrets and personal data out of text that was not captured as content, such as errors.
         ask_for_usage: Whether streams that would come without usage are asked to include it.
     """
@@ -68,6 +71,7 @@ class Recorder:
         lines: CallLines | None = None,
         details: Details | None = None,
         gate: Gate | None = None,
+        book: Callable[[bool], BatchBook | None] | None = None,
         redact: Callable[[str], str] = str,
         ask_for_usage: bool = False,
     ) -> None:
@@ -77,6 +81,7 @@ class Recorder:
         self.lines = lines
         self.details = details
         self.gate = gate
+        self._book = book
         self.redact = redact
         self.ask_for_usage = ask_for_usage
         self.sinks: list[Sink] = []
@@ -165,6 +170,11 @@ class Recorder:
                 operation.response(viewed(response), attributes)
             except Exception as fault:
                 faults.report("reading the response", fault)
+        if operation.batch is not None and response is not None:
+            try:
+                self.batches.notice(call, operation.batch, response)
+            except Exception as fault:
+                faults.report("noting a batch", fault)
         refused = attributes.get(A.ERROR_TYPE) if error is None else None
         if isinstance(refused, str):
             outcome, kind = "error", refused
@@ -275,6 +285,20 @@ class Recorder:
             except Exception as fault:
                 faults.report("handing the call to a destination", fault)
 
+    @cached_property
+    def batches(self) -> Batches:
+        """The batch jobs of the application."""
+        from .batches import Batches
+
+        return Batches(self._book)
+
+    def flush(self, timeout: float) -> bool:
+        """Book the results of batches that are waiting, and hand every metric point to the SDK."""
+        done = self.batches.flush(timeout) if "batches" in self.__dict__ else True
+        if self.metrics is not None:
+            self.metrics.flush()
+        return done
+
     def _price(
         self,
         call: Call,
@@ -310,27 +334,7 @@ class Recorder:
                 usage = reading.usage
                 if length and not complete:
                     usage, estimated = self._complete(call, usage, length)
-                model = reading.model or call.model
-                answer = pricing.price(
-                    usage,
-                    provider=provider,
-                    model=model,
-                    at_ns=call.started_ns,
-                    tier=reading.tier,
-                    region=reading.region,
-                    base_url=call.peer.base_url,
-                    reported=reading.reported,
-                    notes=reading.notes,
-                    requested=reading.requested,
-                    context=reading.context,
-                    also=reading.also,
-                )
-                if isinstance(answer, str):
-                    unpriced = answer
-                    if answer != "no_usage":
-                        pricing.warn_unpriced(provider, model, answer)
-                else:
-                    cost = answer
+                cost, unpriced = cost_of(reading, usage, call.peer, reading.model or call.model, call.started_ns)
         except Exception as fault:
             faults.report("pricing", fault)
             unpriced = "error"
@@ -388,6 +392,31 @@ class Recorder:
 
     def _describe(self, error: BaseException) -> str:
         return self.redact(str(error))
+
+
+def cost_of(
+    reading: pricing.Reading, usage: Usage, peer: Peer, model: str | None, at_ns: int
+) -> tuple[Cost | None, str | None]:
+    """What a usage costs by what the provider says about it, or else why that is not known."""
+    answer = pricing.price(
+        usage,
+        provider=peer.provider,
+        model=model,
+        at_ns=at_ns,
+        tier=reading.tier,
+        region=reading.region,
+        base_url=peer.base_url,
+        reported=reading.reported,
+        notes=reading.notes,
+        requested=reading.requested,
+        context=reading.context,
+        also=reading.also,
+    )
+    if not isinstance(answer, str):
+        return answer, None
+    if answer != "no_usage":
+        pricing.warn_unpriced(peer.provider, model, answer)
+    return None, answer
 
 
 _OPERATION = (A.GEN_AI_OPERATION_NAME, A.GEN_AI_PROVIDER_NAME)

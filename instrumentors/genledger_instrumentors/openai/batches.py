@@ -1,0 +1,88 @@
+"""The Batch API: a file of requests that OpenAI answers within a day, at the batch rate.
+
+https://platform.openai.com/docs/api-reference/batch. The results are a file, read with the Files API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from genledger.calls.batches import Batch, Job, Line
+from genledger.calls.operation import Attributes, Body, Operation
+from genledger_semconv import attributes as A
+from genledger_semconv import spans as S
+
+from .fields import listed
+
+_OPERATIONS = {
+    "chat.completion": S.CHAT,
+    "response": S.CHAT,
+    "text_completion": S.TEXT_COMPLETION,
+    "list": S.EMBEDDINGS,
+}
+_ERRORS = {"batch_expired": "timeout", "batch_cancelled": "cancelled"}
+_STATUSES = {408: "timeout", 429: "rate_limited"}
+
+
+def _part(body: Body, position: int) -> str:
+    parts = str(body.get("path", "")).partition("?")[0].split("/")
+    return parts[position] if len(parts) > position else ""
+
+
+def read_request(body: Body, attributes: Attributes) -> None:
+    """Which batch is asked for, from the path."""
+    if batch := _part(body, 2):
+        attributes[A.GENLEDGER_BATCH_ID] = batch
+
+
+def read_response(answer: Any, attributes: Attributes) -> None:
+    """Which batch it is."""
+    batch = getattr(answer, "id", None)
+    if isinstance(batch, str) and batch:
+        attributes[A.GENLEDGER_BATCH_ID] = batch
+
+
+def read_jobs(answer: Any) -> Iterable[Job]:
+    """The batches of an answer, with the files that have their results."""
+    for batch in listed(getattr(answer, "data", None)) or (answer,):
+        files = (getattr(batch, "output_file_id", None), getattr(batch, "error_file_id", None))
+        if isinstance(name := getattr(batch, "id", None), str):
+            yield Job(name, tuple(file for file in files if isinstance(file, str)))
+
+
+def read_line(line: Any) -> Line | None:
+    """One line of an output or error file."""
+    if not isinstance(line.custom_id, str):
+        return None
+    body = getattr(line.response, "body", None)
+    status = getattr(line.response, "status_code", None)
+    if line.error is None and status in (None, 200) and body is not None:
+        name = _OPERATIONS.get(str(body.object), S.MODERATION if body.results is not None else S.CHAT)
+        return Line(line.custom_id, name, body, created_s=body.created or body.created_at)
+    code = getattr(line.error or getattr(body, "error", None), "code", None)
+    outcome = _ERRORS.get(str(code)) or _STATUSES.get(status) or "error"  # type: ignore[arg-type]
+    return Line(line.custom_id, S.CHAT, None, outcome=outcome, error=code or str(status))  # type: ignore[arg-type]
+
+
+BATCH = Operation(
+    name=S.BATCH,
+    api="batches",
+    request=read_request,
+    response=read_response,
+    priced=False,
+    batch=Batch(jobs=read_jobs),
+)
+"""A batch that is polled, cancelled or listed."""
+
+NEW_BATCH = replace(BATCH, batch=Batch(jobs=read_jobs, creates=True))
+"""A batch that is created."""
+
+RESULTS = Operation(
+    name=S.BATCH,
+    api="batches",
+    priced=False,
+    batch=Batch(results=lambda body: _part(body, 2), line=read_line, shared=True),
+)
+"""A file that has the results of a batch."""

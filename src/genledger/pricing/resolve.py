@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import lru_cache
 from pathlib import Path
 
-from . import names, overrides
+from . import names, overrides, table
 from .rates import Bands, Card, Rates, card
 from .rules import Rule, Subject, off_peak
 
@@ -51,12 +51,15 @@ def resolve(
 ) -> Day | str:
     """The rates for one model on one day (days since 1970-01-01, UTC), or the reason why there are none."""
     when = _EPOCH + timedelta(days=day)
-    canonical, model = names.gateway_target(names.canonical_provider(provider, base_url), model)
+    canonical = (table.load().at_address(base_url) if base_url else None) or names.canonical_provider(provider)
+    canonical, model = names.gateway_target(canonical, model)
     pinned, model = names.region_of_model(canonical, model)
     region = region or pinned or (names.region_of_host(base_url) if base_url else None)
     subject = _subject(provider, canonical, model, tier, when, region, base_url, requested)
 
-    rule = overrides.find(subject)
+    # People name the model that they ask for; the name of an Azure deployment is not a model's.
+    asked = (requested,) if requested is not None and canonical != "azure" else ()
+    rule = overrides.find(replace(subject, models=(*subject.models, *asked)))
     if rule is None:
         return _of_table(canonical, subject)
     if rule.free:
@@ -110,15 +113,7 @@ def _of_rule(rule: Rule, canonical: str, subject: Subject) -> Day | str:
     if rule.alias is not None:
         canonical = _alias_provider(rule, canonical)
         models = tuple(dict.fromkeys(names.names_of_model(canonical, rule.alias)))
-        subject = Subject(
-            (*subject.providers, canonical),
-            models,
-            subject.requested,
-            subject.base_url,
-            subject.tier,
-            subject.region,
-            subject.day,
-        )
+        subject = replace(subject, providers=(*subject.providers, canonical), models=models)
         notes = (*notes, f"alias:{rule.alias}")
     priced = _priced(canonical, subject)
     if isinstance(priced, str):
@@ -141,8 +136,6 @@ def _of_rule(rule: Rule, canonical: str, subject: Subject) -> Day | str:
 
 def _alias_provider(rule: Rule, canonical: str) -> str:
     """Whose model the alias is: as written, else the call's own provider, else whose name it bears."""
-    from . import table
-
     if rule.alias_provider is not None:
         return names.canonical_provider(rule.alias_provider)
     known = table.load().provider(canonical)
@@ -179,8 +172,6 @@ def _scaled(bands: Bands, rule: Rule) -> Bands:
 
 def _priced(canonical: str, subject: Subject) -> _Priced | str:
     """The table's price with the supplement's rows folded in."""
-    from . import table
-
     prices = table.load()
     rows = tuple(row for row in _supplement_of(subject.providers) if row.matches(subject))
     rated = any(row.prices_a_model for row in rows)
@@ -204,6 +195,8 @@ def _priced(canonical: str, subject: Subject) -> _Priced | str:
             segments.append((second, bands))
 
     notes = [row.note for row in rows if row.note]
+    if subject.base_url is not None and prices.at_address(subject.base_url) is None:
+        notes.append(f"unknown_host:{names.host(subject.base_url)}")
     if holiday is not None:
         notes.append("off_peak_day")
     if served == "backdated":

@@ -13,6 +13,7 @@ from datetime import date, datetime, timedelta
 from functools import lru_cache
 
 from .fields import number
+from .names import canonical_provider
 from .usage import TOKEN_BUCKETS
 
 UNITS = (
@@ -183,6 +184,12 @@ def _patterns(key: str, value: object) -> Names:
     return texts
 
 
+def _providers(key: str, value: object) -> Names:
+    """Patterns of providers. A plain name stands for the provider under all its names."""
+    texts = _patterns(key, value)
+    return tuple(dict.fromkeys((*texts, *(canonical_provider(text) for text in texts))))
+
+
 def _day(key: str, value: object) -> date:
     if isinstance(value, datetime):
         return value.date()
@@ -276,7 +283,7 @@ def _shown(value: object) -> str:
 
 
 _PARSERS: dict[str, tuple[str, Callable[[str, object], object]]] = {
-    "provider": ("provider", _patterns),
+    "provider": ("provider", _providers),
     "model": ("model", _patterns),
     "deployment": ("deployment", _patterns),
     "profile": ("profile", _patterns),

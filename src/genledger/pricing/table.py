@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from . import snapshot
-from .names import TABLE_IDS
+from .names import TABLE_IDS, provider_of_host
 from .rates import Bands, Rates
 
 if TYPE_CHECKING:
@@ -63,6 +63,13 @@ class Table:
     def provider(self, name: str) -> Provider | None:
         """The provider of this very name, punctuation aside. Resemblance is not enough to send a bill."""
         return self._by_id.get(_squashed(TABLE_IDS.get(name, name)))
+
+    def at_address(self, base_url: str) -> str | None:
+        """Who answers at a base URL, if it is somebody with prices."""
+        known = provider_of_host(base_url)
+        if known is not None:
+            return known
+        return next((p.id for p in self.providers if re.match(p.api_pattern, base_url)), None)
 
     def model(self, provider: Provider, names: Iterable[str]) -> ModelInfo | None:
         """The first model that one of the names matches."""

@@ -298,6 +298,23 @@ def test_the_host_decides_who_sends_the_bill(cost: CostOf) -> None:
     assert usd(found) == pytest.approx(0.15)
 
 
+@pytest.mark.parametrize(
+    ("model", "url", "notes"),
+    [
+        ("gpt-4o-mini", "https://api.openai.com/v1", ()),
+        ("baidu/cobuddy", "https://api.novita.ai/v3/openai", ()),
+        ("gpt-4o-mini", "http://localhost:8000/v1", ("unknown_host:localhost",)),
+        ("gpt-4o-mini", None, ()),
+    ],
+)
+def test_the_list_price_at_an_unknown_address_is_said_to_be_that(
+    cost: CostOf, model: str, url: str | None, notes: tuple[str, ...]
+) -> None:
+    found = cost("openai", "chat", chat(model, 10, 10), base_url=url)
+    assert found is not None
+    assert found.notes == notes
+
+
 @pytest.mark.parametrize("provider", ["", "my-openai-proxy", "ollama", "unheard.of"])
 def test_a_provider_that_only_resembles_a_known_one_has_no_prices(cost: CostOf, provider: str) -> None:
     assert cost(provider, "chat", chat("gpt-4o-mini", 10, 10)) is None

@@ -80,6 +80,19 @@ def test_a_price_that_is_about_other_calls_does_not_apply(cost: CostOf, where: d
     assert usd(found) == pytest.approx(2.5)
 
 
+@pytest.mark.parametrize("name", ["azure", "azure.ai.openai", "azure_openai"])
+def test_a_provider_is_meant_under_all_its_names(cost: CostOf, name: str) -> None:
+    override(provider=name, per_million={"input": 7})
+    assert usd(cost("az.ai.openai", "chat", chat())) == pytest.approx(7)
+    assert usd(cost("openai", "chat", chat())) == pytest.approx(2.5)
+
+
+def test_a_model_is_meant_by_the_name_it_was_asked_for_too(cost: CostOf) -> None:
+    override(model="gpt-4o", per_million={"input": 7})
+    assert usd(cost("openai", "chat", chat(), {"model": "gpt-4o"})) == pytest.approx(7)
+    assert usd(cost("azure", "chat", chat("gpt-4.1-2025-04-14"), {"model": "gpt-4o"})) == pytest.approx(2)
+
+
 def test_every_bucket_and_unit_can_have_a_rate(cost: CostOf) -> None:
     override(
         model="claude-opus-5",

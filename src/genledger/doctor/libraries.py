@@ -104,12 +104,13 @@ def examine_libraries(settings: Settings, try_imports: bool, findings: Findings)
             findings.wrong(name, f"version {found} is not supported ({described.supports}); its calls may be missed")
         for attribute in missing or ():
             findings.wrong(name, f"{attribute} could not be patched; calls through it are not recorded")
-        for other in others:
+        if others:
+            tracers = ", ".join(f"{other.distribution} ({other.when})" for other in others)
             findings.note(
                 name,
-                f"{other.distribution} records its calls, too, {other.when}: two spans for one call. Genledger prices "
-                "the call once, but a backend that prices spans itself counts it twice. Leave one out: remove theirs, "
-                f"or set GENLEDGER_EXCLUDE={name}, and Genledger prices their spans",
+                f"also recorded by {tracers}: two spans for one call. Genledger prices the call once, but a backend "
+                "that prices spans itself counts it twice. Leave one out: remove theirs, or set "
+                f"GENLEDGER_EXCLUDE={name}, and Genledger prices their spans",
             )
     if not installed:
         findings.note("libraries", "none of the supported client libraries is installed here")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from genledger.calls.content import (
@@ -16,6 +16,7 @@ from genledger.calls.content import (
     tool_response_part,
 )
 from genledger.calls.operation import Attributes, Body, Content, Operation, integer, number, strings, text
+from genledger.pricing.fields import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
@@ -36,8 +37,8 @@ def read_request(body: Body, attributes: Attributes) -> None:
 
 def read_response(answer: Any, attributes: Attributes) -> None:
     """Who answered, and why it ended."""
-    for field, name in (("id", A.GEN_AI_RESPONSE_ID), ("model", A.GEN_AI_RESPONSE_MODEL)):
-        value = getattr(answer, field, None)
+    for own, name in (("id", A.GEN_AI_RESPONSE_ID), ("model", A.GEN_AI_RESPONSE_MODEL)):
+        value = getattr(answer, own, None)
         if isinstance(value, str) and value:
             attributes[name] = value
     reason = getattr(answer, "stop_reason", None)
@@ -52,7 +53,7 @@ class Events:
     never adds to, what came before.
     """
 
-    def __init__(self, keep: bool) -> None:
+    def __init__(self, body: Body, keep: bool) -> None:
         self._keep = keep
         self._message: Any = None
         self._usage: dict[str, Any] = {}
@@ -60,44 +61,50 @@ class Events:
         self._blocks: dict[int, dict[str, Any]] = {}
         self._length = 0
 
-    def fold(self, chunks: Iterable[Any]) -> None:
-        """Take in more events."""
+    def fold(self, chunks: Sequence[Any]) -> None:
+        """Take in more events, typed or plain; one that is malformed is passed over."""
         for event in chunks:
-            kind = event.type
-            if kind == "content_block_delta":
-                self._delta(event)
-            elif kind == "message_start":
-                self._message = event.message
-                self._take_usage(getattr(event.message, "usage", None))
-            elif kind == "message_delta":
-                self._stop_reason = getattr(event.delta, "stop_reason", None) or self._stop_reason
-                self._take_usage(getattr(event, "usage", None))
-            elif kind == "content_block_start" and self._keep:
-                block = event.content_block
-                self._blocks[event.index] = {"start": block, "pieces": []}
+            try:
+                fields = event if type(event) is dict else event.__dict__
+                kind = fields["type"]
+                if kind == "content_block_delta":
+                    self._delta(fields)
+                elif kind == "message_delta":
+                    self._stop_reason = text(field(fields["delta"], "stop_reason")) or self._stop_reason
+                    self._take_usage(fields.get("usage"))
+                elif kind == "message_start":
+                    self._message = fields["message"]
+                    self._take_usage(field(self._message, "usage"))
+                elif kind == "content_block_start" and self._keep:
+                    self._blocks[fields["index"]] = {"start": fields["content_block"], "pieces": []}
+            except (AttributeError, KeyError, TypeError):
+                continue
 
-    def _delta(self, event: Any) -> None:
-        delta = event.delta
-        piece = getattr(delta, "text", None) or getattr(delta, "thinking", None) or getattr(delta, "partial_json", None)
+    def _delta(self, event: Mapping[str, Any]) -> None:
+        delta = event["delta"]
+        fields = delta if type(delta) is dict else delta.__dict__
+        piece = fields.get("text") or fields.get("thinking") or fields.get("partial_json")
         if isinstance(piece, str):
             self._length += len(piece)
-            if self._keep and event.index in self._blocks:
-                self._blocks[event.index]["pieces"].append(piece)
+            if self._keep and event["index"] in self._blocks:
+                self._blocks[event["index"]]["pieces"].append(piece)
 
     def _take_usage(self, usage: Any) -> None:
-        if usage is None:
-            return
-        for name in _USAGE:
-            value = getattr(usage, name, None)
+        for name in _USAGE if usage is not None else ():
+            value = field(usage, name)
             if value is not None:
                 self._usage[name] = value
+
+    def skim(self, chunks: Sequence[Any], *, last: bool) -> bool:
+        """Every event may matter."""
+        return False
 
     def response(self) -> Mapping[str, Any]:
         """What has been received, shaped like a message."""
         message = self._message
         return {
-            "id": getattr(message, "id", None),
-            "model": getattr(message, "model", None),
+            "id": field(message, "id"),
+            "model": field(message, "model"),
             "stop_reason": self._stop_reason,
             "usage": self._usage or None,
             "content": [_whole(block) for _, block in sorted(self._blocks.items())],
@@ -129,17 +136,16 @@ _USAGE = (
 
 
 def _whole(block: dict[str, Any]) -> dict[str, Any]:
-    start, text_so_far = block["start"], "".join(block["pieces"])
-    kind = getattr(start, "type", "text")
+    start, pieces = block["start"], "".join(block["pieces"])
     return {
-        "type": kind,
-        "text": text_so_far,
-        "thinking": text_so_far,
-        "id": getattr(start, "id", None),
-        "name": getattr(start, "name", None),
-        "input": text_so_far if text_so_far else getattr(start, "input", None),
-        "content": getattr(start, "content", None),
-        "tool_use_id": getattr(start, "tool_use_id", None),
+        "type": field(start, "type"),
+        "text": pieces,
+        "thinking": pieces,
+        "id": field(start, "id"),
+        "name": field(start, "name"),
+        "input": pieces or field(start, "input"),
+        "content": field(start, "content"),
+        "tool_use_id": field(start, "tool_use_id"),
     }
 
 

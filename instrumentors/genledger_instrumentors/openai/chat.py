@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from genledger.calls.content import (
@@ -15,7 +15,8 @@ from genledger.calls.content import (
     tool_call_part,
     tool_response_part,
 )
-from genledger.calls.operation import Attributes, Body, Content, Operation
+from genledger.calls.operation import Attributes, Body, Content, Operation, text
+from genledger.pricing.fields import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
@@ -51,7 +52,7 @@ class _Choice:
         self.pieces: list[str] = []
         self.reasoning: list[str] = []
         self.refusal: list[str] = []
-        self.tools: dict[int, dict[str, Any]] = {}
+        self.tools: dict[Any, dict[str, Any]] = {}
         self.length = 0
         self.finish_reason: str | None = None
 
@@ -59,81 +60,113 @@ class _Choice:
 class Chunks:
     """Puts the chunks of a chat stream together; keeps the text only when content is captured."""
 
-    def __init__(self, keep: bool) -> None:
+    def __init__(self, body: Body, keep: bool) -> None:
         self._keep = keep
+        self._single = not keep and body.get("n") in (None, 1)
         self._choices: dict[int, _Choice] = {}
         self._head: Any = None
-        self._model: Any = None
         self._tier: Any = None
         self._usage: Any = None
 
-    def fold(self, chunks: Iterable[Any]) -> None:
-        """Take in more chunks."""
+    def fold(self, chunks: Sequence[Any]) -> None:
+        """Take in more chunks, typed or plain; one that is malformed is passed over."""
         choices = self._choices
         for chunk in chunks:
-            # Azure sends a first chunk with filter results only, without id and model.
-            if self._head is None and getattr(chunk, "id", None):
-                self._head = chunk
-            usage = getattr(chunk, "usage", None) or _groq_usage(chunk)
-            if usage is not None:
-                self._usage = usage
-            tier = getattr(chunk, "service_tier", None)
-            if tier is not None:
-                self._tier = tier
-            for part in chunk.choices or ():
-                index = getattr(part, "index", 0)
-                choice = choices.get(index)
-                if choice is None:
-                    choice = choices[index] = _Choice()
-                if part.finish_reason is not None:
-                    choice.finish_reason = part.finish_reason
-                delta = getattr(part, "delta", None)
-                if delta is not None:
-                    content = delta.content
+            try:
+                fields = chunk if type(chunk) is dict else chunk.__dict__
+                parts = fields["choices"]
+                for part in parts:
+                    its = part if type(part) is dict else part.__dict__
+                    choice = choices.get(its["index"])
+                    if choice is None:
+                        choice = choices[its["index"]] = _Choice()
+                        self._begin(chunk, fields)
+                    delta = its.get("delta")
+                    if delta is None:
+                        content = its.get("text")
+                    else:
+                        content = (delta if type(delta) is dict else delta.__dict__).get("content")
                     if content:
                         choice.length += len(content)
                         if self._keep:
                             choice.pieces.append(content)
-                    else:
+                    elif delta is not None:
                         self._rest(choice, delta)
-                elif isinstance(text := getattr(part, "text", None), str):
-                    choice.length += len(text)
-                    if self._keep:
-                        choice.pieces.append(text)
+                    if its.get("finish_reason") is not None:
+                        choice.finish_reason = its["finish_reason"]
+                        self._end(chunk, fields)
+                if not parts or fields.get("usage") is not None:
+                    self._begin(chunk, fields)
+                    self._end(chunk, fields)
+            except (AttributeError, KeyError, TypeError):
+                continue
+
+    def skim(self, chunks: Sequence[Any], *, last: bool) -> bool:
+        """A single choice whose text is not wanted: its first chunk, its length, and its last ones."""
+        if not self._single:
+            return False
+        first = not self._choices
+        middle = chunks[first : -3 if last else None]
+        try:
+            length = sum([len(chunk.__dict__["choices"][0].__dict__["delta"].__dict__["content"]) for chunk in middle])
+        except (AttributeError, IndexError, KeyError, TypeError):
+            return False
+        if first:
+            self.fold(chunks[:1])
+        if 0 not in self._choices:
+            return False
+        self._choices[0].length += length
+        if last:
+            self.fold(chunks[-3:] if len(chunks) > 3 + first else chunks[first:])
+        return True
+
+    def _begin(self, chunk: Any, fields: Mapping[str, Any]) -> None:
+        # Azure sends a first chunk with filter results only, without id and model.
+        if self._head is None and fields.get("id"):
+            self._head = chunk
+
+    def _end(self, chunk: Any, fields: Mapping[str, Any]) -> None:
+        usage = fields.get("usage")
+        if usage is None:
+            usage = field(field(chunk, "x_groq"), "usage")
+        if usage is not None:
+            self._usage = usage
+        if fields.get("service_tier") is not None:
+            self._tier = fields["service_tier"]
 
     def _rest(self, choice: _Choice, delta: Any) -> None:
-        reasoning = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None)
-        if isinstance(reasoning, str):
-            choice.length += len(reasoning)
+        for name, pieces in (
+            ("reasoning_content", choice.reasoning),
+            ("reasoning", choice.reasoning),
+            ("refusal", choice.refusal),
+        ):
+            piece = field(delta, name)
+            if isinstance(piece, str):
+                choice.length += len(piece)
+                if self._keep:
+                    pieces.append(piece)
+                break
+        for call in listed(field(delta, "tool_calls")):
+            function = field(call, "function")
+            name = text(field(function, "name")) or ""
+            arguments = text(field(function, "arguments")) or ""
+            choice.length += len(name) + len(arguments)
             if self._keep:
-                choice.reasoning.append(reasoning)
-        refusal = getattr(delta, "refusal", None)
-        if isinstance(refusal, str):
-            choice.length += len(refusal)
-            if self._keep:
-                choice.refusal.append(refusal)
-        for call in getattr(delta, "tool_calls", None) or ():
-            function = getattr(call, "function", None)
-            name = getattr(function, "name", None)
-            arguments = getattr(function, "arguments", None)
-            choice.length += len(name or "") + len(arguments or "")
-            if self._keep:
-                index = getattr(call, "index", 0)
-                tool = choice.tools.setdefault(index, {"id": None, "name": "", "arguments": []})
-                tool["id"] = getattr(call, "id", None) or tool["id"]
-                tool["name"] += name or ""
-                tool["arguments"].append(arguments or "")
+                tool = choice.tools.setdefault(field(call, "index"), {"id": None, "name": "", "arguments": []})
+                tool["id"] = field(call, "id") or tool["id"]
+                tool["name"] += name
+                tool["arguments"].append(arguments)
 
     def response(self) -> Mapping[str, Any]:
         """What has been received, shaped like a chat completion."""
         head = self._head
         return {
-            "id": getattr(head, "id", None),
-            "model": getattr(head, "model", None),
+            "id": field(head, "id"),
+            "model": field(head, "model"),
             "service_tier": self._tier,
-            "system_fingerprint": getattr(head, "system_fingerprint", None),
+            "system_fingerprint": field(head, "system_fingerprint"),
             "usage": self._usage,
-            "choices": [self._choice(choice) for _, choice in sorted(self._choices.items())],
+            "choices": [self._choice(choice) for _, choice in sorted(self._choices.items(), key=_place)],
         }
 
     def _choice(self, choice: _Choice) -> dict[str, Any]:
@@ -150,7 +183,7 @@ class Chunks:
                         "id": tool["id"],
                         "function": {"name": tool["name"], "arguments": "".join(tool["arguments"])},
                     }
-                    for _, tool in sorted(choice.tools.items())
+                    for tool in choice.tools.values()
                 ],
             },
         }
@@ -165,9 +198,8 @@ class Chunks:
         return bool(self._choices) and all(choice.finish_reason for choice in self._choices.values())
 
 
-def _groq_usage(chunk: Any) -> Any:
-    extension = getattr(chunk, "x_groq", None)
-    return extension.get("usage") if isinstance(extension, dict) else getattr(extension, "usage", None)
+def _place(item: tuple[Any, _Choice]) -> int:
+    return item[0] if isinstance(item[0], int) else 0
 
 
 _ROLES = {"developer": "system", "function": "tool"}
@@ -250,7 +282,7 @@ def read_output(answer: Any) -> Content:
     for choice in listed(getattr(answer, "choices", None)):
         message = getattr(choice, "message", None)
         content: list[Any] = []
-        reasoning = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", None)
+        reasoning = field(message, "reasoning_content") or field(message, "reasoning")
         if isinstance(reasoning, str):
             content.append(reasoning_part(reasoning))
         spoken = getattr(message, "content", None) if message is not None else getattr(choice, "text", None)

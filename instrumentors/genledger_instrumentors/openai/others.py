@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from genledger.calls.operation import Attributes, Body, Operation, integer, strings, text
+from genledger.pricing.fields import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
@@ -30,25 +31,29 @@ def _image_defaults(body: Body, attributes: Attributes) -> None:
 class LastEvent:
     """Streams of images and audio: the event that ends them carries the usage."""
 
-    def __init__(self, keep: bool) -> None:
+    def __init__(self, body: Body, keep: bool) -> None:
         self._last: Any = None
         self._usage: Any = None
         self._length = 0
 
-    def fold(self, chunks: Iterable[Any]) -> None:
+    def fold(self, chunks: Sequence[Any]) -> None:
         """Take in more events."""
         for event in chunks:
             self._last = event
-            delta = getattr(event, "delta", None)
+            delta = field(event, "delta")
             if isinstance(delta, str):
                 self._length += len(delta)
-            usage = getattr(event, "usage", None)
+            usage = field(event, "usage")
             if usage is not None:
                 self._usage = usage
 
+    def skim(self, chunks: Sequence[Any], *, last: bool) -> bool:
+        """Every event may matter."""
+        return False
+
     def response(self) -> Mapping[str, Any]:
         """What has been received, shaped like a response."""
-        return {"usage": self._usage, "text": getattr(self._last, "text", None)}
+        return {"usage": self._usage, "text": field(self._last, "text")}
 
     def text_length(self) -> int:
         """Characters transcribed so far."""
@@ -57,7 +62,7 @@ class LastEvent:
     @property
     def complete(self) -> bool:
         """Whether the event that ends the stream has come."""
-        kind = getattr(self._last, "type", None)
+        kind = field(self._last, "type")
         return isinstance(kind, str) and kind.endswith((".completed", ".done"))
 
 

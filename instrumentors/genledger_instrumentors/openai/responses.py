@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from genledger.calls.content import (
@@ -13,6 +13,7 @@ from genledger.calls.content import (
     tool_response_part,
 )
 from genledger.calls.operation import Attributes, Body, Content, Operation, integer, text
+from genledger.pricing.fields import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
@@ -79,28 +80,33 @@ def read_fetched(answer: Any, attributes: Attributes) -> None:
 class Events:
     """Puts the events of a Responses stream together: the last ones carry the whole response."""
 
-    def __init__(self, keep: bool) -> None:
+    def __init__(self, body: Body, keep: bool) -> None:
         self._response: Any = None
         self._ended = False
         self._length = 0
 
-    def fold(self, chunks: Iterable[Any]) -> None:
+    def fold(self, chunks: Sequence[Any]) -> None:
         """Take in more events."""
         for event in chunks:
-            delta = getattr(event, "delta", None)
+            fields = event if type(event) is dict else getattr(event, "__dict__", {})
+            delta = fields.get("delta")
             if isinstance(delta, str):
                 self._length += len(delta)
-                continue
-            response = getattr(event, "response", None)
-            if response is not None:
-                self._response = response
-                self._ended = self._ended or getattr(event, "type", None) in _ENDINGS
+            elif fields.get("response") is not None:
+                self._response = fields["response"]
+                self._ended = self._ended or fields.get("type") in _ENDINGS
+
+    def skim(self, chunks: Sequence[Any], *, last: bool) -> bool:
+        """The last event carries everything."""
+        if last:
+            self.fold(chunks[-1:])
+        return self._ended
 
     def response(self) -> Mapping[str, Any]:
         """What has been received, shaped like a response."""
         response = self._response
         fields = ("id", "model", "status", "service_tier", "usage", "output", "incomplete_details", "error")
-        shaped = {name: getattr(response, name, None) for name in fields}
+        shaped = {name: field(response, name) for name in fields}
         if not self._ended:
             shaped["status"] = None
         return shaped

@@ -1,7 +1,7 @@
 """Batch jobs: paid for when their results are read, by those for whom they were created.
 
-The application's thread only hands over what it receives. Keeping the books and pricing the results, of which
-there may be a hundred thousand in one file, is the work of a thread that exists while there is some.
+The application's thread only hands over what it receives: keeping the books, and pricing results of which there
+may be a hundred thousand in one file, is the work of another.
 """
 
 from __future__ import annotations
@@ -9,11 +9,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
-import os
 import threading
 import time
-import weakref
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -30,6 +28,7 @@ from . import faults
 from .entry import Entry, Outcome
 from .recorder import cost_of
 from .views import viewed
+from .worker import Worker
 
 if TYPE_CHECKING:
     from .call import Call
@@ -345,61 +344,3 @@ class Results:
 
 def _attribution(provider: str, name: str, book: BatchBook) -> Attribution | None:
     return book.batch_attribution(provider, name)
-
-
-class Worker:
-    """Does one task after the other in a thread of its own, which ends when there is nothing left to do."""
-
-    def __init__(self) -> None:
-        # Reentrant: a response that is garbage-collected while the lock is held hands over what it has.
-        self._lock = threading.RLock()
-        self._tasks: deque[Callable[[], None]] = deque()
-        self._running = False
-        self._thread: threading.Thread | None = None
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=functools.partial(_start_afresh, weakref.ref(self)))
-
-    def do(self, task: Callable[[], None]) -> None:
-        """Do something soon."""
-        with self._lock:
-            self._tasks.append(task)
-            if self._running:
-                return
-            self._running = True
-            try:
-                thread = threading.Thread(target=self._run, name="genledger-batches", daemon=True)
-                thread.start()
-                self._thread = thread
-                return
-            except RuntimeError:
-                pass  # the interpreter is shutting down and starts no threads
-        self._run()
-
-    def wait(self, timeout: float) -> bool:
-        """Wait until everything is done, for so many seconds at most."""
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout)
-        return not self._running
-
-    def _run(self) -> None:
-        while True:
-            with self._lock:
-                if not self._tasks:
-                    self._running = False
-                    return
-                task = self._tasks.popleft()
-            try:
-                task()
-            except Exception as error:
-                faults.report("counting the results of a batch", error)
-
-
-def _start_afresh(reference: weakref.ref[Worker]) -> None:
-    """In a forked child: the parent does what it was about to do."""
-    worker = reference()
-    if worker is not None:
-        worker._lock = threading.RLock()
-        worker._tasks.clear()
-        worker._running = False
-        worker._thread = None

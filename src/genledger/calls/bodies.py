@@ -18,7 +18,6 @@ from . import faults
 from .call import Call
 from .operation import Gathering
 from .streams import Reading
-from .views import viewed
 
 MAX_BODY = 32 * 1024 * 1024
 """Bytes of an unstreamed body that are kept to read its usage; a longer body is settled without."""
@@ -185,7 +184,7 @@ class Listener:
                 if payload and payload != b"[DONE]":
                     reading.stamps.append(time.perf_counter())
                     try:
-                        reading.add(viewed(orjson.loads(payload)))
+                        reading.add(orjson.loads(payload))
                     except orjson.JSONDecodeError:
                         continue
         reading.fold()

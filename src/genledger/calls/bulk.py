@@ -8,7 +8,7 @@ another way), every point takes the public way.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
@@ -58,15 +58,19 @@ def _aggregations(histogram: Any, attributes: dict[str, Any]) -> list[Any] | Non
 
 
 def _merge(aggregation: Any, values: Sequence[float]) -> None:
-    boundaries = aggregation._boundaries
-    places = [bisect_left(boundaries, value) for value in values]
+    # Sorting once and finding the boundaries among the values costs a fraction of finding each value's bucket.
+    ordered = sorted(values)
+    below = [bisect_right(ordered, boundary) for boundary in aggregation._boundaries]
+    below.append(len(ordered))
     with aggregation._lock:
         if aggregation._value is None:
             aggregation._value = aggregation._get_empty_bucket_counts()
         counts = aggregation._value
-        for place in places:
-            counts[place] += 1
-        aggregation._sum += sum(values)
+        before = 0
+        for place, count in enumerate(below):
+            counts[place] += count - before
+            before = count
+        aggregation._sum += sum(ordered)
         if aggregation._record_min_max:
-            aggregation._min = min(aggregation._min, min(values))
-            aggregation._max = max(aggregation._max, max(values))
+            aggregation._min = min(aggregation._min, ordered[0])
+            aggregation._max = max(aggregation._max, ordered[-1])

@@ -81,7 +81,7 @@ class GeneratedClient:
             operation = self._library.operation(options.method, options.url)  # type: ignore[union-attr]
             if operation is None or suppressed(get_current()):
                 return None
-            body, peer = _asked(options), self._peer(client)
+            body, peer = _asked(options), self.peer(client)
             batch = operation.batch
             if batch is not None and not recorder.batches.expects(batch, peer.provider, body):
                 return None
@@ -92,7 +92,8 @@ class GeneratedClient:
             return None
         return (call, options) if call is not None else None
 
-    def _peer(self, client: Any) -> Peer:
+    def peer(self, client: Any) -> Peer:
+        """Whom a client talks to."""
         url = client._base_url
         known = self._peers.get(client)
         if known is not None and known[0] is url:
@@ -166,7 +167,7 @@ class GeneratedClient:
             gather = call.operation.gather
             gathering = None
             if call.streamed and gather is not None:
-                gathering = gather(call.recorder.capture is not None)
+                gathering = gather(call.body, call.recorder.capture is not None)
             if gathering is not None and hasattr(result, "_iterator") and hasattr(result, "__stream__"):
                 _read_stream(result, Reading(call, gathering), sent.hide)
             elif (response := getattr(result, "http_response", None)) is not None:

@@ -25,7 +25,7 @@ from .entry import Entry
 MetricNames = Literal["newest", "v1.41", "both"]
 """Which generation of the conventions' metric names to emit."""
 
-MAX_PENDING = 512
+MAX_PENDING = 4096
 """Histogram points that wait in a series before they are handed on without a reader asking."""
 
 MAX_KNOWN_KEYS = 8192

@@ -6,7 +6,7 @@ response and the chunks of a stream. Everything that happens around the call is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -63,8 +63,15 @@ class Gathering(Protocol):
     far, in the shape of a response that was not streamed, so that one reader serves both.
     """
 
-    def fold(self, chunks: Iterable[Any]) -> None:
+    def fold(self, chunks: Sequence[Any]) -> None:
         """Take in more chunks."""
+        ...
+
+    def skim(self, chunks: Sequence[Any], *, last: bool) -> bool:
+        """Take in only what the ends of these chunks say, when that is enough; otherwise do nothing.
+
+        `last` says that no more will come. Returns whether it was enough.
+        """
         ...
 
     def response(self) -> Mapping[str, Any]:
@@ -91,7 +98,8 @@ class Operation:
         fields: For each field of the request that becomes an attribute: the attribute and its converter.
         request: Reads what the table cannot say into the span's attributes.
         response: Reads a response (a typed object or a mapping) into the span's attributes.
-        gather: Makes the `Gathering` of one stream; `None` when the operation does not stream.
+        gather: Makes the `Gathering` of one stream, from the request and whether its content is captured; `None`
+            when the operation does not stream.
         input: Reads the content of a request; only called when capture is on.
         output: Reads the content of a response; only called when capture is on.
         constant: Attributes that every such call has.
@@ -108,7 +116,7 @@ class Operation:
     fields: Mapping[str, tuple[str, Converter]] = field(default_factory=dict)
     request: Callable[[Body, Attributes], None] | None = None
     response: Callable[[Any, Attributes], None] | None = None
-    gather: Callable[[bool], Gathering] | None = None
+    gather: Callable[[Body, bool], Gathering] | None = None
     input: Callable[[Body], Content] | None = None
     output: Callable[[Any], Content] | None = None
     constant: Mapping[str, AttributeValue] = field(default_factory=dict)

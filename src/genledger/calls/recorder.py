@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import pairwise
+from operator import sub
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as context_api
@@ -29,6 +29,7 @@ from .operation import Attributes, Body, Operation, Peer
 from .outcome import error_type, outcome_of
 from .projection import cost_attributes, usage_attributes
 from .views import viewed
+from .writing import write
 
 if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
@@ -96,18 +97,22 @@ class Recorder:
         try:
             started_ns = time.time_ns()
             outer = get_current()
-            named, provided = _NAMES[operation.family]
-            attributes: Attributes = {named: operation.name, provided: peer.provider}
+            attributes: Attributes = {}
             try:
                 read_request(operation, body, attributes)
             except Exception as error:
                 faults.report("reading the request", error)
             model = attributes.get(A.GEN_AI_REQUEST_MODEL)
             target = operation.target(attributes) if operation.target is not None else model
+            named, provided = _NAMES[operation.family]
+            # What a sampler may decide by; the rest is written to the spans that it lets through.
+            sampled: Attributes = {named: operation.name, provided: peer.provider}
+            if model is not None:
+                sampled[A.GEN_AI_REQUEST_MODEL] = model
             if peer.host is not None:
-                attributes[A.SERVER_ADDRESS] = peer.host
+                sampled[A.SERVER_ADDRESS] = peer.host
                 if peer.port is not None:
-                    attributes[A.SERVER_PORT] = peer.port
+                    sampled[A.SERVER_PORT] = peer.port
             if streamed and operation.priced:
                 attributes[A.GEN_AI_REQUEST_STREAM] = True
             attribution = current(outer)
@@ -126,11 +131,13 @@ class Recorder:
                 f"{operation.name} {target}" if target else operation.name,
                 outer,
                 operation.kind,
-                attributes,
+                sampled,
                 start_time=started_ns,
                 record_exception=False,
                 set_status_on_exception=False,
             )
+            attributes.update(sampled)
+            write(span, attributes)
             return Call(
                 self,
                 operation,
@@ -213,7 +220,7 @@ class Recorder:
                     kind = None
             elif kind is not None:
                 span.set_status(StatusCode.ERROR, kind)
-            span.set_attributes(attributes)
+            write(span, attributes)
         except Exception as fault:
             faults.report("writing the span", fault)
         try:
@@ -270,7 +277,7 @@ class Recorder:
             try:
                 gaps = None
                 if stamps is not None and len(stamps) > 1:
-                    gaps = [later - earlier for earlier, later in pairwise(stamps)]
+                    gaps = list(map(sub, stamps[1:], stamps))
                 self.metrics.record(entry, family, gaps)
             except Exception as fault:
                 faults.report("recording metrics", fault)
@@ -328,7 +335,7 @@ class Recorder:
                 length = 0
                 reading = pricing.Reading(usage=usage, model=call.model, requested=call.model)
             if reading is None:
-                if error is None:
+                if error is None and A.ERROR_TYPE not in attributes:
                     unpriced = "no_usage"
             else:
                 usage = reading.usage

@@ -41,19 +41,14 @@ _NOT_DIGITS = bytes(code for code in range(256) if not 48 <= code <= 57)
 
 
 def _may_have_key(value: str) -> bool:
-    # Spelled out: a loop, or one pattern with alternatives, takes many times as long.
+    # A single character is found a hundred times as fast as a word, and most texts lack most of these.
     return (
-        "sk-" in value
-        or "pk-" in value
-        or "rk-" in value
-        or "gh" in value
-        or "xox" in value
-        or "hf_" in value
-        or "eyJ" in value
-        or "AKIA" in value
-        or "AIza" in value
+        ("-" in value and ("k-" in value or "xox" in value or "PRIVATE KEY" in value))
+        or ("_" in value and ("gh" in value or "hf_" in value))
+        or ("K" in value and "AKIA" in value)
+        or ("I" in value and "AIza" in value)
+        or ("J" in value and "eyJ" in value)
         or "earer " in value
-        or "PRIVATE KEY" in value
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from itertools import islice
 from typing import Any
 
 from . import faults
@@ -44,13 +45,14 @@ class Reading:
         if source is None or not getattr(source, "gi_running", False):
             self.finish(cut=True)
 
-    def fold(self) -> None:
+    def fold(self, *, last: bool = False) -> None:
         """Put the chunks received so far together."""
         chunks = self._chunks
         if not chunks:
             return
         try:
-            self._gathering.fold(chunks)
+            if not self._gathering.skim(chunks, last=last):
+                self._gathering.fold(chunks)
         except Exception as error:
             faults.report("reading a chunk", error)
         chunks.clear()
@@ -60,7 +62,7 @@ class Reading:
         call = self._call
         if call.settled:
             return
-        self.fold()
+        self.fold(last=True)
         if self.stamps:
             call.first_chunk = self.stamps[0]
         gathering = self._gathering
@@ -87,19 +89,19 @@ def pump(source: Iterator[Any], reading: Reading, hide: Callable[[Any], bool] | 
     add = reading.add
     stamp = reading.stamps.append
     clock = time.perf_counter
-    room = _BATCH
     try:
         yield None
-        for chunk in source:
-            add(chunk)
-            stamp(clock())
-            room -= 1
-            if not room:
+        # A stream that has stopped gives an empty batch; one batch after the other costs less than counting.
+        received = -1
+        while received != len(reading.stamps):
+            received = len(reading.stamps)
+            for chunk in islice(source, _BATCH):
+                add(chunk)
+                stamp(clock())
+                if hide is None or not hide(chunk):
+                    yield chunk
+            if received:
                 reading.fold()
-                room = _BATCH
-            if hide is not None and hide(chunk):
-                continue
-            yield chunk
     except GeneratorExit:
         reading.finish(cut=True)
         raise

@@ -18,6 +18,12 @@ from genledger.attribution import Attribution
 from genledger.budgets import Demand, Guard, Store, open_store
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 class RedisServer:
     """A real Redis of the test's own, on a free port, that keeps its state across `kill` and `start`."""
 
@@ -26,9 +32,7 @@ class RedisServer:
         assert program is not None, "these tests need redis-server on PATH (apt-get install redis-server)"
         self._program = program
         self._directory = directory
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -53,6 +57,10 @@ class RedisServer:
                 except redis.ConnectionError:
                     assert time.monotonic() < deadline, "redis-server does not answer"
                     time.sleep(0.01)
+
+    def start_cluster(self) -> None:
+        """Start as the only node of a cluster."""
+        self.start("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
 
     def kill(self) -> None:
         assert self._process is not None

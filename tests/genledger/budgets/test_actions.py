@@ -93,7 +93,7 @@ def test_nobody_waits_for_a_window_that_resets_too_late(make_guard: MakeGuard, d
 def test_a_rule_that_blocks_wins_over_one_that_queues(make_guard: MakeGuard, demand: MakeDemand) -> None:
     guard = make_guard(
         [
-            budget(name="q", usd=1, per="month", at_limit="queue", queue_seconds=3600),
+            budget(name="q", usd=1, per="month", at_limit="queue", queue_seconds=2),
             budget(name="b", requests=1, per="month"),
         ],
         "memory",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -176,5 +177,36 @@ def test_a_lease_that_ran_out_is_not_used(store: Store) -> None:
     asleep = Process(store, limit, ttl=-1.0)
     assert asleep.admit(10)
     assert asleep.admit(10)
+    assert asleep.unused >= 10
     assert Process(store, limit).admit(980)
-    assert not asleep.admit(100)
+    assert not asleep.admit(10)
+
+
+def test_nobody_uses_an_account_that_is_being_given_up(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = Process(store, rules(1000))
+    assert process.admit(10)
+    process.calls.pop()[0].settle(0.0, 10)
+    books = process.broker.books
+    (account,) = books.accounts.values()
+    exchange = store.exchange
+
+    def meanwhile(*arguments: Any) -> Any:
+        with books.lock:
+            assert not books.take([(account, 0)], process.broker.now())
+        return exchange(*arguments)
+
+    monkeypatch.setattr(store, "exchange", meanwhile)
+    process.broker.sync(leave=True)
+    assert not books.accounts
+    with pytest.raises(StaleWindow):
+        process.broker.reserve([(account, 1)])
+
+
+def test_what_a_free_call_turns_out_to_cost_counts_after_its_account_was_given_up(store: Store) -> None:
+    process = Process(store, rules(1000))
+    assert process.admit(0)
+    process.broker.sync(leave=True)
+    assert not process.broker.books.accounts
+    process.calls.pop()[0].settle(0.0, 7)
+    process.broker.sync()
+    assert sum(counter.settled for counter in store.counters().values()) == 7

@@ -38,7 +38,7 @@ def use(guard: Guard, demand: MakeDemand) -> None:
 @pytest.fixture
 def cluster(own_redis: Any) -> Iterator[Any]:
     own_redis.kill()
-    own_redis.start("--cluster-enabled", "yes")
+    own_redis.start_cluster()
     with own_redis.client as client:
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         deadline = time.monotonic() + 20

@@ -18,10 +18,10 @@ JSON = {"content-type": "application/json", "x-request-id": "req_1", "request-id
 EVENTS = {"content-type": "text/event-stream; charset=utf-8", "x-request-id": "req_1", "request-id": "req_1"}
 
 
-def answer(body: Any, status: int = 200, **headers: str) -> Reply:
+def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Reply:
     """A JSON response, in several pieces."""
     payload = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Reply(status, {**JSON, **headers}, cut(payload, "json", 3))
+    return Reply(status, {**JSON, **(headers or {})}, cut(payload, "json", 3))
 
 
 def events(items: Iterable[Any], *, done: bool = True, then: Exception | asyncio.Event | None = None) -> Reply:

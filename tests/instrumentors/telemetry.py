@@ -63,6 +63,11 @@ class Complaints(logging.Handler):
         return [f"{record.name}: {record.getMessage()}" for record in self.records]
 
 
+def attributes_of(span: ReadableSpan) -> dict[str, Any]:
+    """The attributes of a span."""
+    return dict(span.attributes or {})
+
+
 class Telemetry:
     """Providers that keep everything, and what they have kept."""
 
@@ -75,7 +80,7 @@ class Telemetry:
         self.tracer_provider.add_span_processor(SimpleSpanProcessor(self.exporter))
         self.reader = InMemoryMetricReader()
         self.meter_provider = MeterProvider([self.reader], shutdown_on_exit=False, resource=nowhere)
-        self.log_exporter = InMemoryLogRecordExporter()
+        self.log_exporter = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
         self.logger_provider = LoggerProvider(shutdown_on_exit=False, resource=nowhere)
         self.logger_provider.add_log_record_processor(SimpleLogRecordProcessor(self.log_exporter))
         self.complaints = Complaints()
@@ -94,7 +99,7 @@ class Telemetry:
     @property
     def attributes(self) -> dict[str, Any]:
         """The attributes of the one span that there must be."""
-        return dict(self.span.attributes or {})
+        return attributes_of(self.span)
 
     @property
     def metrics(self) -> MetricsData | None:

@@ -14,7 +14,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from ..replay.transport import Reply
 from . import anthropic_format as wire
 from .provider import JSON, Provider, Within, answer, events, items, now
-from .telemetry import Telemetry
+from .telemetry import Telemetry, attributes_of
 
 
 async def test_a_message_is_one_span_with_request_response_usage_and_cost(
@@ -126,7 +126,7 @@ async def test_the_beta_api_is_the_same_call(provider: Provider, telemetry: Tele
         await items(stream)
     assert [span.name for span in telemetry.spans] == ["chat claude-sonnet-4-5"] * 3
     for span in telemetry.spans:
-        assert dict(span.attributes or {})["gen_ai.usage.output_tokens"] == 7
+        assert attributes_of(span)["gen_ai.usage.output_tokens"] == 7
 
 
 async def test_the_tool_runner_has_one_span_per_request(provider: Provider, telemetry: Telemetry) -> None:
@@ -152,7 +152,7 @@ async def test_the_tool_runner_has_one_span_per_request(provider: Provider, tele
         """
         return weather(city)
 
-    aweather.name = "weather"  # type: ignore[misc]
+    aweather.name = "weather"
     runs["tools"] = [aweather if provider.asynchronous else weather]
     provider.will(answer(wire.message(wire.tool_use(), stop_reason="tool_use")), answer(wire.message()))
     runner = provider.anthropic().beta.messages.tool_runner(**wire.ASK, **runs)
@@ -160,7 +160,7 @@ async def test_the_tool_runner_has_one_span_per_request(provider: Provider, tele
     assert asked == ["Paris"]
     assert final.content[0].text == "Paris."
     assert [span.name for span in telemetry.spans] == ["chat claude-sonnet-4-5"] * 2
-    reasons = [dict(span.attributes or {})["gen_ai.response.finish_reasons"] for span in telemetry.spans]
+    reasons = [attributes_of(span)["gen_ai.response.finish_reasons"] for span in telemetry.spans]
     assert reasons == [("tool_use",), ("end_turn",)]
 
 
@@ -251,7 +251,7 @@ async def test_an_hour_in_the_cache_costs_more_than_five_minutes(provider: Provi
         written = {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0, lifetime: 20}
         provider.will(answer(wire.message(usage=wire.USAGE | {"cache_creation": written})))
         await now(provider.anthropic().messages.create(**wire.ASK))
-    found = [dict(span.attributes or {}) for span in telemetry.spans]
+    found = [attributes_of(span) for span in telemetry.spans]
     assert [a["gen_ai.usage.cache_write.input_tokens"] for a in found] == [20, 20]
     assert [a["gen_ai.usage.input_tokens"] for a in found] == [131, 131]
     # Anthropic's price list: writing costs 1.25 times the input for five minutes, twice for an hour.
@@ -270,7 +270,7 @@ async def test_fast_mode_is_priced_as_such(provider: Provider, telemetry: Teleme
                 **wire.ASK | {"model": "claude-opus-5-5"}, speed=speed, betas=["fast-mode-2026-02-01"]
             )
         )
-        amounts.append(dict(telemetry.spans[-1].attributes or {})["genledger.cost.amount"])
+        amounts.append(attributes_of(telemetry.spans[-1])["genledger.cost.amount"])
     # Anthropic's price list: fast mode doubles every rate of Claude Opus 5.5.
     assert amounts[1] == pytest.approx(2 * amounts[0])
 
@@ -286,8 +286,8 @@ async def test_a_failed_request_is_one_span_with_its_error(provider: Provider, t
 
 async def test_retries_are_counted_on_the_one_span(provider: Provider, telemetry: Telemetry) -> None:
     provider.will(
-        answer(wire.error("overloaded_error", "Overloaded"), 529, **{"retry-after-ms": "1"}),
-        answer(wire.error("rate_limit_error", "Too many"), 429, **{"retry-after-ms": "1"}),
+        answer(wire.error("overloaded_error", "Overloaded"), 529, headers={"retry-after-ms": "1"}),
+        answer(wire.error("rate_limit_error", "Too many"), 429, headers={"retry-after-ms": "1"}),
         answer(wire.message()),
     )
     await now(provider.anthropic(max_retries=3).messages.create(**wire.ASK))
@@ -312,7 +312,7 @@ async def test_raw_and_streaming_responses(provider: Provider, telemetry: Teleme
         await items(response.iter_lines())
     assert len(telemetry.spans) == 4
     for span in telemetry.spans:
-        attributes = dict(span.attributes or {})
+        attributes = attributes_of(span)
         assert attributes["gen_ai.usage.input_tokens"] == 131
         assert attributes["gen_ai.usage.output_tokens"] == 7
         assert attributes["genledger.outcome"] == "success"

@@ -13,7 +13,7 @@ from opentelemetry.util._once import Once
 
 from . import anthropic_format as wire
 from .provider import Provider, Within, answer, events, items, now
-from .telemetry import Telemetry, instrumented
+from .telemetry import Telemetry, attributes_of, instrumented
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -73,7 +73,7 @@ async def test_one_span_speaks_of_usage_for_every_setting(
     else:
         await now(client.messages.with_raw_response.create(**wire.ASK))
     (span,) = speaking_of_usage(as_global.spans)
-    attributes = dict(span.attributes or {})
+    attributes = attributes_of(span)
     assert attributes["gen_ai.usage.input_tokens"] == 131
     assert attributes["gen_ai.usage.output_tokens"] == 7
     assert attributes["genledger.cost.amount"] > 0

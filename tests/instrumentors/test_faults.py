@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -42,14 +43,13 @@ def reader(field: str, broken: Any = boom) -> Break:
 
     def install(patch: pytest.MonkeyPatch) -> None:
         for operation in (CHAT, MESSAGES):
-            before = getattr(operation, field)
+            UNDO.append(functools.partial(object.__setattr__, operation, field, getattr(operation, field)))
             object.__setattr__(operation, field, broken)
-            UNDO.append(lambda operation=operation, before=before: object.__setattr__(operation, field, before))
 
     return install
 
 
-UNDO: list[Callable[[], None]] = []
+UNDO: list[Callable[[], object]] = []
 
 
 def attribute(owner: Any, name: str, broken: Any = boom) -> Break:
@@ -62,7 +62,7 @@ class BrokenGathering:
 
     complete = True
 
-    def __init__(self, keep: bool) -> None:
+    def __init__(self, *args: Any) -> None:
         pass
 
     fold = response = text_length = boom
@@ -90,7 +90,7 @@ STAGES: dict[str, Break] = {
     "the log line": attribute(lines.CallLines, "write"),
     "the metrics": attribute(metrics.Metrics, "record"),
     "the start of a span": attribute(TracerProvider, "get_tracer", lambda *a, **k: Hopeless()),
-    "the attributes of a span": attribute(Span, "set_attributes"),
+    "the attributes of a span": attribute(recorder, "write"),
     "the status of a span": attribute(Span, "set_status"),
     "the end of a span": attribute(Span, "end"),
     "the settling": attribute(recorder.Recorder, "settle"),
@@ -171,7 +171,7 @@ async def test_an_exporter_that_raises_is_not_noticed(provider: Provider) -> Non
     with instrumented() as telemetry:
         telemetry.tracer_provider.add_span_processor(SimpleSpanProcessor(BrokenExporter()))
         broken = await use(provider)
-        telemetry.tracer_provider._active_span_processor._span_processors = ()  # type: ignore[attr-defined]
+        telemetry.tracer_provider._active_span_processor._span_processors = ()
     assert difference(broken, bare) is None
 
 

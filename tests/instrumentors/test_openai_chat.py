@@ -11,7 +11,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from . import openai_format as wire
 from .provider import Provider, Within, answer, events, items, now
-from .telemetry import Telemetry, instrumented
+from .telemetry import Telemetry, attributes_of, instrumented
 
 CHAT: dict[str, Any] = {"model": "gpt-4o", "messages": wire.USER}
 
@@ -277,7 +277,7 @@ async def test_the_tier_of_the_response_sets_the_price(provider: Provider, telem
     for tier in ("default", "flex"):
         provider.will(answer(wire.chat(service_tier=tier, model="gpt-5-2025-08-07")))
         await now(provider.openai().chat.completions.create(**CHAT | {"model": "gpt-5"}, service_tier="auto"))
-        amounts.append(telemetry.spans[-1].attributes["genledger.cost.amount"])  # type: ignore[index]
+        amounts.append(attributes_of(telemetry.spans[-1])["genledger.cost.amount"])
     # OpenAI's price list: flex costs half of standard.
     assert amounts[1] == pytest.approx(amounts[0] / 2)
 
@@ -322,8 +322,8 @@ async def test_a_rate_limit_is_an_outcome_of_its_own(provider: Provider, telemet
 
 async def test_retries_are_counted_on_the_one_span(provider: Provider, telemetry: Telemetry) -> None:
     provider.will(
-        answer(wire.error("Too many", "rate_limit_exceeded"), 429, **{"retry-after-ms": "1"}),
-        answer(wire.error("Overloaded", None), 503, **{"retry-after-ms": "1"}),
+        answer(wire.error("Too many", "rate_limit_exceeded"), 429, headers={"retry-after-ms": "1"}),
+        answer(wire.error("Overloaded", None), 503, headers={"retry-after-ms": "1"}),
         answer(wire.chat()),
     )
     await now(provider.openai(max_retries=3).chat.completions.create(**CHAT))

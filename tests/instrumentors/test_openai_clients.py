@@ -10,14 +10,14 @@ import pytest
 
 from . import openai_format as wire
 from .provider import Provider, Within, answer, events, items, now
-from .telemetry import Telemetry, instrumented
+from .telemetry import Telemetry, attributes_of, instrumented
 
 CHAT: dict[str, Any] = {"model": "gpt-4o", "messages": wire.USER}
 STREAM: dict[str, Any] = {**CHAT, "stream": True}
 
 
 async def test_a_raw_response(provider: Provider, telemetry: Telemetry) -> None:
-    provider.will(answer(wire.chat(), **{"x-ratelimit-remaining-requests": "59"}))
+    provider.will(answer(wire.chat(), headers={"x-ratelimit-remaining-requests": "59"}))
     raw = await now(provider.openai().chat.completions.with_raw_response.create(**CHAT))
     assert len(telemetry.spans) == 1
     assert raw.headers["x-ratelimit-remaining-requests"] == "59"
@@ -71,7 +71,7 @@ async def test_a_streaming_response_left_unread_is_cancelled(provider: Provider,
 
 
 async def test_azure_is_its_own_provider_and_its_deployment_the_model(provider: Provider, telemetry: Telemetry) -> None:
-    provider.will(answer(wire.chat(), **{"x-ms-region": "Sweden Central"}))
+    provider.will(answer(wire.chat(), headers={"x-ms-region": "Sweden Central"}))
     await now(provider.azure().chat.completions.create(**CHAT | {"model": "my-deployment"}))
     assert str(provider.requests[0].url).startswith(
         "https://example.openai.azure.com/openai/deployments/my-deployment/chat/completions"
@@ -90,7 +90,7 @@ async def test_azure_with_a_fixed_deployment(provider: Provider, telemetry: Tele
     await now(client.chat.completions.create(**CHAT))
     provider.will(answer(wire.embeddings()))
     await now(client.embeddings.create(model="text-embedding-3-small", input="a"))
-    names = [dict(span.attributes or {})["gen_ai.operation.name"] for span in telemetry.spans]
+    names = [attributes_of(span)["gen_ai.operation.name"] for span in telemetry.spans]
     assert names == ["chat", "embeddings"]
 
 
@@ -178,7 +178,7 @@ async def test_copies_of_a_client_are_clients(provider: Provider, telemetry: Tel
     client = provider.openai(base_url="https://api.groq.com/openai/v1")
     await now(client.with_options(timeout=5).chat.completions.create(**CHAT))
     await now(client.copy(base_url="https://api.openai.com/v1").chat.completions.create(**CHAT))
-    names = [dict(span.attributes or {})["gen_ai.provider.name"] for span in telemetry.spans]
+    names = [attributes_of(span)["gen_ai.provider.name"] for span in telemetry.spans]
     assert names == ["groq", "openai"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from typing import Any
 
 import openai
@@ -12,7 +13,7 @@ import pytest
 from ..replay.transport import Reply
 from . import openai_format as wire
 from .provider import Provider, Within, answer, events, items, now
-from .telemetry import Telemetry
+from .telemetry import Telemetry, attributes_of
 
 AUDIO = ("speech.wav", b"RIFF....WAVEfmt ")
 
@@ -198,7 +199,7 @@ async def test_batches_cost_nothing_until_their_results_are_read(provider: Provi
     await now(batches.cancel("batch_1"))
     assert [span.name for span in telemetry.spans] == ["batch"] * 3
     for span in telemetry.spans:
-        attributes = dict(span.attributes or {})
+        attributes = attributes_of(span)
         assert attributes["gen_ai.operation.name"] == "batch"
         assert "gen_ai.usage.output_tokens" not in attributes
         assert "genledger.cost.amount" not in attributes
@@ -227,14 +228,15 @@ async def test_what_is_no_call_of_a_model_has_no_usage_and_no_cost(provider: Pro
 async def test_a_failed_request_of_any_kind_is_one_span(provider: Provider, telemetry: Telemetry) -> None:
     client = provider.openai()
     provider.will(answer(wire.error(), 404))
-    for attempt in (
+    attempts: list[Callable[[], Any]] = [
         lambda: client.embeddings.create(model="none", input="a"),
         lambda: client.images.generate(model="none", prompt="a"),
         lambda: client.audio.speech.create(model="none", voice="alloy", input="a"),
         lambda: client.audio.transcriptions.create(model="none", file=AUDIO),
         lambda: client.moderations.create(model="none", input="a"),
         lambda: client.batches.retrieve("batch_9"),
-    ):
+    ]
+    for attempt in attempts:
         telemetry.clear()
         with pytest.raises(openai.NotFoundError):
             await now(attempt())

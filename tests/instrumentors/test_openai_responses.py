@@ -11,7 +11,7 @@ from opentelemetry.trace import StatusCode
 
 from . import openai_format as wire
 from .provider import Provider, Within, answer, events, items, now
-from .telemetry import Telemetry
+from .telemetry import Telemetry, attributes_of
 
 ASK: dict[str, Any] = {"model": "gpt-4o", "input": "What is the capital of France?"}
 
@@ -147,7 +147,7 @@ async def test_a_background_response_is_paid_for_once_when_it_is_fetched_often(
     for reply in (queued | {"status": "in_progress"}, wire.response(), wire.response()):
         provider.will(answer(reply))
         await now(client.responses.retrieve("resp_1"))
-    fetched = [dict(span.attributes or {}) for span in telemetry.spans[1:]]
+    fetched = [attributes_of(span) for span in telemetry.spans[1:]]
     assert [a["gen_ai.response.status"] for a in fetched] == ["in_progress", "completed", "completed"]
     assert not any(name.startswith("gen_ai.usage.") for a in fetched for name in a)
     assert sum("genledger.cost.amount" in a for a in fetched) <= 1
@@ -212,7 +212,7 @@ async def test_a_web_search_is_billed_beside_the_tokens(provider: Provider, tele
     for output in ([wire.output_message()], [search, wire.output_message()]):
         provider.will(answer(wire.response(*output)))
         await now(provider.openai().responses.create(**ASK, tools=[{"type": "web_search"}]))
-        amounts.append(dict(telemetry.spans[-1].attributes or {})["genledger.cost.amount"])
+        amounts.append(attributes_of(telemetry.spans[-1])["genledger.cost.amount"])
     # OpenAI's price list: 10 USD per thousand web searches.
     assert amounts[1] - amounts[0] == pytest.approx(0.01)
-    assert dict(telemetry.spans[-1].attributes or {})["genledger.cost.other"] == pytest.approx(0.01)
+    assert attributes_of(telemetry.spans[-1])["genledger.cost.other"] == pytest.approx(0.01)

@@ -24,7 +24,7 @@ import genledger
 from ..replay.observation import difference, drain, seen
 from . import anthropic_format, openai_format
 from .provider import Provider, Within, answer, events, items, now
-from .telemetry import Telemetry, instrumented
+from .telemetry import Telemetry, attributes_of, instrumented
 
 CHAT: dict[str, Any] = {"model": "gpt-4o", "messages": openai_format.USER}
 CLASSES = [
@@ -274,7 +274,7 @@ async def test_a_traceback_ends_in_the_sdk(provider: Provider) -> None:
     provider.will(answer(openai_format.error(), 404))
     with instrumented(), pytest.raises(openai.NotFoundError) as raised:
         await now(provider.openai().chat.completions.create(**CHAT))
-    assert raised.traceback[-1].path.name == "_base_client.py"
+    assert str(raised.traceback[-1].path).endswith("_base_client.py")
     assert raised.value.__cause__ is None
 
 
@@ -310,8 +310,8 @@ async def test_calls_made_at_once_do_not_mix(telemetry: Telemetry) -> None:
     await asyncio.gather(*(one(i) for i in range(50)))
     assert len(telemetry.spans) == 50
     for span in telemetry.spans:
-        attributes = dict(span.attributes or {})
-        i = int(attributes["gen_ai.request.model"].removeprefix("m"))  # type: ignore[union-attr]
+        attributes = attributes_of(span)
+        i = int(attributes["gen_ai.request.model"].removeprefix("m"))
         assert attributes["gen_ai.response.id"] == f"chatcmpl-m{i}"
         assert attributes["genledger.tenant.id"] == f"t{i % 5}"
 

@@ -162,6 +162,8 @@ def _drained(result: Any, items: list[Any], error: Failure | None) -> Drained:
 
 def difference(one: Any, other: Any, path: str = "result") -> str | None:
     """Where two observations differ first, or `None` when they are equal."""
+    if type(one) is type(other) and one == other:
+        return None
     if type(one) is not type(other):
         return f"{path}: {one!r:.200} is not {other!r:.200}"
     if isinstance(one, (list, tuple)):

@@ -57,6 +57,9 @@ def load(row: dict[str, Any]) -> Recording:
     """The recording that one row of the index describes."""
     record = json.loads((FOLDER / row["file"]).read_text(encoding="utf-8"))
     request, response = record["request"], record["response"]
+    headers = {k: v for k, v in _flat(response["headers"]).items() if k not in _TRANSFER_HEADERS}
+    if "content-type" not in headers:  # some recordings have lost their headers
+        headers["content-type"] = "text/event-stream" if row["stream"] else "application/json"
     return Recording(
         file=row["file"],
         provider=row["provider"],
@@ -67,7 +70,7 @@ def load(row: dict[str, Any]) -> Recording:
         request_headers=_flat(request["headers"]),
         request_body=_body(request),
         status=response["status"],
-        headers={k: v for k, v in _flat(response["headers"]).items() if k not in _TRANSFER_HEADERS},
+        headers=headers,
         payload=_bytes(_body(response)),
     )
 

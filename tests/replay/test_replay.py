@@ -15,7 +15,7 @@ from opentelemetry.trace import StatusCode
 
 from genledger_semconv.checker import check
 
-from ..instrumentors.telemetry import Telemetry, instrumented, surroundings
+from ..instrumentors.telemetry import Telemetry, attributes_of, instrumented, surroundings
 from . import recordings
 from .observation import difference, failed
 from .planning import OTHER_PROTOCOLS, Plan, plan
@@ -196,11 +196,11 @@ def wrong(job: Job, without: Playback, with_it: Watched) -> Iterator[str]:
     yield from map(str, check(with_it.spans, logs=with_it.logs, capture_content=True))
     yield from (f"logged: {text}" for text in with_it.complaints)
     yield from (f"span {name!r} is still open" for name in with_it.open_spans)
-    must = 1 if job.method in CALLS else 0
+    must = 1 if job.method in CALLS and without.requests else 0
     if not must <= len(with_it.spans) <= max(1, len(without.requests)):
         yield f"{len(with_it.spans)} spans: {[span.name for span in with_it.spans]}"
     if must and len(with_it.spans) == 1:
-        attributes = dict(with_it.spans[0].attributes or {})
+        attributes = attributes_of(with_it.spans[0])
         yield from badly_ended(job, without, with_it.spans[0], attributes)
         yield from badly_counted(job, without, attributes)
 

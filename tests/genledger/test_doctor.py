@@ -97,6 +97,17 @@ def test_what_cannot_be_patched_is_wrong(tmp_path: Path, monkeypatch: pytest.Mon
     assert "AsyncAPIClient.request could not be patched" in said(found, "openai", "wrong")
 
 
+def test_a_library_that_cannot_be_imported_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "other" / "openai"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('built for another system')")
+    monkeypatch.syspath_prepend(str(package.parent))
+    monkeypatch.setenv("GENLEDGER_LIBRARIES", "openai")
+    found = diagnose(import_libraries=True)
+    assert "RuntimeError: built for another system" in said(found, "openai", "wrong")
+    assert not next(library for library in found.libraries if library.name == "openai").recorded
+
+
 def test_an_unsupported_version_is_wrong(install: MakeDistribution) -> None:
     install("anthropic", "0.3.1")
     found = diagnose()

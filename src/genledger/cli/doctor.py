@@ -131,8 +131,10 @@ def _choice(choice: Choice) -> str:
 
 def _ledger(found: Diagnosis) -> str:
     ledger = found.ledger
-    if not ledger.exists:
-        return f"{ledger.path}: made with the first call"
+    if ledger.problem is not None:
+        return f"{ledger.path}: cannot be used"
+    if not ledger.calls:
+        return f"{ledger.path}: no calls yet"
     unpriced = sum(ledger.unpriced.values())
     reasons = ", ".join(f"{reason}: {count(calls)}" for reason, calls in sorted(ledger.unpriced.items()))
     parts = [

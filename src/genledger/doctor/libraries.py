@@ -19,6 +19,7 @@ from genledger.settings import Settings
 from .findings import Findings
 
 _IMPORT_TIMEOUT_S = 120.0
+_SHOW = "import sys; from genledger.doctor.libraries import show_patches; show_patches(sys.argv[1])"
 _OWN_SPANS = {"anthropic": Requirement("anthropic>=1.14")}
 """Client libraries that make a span of their own for each call; ours takes its place."""
 
@@ -153,21 +154,20 @@ def _others(name: str) -> list[Tracer]:
 
 def _try(name: str) -> tuple[list[str], list[str]]:
     """Which attributes are patched, and which are not, when the library is imported in a process of its own."""
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import sys\nfrom genledger.doctor.libraries import show_patches\nshow_patches(sys.argv[1])",
-            name,
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=_IMPORT_TIMEOUT_S,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _SHOW, name],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_IMPORT_TIMEOUT_S,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+    except subprocess.TimeoutExpired:
+        return [], [f"everything (its import took longer than {_IMPORT_TIMEOUT_S:.0f} s)"]
     if done.returncode:
-        return [], [done.stderr.strip().rpartition("\n")[2] or f"exit code {done.returncode}"]
+        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        return [], [f"everything ({said[-1]})"]
     patched, missing = json.loads(done.stdout.rpartition("\n")[2])
     return patched, missing
 

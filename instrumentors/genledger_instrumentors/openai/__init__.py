@@ -14,6 +14,7 @@ from genledger.calls.instrumentor import Instrumentor
 from genledger.calls.operation import Body, Operation
 from genledger.calls.patching import Patches
 
+from . import realtime
 from .batches import BATCH, NEW_BATCH, RESULTS
 from .chat import CHAT, COMPLETIONS
 from .hosts import provider_of
@@ -88,5 +89,6 @@ class OpenAIInstrumentor(Instrumentor):
     supports = "openai >= 1.0, < 4"
 
     def patches(self) -> Patches:
-        """The one method that every request passes through."""
-        return GeneratedClient(CLIENT).patches()
+        """The one method that every request passes through, and the sockets."""
+        client = GeneratedClient(CLIENT)
+        return [*client.patches(), *realtime.patches(client.peer)]

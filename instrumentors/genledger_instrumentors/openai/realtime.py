@@ -1,0 +1,196 @@
+"""The Realtime API: a conversation over a socket, in text and sound, each response a call with its own usage.
+
+Events: https://platform.openai.com/docs/api-reference/realtime. What users say can also be transcribed, by
+another model and at its price; that is a call of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from genledger.calls.content import Blob, generic_part, text_part, tool_call_part
+from genledger.calls.operation import Attributes, Body, Content, Operation, integer, number, text
+from genledger.calls.patching import Patches
+from genledger.calls.sessions import Asked, Heard, Sessions, SocketClient
+from genledger_semconv import attributes as A
+from genledger_semconv import spans as S
+
+from .fields import listed, read_answer
+from .others import TRANSCRIPTIONS
+from .responses import read_input
+
+_MODULES = ("openai.resources.realtime.realtime", "openai.resources.beta.realtime.realtime")
+_SPOKEN = ("input_audio", "audio", "output_audio")
+
+
+def hears(event: Any) -> Heard | None:
+    """What an event of the server means."""
+    kind = event.type
+    if not isinstance(kind, str):
+        return None
+    if kind.endswith(".delta"):
+        response = getattr(event, "response_id", None)
+        return Heard("chunk", response) if isinstance(response, str) else None
+    if kind in ("session.created", "session.updated"):
+        return Heard("opened", None, event.session)
+    if kind == "response.created":
+        return Heard("begun", event.response.id)
+    if kind == "response.done":
+        return Heard("ended", event.response.id)
+    if kind == "conversation.item.input_audio_transcription.completed":
+        return Heard("aside", None, event)
+    if kind == "error":
+        error = event.error
+        refused = {"status": "failed", "status_details": {"error": {"code": error.code or error.type}}}
+        return Heard("failed", error.event_id, refused)
+    return None
+
+
+def asks(event: Any) -> Asked | None:
+    """What an event of the client asks for."""
+    if not isinstance(event, Mapping) or event.get("type") != "response.create":
+        return None
+    response = event.get("response")
+    return Asked(response if isinstance(response, Mapping) else {}, text(event.get("event_id")))
+
+
+def transcription(session: Any) -> Body:
+    """Which model transcribes what the user says."""
+    settings = getattr(getattr(getattr(session, "audio", None), "input", None), "transcription", None)
+    settings = settings or getattr(session, "input_audio_transcription", None)
+    return {"model": getattr(settings, "model", None)}
+
+
+def read_response(answer: Any, attributes: Attributes) -> None:
+    """Which response it is, and how it ended."""
+    read_answer(answer, attributes)
+    conversation = getattr(answer, "conversation_id", None)
+    if isinstance(conversation, str):
+        attributes[A.GEN_AI_CONVERSATION_ID] = conversation
+    status, details = getattr(answer, "status", None), getattr(answer, "status_details", None)
+    if status == "completed":
+        called = any(getattr(item, "type", None) == "function_call" for item in listed(getattr(answer, "output", None)))
+        attributes[A.GEN_AI_RESPONSE_FINISH_REASONS] = ("tool_call" if called else "stop",)
+    elif status == "incomplete":
+        reason = getattr(details, "reason", None)
+        ended = "length" if reason == "max_output_tokens" else reason if isinstance(reason, str) else "error"
+        attributes[A.GEN_AI_RESPONSE_FINISH_REASONS] = (ended,)
+    elif status in ("failed", "cancelled"):
+        attributes[A.GEN_AI_RESPONSE_FINISH_REASONS] = ("error",)
+    if status == "failed":
+        error = getattr(details, "error", None)
+        code = getattr(error, "code", None) or getattr(error, "type", None)
+        attributes[A.ERROR_TYPE] = code if isinstance(code, str) else "failed"
+
+
+class Events:
+    """Puts the events of one response together: the last has all of it."""
+
+    def __init__(self) -> None:
+        self._response: Any = None
+        self._length = 0
+
+    def fold(self, chunks: Iterable[Any]) -> None:
+        """Take in more events."""
+        for event in chunks:
+            if event.type == "response.done":
+                self._response = event.response
+            elif "audio.delta" not in event.type and isinstance(event.delta, str):
+                self._length += len(event.delta)
+
+    def response(self) -> Mapping[str, Any]:
+        """The response, or that it has not ended."""
+        names = ("id", "status", "status_details", "conversation_id", "usage", "output")
+        return {name: getattr(self._response, name, None) for name in names}
+
+    def text_length(self) -> int:
+        """Characters written, and of what was said, so far."""
+        return self._length
+
+    @property
+    def complete(self) -> bool:
+        """Whether the response has ended."""
+        return self._response is not None
+
+    @property
+    def cut(self) -> bool:
+        """Whether it was interrupted: by the user speaking, or by the application."""
+        return getattr(self._response, "status", None) == "cancelled"
+
+
+def read_output(answer: Any) -> Content:
+    """Everything that was said and called."""
+    content: list[Any] = []
+    for item in listed(getattr(answer, "output", None)):
+        if getattr(item, "type", None) == "function_call":
+            called = (getattr(item, name, None) for name in ("name", "arguments", "call_id"))
+            content.append(tool_call_part(*called))
+            continue
+        for piece in listed(getattr(item, "content", None)):
+            spoken = getattr(piece, "text", None) or getattr(piece, "transcript", None)
+            sound = getattr(piece, "audio", None)
+            if isinstance(spoken, str):
+                content.append(text_part(spoken))
+            if isinstance(sound, str) and getattr(piece, "type", None) in _SPOKEN:
+                content.append(Blob("audio", None, sound))
+            elif not isinstance(spoken, str):
+                content.append(generic_part(piece))
+    reason = "stop" if getattr(answer, "status", None) == "completed" else "error"
+    message = {"role": "assistant", "parts": content, "finish_reason": reason}
+    return {A.GEN_AI_OUTPUT_MESSAGES: [message] if content else None}
+
+
+REALTIME = Operation(
+    name=S.REALTIME,
+    api="realtime",
+    fields={
+        "model": (A.GEN_AI_REQUEST_MODEL, text),
+        "max_output_tokens": (A.GEN_AI_REQUEST_MAX_TOKENS, integer),
+        "max_response_output_tokens": (A.GEN_AI_REQUEST_MAX_TOKENS, integer),
+        "temperature": (A.GEN_AI_REQUEST_TEMPERATURE, number),
+    },
+    response=read_response,
+    input=read_input,
+    output=read_output,
+)
+
+SPEECH_TO_TEXT = replace(TRANSCRIPTIONS, response=None, gather=None)
+"""What the user said, in writing."""
+
+
+def patches(peer_of: Callable[[Any], Any]) -> Patches:
+    """The connections, of the API as it is and as it was in beta."""
+    found: Patches = []
+    for module in _MODULES:
+        for prefix in ("", "Async"):
+            manager = f"{prefix}RealtimeConnectionManager"
+
+            def peer(opened: Any, manager: str = manager) -> tuple[Any, str | None]:
+                client = getattr(opened, f"_{manager}__client")
+                found = peer_of(client)
+                address = getattr(client, "websocket_base_url", None)
+                if address is not None:
+                    parts = urlsplit(str(address))
+                    port = parts.port or (80 if parts.scheme in ("ws", "http") else 443)
+                    found = replace(found, host=parts.hostname, port=port)
+                return found, text(getattr(opened, f"_{manager}__model"))
+
+            sessions = Sessions(
+                library="openai",
+                module=module,
+                connection=f"{prefix}RealtimeConnection",
+                manager=manager,
+                asynchronous=bool(prefix),
+                peer=peer,
+                operation=REALTIME,
+                gather=Events,
+                aside=SPEECH_TO_TEXT,
+                hears=hears,
+                asks=asks,
+                aside_body=transcription,
+            )
+            found += SocketClient(sessions).patches()
+    return found

@@ -22,8 +22,6 @@ def environment(directory: Path, **variables: str) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(part for part in path if part),
         "HOME": str(directory),
         "XDG_STATE_HOME": str(directory / "state"),
-        "OPENAI_API_KEY": "test",
-        "ANTHROPIC_API_KEY": "test",
         **variables,
     }
 

@@ -52,6 +52,7 @@ def demo(tmp_path: Path) -> Iterator[dict[str, str]]:
     """The variables that lead the real clients to a provider on loopback, and the ledger to a file."""
     with DemoProvider() as provider:
         yield {
+            "OPENAI_API_KEY": "test",
             "OPENAI_BASE_URL": provider.openai_url,
             "GENLEDGER_LEDGER": str(tmp_path / "ledger.db"),
         }

@@ -126,7 +126,7 @@ class Chunks:
             self._head = chunk
 
     def _end(self, chunk: Any, fields: Mapping[str, Any]) -> None:
-        usage = fields.get("usage")
+        usage = field(chunk, "usage")
         if usage is None:
             usage = field(field(chunk, "x_groq"), "usage")
         if usage is not None:

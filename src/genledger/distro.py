@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from opentelemetry.instrumentation.distro import BaseDistro  # type: ignore[attr-defined]
@@ -14,7 +15,8 @@ class GenledgerDistro(BaseDistro):  # type: ignore[misc]
     """Loaded first; leaves the loading of every instrumentor, ours and others', to the launcher."""
 
     def _configure(self, **kwargs: Any) -> None:
-        """Nothing to decide before the configurator: all options are variables that it reads."""
+        """Choose our configurator, whichever others are installed: it was our distribution that was asked for."""
+        os.environ.setdefault("OTEL_PYTHON_CONFIGURATOR", "genledger")
 
 
 class GenledgerConfigurator:

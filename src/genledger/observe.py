@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import time
 import zlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -18,6 +19,7 @@ from genledger_semconv import SCHEMA_URL
 from genledger_semconv import attributes as A
 
 from .attribution import SPEND_KEY, current, current_spend
+from .calls import faults
 from .calls.instrumentor import SCOPE
 from .calls.outcome import error_type
 from .calls.recorder import active
@@ -41,13 +43,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Observation(AbstractContextManager["Observation"]):
     """One observed block. `spend()` says what the calls inside have cost so far."""
 
-    __slots__ = ("_kind", "_name", "_signature", "_spend", "span")
+    __slots__ = ("_kind", "_name", "_run", "_signature", "_spend", "_started", "span")
 
     def __init__(self, kind: Kind, name: str, arguments: object = None) -> None:
         self._kind = kind
         self._name = name
         self._signature = f"{name}:{zlib.crc32(repr(arguments).encode()):08x}" if kind == "tool" else name
         self._spend: Spend | None = None
+        self._run: Run | None = None
+        self._started = 0.0
         self.span: Span = trace.INVALID_SPAN
 
     def spend(self) -> Spent:
@@ -78,18 +82,30 @@ class Observation(AbstractContextManager["Observation"]):
         run = run_in(outer)
         if self._kind in ("agent", "workflow"):
             span_id = f"{self.span.get_span_context().span_id:016x}"
-            inside = set_value(RUN_KEY, Run(span_id, 0 if run is None else run.depth + 1), inside)
+            self._run = Run(span_id, 0 if run is None else run.depth + 1)
+            inside = set_value(RUN_KEY, self._run, inside)
         elif self._kind == "tool" and run is not None:
             run.tool_calls.append(self._signature)
+            run.tools += 1
+        self._started = time.perf_counter()
         return inside
 
     def finish(self, error: BaseException | None = None) -> None:
-        """End the span."""
+        """End the span, and count it."""
+        recorder = active()
+        failure: str | None = None
         if error is not None and not isinstance(error, GeneratorExit):
-            recorder = active()
+            failure = error_type(error)
             message = str(error)
             self.span.set_status(StatusCode.ERROR, recorder.redact(message) if recorder is not None else message)
-            self.span.set_attribute(A.ERROR_TYPE, error_type(error))
+            self.span.set_attribute(A.ERROR_TYPE, failure)
+        if recorder is not None and recorder.metrics is not None:
+            run = self._run or Run("", 0)
+            seconds = time.perf_counter() - self._started
+            try:
+                recorder.metrics.steps.record(self._kind, self._name, seconds, failure, run.inferences, run.tools)
+            except Exception as fault:
+                faults.report("recording metrics", fault)
         self.span.end()
 
     def __enter__(self) -> Self:

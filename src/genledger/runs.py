@@ -17,11 +17,15 @@ class Run:
         id: The span id of the block that began it, in hexadecimal.
         depth: In how many runs it is nested.
         tool_calls: A signature for each tool call since the last call to a provider.
+        inferences: Inference calls so far, those of runs inside left out.
+        tools: Tools run so far, those of runs inside left out.
     """
 
     id: str
     depth: int
     tool_calls: list[str] = field(default_factory=list)
+    inferences: int = 0
+    tools: int = 0
 
 
 def run_in(context: Context) -> Run | None:

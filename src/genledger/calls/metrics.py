@@ -21,6 +21,7 @@ from genledger_semconv import spans as S
 
 from .bulk import record_all
 from .entry import Entry
+from .steps import StepMetrics
 
 MetricNames = Literal["newest", "v1.41", "both"]
 """Which generation of the conventions' metric names to emit."""
@@ -120,6 +121,7 @@ class Metrics:
         self._series: dict[_Key, Series] = {}
         self._values: dict[str, set[object]] = {}
         self._overflow: Counter[str] = Counter()
+        self.steps = StepMetrics(meter)
         newest, old = names in ("newest", "both"), names in ("v1.41", "both")
         self._families: dict[str, _Histograms] = {
             "inference": _Histograms(meter, newest=newest, old=old, inference=True),

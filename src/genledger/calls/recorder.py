@@ -18,6 +18,7 @@ from genledger.attribution import current, current_spend
 from genledger.budgets.exceeded import BudgetExceeded
 from genledger.pricing.cost import Cost
 from genledger.pricing.usage import Usage
+from genledger.runs import run_in
 from genledger.spending import TraceSpending
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
@@ -168,6 +169,9 @@ class Recorder:
             return
         duration = time.perf_counter() - call.started
         operation = call.operation
+        run = run_in(call.outer)
+        if run is not None and operation.inference:
+            run.inferences += 1
         span = call.span
         attributes: Attributes = {}
         outcome = outcome_of(error, cut=cut)

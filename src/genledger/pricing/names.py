@@ -62,7 +62,6 @@ _HOSTS = (
     (re.compile(r"(^|\.)githubcopilot\.com$"), "github-copilot"),
 )
 
-_GEO = re.compile(r"^(us|eu|apac|jp|au|ca|in|sa|mx|global|us-gov)\.(?=[\w-]+\.)")
 _ARN = re.compile(r"^arn:[\w-]+:[\w-]+:[\w-]*:\d*:(?P<kind>[\w-]+)/(?P<name>.+)$")
 _PUBLISHED = re.compile(r"^(?:projects/[^/]+/locations/[^/]+/)?publishers/[^/]+/models/")
 _LOCATION = re.compile(r"/locations/([\w-]+)/")
@@ -156,19 +155,14 @@ def names_of_model(provider: str, model: str) -> Iterator[str]:
 def region_of_model(provider: str, model: str) -> tuple[str | None, str]:
     """The region written into a model's name, and the name without it, where that is a custom and not an id.
 
-    Azure: `us/…` and `eu/…` for a Data Zone deployment. Bedrock's geographic prefixes are part of the id and
-    have prices of their own.
+    Azure: `us/…` and `eu/…` for a Data Zone deployment, `global/…` for a global one. Bedrock's geographic
+    prefixes are part of the id and have prices of their own.
     """
     if provider == "azure":
         prefix, _, rest = model.partition("/")
-        if rest and prefix in ("us", "eu"):
-            return prefix, rest
+        if rest and prefix in ("us", "eu", "global", "global-standard"):
+            return (prefix if prefix in ("us", "eu") else None), rest
     return None, model
-
-
-def without_geo(model: str) -> str:
-    """A Bedrock model id without its geographic prefix."""
-    return _GEO.sub("", model)
 
 
 def of_own(model: str) -> bool:

@@ -174,12 +174,9 @@ class Destination:
     name: str
     processor: SpanProcessor
 
-    def __init__(
-        self, name: str, receivers: Receivers, *, select: bool, tells_ends: bool, lineage: bool, clock: Clock
-    ) -> None:
+    def __init__(self, name: str, receivers: Receivers, *, select: bool, tells_ends: bool, lineage: bool) -> None:
         self.name = name
         self._receivers = receivers
-        self._clock = clock
         self.processor = Intake(
             receivers.take,
             select=select,
@@ -195,9 +192,7 @@ class Destination:
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Deliver everything accepted so far within `timeout` seconds; whether that was done."""
-        deadline = self._clock.now() + timeout
-        flushed = [one.flush(max(0.0, deadline - self._clock.now())) for one in self._receivers.all()]
-        return all(flushed)
+        return flush_destinations([self], timeout)
 
     def shutdown(self, timeout: float | None = None) -> bool:
         """Deliver what can be delivered within `timeout` seconds (default: the limit's), spool the rest, stop."""
@@ -224,6 +219,15 @@ class Destination:
             if answer.verdict != "delivered":
                 return f"{one.sender.endpoint}: {answer.detail or answer.reason}"
         return None
+
+
+def flush_destinations(destinations: Iterable[Destination], timeout: float = 5.0) -> bool:
+    """Flush several destinations at once, all within `timeout` seconds; whether everything was delivered."""
+    deliveries = [delivery for destination in destinations for delivery in destination.deliveries()]
+    begun = [delivery.begin_flush() for delivery in deliveries]
+    deadline = SYSTEM_CLOCK.now() + timeout
+    flushed = [delivery.finish_flush(deadline) for delivery in deliveries]
+    return all(begun) and all(flushed)
 
 
 def shutdown_destinations(destinations: Iterable[Destination], timeout: float | None = None) -> bool:

@@ -80,21 +80,15 @@ def _is_genai_scope(scope: str) -> bool:
     return any(scope == known or scope.startswith(f"{known}.") for known in _GENAI_SCOPES)
 
 
-def goes_out(line: Line) -> bool:
-    """Whether an ended span goes to a GenAI backend: GenAI itself, or the parent of one that went."""
-    return line.wanted or is_genai(line.span)
-
-
-def adopt(line: Line, *, everything: bool = False) -> SpanContext | None:
+def adopt(line: Line) -> SpanContext | None:
     """The parent that an ended span has among the spans that go out; it is marked as wanted.
 
     An ancestor that has not ended yet goes out if it is GenAI work or the application's own structure around
     it; web, database and queue spans are skipped. `None` when no ancestor in this process goes out.
     """
     for ancestor in line.ancestors():
-        if ancestor.sent is False:
-            continue
-        if ancestor.sent or everything or is_genai(ancestor.span) or not is_infrastructure(ancestor.span):
+        span = ancestor.span
+        if ancestor.sent or (span is not None and (is_genai(span) or not is_infrastructure(span))):
             ancestor.wanted = True
-            return ancestor.span.context
+            return ancestor.context
     return None

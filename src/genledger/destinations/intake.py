@@ -15,7 +15,7 @@ from opentelemetry.trace import SpanContext
 
 from genledger.attribution import NOBODY, Attribution
 
-from .filters import adopt, goes_out
+from .filters import adopt, is_genai
 from .lineage import Line, Lineage
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Intake(SpanProcessor):
         if lineage is None:
             return None, Ended(span, span.parent)
         line = lineage.end(span)
-        line.sent = not self._select or goes_out(line)
+        line.sent = not self._select or line.wanted or is_genai(span)
         ends_trace = line.parent is None
         if not line.sent:
             if ends_trace and self._tells_ends:
@@ -115,10 +115,10 @@ class Intake(SpanProcessor):
         root = line.root()
         parent = adopt(line) if self._select else span.parent
         is_app_root = (parent is None or parent.is_remote) and not root.claimed
-        if parent is None and root.span.parent is not None and root.span.parent.is_remote:
+        if parent is None and root.above is not None and root.above.is_remote:
             # The caller may have sent its span, too: stay below it.
-            parent = root.span.parent
-        return line, Ended(span, parent, is_app_root, line.attribution, root.span.name, ends_trace)
+            parent = root.above
+        return line, Ended(span, parent, is_app_root, line.attribution, root.name, ends_trace)
 
     def shutdown(self) -> None:
         """Deliver or spool what there is, within the destination's own deadline."""

@@ -24,7 +24,6 @@ _RECORD = struct.Struct("<cIII")
 _SPAN, _SETTLED = b"S", b"A"
 _RANGE = struct.Struct("<II")
 _SUFFIX = ".journal"
-_LOOK_S = 10.0
 SEGMENT_BYTES = 16 * 1024 * 1024
 """Bytes after which a process begins a new segment."""
 
@@ -96,7 +95,7 @@ class Journal:
     Args:
         directory: Where the segments are; shared by all processes of the destination.
         fsync: Whether `append` waits for the disk itself, so that a power loss loses nothing either.
-        clock: When to look for the segments of dead processes.
+        clock: The time that segments are named after.
     """
 
     def __init__(self, directory: Path, *, fsync: bool = False, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -107,7 +106,6 @@ class Journal:
         self._lock = threading.Lock()
         self._segment: _Segment | None = None
         self._segments: list[_Segment] = []
-        self._looked_at = float("-inf")
 
     def append(self, data: bytes) -> Ticket:
         """Put one serialized trace request of a single span on disk.
@@ -139,18 +137,19 @@ class Journal:
                     segment.close()
 
     def leftovers(self) -> bool:
-        """Whether there are segments that are not this process's."""
-        return any(True for _ in self._others())
+        """Whether there are segments of dead processes."""
+        for path in self._others():
+            descriptor = lock(str(path))
+            if descriptor is not None:
+                unlock(descriptor)
+                return True
+        return False
 
     def rescued(self, limit: int) -> Iterator[tuple[bytes, int, Callable[[], None]]]:
         """What dead processes left: serialized requests of about `limit` bytes, each with its spans.
 
         The third value is to be called when the request is safe; the segment goes with the last of them.
         """
-        now = self._clock.now()
-        if now - self._looked_at < _LOOK_S:
-            return
-        self._looked_at = now
         for path in list(self._others()):
             descriptor = lock(str(path))
             if descriptor is None:
@@ -246,7 +245,6 @@ class Journal:
         self._segments.clear()
         self._segment = None
         self._lock = threading.Lock()
-        self._looked_at = float("-inf")
         self.lost.clear()
 
 

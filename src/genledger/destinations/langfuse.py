@@ -2,7 +2,8 @@
 
 Settings mean what Langfuse's SDK says: `LANGFUSE_PUBLIC_KEY`, `LANGFUSE_SECRET_KEY`, `LANGFUSE_BASE_URL`
 (`LANGFUSE_HOST` before), `LANGFUSE_TRACING_ENVIRONMENT`, `LANGFUSE_RELEASE`, `LANGFUSE_SAMPLE_RATE`,
-`LANGFUSE_TIMEOUT`, `LANGFUSE_FLUSH_AT`, `LANGFUSE_FLUSH_INTERVAL`, `LANGFUSE_OTEL_TRACES_EXPORT_PATH`.
+`LANGFUSE_TIMEOUT`, `LANGFUSE_FLUSH_AT`, `LANGFUSE_FLUSH_INTERVAL`, `LANGFUSE_OTEL_TRACES_EXPORT_PATH`,
+`LANGFUSE_OTEL_COMPRESSION`, `LANGFUSE_OTEL_MAX_BATCH_SIZE_BYTES`, `LANGFUSE_TRACING_ENABLED`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Unpack
 
 from .addresses import check_http_url
@@ -25,11 +26,11 @@ from .destination import (
 )
 from .errors import ConfigurationError
 from .langfuse_vocabulary import Project, environment_name, translate
-from .limits import Limits
+from .limits import Limits, positive
 from .pipeline import Delivery
 from .routing import TenantReceivers, Unknown
 from .sampling import Keep
-from .sender import HttpSender
+from .sender import Compression, HttpSender
 
 DEFAULT_BASE_URL = "https://cloud.langfuse.com"
 TRACES_PATH = "/api/public/otel/v1/traces"
@@ -79,15 +80,22 @@ class LangfuseProject:
         """Says which project it is; not a secret."""
         return f"{self.base_url}|{self.public_key}"
 
-    def sender(self, path: str = TRACES_PATH) -> HttpSender:
+    def sender(self, path: str = TRACES_PATH, compression: Compression = "gzip") -> HttpSender:
         """The sender for this project's OTLP endpoint."""
         token = base64.b64encode(f"{self.public_key}:{self.secret_key}".encode()).decode()
         return HttpSender(
             f"{self.base_url.rstrip('/')}/{path.lstrip('/')}",
             # Version 4 is the observations-first ingestion: without it, spans can take minutes to appear.
             {"authorization": f"Basic {token}", "x-langfuse-ingestion-version": "4"},
+            compression=compression,
             reads_partial_success=False,
         )
+
+
+def is_configured(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the environment names a Langfuse project, and does not switch it off."""
+    off = environ.get("LANGFUSE_TRACING_ENABLED", "").strip().lower() in ("false", "0")
+    return not off and bool(environ.get("LANGFUSE_PUBLIC_KEY") or environ.get("LANGFUSE_SECRET_KEY"))
 
 
 class LangfuseDestination(Destination):
@@ -138,18 +146,16 @@ class LangfuseDestination(Destination):
             raise ConfigurationError("Langfuse: LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY are not set")
         environment = environment or environ.get("LANGFUSE_TRACING_ENVIRONMENT")
         common = Project(environment_name(environment) if environment else None, release or _release(environ), version)
-        rate = _number(environ, "LANGFUSE_SAMPLE_RATE", 1.0) if sample_rate is None else sample_rate
-        if not 0.0 <= rate <= 1.0:
-            raise ConfigurationError(f"Langfuse: the sample rate must be from 0 to 1, not {rate!r}")
-        sampling = SamplingOptions(rate, keep or Keep(), units_per_month)
+        sampling = SamplingOptions(_sample_rate(environ, sample_rate), keep or Keep(), units_per_month)
         path = environ.get("LANGFUSE_OTEL_TRACES_EXPORT_PATH") or TRACES_PATH
+        compression = _compression(environ)
         options.setdefault("limits", _limits(environ))
 
         def open_project(project: LangfuseProject) -> Delivery:
             return open_delivery(
                 "langfuse",
                 project.identity,
-                project.sender(path),
+                project.sender(path, compression),
                 lambda item: translate(item, common),
                 sampling,
                 **options,
@@ -169,14 +175,24 @@ class LangfuseDestination(Destination):
                 pool=pool,
                 clock=options.get("clock", SYSTEM_CLOCK),
             )
+        self._public_key = project.public_key if project is not None else None
         super().__init__(
             "langfuse",
             receivers,
             select=not everything,
             tells_ends=sampling.holds or routes is not None,
             lineage=True,
-            clock=options.get("clock", SYSTEM_CLOCK),
         )
+
+    def conflict(self, provider: object) -> str | None:
+        """What is wrong when Langfuse's own span processor sends the same spans to the same project."""
+        inner = getattr(provider, "_active_span_processor", None)
+        for processor in getattr(inner, "_span_processors", ()):
+            if type(processor).__name__ == "LangfuseSpanProcessor":
+                key = getattr(processor, "public_key", None)
+                if key == self._public_key:
+                    return f"Langfuse's own SDK sends the spans of project {key} too: every cost is counted twice there"
+        return None
 
     def scored(self, trace_id: int, value: float) -> None:
         """Say that a trace has been given a score: it is a unit, and a low one is a reason to keep the trace.
@@ -195,25 +211,34 @@ def _release(environ: Mapping[str, str]) -> str | None:
 
 
 def _limits(environ: Mapping[str, str]) -> Limits:
-    default = Limits()
-    return Limits(
-        batch_spans=max(1, int(_number(environ, "LANGFUSE_FLUSH_AT", default.batch_spans))),
-        delay_s=_number(environ, "LANGFUSE_FLUSH_INTERVAL", default.delay_s),
-        timeout_s=_number(environ, "LANGFUSE_TIMEOUT", default.timeout_s),
+    default = Limits.from_environment(environ)
+    return replace(
+        default,
+        batch_spans=max(1, int(positive(environ, "LANGFUSE_FLUSH_AT", default.batch_spans))),
+        batch_bytes=int(positive(environ, "LANGFUSE_OTEL_MAX_BATCH_SIZE_BYTES", default.batch_bytes)),
+        delay_s=positive(environ, "LANGFUSE_FLUSH_INTERVAL", default.delay_s),
+        timeout_s=positive(environ, "LANGFUSE_TIMEOUT", default.timeout_s),
     )
 
 
-def _number(environ: Mapping[str, str], name: str, default: float) -> float:
-    value = environ.get(name)
-    if not value:
-        return default
+def _sample_rate(environ: Mapping[str, str], given: float | None) -> float:
+    value = environ.get("LANGFUSE_SAMPLE_RATE") if given is None else given
     try:
-        number = float(value)
+        rate = 1.0 if value is None or value == "" else float(value)
     except ValueError:
-        number = -1.0
-    if not 0 <= number < float("inf"):
-        raise ConfigurationError(f"Langfuse: {name}={value!r} is not a number of 0 or more")
-    return number
+        rate = -1.0
+    if not 0.0 <= rate <= 1.0:
+        raise ConfigurationError(f"Langfuse: the sample rate (LANGFUSE_SAMPLE_RATE) must be from 0 to 1, not {value!r}")
+    return rate
+
+
+def _compression(environ: Mapping[str, str]) -> Compression:
+    value = (environ.get("LANGFUSE_OTEL_COMPRESSION") or "gzip").strip().lower()
+    if value == "none":
+        return "none"
+    if value == "gzip":
+        return "gzip"
+    raise ConfigurationError(f"Langfuse: LANGFUSE_OTEL_COMPRESSION={value!r} is not known; use gzip or none")
 
 
 def __getattr__(name: str) -> type:

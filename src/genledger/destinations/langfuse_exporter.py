@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from .intake import Intake
-from .langfuse import LangfuseDestination
+from .langfuse import LangfuseDestination, is_configured
 
 HELD_S = 30.0
 """Seconds that spans wait for the topmost span of their trace."""
@@ -26,12 +26,15 @@ HELD_SPANS = 20_000
 class LangfuseSpanExporter(SpanExporter):
     """Sends the GenAI spans it is given to the Langfuse project of the `LANGFUSE_*` variables.
 
+    Nothing is sent with `LANGFUSE_TRACING_ENABLED=false`.
+
     Raises:
         ConfigurationError: The variables name no project, or not a whole one.
     """
 
     def __init__(self, destination: LangfuseDestination | None = None) -> None:
         self._destination = destination or LangfuseDestination()
+        self._off = destination is None and not is_configured()
         self._lock = threading.Lock()
         self._held: dict[int, list[ReadableSpan]] = {}
         self._since: dict[int, float] = {}
@@ -39,6 +42,8 @@ class LangfuseSpanExporter(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Take spans over; they are delivered by the destination's own thread."""
+        if self._off:
+            return SpanExportResult.SUCCESS
         now = time.monotonic()
         with self._lock:
             complete = []

@@ -6,8 +6,9 @@ output); Langfuse adds up what it is given. Bucket names are those that Langfuse
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from genledger_semconv import attributes as A
 
@@ -46,6 +47,9 @@ _IMAGE_IN = (A.GEN_AI_USAGE_IMAGE_INPUT_TOKENS,)
 _IMAGE_CACHED = (A.GEN_AI_USAGE_IMAGE_CACHE_READ_INPUT_TOKENS,)
 _AUDIO_OUT = (A.GEN_AI_USAGE_AUDIO_OUTPUT_TOKENS, "llm.token_count.completion_details.audio")
 _IMAGE_OUT = (A.GEN_AI_USAGE_IMAGE_OUTPUT_TOKENS,)
+
+_MOST = 2**53
+"""More tokens than this are no count."""
 
 _COSTS = (
     (A.GENLEDGER_COST_INPUT, "input"),
@@ -100,21 +104,25 @@ def usage_details(given: Mapping[str, Any]) -> dict[str, int] | None:
 def cost_details(given: Mapping[str, Any]) -> dict[str, float] | None:
     """USD by bucket, and their `total`; `None` when the cost is not known."""
     total = given.get(A.GENLEDGER_COST_AMOUNT)
-    if not isinstance(total, (int, float)):
+    if not _is_amount(total):
         return None
     details = {
         name: float(given[key])
         for key, name in _COSTS
-        if isinstance(given.get(key), (int, float)) and (given[key] or name in ("input", "output"))
+        if _is_amount(given.get(key)) and (given[key] or name in ("input", "output"))
     }
     details["total"] = float(total)
     return details
 
 
+def _is_amount(value: Any) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
 def _count(given: Mapping[str, Any], keys: tuple[str, ...]) -> int | None:
     for key in keys:
         value = given.get(key)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _MOST:
             return int(value)
     return None
 

@@ -281,7 +281,7 @@ class _Writer:
                 if key in _IN_TRACE or (key.startswith("genledger.cost.") and isinstance(value, float)):
                     continue
                 name = key.removeprefix("genledger.").replace(".", "_")
-                self.put(f"{_METADATA}.{name}", list(value) if isinstance(value, tuple) else value)
+                self.put(f"{_METADATA}.{name}", to_json(value) if isinstance(value, tuple) else value)
 
 
 _IN_TRACE = frozenset({A.GENLEDGER_TENANT_ID, A.GENLEDGER_FEATURE, A.GENLEDGER_TAGS})

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from .errors import ConfigurationError
 
 
 @dataclass(slots=True, frozen=True)
@@ -28,6 +32,38 @@ class Limits:
     delay_s: float = 1.0
     timeout_s: float = 10.0
     exit_s: float = 5.0
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Limits:
+        """The bounds that the `OTEL_BSP_*` variables of the OpenTelemetry specification set, else the defaults.
+
+        Raises:
+            ConfigurationError: A variable is not a positive number.
+        """
+        default = cls()
+        return cls(
+            queue_spans=int(positive(environ, "OTEL_BSP_MAX_QUEUE_SIZE", default.queue_spans)),
+            batch_spans=int(positive(environ, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", default.batch_spans)),
+            delay_s=positive(environ, "OTEL_BSP_SCHEDULE_DELAY", default.delay_s * 1000) / 1000,
+        )
+
+
+def positive(environ: Mapping[str, str], name: str, default: float) -> float:
+    """The positive number that a variable holds, or `default` when it is not set.
+
+    Raises:
+        ConfigurationError: It holds something else.
+    """
+    value = environ.get(name)
+    if not value:
+        return default
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise ConfigurationError(f"{name}={value!r} is not a positive number")
+    return number
 
 
 @dataclass(slots=True, frozen=True)

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from opentelemetry.baggage import get_baggage
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import format_trace_id
+from opentelemetry.trace import SpanContext, format_trace_id
 
 from genledger.attribution import NOBODY, Attribution, current
+from genledger_semconv import attributes as A
 
 OPEN_SPANS = 16_384
 """Open spans that are remembered; of more, the oldest is forgotten and its children count as roots."""
@@ -28,18 +29,39 @@ _CLAIM = "langfuse_trace_id"
 class Line:
     """A span, its local parent, and what has been decided about it.
 
+    `span` is there while the span is open; afterwards only what its descendants may still ask for is.
     `wanted` says that a descendant has been sent with this span as its parent, so that this one must be sent
     too. `sent` is known once the span has ended. `claimed` says of a topmost span that another service has
     already shown Langfuse the root of the trace.
     """
 
-    span: ReadableSpan
+    span: ReadableSpan | None
+    context: SpanContext
+    above: SpanContext | None
     parent: Line | None
     depth: int
     attribution: Attribution
     claimed: bool = False
     wanted: bool = False
     sent: bool | None = None
+    _name: str = ""
+    _tenant: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The span's name, so far or at its end."""
+        return self.span.name if self.span is not None else self._name
+
+    @property
+    def tenant(self) -> str | None:
+        """The tenant that the span names itself, or was started for."""
+        return _tenant_of(self.span) or self.attribution.tenant if self.span is not None else self._tenant
+
+    def close(self, span: ReadableSpan) -> None:
+        """Let go of an ended span: it may hold a lot of content."""
+        self._name = span.name
+        self._tenant = _tenant_of(span) or self.attribution.tenant
+        self.span = None
 
     def ancestors(self) -> Iterator[Line]:
         """Parent, its parent, and so on, as far as they are of this process."""
@@ -54,6 +76,11 @@ class Line:
         while line.parent is not None:
             line = line.parent
         return line
+
+
+def _tenant_of(span: ReadableSpan) -> str | None:
+    tenant = span.attributes.get(A.GENLEDGER_TENANT_ID) if span.attributes else None
+    return tenant if isinstance(tenant, str) else None
 
 
 class Lineage:
@@ -78,7 +105,8 @@ class Lineage:
         claimed = False
         if parent is None and span.parent is not None:
             claimed = get_baggage(_CLAIM, parent_context) == format_trace_id(context.trace_id)
-        line = Line(span, parent, depth, current(parent_context) if live else NOBODY, claimed)
+        attribution = current(parent_context) if live else NOBODY
+        line = Line(span, context, span.parent, parent, depth, attribution, claimed)
         with self._lock:
             self._open[context.span_id] = line
             if len(self._open) > OPEN_SPANS:
@@ -90,11 +118,11 @@ class Lineage:
         with self._lock:
             line = self._open.pop(span_id, None)
             if line is None:
-                line = Line(span, None, 0, NOBODY)
+                line = Line(span, span.context, span.parent, None, 0, NOBODY)
             self._ended[span_id] = line
             if len(self._ended) > ENDED_SPANS:
                 del self._ended[next(iter(self._ended))]
-        line.span = span
+        line.close(span)
         return line
 
     def after_fork(self) -> None:

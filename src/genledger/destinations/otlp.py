@@ -20,7 +20,7 @@ from .clock import SYSTEM_CLOCK
 from .destination import DeliveryOptions, Destination, OneReceiver, Receivers, open_delivery
 from .errors import ConfigurationError
 from .intake import Ended
-from .limits import Limits
+from .limits import Limits, positive
 from .pipeline import Delivery
 from .routing import TenantReceivers, Unknown
 from .sender import Compression, HttpSender, Sender
@@ -187,15 +187,8 @@ def _compression(environ: Mapping[str, str]) -> Compression:
 def _timeout(environ: Mapping[str, str]) -> float:
     """Seconds. The specification counts milliseconds, OpenTelemetry's Python exporters seconds: a number of
     100 or more can only be meant as milliseconds, a smaller one only as seconds."""  # fmt: skip
-    value = _value(environ, "TIMEOUT")
-    if value is None:
-        return 10.0
-    try:
-        number = float(value)
-    except ValueError:
-        number = -1.0
-    if not 0 < number < float("inf"):
-        raise ConfigurationError(f"OTLP: OTEL_EXPORTER_OTLP_TIMEOUT={value!r} is not a positive number")
+    name = "OTEL_EXPORTER_OTLP_TIMEOUT"
+    number = positive({name: _value(environ, "TIMEOUT") or ""}, name, 10.0)
     return number / 1000.0 if number >= 100 else number
 
 
@@ -233,7 +226,7 @@ class OtlpDestination(Destination):
     ) -> None:
         target = endpoint or OtlpEndpoint.from_environment(protocol=protocol)
         clock = options.get("clock", SYSTEM_CLOCK)
-        options["limits"] = replace(options.get("limits") or Limits(), timeout_s=target.timeout_s)
+        options["limits"] = replace(options.get("limits") or Limits.from_environment(), timeout_s=target.timeout_s)
 
         def open_with(headers: Mapping[str, str], identity: str) -> Delivery:
             sender = replace(target, headers={**target.headers, **headers}).sender()
@@ -252,7 +245,7 @@ class OtlpDestination(Destination):
             receivers = TenantReceivers(
                 routes, open_route, default=default, operator_copy=operator_copy, pool=pool, clock=clock
             )
-        super().__init__(name, receivers, select=False, tells_ends=False, lineage=routes is not None, clock=clock)
+        super().__init__(name, receivers, select=False, tells_ends=False, lineage=routes is not None)
 
 
 def _as_it_is(item: Ended) -> ReadableSpan:

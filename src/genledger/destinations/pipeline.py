@@ -26,6 +26,7 @@ from .spool import Spool
 log = logging.getLogger("genledger")
 
 _COLLECT_S = 10.0
+_FLUSH_ROUND_S = 0.2
 
 
 class Sampling(Protocol):
@@ -107,8 +108,7 @@ class Delivery:
         self._outbox = Outbox(name, sender, self.limits, spool, clock)
         self._start_empty()
         _alive.add(self)
-        left_over = spool is not None and (spool.pending()[0] > 0 or (journal is not None and journal.leftovers()))
-        if threaded and left_over:
+        if threaded and not self.is_idle():
             self._start_thread()
 
     def _start_empty(self) -> None:
@@ -121,6 +121,7 @@ class Delivery:
         self._closing_at: float | None = None
         self._retired = False
         self._hurry = False
+        self._in_round = False
 
     # What the application's threads run
 
@@ -160,19 +161,31 @@ class Delivery:
         Returns:
             Whether nothing is left. What is left stays where it is and is tried again.
         """
-        deadline = self._clock.now() + timeout
+        return self.begin_flush() and self.finish_flush(self._clock.now() + timeout)
+
+    def begin_flush(self) -> bool:
+        """Let the thread deliver at once; whether there is a thread, or nothing to do."""
         if self.is_idle():
             return True
         if self._thread is None and not self._start_thread():
             return False
         self._hurry = True
         self._wake.set()
+        return True
+
+    def finish_flush(self, deadline: float) -> bool:
+        """Wait until `deadline` (of the clock) for what `begin_flush` began; whether nothing is left."""
+        next_round = self._clock.now() + _FLUSH_ROUND_S
         with self._rounds:
             while not self.is_idle():
-                remaining = deadline - self._clock.now()
-                if remaining <= 0 or self._thread is None:
+                now = self._clock.now()
+                if now >= deadline or self._thread is None:
                     return False
-                self._rounds.wait(min(remaining, 0.5))
+                if now >= next_round:
+                    # Another process may have been at what one round could not get.
+                    self._wake.set()
+                    next_round = now + _FLUSH_ROUND_S
+                self._rounds.wait(min(deadline - now, _FLUSH_ROUND_S))
         return True
 
     def begin_shutdown(self, deadline: float) -> None:
@@ -214,8 +227,12 @@ class Delivery:
 
     def is_idle(self) -> bool:
         """Whether nothing waits to be delivered."""
+        if self._in_round:
+            # What is on its way from one place to the next is in none of them for a moment.
+            return False
         held = self._sampling.held() if self._sampling is not None else 0
-        return not self._queue and not held and self._outbox.is_empty()
+        left = self._journal is not None and self._journal.leftovers()
+        return not self._queue and not held and not left and self._outbox.is_empty()
 
     def has_ended(self) -> bool:
         """Whether it has been shut down, and its thread has ended."""
@@ -248,19 +265,23 @@ class Delivery:
 
     def step(self) -> float:
         """One round. Returns the seconds until the next one is due."""
-        hurry, self._hurry = self._hurry, False
-        if hurry:
-            self._outbox.hurry()
-        self._collect(everything=hurry or self._closing_at is not None)
-        self._outbox.send(self._closing_at, self._collect_if_full)
-        if self._closing_at is None:
-            self._rescue()
+        self._in_round = True
+        try:
+            hurry, self._hurry = self._hurry, False
+            if hurry:
+                self._outbox.hurry()
+            self._collect(everything=hurry or self._closing_at is not None)
+            if self._closing_at is None:
+                self._rescue()
+            self._outbox.send(self._closing_at, self._collect_if_full)
+        finally:
+            self._in_round = False
         pause = self._outbox.due_in
         return min(pause, max(_COLLECT_S, self.limits.delay_s)) if pause > 0.0 else self.limits.delay_s
 
     def _run(self) -> None:
         with suppress_instrumentation(), suppress_http_instrumentation():
-            wait_s = 0.0 if self._spool is not None and self._spool.pending()[0] else self.limits.delay_s
+            wait_s = self.limits.delay_s if self._queue else 0.0
             while self._closing_at is None:
                 self._wake.wait(wait_s)
                 self._wake.clear()

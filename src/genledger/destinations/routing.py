@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal, TypeVar
 
-from genledger_semconv import attributes as A
-
 from .clock import SYSTEM_CLOCK, Clock
 from .content import without_content
 from .intake import Ended
@@ -93,7 +91,8 @@ class TenantReceivers(Generic[Route]):
     def take(self, item: Ended, line: Line | None) -> None:
         """Hand a span to its tenant's delivery, now or when its trace has told the tenant."""
         trace_id = item.span.context.trace_id
-        tenant = tenant_of(item, line)
+        assert line is not None, "routing needs the lineage"
+        tenant = tenant_of(line)
         with self._lock:
             self._overdue()
             if trace_id in self._resolved:
@@ -221,21 +220,11 @@ class TenantReceivers(Generic[Route]):
         self._past = Stats()
 
 
-def tenant_of(item: Ended, line: Line | None) -> str | None:
+def tenant_of(line: Line) -> str | None:
     """The tenant a span was made for: its own, or its nearest ancestor's; `None` when it has none."""
-    own = _tenant(item.span.attributes, item.attribution.tenant)
-    if own is not None or line is None:
-        return own
-    for ancestor in line.ancestors():
-        tenant = _tenant(ancestor.span.attributes, ancestor.attribution.tenant)
-        if tenant is not None:
-            return tenant
-    return None
-
-
-def _tenant(attributes: Mapping[str, object] | None, attributed: str | None) -> str | None:
-    value = attributes.get(A.GENLEDGER_TENANT_ID) if attributes is not None else None
-    return value if isinstance(value, str) else attributed
+    if line.tenant is not None:
+        return line.tenant
+    return next((ancestor.tenant for ancestor in line.ancestors() if ancestor.tenant is not None), None)
 
 
 _alive: weakref.WeakSet[TenantReceivers[Any]] = weakref.WeakSet()

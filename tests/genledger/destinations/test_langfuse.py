@@ -2,9 +2,15 @@ from __future__ import annotations
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from genledger.destinations import ConfigurationError
-from genledger.destinations.langfuse import LangfuseDestination, LangfuseProject, LangfuseSpanExporter
+from genledger.destinations.langfuse import (
+    LangfuseDestination,
+    LangfuseProject,
+    LangfuseSpanExporter,
+    is_configured,
+)
 
 CHAT = {"gen_ai.operation.name": "chat"}
 
@@ -30,11 +36,11 @@ CHAT = {"gen_ai.operation.name": "chat"}
         ),
         (
             {"LANGFUSE_PUBLIC_KEY": "pk", "LANGFUSE_SECRET_KEY": "sk", "LANGFUSE_SAMPLE_RATE": "1.5"},
-            "sample rate must be from 0 to 1",
+            "must be from 0 to 1",
         ),
         (
             {"LANGFUSE_PUBLIC_KEY": "pk", "LANGFUSE_SECRET_KEY": "sk", "LANGFUSE_TIMEOUT": "soon"},
-            "LANGFUSE_TIMEOUT='soon' is not a number",
+            "LANGFUSE_TIMEOUT='soon' is not a positive number",
         ),
     ],
 )
@@ -133,3 +139,48 @@ def test_the_exporter_is_what_the_entry_point_names(langfuse_server, tmp_path, m
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     exporter = LangfuseSpanExporter()
     exporter.shutdown()
+
+
+def test_langfuses_own_processor_for_the_same_project_is_noticed(langfuse_server) -> None:
+    from opentelemetry.sdk.trace import SpanProcessor
+
+    class LangfuseSpanProcessor(SpanProcessor):
+        def __init__(self, public_key: str) -> None:
+            self.public_key = public_key
+
+    destination = LangfuseDestination(spool=None)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(destination.processor)
+    provider.add_span_processor(LangfuseSpanProcessor("pk-lf-another"))
+    assert destination.conflict(provider) is None
+    provider.add_span_processor(LangfuseSpanProcessor(langfuse_server.public_key))
+    problem = destination.conflict(provider)
+    assert problem is not None
+    assert langfuse_server.public_key in problem
+    assert destination.conflict(object()) is None
+
+
+def test_tracing_can_be_switched_off_as_in_langfuses_sdk(langfuse_server, tmp_path, monkeypatch) -> None:
+    assert is_configured()
+    monkeypatch.setenv("LANGFUSE_TRACING_ENABLED", "false")
+    assert not is_configured()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    exporter = LangfuseSpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    provider.get_tracer("app").start_span("chat", attributes=CHAT).end()
+    exporter.force_flush()
+    exporter.shutdown()
+    assert langfuse_server.requests == []
+
+
+def test_the_bounds_of_the_specification_are_the_default(langfuse_server, monkeypatch) -> None:
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "100")
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "50")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "2500")
+    monkeypatch.setenv("LANGFUSE_OTEL_MAX_BATCH_SIZE_BYTES", "1000000")
+    limits = LangfuseDestination(spool=None).deliveries()[0].limits
+    assert (limits.queue_spans, limits.batch_spans, limits.delay_s, limits.batch_bytes) == (100, 50, 2.5, 1_000_000)
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "many")
+    with pytest.raises(ConfigurationError, match="OTEL_BSP_MAX_QUEUE_SIZE='many'"):
+        LangfuseDestination(spool=None)

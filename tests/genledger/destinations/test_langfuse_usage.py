@@ -106,6 +106,7 @@ def test_a_total_alone_stays_a_total_and_unknown_stays_unknown() -> None:
     assert cost_details({"genledger.cost.amount": 0.5}) == {"total": 0.5}
     assert cost_details({"genledger.cost.unpriced": "unknown_model"}) is None
     assert cost_details({"genledger.cost.amount": "0.5"}) is None
+    assert cost_details({"genledger.cost.amount": float("nan")}) is None
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from typing import Any
 
-from opentelemetry.context import Context
+from opentelemetry.context import Context, get_current
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 from genledger.attribution import NOBODY, current, current_spend
@@ -46,18 +46,19 @@ class EnrichmentProcessor(SpanProcessor):
         if active() is None:
             return
         try:
+            context = get_current() if parent_context is None else parent_context
             scope = span.instrumentation_scope
             ours = scope is not None and scope.name == self._scope
             parent = span.parent.span_id if span.parent is not None else None
             if not ours:
-                attribution = current(parent_context)
+                attribution = current(context)
                 if attribution is not NOBODY:
                     span.set_attributes(attribution.attributes)
-            call = parent_context.get(CALL_KEY) if parent_context is not None else None
+            call = context.get(CALL_KEY)
             inside = not ours and isinstance(call, Call) and not call.settled
             with self._lock:
                 self._open[span.get_span_context().span_id] = _Open(
-                    parent, inside, None if ours else current_spend(parent_context)
+                    parent, inside, None if ours else current_spend(context)
                 )
                 if len(self._open) > MAX_OPEN:
                     self._open.popitem(last=False)

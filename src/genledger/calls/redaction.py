@@ -83,7 +83,11 @@ class Redactor:
         """One text. A failure replaces it whole."""
         try:
             value = self._replace(value)
-            return self._function(value) if self._function is not None else value
+            if self._function is not None:
+                value = self._function(value)
+                if not isinstance(value, str):
+                    raise TypeError(f"the redactor must return a string, not {type(value).__name__}")
+            return value
         except Exception as error:
             faults.report("redaction", error)
             return FAILED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,14 @@ from genledger_semconv.checker import assert_clean
 
 from .provider import Provider
 from .telemetry import Telemetry, instrumented
+
+
+@pytest.fixture(autouse=True)
+def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The ledger file: one of its own for every test."""
+    path = tmp_path / "ledger.db"
+    monkeypatch.setenv("GENLEDGER_LEDGER", str(path))
+    return path
 
 
 @pytest.fixture(params=[False, True], ids=["sync", "async"])

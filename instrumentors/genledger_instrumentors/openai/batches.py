@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from genledger.calls.batches import Batch, Job, Line
-from genledger.calls.operation import Attributes, Body, Operation
+from genledger.calls.entry import Outcome
+from genledger.calls.operation import Attributes, Body, Operation, integer, text
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
@@ -22,8 +23,8 @@ _OPERATIONS = {
     "text_completion": S.TEXT_COMPLETION,
     "list": S.EMBEDDINGS,
 }
-_ERRORS = {"batch_expired": "timeout", "batch_cancelled": "cancelled"}
-_STATUSES = {408: "timeout", 429: "rate_limited"}
+_ERRORS: dict[str, Outcome] = {"batch_expired": "timeout", "batch_cancelled": "cancelled"}
+_STATUSES: dict[int, Outcome] = {408: "timeout", 429: "rate_limited"}
 
 
 def _part(body: Body, position: int) -> str:
@@ -61,9 +62,10 @@ def read_line(line: Any) -> Line | None:
     if line.error is None and status in (None, 200) and body is not None:
         name = _OPERATIONS.get(str(body.object), S.MODERATION if body.results is not None else S.CHAT)
         return Line(line.custom_id, name, body, created_s=body.created or body.created_at)
-    code = getattr(line.error or getattr(body, "error", None), "code", None)
-    outcome = _ERRORS.get(str(code)) or _STATUSES.get(status) or "error"  # type: ignore[arg-type]
-    return Line(line.custom_id, S.CHAT, None, outcome=outcome, error=code or str(status))  # type: ignore[arg-type]
+    code = text(getattr(line.error or getattr(body, "error", None), "code", None))
+    status = integer(status)
+    outcome = _ERRORS.get(code or "") or _STATUSES.get(status or 0, "error")
+    return Line(line.custom_id, S.CHAT, None, outcome, error=code or str(status or "failed"))
 
 
 BATCH = Operation(

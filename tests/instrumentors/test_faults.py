@@ -58,14 +58,13 @@ def attribute(owner: Any, name: str, broken: Any = boom) -> Break:
 
 
 class BrokenGathering:
-    """Fails at the first chunk."""
-
-    complete = True
+    """Can be made, and fails at everything else."""
 
     def __init__(self, *args: Any) -> None:
         pass
 
-    fold = response = text_length = boom
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError("a fault of our own")
 
 
 STAGES: dict[str, Break] = {

@@ -173,10 +173,9 @@ def _with_arguments(
     accepted = parameters(client.sdk, method)
     if accepted is None:
         return f"this version of the {client.sdk} SDK has no {method}"
-    body = _arguments(recording)
-    if body is None:
-        body = {"stream": True} if recording.stream else {}
-    body = _LEAST.get(method, {}) | body
+    body = _LEAST.get(method, {}) | (_arguments(recording) or {})
+    if recording.stream and "stream" in accepted:
+        body["stream"] = True  # some bodies were cut before they say so
     if client.azure is not None:
         body.setdefault("model", client.azure[1])
     kwargs: dict[str, Any] = {}

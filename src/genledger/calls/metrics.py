@@ -168,7 +168,8 @@ class Metrics:
         with series.lock:
             durations = series.durations.get(entry.error_type)
             if durations is None:
-                durations = series.durations[_text(self._bounded(A.ERROR_TYPE, entry.error_type))] = []
+                error = _text(self._bounded(A.ERROR_TYPE, entry.error_type))
+                durations = series.durations.setdefault(error, [])
             if entry.duration_s:
                 durations.append(entry.duration_s)
             if entry.cost is not None:

@@ -25,8 +25,8 @@ from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
 from . import faults
+from .charges import cost_of
 from .entry import Entry, Outcome
-from .recorder import cost_of
 from .views import viewed
 from .worker import Worker
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_REMEMBERED = 10_000
-"""Batches, files and results that are remembered by this process alone; the oldest are forgotten first."""
+"""Batches and files that a process remembers by itself; the oldest are forgotten first."""
 
 _BYTES_AT_ONCE = 256 * 1024
 _LINES_AT_ONCE = 500
@@ -106,9 +106,10 @@ class Batch:
 
 
 class Memory:
-    """A book for one process, bounded."""
+    """A book for one process, of so many batches and ten times as many results."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = MAX_REMEMBERED) -> None:
+        self._limit = limit
         self._lock = threading.RLock()
         self._batches: OrderedDict[tuple[str, str], Attribution] = OrderedDict()
         self._claimed: OrderedDict[tuple[str, str, str], None] = OrderedDict()
@@ -116,7 +117,7 @@ class Memory:
     def remember_batch(self, provider: str, batch_id: str, attribution: Attribution) -> None:
         """Keep for whom a batch was created."""
         with self._lock:
-            _bounded(self._batches)[provider, batch_id] = attribution
+            _bounded(self._batches, self._limit)[provider, batch_id] = attribution
 
     def batch_attribution(self, provider: str, batch_id: str) -> Attribution | None:
         """For whom a batch was created; `None` for one that is not known."""
@@ -127,11 +128,11 @@ class Memory:
         with self._lock:
             fresh = {one for one in custom_ids if (provider, batch_id, one) not in self._claimed}
             for one in fresh:
-                _bounded(self._claimed, 10 * MAX_REMEMBERED)[provider, batch_id, one] = None
+                _bounded(self._claimed, 10 * self._limit)[provider, batch_id, one] = None
         return fresh
 
 
-def _bounded(kept: OrderedDict[Any, Any], limit: int = MAX_REMEMBERED) -> OrderedDict[Any, Any]:
+def _bounded(kept: OrderedDict[Any, Any], limit: int) -> OrderedDict[Any, Any]:
     while len(kept) >= limit:
         kept.popitem(last=False)
     return kept
@@ -166,7 +167,7 @@ class Batches:
                 self._remember(provider, job.id, attribution)
             for file in job.files:
                 if (provider, file) not in self._jobs_of:
-                    _bounded(self._jobs_of)[provider, file] = job.id
+                    _bounded(self._jobs_of, MAX_REMEMBERED)[provider, file] = job.id
                     self._work.do(functools.partial(self._adopt, provider, job.id, file, attribution))
 
     def results(self, call: Call) -> Results | None:

@@ -10,13 +10,16 @@ from genledger import pricing
 from genledger.budgets.demand import Demand
 from genledger.budgets.exceeded import BudgetExceeded
 from genledger.runs import run_in
+from genledger_semconv import attributes as A
 
 from . import faults
+from .operation import Attributes
 
 if TYPE_CHECKING:
     from genledger.budgets import Admission, Guard
 
     from .call import Call
+    from .charges import Charge
 
 DEFAULT_OUTPUT_TOKENS = 4096
 """Output tokens that are reserved for a call that sets no limit of its own."""
@@ -156,3 +159,29 @@ def changes(call: Call, admission: Admission) -> dict[str, Any]:
         name = next((name for name in LIMITS if call.body.get(name) is not None), call.operation.limit)
         wanted[name] = admission.max_output_tokens
     return wanted
+
+
+def account(call: Call, charge: Charge, error: BaseException | None, attributes: Attributes) -> None:
+    """Settle a call with the budgets, and write what they did into the attributes of its span."""
+    if isinstance(error, BudgetExceeded):
+        attributes[A.GENLEDGER_BUDGET_RULE] = error.rule
+        attributes[A.GENLEDGER_BUDGET_SCOPE] = error.scope
+        attributes[A.GENLEDGER_BUDGET_ACTION] = "block"
+    admission = call.admission
+    if admission is None:
+        return
+    usage, cost = charge.usage, charge.cost
+    if error is not None and usage is None and cost is None:
+        admission.release()
+    else:
+        admission.settle(cost.amount if cost is not None else None, usage.total_tokens if usage is not None else None)
+    if admission.action is not None:
+        attributes[A.GENLEDGER_BUDGET_ACTION] = admission.action
+        if admission.rule is not None:
+            attributes[A.GENLEDGER_BUDGET_RULE] = admission.rule
+    if admission.model is not None:
+        asked = call.asked.get(A.GEN_AI_REQUEST_MODEL)
+        attributes[A.GEN_AI_REQUEST_MODEL] = admission.model
+        attributes[A.GENLEDGER_MODEL_REQUESTED] = asked if asked is not None else ""
+        attributes[A.GENLEDGER_MODEL_REASON] = admission.reason or ""
+        call.span.update_name(f"{call.operation.name} {admission.model}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import cached_property
 from operator import sub
 from typing import TYPE_CHECKING, Any
@@ -13,11 +12,7 @@ from opentelemetry import context as context_api
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import StatusCode, Tracer
 
-from genledger import pricing
 from genledger.attribution import current, current_spend
-from genledger.budgets.exceeded import BudgetExceeded
-from genledger.pricing.cost import Cost
-from genledger.pricing.usage import Usage
 from genledger.runs import run_in
 from genledger.spending import TraceSpending
 from genledger_semconv import attributes as A
@@ -25,10 +20,11 @@ from genledger_semconv import spans as S
 
 from . import faults
 from .call import Call
+from .charges import charge_of, write_charge
 from .entry import Entry, ProductEvent
+from .gate import account
 from .operation import Attributes, Body, Operation, Peer
 from .outcome import error_type, outcome_of
-from .projection import cost_attributes, usage_attributes
 from .views import viewed
 from .writing import write
 
@@ -191,11 +187,16 @@ class Recorder:
             outcome, kind = "error", refused
         if not complete or error is not None:
             _mark_unfinished(operation, response, attributes)
-        usage, cost, unpriced, estimated = self._price(call, response, attributes, error, complete, length)
+        failed = error is not None or refused is not None
+        charge = charge_of(call, response, failed=failed, complete=complete, length=length)
+        try:
+            write_charge(charge, attributes, generates=operation.name != S.EMBEDDINGS)
+        except Exception as fault:
+            faults.report("writing usage and cost", fault)
         attributes[A.GENLEDGER_OUTCOME] = outcome
         if self.gate is not None:
             try:
-                self._account(call, usage, cost, error, attributes)
+                account(call, charge, error, attributes)
             except Exception as fault:
                 faults.report("settling the budgets", fault)
         first_chunk = call.first_chunk - call.started if call.first_chunk is not None else None
@@ -249,10 +250,10 @@ class Recorder:
                 len(call.retry_causes) + 1,
                 tuple(call.retry_causes),
                 call.attribution,
-                usage,
-                estimated,
-                cost,
-                unpriced,
+                charge.usage,
+                charge.estimated,
+                charge.cost,
+                charge.unpriced,
                 call.peer.host,
                 call.peer.port,
             )
@@ -310,124 +311,8 @@ class Recorder:
             self.metrics.flush()
         return done
 
-    def _price(
-        self,
-        call: Call,
-        response: Any,
-        attributes: Attributes,
-        error: BaseException | None,
-        complete: bool,
-        length: int,
-    ) -> tuple[Usage | None, Cost | None, str | None, bool]:
-        operation = call.operation
-        if not operation.priced:
-            return None, None, None, False
-        provider = call.peer.provider
-        usage: Usage | None = None
-        cost: Cost | None = None
-        unpriced: str | None = None
-        estimated = False
-        try:
-            reading = None
-            if response is not None:
-                api, base_url = operation.api, call.peer.base_url
-                reading = pricing.read_quickly(api, response, call.body, base_url)
-                if reading is None:
-                    reading = pricing.read_usage(provider, api, response, call.body, base_url=base_url)
-            if reading is None and call.streamed and response is not None:
-                usage, estimated = self._estimate(call, length), True
-                length = 0
-                reading = pricing.Reading(usage=usage, model=call.model, requested=call.model)
-            if reading is None:
-                if error is None and A.ERROR_TYPE not in attributes:
-                    unpriced = "no_usage"
-            else:
-                usage = reading.usage
-                if length and not complete:
-                    usage, estimated = self._complete(call, usage, length)
-                cost, unpriced = cost_of(reading, usage, call.peer, reading.model or call.model, call.started_ns)
-        except Exception as fault:
-            faults.report("pricing", fault)
-            unpriced = "error"
-        try:
-            if usage is not None:
-                usage_attributes(usage, attributes, generates=operation.name != S.EMBEDDINGS)
-                if estimated:
-                    attributes[A.GENLEDGER_USAGE_ESTIMATED] = True
-            cost_attributes(cost, unpriced, attributes)
-        except Exception as fault:
-            faults.report("writing usage and cost", fault)
-        return usage, cost, unpriced, estimated
-
-    def _estimate(self, call: Call, length: int) -> Usage:
-        count, provider, model = pricing.estimate_tokens, call.peer.provider, call.model or ""
-        return Usage(input=count(call.input_length(), provider, model), output=count(length, provider, model))
-
-    def _complete(self, call: Call, usage: Usage, length: int) -> tuple[Usage, bool]:
-        """The usage of a stream that was cut: what was received counts, where the provider had said less."""
-        received = pricing.estimate_tokens(length, call.peer.provider, call.model or "")
-        missing = received - usage.output_tokens
-        return (replace(usage, output=usage.output + missing), True) if missing > 0 else (usage, False)
-
-    def _account(
-        self,
-        call: Call,
-        usage: Usage | None,
-        cost: Cost | None,
-        error: BaseException | None,
-        attributes: Attributes,
-    ) -> None:
-        if isinstance(error, BudgetExceeded):
-            attributes[A.GENLEDGER_BUDGET_RULE] = error.rule
-            attributes[A.GENLEDGER_BUDGET_SCOPE] = error.scope
-            attributes[A.GENLEDGER_BUDGET_ACTION] = "block"
-        admission = call.admission
-        if admission is None:
-            return
-        if error is not None and usage is None and cost is None:
-            admission.release()
-        else:
-            admission.settle(
-                cost.amount if cost is not None else None, usage.total_tokens if usage is not None else None
-            )
-        if admission.action is not None:
-            attributes[A.GENLEDGER_BUDGET_ACTION] = admission.action
-            if admission.rule is not None:
-                attributes[A.GENLEDGER_BUDGET_RULE] = admission.rule
-        if admission.model is not None:
-            asked = call.asked.get(A.GEN_AI_REQUEST_MODEL)
-            attributes[A.GEN_AI_REQUEST_MODEL] = admission.model
-            attributes[A.GENLEDGER_MODEL_REQUESTED] = asked if asked is not None else ""
-            attributes[A.GENLEDGER_MODEL_REASON] = admission.reason or ""
-            call.span.update_name(f"{call.operation.name} {admission.model}")
-
     def _describe(self, error: BaseException) -> str:
         return self.redact(str(error))
-
-
-def cost_of(
-    reading: pricing.Reading, usage: Usage, peer: Peer, model: str | None, at_ns: int
-) -> tuple[Cost | None, str | None]:
-    """What a usage costs by what the provider says about it, or else why that is not known."""
-    answer = pricing.price(
-        usage,
-        provider=peer.provider,
-        model=model,
-        at_ns=at_ns,
-        tier=reading.tier,
-        region=reading.region,
-        base_url=peer.base_url,
-        reported=reading.reported,
-        notes=reading.notes,
-        requested=reading.requested,
-        context=reading.context,
-        also=reading.also,
-    )
-    if not isinstance(answer, str):
-        return answer, None
-    if answer != "no_usage":
-        pricing.warn_unpriced(peer.provider, model, answer)
-    return None, answer
 
 
 _OPERATION = (A.GEN_AI_OPERATION_NAME, A.GEN_AI_PROVIDER_NAME)

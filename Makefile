@@ -13,7 +13,8 @@ help: ## Show what can be made
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Genledger needs Python 3.11 or newer; set PYTHON=python3.11 or later") if sys.version_info < (3, 11) else None'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@echo "setting up $(VENV): a few minutes the first time"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
 demo: $(READY) ## Run the main job: a multi-tenant RAG service, priced and attributed
@@ -32,6 +33,10 @@ test-fast: $(READY) services
 .PHONY: services
 services: ## Install what the tests start: Redis
 	@command -v redis-server >/dev/null || { echo "installing redis-server"; (apt-get update -qq && apt-get install -y -qq redis-server) >/dev/null; }
+
+.PHONY: bench
+bench: $(READY) ## Measure what instrumentation costs, against a hand-written span and the peers
+	$(BIN)/python -m benchmarks
 
 format: $(READY) ## Format the code
 	$(BIN)/ruff check --fix-only --quiet .

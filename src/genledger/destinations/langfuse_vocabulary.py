@@ -119,7 +119,8 @@ def environment_name(value: str) -> str:
 def translate(item: Ended, project: Project) -> ReadableSpan:
     """A copy of an ended span in Langfuse's vocabulary. The span itself is not touched."""
     span = item.span
-    given: Mapping[str, Any] = span.attributes or {}
+    # A plain copy: the SDK's own mapping takes a lock for every look.
+    given = dict(span.attributes or {})
     attributes = _Writer(given)
     attributes.trace(item, project)
     if span.instrumentation_scope is None or span.instrumentation_scope.name != "langfuse-sdk":
@@ -199,7 +200,7 @@ class _Writer:
 
     def observation(self, span: ReadableSpan) -> None:
         given = self.given
-        kind = given.get(f"{OBSERVATION}.type") or observation_type(span)
+        kind = given.get(f"{OBSERVATION}.type") or observation_type(given)
         outcome = given.get(A.GENLEDGER_OUTCOME)
         failed = span.status.status_code is StatusCode.ERROR or outcome in _FAILED
         self.put(f"{OBSERVATION}.type", kind)
@@ -287,10 +288,12 @@ class _Writer:
 _IN_TRACE = frozenset({A.GENLEDGER_TENANT_ID, A.GENLEDGER_FEATURE, A.GENLEDGER_TAGS})
 
 
-def observation_type(span: ReadableSpan) -> str:
-    """Langfuse's type for a span, one of `generation`, `embedding`, `retriever`, `agent`, `tool`, `chain`,
-    `evaluator`, `guardrail`, `span`."""  # fmt: skip
-    given: Mapping[str, Any] = span.attributes or {}
+def observation_type(given: Mapping[str, Any]) -> str:
+    """Langfuse's type for a span with such attributes.
+
+    Returns:
+        `generation`, `embedding`, `retriever`, `agent`, `tool`, `chain`, `evaluator`, `guardrail` or `span`.
+    """
     operation = given.get(A.GEN_AI_OPERATION_NAME)
     if operation in _TYPES:
         return _TYPES[str(operation)]

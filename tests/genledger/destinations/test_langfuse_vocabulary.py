@@ -74,7 +74,7 @@ def test_each_operation_has_its_type(operation, kind) -> None:
     ],
 )
 def test_spans_of_others_have_their_types(attributes, kind) -> None:
-    assert observation_type(make_span(attributes)) == kind
+    assert observation_type(attributes) == kind
 
 
 def test_usage_and_cost_are_json_with_exclusive_buckets_and_totals() -> None:

@@ -43,6 +43,9 @@ READ_SECONDS = 0.5
 POOL_THREADS = 4
 """Threads that wait for the store on behalf of event loops."""
 
+LEAVE_ATTEMPTS = 3
+"""How often the last report is tried; a process that cannot leave is forgotten when its leases run out."""
+
 
 class Guard:
     """Admits calls within their budgets. One for a process; every method may be called by any thread.
@@ -296,8 +299,10 @@ class Guard:
         self._broker.sync()
 
     def _leave(self) -> None:
-        with contextlib.suppress(StoreDown):
-            self._broker.sync(leave=True)
+        for _ in range(1 if self._broker.down else LEAVE_ATTEMPTS):
+            with contextlib.suppress(StoreDown):
+                self._broker.sync(leave=True)
+                return
 
     def _inform(self) -> None:
         """Read what is set in the store before the first call is let through."""

@@ -87,6 +87,8 @@ def work(orders: Orders, index: int) -> None:
             admission.settle(cost / 100, 10)
     for admission, cost in streams:
         admission.settle(cost / 100, 10)
+    while not guard.flush() and time.monotonic() < deadline:
+        pass
     guard.close(10)
 
 

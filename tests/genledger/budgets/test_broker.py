@@ -172,6 +172,24 @@ def test_a_crash_releases_or_spends_what_was_reserved(store: Store, on_crash: st
     assert alive.admit(900) is (free == 900)
 
 
+def test_a_call_under_way_keeps_its_reservation_however_long_it_takes(store: Store) -> None:
+    process = Process(store, rules(1000), ttl=30.0)
+    assert process.admit(10)
+    (counter,) = store.counters()
+
+    def requests() -> int:
+        (lease,) = store.counters()[counter].leases.values()
+        return lease.number
+
+    before = requests()
+    process.broker.sync()
+    assert requests() == before, "there is nothing to report yet"
+    process.broker.offset += 15
+    process.broker.sync()
+    assert requests() == before + 1
+    assert [lease.held for lease in store.counters()[counter].leases.values()] == [10]
+
+
 def test_a_lease_that_ran_out_is_not_used(store: Store) -> None:
     limit = [budget(name=f"late {next(_runs)}", tokens=1000, per="month")]
     asleep = Process(store, limit, ttl=-1.0)

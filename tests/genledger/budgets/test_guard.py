@@ -5,6 +5,7 @@ import gc
 import os
 import pickle
 import threading
+import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -110,6 +111,35 @@ def test_the_tightest_of_several_rules_decides_and_the_others_keep_nothing(
     assert caught.value.rule == "tenant"
     guard.admit(demand(0.25, feature="chat", max_output_tokens=600)).settle(0.25, 600)
     assert spent(guard) == {"organisation": 3.75, "tenant": 3.75, "feature": 1000}
+
+
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
+def test_among_rules_that_refuse_the_one_with_the_least_left_is_named(
+    make_guard: MakeGuard, demand: MakeDemand, order: tuple[str, str]
+) -> None:
+    limits = {"a": 10.0, "b": 100.0}
+    both = [budget(name=name, usd=limits[name], per="month") for name in order]
+    guard = make_guard(both, "memory")
+    guard.admit(demand(8.0)).settle(8.0, 1)
+    with pytest.raises(BudgetExceeded) as caught:
+        guard.admit(demand(95.0))
+    assert caught.value.rule == "a"
+
+
+def test_a_new_window_begins_when_the_old_one_ends(
+    make_guard: MakeGuard, demand: MakeDemand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard = make_guard([budget(requests=100, per="day")], "memory", lease_ttl=1e6)
+    for _ in range(10):
+        guard.admit(demand()).settle(0.0, 1)
+    assert guard.flush()
+    wall = time.time
+    monkeypatch.setattr(time, "time", lambda: wall() + 86400)
+    guard._broker.offset += 86400
+    for _ in range(5):
+        guard.admit(demand()).settle(0.0, 1)
+    assert guard.flush()
+    assert sorted(counter.settled for counter in guard.store.counters().values()) == [5, 10]
 
 
 def test_a_stream_that_runs_past_its_estimate_is_settled_to_the_truth_and_counts_at_once(
@@ -332,12 +362,13 @@ async def test_cancelling_an_admission_gives_back_what_it_reserves(make_guard: M
     with pytest.raises(asyncio.CancelledError):
         await waiting
     answer.set()
-    while True:
+    for _ in range(1000):
         try:
             (await guard.admit_async(demand(1.0))).release()
-            break
+            return
         except BudgetExceeded:
             await asyncio.sleep(0)
+    pytest.fail("it is still reserved")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def read_results(made: Recorder, pieces: list[bytes], batch: str = "batch_1") ->
 def test_how_the_bytes_are_cut_changes_nothing(names: list[str], cuts: list[int], at_once: int) -> None:
     payload = b"".join(result(name) for name in names)
     places = sorted({0, len(payload), *(cut for cut in cuts if cut < len(payload))})
-    pieces = [payload[a:b] for a, b in zip(places, places[1:], strict=False)]
+    pieces = [payload[a:b] for a, b in pairwise(places)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batches, "_BYTES_AT_ONCE", at_once)
         made, entries = recorder()
@@ -112,9 +113,8 @@ def test_nothing_is_opened_to_look_up_what_nobody_created() -> None:
     assert asked == [False]
 
 
-def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "MAX_REMEMBERED", 3)
-    memory = Memory()
+def test_memory_is_bounded() -> None:
+    memory = Memory(3)
     for number in range(5):
         memory.remember_batch("openai", str(number), Attribution(tenant=str(number)))
     assert [memory.batch_attribution("openai", str(number)) is not None for number in range(5)] == [
@@ -140,8 +140,8 @@ def test_the_worker_does_everything_in_order_whatever_fails_and_then_ends() -> N
 
 
 def test_waiting_for_the_worker_has_an_end() -> None:
-    worker, release = Worker(), threading.Event()
-    worker.do(lambda: release.wait(30) and None)
+    worker, release, waited = Worker(), threading.Event(), list[bool]()
+    worker.do(lambda: waited.append(release.wait(30)))
     assert not worker.wait(0.01)
     release.set()
     assert worker.wait(30)
@@ -149,8 +149,8 @@ def test_waiting_for_the_worker_has_an_end() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_forked_child_works_and_leaves_what_its_parent_had_begun() -> None:
-    worker, release, done = Worker(), threading.Event(), []
-    worker.do(lambda: release.wait(30) and None)
+    worker, release, waited, done = Worker(), threading.Event(), list[bool](), list[str]()
+    worker.do(lambda: waited.append(release.wait(30)))
     worker.do(lambda: done.append("parent"))
     child = os.fork()
     if child == 0:

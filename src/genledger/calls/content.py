@@ -127,7 +127,7 @@ class Capture:
             if not value:
                 continue
             if isinstance(value, str):
-                written = self._redactor.text(_cut_texts(value, min(self._max_value, room)))
+                written = _cut_texts(self._redactor.text(value), min(self._max_value, room))
             else:
                 written = self.encode(value, room)
             attributes[name] = written
@@ -136,11 +136,9 @@ class Capture:
     def encode(self, value: Any, room: int | None = None) -> str:
         """A JSON document of at most the allowed size, redacted."""
         limit = self._max_value if room is None else max(256, min(self._max_value, room))
-        data = orjson.dumps(value, default=self._default, option=_OPTIONS)
-        text = data.decode()
-        if len(data) > limit:
-            text = shorten(orjson.loads(data), limit)
-        return self._redactor.json(text)
+        # Redacted before it is cut: half a secret would no longer be recognised as one.
+        text = self._redactor.json(orjson.dumps(value, default=self._default, option=_OPTIONS).decode())
+        return text if len(text.encode()) <= limit else shorten(orjson.loads(text), limit)
 
     def _default(self, value: Any) -> Any:
         if isinstance(value, Blob):

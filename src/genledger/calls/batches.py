@@ -126,10 +126,10 @@ class Memory:
     def claim_results(self, provider: str, batch_id: str, custom_ids: Iterable[str]) -> set[str]:
         """Those of a batch's results that this process has not counted yet."""
         with self._lock:
-            fresh = {one for one in custom_ids if (provider, batch_id, one) not in self._claimed}
+            fresh = [one for one in custom_ids if (provider, batch_id, one) not in self._claimed]
             for one in fresh:
                 _bounded(self._claimed, 10 * self._limit)[provider, batch_id, one] = None
-        return fresh
+        return set(fresh)
 
 
 def _bounded(kept: OrderedDict[Any, Any], limit: int) -> OrderedDict[Any, Any]:

@@ -118,7 +118,7 @@ def trace_chat(setting: Setting) -> None:
             seconds = time.perf_counter() - started
             record.points(before, chunk.model, seconds, usage.prompt_tokens, usage.completion_tokens)
 
-    Completions.create = create  # type: ignore[method-assign,assignment]
+    Completions.create = create  # type: ignore[method-assign]
 
 
 def trace_responses(setting: Setting) -> None:
@@ -161,7 +161,7 @@ def trace_responses(setting: Setting) -> None:
             record.points(before, reply.model, seconds, usage.input_tokens, usage.output_tokens)
         return reply
 
-    Responses.create = create  # type: ignore[method-assign,assignment]
+    Responses.create = create  # type: ignore[method-assign]
 
 
 def trace_embeddings(setting: Setting) -> None:
@@ -280,4 +280,4 @@ def trace_messages(setting: Setting) -> None:
         if record.metrics:
             record.points(before, message.model, time.perf_counter() - started, input_tokens, output_tokens)
 
-    Messages.create = create  # type: ignore[method-assign,assignment]
+    Messages.create = create  # type: ignore[method-assign]

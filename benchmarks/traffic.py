@@ -9,7 +9,7 @@ import base64
 import json
 import random
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -247,17 +247,10 @@ class Clients:
         base = client_library._base_client
         http = getattr(base, "httpx2", None) or base.httpx
 
-        class Events(http.SyncByteStream):  # type: ignore[misc]
-            def __init__(self, events: list[bytes]) -> None:
-                self._events = events
-
-            def __iter__(self) -> Iterator[bytes]:
-                return iter(self._events)
-
         def handle(request: Any) -> Any:
             if self._events is None:
                 return http.Response(200, headers={"content-type": "application/json"}, content=self._body)
-            return http.Response(200, headers={"content-type": "text/event-stream"}, stream=Events(self._events))
+            return http.Response(200, headers={"content-type": "text/event-stream"}, content=iter(self._events))
 
         return http.Client(transport=http.MockTransport(handle))
 

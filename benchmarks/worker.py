@@ -109,6 +109,8 @@ class Worker:
     def open_streams(self, case: str, numbers: list[int]) -> list[dict[str, float]]:
         """Bytes per open stream, each of which has given its first two chunks, at each number of open streams."""
         opened = open_stream(case, self.clients)
+        for _ in opened():
+            """What is loaded at the first stream is no stream's."""
         self._settle()
         tracemalloc.start()
         start = tracemalloc.get_traced_memory()[0]

@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace import Span, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 
 from genledger import pricing
-from genledger.calls import content, details, faults, lines, metrics, recorder
+from genledger.calls import charges, content, details, faults, lines, metrics, recorder
 from genledger_instrumentors.anthropic.messages import MESSAGES
 from genledger_instrumentors.openai.chat import CHAT
 
@@ -80,8 +80,8 @@ STAGES: dict[str, Break] = {
     "estimate": attribute(pricing, "estimate_tokens"),
     "attribution": attribute(recorder, "current"),
     "the attributes of a request": attribute(recorder, "read_request"),
-    "the attributes of usage": attribute(recorder, "usage_attributes"),
-    "the attributes of cost": attribute(recorder, "cost_attributes"),
+    "the attributes of usage": attribute(charges, "usage_attributes"),
+    "the attributes of cost": attribute(charges, "cost_attributes"),
     "the outcome": attribute(recorder, "outcome_of"),
     "the error's name": attribute(recorder, "error_type"),
     "the capture of content": attribute(content.Capture, "write"),

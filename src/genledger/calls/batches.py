@@ -340,6 +340,7 @@ class Results:
             unpriced=unpriced,
             server_address=peer.host,
             server_port=peer.port,
+            tier="batch",
         )
 
 

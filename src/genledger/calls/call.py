@@ -40,6 +40,7 @@ class Call:
         "body",
         "content",
         "first_chunk",
+        "headers",
         "library",
         "model",
         "operation",
@@ -90,6 +91,7 @@ class Call:
         self.first_chunk: float | None = None
         self.stamps: list[float] | None = None
         self.retry_causes: list[str] = []
+        self.headers: Any = None
         self.admission: Admission | None = None
         self._pending = [True]
 

@@ -25,6 +25,8 @@ class Charge(NamedTuple):
     cost: Cost | None = None
     unpriced: str | None = None
     estimated: bool = False
+    tier: str | None = None
+    region: str | None = None
 
 
 NOTHING = Charge()
@@ -52,7 +54,7 @@ def charge_of(call: Call, response: Any, *, failed: bool, complete: bool, length
         if length and not complete and not estimated:
             usage, estimated = _completed(call, usage, length)
         cost, unpriced = cost_of(reading, usage, call.peer, reading.model or call.model, call.started_ns)
-        return Charge(usage, cost, unpriced, estimated)
+        return Charge(usage, cost, unpriced, estimated, reading.tier, reading.region)
     except Exception as fault:
         faults.report("pricing", fault)
         return Charge(usage, unpriced="error")
@@ -65,7 +67,7 @@ def _read(call: Call, response: Any, length: int) -> tuple[pricing.Reading | Non
     provider, api, base_url = call.peer.provider, call.operation.api, call.peer.base_url
     reading = pricing.read_quickly(api, response, call.body, base_url)
     if reading is None:
-        reading = pricing.read_usage(provider, api, response, call.body, base_url=base_url)
+        reading = pricing.read_usage(provider, api, response, call.body, base_url=base_url, headers=call.headers)
     if reading is not None or not call.streamed:
         return reading, False
     count, model = pricing.estimate_tokens, call.model or ""

@@ -22,7 +22,8 @@ class Entry:
     span context; together they identify the call. `cost` is `None` when `unpriced` says why, and for a call that
     nobody bills (an embedded database, a request that failed before it was served).
     `attempts` counts the requests sent (1 without retries); `retry_causes` has one word per retry
-    (`429`, `503`, `timeout`, `connection`).
+    (`429`, `503`, `timeout`, `connection`). `tier` and `region` are what the price depends on beside the model:
+    `batch`, `flex`, `priority`; the place the provider says it served from.
     """
 
     trace_id: int
@@ -49,6 +50,8 @@ class Entry:
     unpriced: str | None
     server_address: str | None
     server_port: int | None
+    tier: str | None = None
+    region: str | None = None
 
 
 @dataclass(slots=True, frozen=True)

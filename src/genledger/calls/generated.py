@@ -62,6 +62,8 @@ class GeneratedClient:
         return [
             Patch(module, "SyncAPIClient.request", self._request),
             Patch(module, "AsyncAPIClient.request", self._arequest),
+            Patch(module, "SyncAPIClient._process_response", _answered, optional=True),
+            Patch(module, "AsyncAPIClient._process_response", _answered, optional=True),
             Patch(module, "SyncAPIClient._sleep_for_retry", _retry, optional=True),
             Patch(module, "AsyncAPIClient._sleep_for_retry", _retry, optional=True),
             Patch(
@@ -244,6 +246,17 @@ def _read_stream(stream: Any, reading: Reading, hide: Callable[[Any], bool] | No
     else:
         stream._iterator = pumped(source, reading, hide)
     watch_close(stream.response, reading)
+
+
+def _answered(wrapped: Any, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Keep the headers of the answer: gateways write there what the call cost."""
+    try:
+        call = get_current().get(CALL_KEY)
+        if isinstance(call, Call):
+            call.headers = kwargs["response"].headers
+    except Exception as error:
+        faults.report("reading the response", error)
+    return wrapped(*args, **kwargs)
 
 
 def _retry(wrapped: Any, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

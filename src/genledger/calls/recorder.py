@@ -256,6 +256,8 @@ class Recorder:
                 charge.unpriced,
                 call.peer.host,
                 call.peer.port,
+                charge.tier,
+                charge.region,
             )
             self.book(entry, call.operation.family, call.stamps, call.spend)
         except Exception as fault:

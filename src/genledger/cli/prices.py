@@ -215,8 +215,9 @@ def _recorded(entry: Entry) -> Recorded:
         provider=entry.provider,
         model=entry.response_model or entry.request_model,
         buckets=dict(entry.usage.buckets()) if entry.usage is not None else {},
-        tier=None,
+        tier=entry.tier,
         at_ns=entry.started_ns,
+        region=entry.region,
         requested=entry.request_model,
         base_url=f"https://{entry.server_address}" if entry.server_address else None,
     )

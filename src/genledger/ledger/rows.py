@@ -56,6 +56,8 @@ CALL_COLUMNS = (
     "units",
     "usage_estimated",
     *COST_COLUMNS,
+    "tier",
+    "region",
 )
 OUTCOME_COLUMNS = ("name", "at_ns", "value", "trace_id", "span_id", *ATTRIBUTION_COLUMNS)
 SCORE_COLUMNS = ("trace_id", "span_id", "name", "source", "at_ns", "value", "label")
@@ -218,6 +220,8 @@ def call_values(entry: Entry) -> Values:
         *_usage_values(entry.usage),
         entry.usage_estimated,
         *cost_values(entry.cost, entry.unpriced),
+        entry.tier,
+        entry.region,
     )
 
 
@@ -248,6 +252,8 @@ def entry_of(row: sqlite3.Row) -> Entry:
         unpriced=row["unpriced"],
         server_address=row["server_address"],
         server_port=row["server_port"],
+        tier=row["tier"],
+        region=row["region"],
     )
 
 

@@ -31,7 +31,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             cache_read INTEGER, cache_read_audio INTEGER, cache_read_image INTEGER,
             cache_write INTEGER, cache_write_1h INTEGER,
             output INTEGER, reasoning INTEGER, output_audio INTEGER, output_image INTEGER,
-            units TEXT, usage_estimated INTEGER NOT NULL,
+            units TEXT, usage_estimated INTEGER NOT NULL, tier TEXT, region TEXT,
             cost_usd REAL, cost_source TEXT, cost_table_date TEXT, unpriced TEXT,
             cost_parts TEXT, cost_notes TEXT,
             PRIMARY KEY (trace_id, span_id)

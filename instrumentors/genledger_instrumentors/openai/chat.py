@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from genledger.calls.content import (
@@ -15,11 +15,12 @@ from genledger.calls.content import (
     tool_call_part,
     tool_response_part,
 )
-from genledger.calls.operation import Attributes, Body, Content, Operation, text
+from genledger.calls.operation import Attributes, Body, Content, Operation
 from genledger.pricing.fields import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
+from .chunks import Chunks
 from .fields import SAMPLING, listed, output_type, read_answer, read_sampling
 
 
@@ -42,164 +43,6 @@ def read_response(answer: Any, attributes: Attributes) -> None:
         attributes[A.GEN_AI_RESPONSE_FINISH_REASONS] = tuple(
             reason if isinstance(reason, str) else "error" for reason in reasons
         )
-
-
-class _Choice:
-    __slots__ = ("finish_reason", "length", "pieces", "reasoning", "refusal", "role", "tools")
-
-    def __init__(self) -> None:
-        self.role = "assistant"
-        self.pieces: list[str] = []
-        self.reasoning: list[str] = []
-        self.refusal: list[str] = []
-        self.tools: dict[Any, dict[str, Any]] = {}
-        self.length = 0
-        self.finish_reason: str | None = None
-
-
-class Chunks:
-    """Puts the chunks of a chat stream together; keeps the text only when content is captured."""
-
-    def __init__(self, body: Body, keep: bool) -> None:
-        self._keep = keep
-        self._single = not keep and body.get("n") in (None, 1)
-        self._choices: dict[int, _Choice] = {}
-        self._head: Any = None
-        self._tier: Any = None
-        self._usage: Any = None
-
-    def fold(self, chunks: Sequence[Any]) -> None:
-        """Take in more chunks, typed or plain; one that is malformed is passed over."""
-        choices = self._choices
-        for chunk in chunks:
-            try:
-                fields = chunk if type(chunk) is dict else chunk.__dict__
-                parts = fields["choices"]
-                for part in parts:
-                    its = part if type(part) is dict else part.__dict__
-                    choice = choices.get(its["index"])
-                    if choice is None:
-                        choice = choices[its["index"]] = _Choice()
-                        self._begin(chunk, fields)
-                    delta = its.get("delta")
-                    if delta is None:
-                        content = its.get("text")
-                    else:
-                        content = (delta if type(delta) is dict else delta.__dict__).get("content")
-                    if content:
-                        choice.length += len(content)
-                        if self._keep:
-                            choice.pieces.append(content)
-                    elif delta is not None:
-                        self._rest(choice, delta)
-                    if its.get("finish_reason") is not None:
-                        choice.finish_reason = its["finish_reason"]
-                        self._end(chunk, fields)
-                if not parts or fields.get("usage") is not None:
-                    self._begin(chunk, fields)
-                    self._end(chunk, fields)
-            except (AttributeError, KeyError, TypeError):
-                continue
-
-    def skim(self, chunks: Sequence[Any], *, last: bool) -> bool:
-        """A single choice whose text is not wanted: its first chunk, its length, and its last ones."""
-        if not self._single:
-            return False
-        first = not self._choices
-        middle = chunks[first : -3 if last else None]
-        try:
-            length = sum([len(chunk.__dict__["choices"][0].__dict__["delta"].__dict__["content"]) for chunk in middle])
-        except (AttributeError, IndexError, KeyError, TypeError):
-            return False
-        if first:
-            self.fold(chunks[:1])
-        if 0 not in self._choices:
-            return False
-        self._choices[0].length += length
-        if last:
-            self.fold(chunks[-3:] if len(chunks) > 3 + first else chunks[first:])
-        return True
-
-    def _begin(self, chunk: Any, fields: Mapping[str, Any]) -> None:
-        # Azure sends a first chunk with filter results only, without id and model.
-        if self._head is None and fields.get("id"):
-            self._head = chunk
-
-    def _end(self, chunk: Any, fields: Mapping[str, Any]) -> None:
-        usage = field(chunk, "usage")
-        if usage is None:
-            usage = field(field(chunk, "x_groq"), "usage")
-        if usage is not None:
-            self._usage = usage
-        if fields.get("service_tier") is not None:
-            self._tier = fields["service_tier"]
-
-    def _rest(self, choice: _Choice, delta: Any) -> None:
-        for name, pieces in (
-            ("reasoning_content", choice.reasoning),
-            ("reasoning", choice.reasoning),
-            ("refusal", choice.refusal),
-        ):
-            piece = field(delta, name)
-            if isinstance(piece, str):
-                choice.length += len(piece)
-                if self._keep:
-                    pieces.append(piece)
-                break
-        for call in listed(field(delta, "tool_calls")):
-            function = field(call, "function")
-            name = text(field(function, "name")) or ""
-            arguments = text(field(function, "arguments")) or ""
-            choice.length += len(name) + len(arguments)
-            if self._keep:
-                tool = choice.tools.setdefault(field(call, "index"), {"id": None, "name": "", "arguments": []})
-                tool["id"] = field(call, "id") or tool["id"]
-                tool["name"] += name
-                tool["arguments"].append(arguments)
-
-    def response(self) -> Mapping[str, Any]:
-        """What has been received, shaped like a chat completion."""
-        head = self._head
-        return {
-            "id": field(head, "id"),
-            "model": field(head, "model"),
-            "service_tier": self._tier,
-            "system_fingerprint": field(head, "system_fingerprint"),
-            "usage": self._usage,
-            "choices": [self._choice(choice) for _, choice in sorted(self._choices.items(), key=_place)],
-        }
-
-    def _choice(self, choice: _Choice) -> dict[str, Any]:
-        return {
-            "finish_reason": choice.finish_reason,
-            "text": "".join(choice.pieces),
-            "message": {
-                "role": choice.role,
-                "content": "".join(choice.pieces) or None,
-                "reasoning_content": "".join(choice.reasoning) or None,
-                "refusal": "".join(choice.refusal) or None,
-                "tool_calls": [
-                    {
-                        "id": tool["id"],
-                        "function": {"name": tool["name"], "arguments": "".join(tool["arguments"])},
-                    }
-                    for tool in choice.tools.values()
-                ],
-            },
-        }
-
-    def text_length(self) -> int:
-        """Characters generated so far, in every choice."""
-        return sum(choice.length for choice in self._choices.values())
-
-    @property
-    def complete(self) -> bool:
-        """Whether every choice that began has ended."""
-        return bool(self._choices) and all(choice.finish_reason for choice in self._choices.values())
-
-
-def _place(item: tuple[Any, _Choice]) -> int:
-    return item[0] if isinstance(item[0], int) else 0
 
 
 _ROLES = {"developer": "system", "function": "tool"}

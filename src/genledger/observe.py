@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, cast
+from typing import Any, Literal, Self, TypeVar, cast, overload
 
 from opentelemetry import trace
 from opentelemetry.context import Context, get_current, set_value
@@ -128,28 +128,10 @@ class Observation(AbstractContextManager["Observation"]):
         self.__exit__(kind, error, traceback)
 
 
-class observe:
-    """Record a function or block of the application as a span that the calls inside belong to.
+class _Block:
+    """What `observe` gives: a decorator and a context manager, usable by many tasks and threads at once."""
 
-    Use it as `@genledger.observe(kind="agent")`, as bare `@genledger.observe`, or as
-    `with genledger.observe("research", kind="agent") as run: …`. Generators are observed from their first
-    item to their last.
-
-    Args:
-        name: What the span is called after; the function's own name by default.
-        kind: `agent`, `tool`, `retrieval`, `workflow` or `task`, after the conventions' operations
-            `invoke_agent`, `execute_tool`, `retrieval` and `invoke_workflow`; a task has none.
-
-    Raises:
-        ValueError: The kind is not one of these.
-    """
-
-    def __new__(cls, name: Any = None, *, kind: Kind = "task") -> Any:
-        if callable(name):
-            return cls(kind=kind)(name)
-        return super().__new__(cls)
-
-    def __init__(self, name: str | None = None, *, kind: Kind = "task") -> None:
+    def __init__(self, name: str | None, kind: Kind) -> None:
         if kind not in _KINDS:
             raise ValueError(f"observe(kind=…) must be one of {', '.join(_KINDS)}, not {kind!r}")
         self._name = name
@@ -207,3 +189,29 @@ class observe:
                 return function(*args, **kwargs)
 
         return cast(F, synchronous)
+
+
+@overload
+def observe(name: F, /) -> F: ...
+
+
+@overload
+def observe(name: str | None = None, *, kind: Kind = "task") -> _Block: ...
+
+
+def observe(name: Any = None, *, kind: Kind = "task") -> Any:
+    """Record a function or block of the application as a span that the calls inside belong to.
+
+    Use it as `@genledger.observe(kind="agent")`, as bare `@genledger.observe`, or as
+    `with genledger.observe("research", kind="agent") as run: …`. Generators are observed from their first
+    item to their last.
+
+    Args:
+        name: What the span is called after; the function's own name by default.
+        kind: `agent`, `tool`, `retrieval`, `workflow` or `task`, after the conventions' operations
+            `invoke_agent`, `execute_tool`, `retrieval` and `invoke_workflow`; a task has none.
+
+    Raises:
+        ValueError: The kind is not one of these.
+    """
+    return _Block(None, kind)(name) if callable(name) else _Block(name, kind)

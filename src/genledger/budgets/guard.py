@@ -348,6 +348,7 @@ class Guard:
             _log.warning("The budget rules that were in force stay: %s", error)
             return
         self._alerts.urls = self._rulebook.alerts
+        self._alerts.start()
         self._rebuild()
 
     def _rebuild(self) -> None:

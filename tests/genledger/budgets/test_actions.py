@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from genledger.budgets import BudgetExceeded, Demand, Guard, Store, budget
+from genledger.budgets import Admission, BudgetExceeded, Demand, Guard, Store, budget
 from genledger.budgets.status import read_status
 
 MakeGuard = Callable[..., Guard]
@@ -59,18 +59,27 @@ def test_a_degraded_call_counts_in_every_other_rule_at_its_own_price(make_guard:
     assert settled == {"soft": 1.0, "hard": 1.5, "small": 2}
 
 
-def test_a_call_waits_in_the_queue_until_there_is_room(store: Store, make_guard: MakeGuard, demand: MakeDemand) -> None:
+def test_a_call_waits_in_the_queue_until_there_is_room(
+    store: Store, make_guard: MakeGuard, demand: MakeDemand, monkeypatch: pytest.MonkeyPatch
+) -> None:
     guard = make_guard([budget(name="q", usd=1, per="month", at_limit="queue", queue_seconds=30)], store)
     first = guard.admit(demand(1.0))
-    admitted = []
+    sleep, waits = time.sleep, threading.Event()
+
+    def wait(seconds: float) -> None:
+        waits.set()
+        sleep(seconds)
+
+    monkeypatch.setattr(time, "sleep", wait)
+    admitted: list[Admission] = []
     waiting = threading.Thread(target=lambda: admitted.append(guard.admit(demand(1.0))))
     waiting.start()
-    while not guard._broker.books.accounts:
-        time.sleep(0)
+    assert waits.wait(20)
     assert not admitted
     first.settle(0.0, 1)
     waiting.join(20)
     assert (admitted[0].action, admitted[0].rule) == ("queue", "q")
+    assert admitted[0].reason is not None
     assert "made the call wait" in admitted[0].reason
 
 

@@ -16,7 +16,7 @@ def test_a_limit_written_as_a_decimal_is_counted_exactly(units: int) -> None:
 
 @given(st.lists(st.floats(min_value=0, max_value=1000), max_size=50))
 def test_adding_costs_one_by_one_is_off_by_at_most_half_a_unit_each(costs: list[float]) -> None:
-    exact = sum(Decimal(cost) for cost in costs) * 10**9
+    exact = sum((Decimal(cost) for cost in costs), Decimal()) * 10**9
     assert abs(sum(map(usd_units, costs)) - exact) <= Decimal("0.50001") * len(costs)
 
 

@@ -24,7 +24,7 @@ def test_a_kill_switch_stops_what_matches_and_nothing_else(
     with pytest.raises(BudgetExceeded, match="were stopped by Ada until it is revived: it loops") as caught:
         guard.admit(demand(feature="copilot"))
     assert (caught.value.scope, caught.value.rule) == ("tenant=ac* feature=copilot", "kill switch")
-    assert caught.value.resets_at is caught.value.retry_after is None
+    assert (caught.value.resets_at, caught.value.retry_after) == (None, None)
     guard.admit(demand(feature="copilot", tenant="zeta"))
     guard.admit(demand(feature="mail"))
     guard.revive(feature="copilot", tenant="ac*", who="Ada")

@@ -228,7 +228,7 @@ def test_loop_caps_end_a_runaway_agent(store: Store, make_guard: MakeGuard, dema
     with pytest.raises(BudgetExceeded) as caught:
         guard.admit(demand(run="r1"))
     assert (caught.value.rule, caught.value.scope) == ("steps", "run=r1")
-    assert caught.value.resets_at is caught.value.retry_after is None
+    assert (caught.value.resets_at, caught.value.retry_after) == (None, None)
 
     guard.admit(demand(session="s1", max_output_tokens=800)).settle(0.0, 800)
     with pytest.raises(BudgetExceeded, match="'session'"):

@@ -13,17 +13,19 @@ from genledger.budgets.metrics import MAX_SERIES
 MakeDemand = Callable[..., Demand]
 
 
-def read(reader: InMemoryMetricReader) -> dict[str, dict[tuple[Any, Any], float]]:
+def read(reader: InMemoryMetricReader) -> dict[str, dict[tuple[Any, ...], float]]:
     data = reader.get_metrics_data()
     assert data is not None
-    return {
-        metric.name: {
-            (point.attributes.get("genledger.budget.rule"), point.attributes.get("genledger.budget.scope")): point.value
-            for point in metric.data.data_points
-        }
+    points: dict[str, list[Any]] = {
+        metric.name: list(metric.data.data_points)
         for resource in data.resource_metrics
         for scope in resource.scope_metrics
         for metric in scope.metrics
+    }
+    labels = ("genledger.budget.rule", "genledger.budget.scope")
+    return {
+        name: {tuple(point.attributes.get(label) for label in labels): point.value for point in found}
+        for name, found in points.items()
     }
 
 

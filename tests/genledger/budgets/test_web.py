@@ -55,10 +55,10 @@ def test_flask_answers_429() -> None:
     app = flask.Flask("test")
     install_flask(app)
 
-    @app.get("/")
     def view() -> Any:
         raise ERROR
 
+    app.add_url_rule("/", view_func=view)
     response = app.test_client().get("/")
     check(response.status_code, response.headers, response.get_json())
 

@@ -33,11 +33,11 @@ def _run(wrapped: Any, thread: threading.Thread, args: tuple[Any, ...], kwargs: 
 
 
 def _submit(wrapped: Any, executor: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    context = get_current()
-    if not context or not args:
+    if not args:
         return wrapped(*args, **kwargs)
     function, *rest = args
-    return wrapped(functools.partial(_inside, context, function), *rest, **kwargs)
+    # An empty context too: the pool's thread runs in that of whoever made the pool start it.
+    return wrapped(functools.partial(_inside, get_current(), function), *rest, **kwargs)
 
 
 def _inside(context: Context, function: Any, /, *args: Any, **kwargs: Any) -> Any:

@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from opentelemetry import baggage, trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context, attach, get_current, set_value
-from opentelemetry.instrumentation.threading import ThreadingInstrumentor
 from opentelemetry.trace import NonRecordingSpan, SpanContext
 
 import genledger
 from genledger.attribution import NOBODY, Attribution, baggage_policy, current
+
+from ..instrumentors.telemetry import instrumented
 
 
 @pytest.fixture(autouse=True)
@@ -467,14 +468,12 @@ async def test_a_task_keeps_the_attribution_it_was_started_with_after_the_block_
 
 
 @pytest.fixture
-def threads() -> Iterator[None]:
-    instrumentor = ThreadingInstrumentor()
-    instrumentor.instrument()
-    yield
-    instrumentor.uninstrument()
+def instrument() -> Iterator[None]:
+    with instrumented(libraries=[]):
+        yield
 
 
-@pytest.mark.usefixtures("threads")
+@pytest.mark.usefixtures("instrument")
 def test_threads_and_executors_carry_it_and_do_not_keep_it() -> None:
     seen: list[str | None] = []
     with ThreadPoolExecutor(2) as pool:

@@ -227,7 +227,7 @@ class Outbox:
         """The receiver will never take this request."""
         self._failures = 0
         self._complain(answer, logging.ERROR, "this is final: such records are dropped and counted")
-        about_us = answer.reason not in ("http_400", "http_413", "grpc_invalid_argument")
+        about_us = answer.verdict == "refused" and answer.reason not in ("http_400", "grpc_invalid_argument")
         if about_us:
             self._refused = True
         if about_us and batch.kept is not None and self.spool is not None:

@@ -78,6 +78,11 @@ class Events:
         return self._length
 
     @property
+    def counted(self) -> bool:
+        """The output that `message_start` counts is a placeholder; `message_delta` has the true one."""
+        return self._stop_reason is not None
+
+    @property
     def complete(self) -> bool:
         """Whether the provider has said why it stopped."""
         return self._stop_reason is not None

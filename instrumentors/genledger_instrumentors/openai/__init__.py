@@ -25,6 +25,7 @@ _POSTED: Mapping[str, Operation] = {
     "/chat/completions": CHAT,
     "/completions": COMPLETIONS,
     "/responses": RESPONSES,
+    "/responses/compact": RESPONSES,
     "/embeddings": EMBEDDINGS,
     "/images/generations": IMAGES,
     "/images/edits": IMAGES,

@@ -53,10 +53,12 @@ class Chunks:
                         content = its.get("text")
                     else:
                         content = (delta if type(delta) is dict else delta.__dict__).get("content")
-                    if content:
+                    if type(content) is str and content:
                         choice.length += len(content)
                         if self._keep:
                             choice.pieces.append(content)
+                    elif content:
+                        self._parts(choice, content)
                     elif delta is not None:
                         self._rest(choice, delta)
                     if its.get("finish_reason") is not None:
@@ -85,6 +87,8 @@ class Chunks:
         self._choices[0].length += length
         if last:
             self.fold(chunks[-3:] if len(chunks) > 3 + first else chunks[first:])
+            if self._usage is None:
+                self._usage = next((usage for chunk in middle if (usage := chunk.__dict__.get("usage"))), None)
         return True
 
     def _begin(self, chunk: Any, fields: Mapping[str, Any]) -> None:
@@ -100,6 +104,18 @@ class Chunks:
             self._usage = usage
         if fields.get("service_tier") is not None:
             self._tier = fields["service_tier"]
+
+    def _parts(self, choice: _Choice, parts: Any) -> None:
+        """Content in parts, as Mistral's reasoning models send it."""
+        for part in listed(parts):
+            inner = field(part, "thinking")
+            thought = inner is not None
+            for piece in listed(inner) if thought else (part,):
+                said = text(field(piece, "text"))
+                if said is not None:
+                    choice.length += len(said)
+                    if self._keep:
+                        (choice.reasoning if thought else choice.pieces).append(said)
 
     def _rest(self, choice: _Choice, delta: Any) -> None:
         for name, pieces in (
@@ -158,6 +174,11 @@ class Chunks:
     def text_length(self) -> int:
         """Characters generated so far, in every choice."""
         return sum(choice.length for choice in self._choices.values())
+
+    @property
+    def counted(self) -> bool:
+        """Whether the provider has sent its usage."""
+        return self._usage is not None
 
     @property
     def complete(self) -> bool:

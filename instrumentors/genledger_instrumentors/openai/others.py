@@ -60,6 +60,11 @@ class LastEvent:
         return self._length
 
     @property
+    def counted(self) -> bool:
+        """Whether the event with the usage has come."""
+        return self._usage is not None
+
+    @property
     def complete(self) -> bool:
         """Whether the event that ends the stream has come."""
         kind = field(self._last, "type")

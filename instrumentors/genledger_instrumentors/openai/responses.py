@@ -94,7 +94,8 @@ class Events:
                 self._length += len(delta)
             elif fields.get("response") is not None:
                 self._response = fields["response"]
-                self._ended = self._ended or fields.get("type") in _ENDINGS
+                kind = fields.get("type")
+                self._ended = self._ended or (isinstance(kind, str) and kind in _ENDINGS)
 
     def skim(self, chunks: Sequence[Any], *, last: bool) -> bool:
         """The last event carries everything."""
@@ -114,6 +115,11 @@ class Events:
     def text_length(self) -> int:
         """Characters generated so far."""
         return self._length
+
+    @property
+    def counted(self) -> bool:
+        """The usage comes with the last event."""
+        return self._ended
 
     @property
     def complete(self) -> bool:
@@ -144,6 +150,11 @@ def read_input(body: Body) -> Content:
         elif kind in ("function_call", "custom_tool_call"):
             called = tool_call_part(item.get("name"), item.get("arguments", item.get("input")), item.get("call_id"))
             messages.append({"role": "assistant", "parts": [called]})
+        elif kind == "reasoning":
+            thoughts = [
+                text(field(piece, "text")) for name in ("summary", "content") for piece in listed(item.get(name))
+            ]
+            messages.append({"role": "assistant", "parts": [reasoning_part("".join(filter(None, thoughts)))]})
         else:
             messages.append({"role": str(item.get("role", "assistant")), "parts": [generic_part(item)]})
     return {

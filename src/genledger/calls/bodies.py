@@ -17,6 +17,7 @@ import wrapt
 from . import faults
 from .call import Call
 from .operation import Gathering
+from .outcome import ErrorEvent
 from .streams import Reading
 
 MAX_BODY = 32 * 1024 * 1024
@@ -143,6 +144,8 @@ class Listener:
         self._kept: list[bytes] = []
         self._size = 0
         self._rest = b""
+        self._done = False
+        self._refusal: ErrorEvent | None = None
         encoding = headers.get("content-encoding", "identity")
         self._decode: Callable[[bytes], bytes] | None = None
         if encoding in ("gzip", "deflate"):
@@ -181,12 +184,17 @@ class Listener:
         for line in lines:
             if line.startswith(b"data:"):
                 payload = line[5:].strip()
-                if payload and payload != b"[DONE]":
+                if payload == b"[DONE]":
+                    self._done = True
+                elif payload:
                     reading.stamps.append(time.perf_counter())
                     try:
-                        reading.add(orjson.loads(payload))
+                        event = orjson.loads(payload)
                     except orjson.JSONDecodeError:
                         continue
+                    reading.add(event)
+                    if isinstance(event, dict) and isinstance(said := event.get("error"), dict):
+                        self._refusal = ErrorEvent(said)
         reading.fold()
 
     def ended(self, error: BaseException | None) -> None:
@@ -194,16 +202,25 @@ class Listener:
         if self._results is not None:
             self._results.end()
         if self._reading is not None:
-            self._reading.finish(error)
+            if error is None:
+                self.hear_rest()
+            self._reading.finish(error or self._refusal)
         else:
             self._call.settle(self._response(), error=error)
+
+    def hear_rest(self) -> None:
+        """Take in a last line that the provider did not end."""
+        try:
+            self._events(b"\n")
+        except Exception as error:
+            faults.report("listening to a response", error)
 
     def closed(self) -> None:
         """The body was closed."""
         if self._results is not None:
             self._results.end()
         if self._reading is not None:
-            self._reading.finish(cut=True)
+            self._reading.finish(self._refusal, cut=not self._done and self._refusal is None)
         else:
             cut = self._results is not None or bool(self._json and not self._kept)
             self._call.settle(self._response(), cut=cut)

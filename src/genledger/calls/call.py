@@ -11,6 +11,7 @@ from opentelemetry.trace import Span, set_span_in_context
 
 from genledger.attribution import Attribution
 
+from . import faults
 from .gate import changes
 from .operation import Attributes, Body, Operation, Peer
 
@@ -169,7 +170,11 @@ class Call:
             self._pending.pop()
         except IndexError:
             return
-        self.recorder.settle(self, response, error, cut, complete, length)
+        try:
+            self.recorder.settle(self, response, error, cut, complete, length)
+        except Exception as fault:
+            faults.report("settling the call", fault)
+            self.span.end()
 
     @property
     def settled(self) -> bool:

@@ -33,15 +33,14 @@ NOTHING = Charge()
 """The charge of a call that nobody bills."""
 
 
-def charge_of(call: Call, response: Any, *, failed: bool, complete: bool, length: int) -> Charge:
+def charge_of(call: Call, response: Any, *, failed: bool, length: int) -> Charge:
     """The charge of one call. Never raises: a fault of ours leaves the call unpriced, with the reason `error`.
 
     Args:
         call: The call.
         response: The provider's answer, as far as it came.
         failed: The call failed: without an answer nothing is billed, and nothing has to be explained.
-        complete: The provider had finished its answer.
-        length: Characters of generated text that were received.
+        length: Characters of generated text that were received, when the provider has not counted all of them.
     """
     if not call.operation.priced:
         return NOTHING
@@ -51,7 +50,7 @@ def charge_of(call: Call, response: Any, *, failed: bool, complete: bool, length
         if reading is None:
             return NOTHING if failed else Charge(unpriced="no_usage")
         usage = reading.usage
-        if length and not complete and not estimated:
+        if length and not estimated:
             usage, estimated = _completed(call, usage, length)
         cost, unpriced = cost_of(reading, usage, call.peer, reading.model or call.model, call.started_ns)
         return Charge(usage, cost, unpriced, estimated, reading.tier, reading.region)

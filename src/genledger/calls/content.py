@@ -82,12 +82,29 @@ def file_part(modality: str, file_id: Any) -> dict[str, Any]:
     return {"type": "file", "modality": modality, "file_id": file_id}
 
 
+_DEFINED = frozenset(
+    {
+        "text",
+        "tool_call",
+        "tool_call_response",
+        "server_tool_call",
+        "server_tool_call_response",
+        "blob",
+        "file",
+        "uri",
+        "reasoning",
+        "compaction",
+    }
+)
+"""The types of parts that the conventions define; a part of another shape cannot have their names."""
+
+
 def generic_part(value: Any) -> dict[str, Any]:
     """Anything that the conventions have no part for."""
     data = plain(value)
     if isinstance(data, dict):
         kind = data.get("type")
-        return {**data, "type": kind if isinstance(kind, str) else "generic"}
+        return {**data, "type": kind if isinstance(kind, str) and kind not in _DEFINED else "generic"}
     return {"type": "generic", "content": data}
 
 

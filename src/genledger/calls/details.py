@@ -42,7 +42,7 @@ class Details:
             attributes.pop(name, None)
         if with_content:
             for name, encoded in call.content.items():
-                attributes[name] = orjson.loads(encoded)  # type: ignore[arg-type]
+                attributes[name] = _named(orjson.loads(encoded))  # type: ignore[arg-type]
         self._logger.emit(
             LogRecord(
                 timestamp=time.time_ns(),
@@ -53,3 +53,12 @@ class Details:
                 attributes=attributes,
             )
         )
+
+
+def _named(value: Any) -> Any:
+    """The same content; OpenTelemetry takes no field without a name, which a model may well make up."""
+    if isinstance(value, dict):
+        return {name or "_": _named(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_named(item) for item in value]
+    return value

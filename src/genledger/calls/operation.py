@@ -87,6 +87,11 @@ class Gathering(Protocol):
         """Whether the provider has said that the response is finished."""
         ...
 
+    @property
+    def counted(self) -> bool:
+        """Whether the usage received so far counts everything that was generated."""
+        ...
+
 
 @dataclass(slots=True, frozen=True)
 class Operation:

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from genledger.budgets.exceeded import BudgetExceeded
 
 from .entry import Outcome
+
+
+class ErrorEvent(Exception):
+    """An error that a provider sent inside of a stream, which nobody raised.
+
+    Attributes:
+        kind: The provider's name for it: the call's `error.type`.
+    """
+
+    def __init__(self, said: dict[str, Any]) -> None:
+        kind = said.get("code") or said.get("type")
+        super().__init__(str(said.get("message") or "an error event"))
+        self.kind = kind if isinstance(kind, str) else "error_event"
 
 
 def outcome_of(error: BaseException | None, *, cut: bool) -> Outcome:
@@ -26,5 +41,7 @@ def outcome_of(error: BaseException | None, *, cut: bool) -> Outcome:
 
 def error_type(error: BaseException) -> str:
     """The conventions' `error.type`: the exception's class, with its module unless it is a builtin."""
+    if isinstance(error, ErrorEvent):
+        return error.kind
     kind = type(error)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -182,13 +182,16 @@ class Recorder:
                 self.batches.notice(call, operation.batch, response)
             except Exception as fault:
                 faults.report("noting a batch", fault)
+        if operation.inference and call.model is None and A.GEN_AI_RESPONSE_MODEL in attributes:
+            # A stored prompt names the model; the conventions want it on the span.
+            attributes[A.GEN_AI_REQUEST_MODEL] = attributes[A.GEN_AI_RESPONSE_MODEL]
         refused = attributes.get(A.ERROR_TYPE) if error is None else None
         if isinstance(refused, str):
             outcome, kind = "error", refused
         if not complete or error is not None:
             _mark_unfinished(operation, response, attributes)
         failed = error is not None or refused is not None
-        charge = charge_of(call, response, failed=failed, complete=complete, length=length)
+        charge = charge_of(call, response, failed=failed, length=length)
         try:
             write_charge(charge, attributes, generates=operation.name != S.EMBEDDINGS)
         except Exception as fault:

@@ -73,7 +73,7 @@ class Reading:
                 error=error,
                 cut=cut and not complete,
                 complete=complete,
-                length=gathering.text_length(),
+                length=0 if gathering.counted else gathering.text_length(),
             )
         except Exception as fault:
             faults.report("reading the stream", fault)

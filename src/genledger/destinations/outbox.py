@@ -321,8 +321,11 @@ class Outbox:
             already, self._taken_over = self._taken_over, True
         return not already
 
-    def save(self, deadline: float, unpacked: int) -> None:
-        """Put everything left on disk until `deadline`; drop the rest, and `unpacked` spans never packed."""
+    def save(self, deadline: float, unpacked: int, *, journaled: bool) -> None:
+        """Put everything left on disk until `deadline`; the rest, and `unpacked` spans never packed, are lost.
+
+        Unless they are `journaled`: then the next process finds them.
+        """
         with self._lock:
             # A request that came from the spool is still there.
             left = [self._in_flight] if self._in_flight is not None and self._in_flight.kept is None else []
@@ -334,7 +337,7 @@ class Outbox:
         for batch in left:
             if self._clock.now() > deadline or not self._put(batch):
                 lost += batch.spans
-        if lost:
+        if lost and not journaled:
             self.drop(lost, "exit")
             log.warning(
                 "genledger: destination %s (%s): %d records were neither delivered nor kept at exit",

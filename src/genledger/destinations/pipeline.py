@@ -8,7 +8,6 @@ import threading
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
 
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation, suppress_instrumentation
 from opentelemetry.sdk.trace import ReadableSpan
@@ -20,6 +19,7 @@ from .intake import Ended
 from .journal import Journal, Ticket
 from .limits import Limits, Stats
 from .outbox import Outbox, Receipt
+from .sampling import TraceSampling
 from .sender import Sender
 from .spool import Spool
 
@@ -27,39 +27,6 @@ log = logging.getLogger("genledger")
 
 _COLLECT_S = 10.0
 _FLUSH_ROUND_S = 0.2
-
-
-class Sampling(Protocol):
-    """Decides which of the spans go on; may hold them back until their trace has ended."""
-
-    @property
-    def units(self) -> int:
-        """Units used this month."""
-        ...
-
-    def take(self, items: Sequence[Ended], now: float) -> list[Ended]:
-        """The spans that may go on now."""
-        ...
-
-    def release(self) -> list[Ended]:
-        """Decide now about everything held back."""
-        ...
-
-    def held(self) -> int:
-        """Spans held back."""
-        ...
-
-    def scored(self, trace_id: int, value: float) -> None:
-        """A score has been given to a trace. May be called from any thread."""
-        ...
-
-    def discarded(self) -> list[Ended]:
-        """The spans decided against since the last call."""
-        ...
-
-    def clear(self) -> None:
-        """Forget everything held back: it belongs to the parent of this process."""
-        ...
 
 
 class Delivery:
@@ -92,7 +59,7 @@ class Delivery:
         limits: Limits | None = None,
         spool: Spool | None = None,
         journal: Journal | None = None,
-        sampling: Sampling | None = None,
+        sampling: TraceSampling | None = None,
         clock: Clock = SYSTEM_CLOCK,
         threaded: bool = True,
     ) -> None:
@@ -115,6 +82,7 @@ class Delivery:
         self._queue: deque[Ended] = deque()
         self._accepted = 0
         self._starting = threading.Lock()
+        self._collecting = threading.Lock()
         self._wake = threading.Event()
         self._rounds = threading.Condition(threading.Lock())
         self._thread: threading.Thread | None = None
@@ -204,7 +172,9 @@ class Delivery:
         assert closing_at is not None, "begin_shutdown comes first"
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            # A part of the time is for writing to disk what the thread could not deliver.
+            # The thread may be stuck with a receiver that does not answer. Encoding what is queued takes time that
+            # is not there at the end; neither is that for writing to disk what could not be delivered.
+            self._collect_last()
             remaining = closing_at - self._clock.now()
             thread.join(max(0.0, remaining - min(1.0, 0.25 * remaining)))
         elif thread is None:
@@ -307,16 +277,23 @@ class Delivery:
     def _collect(self, *, everything: bool = False) -> None:
         """Make requests of what is queued; of what sampling holds back, too, when `everything` is wanted."""
         sampling = self._sampling
-        while self._queue:
-            items = self._pop(self.limits.batch_spans)
-            self._accepted += sum(item.goes for item in items)
-            self._pack(sampling.take(items, self._clock.now()) if sampling is not None else items)
-        if sampling is not None:
-            self._pack(sampling.release() if everything else sampling.take((), self._clock.now()))
-            discarded = sampling.discarded()
-            if discarded:
-                self._outbox.drop(len(discarded), "sampled")
-                self._settle(_tickets(discarded))
+        with self._collecting:
+            while self._queue and not (self._closing_at is not None and self._clock.now() > self._closing_at):
+                items = self._pop(self.limits.batch_spans)
+                self._accepted += sum(item.goes for item in items)
+                self._pack(sampling.take(items, self._clock.now()) if sampling is not None else items)
+            if sampling is not None:
+                self._pack(sampling.release() if everything else sampling.take((), self._clock.now()))
+                discarded = sampling.discarded()
+                if discarded:
+                    self._outbox.drop(len(discarded), "sampled")
+                    self._settle(_tickets(discarded))
+
+    def _collect_last(self) -> None:
+        try:
+            self._collect(everything=True)
+        except Exception:
+            log.debug("genledger: destination %s: leftovers cannot be encoded", self.name, exc_info=True)
 
     def _pop(self, most: int) -> list[Ended]:
         items: list[Ended] = []
@@ -370,11 +347,10 @@ class Delivery:
         """Spool what is left, in the thread that shuts down."""
         if not self._outbox.take_over():
             return
-        try:
-            self._collect(everything=True)
-        except Exception:
-            log.debug("genledger: destination %s: leftovers cannot be encoded", self.name, exc_info=True)
-        self._outbox.save(deadline, sum(item.goes for item in self._pop(len(self._queue))))
+        self._collect_last()
+        unpacked = sum(item.goes for item in self._pop(len(self._queue)))
+        self._accepted += unpacked
+        self._outbox.save(deadline, unpacked, journaled=self._journal is not None)
         self.sender.close()
         if self._journal is not None:
             self._journal.close()

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
+from genledger.destinations.langfuse import LangfuseDestination
 from genledger.destinations.limits import Limits
 from genledger.destinations.otlp import OtlpDestination, OtlpEndpoint
 from standins.faults import Hang
+from standins.grpc_collector import GrpcCollector
 from standins.receivers import Collector
 
 APPLICATION = Path(__file__).with_name("application.py")
@@ -115,6 +117,30 @@ def test_a_forked_child_sends_its_own_records_and_not_its_parents(
     expected = sorted(["before", "after", *(f"child {number}" for number in range(4))])
     for server in (collector, langfuse_server):
         assert sorted(span.name for span in server.spans()) == expected
+
+
+def test_a_forked_child_sends_over_grpc(tmp_path) -> None:
+    code = """
+        import os, sys
+        from opentelemetry.sdk.trace import TracerProvider
+        from genledger.destinations.otlp import OtlpDestination, OtlpEndpoint
+        destination = OtlpDestination(OtlpEndpoint(sys.argv[1], "grpc"), spool=sys.argv[2])
+        provider = TracerProvider(shutdown_on_exit=False)
+        provider.add_span_processor(destination.processor)
+        tracer = provider.get_tracer("app")
+        tracer.start_span("parent").end()
+        assert destination.flush(10)
+        if os.fork() == 0:
+            tracer.start_span("child").end()
+            os._exit(not destination.flush(10))
+        assert os.wait()[1] == 0
+        tracer.start_span("after").end()
+        assert destination.flush(10)
+    """
+    with GrpcCollector() as collector:
+        finished = run(code, collector.url, str(tmp_path))
+        assert (finished.returncode, finished.stderr) == (0, "")
+        assert sorted(span.name for span in collector.spans) == ["after", "child", "parent"]
 
 
 def test_the_children_of_multiprocessing_deliver_when_they_end(collector, langfuse_server, tmp_path) -> None:
@@ -222,6 +248,28 @@ def test_exit_is_at_once_when_nobody_listens(collector, tmp_path) -> None:
     provider.shutdown()
     assert time.monotonic() - started < 5
     assert destination.stats().spooled == 1
+
+
+def test_the_application_goes_on_while_a_receiver_hangs(collector, langfuse_server, tmp_path) -> None:
+    hanging = OtlpDestination(OtlpEndpoint(collector.url, timeout_s=20), spool=tmp_path, limits=Limits(delay_s=0.001))
+    healthy = LangfuseDestination(spool=tmp_path, limits=Limits(delay_s=0.001))
+    provider = TracerProvider(shutdown_on_exit=False)
+    for destination in (hanging, healthy):
+        provider.add_span_processor(destination.processor)
+    collector.always(Hang())
+    tracer = provider.get_tracer("app")
+    tracer.start_span("first", attributes={"gen_ai.operation.name": "chat"}).end()
+    assert collector.wait_for(lambda: len(collector.requests) == 1)
+    for _ in range(2_000):
+        tracer.start_span("chat", attributes={"gen_ai.operation.name": "chat"}).end()
+    assert healthy.flush(10)
+    # All of that while the other destination's first request was still waiting for its answer.
+    assert len(collector.requests) == 1
+    assert len(langfuse_server.counts()) == 2_001
+    assert hanging.stats().accepted == 2_001
+    healthy.shutdown(5)
+    hanging.shutdown(5)
+    assert hanging.stats().spooled == 2_001
 
 
 def test_flushing_never_takes_longer_than_it_may(collector, tmp_path) -> None:

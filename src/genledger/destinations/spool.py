@@ -216,7 +216,7 @@ class Spool:
                     name = _Name.parse(entry)
                     if name is not None and name.path not in self._stuck:
                         names.append(name)
-                    if entry.name.endswith(".tmp"):
+                    if entry.name.endswith((".tmp", ".new")):
                         unfinished.append(entry.path)
         except OSError:
             pass

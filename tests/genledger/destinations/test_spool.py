@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,17 @@ def test_files_that_are_not_ours_are_left_alone(spool) -> None:
     assert drain(spool) == [b"data"]
     assert len(list(spool.directory.iterdir())) == 4
     assert spool.lost == {}
+
+
+def test_what_a_killed_process_did_not_finish_writing_goes_after_an_hour(spool) -> None:
+    spool.put(b"data", 1)
+    for name, age in (("old.tmp", 3700), ("old.new", 3700), ("young.tmp", 60)):
+        file = spool.directory / name
+        file.write_bytes(b"half")
+        os.utime(file, (time.time() - age, time.time() - age))
+    other = Spool(spool.directory)
+    assert drain(other) == [b"data"]
+    assert [file.name for file in spool.directory.iterdir()] == ["young.tmp"]
 
 
 def test_the_bound_in_bytes_holds_and_costs_the_oldest(tmp_path, clock) -> None:

@@ -1,7 +1,7 @@
 """Genledger: every GenAI call becomes one priced, attributed span, and budgets hold before the call is paid for."""
 
 from .attribution import attribution
-from .bootstrap import flush, instrument, record_outcome, shutdown, spend, uninstrument
+from .bootstrap import flush, instrument, record_outcome, select_model, shutdown, spend, uninstrument
 from .budgets.exceeded import BudgetExceeded
 from .observe import observe
 from .version import __version__
@@ -14,6 +14,7 @@ __all__ = [
     "instrument",
     "observe",
     "record_outcome",
+    "select_model",
     "shutdown",
     "spend",
     "uninstrument",

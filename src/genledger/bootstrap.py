@@ -109,6 +109,13 @@ def configure(settings: Settings, problems: list[str]) -> bool:
             pricing.configure(settings.prices)
         except (OSError, ValueError) as error:
             problems.append(f"prices: {error}; the price table is used without it")
+    if settings.budgets is not None:
+        from .budgets import read_rules
+
+        try:
+            read_rules(settings.budgets)
+        except (OSError, ValueError) as error:
+            problems.append(f"budgets: {error}; no budget holds until this is put right")
     _own.extend(wired.own)
     wired.recorder = recorder
     activate(recorder)
@@ -176,7 +183,12 @@ def _gate(settings: Settings, meters: Any) -> Gate | None:
     def make() -> Guard:
         from .budgets import Guard
 
-        guard = Guard(settings.budgets or (), settings.budget_store)
+        guard = Guard(
+            settings.budgets or (),
+            settings.budget_store,
+            tier_of=settings.tier_of,
+            on_event=settings.on_budget_event,
+        )
         guard.observe(metrics.get_meter(SCOPE, __version__, meters, SCHEMA_URL))
         return guard
 
@@ -329,6 +341,24 @@ def spend() -> Spent:
     if recorder is None or not context.is_valid:
         return Spent(0.0, 0, 0, 0)
     return recorder.traces.read(context.trace_id)
+
+
+def select_model(default: str, *, feature: str | None = None, tenant: str | None = None) -> str:
+    """The model that the routing rules of the budget file choose; `default` where none applies.
+
+    A call made with the chosen model says on its span which model was asked for, and why another was used.
+
+    Args:
+        default: The model to use without a rule.
+        feature: The feature to choose for; that of the current attribution by default.
+        tenant: The tenant to choose for; that of the current attribution by default.
+    """
+    recorder = active()
+    guard = recorder.gate.guard if recorder is not None and recorder.gate is not None else None
+    if guard is None:
+        return default
+    here = current()
+    return guard.select_model(feature or here.feature, tenant or here.tenant, default=default).model
 
 
 def record_outcome(name: str, value: float = 1.0) -> None:

@@ -114,7 +114,7 @@ def _destinations(value: object) -> tuple[Any, ...]:
 def _callable(value: object) -> Callable[[str], str]:
     if callable(value):
         return value
-    raise Unusable("a function that takes a text and returns one")
+    raise Unusable("a function")
 
 
 def _durability(value: object) -> bool | Literal["fsync"]:
@@ -166,6 +166,8 @@ class Settings:
         budgets: A TOML file with budget rules (`GENLEDGER_BUDGETS`).
         budget_store: Where budgets are kept: `memory:`, the path of a SQLite file, `redis://…`, or `off`
             (`GENLEDGER_BUDGET_STORE`).
+        tier_of: Gives the plan tier of a tenant, for budgets that differ by tier.
+        on_budget_event: Called with each budget event that this process is the one to report.
         langfuse_all: Send all spans to Langfuse, not only GenAI ones (`GENLEDGER_LANGFUSE_ALL`).
         langfuse_units_per_month: Units that may be used in a month; as they are used up, traces are thinned out
             (`GENLEDGER_LANGFUSE_UNITS_PER_MONTH`).
@@ -205,6 +207,8 @@ class Settings:
     prices: str | None = _option(None, _text, "GENLEDGER_PRICES")
     budgets: str | None = _option(None, _text, "GENLEDGER_BUDGETS")
     budget_store: str | None = _option(None, _text, "GENLEDGER_BUDGET_STORE")
+    tier_of: Callable[[str], str | None] | None = _option(None, _callable)
+    on_budget_event: Callable[[Any], None] | None = _option(None, _callable)
     langfuse_all: bool = _option(False, _flag, "GENLEDGER_LANGFUSE_ALL")
     langfuse_units_per_month: int | None = _option(None, _number, "GENLEDGER_LANGFUSE_UNITS_PER_MONTH")
     spool: str | None = _option(None, _text, "GENLEDGER_SPOOL")

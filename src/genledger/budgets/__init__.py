@@ -14,9 +14,10 @@ from .exceeded import BudgetExceeded
 if TYPE_CHECKING:
     from .admission import Admission
     from .alerts import BudgetEvent
+    from .choice import ModelChoice, chosen
     from .control import kill, revive, set_budget, set_tier, unset_budget
     from .guard import Guard
-    from .routing import ModelChoice, chosen, route
+    from .routing import route
     from .rulefile import Rulebook, RuleFileError, read_rules
     from .rules import Rule, RuleError, budget
     from .stores import Store, StoreDown, open_store
@@ -25,7 +26,7 @@ _HOMES = {
     "Admission": "admission",
     "BudgetEvent": "alerts",
     "Guard": "guard",
-    "ModelChoice": "routing",
+    "ModelChoice": "choice",
     "Rule": "rules",
     "RuleError": "rules",
     "RuleFileError": "rulefile",
@@ -33,7 +34,7 @@ _HOMES = {
     "Store": "stores",
     "StoreDown": "stores",
     "budget": "rules",
-    "chosen": "routing",
+    "chosen": "choice",
     "kill": "control",
     "open_store": "stores",
     "read_rules": "rulefile",

@@ -20,12 +20,13 @@ from .admission import UNGUARDED, Admission
 from .alerts import Alerts, Listener
 from .attempt import Attempt
 from .broker import LEASE_TTL, Broker, StaleWindow
+from .choice import ModelChoice
 from .control import Controls
 from .demand import Demand
 from .exceeded import BudgetExceeded
 from .metrics import Figures
 from .planner import Planner, amounts
-from .routing import ModelChoice, choose
+from .routing import choose
 from .rulefile import Rulebook, RuleFileError, read_rules
 from .rules import Rule
 from .stores import Store, StoreDown, open_store

@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+from .choice import ModelChoice, remember
 from .rules import FIELDS, RuleError, Scope, read_scope, unknown_key
-
-
-@dataclass(frozen=True, slots=True)
-class ModelChoice:
-    """The model to use, and why. `asked` is the one that would have been used without the rule."""
-
-    model: str
-    asked: str | None
-    rule: str | None
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +18,6 @@ class Route:
     scope: Scope
     tier: str | None
     model: str
-
-
-_CHOICE: ContextVar[ModelChoice | None] = ContextVar("genledger-model-choice", default=None)
 
 
 def route(**fields: Any) -> Route:
@@ -78,11 +65,5 @@ def choose(
         if asked is None:
             raise ValueError(f"no route matches {dict(values)} and no default model was given")
         choice = ModelChoice(asked, asked, None, "no route matches")
-    _CHOICE.set(choice)
+    remember(choice)
     return choice
-
-
-def chosen(model: str | None) -> ModelChoice | None:
-    """The choice last made in this task or thread, if `model` is the model it chose."""
-    choice = _CHOICE.get()
-    return choice if choice is not None and choice.model == model else None

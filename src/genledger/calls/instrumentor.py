@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from typing import Any, ClassVar, Self
 
@@ -56,6 +57,8 @@ class Instrumentor:
         Args:
             **kwargs: `tracer_provider` and `meter_provider` are used when nobody has set up a recorder.
         """
+        if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+            return
         if active() is None:
             # Under a distribution other than ours, whatever providers there are get the telemetry.
             tracer = trace.get_tracer(SCOPE, None, kwargs.get("tracer_provider"), SCHEMA_URL)

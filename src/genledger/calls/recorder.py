@@ -13,6 +13,7 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.trace import StatusCode, Tracer
 
 from genledger.attribution import current, current_spend
+from genledger.budgets.choice import chosen
 from genledger.runs import run_in
 from genledger.spending import TraceSpending
 from genledger_semconv import attributes as A
@@ -114,6 +115,10 @@ class Recorder:
                 attributes[A.GEN_AI_REQUEST_STREAM] = True
             attribution = current(outer)
             attributes.update(attribution.attributes)
+            choice = chosen(model) if isinstance(model, str) else None
+            if choice is not None and choice.asked is not None and choice.asked != model:
+                attributes[A.GENLEDGER_MODEL_REQUESTED] = choice.asked
+                attributes[A.GENLEDGER_MODEL_REASON] = choice.reason
             # Encoded now: the application may go on appending to its list of messages.
             content: Attributes = {}
             capture = self.capture
@@ -184,7 +189,8 @@ class Recorder:
                 faults.report("noting a batch", fault)
         if operation.inference and call.model is None and A.GEN_AI_RESPONSE_MODEL in attributes:
             # A stored prompt names the model; the conventions want it on the span.
-            attributes[A.GEN_AI_REQUEST_MODEL] = attributes[A.GEN_AI_RESPONSE_MODEL]
+            attributes[A.GEN_AI_REQUEST_MODEL] = answered = attributes[A.GEN_AI_RESPONSE_MODEL]
+            span.update_name(f"{operation.name} {_text(answered)}")
         refused = attributes.get(A.ERROR_TYPE) if error is None else None
         if isinstance(refused, str):
             outcome, kind = "error", refused

@@ -34,5 +34,5 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     dump = getattr(value, "model_dump", None)
     if dump is not None:
-        return dump(mode="json", exclude_unset=True)
+        return dump(mode="json", exclude_unset=True, warnings=False)
     return value

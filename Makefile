@@ -28,15 +28,39 @@ check: $(READY) ## Format, lint and types
 	$(BIN)/mypy
 
 test-fast: $(READY) services
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/compat --ignore tests/neighbours
+
+COMPAT := $(patsubst tests/%.txt,.venvs/%/.ready,$(wildcard tests/compat/*.txt))
+NEIGHBOURS := .venvs/neighbours/newest
+
+.venvs/%/.ready: tests/%.txt pyproject.toml
+	@echo "setting up $(@D)"
+	@$(PYTHON) -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--editable . pytest pytest-asyncio jsonschema --requirement $<
+	@touch $@
+
+.PHONY: test-compat
+test-compat: $(COMPAT) ## Test with the oldest and the newest of each major version of the clients
+	@set -e; for ready in $(COMPAT); do echo $${ready%/.ready}; $${ready%.ready}bin/python -m pytest tests/compat; done
+
+.PHONY: test-neighbours
+test-neighbours: $(NEIGHBOURS)/.ready ## Test beside other vendors' instrumentation of the same client
+	$(NEIGHBOURS)/bin/python -m pytest tests/neighbours
 
 .PHONY: services
 services: ## Install what the tests start: Redis
-	@command -v redis-server >/dev/null || { echo "installing redis-server"; (apt-get update -qq && apt-get install -y -qq redis-server) >/dev/null; }
+	@command -v redis-server >/dev/null || { echo "installing redis-server"; \
+		root=$$(test "$$(id -u)" = 0 || echo sudo); \
+		$$root apt-get update -qq && $$root apt-get install -y -qq redis-server >/dev/null; }
 
 .PHONY: bench
 bench: $(READY) ## Measure what instrumentation costs, against a hand-written span and the peers
 	$(BIN)/python -m benchmarks
+
+.PHONY: test-backends
+test-backends: $(READY) ## Send to real backends (Datadog's test agent, Phoenix, MLflow) and compare their costs
+	GENLEDGER_TEST_BACKENDS=ddapm,phoenix,mlflow $(BIN)/python -m pytest tests/backends
 
 format: $(READY) ## Format the code
 	$(BIN)/ruff check --fix-only --quiet .

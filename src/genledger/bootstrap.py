@@ -93,6 +93,9 @@ def configure(settings: Settings, problems: list[str]) -> bool:
     meters = meter_provider(settings, wired)
     recorder = _recorder(settings, wired, provider, meters)
     relay = relay_of(provider)
+    langfuse = wired.destinations.get("langfuse")
+    if langfuse is not None and (conflict := langfuse.conflict(provider)) is not None:
+        wired.problems.append(conflict)
     if relay is not None:
         relay.connect((EnrichmentProcessor(SCOPE), *wired.processors))
     if any(isinstance(name, str) and name in REMOTE for name in wanted):

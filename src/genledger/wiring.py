@@ -65,7 +65,8 @@ def names_wanted(settings: Settings, environ: os._Environ[str] | dict[str, str])
     names = [name.strip() for name in listed.split(",") if name.strip()]
     if names == ["none"]:
         names = []
-    if any(environ.get(key) for key in LANGFUSE_KEYS) and "langfuse" not in names:
+    off = environ.get("LANGFUSE_TRACING_ENABLED", "").strip().lower() in ("false", "0")
+    if not off and any(environ.get(key) for key in LANGFUSE_KEYS) and "langfuse" not in names:
         names.append("langfuse")
     if not listed and any(environ.get(key) for key in _OTLP_ENDPOINTS):
         names.append("otlp")

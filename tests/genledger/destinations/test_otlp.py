@@ -182,3 +182,6 @@ def test_metrics_and_logs_go_through_opentelemetrys_own_exporters(monkeypatch, p
         assert module in type(processor._batch_processor._exporter).__module__
     finally:
         processor.shutdown()
+        # Its thread would go on, and complain into other tests, as it never gets a provider.
+        reader._shutdown_event.set()
+        reader._daemon_thread.join()

@@ -208,9 +208,7 @@ def _events(data: Mapping[str, Any], spans: Mapping[str, SpanType]) -> dict[str,
             version=entry["version"],
             brief=entry["brief"],
             severity=entry.get("severity"),
-            levels=spans[entry["span_type"]].levels
-            if "span_type" in entry
-            else _levels(entry, data["groups"]),
+            levels=spans[entry["span_type"]].levels if "span_type" in entry else _levels(entry, data["groups"]),
         )
         for name, entry in data["events"].items()
     }

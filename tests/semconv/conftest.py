@@ -69,9 +69,7 @@ def make_log() -> Iterator[MakeEvent]:
     exporter = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
     provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
 
-    def make(
-        record: LogRecord, *, scope: str = "genledger", schema_url: str | None = SCHEMA_URL
-    ) -> ReadableLogRecord:
+    def make(record: LogRecord, *, scope: str = "genledger", schema_url: str | None = SCHEMA_URL) -> ReadableLogRecord:
         exporter.clear()
         provider.get_logger(scope, schema_url=schema_url).emit(record)
         return exporter.get_finished_logs()[0]

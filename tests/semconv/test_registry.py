@@ -181,16 +181,12 @@ def test_metrics_agree_with_the_conventions(facts: dict[str, Any]) -> None:
 
 
 def level_of(entry: dict[str, Any]) -> str:
-    return {"conditionally_required": "conditional"}.get(
-        entry["level"].split(":")[0], entry["level"].split(":")[0]
-    )
+    return {"conditionally_required": "conditional"}.get(entry["level"].split(":")[0], entry["level"].split(":")[0])
 
 
 def levels_of(levels: Levels) -> dict[str, str]:
     return {
-        name: level
-        for level in ("opt_in", "recommended", "conditional", "required")
-        for name in getattr(levels, level)
+        name: level for level in ("opt_in", "recommended", "conditional", "required") for name in getattr(levels, level)
     }
 
 
@@ -229,9 +225,7 @@ def test_what_spans_carry_beyond_the_conventions_is_known(facts: dict[str, Any])
 
 def test_sampling_relevance_agrees_with_the_conventions(facts: dict[str, Any]) -> None:
     for name, entry in facts["spans"].items():
-        sampling = {
-            attribute for attribute, requirement in entry["attributes"].items() if requirement.get("sampling")
-        }
+        sampling = {attribute for attribute, requirement in entry["attributes"].items() if requirement.get("sampling")}
         assert set(registry().spans[name].levels.sampling) == sampling, name
 
 

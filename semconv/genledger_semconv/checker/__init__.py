@@ -77,9 +77,7 @@ def check(
         for metric, scope in _metrics(metrics):
             check_metric(metric, scope, options, _into(found, "metric", metric.name))
     for log in logs:
-        record, log_scope = (
-            (log, None) if isinstance(log, LogRecord) else (log.log_record, log.instrumentation_scope)
-        )
+        record, log_scope = (log, None) if isinstance(log, LogRecord) else (log.log_record, log.instrumentation_scope)
         check_log(record, log_scope, options, _into(found, "log", record.event_name or "log record"))
     return found
 
@@ -98,12 +96,9 @@ def assert_clean(
     Raises:
         AssertionError: Something deviates; the message has one line for each different deviation.
     """
-    found = check(
-        spans, metrics, logs, capture_content=capture_content, metric_names=metric_names, allow=allow
-    )
+    found = check(spans, metrics, logs, capture_content=capture_content, metric_names=metric_names, allow=allow)
     if found:
         lines = [
-            f"  {text}" + (f" (× {times})" if times > 1 else "")
-            for text, times in Counter(map(str, found)).items()
+            f"  {text}" + (f" (× {times})" if times > 1 else "") for text, times in Counter(map(str, found)).items()
         ]
         raise AssertionError("\n".join([f"{len(found)} deviations from the registry:", *lines]))

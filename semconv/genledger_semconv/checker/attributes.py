@@ -95,11 +95,7 @@ def check_required(attributes: Mapping[str, Any], levels: Levels, report: Report
     for name in levels.required:
         if name not in attributes:
             report("required-attribute", "is missing", name)
-    if (
-        A.SERVER_PORT in levels.conditional
-        and A.SERVER_ADDRESS in attributes
-        and A.SERVER_PORT not in attributes
-    ):
+    if A.SERVER_PORT in levels.conditional and A.SERVER_ADDRESS in attributes and A.SERVER_PORT not in attributes:
         report("required-attribute", "is missing although server.address is set", A.SERVER_PORT)
 
 

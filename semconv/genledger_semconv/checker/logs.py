@@ -19,9 +19,7 @@ from .deviation import Options, Report, is_ours
 from .numbers import check_cost, check_usage
 
 
-def check_log(
-    record: LogRecord, scope: InstrumentationScope | None, options: Options, report: Report
-) -> None:
+def check_log(record: LogRecord, scope: InstrumentationScope | None, options: Options, report: Report) -> None:
     """Check one log record.
 
     An event called `gen_ai.*` or `genledger.*` must be one of the registry's. On any other record, only

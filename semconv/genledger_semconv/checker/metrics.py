@@ -61,9 +61,7 @@ def _check_operation(operation: object, declared: R.Metric, options: Options, re
         )
 
 
-def check_metric(
-    metric: Metric, scope: InstrumentationScope | None, options: Options, report: Report
-) -> None:
+def check_metric(metric: Metric, scope: InstrumentationScope | None, options: Options, report: Report) -> None:
     """Check one metric and all of its points.
 
     A metric that the registry does not have is a deviation if its name is in a namespace of the GenAI

@@ -55,9 +55,7 @@ def _numbers(attributes: Mapping[str, Any]) -> dict[str, float]:
     return {
         name: value
         for name, value in attributes.items()
-        if name.startswith(_NEVER_NEGATIVE)
-        and isinstance(value, (int, float))
-        and not isinstance(value, bool)
+        if name.startswith(_NEVER_NEGATIVE) and isinstance(value, (int, float)) and not isinstance(value, bool)
     }
 
 

@@ -51,9 +51,7 @@ def _expected_name(span_type: SpanType, attributes: Mapping[str, Any]) -> str | 
     return None
 
 
-def _check_name(
-    span: ReadableSpan, types: list[SpanType], attributes: Mapping[str, Any], report: Report
-) -> None:
+def _check_name(span: ReadableSpan, types: list[SpanType], attributes: Mapping[str, Any], report: Report) -> None:
     expected = [_expected_name(span_type, attributes) for span_type in types]
     if None not in expected and span.name not in expected:
         report("span-name", f"should be {' or '.join(map(repr, expected))}", None)
@@ -84,9 +82,7 @@ def _levels(types: list[SpanType], provider: object) -> list[Levels]:
     return levels
 
 
-def _check_typed(
-    span: ReadableSpan, types: list[SpanType], kind: str, options: Options, report: Report
-) -> None:
+def _check_typed(span: ReadableSpan, types: list[SpanType], kind: str, options: Options, report: Report) -> None:
     attributes = span.attributes or {}
     kinds = {allowed for span_type in types for allowed in span_type.kinds}
     if kind not in kinds:
@@ -120,15 +116,11 @@ def check_span(span: ReadableSpan, options: Options, report: Report) -> None:
     if types:
         _check_typed(span, types, kind, options, report)
     else:
-        if A.GEN_AI_OPERATION_NAME not in attributes and any(
-            name.startswith(_CALL_ATTRIBUTES) for name in attributes
-        ):
+        if A.GEN_AI_OPERATION_NAME not in attributes and any(name.startswith(_CALL_ATTRIBUTES) for name in attributes):
             report("required-attribute", "is missing on a span of a GenAI call", A.GEN_AI_OPERATION_NAME)
         elif ours and A.GEN_AI_OPERATION_NAME not in attributes:
             report("span-type", "no attribute says what this span of ours is", None)
-        check_attributes(
-            attributes, options, report, declared=None, namespaces=("",) if ours else OUR_NAMESPACES
-        )
+        check_attributes(attributes, options, report, declared=None, namespaces=("",) if ours else OUR_NAMESPACES)
     for event in span.events:
         check_attributes(
             event.attributes or {},

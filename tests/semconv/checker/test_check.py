@@ -72,9 +72,7 @@ def test_the_constants_read_no_file_and_import_no_sdk() -> None:
         "print(*sorted(set(sys.modules) - before))"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
-    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
     package = "genledger_semconv"
     modules = [package, *(f"{package}.{name}" for name in ("attributes", "events", "metrics", "spans"))]
     assert done.stdout.split() == modules

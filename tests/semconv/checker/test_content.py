@@ -150,19 +150,14 @@ def test_a_string_that_is_not_json_is_found() -> None:
 
 
 def test_json_in_a_string_is_not_enough_where_content_must_be_structured() -> None:
-    assert (
-        problem("gen_ai.input.messages", "[]", structured=True)
-        == "must be structured here, not JSON in a string"
-    )
+    assert problem("gen_ai.input.messages", "[]", structured=True) == "must be structured here, not JSON in a string"
 
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["role", "parts", "type", "content", "id", "name"]), inner, max_size=4
-        )
+        | st.dictionaries(st.sampled_from(["role", "parts", "type", "content", "id", "name"]), inner, max_size=4)
     ),
     max_leaves=12,
 )

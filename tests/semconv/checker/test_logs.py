@@ -136,9 +136,7 @@ def test_json_in_a_string_is_found_on_an_event(make_log: MakeLog) -> None:
 
 
 def test_records_of_the_application_are_its_own_business(make_log: MakeLog) -> None:
-    record = LogRecord(
-        body="chat took 2 s", severity_number=SeverityNumber.INFO, attributes={"cost_usd": 0.1}
-    )
+    record = LogRecord(body="chat took 2 s", severity_number=SeverityNumber.INFO, attributes={"cost_usd": 0.1})
     assert found(make_log(record, scope="genledger.calls", schema_url=None)) == []
     assert found(make_log(LogRecord(event_name="app.started"), scope="app", schema_url=None)) == []
 

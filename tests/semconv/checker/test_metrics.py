@@ -54,9 +54,7 @@ def record(
         meter.create_gauge(name, unit).set(value, attributes)
     else:
         boundaries = buckets if buckets is not None else M.BUCKETS[name]
-        meter.create_histogram(name, unit, explicit_bucket_boundaries_advisory=boundaries).record(
-            value, attributes
-        )
+        meter.create_histogram(name, unit, explicit_bucket_boundaries_advisory=boundaries).record(value, attributes)
 
 
 def found(metering: Metering, **options: Any) -> list[tuple[str, str, str | None]]:

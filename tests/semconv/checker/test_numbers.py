@@ -126,9 +126,7 @@ money = st.floats(min_value=0, max_value=1e6, allow_nan=False)
 @given(parts=st.tuples(money, money, money, money, money))
 def test_parts_that_are_added_in_any_order_make_a_clean_amount(parts: tuple[float, ...]) -> None:
     names = ("input", "output", "cache_read", "cache_write", "other")
-    attributes: dict[str, Any] = {
-        f"genledger.cost.{name}": part for name, part in zip(names, parts, strict=True)
-    }
+    attributes: dict[str, Any] = {f"genledger.cost.{name}": part for name, part in zip(names, parts, strict=True)}
     attributes |= {"genledger.cost.amount": sum(reversed(parts)), "genledger.cost.source": "table"}
     assert found(check_cost, attributes) == []
 

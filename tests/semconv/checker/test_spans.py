@@ -285,9 +285,7 @@ def test_a_call_that_did_not_fail_was_a_success_or_stopped(make_span: MakeSpan, 
 
 
 def test_content_is_clean_when_capture_is_on(make_span: MakeSpan) -> None:
-    span = make_span(
-        "chat gpt-5", {**CHAT, "gen_ai.input.messages": "[]", "gen_ai.prompt.variable.name": "Ann"}
-    )
+    span = make_span("chat gpt-5", {**CHAT, "gen_ai.input.messages": "[]", "gen_ai.prompt.variable.name": "Ann"})
     assert check([span], capture_content=True) == []
 
 

@@ -17,7 +17,7 @@ from genledger.calls.instrumentor import Instrumentor
 from genledger.calls.operation import Operation
 from genledger.calls.patching import Patch, Patches
 
-from . import batches
+from . import batches, helpers
 from .messages import COUNT_TOKENS, MESSAGES
 
 _PATHS = {"/v1/messages": MESSAGES, "/v1/messages/count_tokens": COUNT_TOKENS}
@@ -66,6 +66,6 @@ class AnthropicInstrumentor(Instrumentor):
     supports = "anthropic >= 0.40, < 3"
 
     def patches(self) -> Patches:
-        """The one method that every request passes through, and where the client would start its own span."""
+        """The one method that every request passes through, where the client would start its own span, and helpers."""
         own_span = Patch(CLIENT.module, "start_api_call_span", lend_span, optional=True)
-        return [*GeneratedClient(CLIENT).patches(), own_span]
+        return [*GeneratedClient(CLIENT).patches(), own_span, *helpers.patches()]

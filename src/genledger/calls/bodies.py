@@ -24,7 +24,7 @@ MAX_BODY = 32 * 1024 * 1024
 """Bytes of an unstreamed body that are kept to read its usage; a longer body is settled without."""
 
 
-class Body(wrapt.ObjectProxy):  # type: ignore[misc]
+class Body(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]
     """A response's byte stream, with somebody listening."""
 
     def __init__(

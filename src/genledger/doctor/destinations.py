@@ -59,14 +59,12 @@ def check_twice(wanted: Iterable[str], findings: Findings) -> None:
     endpoint = next((os.environ[name] for name in endpoints if os.environ.get(name)), "")
     if "/api/public/otel" in endpoint and any(name.startswith("otlp") for name in wanted):
         findings.wrong("langfuse", "the OTLP endpoint is Langfuse, too: every span arrives twice; unset one of them")
-    enabled = os.environ.get("LANGFUSE_TRACING_ENABLED", "true").strip().lower() != "false"
-    if enabled and installed_version("langfuse") is not None and all(os.environ.get(key) for key in LANGFUSE_KEYS):
+    if installed_version("langfuse") is not None and all(os.environ.get(key) for key in LANGFUSE_KEYS):
         findings.note(
             "langfuse",
             "Langfuse's SDK is installed and has the same keys. A client of it that the application makes sends every "
             "GenAI span a second time (LangfuseSpanProcessor). Let only one send: make the client with "
-            "should_export_span=lambda span: False, or set LANGFUSE_TRACING_ENABLED=false (which stops its scores, "
-            "too), or leave the sending to it with GENLEDGER_DESTINATIONS=ledger",
+            "should_export_span=lambda span: False, or leave the sending to it with GENLEDGER_DESTINATIONS=ledger",
         )
 
 

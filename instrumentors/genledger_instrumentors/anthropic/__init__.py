@@ -55,6 +55,7 @@ CLIENT = Library(
     module="anthropic._base_client",
     operation=operation_of,
     provider=provider_of,
+    clients=("anthropic._client", "Anthropic", "AsyncAnthropic"),
 )
 
 

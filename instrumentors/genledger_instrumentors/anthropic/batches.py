@@ -35,26 +35,26 @@ def read_request(body: Body, attributes: Attributes) -> None:
 
 def read_response(answer: Any, attributes: Attributes) -> None:
     """Which batch it is."""
-    batch = getattr(answer, "id", None)
+    batch = field(answer, "id")
     if isinstance(batch, str) and batch:
         attributes[A.GENLEDGER_BATCH_ID] = batch
 
 
 def read_jobs(answer: Any) -> Iterable[Job]:
     """The batch of an answer."""
-    if isinstance(name := getattr(answer, "id", None), str):
+    if isinstance(name := field(answer, "id"), str):
         yield Job(name)
 
 
 def read_line(line: Any) -> Line | None:
     """One line of the results. Only those that succeeded are billed."""
-    kind = getattr(line.result, "type", None)
+    kind = field(line.result, "type")
     if not isinstance(line.custom_id, str) or not isinstance(kind, str):
         return None
     if kind == "succeeded":
         return Line(line.custom_id, S.CHAT, line.result.message)
-    error = getattr(line.result, "error", None)
-    said = getattr(getattr(error, "error", None), "type", None)
+    error = field(line.result, "error")
+    said = field(field(error, "error"), "type")
     return Line(
         line.custom_id, S.CHAT, None, _OUTCOMES.get(kind, "error"), error=said if isinstance(said, str) else kind
     )

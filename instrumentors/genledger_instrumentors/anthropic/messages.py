@@ -39,10 +39,10 @@ def read_request(body: Body, attributes: Attributes) -> None:
 def read_response(answer: Any, attributes: Attributes) -> None:
     """Who answered, and why it ended."""
     for own, name in (("id", A.GEN_AI_RESPONSE_ID), ("model", A.GEN_AI_RESPONSE_MODEL)):
-        value = getattr(answer, own, None)
+        value = field(answer, own)
         if isinstance(value, str) and value:
             attributes[name] = value
-    reason = getattr(answer, "stop_reason", None)
+    reason = field(answer, "stop_reason")
     if isinstance(reason, str):
         attributes[A.GEN_AI_RESPONSE_FINISH_REASONS] = (reason,)
 
@@ -85,26 +85,26 @@ def part(block: Any) -> Any:
 
 def output_part(block: Any) -> Any:
     """One block of a message's content, as the model gives it."""
-    kind = getattr(block, "type", None)
+    kind = field(block, "type")
     if kind == "text":
         return text_part(getattr(block, "text", ""))
     if kind == "thinking":
         return reasoning_part(getattr(block, "thinking", ""))
     if kind == "tool_use":
-        return tool_call_part(getattr(block, "name", None), getattr(block, "input", None), getattr(block, "id", None))
+        return tool_call_part(field(block, "name"), field(block, "input"), field(block, "id"))
     if kind == "server_tool_use":
-        called = {"type": getattr(block, "name", None) or "server_tool", "input": getattr(block, "input", None)}
+        called = {"type": field(block, "name") or "server_tool", "input": field(block, "input")}
         return {
             "type": "server_tool_call",
-            "id": getattr(block, "id", None),
+            "id": field(block, "id"),
             "name": called["type"],
             "server_tool_call": called,
         }
     if isinstance(kind, str) and kind.endswith("_tool_result"):
-        answered = {"type": kind, "content": getattr(block, "content", None)}
+        answered = {"type": kind, "content": field(block, "content")}
         return {
             "type": "server_tool_call_response",
-            "id": getattr(block, "tool_use_id", None),
+            "id": field(block, "tool_use_id"),
             "server_tool_call_response": answered,
         }
     return generic_part(block)
@@ -140,10 +140,10 @@ def read_input(body: Body) -> Content:
 
 def read_output(answer: Any) -> Content:
     """The message that was generated."""
-    content = getattr(answer, "content", None)
+    content = field(answer, "content")
     if not isinstance(content, (list, tuple)):
         return {}
-    reason = getattr(answer, "stop_reason", None)
+    reason = field(answer, "stop_reason")
     message = {
         "role": "assistant",
         "parts": [output_part(block) for block in content],

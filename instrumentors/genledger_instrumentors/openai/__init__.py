@@ -69,7 +69,7 @@ def ask_for_usage(operation: Operation, body: Body) -> Mapping[str, Any] | None:
 
 def only_usage(chunk: Any) -> bool:
     """Whether a chunk has usage and nothing else: the one that comes because usage was asked for."""
-    return not chunk.choices and getattr(chunk, "usage", None) is not None
+    return not chunk.choices and field(chunk, "usage") is not None
 
 
 CLIENT = Library(
@@ -79,6 +79,7 @@ CLIENT = Library(
     provider=provider_of,
     ask_for_usage=ask_for_usage,
     hidden=only_usage,
+    clients=("openai._client", "OpenAI", "AsyncOpenAI"),
 )
 
 

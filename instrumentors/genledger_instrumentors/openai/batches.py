@@ -40,16 +40,16 @@ def read_request(body: Body, attributes: Attributes) -> None:
 
 def read_response(answer: Any, attributes: Attributes) -> None:
     """Which batch it is."""
-    batch = getattr(answer, "id", None)
+    batch = field(answer, "id")
     if isinstance(batch, str) and batch:
         attributes[A.GENLEDGER_BATCH_ID] = batch
 
 
 def read_jobs(answer: Any) -> Iterable[Job]:
     """The batches of an answer, with the files that have their results."""
-    for batch in listed(getattr(answer, "data", None)) or (answer,):
-        files = (getattr(batch, "output_file_id", None), getattr(batch, "error_file_id", None))
-        if isinstance(name := getattr(batch, "id", None), str):
+    for batch in listed(field(answer, "data")) or (answer,):
+        files = (field(batch, "output_file_id"), field(batch, "error_file_id"))
+        if isinstance(name := field(batch, "id"), str):
             yield Job(name, tuple(file for file in files if isinstance(file, str)))
 
 
@@ -57,12 +57,12 @@ def read_line(line: Any) -> Line | None:
     """One line of an output or error file."""
     if not isinstance(line.custom_id, str):
         return None
-    body = getattr(line.response, "body", None)
-    status = getattr(line.response, "status_code", None)
+    body = field(line.response, "body")
+    status = field(line.response, "status_code")
     if line.error is None and status in (None, 200) and body is not None:
         name = _OPERATIONS.get(str(body.object), S.MODERATION if body.results is not None else S.CHAT)
         return Line(line.custom_id, name, body, created_s=body.created or body.created_at)
-    code = text(getattr(line.error or getattr(body, "error", None), "code", None))
+    code = text(field(line.error or field(body, "error"), "code"))
     status = integer(status)
     outcome = _ERRORS.get(code or "") or _STATUSES.get(status or 0, "error")
     return Line(line.custom_id, S.CHAT, None, outcome, error=code or str(status or "failed"))

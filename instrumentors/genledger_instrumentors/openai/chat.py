@@ -38,7 +38,7 @@ def read_request(body: Body, attributes: Attributes) -> None:
 def read_response(answer: Any, attributes: Attributes) -> None:
     """Who answered, and how each choice ended."""
     read_answer(answer, attributes)
-    reasons = [getattr(choice, "finish_reason", None) for choice in listed(getattr(answer, "choices", None))]
+    reasons = [field(choice, "finish_reason") for choice in listed(field(answer, "choices"))]
     if reasons:
         attributes[A.GEN_AI_RESPONSE_FINISH_REASONS] = tuple(
             reason if isinstance(reason, str) else "error" for reason in reasons
@@ -122,25 +122,25 @@ def read_tools(body: Body) -> list[Any] | None:
 def read_output(answer: Any) -> Content:
     """One message for each choice."""
     messages = []
-    for choice in listed(getattr(answer, "choices", None)):
-        message = getattr(choice, "message", None)
+    for choice in listed(field(answer, "choices")):
+        message = field(choice, "message")
         content: list[Any] = []
         reasoning = field(message, "reasoning_content") or field(message, "reasoning")
         if isinstance(reasoning, str):
             content.append(reasoning_part(reasoning))
-        spoken = getattr(message, "content", None) if message is not None else getattr(choice, "text", None)
+        spoken = field(message, "content") if message is not None else field(choice, "text")
         content += [text_part(spoken)] if isinstance(spoken, str) else parts(spoken)
-        refusal = getattr(message, "refusal", None)
+        refusal = field(message, "refusal")
         if isinstance(refusal, str):
             content.append(text_part(refusal))
-        for call in listed(getattr(message, "tool_calls", None)):
-            function = getattr(call, "function", None) or getattr(call, "custom", None)
-            arguments = getattr(function, "arguments", None) or getattr(function, "input", None)
-            content.append(tool_call_part(getattr(function, "name", None), arguments, getattr(call, "id", None)))
-        audio = getattr(message, "audio", None)
-        if isinstance(data := getattr(audio, "data", None), str):
+        for call in listed(field(message, "tool_calls")):
+            function = field(call, "function") or field(call, "custom")
+            arguments = field(function, "arguments") or field(function, "input")
+            content.append(tool_call_part(field(function, "name"), arguments, field(call, "id")))
+        audio = field(message, "audio")
+        if isinstance(data := field(audio, "data"), str):
             content.append(Blob("audio", None, data))
-        reason = getattr(choice, "finish_reason", None)
+        reason = field(choice, "finish_reason")
         messages.append(
             {
                 "role": "assistant",

@@ -49,7 +49,7 @@ def read_answer(answer: Any, attributes: Attributes) -> None:
         ("service_tier", A.OPENAI_RESPONSE_SERVICE_TIER),
         ("system_fingerprint", A.OPENAI_RESPONSE_SYSTEM_FINGERPRINT),
     ):
-        value = getattr(answer, field, None)
+        value = field(answer, field)
         if isinstance(value, str) and value:
             attributes[name] = value
 

@@ -17,7 +17,7 @@ _MODEL = {"model": (A.GEN_AI_REQUEST_MODEL, text)}
 
 def read_embeddings(answer: Any, attributes: Attributes) -> None:
     """Which model made the vectors."""
-    model = getattr(answer, "model", None)
+    model = field(answer, "model")
     if isinstance(model, str) and model:
         attributes[A.GEN_AI_RESPONSE_MODEL] = model
 

@@ -32,7 +32,7 @@ def hears(event: Any) -> Heard | None:
     if not isinstance(kind, str):
         return None
     if kind.endswith(".delta"):
-        response = getattr(event, "response_id", None)
+        response = field(event, "response_id")
         return Heard("chunk", response) if isinstance(response, str) else None
     if kind in ("session.created", "session.updated"):
         return Heard("opened", None, event.session)
@@ -59,30 +59,30 @@ def asks(event: Any) -> Asked | None:
 
 def transcription(session: Any) -> Body:
     """Which model transcribes what the user says."""
-    settings = getattr(getattr(getattr(session, "audio", None), "input", None), "transcription", None)
-    settings = settings or getattr(session, "input_audio_transcription", None)
-    return {"model": getattr(settings, "model", None)}
+    settings = field(field(field(session, "audio"), "input"), "transcription")
+    settings = settings or field(session, "input_audio_transcription")
+    return {"model": field(settings, "model")}
 
 
 def read_response(answer: Any, attributes: Attributes) -> None:
     """Which response it is, and how it ended."""
     read_answer(answer, attributes)
-    conversation = getattr(answer, "conversation_id", None)
+    conversation = field(answer, "conversation_id")
     if isinstance(conversation, str):
         attributes[A.GEN_AI_CONVERSATION_ID] = conversation
-    status, details = getattr(answer, "status", None), getattr(answer, "status_details", None)
+    status, details = field(answer, "status"), field(answer, "status_details")
     if status == "completed":
-        called = any(getattr(item, "type", None) == "function_call" for item in listed(getattr(answer, "output", None)))
+        called = any(field(item, "type") == "function_call" for item in listed(field(answer, "output")))
         attributes[A.GEN_AI_RESPONSE_FINISH_REASONS] = ("tool_call" if called else "stop",)
     elif status == "incomplete":
-        reason = getattr(details, "reason", None)
+        reason = field(details, "reason")
         ended = "length" if reason == "max_output_tokens" else reason if isinstance(reason, str) else "error"
         attributes[A.GEN_AI_RESPONSE_FINISH_REASONS] = (ended,)
     elif status in ("failed", "cancelled"):
         attributes[A.GEN_AI_RESPONSE_FINISH_REASONS] = ("error",)
     if status == "failed":
-        error = getattr(details, "error", None)
-        code = getattr(error, "code", None) or getattr(error, "type", None)
+        error = field(details, "error")
+        code = field(error, "code") or field(error, "type")
         attributes[A.ERROR_TYPE] = code if isinstance(code, str) else "failed"
 
 
@@ -104,7 +104,7 @@ class Events:
     def response(self) -> Mapping[str, Any]:
         """The response, or that it has not ended."""
         names = ("id", "status", "status_details", "conversation_id", "usage", "output")
-        return {name: getattr(self._response, name, None) for name in names}
+        return {name: field(self._response, name) for name in names}
 
     def text_length(self) -> int:
         """Characters written, and of what was said, so far."""
@@ -118,27 +118,27 @@ class Events:
     @property
     def cut(self) -> bool:
         """Whether it was interrupted: by the user speaking, or by the application."""
-        return getattr(self._response, "status", None) == "cancelled"
+        return field(self._response, "status") == "cancelled"
 
 
 def read_output(answer: Any) -> Content:
     """Everything that was said and called."""
     content: list[Any] = []
-    for item in listed(getattr(answer, "output", None)):
-        if getattr(item, "type", None) == "function_call":
-            called = (getattr(item, name, None) for name in ("name", "arguments", "call_id"))
+    for item in listed(field(answer, "output")):
+        if field(item, "type") == "function_call":
+            called = (field(item, name) for name in ("name", "arguments", "call_id"))
             content.append(tool_call_part(*called))
             continue
-        for piece in listed(getattr(item, "content", None)):
-            spoken = getattr(piece, "text", None) or getattr(piece, "transcript", None)
-            sound = getattr(piece, "audio", None)
+        for piece in listed(field(item, "content")):
+            spoken = field(piece, "text") or field(piece, "transcript")
+            sound = field(piece, "audio")
             if isinstance(spoken, str):
                 content.append(text_part(spoken))
-            if isinstance(sound, str) and getattr(piece, "type", None) in _SPOKEN:
+            if isinstance(sound, str) and field(piece, "type") in _SPOKEN:
                 content.append(Blob("audio", None, sound))
             elif not isinstance(spoken, str):
                 content.append(generic_part(piece))
-    reason = "stop" if getattr(answer, "status", None) == "completed" else "error"
+    reason = "stop" if field(answer, "status") == "completed" else "error"
     message = {"role": "assistant", "parts": content, "finish_reason": reason}
     return {A.GEN_AI_OUTPUT_MESSAGES: [message] if content else None}
 
@@ -171,7 +171,7 @@ def patches(peer_of: Callable[[Any], Any]) -> Patches:
             def peer(opened: Any, manager: str = manager) -> tuple[Any, str | None]:
                 client = getattr(opened, f"_{manager}__client")
                 found = peer_of(client)
-                address = getattr(client, "websocket_base_url", None)
+                address = field(client, "websocket_base_url")
                 if address is not None:
                     parts = urlsplit(str(address))
                     port = parts.port or (80 if parts.scheme in ("ws", "http") else 443)

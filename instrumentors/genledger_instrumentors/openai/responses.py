@@ -47,32 +47,32 @@ def read_request(body: Body, attributes: Attributes) -> None:
 def read_response(answer: Any, attributes: Attributes) -> None:
     """Who answered, in what state, and why it ended."""
     read_answer(answer, attributes)
-    status = getattr(answer, "status", None)
+    status = field(answer, "status")
     reason: str | None = None
     if status == "completed":
         called = any(
-            str(getattr(item, "type", "")).endswith("function_call") for item in listed(getattr(answer, "output", None))
+            str(getattr(item, "type", "")).endswith("function_call") for item in listed(field(answer, "output"))
         )
         reason = "tool_call" if called else "stop"
     elif status == "incomplete":
-        why = getattr(getattr(answer, "incomplete_details", None), "reason", None)
+        why = field(field(answer, "incomplete_details"), "reason")
         reason = "length" if why == "max_output_tokens" else why if isinstance(why, str) else "error"
     elif status in ("failed", "cancelled"):
         reason = "error"
     if reason is not None:
         attributes[A.GEN_AI_RESPONSE_FINISH_REASONS] = (reason,)
     if status == "failed":
-        code = getattr(getattr(answer, "error", None), "code", None)
+        code = field(field(answer, "error"), "code")
         attributes[A.ERROR_TYPE] = code if isinstance(code, str) else "failed"
     if status == "failed":
-        code = getattr(getattr(answer, "error", None), "code", None)
+        code = field(field(answer, "error"), "code")
         attributes[A.ERROR_TYPE] = code if isinstance(code, str) else "failed"
 
 
 def read_fetched(answer: Any, attributes: Attributes) -> None:
     """A response that was fetched: its state, but not its usage, which its creation paid for."""
     read_response(answer, attributes)
-    status = getattr(answer, "status", None)
+    status = field(answer, "status")
     if isinstance(status, str):
         attributes[A.GEN_AI_RESPONSE_STATUS] = status
 
@@ -167,17 +167,17 @@ def read_input(body: Body) -> Content:
 def read_output(answer: Any) -> Content:
     """One message of everything that was generated."""
     content: list[Any] = []
-    for item in listed(getattr(answer, "output", None)):
-        kind = getattr(item, "type", None)
+    for item in listed(field(answer, "output")):
+        kind = field(item, "type")
         if kind == "message":
-            for piece in listed(getattr(item, "content", None)):
-                spoken = getattr(piece, "text", None) or getattr(piece, "refusal", None)
+            for piece in listed(field(item, "content")):
+                spoken = field(piece, "text") or field(piece, "refusal")
                 content.append(text_part(spoken) if isinstance(spoken, str) else generic_part(piece))
         elif kind in ("function_call", "custom_tool_call"):
-            arguments = getattr(item, "arguments", None) or getattr(item, "input", None)
-            content.append(tool_call_part(getattr(item, "name", None), arguments, getattr(item, "call_id", None)))
+            arguments = field(item, "arguments") or field(item, "input")
+            content.append(tool_call_part(field(item, "name"), arguments, field(item, "call_id")))
         elif kind == "reasoning":
-            thoughts = [getattr(piece, "text", None) for piece in listed(getattr(item, "summary", None))]
+            thoughts = [field(piece, "text") for piece in listed(field(item, "summary"))]
             content += [reasoning_part(thought) for thought in thoughts if isinstance(thought, str)]
         else:
             content.append(generic_part(item))

@@ -48,6 +48,7 @@ class Call:
         "outer",
         "peer",
         "recorder",
+        "request",
         "retry_causes",
         "span",
         "spend",
@@ -93,6 +94,7 @@ class Call:
         self.stamps: list[float] | None = None
         self.retry_causes: list[str] = []
         self.headers: Any = None
+        self.request: Any = None
         self.admission: Admission | None = None
         self._pending = [True]
 

@@ -62,6 +62,9 @@ class EnrichmentProcessor(SpanProcessor):
                 )
                 if len(self._open) > MAX_OPEN:
                     self._open.popitem(last=False)
+            if ours:
+                # Now, not when ours ends: theirs around a stream may end at its last event, before the stream does.
+                self._cover(parent)
         except Exception as error:
             faults.report("enriching a span", error)
 
@@ -73,9 +76,8 @@ class EnrichmentProcessor(SpanProcessor):
             if recorder is None or found is None:
                 return
             scope = span.instrumentation_scope
-            if (scope is not None and scope.name == self._scope) or (
-                not found.covered and self._price(recorder, span, found)
-            ):
+            ours = scope is not None and scope.name == self._scope
+            if not ours and not found.covered and self._price(recorder, span, found):
                 self._cover(found.parent)
         except Exception as error:
             faults.report("pricing a span of another instrumentation", error)

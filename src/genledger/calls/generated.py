@@ -8,6 +8,7 @@ method, synchronous or not, of every resource, present and future.
 from __future__ import annotations
 
 import copy
+import inspect
 import sys
 import weakref
 from collections.abc import Callable, Mapping
@@ -39,6 +40,8 @@ class Library:
         ask_for_usage: Adds to a body what makes the provider send usage with a stream, or returns `None` when
             it does already.
         hidden: Tells the chunks that come only because usage was asked for.
+        clients: The module and the classes that applications make clients of, synchronous and not: other
+            instrumentations put a `request` of their own there.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Library:
     provider: Callable[[Any, str], str]
     ask_for_usage: Callable[[Operation, Body], Mapping[str, Any] | None] | None = None
     hidden: Callable[[Any], bool] | None = None
+    clients: tuple[str, str, str] | None = None
 
 
 class GeneratedClient:
@@ -59,6 +63,13 @@ class GeneratedClient:
     def patches(self) -> Patches:
         """What to patch, and with what."""
         module = self._library.module
+        over = self._library.clients
+        above: Patches = []
+        if over is not None:
+            above = [
+                Patch(over[0], f"{over[1]}.request", self._request, optional=True, overriding=True),
+                Patch(over[0], f"{over[2]}.request", self._arequest, optional=True, overriding=True),
+            ]
         return [
             Patch(module, "SyncAPIClient.request", self._request),
             Patch(module, "AsyncAPIClient.request", self._arequest),
@@ -72,6 +83,7 @@ class GeneratedClient:
                 _retry_before,
                 unless="SyncAPIClient._sleep_for_retry",
             ),
+            *above,
         ]
 
     def _open(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Call, Any] | None:
@@ -81,8 +93,12 @@ class GeneratedClient:
         options = args[1] if len(args) > 1 else kwargs.get("options")
         try:
             operation = self._library.operation(options.method, options.url)  # type: ignore[union-attr]
-            if operation is None or suppressed(get_current()):
+            context = get_current()
+            if operation is None or suppressed(context):
                 return None
+            outer = context.get(CALL_KEY)
+            if isinstance(outer, Call) and outer.request is options:
+                return None  # another layer of ours, with somebody else's in between, has this request already
             body, peer = _asked(options), self.peer(client)
             batch = operation.batch
             if batch is not None and not recorder.batches.expects(batch, peer.provider, body):
@@ -160,6 +176,7 @@ class GeneratedClient:
                 sent.options.json_data = {**(options.json_data or {}), **changes}
             if callable(getattr(options, "post_parser", None)):
                 sent.watch_parser()
+            call.request = sent.options
         except Exception as error:
             faults.report("preparing the request", error)
         return sent
@@ -238,6 +255,8 @@ def _with_options(args: tuple[Any, ...], kwargs: dict[str, Any], options: Any) -
 def _read_stream(stream: Any, reading: Reading, hide: Callable[[Any], bool] | None) -> None:
     # The client's generator refers to its stream, which refers to the generator: only the garbage collector
     # would end a stream that was dropped. A generator made on a copy leaves the stream itself free to go.
+    # Somebody else's proxy around the stream reads it too, so what is under the proxy is enough.
+    stream = inspect.unwrap(stream)
     twin = copy.copy(stream)
     twin._iterator = None
     source = twin.__stream__()

@@ -30,6 +30,8 @@ class Patch:
         wrapper: What runs in its place.
         optional: Some supported versions do not have it.
         unless: Skip it where this other attribute of the module exists.
+        overriding: Only where the class itself has the attribute: another instrumentation has put its own over
+            the inherited one, and would go past ours.
     """
 
     module: str
@@ -37,6 +39,7 @@ class Patch:
     wrapper: Wrapper
     optional: bool = False
     unless: str | None = None
+    overriding: bool = False
 
 
 Patches = list[Patch]
@@ -105,6 +108,8 @@ class Patcher:
                     )
                 continue
             parent, name, own, original = found
+            if patch.overriding and (not own or any(_is_within(original, one.replacement) for one in self._applied)):
+                continue
             before = next((one for one in self._applied if one.parent is parent and one.name == name), None)
             if before is not None:
                 if _is_within(original, before.replacement):

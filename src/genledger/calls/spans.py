@@ -40,7 +40,7 @@ _CACHE_WRITE = (
 )
 _PROVIDER = (A.GEN_AI_PROVIDER_NAME, "gen_ai.system", "llm.provider", "llm.system")
 _REQUEST_MODEL = (A.GEN_AI_REQUEST_MODEL,)
-_RESPONSE_MODEL = (A.GEN_AI_RESPONSE_MODEL, "llm.model_name")
+_RESPONSE_MODEL = (A.GEN_AI_RESPONSE_MODEL, "llm.model_name", "embedding.model_name")
 
 
 def entry_of(span: ReadableSpan) -> Entry | None:

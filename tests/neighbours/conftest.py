@@ -93,18 +93,18 @@ class Street(Telemetry):
         """All spans that say what a call cost."""
         return [span for span in self.spans if "genledger.cost.amount" in attributes_of(span)]
 
-    @property
-    def counted_usd(self) -> float:
-        """What the metric says that everything cost."""
-        found = self.metrics
-        return sum(
-            point.value
-            for resource in (found.resource_metrics if found is not None else ())
-            for scope_metrics in resource.scope_metrics
-            for metric in scope_metrics.metrics
-            if metric.name == "genledger.cost"
-            for point in metric.data.data_points
-        )
+
+def counted_usd(telemetry: Telemetry) -> float:
+    """What the metric says that everything cost."""
+    found = telemetry.metrics
+    return sum(
+        point.value
+        for resource in (found.resource_metrics if found is not None else ())
+        for scope_metrics in resource.scope_metrics
+        for metric in scope_metrics.metrics
+        if metric.name == "genledger.cost"
+        for point in metric.data.data_points
+    )
 
 
 def scope(span: ReadableSpan) -> str:

@@ -16,7 +16,7 @@ from genledger.cli import app
 from ..instrumentors import openai_format as wire
 from ..instrumentors.provider import Provider, answer, events, now
 from ..instrumentors.telemetry import attributes_of
-from .conftest import Neighbour, Street, side_by_side
+from .conftest import Neighbour, Street, counted_usd, side_by_side
 
 # OpenAI's price list for gpt-4o, USD per million tokens: input 2.5, cached input 1.25, output 10.
 COST = (176 * 2.5 + 1024 * 1.25 + 300 * 10) * 1e-6
@@ -89,7 +89,7 @@ def counted_once(street: Street, cost: float, spent: Any) -> None:
     """The one priced span, the metric and the running sum agree."""
     (priced,) = street.bearing_cost
     assert attributes_of(priced)["genledger.cost.amount"] == pytest.approx(cost)
-    assert street.counted_usd == pytest.approx(cost)
+    assert counted_usd(street) == pytest.approx(cost)
     assert (spent.calls, spent.unpriced) == (1, 0)
     assert spent.usd == pytest.approx(cost)
     assert not street.open.spans

@@ -14,6 +14,7 @@ from genledger.calls.instrumentor import Instrumentor
 from genledger.calls.methods import Methods
 from genledger.calls.operation import Attributes, Body, Content, Operation, Peer, integer, text
 from genledger.calls.patching import Patches
+from genledger.pricing.fields import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
@@ -41,11 +42,11 @@ def read_query(body: Body, attributes: Attributes) -> None:
 
 def read_results(answer: Any, attributes: Attributes) -> None:
     """How many results came, and how near they were."""
-    found = [ids for ids in getattr(answer, "ids", None) or () if isinstance(ids, list)]
+    found = [ids for ids in field(answer, "ids") or () if isinstance(ids, list)]
     attributes[A.GENLEDGER_RETRIEVAL_RESULTS] = sum(len(ids) for ids in found)
     distances = [
         float(distance)
-        for row in getattr(answer, "distances", None) or ()
+        for row in field(answer, "distances") or ()
         if isinstance(row, Sequence)
         for distance in row
         if isinstance(distance, (int, float))
@@ -58,7 +59,7 @@ def read_results(answer: Any, attributes: Attributes) -> None:
 
 def read_rows(answer: Any, attributes: Attributes) -> None:
     """How many records came."""
-    ids = getattr(answer, "ids", None)
+    ids = field(answer, "ids")
     if isinstance(ids, list):
         attributes[A.DB_RESPONSE_RETURNED_ROWS] = len(ids)
 
@@ -73,8 +74,8 @@ def query_text(body: Body) -> Content:
 def documents(answer: Any) -> Content:
     """The documents that were found, with their distances."""
     found = []
-    rows = getattr(answer, "ids", None) or ()
-    texts, distances = getattr(answer, "documents", None) or (), getattr(answer, "distances", None) or ()
+    rows = field(answer, "ids") or ()
+    texts, distances = field(answer, "documents") or (), field(answer, "distances") or ()
     for position, ids in enumerate(rows):
         for place, identifier in enumerate(ids):
             document = {"id": identifier}
@@ -125,7 +126,7 @@ OPERATIONS: Mapping[str, Operation] = {
 
 def peer(collection: Any) -> Peer:
     """The server that holds a collection; an embedded one has no address."""
-    url = getattr(collection._client, "_api_url", None)
+    url = field(collection._client, "_api_url")
     if not isinstance(url, str):
         return Peer("chroma")
     parts = urlsplit(url)
@@ -134,7 +135,7 @@ def peer(collection: Any) -> Peer:
 
 def body(collection: Any, given: dict[str, Any]) -> Body:
     """The arguments, and which collection they are for."""
-    return {**given, "collection": collection.name, "database": getattr(collection, "database", None)}
+    return {**given, "collection": collection.name, "database": field(collection, "database")}
 
 
 class ChromaInstrumentor(Instrumentor):

@@ -13,6 +13,7 @@ from typing import Any
 from genledger.calls.batches import Batch, Job, Line
 from genledger.calls.entry import Outcome
 from genledger.calls.operation import Attributes, Body, Operation
+from genledger.pricing.fields import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
@@ -48,15 +49,19 @@ def read_jobs(answer: Any) -> Iterable[Job]:
 
 def read_line(line: Any) -> Line | None:
     """One line of the results. Only those that succeeded are billed."""
-    kind = field(line.result, "type")
-    if not isinstance(line.custom_id, str) or not isinstance(kind, str):
+    kind = field(field(line, "result"), "type")
+    if not isinstance(field(line, "custom_id"), str) or not isinstance(kind, str):
         return None
     if kind == "succeeded":
-        return Line(line.custom_id, S.CHAT, line.result.message)
-    error = field(line.result, "error")
+        return Line(field(line, "custom_id"), S.CHAT, field(field(line, "result"), "message"))
+    error = field(field(line, "result"), "error")
     said = field(field(error, "error"), "type")
     return Line(
-        line.custom_id, S.CHAT, None, _OUTCOMES.get(kind, "error"), error=said if isinstance(said, str) else kind
+        field(line, "custom_id"),
+        S.CHAT,
+        None,
+        _OUTCOMES.get(kind, "error"),
+        error=said if isinstance(said, str) else kind,
     )
 
 

@@ -16,6 +16,7 @@ from genledger.calls.content import (
     tool_response_part,
 )
 from genledger.calls.operation import Attributes, Body, Content, Operation, integer, number, strings, text
+from genledger.pricing.fields import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
@@ -87,9 +88,9 @@ def output_part(block: Any) -> Any:
     """One block of a message's content, as the model gives it."""
     kind = field(block, "type")
     if kind == "text":
-        return text_part(getattr(block, "text", ""))
+        return text_part(field(block, "text") or "")
     if kind == "thinking":
-        return reasoning_part(getattr(block, "thinking", ""))
+        return reasoning_part(field(block, "thinking") or "")
     if kind == "tool_use":
         return tool_call_part(field(block, "name"), field(block, "input"), field(block, "id"))
     if kind == "server_tool_use":

@@ -13,6 +13,7 @@ from genledger.calls.generated import GeneratedClient, Library
 from genledger.calls.instrumentor import Instrumentor
 from genledger.calls.operation import Body, Operation
 from genledger.calls.patching import Patches
+from genledger.pricing.fields import field
 
 from . import realtime
 from .batches import BATCH, NEW_BATCH, RESULTS

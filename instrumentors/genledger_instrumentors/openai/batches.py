@@ -12,6 +12,7 @@ from typing import Any
 from genledger.calls.batches import Batch, Job, Line
 from genledger.calls.entry import Outcome
 from genledger.calls.operation import Attributes, Body, Operation, integer, text
+from genledger.pricing.fields import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
@@ -55,17 +56,19 @@ def read_jobs(answer: Any) -> Iterable[Job]:
 
 def read_line(line: Any) -> Line | None:
     """One line of an output or error file."""
-    if not isinstance(line.custom_id, str):
+    if not isinstance(field(line, "custom_id"), str):
         return None
-    body = field(line.response, "body")
-    status = field(line.response, "status_code")
-    if line.error is None and status in (None, 200) and body is not None:
-        name = _OPERATIONS.get(str(body.object), S.MODERATION if body.results is not None else S.CHAT)
-        return Line(line.custom_id, name, body, created_s=body.created or body.created_at)
-    code = text(field(line.error or field(body, "error"), "code"))
+    body = field(field(line, "response"), "body")
+    status = field(field(line, "response"), "status_code")
+    if field(line, "error") is None and status in (None, 200) and body is not None:
+        name = _OPERATIONS.get(
+            str(field(body, "object")), S.MODERATION if field(body, "results") is not None else S.CHAT
+        )
+        return Line(field(line, "custom_id"), name, body, created_s=field(body, "created") or field(body, "created_at"))
+    code = text(field(field(line, "error") or field(body, "error"), "code"))
     status = integer(status)
     outcome = _ERRORS.get(code or "") or _STATUSES.get(status or 0, "error")
-    return Line(line.custom_id, S.CHAT, None, outcome, error=code or str(status or "failed"))
+    return Line(field(line, "custom_id"), S.CHAT, None, outcome, error=code or str(status or "failed"))
 
 
 BATCH = Operation(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from genledger.calls.operation import Attributes, Body, Converter, integer, number, strings, text
+from genledger.pricing.fields import field
 from genledger_semconv import attributes as A
 
 SAMPLING: dict[str, tuple[str, Converter]] = {
@@ -43,15 +44,18 @@ def output_type(kind: Any, attributes: Attributes) -> None:
 
 def read_answer(answer: Any, attributes: Attributes) -> None:
     """Who answered, under which id and tier."""
-    for field, name in (
-        ("id", A.GEN_AI_RESPONSE_ID),
-        ("model", A.GEN_AI_RESPONSE_MODEL),
-        ("service_tier", A.OPENAI_RESPONSE_SERVICE_TIER),
-        ("system_fingerprint", A.OPENAI_RESPONSE_SYSTEM_FINGERPRINT),
-    ):
-        value = field(answer, field)
+    for own, name in _ANSWER:
+        value = field(answer, own)
         if isinstance(value, str) and value:
             attributes[name] = value
+
+
+_ANSWER = (
+    ("id", A.GEN_AI_RESPONSE_ID),
+    ("model", A.GEN_AI_RESPONSE_MODEL),
+    ("service_tier", A.OPENAI_RESPONSE_SERVICE_TIER),
+    ("system_fingerprint", A.OPENAI_RESPONSE_SYSTEM_FINGERPRINT),
+)
 
 
 def listed(value: Any) -> list[Any] | tuple[Any, ...]:

@@ -15,6 +15,7 @@ from genledger.calls.content import Blob, generic_part, text_part, tool_call_par
 from genledger.calls.operation import Attributes, Body, Content, Operation, integer, number, text
 from genledger.calls.patching import Patches
 from genledger.calls.sessions import Asked, Heard, Sessions, SocketClient
+from genledger.pricing.fields import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
@@ -28,24 +29,27 @@ _SPOKEN = ("input_audio", "audio", "output_audio")
 
 def hears(event: Any) -> Heard | None:
     """What an event of the server means."""
-    kind = event.type
+    kind = field(event, "type")
     if not isinstance(kind, str):
         return None
     if kind.endswith(".delta"):
         response = field(event, "response_id")
         return Heard("chunk", response) if isinstance(response, str) else None
     if kind in ("session.created", "session.updated"):
-        return Heard("opened", None, event.session)
+        return Heard("opened", None, field(event, "session"))
     if kind == "response.created":
-        return Heard("begun", event.response.id)
+        return Heard("begun", field(field(event, "response"), "id"))
     if kind == "response.done":
-        return Heard("ended", event.response.id)
+        return Heard("ended", field(field(event, "response"), "id"))
     if kind == "conversation.item.input_audio_transcription.completed":
         return Heard("aside", None, event)
     if kind == "error":
-        error = event.error
-        refused = {"status": "failed", "status_details": {"error": {"code": error.code or error.type}}}
-        return Heard("failed", error.event_id, refused)
+        error = field(event, "error")
+        refused = {
+            "status": "failed",
+            "status_details": {"error": {"code": field(error, "code") or field(error, "type")}},
+        }
+        return Heard("failed", field(error, "event_id"), refused)
     return None
 
 
@@ -96,10 +100,10 @@ class Events:
     def fold(self, chunks: Iterable[Any]) -> None:
         """Take in more events."""
         for event in chunks:
-            if event.type == "response.done":
-                self._response = event.response
-            elif "audio.delta" not in event.type and isinstance(event.delta, str):
-                self._length += len(event.delta)
+            if field(event, "type") == "response.done":
+                self._response = field(event, "response")
+            elif "audio.delta" not in field(event, "type") and isinstance(field(event, "delta"), str):
+                self._length += len(field(event, "delta"))
 
     def response(self) -> Mapping[str, Any]:
         """The response, or that it has not ended."""

@@ -50,9 +50,7 @@ def read_response(answer: Any, attributes: Attributes) -> None:
     status = field(answer, "status")
     reason: str | None = None
     if status == "completed":
-        called = any(
-            str(getattr(item, "type", "")).endswith("function_call") for item in listed(field(answer, "output"))
-        )
+        called = any(str(field(item, "type")).endswith("function_call") for item in listed(field(answer, "output")))
         reason = "tool_call" if called else "stop"
     elif status == "incomplete":
         why = field(field(answer, "incomplete_details"), "reason")

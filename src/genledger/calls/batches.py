@@ -21,13 +21,13 @@ import orjson
 
 from genledger import pricing
 from genledger.attribution import Attribution
+from genledger.pricing.fields import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
 from . import faults
 from .charges import cost_of
 from .entry import Entry, Outcome
-from .views import viewed
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class Batches:
     def notice(self, call: Call, batch: Batch, response: Any) -> None:
         """Take in what a response says about jobs."""
         provider, attribution = call.peer.provider, call.attribution
-        for job in batch.jobs(viewed(response)) if batch.jobs is not None else ():
+        for job in batch.jobs(response) if batch.jobs is not None else ():
             if batch.creates:
                 self._remember(provider, job.id, attribution)
             for file in job.files:
@@ -271,7 +271,7 @@ class Results:
                 return
             try:
                 payload = orjson.loads(text)
-                line = self._read(viewed(payload)) if isinstance(payload, dict) else None
+                line = self._read(payload) if isinstance(payload, dict) else None
             except orjson.JSONDecodeError:
                 continue  # the line at which the application stopped reading
             except Exception as error:
@@ -303,7 +303,7 @@ class Results:
         made = int(line.created_s * 1e9) if isinstance(line.created_s, (int, float)) else now
         started = made if 0 < made <= now else now
         usage = cost = unpriced = None
-        model = getattr(line.answer, "model", None)
+        model = field(line.answer, "model")
         if line.answer is not None:
             reading = pricing.read_usage(peer.provider, "batch", payload, base_url=peer.base_url)
             if reading is None:
@@ -311,7 +311,7 @@ class Results:
             else:
                 usage = reading.usage
                 cost, unpriced = cost_of(reading, usage, peer, reading.model, started)
-        answer_id = getattr(line.answer, "id", None)
+        answer_id = field(line.answer, "id")
         # Always the same for the same result: whoever writes it again replaces it.
         trace = hashlib.blake2b(f"{peer.provider}\0{self._name}".encode(), digest_size=16).digest()
         span = hashlib.blake2b(line.custom_id.encode(), key=trace, digest_size=8).digest()

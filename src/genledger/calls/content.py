@@ -14,8 +14,8 @@ from typing import Any
 import orjson
 
 from .operation import Attributes, Content
+from .plain import plain
 from .redaction import Redactor
-from .views import View, plain
 
 MAX_VALUE = 64 * 1024
 """Bytes that one content attribute may have, unless set otherwise."""
@@ -160,8 +160,6 @@ class Capture:
     def _default(self, value: Any) -> Any:
         if isinstance(value, Blob):
             return self._blob(value)
-        if isinstance(value, View):
-            return plain(value)
         data = plain(value)
         if data is not value:
             return data

@@ -26,7 +26,6 @@ from .entry import Entry, ProductEvent
 from .gate import account
 from .operation import Attributes, Body, Operation, Peer
 from .outcome import error_type, outcome_of
-from .views import viewed
 from .writing import write
 
 if TYPE_CHECKING:
@@ -179,7 +178,7 @@ class Recorder:
         kind: str | None = None
         if response is not None and operation.response is not None:
             try:
-                operation.response(viewed(response), attributes)
+                operation.response(response, attributes)
             except Exception as fault:
                 faults.report("reading the response", fault)
         if operation.batch is not None and response is not None:
@@ -218,7 +217,7 @@ class Recorder:
         if capture is not None and response is not None and operation.output is not None:
             try:
                 output: Attributes = {}
-                capture.write(operation.output(viewed(response)), output)
+                capture.write(operation.output(response), output)
                 call.content.update(output)
                 if capture.spans:
                     attributes.update(output)

@@ -15,12 +15,14 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from opentelemetry.context import attach, get_current
 
+from genledger.pricing.fields import field
+
 from . import faults
 from .call import Call
 from .operation import Body, Operation, Peer
 from .patching import Patch, Patches
+from .plain import plain
 from .recorder import active, suppressed
-from .views import plain, viewed
 
 _FOLDED = 32
 
@@ -139,7 +141,6 @@ class Session:
     def hear(self, event: Any) -> None:
         """Take in an event of the provider."""
         try:
-            event = viewed(event)
             heard = self._kind.hears(event)
             if heard is not None:
                 getattr(self, f"_{heard.kind}")(heard, event)
@@ -175,7 +176,7 @@ class Session:
 
     def _opened(self, heard: Heard, event: Any) -> None:
         self._described = heard.value
-        model = getattr(heard.value, "model", None)
+        model = field(heard.value, "model")
         if isinstance(model, str) and model:
             self._model = model
 

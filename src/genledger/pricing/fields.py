@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from math import isfinite
+from typing import Any
 
 MOST = 10**12
 """No call consumes more than this of anything; a larger count is a fault of whoever reported it."""
@@ -15,7 +16,7 @@ MOST = 10**12
 _SCALARS = (str, bytes, bytearray, int, float, list, tuple, set, frozenset)
 
 
-def field(obj: object, name: str) -> object:
+def field(obj: object, name: str) -> Any:
     """The value of key or attribute `name`, or `None`."""
     if type(obj) is dict:
         return obj.get(name)

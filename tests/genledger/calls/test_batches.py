@@ -23,12 +23,14 @@ from genledger.calls.operation import Operation, Peer
 from genledger.calls.recorder import Recorder
 from genledger.calls.worker import Worker
 from genledger.ledger import Ledger
+from genledger.pricing.fields import field
 
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 
 
 def read(line: Any) -> Line | None:
-    return Line(line.custom_id, "chat", line.response.body) if isinstance(line.custom_id, str) else None
+    name = field(line, "custom_id")
+    return Line(name, "chat", line["response"]["body"]) if isinstance(name, str) else None
 
 
 RESULTS = Operation(name="batch", api="batches", priced=False, batch=Batch(results=lambda body: body["id"], line=read))

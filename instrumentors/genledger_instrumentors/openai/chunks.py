@@ -29,7 +29,7 @@ class Chunks:
 
     def __init__(self, body: Body, keep: bool) -> None:
         self._keep = keep
-        self._single = not keep and body.get("n") in (None, 1)
+        self._single = body.get("n") in (None, 1)
         self._choices: dict[int, _Choice] = {}
         self._head: Any = None
         self._tier: Any = None
@@ -71,22 +71,29 @@ class Chunks:
                 continue
 
     def skim(self, chunks: Sequence[Any], *, last: bool) -> bool:
-        """A single choice whose text is not wanted: its first chunk, its length, and its last ones."""
+        """A single choice that is nothing but text: its first chunk, the text between, and its last chunks."""
         if not self._single:
             return False
         first = not self._choices
-        middle = chunks[first : -3 if last else None]
+        ends = 3 if last else 0
+        middle = chunks[first : len(chunks) - ends]
         try:
-            length = sum([len(chunk.__dict__["choices"][0].__dict__["delta"].__dict__["content"]) for chunk in middle])
+            pieces = [chunk.__dict__["choices"][0].__dict__["delta"].__dict__["content"] for chunk in middle]
+            if not all(pieces):
+                return False
+            said = "".join(pieces)
         except (AttributeError, IndexError, KeyError, TypeError):
             return False
         if first:
             self.fold(chunks[:1])
-        if 0 not in self._choices:
+        choice = self._choices.get(0)
+        if choice is None:
             return False
-        self._choices[0].length += length
+        choice.length += len(said)
+        if self._keep:
+            choice.pieces.append(said)
         if last:
-            self.fold(chunks[-3:] if len(chunks) > 3 + first else chunks[first:])
+            self.fold(chunks[max(first, len(chunks) - ends) :])
             if self._usage is None:
                 self._usage = next((usage for chunk in middle if (usage := chunk.__dict__.get("usage"))), None)
         return True

@@ -257,8 +257,8 @@ def _read_stream(stream: Any, reading: Reading, hide: Callable[[Any], bool] | No
     # would end a stream that was dropped. A generator made on a copy leaves the stream itself free to go.
     # Somebody else's proxy around the stream reads it too, so what is under the proxy is enough.
     stream = inspect.unwrap(stream)
-    twin = copy.copy(stream)
-    twin._iterator = None
+    twin = object.__new__(type(stream))
+    twin.__dict__.update(stream.__dict__, _iterator=None)
     source = twin.__stream__()
     if hasattr(stream, "__anext__"):
         stream._iterator = AsyncPump(source, reading, hide)

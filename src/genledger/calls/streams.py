@@ -91,17 +91,16 @@ def pump(source: Iterator[Any], reading: Reading, hide: Callable[[Any], bool] | 
     clock = time.perf_counter
     try:
         yield None
-        # A stream that has stopped gives an empty batch; one batch after the other costs less than counting.
-        received = -1
-        while received != len(reading.stamps):
-            received = len(reading.stamps)
+        while True:
+            before = len(reading.stamps)
             for chunk in islice(source, _BATCH):
                 add(chunk)
                 stamp(clock())
                 if hide is None or not hide(chunk):
                     yield chunk
-            if received:
-                reading.fold()
+            if len(reading.stamps) - before < _BATCH:
+                break
+            reading.fold()
     except GeneratorExit:
         reading.finish(cut=True)
         raise

@@ -98,11 +98,11 @@ def _elsewhere(results: Results, console: Console) -> None:
     table = _table(
         "Where the work is done, content and metrics on: millions of instructions per chat call",
         "",
-        ["caller", "flush of the queues", "other threads", "spans"],
+        ["caller", "other threads", "spans", "one flush of the queues"],
     )
     for one in counted:
         if one.case == "chat":
-            row = (f"{one.amount:.3f}", f"{one.export:.3f}", f"{one.others:.3f}", f"{one.spans:.0f}")
+            row = (f"{one.amount:.3f}", f"{one.others:.3f}", f"{one.spans:.0f}", f"{one.export:.2f}")
             table.add_row(CONTENDERS[one.contender].title, *row)
     console.print(table)
 

@@ -20,8 +20,8 @@ _FURTHER = 180
 class Added:
     """What a contender adds to one call: millions of instructions, or microseconds.
 
-    `amount` is on the caller's own thread. `export` (flushing what was queued) and `others` (all other threads)
-    are counted with instructions only.
+    `amount` is on the caller's own thread. With instructions, `others` is all other threads, for one call, and
+    `export` is flushing once what a block of calls queued.
     """
 
     instrument: Instrument
@@ -95,9 +95,8 @@ class Results:
                 (long.amount - short.amount) / _FURTHER,
                 (long.spread + short.spread) / _FURTHER,
                 (long.bare - short.bare) / _FURTHER,
-                (long.export - short.export) / _FURTHER,
-                (long.others - short.others) / _FURTHER,
-                min(long.spans, short.spans),
+                others=(long.others - short.others) / _FURTHER,
+                spans=min(long.spans, short.spans),
             )
         for one in self.added:
             if (one.instrument, one.contender, one.setting, one.case) == (instrument, contender, setting, case):

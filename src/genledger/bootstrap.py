@@ -101,7 +101,7 @@ def configure(settings: Settings, problems: list[str]) -> bool:
     if any(isinstance(name, str) and name in REMOTE for name in wanted):
         from .destinations.selfmetrics import observe_destinations
 
-        observe_destinations(metrics.get_meter(SCOPE, __version__, meters, SCHEMA_URL), lambda: _remote(wired))
+        observe_destinations(metrics.get_meter(SCOPE, __version__, meters, SCHEMA_URL), _remote)
     recorder.sinks.extend(wired.sinks)
     recorder.event_sinks.extend(wired.sinks)
     baggage_policy.outbound = frozenset(settings.baggage)
@@ -185,17 +185,23 @@ def _gate(settings: Settings, meters: Any) -> Gate | None:
 
     def make() -> Guard:
         from .budgets import Guard
+        from .budgets.metrics import observe_budgets
 
-        guard = Guard(
+        observe_budgets(metrics.get_meter(SCOPE, __version__, meters, SCHEMA_URL), _guard)
+        return Guard(
             settings.budgets or (),
             settings.budget_store,
             tier_of=settings.tier_of,
             on_event=settings.on_budget_event,
         )
-        guard.observe(metrics.get_meter(SCOPE, __version__, meters, SCHEMA_URL))
-        return guard
 
     return Gate(make)
+
+
+def _guard() -> Guard | None:
+    connected = _wired
+    gate = connected.recorder.gate if connected is not None else None
+    return gate.made if gate is not None else None
 
 
 def _book(settings: Settings, create: bool) -> Ledger | None:
@@ -211,9 +217,10 @@ def _book(settings: Settings, create: bool) -> Ledger | None:
     return ledger if create or ledger.path.exists() else None
 
 
-def _remote(connected: Wired) -> dict[str, Any]:
-    """The destinations whose records travel."""
-    return {name: one for name, one in connected.destinations.items() if name in REMOTE}
+def _remote() -> dict[str, Any]:
+    """The destinations in use whose records travel."""
+    connected = _wired
+    return {name: one for name, one in connected.destinations.items() if name in REMOTE} if connected else {}
 
 
 def available() -> dict[str, EntryPoint]:

@@ -12,7 +12,6 @@ import time
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 from . import control
 from .accounts import Account, Counted
@@ -32,9 +31,6 @@ from .rules import Rule
 from .stores import Store, StoreDown, open_store
 from .tiers import TierFunction, Tiers
 from .worker import Worker
-
-if TYPE_CHECKING:
-    from opentelemetry.metrics import Meter
 
 _log = logging.getLogger("genledger.budgets")
 
@@ -236,9 +232,18 @@ class Guard:
         """The rules in force: those of the file or the code, and those set in the store."""
         return self._planner.rules
 
-    def observe(self, meter: Meter) -> None:
-        """Register `genledger.budget.used`, `.reserved`, `.blocks` and `.store.failures`."""
-        self._figures.observe(meter, self._broker.now, lambda: self._broker.failures)
+    def states(self) -> list[tuple[dict[str, str], float, float]]:
+        """Of each counter that this process uses: its attributes, the settled share, and what is reserved."""
+        return self._figures.states(self._broker.now())
+
+    def blocks(self) -> list[tuple[dict[str, str], int]]:
+        """The calls that this process refused, by counter."""
+        return self._figures.blocks()
+
+    @property
+    def failures(self) -> int:
+        """The requests that the store did not answer."""
+        return self._broker.failures
 
     def flush(self, timeout: float = 2.0) -> bool:
         """Report everything that was settled; false when that was not done after `timeout` seconds."""

@@ -14,6 +14,8 @@ from .amounts import from_units
 if TYPE_CHECKING:
     from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
+    from .guard import Guard
+
 MAX_SERIES = 200
 """Pairs of rule and scope that have a time series of their own; all further scopes of a rule share `other`."""
 
@@ -66,59 +68,66 @@ class Figures:
             self._scopes.add(label)
         return label
 
-    def observe(self, meter: Meter, now: Callable[[], float], failures: Callable[[], int]) -> None:
-        """Register the instruments.
+    def states(self, moment: float) -> list[tuple[dict[str, str], float, float]]:
+        """Of each counter whose window is open: its attributes, the settled share, and what is reserved."""
+        return [
+            (_attributes(*label), used, float(from_units(counted.rule.measure, reserved)))
+            for label, (used, reserved, counted) in list(self._states.items())
+            if not counted.end or moment < counted.end
+        ]
 
-        `genledger.budget.used` is the settled share of the limit (1 = all of it), `genledger.budget.reserved`
-        what calls under way and leases hold (USD or counted), `genledger.budget.blocks` counts the calls that
-        this process refused, `genledger.budget.store.failures` the requests that the store did not answer. The
-        first three carry `genledger.budget.rule` and `genledger.budget.scope`.
-        """
-        from opentelemetry.metrics import Observation
+    def blocks(self) -> list[tuple[dict[str, str], int]]:
+        """The refusals of each counter."""
+        with self._lock:
+            return [(_attributes(*label), count) for label, count in self._blocks.items()]
 
-        def states() -> list[tuple[dict[str, str], float, int, Counted]]:
-            moment = now()
-            return [
-                (_attributes(*label), used, reserved, counted)
-                for label, (used, reserved, counted) in list(self._states.items())
-                if not counted.end or moment < counted.end
-            ]
 
-        def used(options: CallbackOptions) -> Iterable[Observation]:
-            return [Observation(share, attributes) for attributes, share, _, _ in states()]
+def observe_budgets(meter: Meter, guard: Callable[[], Guard | None]) -> None:
+    """Register the budgets' instruments.
 
-        def reserved(options: CallbackOptions) -> Iterable[Observation]:
-            return [
-                Observation(from_units(counted.rule.measure, units), attributes)
-                for attributes, _, units, counted in states()
-            ]
+    `genledger.budget.used` is the settled share of the limit (1 = all of it), `genledger.budget.reserved` what
+    calls under way and leases hold (USD or counted), `genledger.budget.blocks` counts the calls that this process
+    refused, `genledger.budget.store.failures` the requests that the store did not answer. The first three carry
+    `genledger.budget.rule` and `genledger.budget.scope`.
 
-        def blocks(options: CallbackOptions) -> Iterable[Observation]:
-            with self._lock:
-                counts = list(self._blocks.items())
-            return [Observation(count, _attributes(*label)) for label, count in counts]
+    Args:
+        meter: Where to register. An instrument cannot be taken back, and a second one of the same name is ignored.
+        guard: Asked at each collection for the guard that is in use.
+    """
+    from opentelemetry.metrics import Observation
 
-        def failed(options: CallbackOptions) -> Iterable[Observation]:
-            return [Observation(failures())]
+    def used(options: CallbackOptions) -> Iterable[Observation]:
+        now = guard()
+        return [Observation(share, attributes) for attributes, share, _ in now.states()] if now else []
 
-        meter.create_observable_gauge(
-            "genledger.budget.used", [used], "1", "Settled share of a budget's limit in its current window."
-        )
-        meter.create_observable_gauge(
-            "genledger.budget.reserved",
-            [reserved],
-            "{unit}",
-            "What calls under way and leases hold of a budget, in what its rule counts.",
-        )
-        meter.create_observable_counter(
-            "genledger.budget.blocks", [blocks], "{call}", "Calls that a budget rule refused."
-        )
-        meter.create_observable_counter(
-            "genledger.budget.store.failures",
-            [failed],
-            "{request}",
-            "Requests that the budget store did not answer.",
-        )
+    def reserved(options: CallbackOptions) -> Iterable[Observation]:
+        now = guard()
+        return [Observation(held, attributes) for attributes, _, held in now.states()] if now else []
+
+    def blocks(options: CallbackOptions) -> Iterable[Observation]:
+        now = guard()
+        return [Observation(count, attributes) for attributes, count in now.blocks()] if now else []
+
+    def failed(options: CallbackOptions) -> Iterable[Observation]:
+        now = guard()
+        return [Observation(now.failures)] if now else []
+
+    meter.create_observable_gauge(
+        "genledger.budget.used", [used], "1", "Settled share of a budget's limit in its current window."
+    )
+    meter.create_observable_gauge(
+        "genledger.budget.reserved",
+        [reserved],
+        "{unit}",
+        "What calls under way and leases hold of a budget, in what its rule counts.",
+    )
+    meter.create_observable_counter("genledger.budget.blocks", [blocks], "{call}", "Calls that a budget rule refused.")
+    meter.create_observable_counter(
+        "genledger.budget.store.failures",
+        [failed],
+        "{request}",
+        "Requests that the budget store did not answer.",
+    )
 
 
 def _attributes(rule: str, scope: str) -> dict[str, str]:

@@ -39,6 +39,11 @@ class Gate:
         self._failed = False
 
     @property
+    def made(self) -> Guard | None:
+        """The guard, when a call has already made it."""
+        return self._guard
+
+    @property
     def guard(self) -> Guard | None:
         """The guard; `None` when it could not be made."""
         if self._guard is None and not self._failed:

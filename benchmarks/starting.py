@@ -109,6 +109,7 @@ def start_times(
         yield Start(
             key,
             client,
+            min(cpu),
             median(cpu),
             median(result["wall"] for result in results),
             high - low,

@@ -6,7 +6,7 @@ https://docs.anthropic.com/en/api/creating-message-batches
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -47,6 +47,14 @@ def read_jobs(answer: Any) -> Iterable[Job]:
         yield Job(name)
 
 
+def read_requests(body: Body) -> Iterable[Mapping[str, Any]]:
+    """The requests of a new batch."""
+    given = body.get("requests")
+    for request in given if isinstance(given, list) else ():
+        if isinstance(params := field(request, "params"), Mapping):
+            yield params
+
+
 def read_line(line: Any) -> Line | None:
     """One line of the results. Only those that succeeded are billed."""
     kind = field(field(line, "result"), "type")
@@ -70,7 +78,7 @@ BATCH = Operation(
 )
 """A batch that is polled, cancelled, deleted or listed."""
 
-NEW_BATCH = replace(BATCH, batch=Batch(jobs=read_jobs, creates=True))
+NEW_BATCH = replace(BATCH, batch=Batch(jobs=read_jobs, creates=True, requests=read_requests))
 """A batch that is created."""
 
 RESULTS = replace(BATCH, response=None, batch=Batch(results=_batch, line=read_line))

@@ -12,7 +12,7 @@ import io
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -93,6 +93,7 @@ class Batch:
     Args:
         jobs: Reads the jobs that a response tells of.
         creates: Whether the call creates the job.
+        requests: The requests that the job will make, where the call that creates it has them.
         results: Names what is read, when the response is results: the batch, or the file that has them.
         line: Reads one line of the results; `None` for a line that is none.
         shared: Whether the endpoint serves other things too: then only what a job has told of is results.
@@ -100,6 +101,7 @@ class Batch:
 
     jobs: Callable[[Any], Iterable[Job]] | None = None
     creates: bool = False
+    requests: Callable[[Body], Iterable[Mapping[str, Any]]] | None = None
     results: Callable[[Body], str] | None = None
     line: Callable[[Any], Line | None] | None = None
     shared: bool = False

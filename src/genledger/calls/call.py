@@ -142,10 +142,6 @@ class Call:
         """Fields of the request that the budgets want otherwise."""
         return changes(self, self.admission) if self.admission is not None else {}
 
-    def input_length(self) -> int:
-        """Characters of text in the request."""
-        return text_length(self.body)
-
     def retried(self, cause: str) -> None:
         """Note that the client sends its request again, and why."""
         self.retry_causes.append(cause)
@@ -192,19 +188,3 @@ def retry_cause(response: Any, error: BaseException | None) -> str:
     if isinstance(status, int):
         return str(status)
     return "timeout" if error is not None and "Timeout" in type(error).__name__ else "connection"
-
-
-def text_length(value: Any, depth: int = 0) -> int:
-    """Characters of text anywhere inside a request, leaving out encoded media."""
-    if isinstance(value, str):
-        return 0 if value.startswith("data:") else len(value)
-    if depth > 12:
-        return 0
-    if isinstance(value, Mapping):
-        return sum(text_length(item, depth + 1) for key, item in value.items() if key not in _NOT_TEXT)
-    if isinstance(value, (list, tuple)):
-        return sum(text_length(item, depth + 1) for item in value)
-    return 0
-
-
-_NOT_TEXT = frozenset({"data", "image_url", "file_data", "b64_json", "type", "role", "id", "cache_control"})

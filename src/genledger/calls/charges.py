@@ -11,6 +11,7 @@ from genledger.pricing.usage import Usage
 from genledger_semconv import attributes as A
 
 from . import faults
+from .lengths import text_length
 from .operation import Attributes, Peer
 from .projection import cost_attributes, usage_attributes
 
@@ -70,7 +71,7 @@ def _read(call: Call, response: Any, length: int) -> tuple[pricing.Reading | Non
     if reading is not None or not call.streamed:
         return reading, False
     count, model = pricing.estimate_tokens, call.model or ""
-    usage = Usage(input=count(call.input_length(), provider, model), output=count(length, provider, model))
+    usage = Usage(input=count(text_length(call.body), provider, model), output=count(length, provider, model))
     return pricing.Reading(usage=usage, model=call.model, requested=call.model), True
 
 

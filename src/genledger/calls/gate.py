@@ -13,7 +13,8 @@ from genledger.runs import run_in
 from genledger_semconv import attributes as A
 
 from . import faults
-from .operation import Attributes
+from .lengths import text_length
+from .operation import Attributes, Operation
 
 if TYPE_CHECKING:
     from genledger.budgets import Admission, Guard
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 DEFAULT_OUTPUT_TOKENS = 4096
 """Output tokens that are reserved for a call that sets no limit of its own."""
+
+IMAGE_TOKENS = 6240
+"""Output tokens of the dearest image: GPT Image's high quality in portrait. https://platform.openai.com/docs/guides/images"""
 
 
 class Gate:
@@ -59,7 +63,7 @@ class Gate:
     def demand(self, call: Call) -> tuple[Guard, Demand] | None:
         """What a call asks of the budgets; `None` when nothing could refuse it."""
         guard = self.guard
-        if guard is None or not call.operation.priced or not guard.active:
+        if guard is None or not _pays(call.operation) or not guard.active:
             return None
         try:
             return guard, _demand(call)
@@ -104,24 +108,31 @@ class Gate:
         return True
 
 
-def _demand(call: Call) -> Demand:
-    peer, operation = call.peer, call.operation
-    model = call.model
-    asked = _limit(call.body)
-    choices = call.body.get("n")
-    choices = choices if type(choices) is int and choices > 0 else 1
-    input_tokens = pricing.estimate_tokens(call.input_length(), peer.provider, model or "")
-    output_tokens = (asked if asked is not None else DEFAULT_OUTPUT_TOKENS) * choices if operation.inference else 0
+def _pays(operation: Operation) -> bool:
+    """Whether money follows from a call: for itself or, when it creates a batch, for what it sets going."""
+    return operation.priced or (operation.batch is not None and operation.batch.creates)
 
-    def ceiling(model: str | None, limit: int | None) -> float | None:
-        return pricing.max_price(
-            peer.provider,
-            model or "",
-            input_tokens,
-            output_tokens if limit is None else limit * choices,
-            at_ns=call.started_ns,
-            base_url=peer.base_url,
-        )
+
+def _demand(call: Call) -> Demand:
+    peer, operation, body = call.peer, call.operation, call.body
+    model = call.model
+    reprice = None
+    if operation.batch is not None:
+        requests = list(operation.batch.requests(body)) if operation.batch.requests is not None else []
+        sizes = [_size(call, request) for request in requests]
+        prices = [
+            _price(call, request.get("model"), size, tier="batch")
+            for request, size in zip(requests, sizes, strict=True)
+        ]
+        input_tokens, output_tokens = sum(size[0] for size in sizes), sum(size[1] for size in sizes)
+        known = [price for price in prices if price is not None]
+        ceiling = sum(known) if known else None
+    else:
+        size = input_tokens, output_tokens = _size(call, body)
+        ceiling = _price(call, model, size)
+
+        def reprice(model: str | None, limit: int | None) -> float | None:
+            return _price(call, model, size if limit is None else (size[0], limit * _choices(body)))
 
     run = run_in(call.outer)
     tool_calls: tuple[str, ...] = ()
@@ -134,13 +145,36 @@ def _demand(call: Call) -> Demand:
         attribution=call.attribution,
         input_tokens=input_tokens,
         max_output_tokens=output_tokens,
-        cost_ceiling=ceiling(model, None),
+        cost_ceiling=ceiling,
         api_key=peer.api_key,
         run=run.id if run is not None else None,
         depth=run.depth if run is not None else 0,
         tool_calls=tool_calls,
-        reprice=ceiling,
+        reprice=reprice,
     )
+
+
+def _size(call: Call, body: Any) -> tuple[int, int]:
+    """The input tokens of a request, estimated, and the most output tokens it can be answered with."""
+    provider, operation = call.peer.provider, call.operation
+    input_tokens = pricing.estimate_tokens(text_length(body), provider, str(body.get("model") or call.model or ""))
+    if operation.api == "images":
+        return input_tokens, IMAGE_TOKENS * _choices(body)
+    if operation.inference or operation.batch is not None:
+        asked = _limit(body)
+        return input_tokens, (asked if asked is not None else DEFAULT_OUTPUT_TOKENS) * _choices(body)
+    return input_tokens, 0
+
+
+def _price(call: Call, model: Any, size: tuple[int, int], tier: str | None = None) -> float | None:
+    peer = call.peer
+    name = model if isinstance(model, str) else ""
+    return pricing.max_price(peer.provider, name, *size, call.started_ns, tier=tier, base_url=peer.base_url)
+
+
+def _choices(body: Any) -> int:
+    choices = body.get("n")
+    return choices if type(choices) is int and choices > 0 else 1
 
 
 LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
@@ -158,6 +192,8 @@ def _limit(body: Any) -> int | None:
 def changes(call: Call, admission: Admission) -> dict[str, Any]:
     """The fields of a request that a budget wants otherwise."""
     wanted: dict[str, Any] = {}
+    if call.operation.batch is not None:
+        return wanted
     if admission.model is not None:
         wanted["model"] = admission.model
     if admission.max_output_tokens is not None and call.operation.limit is not None:
@@ -184,7 +220,7 @@ def account(call: Call, charge: Charge, error: BaseException | None, attributes:
         attributes[A.GENLEDGER_BUDGET_ACTION] = admission.action
         if admission.rule is not None:
             attributes[A.GENLEDGER_BUDGET_RULE] = admission.rule
-    if admission.model is not None:
+    if admission.model is not None and call.operation.batch is None:
         asked = call.asked.get(A.GEN_AI_REQUEST_MODEL)
         attributes[A.GEN_AI_REQUEST_MODEL] = admission.model
         attributes[A.GENLEDGER_MODEL_REQUESTED] = asked if asked is not None else ""

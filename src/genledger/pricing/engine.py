@@ -129,11 +129,11 @@ def max_price(
     base_url: str | None = None,
     requested: str | None = None,
 ) -> float | None:
-    """The most in USD that a text call of this size can cost, or `None` when its price is not known.
+    """The most in USD that a call of this size can cost, or `None` when its price is not known.
 
-    Every input token at the dearest of the uncached and cache-write rates, every output token at the dearer
-    of the text and reasoning rates, in the long-context band and at the time of day that are dearest for
-    this prompt, plus the fee per request. Tool calls and media are not in it: they are not known before.
+    Every input token at the dearest of the uncached and cache-write rates, every output token at the dearest
+    of the text, reasoning and image rates, in the long-context band and at the time of day that are dearest for
+    this prompt, plus the fee per request. Tool calls and media that are sent are not in it: they are not known before.
     """
     try:
         if len(model) > _LONGEST_NAME:
@@ -153,7 +153,7 @@ def _most(card: Card, input_tokens: int, output_tokens: int) -> float:
         return 0.0
     rates = card.rates(input_tokens)
     dearest_in = max(rates.get(bucket, 0.0) for bucket in ("input", "cache_write", "cache_write_1h"))
-    dearest_out = max(rates.get("output", 0.0), rates.get("reasoning", 0.0))
+    dearest_out = max(rates.get("output", 0.0), rates.get("reasoning", 0.0), rates.get("output_image", 0.0))
     return input_tokens * dearest_in + output_tokens * dearest_out + rates.get("request", 0.0)
 
 

@@ -3,6 +3,7 @@
 from .attribution import attribution
 from .bootstrap import flush, instrument, record_outcome, select_model, shutdown, spend, uninstrument
 from .budgets.exceeded import BudgetExceeded
+from .handlers import flush_after
 from .observe import observe
 from .version import __version__
 
@@ -11,6 +12,7 @@ __all__ = [
     "__version__",
     "attribution",
     "flush",
+    "flush_after",
     "instrument",
     "observe",
     "record_outcome",

@@ -152,15 +152,15 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
+    # In this order, what another process makes in between, all at once, is never taken for something else.
+    empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
     version = _pragma(connection, "user_version")
     application = _pragma(connection, "application_id")
-    if application != APPLICATION_ID:
-        empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
-        if application or version or not empty:
-            raise LedgerError(
-                f"ledger {path}: this is another application's SQLite database, and is left as it is. "
-                "Set GENLEDGER_LEDGER to a path of its own."
-            )
+    if application != APPLICATION_ID and (application or version or not empty):
+        raise LedgerError(
+            f"ledger {path}: this is another application's SQLite database, and is left as it is. "
+            "Set GENLEDGER_LEDGER to a path of its own."
+        )
     if version > VERSION:
         raise LedgerError(
             f"ledger {path}: its schema has version {version}, and this Genledger knows {VERSION}. "

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from genledger.calls.entry import Entry
-from genledger.ledger import Ledger, LedgerError, Score
+from genledger.ledger import Ledger, LedgerError, Score, schema
 from genledger.ledger.rows import CALL_COLUMNS, call_values
 from genledger.ledger.schema import APPLICATION_ID, MIGRATIONS, VERSION
 
@@ -77,6 +77,27 @@ def test_another_applications_database_is_refused_and_left_as_it_is(tmp_path: Pa
     with pytest.raises(LedgerError, match="another application's SQLite database"):
         Ledger(path).open()
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("moment", ["user_version", "application_id"])
+def test_a_ledger_that_another_process_makes_meanwhile_is_no_other_application(
+    moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ledger.db"
+    read = schema._pragma
+    waiting = [moment]
+
+    def interrupted(connection: sqlite3.Connection, name: str) -> int:
+        value = read(connection, name)
+        if name in waiting:
+            waiting.clear()
+            schema.connect(path, busy_timeout_s=5).close()
+        return value
+
+    monkeypatch.setattr(schema, "_pragma", interrupted)
+    with closing(schema.connect(path, busy_timeout_s=5)) as connection:
+        assert read(connection, "user_version") == VERSION
+    assert not waiting
 
 
 def test_a_failed_migration_changes_nothing(

@@ -155,6 +155,18 @@ def bars(results: Results) -> Iterator[Bar]:
         if growth.contender == OURS:
             measured = f"{growth.per_call:+.2f} B per call"
             yield Bar(f"memory over {growth.calls:,} calls", "no growth", measured, growth.per_call < GROWTH_BYTES)
+    if results.scale:
+        yield _exact(results.scale["books"])
+
+
+def _exact(books: dict[str, Any]) -> Bar:
+    """Counter, histogram and ledger agree about every call that was recorded."""
+    counted = books["counters"].get("genledger.cost", 0.0)
+    apart = abs(counted - books["ledger_usd"])
+    # A chat call is three histogram values: its duration, its input and its output tokens.
+    kept = apart < 1e-6 and books["histogram_values"] == 3 * books["ledger_rows"]
+    measured = f"{books['ledger_rows']:,} calls, {counted:.5f} USD, {apart:.0e} apart"
+    return Bar("metrics and ledger after 50,000 calls/s offered", "agree", measured, kept)
 
 
 def _independent_of_size(results: Results) -> Bar:

@@ -16,6 +16,10 @@ import pytest
 from opentelemetry import baggage, context, trace
 from opentelemetry.trace import StatusCode
 
+import genledger
+from genledger.calls.call import Call
+from genledger.calls.streams import Reading
+
 from ..replay.transport import http_library
 from . import anthropic_format, openai_format
 from .provider import Provider, Within, answer, events, items, now
@@ -418,3 +422,20 @@ async def test_a_stream_that_outlives_uninstrument_reads_on(api: Api, provider: 
     rest = await items(stream)
     assert first is not None
     assert len(rest) >= len(api.events) - 2
+
+
+async def test_abandoned_streams_leave_nothing_behind() -> None:
+    with instrumented():
+        for _ in range(50):
+            provider = Provider(asynchronous=False)
+            provider.will(events(openai_format.chat_chunks(*TEXTS)))
+            stream = await now(
+                provider.client("openai").chat.completions.create(
+                    model="gpt-4.1-mini", messages=[{"role": "user", "content": QUESTION}], stream=True
+                )
+            )
+            assert len(await items(stream, 1)) == 1
+            del stream, provider
+        gc.collect()
+        assert genledger.flush(5)
+        assert [one for one in gc.get_objects() if isinstance(one, (Call, Reading))] == []

@@ -19,23 +19,33 @@ FAILED = "[redaction failed]"
 """What stands in place of a value whose redaction failed."""
 
 # Compiled when first needed: most processes never find anything to redact.
-_KEYS = r"""(?xs)
-    \b(?:sk|pk|rk)-[A-Za-z0-9_\-]{16,}
-    | \bAKIA[0-9A-Z]{16}\b
-    | \bgh[pousr]_[A-Za-z0-9]{20,}
-    | \bgithub_pat_[A-Za-z0-9_]{20,}
-    | \bxox[abprs]-[A-Za-z0-9\-]{10,}
-    | \bAIza[0-9A-Za-z_\-]{30,}
-    | \bhf_[A-Za-z0-9]{20,}
-    | \beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}
-    | (?<=earer\ )[A-Za-z0-9._~+/\-]{16,}=*
+# A pattern may begin where no name or number is going on, or right after a line break as JSON writes it.
+_AFTER_BREAK = r"(?<=\\[bfnrt])"
+_BEGIN = rf"(?:(?<![\w.\-])|{_AFTER_BREAK})"
+_END = r"(?!\w|[.\-]\w)"
+_KEYS = rf"""(?xs)
+    (?:(?<!\w)|{_AFTER_BREAK})(?:
+        (?:sk|pk|rk)-[A-Za-z0-9_\-]{{16,}}
+        | AKIA[0-9A-Z]{{16}}\b
+        | gh[pousr]_[A-Za-z0-9]{{20,}}
+        | github_pat_[A-Za-z0-9_]{{20,}}
+        | xox[abprs]-[A-Za-z0-9\-]{{10,}}
+        | AIza[0-9A-Za-z_\-]{{30,}}
+        | hf_[A-Za-z0-9]{{20,}}
+        | eyJ[A-Za-z0-9_\-]{{8,}}\.[A-Za-z0-9_\-]{{8,}}\.[A-Za-z0-9_\-]{{8,}}
+    )
+    | (?<=earer\ )[A-Za-z0-9._~+/\-]{{16,}}=*
     | -----BEGIN[ A-Z]*PRIVATE\ KEY-----.*?-----END[ A-Z]*PRIVATE\ KEY-----
 """
-_EMAIL = r"[A-Za-z0-9._%+\-]+@[A-Za-z0-9\-]+(?:\.[A-Za-z0-9\-]+)*\.[A-Za-z]{2,}"
-_CARD = r"(?<![\d.\-])\d(?:[ \-]?\d){12,18}(?![\d.])"
+_EMAIL = r"(?<!\\)[A-Za-z0-9._%+\-]+@[A-Za-z0-9\-]+(?:\.[A-Za-z0-9\-]+)*\.[A-Za-z]{2,}"
+# In one piece or in the groups that are printed on cards; no issuer's numbers begin with 0, 1 or 7 to 9.
+_CARD = (
+    _BEGIN + r"(?:[2-6]\d{12,18}"
+    r"|[2-6]\d{3}([ \-])(?:\d{4}\1\d{4}\1\d{1,4}(?:\1\d{1,3})?|\d{6}\1\d{4,5}))" + _END
+)
 _PHONE = (
-    r"(?<![\w.\-])(?:\+\d{1,3}[ .\-]?(?:\(\d{1,4}\)[ .\-]?)?\d(?:[ .\-]?\d){6,12}"
-    r"|\(\d{3}\) ?\d{3}[ .\-]\d{4}|\d{3}[.\-]\d{3}[.\-]\d{4})(?![\w\-])"
+    _BEGIN + r"(?:\+\d{1,3}[ .\-]?(?:\(\d{1,4}\)[ .\-]?)?\d(?:[ .\-]?\d){6,12}"
+    r"|\(\d{3}\) ?\d{3}[ .\-]\d{4}|\d{3}[.\-]\d{3}[.\-]\d{4})" + _END
 )
 _NOT_DIGITS = bytes(code for code in range(256) if not 48 <= code <= 57)
 

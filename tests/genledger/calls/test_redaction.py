@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -66,6 +67,9 @@ def test_phone_numbers_are_taken_out(phone: str) -> None:
         "version 1.2.3.4 at 10.0.0.1:8080",
         "pi is 3.14159265358979",
         "id 7f000001-aaaa-bbbb-cccc-0123456789ab",
+        "Collection [ebd42807-9192-4329-85b5-7230fd6ff2c4] does not exist.",
+        "digest 5f4242424242424242a1",
+        "at 1763760000000000002 ns",
         "sk-short",
         "a@b and user@localhost",
         "1234567890",
@@ -73,6 +77,19 @@ def test_phone_numbers_are_taken_out(phone: str) -> None:
 )
 def test_what_only_looks_a_little_like_it_stays(text: str) -> None:
     assert Redactor().text(text) == text
+
+
+@given(st.uuids())
+def test_no_identifier_is_taken_for_a_number(identifier: UUID) -> None:
+    assert Redactor().text(f"id {identifier} gone") == f"id {identifier} gone"
+
+
+@pytest.mark.parametrize("secret", [*KEYS[:-1], "a@example.com", "4111 1111 1111 1111", "+49 30 901820"])
+def test_a_secret_is_found_wherever_a_line_or_a_sentence_begins_or_ends(secret: str) -> None:
+    redactor = Redactor()
+    for text in (f"{secret}.", f"it is:\n{secret}\nand", f"\t{secret}", f'"{secret}"', f"({secret})", f"it={secret}"):
+        assert secret not in redactor.text(text)
+        assert secret not in json.loads(redactor.json(json.dumps([text])))[0]
 
 
 def test_only_the_patterns_that_were_chosen_are_looked_for() -> None:

@@ -89,7 +89,7 @@ class Delivery:
         self._closing_at: float | None = None
         self._retired = False
         self._hurry = False
-        self._in_round = False
+        self._turns = 0
 
     # What the application's threads run
 
@@ -197,12 +197,13 @@ class Delivery:
 
     def is_idle(self) -> bool:
         """Whether nothing waits to be delivered."""
-        if self._in_round:
-            # What is on its way from one place to the next is in none of them for a moment.
-            return False
+        # What is on its way from one place to the next is in none of them for a moment, so the places count only
+        # when no round was under way while they were looked at: the number is odd during a round.
+        before = self._turns
         held = self._sampling.held() if self._sampling is not None else 0
         left = self._journal is not None and self._journal.leftovers()
-        return not self._queue and not held and not left and self._outbox.is_empty()
+        empty = not self._queue and not held and not left and self._outbox.is_empty()
+        return empty and before % 2 == 0 and before == self._turns
 
     def has_ended(self) -> bool:
         """Whether it has been shut down, and its thread has ended."""
@@ -235,7 +236,7 @@ class Delivery:
 
     def step(self) -> float:
         """One round. Returns the seconds until the next one is due."""
-        self._in_round = True
+        self._turns += 1
         try:
             hurry, self._hurry = self._hurry, False
             if hurry:
@@ -245,7 +246,7 @@ class Delivery:
                 self._rescue()
             self._outbox.send(self._closing_at, self._collect_if_full)
         finally:
-            self._in_round = False
+            self._turns += 1
         pause = self._outbox.due_in
         return min(pause, max(_COLLECT_S, self.limits.delay_s)) if pause > 0.0 else self.limits.delay_s
 

@@ -26,6 +26,22 @@ class Events:
 
     def fold(self, chunks: Sequence[Any]) -> None:
         """Take in more events, typed or plain; one that is malformed is passed over."""
+        if not self._skim(chunks):
+            self._take(chunks)
+
+    def _skim(self, chunks: Sequence[Any]) -> bool:
+        """Typed events that are nothing but text of one block, which is what most events are."""
+        try:
+            said = "".join([event.delta.text for event in chunks])
+            index = chunks[0].index
+        except (AttributeError, TypeError):
+            return False
+        self._length += len(said)
+        if self._keep and index in self._blocks:
+            self._blocks[index]["pieces"].append(said)
+        return True
+
+    def _take(self, chunks: Sequence[Any]) -> None:
         for event in chunks:
             try:
                 fields = event if type(event) is dict else event.__dict__
@@ -57,10 +73,6 @@ class Events:
             value = field(usage, name)
             if value is not None:
                 self._usage[name] = value
-
-    def skim(self, chunks: Sequence[Any], *, last: bool) -> bool:
-        """Every event may matter."""
-        return False
 
     def response(self) -> Mapping[str, Any]:
         """What has been received, shaped like a message."""

@@ -37,6 +37,36 @@ class Chunks:
 
     def fold(self, chunks: Sequence[Any]) -> None:
         """Take in more chunks, typed or plain; one that is malformed is passed over."""
+        if not self._choices:
+            self._take(chunks[:1])
+            chunks = chunks[1:]
+        self._take(chunks[self._skim(chunks) :])
+
+    def _skim(self, chunks: Sequence[Any]) -> int:
+        """Take in the typed chunks at the beginning that are nothing but text; gives their number."""
+        choice = self._choices.get(0)
+        if choice is None or not self._single:
+            return 0
+        pieces: list[str] = []
+        try:
+            for chunk in chunks:
+                parts = chunk.choices
+                if not parts or not (piece := parts[0].delta.content):
+                    break
+                pieces.append(piece)
+            if pieces:
+                end = chunks[len(pieces) - 1]
+                if end.usage is not None or end.choices[0].finish_reason is not None:
+                    pieces.pop()
+            said = "".join(pieces)
+        except (AttributeError, KeyError, TypeError):
+            return 0
+        choice.length += len(said)
+        if self._keep:
+            choice.pieces.append(said)
+        return len(pieces)
+
+    def _take(self, chunks: Sequence[Any]) -> None:
         choices = self._choices
         for chunk in chunks:
             try:
@@ -49,17 +79,15 @@ class Chunks:
                         choice = choices[its["index"]] = _Choice()
                         self._begin(chunk, fields)
                     delta = its.get("delta")
-                    if delta is None:
-                        content = its.get("text")
-                    else:
-                        content = (delta if type(delta) is dict else delta.__dict__).get("content")
-                    if type(content) is str and content:
+                    said = its if delta is None else delta if type(delta) is dict else delta.__dict__
+                    content = said.get("text" if delta is None else "content")
+                    if type(content) is str:
                         choice.length += len(content)
                         if self._keep:
                             choice.pieces.append(content)
                     elif content:
                         self._parts(choice, content)
-                    elif delta is not None:
+                    if delta is not None and (not content or said.get("tool_calls")):
                         self._rest(choice, delta)
                     if its.get("finish_reason") is not None:
                         choice.finish_reason = its["finish_reason"]
@@ -69,34 +97,6 @@ class Chunks:
                     self._end(chunk, fields)
             except (AttributeError, KeyError, TypeError):
                 continue
-
-    def skim(self, chunks: Sequence[Any], *, last: bool) -> bool:
-        """A single choice that is nothing but text: its first chunk, the text between, and its last chunks."""
-        if not self._single:
-            return False
-        first = not self._choices
-        ends = 3 if last else 0
-        middle = chunks[first : len(chunks) - ends]
-        try:
-            pieces = [chunk.__dict__["choices"][0].__dict__["delta"].__dict__["content"] for chunk in middle]
-            if not all(pieces):
-                return False
-            said = "".join(pieces)
-        except (AttributeError, IndexError, KeyError, TypeError):
-            return False
-        if first:
-            self.fold(chunks[:1])
-        choice = self._choices.get(0)
-        if choice is None:
-            return False
-        choice.length += len(said)
-        if self._keep:
-            choice.pieces.append(said)
-        if last:
-            self.fold(chunks[max(first, len(chunks) - ends) :])
-            if self._usage is None:
-                self._usage = next((usage for chunk in middle if (usage := chunk.__dict__.get("usage"))), None)
-        return True
 
     def _begin(self, chunk: Any, fields: Mapping[str, Any]) -> None:
         # Azure sends a first chunk with filter results only, without id and model.

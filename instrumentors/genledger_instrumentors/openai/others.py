@@ -47,10 +47,6 @@ class LastEvent:
             if usage is not None:
                 self._usage = usage
 
-    def skim(self, chunks: Sequence[Any], *, last: bool) -> bool:
-        """Every event may matter."""
-        return False
-
     def response(self) -> Mapping[str, Any]:
         """What has been received, shaped like a response."""
         return {"usage": self._usage, "text": field(self._last, "text")}

@@ -62,9 +62,6 @@ def read_response(answer: Any, attributes: Attributes) -> None:
     if status == "failed":
         code = field(field(answer, "error"), "code")
         attributes[A.ERROR_TYPE] = code if isinstance(code, str) else "failed"
-    if status == "failed":
-        code = field(field(answer, "error"), "code")
-        attributes[A.ERROR_TYPE] = code if isinstance(code, str) else "failed"
 
 
 def read_fetched(answer: Any, attributes: Attributes) -> None:
@@ -94,12 +91,6 @@ class Events:
                 self._response = fields["response"]
                 kind = fields.get("type")
                 self._ended = self._ended or (isinstance(kind, str) and kind in _ENDINGS)
-
-    def skim(self, chunks: Sequence[Any], *, last: bool) -> bool:
-        """The last event carries everything."""
-        if last:
-            self.fold(chunks[-1:])
-        return self._ended
 
     def response(self) -> Mapping[str, Any]:
         """What has been received, shaped like a response."""

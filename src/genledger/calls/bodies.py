@@ -1,14 +1,15 @@
 """HTTP response bodies that the application reads by itself: raw and streaming responses.
 
-The body's byte stream is put behind a proxy that hears when it is closed, and, when nothing else reads the
-answer for us, listens to the bytes that pass.
+A typed stream only has to know when its body is closed. When nothing else reads the answer for us, the body's
+byte stream is put behind a proxy that listens to the bytes that pass.
 """
 
 from __future__ import annotations
 
 import time
+import weakref
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import orjson
@@ -89,27 +90,52 @@ async def _alistened(stream: Any, listener: Listener) -> AsyncIterator[bytes]:
 
 
 def watch_close(response: Any, reading: Reading) -> None:
-    """Settle a typed stream when its response is closed behind its back."""
-    if not response.is_closed:
+    """Settle a typed stream when its body is closed behind its back.
+
+    The body itself stays in place: a client may look something up in it with every event.
+    """
+    # A body that was complete from the start (a cache, a test transport) is never closed again: the response is
+    # all that still hears of it.
+    body = response if response.is_closed else response.stream
+    try:
+        if (close := getattr(body, "close", None)) is not None:
+            body.close = _closing(close, reading)
+        if (aclose := getattr(body, "aclose", None)) is not None:
+            body.aclose = _aclosing(aclose, reading)
+    except AttributeError:
         response.stream = Body(response.stream, reading.closed)
-    else:
-        # A body that was complete from the start (a cache, a test transport) is never closed again: the
-        # response is all that still hears of it.
-        _shadow_close(response, reading)
 
 
-def _shadow_close(response: Any, reading: Reading) -> None:
-    close, aclose = response.close, response.aclose
+def _closing(close: Callable[[], None], reading: Reading) -> Callable[[], None]:
+    method = _weak(close)
 
-    def closed() -> None:
-        close()
-        reading.closed()
+    def closing() -> None:
+        try:
+            method()()
+        finally:
+            reading.closed()
 
-    async def aclosed() -> None:
-        await aclose()
-        reading.closed()
+    return closing
 
-    response.close, response.aclose = closed, aclosed
+
+def _aclosing(aclose: Callable[[], Awaitable[None]], reading: Reading) -> Callable[[], Awaitable[None]]:
+    method = _weak(aclose)
+
+    async def aclosing() -> None:
+        try:
+            await method()()
+        finally:
+            reading.closed()
+
+    return aclosing
+
+
+def _weak(method: Any) -> Callable[[], Any]:
+    """Gives the method for as long as its object lives: what it replaces must not keep the object alive."""
+    try:
+        return weakref.WeakMethod(method)
+    except TypeError:
+        return lambda: method
 
 
 def listen(response: Any, call: Call, gathering: Gathering | None) -> None:

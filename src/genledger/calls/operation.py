@@ -67,13 +67,6 @@ class Gathering(Protocol):
         """Take in more chunks."""
         ...
 
-    def skim(self, chunks: Sequence[Any], *, last: bool) -> bool:
-        """Take in only what the ends of these chunks say, when that is enough; otherwise do nothing.
-
-        `last` says that no more will come. Returns whether it was enough.
-        """
-        ...
-
     def response(self) -> Mapping[str, Any]:
         """What has been received, shaped like a whole response."""
         ...

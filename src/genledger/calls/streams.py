@@ -17,8 +17,9 @@ from . import faults
 from .call import Call
 from .operation import Gathering
 
-_BATCH = 32
-"""Chunks that are kept before they are folded together: few enough to stay small, many enough to be cheap."""
+_BATCH = 16
+"""Chunks that are kept before they are folded together: enough to be cheap, and so few that the interpreter makes
+the next chunks from the memory of the last."""
 
 
 class Reading:
@@ -45,14 +46,13 @@ class Reading:
         if source is None or not getattr(source, "gi_running", False):
             self.finish(cut=True)
 
-    def fold(self, *, last: bool = False) -> None:
+    def fold(self) -> None:
         """Put the chunks received so far together."""
         chunks = self._chunks
         if not chunks:
             return
         try:
-            if not self._gathering.skim(chunks, last=last):
-                self._gathering.fold(chunks)
+            self._gathering.fold(chunks)
         except Exception as error:
             faults.report("reading a chunk", error)
         chunks.clear()
@@ -62,7 +62,7 @@ class Reading:
         call = self._call
         if call.settled:
             return
-        self.fold(last=True)
+        self.fold()
         if self.stamps:
             call.first_chunk = self.stamps[0]
         gathering = self._gathering

@@ -31,7 +31,7 @@ from benchmarks.telemetry import SETTINGS
 from benchmarks.traffic import CASES
 
 PARTS = ("instructions", "clocks", "start", "memory", "scale")
-QUICK_CASES = ("chat", "stream_20", "message")
+QUICK_CASES = ("chat", "stream_20", "message", "parsed_stream_20", "parsed_stream_200")
 
 
 @dataclass(frozen=True)
@@ -276,7 +276,7 @@ def _choose(given: list[str] | None, known: list[str], what: str) -> list[str]:
 
 
 def main(
-    quick: Annotated[bool, typer.Option(help="Three cases, fewer repetitions, content and metrics on only.")] = False,
+    quick: Annotated[bool, typer.Option(help="Few cases, fewer repetitions, content and metrics on only.")] = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write everything measured to this file.")
     ] = None,

@@ -49,7 +49,7 @@ def _table(title: str, first: str, columns: Sequence[str]) -> Table:
 
 def _cases(results: Results) -> list[str]:
     measured = {one.case for one in results.added}
-    cases = [key for key in CASES if key in measured]
+    cases = [key for key in CASES if key in measured and not key.startswith("parsed_")]
     return cases + [slope for slope, (short, long) in SLOPES.items() if {short, long} <= measured]
 
 

@@ -11,7 +11,10 @@ Instrument = Literal["instructions", "cpu", "wall"]
 REFERENCE = "hand-written"
 OURS = "genledger"
 
-SLOPES = {"chunk": ("stream_20", "stream_200"), "message_event": ("message_stream_20", "message_stream_200")}
+SLOPES = {
+    "chunk": ("parsed_stream_20", "parsed_stream_200"),
+    "message_event": ("parsed_message_stream_20", "parsed_message_stream_200"),
+}
 """Derived cases: what one further chunk adds, from a stream of 20 and one of 200."""
 _FURTHER = 180
 

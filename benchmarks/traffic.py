@@ -9,7 +9,7 @@ import base64
 import json
 import random
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -45,6 +45,11 @@ CASES: dict[str, Case] = {
         Case("message", "Anthropic message"),
         Case("message_stream_20", "Anthropic stream of 20 events", 2),
         Case("message_stream_200", "Anthropic stream of 200 events", 12),
+        # The same chunks, parsed beforehand: what one more of them adds would drown in what parsing it takes.
+        Case("parsed_stream_20", "chat stream of 20 parsed chunks"),
+        Case("parsed_stream_200", "chat stream of 200 parsed chunks", 2),
+        Case("parsed_message_stream_20", "Anthropic stream of 20 parsed events"),
+        Case("parsed_message_stream_200", "Anthropic stream of 200 parsed events", 2),
     )
 }
 
@@ -239,9 +244,13 @@ class Clients:
     def __init__(self) -> None:
         self._body: bytes = b""
         self._events: list[bytes] | None = None
+        self._undo: Callable[[], None] | None = None
 
     def answer(self, body: dict[str, Any] | None = None, events: list[bytes] | None = None) -> None:
         """Answer every request from now on with this JSON body, or with these server-sent events."""
+        if self._undo is not None:
+            self._undo()
+            self._undo = None
         self._body = json.dumps(body).encode()
         self._events = events
 
@@ -256,6 +265,20 @@ class Clients:
             return http.Response(200, headers={"content-type": "text/event-stream"}, content=iter(self._events))
 
         return http.Client(transport=http.MockTransport(handle))
+
+    def answer_parsed(self, stream: type[Any], chunks: list[Any]) -> None:
+        """Let every stream from now on give these chunks, which are parsed already."""
+        self.answer(events=[])
+        real = stream.__stream__
+
+        def __stream__(self: Any) -> Iterator[Any]:
+            try:
+                yield from chunks
+            finally:
+                self.response.close()
+
+        stream.__stream__ = __stream__
+        self._undo = lambda: setattr(stream, "__stream__", real)
 
     @cached_property
     def openai(self) -> Any:
@@ -302,6 +325,11 @@ def prepare(key: str, clients: Clients) -> Callable[[], object]:
 
 def open_stream(key: str, clients: Clients) -> Callable[[], Any]:
     """Set the transport's answer for a stream case and return the function that opens one stream."""
+    if key.startswith("parsed_"):
+        opened = open_stream(key.removeprefix("parsed_"), clients)
+        stream = opened()
+        clients.answer_parsed(type(stream), list(stream))
+        return opened
     kind, _, events = key.rpartition("_")
     if kind == "stream":
         clients.answer(events=_chat_events(int(events)))

@@ -7,14 +7,17 @@ opened in, and to that of its trace.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from itertools import islice
 from typing import NamedTuple
 
 from genledger.pricing.cost import Cost
 from genledger.pricing.usage import Usage
 
 MAX_TRACES = 4096
-"""Traces whose spend is remembered; the oldest is forgotten first."""
+"""Traces whose spend is remembered; the oldest are forgotten first."""
+
+_UNCOUNTED = 64
+"""Calls that wait in a spend before one of their threads adds them up."""
 
 
 class Spent(NamedTuple):
@@ -27,12 +30,13 @@ class Spent(NamedTuple):
 
 
 class Spend:
-    """A running total that calls from many threads add to."""
+    """A running total that calls from many threads add to, without waiting for each other."""
 
-    __slots__ = ("_calls", "_lock", "_tokens", "_unpriced", "_usd", "outer")
+    __slots__ = ("_calls", "_lock", "_tokens", "_uncounted", "_unpriced", "_usd", "outer")
 
     def __init__(self, outer: Spend | None = None) -> None:
         self.outer = outer
+        self._uncounted: list[tuple[float, bool, int]] = []
         self._lock = threading.Lock()
         self._usd = 0.0
         self._calls = 0
@@ -43,18 +47,31 @@ class Spend:
         """Count one call here and in every enclosing spend."""
         usd = cost.amount if cost is not None else 0.0
         tokens = usage.total_tokens if usage is not None else 0
+        one = (usd, unpriced, tokens)
         spend: Spend | None = self
         while spend is not None:
-            with spend._lock:
-                spend._usd += usd
-                spend._calls += 1
-                spend._unpriced += unpriced
-                spend._tokens += tokens
+            spend._uncounted.append(one)
+            if len(spend._uncounted) >= _UNCOUNTED and spend._lock.acquire(blocking=False):
+                try:
+                    spend._count()
+                finally:
+                    spend._lock.release()
             spend = spend.outer
+
+    def _count(self) -> None:
+        waiting = self._uncounted
+        counted = len(waiting)
+        for usd, unpriced, tokens in waiting[:counted]:
+            self._usd += usd
+            self._calls += 1
+            self._unpriced += unpriced
+            self._tokens += tokens
+        del waiting[:counted]
 
     def read(self) -> Spent:
         """The totals at this moment."""
         with self._lock:
+            self._count()
             return Spent(self._usd, self._calls, self._unpriced, self._tokens)
 
 
@@ -63,21 +80,27 @@ class TraceSpending:
 
     def __init__(self, limit: int = MAX_TRACES) -> None:
         self._limit = limit
-        self._lock = threading.Lock()
-        self._by_trace: OrderedDict[int, Spend] = OrderedDict()
+        self._by_trace: dict[int, Spend] = {}
 
     def of(self, trace_id: int) -> Spend:
         """The spend of one trace, made when first asked for."""
-        with self._lock:
-            spend = self._by_trace.get(trace_id)
-            if spend is None:
-                spend = self._by_trace[trace_id] = Spend()
-                if len(self._by_trace) > self._limit:
-                    self._by_trace.popitem(last=False)
-            return spend
+        spend = self._by_trace.get(trace_id)
+        if spend is None:
+            spend = self._by_trace.setdefault(trace_id, Spend())
+            if len(self._by_trace) > self._limit:
+                self._forget_oldest()
+        return spend
+
+    def _forget_oldest(self) -> None:
+        try:
+            # Many at once: what has been taken out in front has to be passed over each time.
+            oldest = list(islice(self._by_trace, self._limit // 10 + 1))
+        except RuntimeError:  # another thread has put one in; it comes through here itself
+            return
+        for trace_id in oldest:
+            self._by_trace.pop(trace_id, None)
 
     def read(self, trace_id: int) -> Spent:
         """What a trace has cost so far; zero for one that is not known."""
-        with self._lock:
-            spend = self._by_trace.get(trace_id)
+        spend = self._by_trace.get(trace_id)
         return spend.read() if spend is not None else Spent(0.0, 0, 0, 0)

@@ -246,6 +246,14 @@ def test_a_spend_adds_up_from_many_threads() -> None:
     assert inner.read() == outer.read() == Spent(800.0, 2000, 400, 6000)
 
 
+def test_a_call_does_not_wait_for_whoever_is_reading_what_was_spent() -> None:
+    spend = Spend()
+    with spend._lock:
+        for _ in range(200):
+            spend.add(Cost(0.5, "table"), None, unpriced=False)
+    assert spend.read() == Spent(100.0, 200, 0, 0)
+
+
 def test_the_spend_of_old_traces_is_forgotten() -> None:
     traces = TraceSpending(limit=2)
     for trace_id in (1, 2, 3):

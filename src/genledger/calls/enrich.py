@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
+from itertools import islice
 from typing import Any
 
 from opentelemetry.context import Context, get_current
@@ -33,13 +32,13 @@ class EnrichmentProcessor(SpanProcessor):
     """Adds what we know to every span of a provider.
 
     One provider call is priced once: a span that runs inside one of our calls, or that has had a priced call
-    inside it, is structure.
+    inside it, is structure. There is no lock: single operations on a dictionary are atomic, and every call of
+    every thread comes through here.
     """
 
     def __init__(self, scope: str) -> None:
         self._scope = scope
-        self._lock = threading.Lock()
-        self._open: OrderedDict[int, _Open] = OrderedDict()
+        self._open: dict[int, _Open] = {}
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Give the span its attribution, and remember where it stands."""
@@ -50,46 +49,48 @@ class EnrichmentProcessor(SpanProcessor):
             scope = span.instrumentation_scope
             ours = scope is not None and scope.name == self._scope
             parent = span.parent.span_id if span.parent is not None else None
-            if not ours:
-                attribution = current(context)
-                if attribution is not NOBODY:
-                    span.set_attributes(attribution.attributes)
-            call = context.get(CALL_KEY)
-            inside = not ours and isinstance(call, Call) and not call.settled
-            with self._lock:
-                self._open[span.get_span_context().span_id] = _Open(
-                    parent, inside, None if ours else current_spend(context)
-                )
-                if len(self._open) > MAX_OPEN:
-                    self._open.popitem(last=False)
             if ours:
                 # Now, not when ours ends: theirs around a stream may end at its last event, before the stream does.
                 self._cover(parent)
+                return
+            attribution = current(context)
+            if attribution is not NOBODY:
+                span.set_attributes(attribution.attributes)
+            call = context.get(CALL_KEY)
+            inside = isinstance(call, Call) and not call.settled
+            self._open[span.get_span_context().span_id] = _Open(parent, inside, current_spend(context))
+            if len(self._open) > MAX_OPEN:
+                self._forget_oldest()
         except Exception as error:
             faults.report("enriching a span", error)
 
     def _on_ending(self, span: Span) -> None:
         recorder = active()
         try:
-            with self._lock:
-                found = self._open.pop(span.get_span_context().span_id, None)
+            found = self._open.pop(span.get_span_context().span_id, None)
             if recorder is None or found is None:
                 return
-            scope = span.instrumentation_scope
-            ours = scope is not None and scope.name == self._scope
-            if not ours and not found.covered and self._price(recorder, span, found):
+            if not found.covered and self._price(recorder, span, found):
                 self._cover(found.parent)
         except Exception as error:
             faults.report("pricing a span of another instrumentation", error)
 
     def _cover(self, parent: int | None) -> None:
-        with self._lock:
-            while parent is not None:
-                outer = self._open.get(parent)
-                if outer is None or outer.covered:
-                    return
-                outer.covered = True
-                parent = outer.parent
+        while parent is not None:
+            outer = self._open.get(parent)
+            if outer is None or outer.covered:
+                return
+            outer.covered = True
+            parent = outer.parent
+
+    def _forget_oldest(self) -> None:
+        try:
+            # Many at once: what has been taken out in front has to be passed over each time.
+            oldest = list(islice(self._open, MAX_OPEN // 10))
+        except RuntimeError:  # another thread has put one in; it comes through here itself
+            return
+        for span_id in oldest:
+            self._open.pop(span_id, None)
 
     def _price(self, recorder: Recorder, span: Span, found: _Open) -> bool:
         entry = entry_of(span)
@@ -104,8 +105,7 @@ class EnrichmentProcessor(SpanProcessor):
 
     def shutdown(self) -> None:
         """Forget the open spans."""
-        with self._lock:
-            self._open.clear()
+        self._open.clear()
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Nothing waits here."""

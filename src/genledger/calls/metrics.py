@@ -1,16 +1,17 @@
 """The metrics of calls: the conventions' own, and what they cost.
 
-On the caller's path a call only adds numbers to the series it belongs to. Counters are read from the series
-when a reader collects; histogram points wait there and are handed to the SDK in one go, because one point
-recorded through an instrument costs as much as a third of a span.
+On the caller's path a call only leaves its numbers with the series it belongs to, without a lock: threads that
+meet at one, again and again, would take turns from then on. Counters are read from the series when a reader
+collects; histogram points wait there and are handed to the SDK in one go, because one point recorded through an
+instrument costs as much as a third of a span.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
 
@@ -29,6 +30,9 @@ MetricNames = Literal["newest", "v1.41", "both"]
 MAX_PENDING = 4096
 """Histogram points that wait in a series before they are handed on without a reader asking."""
 
+MAX_UNCOUNTED = 64
+"""Calls that wait in a series before one of their threads counts them."""
+
 MAX_KNOWN_KEYS = 8192
 """Label combinations whose series is remembered without looking at the label limits again."""
 
@@ -39,6 +43,18 @@ _NANO = 1_000_000_000
 
 Labels = dict[str, str | int]
 _Key = tuple[object, ...]
+
+
+class _Point(NamedTuple):
+    """What one call adds to its series."""
+
+    error_type: str | None
+    duration_s: float
+    nano_usd: int | None
+    unpriced: str | None
+    usage: Usage | None
+    first_chunk_s: float | None
+    chunk_gaps: Sequence[float] | None
 
 
 class Series:
@@ -61,12 +77,14 @@ class Series:
         "output_sizes",
         "priced",
         "reasoning",
+        "uncounted",
         "unpriced",
     )
 
     def __init__(self, family: str, labels: Labels) -> None:
         self.family = family
         self.labels = labels
+        self.uncounted: deque[_Point] = deque()
         self.lock = threading.Lock()
         self.priced = 0
         self.cost = 0
@@ -164,28 +182,51 @@ class Metrics:
         series = self._by_key.get(key)
         if series is None:
             series = self._find(key, family)
-        usage = entry.usage
-        with series.lock:
-            durations = series.durations.get(entry.error_type)
+        cost = entry.cost
+        series.uncounted.append(
+            _Point(
+                entry.error_type,
+                entry.duration_s,
+                round(cost.amount * _NANO) if cost is not None else None,
+                entry.unpriced,
+                entry.usage,
+                entry.time_to_first_chunk_s,
+                chunk_gaps,
+            )
+        )
+        if len(series.uncounted) >= MAX_UNCOUNTED and series.lock.acquire(blocking=False):
+            try:
+                full = self._count(series)
+            finally:
+                series.lock.release()
+            if full:
+                self._flush(series)
+
+    def _count(self, series: Series) -> bool:
+        """Count what waits; whether there are many histogram points now. Call with the lock of the series held."""
+        uncounted = series.uncounted
+        full = False
+        while uncounted:
+            point = uncounted.popleft()
+            durations = series.durations.get(point.error_type)
             if durations is None:
-                error = _text(self._bounded(A.ERROR_TYPE, entry.error_type))
+                error = _text(self._bounded(A.ERROR_TYPE, point.error_type))
                 durations = series.durations.setdefault(error, [])
-            if entry.duration_s:
-                durations.append(entry.duration_s)
-            if entry.cost is not None:
+            if point.duration_s:
+                durations.append(point.duration_s)
+            if point.nano_usd is not None:
                 series.priced += 1
-                series.cost += round(entry.cost.amount * _NANO)
-            elif entry.unpriced is not None:
-                series.unpriced[entry.unpriced] += 1
-            if usage is not None and family == "inference":
-                series.add_usage(usage)
-            if entry.time_to_first_chunk_s is not None:
-                series.first_chunks.append(entry.time_to_first_chunk_s)
-                if chunk_gaps:
-                    series.chunk_gaps.extend(chunk_gaps)
-            full = len(durations) >= MAX_PENDING or len(series.chunk_gaps) >= MAX_PENDING
-        if full:
-            self._flush(series)
+                series.cost += point.nano_usd
+            elif point.unpriced is not None:
+                series.unpriced[point.unpriced] += 1
+            if point.usage is not None and series.family == "inference":
+                series.add_usage(point.usage)
+            if point.first_chunk_s is not None:
+                series.first_chunks.append(point.first_chunk_s)
+                if point.chunk_gaps:
+                    series.chunk_gaps.extend(point.chunk_gaps)
+            full = full or len(durations) >= MAX_PENDING or len(series.chunk_gaps) >= MAX_PENDING
+        return full
 
     def _find(self, key: _Key, family: str) -> Series:
         with self._lock:
@@ -220,6 +261,7 @@ class Metrics:
 
     def _flush(self, series: Series) -> None:
         with series.lock:
+            self._count(series)
             durations, series.durations = series.durations, {}
             inputs, series.input_sizes = series.input_sizes, []
             outputs, series.output_sizes = series.output_sizes, []

@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
 
 import genledger
+from genledger.calls.enrich import MAX_OPEN, EnrichmentProcessor
 
 from ...instrumentors import openai_format as wire
 from ...instrumentors.provider import Provider, answer
@@ -238,3 +241,18 @@ def test_their_span_stays_closed_for_everybody_else(telemetry: Telemetry, theirs
     telemetry.complaints.records.clear()
     with pytest.raises(TypeError):
         telemetry.spans[0].attributes["late"] = 1  # type: ignore[index]
+
+
+@pytest.mark.usefixtures("telemetry")
+def test_spans_that_never_end_are_forgotten_and_later_ones_still_priced() -> None:
+    processor, exporter = EnrichmentProcessor("genledger"), InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(processor)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracer = provider.get_tracer("another.instrumentation")
+    left_open = [tracer.start_span("left open") for _ in range(MAX_OPEN + 10)]
+    foreign(tracer)
+    (ended,) = exporter.get_finished_spans()
+    assert ended.attributes is not None
+    assert ended.attributes["genledger.cost.amount"] == pytest.approx(COST)
+    assert len(processor._open) < len(left_open)

@@ -75,6 +75,17 @@ def meters() -> Iterator[Meters]:
     made.provider.shutdown()
 
 
+def test_a_call_does_not_wait_for_whoever_is_counting(meters: Meters, make_entry: MakeEntry) -> None:
+    metrics = meters.metrics
+    metrics.record(make_entry(), "inference")
+    (series,) = metrics._series.values()
+    with series.lock:
+        for _ in range(199):
+            metrics.record(make_entry(), "inference")
+    (duration,) = meters.collect()["gen_ai.client.inference.duration"]
+    assert duration.count == 200
+
+
 def test_one_call_is_one_point_of_each_with_its_labels(meters: Meters, make_entry: MakeEntry) -> None:
     meters.metrics.record(make_entry(), "inference")
     found = meters.collect()

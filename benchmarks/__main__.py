@@ -198,19 +198,21 @@ class Run:
             with self.progress("scale", 7) as step:
                 offered = scale["offered"] = {}
                 flow = {"per_second": 50_000, "seconds": effort.offered_s}
-                with Process(BARE, "on", program="benchmarks.scale") as process:
-                    offered["nothing, 8 threads"] = process.ask("offer", threads=8, **flow)
-                    step()
-                    scale["streams_bare"] = process.ask("streams", numbers=list(effort.open_streams))
-                    step()
                 with Process(ours, "on", program="benchmarks.scale", variables=variables) as process:
                     offered["Genledger, 1 thread"] = process.ask("offer", threads=1, **flow)
+                    step()
                     offered["Genledger, 8 threads"] = process.ask("offer", threads=8, **flow)
                     scale["books"] = process.ask("books", ledger=ledger)
                     step()
                     scale["tenants"] = process.ask("tenants", numbers=list(effort.tenants), calls=effort.tenant_calls)
                     step()
                     scale["streams"] = process.ask("streams", numbers=list(effort.open_streams))
+                    step()
+                with Process(BARE, "on", program="benchmarks.scale") as process:
+                    took = offered["Genledger, 1 thread"]["median_us"]
+                    title = "a loop of plain Python as long, 8 threads"
+                    offered[title] = process.ask("offer", threads=8, plain_us=took, **flow)
+                    scale["streams_bare"] = process.ask("streams", numbers=list(effort.open_streams))
                     step()
                 with Process(ours, "on", program="benchmarks.scale", variables=variables) as process:
                     scale["destinations"] = process.ask(

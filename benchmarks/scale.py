@@ -61,14 +61,17 @@ class ScaleWorker(Worker):
         self._settle()
         return self._client.repeat
 
-    def offer(self, per_second: int, seconds: float, threads: int, stuck: bool = False) -> dict[str, float]:
+    def offer(
+        self, per_second: int, seconds: float, threads: int, stuck: bool = False, plain_us: float | None = None
+    ) -> dict[str, float]:
         """Offer calls at a rate, from several threads; a call that is late is made at once.
 
         `waited` is wall time less the thread's own CPU time: for the interpreter's lock, other locks and the
         machine. `done` below `offered` says that the processor was the limit. With `stuck` the exporter of spans
-        never returns.
+        never returns. With `plain_us` no call is made: a loop of plain Python that takes so much CPU time shows how
+        long the interpreter lets threads wait for each other anyway.
         """
-        call = self._free()
+        call = self._free() if plain_us is None else _plain(int(plain_us * 1000))
         if stuck:
             release = threading.Event()
             self.telemetry.spans.export = lambda spans: release.wait()  # type: ignore[method-assign,assignment,return-value]
@@ -180,6 +183,15 @@ class ScaleWorker(Worker):
                 }
             )
         return seen
+
+
+def _plain(nanoseconds: int) -> Callable[[], None]:
+    def loop() -> None:
+        end = time.thread_time_ns() + nanoseconds
+        while time.thread_time_ns() < end:
+            pass
+
+    return loop
 
 
 def _offer(call: Callable[[], Any], due: float, gap: float, end: float, walls: Any, waits: Any) -> None:

@@ -107,6 +107,7 @@ class ScaleWorker(Worker):
         return {
             "ledger_rows": rows,
             "ledger_usd": total,
+            "ledger_dropped": _ledger_dropped(),
             "spans": self.telemetry.spans.spans,
             "histogram_values": self.telemetry.points.points,
             "counters": self.telemetry.points.sums,
@@ -207,6 +208,13 @@ def _offer(call: Callable[[], Any], due: float, gap: float, end: float, walls: A
         walls.append(took)
         waits.append(max(0.0, took - (time.thread_time_ns() - cpu) / 1e9))
         due += gap
+
+
+def _ledger_dropped() -> int:
+    from genledger.bootstrap import wired  # type: ignore[import-not-found,unused-ignore]
+
+    connected = wired()
+    return sum(connected.destinations["ledger"].stats()["dropped"].values()) if connected is not None else 0
 
 
 def _destination_stats() -> dict[str, Any]:

@@ -29,7 +29,7 @@ MAX_QUEUE = 20_000
 """Records that wait in memory at most while the file cannot be written."""
 
 _INTERVAL_S = 0.25
-_AT_ONCE = 1_000
+_AT_ONCE = 4_000
 _FIRST_DELAY_S = 0.1
 _LAST_DELAY_S = 30.0
 _PRUNE_EVERY_S = 3_600.0

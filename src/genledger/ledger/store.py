@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from weakref import WeakSet
 
@@ -55,11 +57,16 @@ _RECORDS = {"calls": "started_ns", "outcomes": "at_ns", "scores": "at_ns", "step
 _BOOKKEEPING = {"batches": "created_ns", "batch_results": "claimed_ns"}
 
 
-def _insert(table: str, columns: tuple[str, ...]) -> str:
-    return f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+@cache
+def _insert(table: str, columns: tuple[str, ...], rows: int = 1) -> str:
+    row = f"({', '.join('?' * len(columns))})"
+    return f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * rows)}"
 
 
-_INSERT_CALL = _insert("calls", CALL_COLUMNS)
+# SQLite before 3.32 may take no more than 999 values at once; newer ones take 32,766.
+_CALLS_AT_ONCE = 999 // len(CALL_COLUMNS) if sqlite3.sqlite_version_info < (3, 32) else 512
+
+
 _INSERT_OUTCOME = _insert("outcomes", OUTCOME_COLUMNS)
 _INSERT_SCORE = _insert("scores", SCORE_COLUMNS)
 _INSERT_STEP = _insert("steps", STEP_COLUMNS)
@@ -138,7 +145,14 @@ class Ledger:
         judgements = [score_values(score) for score in scores]
         surroundings = [step_values(step) for step in steps]
         with self._transaction() as connection:
-            connection.executemany(_INSERT_CALL, calls)
+            # The interpreter is given away for every statement, and with many busy threads the wait for it is long.
+            start, rows = 0, _CALLS_AT_ONCE
+            while start < len(calls):
+                while rows > len(calls) - start:
+                    rows //= 2  # a handful of different statements, which SQLite keeps prepared
+                values = list(chain.from_iterable(calls[start : start + rows]))
+                connection.execute(_insert("calls", CALL_COLUMNS, rows), values)
+                start += rows
             connection.executemany(_INSERT_OUTCOME, outcomes)
             connection.executemany(_INSERT_SCORE, judgements)
             connection.executemany(_INSERT_STEP, surroundings)

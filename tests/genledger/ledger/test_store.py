@@ -112,6 +112,15 @@ def test_writing_a_call_again_replaces_it(ledger: Ledger, make_entry: MakeEntry)
     assert calls(ledger) == [again]
 
 
+@pytest.mark.parametrize("number", [1, 511, 512, 513, 1337])
+def test_however_many_calls_are_written_at_once_each_is_there_once(
+    number: int, ledger: Ledger, make_entry: MakeEntry
+) -> None:
+    written = [make_entry(span_id=place + 1, started_ns=place) for place in range(number)]
+    ledger.write([*written, written[0]])
+    assert sorted(calls(ledger), key=lambda call: call.span_id) == written
+
+
 def test_a_later_score_of_the_same_thing_replaces_the_earlier_one(ledger: Ledger) -> None:
     ledger.write(
         scores=[

@@ -6,6 +6,7 @@ Runs inside a contender's environment: imports nothing but the standard library 
 from __future__ import annotations
 
 import base64
+import importlib
 import json
 import random
 import struct
@@ -266,9 +267,10 @@ class Clients:
 
         return http.Client(transport=http.MockTransport(handle))
 
-    def answer_parsed(self, stream: type[Any], chunks: list[Any]) -> None:
-        """Let every stream from now on give these chunks, which are parsed already."""
+    def answer_parsed(self, library: str, chunks: list[Any]) -> None:
+        """Let every stream of a library from now on give these chunks, which are parsed already."""
         self.answer(events=[])
+        stream = importlib.import_module(library).Stream
         real = stream.__stream__
 
         def __stream__(self: Any) -> Iterator[Any]:
@@ -327,8 +329,7 @@ def open_stream(key: str, clients: Clients) -> Callable[[], Any]:
     """Set the transport's answer for a stream case and return the function that opens one stream."""
     if key.startswith("parsed_"):
         opened = open_stream(key.removeprefix("parsed_"), clients)
-        stream = opened()
-        clients.answer_parsed(type(stream), list(stream))
+        clients.answer_parsed("anthropic" if "message" in key else "openai", list(opened()))
         return opened
     kind, _, events = key.rpartition("_")
     if kind == "stream":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 import logging
 import os
@@ -30,6 +29,7 @@ from .calls.lines import CallLines
 from .calls.metrics import Metrics
 from .calls.recorder import Recorder, activate, active
 from .calls.redaction import Redactor
+from .destinations.exits import run_at_exit
 from .relay import disconnect, relay_of
 from .settings import Settings, read_settings
 from .spending import Spent
@@ -403,6 +403,8 @@ def record_outcome(name: str, value: float = 1.0) -> None:
             logger.warning("genledger: the outcome %s was not recorded: %s", name, error)
 
 
-@atexit.register
 def _at_exit() -> None:
     shutdown()
+
+
+run_at_exit(_at_exit)

@@ -1,4 +1,4 @@
-"""Many histogram points in one go.
+"""What the SDK's instruments have no public way for: many histogram points in one go, and forgetting them.
 
 The public `Histogram.record` validates, copies and hashes the attributes of every point. The points of one
 series have the same attributes, so the first goes through the public method, which makes the aggregation, and
@@ -30,6 +30,17 @@ def record_all(histogram: Histogram, values: Sequence[float], attributes: dict[s
         return
     for aggregation in aggregations:
         _merge(aggregation, rest)
+
+
+def forget_all(meter: Any) -> None:
+    """Forget what a meter's instruments have been told: in a forked child, that is the parent's to report."""
+    try:
+        for instrument in meter._instrument_id_instrument.values():
+            for storage in instrument._measurement_consumer._reader_storages.values():
+                for match in storage._instrument_view_instrument_matches[instrument]:
+                    match._attributes_aggregation = {}
+    except (AttributeError, KeyError, RuntimeError):
+        pass  # another SDK, with ways of its own
 
 
 def _aggregations(histogram: Any, attributes: dict[str, Any]) -> list[Any] | None:

@@ -8,7 +8,9 @@ instrument costs as much as a third of a span.
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
@@ -20,7 +22,7 @@ from genledger_semconv import attributes as A
 from genledger_semconv import metrics as M
 from genledger_semconv import spans as S
 
-from .bulk import record_all
+from .bulk import forget_all, record_all
 from .entry import Entry
 from .steps import StepMetrics
 
@@ -133,12 +135,10 @@ class Metrics:
     def __init__(self, meter: Meter, *, names: MetricNames = "newest", label_limit: int = 1000) -> None:
         self.names = names
         self.label_limit = label_limit
+        self._meter = meter
         self._closed = False
-        self._lock = threading.Lock()
-        self._by_key: dict[_Key, Series] = {}
-        self._series: dict[_Key, Series] = {}
-        self._values: dict[str, set[object]] = {}
-        self._overflow: Counter[str] = Counter()
+        self._start_empty()
+        _alive.add(self)
         self.steps = StepMetrics(meter)
         newest, old = names in ("newest", "both"), names in ("v1.41", "both")
         self._families: dict[str, _Histograms] = {
@@ -164,6 +164,18 @@ class Metrics:
         for position, (name, unit, read) in enumerate(counters):
             meter.create_observable_counter(name, [self._callback(read, flush=position == 0)], unit)
         meter.create_observable_counter(M.GENLEDGER_LABELS_OVERFLOW, [self._overflowed], "{value}")
+
+    def _start_empty(self) -> None:
+        self._lock = threading.Lock()
+        self._by_key: dict[_Key, Series] = {}
+        self._series: dict[_Key, Series] = {}
+        self._values: dict[str, set[object]] = {}
+        self._overflow: Counter[str] = Counter()
+
+    def after_fork(self) -> None:
+        """In a forked child: its parent reports what was counted so far, under another name than it."""
+        self._start_empty()
+        forget_all(self._meter)
 
     def record(self, entry: Entry, family: str, chunk_gaps: Sequence[float] | None = None) -> None:
         """Count one settled call. `chunk_gaps` are the seconds between the chunks of a stream."""
@@ -301,6 +313,18 @@ class Metrics:
     def _overflowed(self, _: CallbackOptions) -> Iterator[Observation]:
         for label, count in list(self._overflow.items()) if not self._closed else ():
             yield Observation(count, {A.GENLEDGER_LABEL_NAME: label})
+
+
+_alive: weakref.WeakSet[Metrics] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for metrics in tuple(_alive):
+        metrics.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 _LABELS = (

@@ -6,23 +6,39 @@ import atexit
 import os
 import sys
 from collections.abc import Callable
+from typing import Any
+
+import wrapt
 
 _registered: dict[Callable[[], None], int] = {}
 
 
 def run_at_exit(function: Callable[[], None]) -> None:
-    """Run `function` when this process ends; once more to be called in each forked child that needs it.
+    """Run `function` when this process ends; once more to be called, for all, in each forked child that needs it.
 
-    The children of `multiprocessing` and of celery's `billiard` end without running `atexit` handlers; they
-    run finalizers of their own. `function` may run twice, and is registered once.
+    The children of `multiprocessing` end without running `atexit` handlers: they run finalizers of their own,
+    which are not inherited. Those of celery's pool run neither, and send a signal. `function` may run twice, and
+    is registered once.
     """
-    known = _registered.get(function)
-    if known == os.getpid():
-        return
-    if known is None:
+    if function not in _registered:
         atexit.register(function)  # a forked child inherits it
-    _registered[function] = os.getpid()
-    for name in ("multiprocessing.util", "billiard.util"):
-        module = sys.modules.get(name)
-        if module is not None:
-            module.Finalize(None, function, exitpriority=0)
+        _registered[function] = 0
+    for known, process in _registered.items():
+        if process != os.getpid():
+            _registered[known] = os.getpid()
+            for name in ("multiprocessing.util", "billiard.util"):
+                module = sys.modules.get(name)
+                if module is not None:
+                    module.Finalize(None, known, exitpriority=0)
+
+
+def _run_all(**_: Any) -> None:
+    for function in tuple(_registered):
+        function()
+
+
+def _hear_of_ends(signals: Any) -> None:
+    signals.worker_process_shutdown.connect(_run_all, weak=False)
+
+
+wrapt.register_post_import_hook(_hear_of_ends, "celery.signals")

@@ -25,13 +25,17 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """A real Redis of the test's own, on a free port, that keeps its state across `kill` and `start`."""
+    """A real Redis of the test's own, on a free port, that keeps its state across `kill` and `start`.
 
-    def __init__(self, directory: Path) -> None:
+    With `appendfsync everysec`, its default, an answered write may not be in the file yet when the disk is busy.
+    """
+
+    def __init__(self, directory: Path, appendfsync: str = "everysec") -> None:
         program = shutil.which("redis-server")
         assert program is not None, "these tests need redis-server on PATH (apt-get install redis-server)"
         self._program = program
         self._directory = directory
+        self._appendfsync = appendfsync
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._process: subprocess.Popen[bytes] | None = None
@@ -42,7 +46,16 @@ class RedisServer:
             [
                 self._program,
                 *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._directory)),
-                *("--save", "", "--appendonly", "yes", "--repl-diskless-sync-delay", "0"),
+                *(
+                    "--save",
+                    "",
+                    "--appendonly",
+                    "yes",
+                    "--appendfsync",
+                    self._appendfsync,
+                    "--repl-diskless-sync-delay",
+                    "0",
+                ),
                 *("--loglevel", "warning"),
                 *options,
             ],
@@ -82,7 +95,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 @pytest.fixture
 def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
     """A Redis that the test may kill."""
-    server = RedisServer(tmp_path)
+    server = RedisServer(tmp_path, appendfsync="always")
     yield server
     server.kill()
 

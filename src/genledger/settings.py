@@ -5,7 +5,6 @@ A keyword wins over the environment. A value that cannot be used is named in one
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -248,5 +247,7 @@ def read_settings(
 
 
 def _nearest(name: str, known: Sequence[str] | Mapping[str, Any] | set[str]) -> str:
+    import difflib
+
     close = difflib.get_close_matches(name, list(known), n=1)
     return f" (did you mean {close[0]}?)" if close else ""

@@ -93,8 +93,8 @@ class TraceSpending:
 
     def _forget_oldest(self) -> None:
         try:
-            # Many at once: what has been taken out in front has to be passed over each time.
-            oldest = list(islice(self._by_trace, self._limit // 10 + 1))
+            # Some at once: what has been taken out in front has to be passed over each time.
+            oldest = list(islice(self._by_trace, min(32, self._limit // 10 + 1)))
         except RuntimeError:  # another thread has put one in; it comes through here itself
             return
         for trace_id in oldest:

@@ -7,7 +7,7 @@ opened in, and to that of its trace.
 from __future__ import annotations
 
 import threading
-from itertools import islice
+from collections import OrderedDict
 from typing import NamedTuple
 
 from genledger.pricing.cost import Cost
@@ -76,11 +76,11 @@ class Spend:
 
 
 class TraceSpending:
-    """The spend of the most recent traces, by trace id; bounded."""
+    """The spend of the most recent traces, by trace id; bounded. Single operations on the dictionary are atomic."""
 
     def __init__(self, limit: int = MAX_TRACES) -> None:
         self._limit = limit
-        self._by_trace: dict[int, Spend] = {}
+        self._by_trace: OrderedDict[int, Spend] = OrderedDict()
 
     def of(self, trace_id: int) -> Spend:
         """The spend of one trace, made when first asked for."""
@@ -88,17 +88,8 @@ class TraceSpending:
         if spend is None:
             spend = self._by_trace.setdefault(trace_id, Spend())
             if len(self._by_trace) > self._limit:
-                self._forget_oldest()
+                self._by_trace.popitem(last=False)
         return spend
-
-    def _forget_oldest(self) -> None:
-        try:
-            # Some at once: what has been taken out in front has to be passed over each time.
-            oldest = list(islice(self._by_trace, min(32, self._limit // 10 + 1)))
-        except RuntimeError:  # another thread has put one in; it comes through here itself
-            return
-        for trace_id in oldest:
-            self._by_trace.pop(trace_id, None)
 
     def read(self, trace_id: int) -> Spent:
         """What a trace has cost so far; zero for one that is not known."""

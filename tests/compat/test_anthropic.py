@@ -11,6 +11,7 @@ from ..instrumentors import anthropic_format as wire
 from ..instrumentors.provider import Provider, Within, answer, events, items, now
 from ..instrumentors.telemetry import Telemetry
 from .endings import ENDINGS, Ending, never_read
+from .failures import counts_retries, records_error
 
 pytestmark = pytest.mark.filterwarnings("ignore:The model '.*' is deprecated:DeprecationWarning")
 
@@ -99,13 +100,11 @@ async def test_the_beta_endpoint(provider: Provider, telemetry: Telemetry) -> No
 
 
 async def test_retries_are_counted_with_their_causes(provider: Provider, telemetry: Telemetry) -> None:
-    soon = {"retry-after": "0.01", "retry-after-ms": "1"}
-    provider.will(answer(wire.error("rate_limit_error"), 429, headers=soon), answer(wire.message()))
-    await now(provider.anthropic(max_retries=2).messages.create(**wire.ASK))
-    assert len(provider.requests) == 2
+    client = provider.anthropic(max_retries=2)
+    await counts_retries(
+        provider, telemetry, wire.error("rate_limit_error"), wire.message(), lambda: client.messages.create(**wire.ASK)
+    )
     is_whole(telemetry.attributes)
-    assert telemetry.attributes["genledger.attempts"] == 2
-    assert telemetry.attributes["genledger.retry.causes"] == ("429",)
 
 
 @pytest.mark.parametrize(
@@ -116,8 +115,4 @@ async def test_an_error(
     provider: Provider, telemetry: Telemetry, status: int, outcome: str, raised: type[Exception]
 ) -> None:
     provider.will(answer(wire.error(), status))
-    with pytest.raises(raised):
-        await now(provider.anthropic().messages.create(**wire.ASK))
-    assert telemetry.attributes["genledger.outcome"] == outcome
-    assert telemetry.attributes["error.type"] == f"{raised.__module__}.{raised.__qualname__}"
-    assert "genledger.cost.amount" not in telemetry.attributes
+    await records_error(telemetry, outcome, raised, lambda: provider.anthropic().messages.create(**wire.ASK))

@@ -11,6 +11,7 @@ from ..instrumentors import openai_format as wire
 from ..instrumentors.provider import Provider, Within, answer, events, items, now
 from ..instrumentors.telemetry import Telemetry
 from .endings import ENDINGS, Ending
+from .failures import counts_retries, records_error
 
 CHAT: dict[str, Any] = {"model": "gpt-4o", "messages": wire.USER}
 # OpenAI's price list for gpt-4o, USD per million tokens: input 2.5, cached input 1.25, output 10.
@@ -86,13 +87,15 @@ async def test_a_streaming_response(provider: Provider, telemetry: Telemetry) ->
 
 
 async def test_retries_are_counted_with_their_causes(provider: Provider, telemetry: Telemetry) -> None:
-    soon = {"retry-after": "0.01", "retry-after-ms": "1"}
-    provider.will(answer(wire.error("Too many", "rate_limit_exceeded"), 429, headers=soon), answer(wire.chat()))
-    await now(provider.openai(max_retries=2).chat.completions.create(**CHAT))
-    assert len(provider.requests) == 2
+    client = provider.openai(max_retries=2)
+    await counts_retries(
+        provider,
+        telemetry,
+        wire.error("Too many", "rate_limit_exceeded"),
+        wire.chat(),
+        lambda: client.chat.completions.create(**CHAT),
+    )
     is_whole(telemetry.attributes)
-    assert telemetry.attributes["genledger.attempts"] == 2
-    assert telemetry.attributes["genledger.retry.causes"] == ("429",)
 
 
 @pytest.mark.parametrize(
@@ -103,11 +106,7 @@ async def test_an_error(
     provider: Provider, telemetry: Telemetry, status: int, outcome: str, raised: type[Exception]
 ) -> None:
     provider.will(answer(wire.error(), status))
-    with pytest.raises(raised):
-        await now(provider.openai().chat.completions.create(**CHAT))
-    assert telemetry.attributes["genledger.outcome"] == outcome
-    assert telemetry.attributes["error.type"] == f"{raised.__module__}.{raised.__qualname__}"
-    assert "genledger.cost.amount" not in telemetry.attributes
+    await records_error(telemetry, outcome, raised, lambda: provider.openai().chat.completions.create(**CHAT))
 
 
 async def test_embeddings(provider: Provider, telemetry: Telemetry) -> None:

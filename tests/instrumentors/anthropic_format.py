@@ -69,3 +69,17 @@ def message_events(*texts: str, stop: bool = True) -> list[dict[str, Any]]:
 def error(kind: str = "invalid_request_error", message: str = "messages: too long") -> dict[str, Any]:
     """The body of a failed request, and of an `error` event inside a stream."""
     return {"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_1"}
+
+
+def batch(status: str, *, processing: int = 0, succeeded: int = 0, **more: Any) -> dict[str, Any]:
+    """A batch of messages."""
+    counts = {"processing": processing, "succeeded": succeeded, "errored": 0, "canceled": 0, "expired": 0}
+    return {
+        "id": "msgbatch_1",
+        "type": "message_batch",
+        "processing_status": status,
+        "request_counts": counts,
+        "created_at": "2026-10-09T08:53:20Z",
+        "expires_at": "2026-10-10T08:53:20Z",
+        **more,
+    }

@@ -12,7 +12,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.util._once import Once
 
 from . import anthropic_format as wire
-from .provider import Provider, Within, answer, events, items, now
+from .anthropic_ways import WAYS, ask
+from .provider import Provider, answer, now
 from .telemetry import Telemetry, attributes_of, instrumented
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -49,7 +50,7 @@ def speaking_of_usage(spans: tuple[ReadableSpan, ...]) -> list[ReadableSpan]:
 
 
 @pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
-@pytest.mark.parametrize("way", ["create", "stream", "helper", "raw"])
+@pytest.mark.parametrize("way", WAYS)
 async def test_one_span_speaks_of_usage_for_every_setting(
     provider: Provider,
     as_global: Telemetry,
@@ -61,17 +62,7 @@ async def test_one_span_speaks_of_usage_for_every_setting(
         monkeypatch.setenv(name, value)
     options = {key: value for key, value in setting.items() if key != "env"}
     client = provider.anthropic(**options)
-    streams = way in ("stream", "helper")
-    provider.will(events(wire.message_events(), done=False) if streams else answer(wire.message()))
-    if way == "create":
-        await now(client.messages.create(**wire.ASK))
-    elif way == "stream":
-        await items(await now(client.messages.create(**wire.ASK, stream=True)))
-    elif way == "helper":
-        async with Within(client.messages.stream(**wire.ASK)) as stream:
-            await items(stream)
-    else:
-        await now(client.messages.with_raw_response.create(**wire.ASK))
+    await ask(client, provider, way)
     (span,) = speaking_of_usage(as_global.spans)
     attributes = attributes_of(span)
     assert attributes["gen_ai.usage.input_tokens"] == 131

@@ -29,15 +29,9 @@ BATCH = {
     "request_counts": {"total": 0, "completed": 0, "failed": 0},
 }
 DONE = BATCH | {"status": "completed", "output_file_id": "file-out", "error_file_id": "file-err"}
-MESSAGES = {
-    "id": "msgbatch_1",
-    "type": "message_batch",
-    "processing_status": "ended",
-    "request_counts": {"processing": 0, "succeeded": 2, "errored": 0, "canceled": 0, "expired": 0},
-    "created_at": "2026-10-09T08:53:20Z",
-    "expires_at": "2026-10-10T08:53:20Z",
-    "results_url": "https://api.anthropic.com/v1/messages/batches/msgbatch_1/results",
-}
+MESSAGES = anthropic_format.batch(
+    "ended", succeeded=2, results_url="https://api.anthropic.com/v1/messages/batches/msgbatch_1/results"
+)
 CHAT = {
     "id": "chatcmpl-1",
     "object": "chat.completion",

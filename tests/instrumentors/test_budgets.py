@@ -135,17 +135,9 @@ async def test_a_batch_is_counted_with_the_most_that_its_requests_can_cost(provi
     requests = [
         {"custom_id": str(number), "params": anthropic_format.ASK | {"max_tokens": 10_000}} for number in range(10)
     ]
-    accepted = {
-        "id": "msgbatch_1",
-        "type": "message_batch",
-        "processing_status": "in_progress",
-        "request_counts": {"processing": 10, "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0},
-        "created_at": "2026-10-09T08:53:20Z",
-        "expires_at": "2026-10-10T08:53:20Z",
-    }
     with instrumented(**rules(tmp_path, '[[budget]]\nusd = 1.20\nper = "day"\n')):
         batches = provider.client("anthropic").messages.batches
-        provider.will(answer(accepted))
+        provider.will(answer(anthropic_format.batch("in_progress", processing=10)))
         await now(batches.create(requests=requests))
         with pytest.raises(genledger.BudgetExceeded) as refused:
             await now(batches.create(requests=requests))

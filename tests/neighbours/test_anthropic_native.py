@@ -8,8 +8,8 @@ import pytest
 
 import genledger
 
-from ..instrumentors import anthropic_format as wire
-from ..instrumentors.provider import Provider, Within, answer, events, items, now
+from ..instrumentors.anthropic_ways import WAYS, ask
+from ..instrumentors.provider import Provider
 from ..instrumentors.telemetry import Telemetry, attributes_of, instrumented
 from .conftest import counted_usd
 
@@ -29,21 +29,11 @@ def left_out() -> Iterator[Telemetry]:
         assert not telemetry.complaints.texts
 
 
-@pytest.mark.parametrize("way", ["create", "stream", "helper", "raw"])
+@pytest.mark.parametrize("way", WAYS)
 async def test_the_clients_own_span_is_priced_once(provider: Provider, left_out: Telemetry, way: str) -> None:
     client = provider.anthropic(open_telemetry={"tracer_provider": left_out.tracer_provider})
-    streams = way in ("stream", "helper")
-    provider.will(events(wire.message_events(), done=False) if streams else answer(wire.message()))
     with genledger.attribution(tenant="acme"):
-        if way == "create":
-            await now(client.messages.create(**wire.ASK))
-        elif way == "stream":
-            await items(await now(client.messages.create(**wire.ASK, stream=True)))
-        elif way == "helper":
-            async with Within(client.messages.stream(**wire.ASK)) as stream:
-                await items(stream)
-        else:
-            await now(client.messages.with_raw_response.create(**wire.ASK))
+        await ask(client, provider, way)
         spent = genledger.spend()
     (priced,) = (span for span in left_out.spans if "genledger.cost.amount" in attributes_of(span))
     assert attributes_of(priced)["genledger.cost.amount"] == pytest.approx(COST)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from collections import OrderedDict
 from typing import Any
 
 from opentelemetry.context import Context, get_current
@@ -38,7 +38,7 @@ class EnrichmentProcessor(SpanProcessor):
 
     def __init__(self, scope: str) -> None:
         self._scope = scope
-        self._open: dict[int, _Open] = {}
+        self._open: OrderedDict[int, _Open] = OrderedDict()
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Give the span its attribution, and remember where it stands."""
@@ -60,7 +60,7 @@ class EnrichmentProcessor(SpanProcessor):
             inside = isinstance(call, Call) and not call.settled
             self._open[span.get_span_context().span_id] = _Open(parent, inside, current_spend(context))
             if len(self._open) > MAX_OPEN:
-                self._forget_oldest()
+                self._open.popitem(last=False)
         except Exception as error:
             faults.report("enriching a span", error)
 
@@ -82,15 +82,6 @@ class EnrichmentProcessor(SpanProcessor):
                 return
             outer.covered = True
             parent = outer.parent
-
-    def _forget_oldest(self) -> None:
-        try:
-            # Many at once: what has been taken out in front has to be passed over each time.
-            oldest = list(islice(self._open, MAX_OPEN // 10))
-        except RuntimeError:  # another thread has put one in; it comes through here itself
-            return
-        for span_id in oldest:
-            self._open.pop(span_id, None)
 
     def _price(self, recorder: Recorder, span: Span, found: _Open) -> bool:
         entry = entry_of(span)

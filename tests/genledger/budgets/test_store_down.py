@@ -84,9 +84,12 @@ def test_a_lease_rule_lets_calls_through_until_its_slice_is_used_up(
 
 
 def test_a_rule_that_only_warns_never_blocks(own_redis: Any, make_guard: MakeGuard, demand: MakeDemand) -> None:
-    guard = guard_on(make_guard, own_redis.url, "closed", at_limit="warn")
+    warns = guard_on(make_guard, own_redis.url, "closed", at_limit="warn")
+    blocks = guard_on(make_guard, own_redis.url, "closed")
     own_redis.kill()
-    guard.admit(demand(1.0)).settle(1.0, 1)
+    warns.admit(demand(1.0)).settle(1.0, 1)
+    with pytest.raises(BudgetExceeded):
+        blocks.admit(demand(1.0))
 
 
 def test_no_call_waits_for_a_store_that_is_known_to_be_down(

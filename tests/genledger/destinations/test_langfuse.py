@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from importlib.metadata import entry_points
+
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -137,7 +139,9 @@ def test_the_exporter_for_the_stock_distro_sends_the_same(langfuse_server, tmp_p
 
 def test_the_exporter_is_what_the_entry_point_names(langfuse_server, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    exporter = LangfuseSpanExporter()
+    (named,) = entry_points(group="opentelemetry_traces_exporter", name="langfuse")
+    exporter = named.load()()
+    assert type(exporter) is LangfuseSpanExporter
     exporter.shutdown()
 
 

@@ -16,11 +16,11 @@ import pytest
 
 import genledger
 
-from ...instrumentors import openai_format as wire
-from ...instrumentors.provider import EVENTS, JSON
-from ...instrumentors.telemetry import Telemetry
-from ...replay.transport import Reply, Wire
-from ..applications import rows
+from ..genledger.applications import rows
+from ..replay.transport import Reply, Wire
+from . import openai_format as wire
+from .provider import EVENTS, JSON
+from .telemetry import Telemetry
 
 TENANTS = 50
 CALLS = 10_000

@@ -128,9 +128,8 @@ def _run(key: str, client: bool, directory: Path) -> dict[str, Any]:
     variables = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "XDG_STATE_HOME": str(directory),
     }
-    if key == "genledger":
-        variables |= {"GENLEDGER_LEDGER": str(directory / "ledger.db"), "GENLEDGER_SPOOL": str(directory / "spool")}
     with tempfile.TemporaryFile("w+") as answer:
         done = subprocess.run(
             [str(environment.python), "-c", program, str(answer.fileno())],

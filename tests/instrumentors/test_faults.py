@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,8 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 
 from genledger import pricing
 from genledger.calls import charges, content, details, faults, lines, metrics, recorder
-from genledger_instrumentors.anthropic.messages import MESSAGES
-from genledger_instrumentors.openai.chat import CHAT
+from genledger.calls.operation import Operation
 
 from ..replay.observation import difference, seen
 from . import anthropic_format, openai_format
@@ -38,23 +36,14 @@ class Hopeless:
         raise RuntimeError("a fault of our own")
 
 
-def reader(field: str, broken: Any = boom) -> Break:
-    """Break one reader of both instrumentors."""
-
-    def install(patch: pytest.MonkeyPatch) -> None:
-        for operation in (CHAT, MESSAGES):
-            UNDO.append(functools.partial(object.__setattr__, operation, field, getattr(operation, field)))
-            object.__setattr__(operation, field, broken)
-
-    return install
-
-
-UNDO: list[Callable[[], object]] = []
-
-
 def attribute(owner: Any, name: str, broken: Any = boom) -> Break:
     """Break one function."""
     return lambda patch: patch.setattr(owner, name, broken)
+
+
+def reader(field: str, broken: Any = boom) -> Break:
+    """Break one reader of every operation."""
+    return attribute(Operation, field, property(lambda operation: broken))
 
 
 class BrokenGathering:
@@ -102,12 +91,9 @@ def stage(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No warning has been given yet; and what a test broke is mended."""
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No warning has been given yet."""
     monkeypatch.setattr(faults, "_last_warning", {})
-    yield
-    while UNDO:
-        UNDO.pop()()
 
 
 async def use(provider: Provider) -> list[Any]:

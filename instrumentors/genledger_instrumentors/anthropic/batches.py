@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from genledger.calls.batches import Batch, Job, Line
@@ -78,10 +77,10 @@ BATCH = Operation(
 )
 """A batch that is polled, cancelled, deleted or listed."""
 
-NEW_BATCH = replace(BATCH, batch=Batch(jobs=read_jobs, creates=True, requests=read_requests))
+NEW_BATCH = BATCH._replace(batch=Batch(jobs=read_jobs, creates=True, requests=read_requests))
 """A batch that is created."""
 
-RESULTS = replace(BATCH, response=None, batch=Batch(results=_batch, line=read_line))
+RESULTS = BATCH._replace(response=None, batch=Batch(results=_batch, line=read_line))
 """The results of a batch."""
 
 

@@ -6,7 +6,6 @@ https://platform.openai.com/docs/api-reference/batch. The results are a file, re
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 from genledger.calls.batches import Batch, Job, Line
@@ -81,7 +80,7 @@ BATCH = Operation(
 )
 """A batch that is polled, cancelled or listed."""
 
-NEW_BATCH = replace(BATCH, batch=Batch(jobs=read_jobs, creates=True))
+NEW_BATCH = BATCH._replace(batch=Batch(jobs=read_jobs, creates=True))
 """A batch that is created."""
 
 RESULTS = Operation(

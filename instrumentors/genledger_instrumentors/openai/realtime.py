@@ -7,7 +7,6 @@ another model and at its price; that is a call of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -161,7 +160,7 @@ REALTIME = Operation(
     output=read_output,
 )
 
-SPEECH_TO_TEXT = replace(TRANSCRIPTIONS, response=None, gather=None)
+SPEECH_TO_TEXT = TRANSCRIPTIONS._replace(response=None, gather=None)
 """What the user said, in writing."""
 
 
@@ -179,7 +178,7 @@ def patches(peer_of: Callable[[Any], Any]) -> Patches:
                 if address is not None:
                     parts = urlsplit(str(address))
                     port = parts.port or (80 if parts.scheme in ("ws", "http") else 443)
-                    found = replace(found, host=parts.hostname, port=port)
+                    found = found._replace(host=parts.hostname, port=port)
                 return found, text(getattr(opened, f"_{manager}__model"))
 
             sessions = Sessions(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter as Tally
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Protocol
 
 from .accounts import Account, Counted, Hold
@@ -135,7 +134,7 @@ class Attempt:
             tokens = None
         ceiling = demand.reprice(model, tokens) if demand.reprice is not None else demand.cost_ceiling
         tokens = demand.max_output_tokens if tokens is None else tokens
-        self._demand = replace(demand, model=model, max_output_tokens=tokens, cost_ceiling=ceiling)
+        self._demand = demand._replace(model=model, max_output_tokens=tokens, cost_ceiling=ceiling)
         self._excluded |= {rule.name}
         self._action, self._rule = "degrade", rule.name
         self._reason = str(exceeded(refusal, now)).replace("refused", "degraded", 1)

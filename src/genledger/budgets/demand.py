@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from genledger.attribution import NOBODY, Attribution
 
@@ -11,9 +11,8 @@ Reprice = Callable[[str | None, int | None], float | None]
 """USD a call may cost at most with this model and this output limit (`None`: as asked); `None` when not known."""
 
 
-@dataclass(slots=True)
-class Demand:
-    """One call, as budgets see it. Made once, before the call; nobody changes it afterwards.
+class Demand(NamedTuple):
+    """One call, as budgets see it. Made once, before the call.
 
     `cost_ceiling` is the most the call can cost in USD, and `None` when its price is not known.
     `input_tokens` may be an estimate. `api_key` is `hash_api_key(key)`, never the key. `run` identifies the

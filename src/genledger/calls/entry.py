@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from genledger.attribution import Attribution
 from genledger.pricing.cost import Cost
@@ -54,8 +54,7 @@ class Entry:
     region: str | None = None
 
 
-@dataclass(slots=True, frozen=True)
-class ProductEvent:
+class ProductEvent(NamedTuple):
     """Something the application's user did with a result: `draft_accepted`, `ticket_deflected`.
 
     Joined to the spend of the same attribution. `at_ns` is nanoseconds since the epoch.

@@ -7,8 +7,8 @@ response and the chunks of a stream. Everything that happens around the call is 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from opentelemetry.trace import SpanKind
 from opentelemetry.util.types import AttributeValue
@@ -86,8 +86,7 @@ class Gathering(Protocol):
         ...
 
 
-@dataclass(slots=True, frozen=True)
-class Operation:
+class Operation(NamedTuple):
     """One kind of call of a client library.
 
     Args:
@@ -111,13 +110,13 @@ class Operation:
 
     name: str
     api: str
-    fields: Mapping[str, tuple[str, Converter]] = field(default_factory=dict)
+    fields: Mapping[str, tuple[str, Converter]] = MappingProxyType({})
     request: Callable[[Body, Attributes], None] | None = None
     response: Callable[[Any, Attributes], None] | None = None
     gather: Callable[[Body, bool], Gathering] | None = None
     input: Callable[[Body], Content] | None = None
     output: Callable[[Any], Content] | None = None
-    constant: Mapping[str, AttributeValue] = field(default_factory=dict)
+    constant: Mapping[str, AttributeValue] = MappingProxyType({})
     priced: bool = True
     family: Family = "operation"
     kind: SpanKind = SpanKind.CLIENT
@@ -131,8 +130,7 @@ class Operation:
         return self.family == "inference"
 
 
-@dataclass(slots=True, frozen=True)
-class Peer:
+class Peer(NamedTuple):
     """Whom a client talks to: the provider behind its address.
 
     `api_key` is a digest that budgets can name; the key itself is kept nowhere.

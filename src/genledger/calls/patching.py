@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import wrapt
 
@@ -20,8 +19,7 @@ Wrapper = Callable[[Any, Any, tuple[Any, ...], dict[str, Any]], Any]
 """`wrapper(wrapped, instance, args, kwargs)`, as wrapt calls it."""
 
 
-@dataclass(slots=True, frozen=True)
-class Patch:
+class Patch(NamedTuple):
     """One attribute to wrap.
 
     Args:
@@ -45,8 +43,7 @@ class Patch:
 Patches = list[Patch]
 
 
-@dataclass(slots=True)
-class _Applied:
+class _Applied(NamedTuple):
     parent: Any
     name: str
     original: Any

@@ -5,23 +5,21 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, TypedDict, Unpack
+from typing import TYPE_CHECKING, Literal, Protocol, TypedDict, Unpack
 
-import platformdirs
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
-from .allowance import Allowance
 from .clock import SYSTEM_CLOCK, Clock
 from .intake import Ended, Intake
-from .journal import Journal
 from .limits import Limits, Stats
 from .lineage import Line, Lineage
 from .pipeline import Delivery, shutdown_together
-from .sampling import Keep, TraceSampling
 from .sender import Sender
 from .spool import CAN_LOCK, Spool
+
+if TYPE_CHECKING:
+    from .sampling import SamplingOptions
 
 
 class DeliveryOptions(TypedDict, total=False):
@@ -48,26 +46,6 @@ class DeliveryOptions(TypedDict, total=False):
     threaded: bool
 
 
-@dataclass(slots=True, frozen=True)
-class SamplingOptions:
-    """Which traces a receiver gets; its units are counted in any case.
-
-    Attributes:
-        rate: The share of ordinary traces, 0 to 1.
-        keep: Traces that are sent anyway.
-        units_per_month: Units that may be used in a month; `None`: any number.
-    """
-
-    rate: float = 1.0
-    keep: Keep = Keep()
-    units_per_month: int | None = None
-
-    @property
-    def holds(self) -> bool:
-        """Whether spans may have to wait for the end of their trace."""
-        return self.rate < 1.0 or self.units_per_month is not None
-
-
 def open_delivery(
     name: str,
     identity: str,
@@ -92,9 +70,14 @@ def open_delivery(
             clock=clock,
         )
         if durable:
+            from .journal import Journal
+
             journal = Journal(directory, fsync=durable == "fsync", clock=clock)
     sampler = None
     if sampling is not None:
+        from .allowance import Allowance
+        from .sampling import TraceSampling
+
         units = directory / "units.json" if directory is not None else None
         allowance = Allowance(sampling.units_per_month, units, clock)
         sampler = TraceSampling(allowance, rate=sampling.rate, keep=sampling.keep)
@@ -116,7 +99,12 @@ def storage_of(name: str, identity: str, **options: Unpack[DeliveryOptions]) -> 
     given = options.get("spool", "")
     if given is None or not CAN_LOCK:
         return None
-    common = Path(given) if given else platformdirs.user_state_path("genledger") / "spool"
+    if given:
+        common = Path(given)
+    else:
+        import platformdirs
+
+        common = platformdirs.user_state_path("genledger") / "spool"
     label = re.sub(r"[^a-z0-9]+", "-", name.lower())
     return common / f"{label}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
 
@@ -141,11 +129,11 @@ class Receivers(Protocol):
         ...
 
 
-@dataclass(slots=True, frozen=True)
 class OneReceiver:
     """The same delivery for every span."""
 
-    delivery: Delivery
+    def __init__(self, delivery: Delivery) -> None:
+        self.delivery = delivery
 
     def take(self, item: Ended, line: Line | None) -> None:
         """Hand a span to the one delivery."""

@@ -11,8 +11,8 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Unpack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Unpack
 
 from .addresses import check_http_url
 from .clock import SYSTEM_CLOCK
@@ -21,16 +21,17 @@ from .destination import (
     Destination,
     OneReceiver,
     Receivers,
-    SamplingOptions,
     open_delivery,
 )
 from .errors import ConfigurationError
 from .langfuse_vocabulary import Project, environment_name, translate
 from .limits import Limits, positive
 from .pipeline import Delivery
-from .routing import TenantReceivers, Unknown
-from .sampling import Keep
+from .sampling import Keep, SamplingOptions
 from .sender import Compression, HttpSender
+
+if TYPE_CHECKING:
+    from .routing import Unknown
 
 DEFAULT_BASE_URL = "https://cloud.langfuse.com"
 TRACES_PATH = "/api/public/otel/v1/traces"
@@ -167,6 +168,8 @@ class LangfuseDestination(Destination):
             assert default is not None
             receivers = OneReceiver(default)
         else:
+            from .routing import TenantReceivers
+
             receivers = TenantReceivers(
                 routes,
                 lambda tenant, route: (route.identity, lambda: open_project(route)),
@@ -212,8 +215,7 @@ def _release(environ: Mapping[str, str]) -> str | None:
 
 def _limits(environ: Mapping[str, str]) -> Limits:
     default = Limits.from_environment(environ)
-    return replace(
-        default,
+    return default._replace(
         batch_spans=max(1, int(positive(environ, "LANGFUSE_FLUSH_AT", default.batch_spans))),
         batch_bytes=int(positive(environ, "LANGFUSE_OTEL_MAX_BATCH_SIZE_BYTES", default.batch_bytes)),
         delay_s=positive(environ, "LANGFUSE_FLUSH_INTERVAL", default.delay_s),

@@ -181,26 +181,23 @@ class LedgerDestination:
             self._wake.set()
 
     def _start(self) -> None:
-        # Imported here: a thread that starts while the process ends can import nothing any more.
-        from opentelemetry.instrumentation.utils import suppress_instrumentation
+        from .untraced import untraced
 
         with self._lock:
             if self._thread is not None:
                 return
             # Made together with the thread: gevent may have replaced all of them since we were.
             self._wake, self._hurry = threading.Event(), threading.Event()
-            self._thread = threading.Thread(
-                target=self._run, args=(suppress_instrumentation,), name="genledger-ledger", daemon=True
-            )
+            self._thread = threading.Thread(target=self._run, args=(untraced,), name="genledger-ledger", daemon=True)
             try:
                 self._thread.start()
                 run_at_exit(_shut_down_all)
             except RuntimeError:  # the interpreter is shutting down, or there are too many threads
                 self._thread, self._idle = None, True
 
-    def _run(self, suppress_instrumentation: Callable[[], AbstractContextManager[None]]) -> None:
+    def _run(self, untraced: Callable[[], AbstractContextManager[None]]) -> None:
         prune_at, unpruned = 0.0, 0
-        with suppress_instrumentation():
+        with untraced():
             while True:
                 records, mark = self._collect()
                 unpruned += len(records)

@@ -22,12 +22,13 @@ from .errors import ConfigurationError
 from .intake import Ended
 from .limits import Limits, positive
 from .pipeline import Delivery
-from .routing import TenantReceivers, Unknown
 from .sender import Compression, HttpSender, Sender
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs import LogRecordProcessor
     from opentelemetry.sdk.metrics.export import MetricReader
+
+    from .routing import Unknown
 
 Protocol = Literal["http/protobuf", "grpc"]
 
@@ -226,7 +227,8 @@ class OtlpDestination(Destination):
     ) -> None:
         target = endpoint or OtlpEndpoint.from_environment(protocol=protocol)
         clock = options.get("clock", SYSTEM_CLOCK)
-        options["limits"] = replace(options.get("limits") or Limits.from_environment(), timeout_s=target.timeout_s)
+        limits = options.get("limits") or Limits.from_environment()
+        options["limits"] = limits._replace(timeout_s=target.timeout_s)
 
         def open_with(headers: Mapping[str, str], identity: str) -> Delivery:
             sender = replace(target, headers={**target.headers, **headers}).sender()
@@ -242,6 +244,8 @@ class OtlpDestination(Destination):
             assert default is not None
             receivers = OneReceiver(default)
         else:
+            from .routing import TenantReceivers
+
             receivers = TenantReceivers(
                 routes, open_route, default=default, operator_copy=operator_copy, pool=pool, clock=clock
             )

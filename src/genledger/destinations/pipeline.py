@@ -8,20 +8,23 @@ import threading
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
-from opentelemetry.instrumentation.utils import suppress_http_instrumentation, suppress_instrumentation
 from opentelemetry.sdk.trace import ReadableSpan
 
 from . import batches
 from .clock import SYSTEM_CLOCK, Clock
 from .exits import run_at_exit
 from .intake import Ended
-from .journal import Journal, Ticket
 from .limits import Limits, Stats
 from .outbox import Outbox, Receipt
-from .sampling import TraceSampling
 from .sender import Sender
 from .spool import Spool
+
+if TYPE_CHECKING:
+    from .journal import Journal, Ticket
+    from .sampling import TraceSampling
 
 log = logging.getLogger("genledger")
 
@@ -178,7 +181,9 @@ class Delivery:
             remaining = closing_at - self._clock.now()
             thread.join(max(0.0, remaining - min(1.0, 0.25 * remaining)))
         elif thread is None:
-            with suppress_instrumentation(), suppress_http_instrumentation():
+            from .untraced import untraced
+
+            with untraced():
                 self._guarded_step()
         self._end(closing_at)
         return self.is_idle()
@@ -250,8 +255,8 @@ class Delivery:
         pause = self._outbox.due_in
         return min(pause, max(_COLLECT_S, self.limits.delay_s)) if pause > 0.0 else self.limits.delay_s
 
-    def _run(self) -> None:
-        with suppress_instrumentation(), suppress_http_instrumentation():
+    def _run(self, untraced: Callable[[], AbstractContextManager[None]]) -> None:
+        with untraced():
             wait_s = self.limits.delay_s if self._queue else 0.0
             while self._closing_at is None:
                 self._wake.wait(wait_s)
@@ -357,9 +362,13 @@ class Delivery:
             self._journal.close()
 
     def _start_thread(self) -> bool:
+        from .untraced import untraced
+
         with self._starting:
             if self._thread is None:
-                thread = threading.Thread(target=self._run, name=f"genledger-{self.name}", daemon=True)
+                thread = threading.Thread(
+                    target=self._run, args=(untraced,), name=f"genledger-{self.name}", daemon=True
+                )
                 try:
                     thread.start()
                 except RuntimeError:

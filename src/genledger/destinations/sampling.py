@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from opentelemetry.trace import StatusCode
 
@@ -23,8 +24,7 @@ _REMEMBERED = 20_000
 _TRACE_ID_PART = 2**64 - 1
 
 
-@dataclass(slots=True, frozen=True)
-class Keep:
+class Keep(NamedTuple):
     """Traces that sampling does not drop.
 
     Attributes:
@@ -38,6 +38,25 @@ class Keep:
     slower_than_s: float | None = 30.0
     dearer_than_usd: float | None = 0.10
     scored_below: float | None = 0.5
+
+
+class SamplingOptions(NamedTuple):
+    """Which traces a receiver gets; its units are counted in any case.
+
+    Attributes:
+        rate: The share of ordinary traces, 0 to 1.
+        keep: Traces that are sent anyway.
+        units_per_month: Units that may be used in a month; `None`: any number.
+    """
+
+    rate: float = 1.0
+    keep: Keep = Keep()
+    units_per_month: int | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether spans may have to wait for the end of their trace."""
+        return self.rate < 1.0 or self.units_per_month is not None
 
 
 @dataclass(slots=True)

@@ -14,9 +14,8 @@ import gzip
 import time
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 # Not only when first needed: a process that forks while this thread imports leaves the child a module that is
@@ -35,8 +34,7 @@ _ANSWER_BYTES = 65_536
 _DETAIL_CHARACTERS = 200
 
 
-@dataclass(slots=True, frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What became of one attempt.
 
     `reason` is one word for counting (`http_503`, `timeout`, `connection`), `detail` a phrase for people,

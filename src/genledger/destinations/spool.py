@@ -17,6 +17,7 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 try:
     import fcntl
@@ -45,8 +46,7 @@ class Kept:
     spans: int
 
 
-@dataclass(slots=True, frozen=True)
-class _Name:
+class _Name(NamedTuple):
     """What the name of a file says: `<created, ns>-<process>-<number>-<spans>-<bytes>.batch`."""
 
     path: str

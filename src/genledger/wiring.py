@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -212,9 +213,11 @@ def meter_provider(settings: Settings, wired: Wired) -> Any:
     if settings.meter_provider is not None:
         return settings.meter_provider
     current = metrics.get_meter_provider()
+    if not _exports("METRICS", wired):
+        return current
     from opentelemetry.sdk.metrics import MeterProvider
 
-    if isinstance(current, MeterProvider) or not _exports("METRICS", wired):
+    if isinstance(current, MeterProvider):
         return current
     from .destinations.otlp import otlp_metrics_reader
 
@@ -228,13 +231,14 @@ def logger_provider(settings: Settings, wired: Wired) -> Any:
     """The given provider, or the application's own, or one that exports over OTLP; `None` without any."""
     if settings.logger_provider is not None:
         return settings.logger_provider
-    from opentelemetry.sdk._logs import LoggerProvider
-
     current = get_logger_provider()
-    if isinstance(current, LoggerProvider):
+    sdk = sys.modules.get("opentelemetry.sdk._logs")  # whose provider it cannot be before the import
+    if sdk is not None and isinstance(current, sdk.LoggerProvider):
         return current
     if not _exports("LOGS", wired):
         return None
+    from opentelemetry.sdk._logs import LoggerProvider
+
     from .destinations.otlp import otlp_log_processor
 
     provider = LoggerProvider(shutdown_on_exit=False)

@@ -244,6 +244,34 @@ def test_instrument_imports_no_client_library(tmp_path: Path, variables: dict[st
     assert done.stdout == "[]\n"
 
 
+@pytest.mark.parametrize(
+    ("variables", "unused"),
+    [
+        ({}, ("opentelemetry.sdk.metrics", "opentelemetry.sdk._logs", "requests", "genledger.destinations.pipeline")),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "GENLEDGER_SPOOL": "off"},
+            (
+                "sqlite3",
+                "genledger_semconv.registry",
+                "opentelemetry.propagate",
+                *tuple(f"genledger.destinations.{part}" for part in ("journal", "routing", "sampling", "ledger")),
+            ),
+        ),
+    ],
+    ids=["nothing configured", "OTLP"],
+)
+def test_a_start_imports_no_part_that_it_has_no_use_for(
+    tmp_path: Path, variables: dict[str, str], unused: tuple[str, ...]
+) -> None:
+    done = run(
+        tmp_path,
+        f"import sys, genledger\ngenledger.instrument()\nprint([name for name in {unused} if name in sys.modules])\n"
+        "genledger.shutdown(0.1)",
+        **variables,
+    )
+    assert done.stdout == "[]\n"
+
+
 # Providers and destinations
 
 

@@ -14,7 +14,6 @@ import threading
 import time
 import zlib
 from collections import Counter, deque
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -36,8 +35,7 @@ _LISTING_S = 10.0
 _UNFINISHED_NS = 3600 * 10**9
 
 
-@dataclass(slots=True)
-class Kept:
+class Kept(NamedTuple):
     """A batch on disk that this process holds the lock of."""
 
     path: Path

@@ -18,6 +18,7 @@ _OPENAI = "https://api.openai.com/"
 _ANTHROPIC = "https://api.anthropic.com"
 _STANDARD = (None, "default", "auto")
 _FREE_OF_CHARGE = frozenset({"message", "function_call", "reasoning", "custom_tool_call"})
+_LOOKED_AT = frozenset({"copilot_usage", "meta", "usageMetadata", "usage_metadata"})
 _OTHERWISE_BILLED = ("web_search_options", "batch", "service_tier", "inference_geo", "region", "data_residency")
 
 
@@ -39,16 +40,29 @@ def _fields(typed: Any) -> dict[str, Any] | None:
     return None if typed.__pydantic_extra__ else typed.__dict__
 
 
+def _whole(answer: Any) -> dict[str, Any] | None:
+    """The fields of an answer; `None` when it says something more that `reading` looks at. Newer ones say more."""
+    if type(answer) is dict:
+        return answer
+    extra = answer.__pydantic_extra__
+    return None if extra and not _LOOKED_AT.isdisjoint(extra) else answer.__dict__
+
+
 def _ordinary(body: Mapping[str, Any], request: Mapping[str, Any]) -> bool:
     if body.get("service_tier") not in _STANDARD:
         return False
-    return all(request.get(name) is None for name in _OTHERWISE_BILLED)
+    return not _otherwise_billed(request)
+
+
+def _otherwise_billed(request: Mapping[str, Any]) -> bool:
+    """Whether a request asks for what has a rate of its own. What was not given may be there as a false placeholder."""
+    return any(request.get(name) or type(request.get(name)) is dict for name in _OTHERWISE_BILLED)
 
 
 def _openai(
     answer: Any, request: Mapping[str, Any], base_url: str | None, given: str, generated: str, chat: bool
 ) -> Reading | None:
-    body = _fields(answer)
+    body = _whole(answer)
     if body is None or base_url is None or not base_url.startswith(_OPENAI) or not _ordinary(body, request):
         return None
     counts = _fields(body["usage"])
@@ -88,10 +102,10 @@ def _responses(answer: Any, request: Mapping[str, Any], base_url: str | None) ->
 
 
 def _messages(answer: Any, request: Mapping[str, Any], base_url: str | None) -> Reading | None:
-    body = _fields(answer)
+    body = _whole(answer)
     if body is None or base_url is None or not base_url.startswith(_ANTHROPIC):
         return None
-    if any(request.get(name) is not None for name in _OTHERWISE_BILLED):
+    if _otherwise_billed(request):
         return None
     counts = _fields(body["usage"])
     model = body["model"]

@@ -7,6 +7,8 @@ from dataclasses import fields
 from types import SimpleNamespace
 from typing import Any
 
+import anthropic
+import openai
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -238,6 +240,51 @@ def test_the_quick_reader_reads_ordinary_answers_like_the_other(provider: str, a
     quick = read_quickly(api, body, {"model": "m"}, url)
     assert quick is not None
     assert quick == reading(provider, api, body, {"model": "m"}, base_url=url)
+
+
+RESPONSE = {
+    "id": "resp_1",
+    "object": "response",
+    "created_at": 1,
+    "model": "gpt-4.1-mini",
+    "output": [],
+    "parallel_tool_calls": True,
+    "tool_choice": "auto",
+    "tools": [],
+    "usage": {
+        "input_tokens": 9,
+        "input_tokens_details": {"cached_tokens": 4},
+        "output_tokens": 8,
+        "output_tokens_details": {"reasoning_tokens": 3},
+        "total_tokens": 17,
+    },
+}
+
+
+@pytest.mark.parametrize("said", [{}, {"a_field_of_tomorrow": {"payer": "developer"}}], ids=["known", "unknown"])
+def test_the_quick_reader_reads_typed_answers_that_say_more_than_their_type(said: dict[str, Any]) -> None:
+    answer = openai.types.responses.Response.construct(**RESPONSE, **said)
+    url = "https://api.openai.com/v1"
+    quick = read_quickly("responses", answer, {"model": "m"}, url)
+    assert quick is not None
+    assert quick == reading("openai", "responses", answer, {"model": "m"}, base_url=url)
+
+
+def test_the_quick_reader_leaves_what_may_have_a_price_to_the_other() -> None:
+    answer = openai.types.responses.Response.construct(**RESPONSE, copilot_usage={"total_nano_aiu": 10**9})
+    assert read_quickly("responses", answer, {"model": "m"}, "https://api.openai.com/v1") is None
+
+
+def test_the_quick_reader_takes_no_placeholder_of_the_client_for_something_asked_for() -> None:
+    usage = {"input_tokens": 9, "output_tokens": 8, "service_tier": "standard"}
+    answer = anthropic.types.Message.construct(**MESSAGE | {"usage": usage})
+    url = "https://api.anthropic.com"
+    for absent in (anthropic.NOT_GIVEN, anthropic.omit):
+        request = {"model": "m", "service_tier": absent, "inference_geo": absent}
+        quick = read_quickly("messages", answer, request, url)
+        assert quick is not None
+        assert quick == reading("anthropic", "messages", answer, request, base_url=url)
+    assert read_quickly("messages", answer, {"model": "m", "inference_geo": "us"}, url) is None
 
 
 token_counts = st.integers(-2, 50) | st.none()

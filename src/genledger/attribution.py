@@ -91,7 +91,6 @@ NOBODY = Attribution()
 """The attribution of a call made outside of any block."""
 
 
-@dataclass(slots=True)
 class BaggagePolicy:
     """Which attribution fields travel to other services, and whether theirs are believed.
 

@@ -146,9 +146,9 @@ def _otlp(wired: Wired, settings: Settings, name: str) -> None:
     wired.processors.append(destination.processor)
 
 
-@dataclass(slots=True)
 class _Exporter:
-    processor: SpanProcessor
+    def __init__(self, processor: SpanProcessor) -> None:
+        self.processor = processor
 
     def flush(self, timeout: float) -> bool:
         return self.processor.force_flush(int(timeout * 1000))

@@ -300,7 +300,9 @@ def main(
             getattr(run, name)()
         except ProcessFailed as error:
             run.failed(name, str(error))
-    print_results(run.results, Console())
+    # Rich takes 80 columns where there is no terminal, which cuts the names.
+    console = Console()
+    print_results(run.results, console if console.is_terminal else Console(width=140))
     if json_file is not None:
         json_file.write_text(json.dumps(run.results.as_json(), indent=1) + "\n")
 

@@ -51,8 +51,9 @@ class Effort:
     tenant_calls: int
 
 
+# Traced memory is looked at from the middle on: what is remembered of the last few thousand calls is full by then.
 FULL = Effort(45, (0, 1, 2), 15, 40, 15, 50_000, 20_000, (1, 100, 1_000, 10_000), 10.0, (10, 1_000, 100_000), 5_000)
-QUICK = Effort(30, (0,), 5, 20, 5, 5_000, 10_000, (1, 100, 1_000), 2.0, (10, 1_000), 1_000)
+QUICK = Effort(30, (0,), 5, 20, 5, 5_000, 20_000, (1, 100, 1_000), 2.0, (10, 1_000), 1_000)
 
 
 class Run:

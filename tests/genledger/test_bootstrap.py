@@ -254,7 +254,7 @@ def test_instrument_imports_no_client_library(tmp_path: Path, variables: dict[st
                 "sqlite3",
                 "genledger_semconv.registry",
                 "opentelemetry.propagate",
-                *tuple(f"genledger.destinations.{part}" for part in ("journal", "routing", "sampling", "ledger")),
+                *(f"genledger.destinations.{part}" for part in ("journal", "routing", "sampling", "ledger")),
             ),
         ),
     ],

@@ -18,7 +18,7 @@ _OPENAI = "https://api.openai.com/"
 _ANTHROPIC = "https://api.anthropic.com"
 _STANDARD = (None, "default", "auto")
 _FREE_OF_CHARGE = frozenset({"message", "function_call", "reasoning", "custom_tool_call"})
-_LOOKED_AT = frozenset({"copilot_usage", "meta", "usageMetadata", "usage_metadata"})
+_SAYS_NO_PRICE = frozenset({"billing", "frequency_penalty", "presence_penalty", "store"})
 _OTHERWISE_BILLED = ("web_search_options", "batch", "service_tier", "inference_geo", "region", "data_residency")
 
 
@@ -40,12 +40,12 @@ def _fields(typed: Any) -> dict[str, Any] | None:
     return None if typed.__pydantic_extra__ else typed.__dict__
 
 
-def _whole(answer: Any) -> dict[str, Any] | None:
-    """The fields of an answer; `None` when it says something more that `reading` looks at. Newer ones say more."""
-    if type(answer) is dict:
-        return answer
-    extra = answer.__pydantic_extra__
-    return None if extra and not _LOOKED_AT.isdisjoint(extra) else answer.__dict__
+def _answer(typed: Any) -> dict[str, Any] | None:
+    """As `_fields`, of an OpenAI answer, whose type has no field for some of what all of them say."""
+    if type(typed) is dict:
+        return typed
+    extra = typed.__pydantic_extra__
+    return None if extra and not _SAYS_NO_PRICE.issuperset(extra) else typed.__dict__
 
 
 def _ordinary(body: Mapping[str, Any], request: Mapping[str, Any]) -> bool:
@@ -62,7 +62,7 @@ def _otherwise_billed(request: Mapping[str, Any]) -> bool:
 def _openai(
     answer: Any, request: Mapping[str, Any], base_url: str | None, given: str, generated: str, chat: bool
 ) -> Reading | None:
-    body = _whole(answer)
+    body = _answer(answer)
     if body is None or base_url is None or not base_url.startswith(_OPENAI) or not _ordinary(body, request):
         return None
     counts = _fields(body["usage"])
@@ -102,7 +102,7 @@ def _responses(answer: Any, request: Mapping[str, Any], base_url: str | None) ->
 
 
 def _messages(answer: Any, request: Mapping[str, Any], base_url: str | None) -> Reading | None:
-    body = _whole(answer)
+    body = _fields(answer)
     if body is None or base_url is None or not base_url.startswith(_ANTHROPIC):
         return None
     if _otherwise_billed(request):

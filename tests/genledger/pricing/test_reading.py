@@ -12,6 +12,7 @@ import openai
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict
 
 from genledger.pricing import Reading, Usage, read_quickly, read_usage
 
@@ -261,18 +262,48 @@ RESPONSE = {
 }
 
 
-@pytest.mark.parametrize("said", [{}, {"a_field_of_tomorrow": {"payer": "developer"}}], ids=["known", "unknown"])
-def test_the_quick_reader_reads_typed_answers_that_say_more_than_their_type(said: dict[str, Any]) -> None:
-    answer = openai.types.responses.Response.construct(**RESPONSE, **said)
+class Answered(BaseModel):
+    """An answer of a client that is older than most of what providers say today."""
+
+    model_config = ConfigDict(extra="allow")
+    model: str
+    usage: Any
+    output: list[Any] = []
+
+
+def test_the_quick_reader_reads_what_newer_answers_all_say_beyond_their_type() -> None:
+    beyond = {"billing": {"payer": "developer"}, "frequency_penalty": 0.0, "presence_penalty": 0.0, "store": True}
+    answer = openai.types.responses.Response.construct(**RESPONSE, **beyond)
     url = "https://api.openai.com/v1"
     quick = read_quickly("responses", answer, {"model": "m"}, url)
     assert quick is not None
     assert quick == reading("openai", "responses", answer, {"model": "m"}, base_url=url)
 
 
-def test_the_quick_reader_leaves_what_may_have_a_price_to_the_other() -> None:
-    answer = openai.types.responses.Response.construct(**RESPONSE, copilot_usage={"total_nano_aiu": 10**9})
-    assert read_quickly("responses", answer, {"model": "m"}, "https://api.openai.com/v1") is None
+EXTRAS: dict[str, Any] = {
+    "service_tier": "flex",
+    "serviceTier": {"type": "priority"},
+    "copilot_usage": {"total_nano_aiu": 10**9},
+    "meta": {"billed_units": {"input_tokens": 3}},
+    "usageMetadata": {"promptTokenCount": 3},
+    "tool_usage": {"image_gen": {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}},
+    "object": "batch",
+    "billing": {"payer": "developer"},
+    "store": True,
+    "a_field_of_tomorrow": 1,
+}
+
+
+@given(st.sets(st.sampled_from(sorted(EXTRAS))), st.sampled_from(["chat", "responses", "messages"]))
+@settings(deadline=None, max_examples=200)
+def test_the_quick_reader_never_disagrees_about_what_a_type_has_no_field_for(names: set[str], api: str) -> None:
+    counted = {"chat": CHAT, "responses": RESPONSE, "messages": MESSAGE}[api]["usage"]
+    extra = {name: EXTRAS[name] for name in names}
+    answer = Answered.model_validate({"model": "m", "usage": counted, **extra})
+    provider = "anthropic" if api == "messages" else "openai"
+    url = f"https://api.{provider}.com/"
+    quick = read_quickly(api, answer, {"model": "m"}, url)
+    assert quick is None or quick == reading(provider, api, answer, {"model": "m"}, base_url=url)
 
 
 def test_the_quick_reader_takes_no_placeholder_of_the_client_for_something_asked_for() -> None:

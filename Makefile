@@ -48,6 +48,10 @@ test-compat: $(COMPAT) ## Test with the oldest and the newest of each major vers
 test-neighbours: $(NEIGHBOURS)/.ready ## Test beside other vendors' instrumentation of the same client
 	$(NEIGHBOURS)/bin/python -m pytest tests/neighbours
 
+.PHONY: test-adversary
+test-adversary: $(READY) services ## Attack redaction, budgets, delivery and files, at length
+	GENLEDGER_TEST_ADVERSARY=long $(BIN)/python -m pytest tests/adversary -s
+
 .PHONY: services
 services: ## Install what the tests start: Redis
 	@command -v redis-server >/dev/null || { echo "installing redis-server"; \

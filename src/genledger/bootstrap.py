@@ -29,6 +29,7 @@ from .calls.lines import CallLines
 from .calls.metrics import Metrics
 from .calls.recorder import Recorder, activate, active
 from .calls.redaction import Redactor
+from .calls.streams import finish_open
 from .destinations.exits import run_at_exit
 from .relay import disconnect, relay_of
 from .settings import Settings, read_settings
@@ -331,6 +332,7 @@ def shutdown(timeout: float = 5.0) -> bool:
     """Deliver what is waiting and stop the destinations; at most `timeout` seconds in all. Also runs at exit."""
     with _lock:
         before = _wired
+        finish_open()
         done = before is None or _all(before, timeout, shutdown=True, providers=True)
         globals()["_wired"] = None
         _own.clear()

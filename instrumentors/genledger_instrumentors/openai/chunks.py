@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from genledger.calls.lengths import length_of
 from genledger.calls.operation import Body, text
 from genledger.pricing.fields import field
 
@@ -61,7 +62,7 @@ class Chunks:
             said = "".join(pieces)
         except (AttributeError, KeyError, TypeError):
             return 0
-        choice.length += len(said)
+        choice.length += length_of(said)
         if self._keep:
             choice.pieces.append(said)
         return len(pieces)
@@ -82,7 +83,7 @@ class Chunks:
                     said = its if delta is None else delta if type(delta) is dict else delta.__dict__
                     content = said.get("text" if delta is None else "content")
                     if type(content) is str:
-                        choice.length += len(content)
+                        choice.length += length_of(content)
                         if self._keep:
                             choice.pieces.append(content)
                     elif content:
@@ -120,7 +121,7 @@ class Chunks:
             for piece in listed(inner) if thought else (part,):
                 said = text(field(piece, "text"))
                 if said is not None:
-                    choice.length += len(said)
+                    choice.length += length_of(said)
                     if self._keep:
                         (choice.reasoning if thought else choice.pieces).append(said)
 
@@ -132,7 +133,7 @@ class Chunks:
         ):
             piece = field(delta, name)
             if isinstance(piece, str):
-                choice.length += len(piece)
+                choice.length += length_of(piece)
                 if self._keep:
                     pieces.append(piece)
                 break
@@ -140,7 +141,7 @@ class Chunks:
             function = field(call, "function")
             name = text(field(function, "name")) or ""
             arguments = text(field(function, "arguments")) or ""
-            choice.length += len(name) + len(arguments)
+            choice.length += length_of(name) + length_of(arguments)
             if self._keep:
                 tool = choice.tools.setdefault(field(call, "index"), {"id": None, "name": "", "arguments": []})
                 tool["id"] = field(call, "id") or tool["id"]
@@ -179,7 +180,7 @@ class Chunks:
         }
 
     def text_length(self) -> int:
-        """Characters generated so far, in every choice."""
+        """Bytes generated so far, in every choice."""
         return sum(choice.length for choice in self._choices.values())
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from genledger.calls.lengths import length_of
 from genledger.calls.operation import Attributes, Body, Operation, integer, strings, text
 from genledger.pricing.fields import field
 from genledger_semconv import attributes as A
@@ -42,7 +43,7 @@ class LastEvent:
             self._last = event
             delta = field(event, "delta")
             if isinstance(delta, str):
-                self._length += len(delta)
+                self._length += length_of(delta)
             usage = field(event, "usage")
             if usage is not None:
                 self._usage = usage
@@ -52,7 +53,7 @@ class LastEvent:
         return {"usage": self._usage, "text": field(self._last, "text")}
 
     def text_length(self) -> int:
-        """Characters transcribed so far."""
+        """Bytes transcribed so far."""
         return self._length
 
     @property

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from genledger.calls.content import Blob, generic_part, text_part, tool_call_part
+from genledger.calls.lengths import length_of
 from genledger.calls.operation import Attributes, Body, Content, Operation, integer, number, text
 from genledger.calls.patching import Patches
 from genledger.calls.sessions import Asked, Heard, Sessions, SocketClient
@@ -102,7 +103,7 @@ class Events:
             if field(event, "type") == "response.done":
                 self._response = field(event, "response")
             elif "audio.delta" not in field(event, "type") and isinstance(field(event, "delta"), str):
-                self._length += len(field(event, "delta"))
+                self._length += length_of(field(event, "delta"))
 
     def response(self) -> Mapping[str, Any]:
         """The response, or that it has not ended."""
@@ -110,7 +111,7 @@ class Events:
         return {name: field(self._response, name) for name in names}
 
     def text_length(self) -> int:
-        """Characters written, and of what was said, so far."""
+        """Bytes written, and of what was said, so far."""
         return self._length
 
     @property

@@ -12,6 +12,7 @@ from genledger.calls.content import (
     tool_call_part,
     tool_response_part,
 )
+from genledger.calls.lengths import length_of
 from genledger.calls.operation import Attributes, Body, Content, Operation, integer, text
 from genledger.pricing.fields import field
 from genledger_semconv import attributes as A
@@ -86,7 +87,7 @@ class Events:
             fields = event if type(event) is dict else getattr(event, "__dict__", {})
             delta = fields.get("delta")
             if isinstance(delta, str):
-                self._length += len(delta)
+                self._length += length_of(delta)
             elif fields.get("response") is not None:
                 self._response = fields["response"]
                 kind = fields.get("type")
@@ -102,7 +103,7 @@ class Events:
         return shaped
 
     def text_length(self) -> int:
-        """Characters generated so far."""
+        """Bytes generated so far."""
         return self._length
 
     @property

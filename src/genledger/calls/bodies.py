@@ -19,7 +19,7 @@ from . import faults
 from .call import Call
 from .operation import Gathering
 from .outcome import ErrorEvent
-from .streams import Reading
+from .streams import Reading, watch
 
 MAX_BODY = 32 * 1024 * 1024
 """Bytes of an unstreamed body that are kept to read its usage; a longer body is settled without."""
@@ -106,24 +106,28 @@ def watch_close(response: Any, reading: Reading) -> None:
         response.stream = Body(response.stream, reading.closed)
 
 
-def _closing(close: Callable[[], None], reading: Reading) -> Callable[[], None]:
-    method = _weak(close)
+def _closing(original: Callable[[], None], reading: Reading) -> Callable[[], None]:
+    method = _weak(original)
 
     def closing() -> None:
         try:
-            method()()
+            close = method()
+            if close is not None:
+                close()
         finally:
             reading.closed()
 
     return closing
 
 
-def _aclosing(aclose: Callable[[], Awaitable[None]], reading: Reading) -> Callable[[], Awaitable[None]]:
-    method = _weak(aclose)
+def _aclosing(original: Callable[[], Awaitable[None]], reading: Reading) -> Callable[[], Awaitable[None]]:
+    method = _weak(original)
 
     async def aclosing() -> None:
         try:
-            await method()()
+            aclose = method()
+            if aclose is not None:
+                await aclose()
         finally:
             reading.closed()
 
@@ -131,7 +135,7 @@ def _aclosing(aclose: Callable[[], Awaitable[None]], reading: Reading) -> Callab
 
 
 def _weak(method: Any) -> Callable[[], Any]:
-    """Gives the method for as long as its object lives: what it replaces must not keep the object alive."""
+    """Gives the method while its object lives, then `None`: what it replaces must not keep the object alive."""
     try:
         return weakref.WeakMethod(method)
     except TypeError:
@@ -174,6 +178,8 @@ class Listener:
         self._refusal: ErrorEvent | None = None
         encoding = headers.get("content-encoding", "identity")
         self._decode: Callable[[bytes], bytes] | None = None
+        if self._reading is None:
+            watch(self)
         if encoding in ("gzip", "deflate"):
             self._decode = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress
         elif encoding != "identity":
@@ -248,8 +254,9 @@ class Listener:
         if self._reading is not None:
             self._reading.finish(self._refusal, cut=not self._done and self._refusal is None)
         else:
-            cut = self._results is not None or bool(self._json and not self._kept)
-            self._call.settle(self._response(), cut=cut)
+            response = self._response()
+            cut = self._results is not None or (self._json and response is None and self._size <= MAX_BODY)
+            self._call.settle(response, cut=cut)
 
     def _response(self) -> Any:
         if not self._json:

@@ -12,8 +12,9 @@ from opentelemetry.trace import Span, set_span_in_context
 from genledger.attribution import Attribution
 
 from . import faults
+from .attempts import Fate, fate_of, fate_of_status
 from .gate import changes
-from .operation import Attributes, Body, Operation, Peer
+from .operation import Attributes, Body, Operation, Peer, Received
 
 if TYPE_CHECKING:
     from genledger.budgets import Admission
@@ -39,10 +40,13 @@ class Call:
         "asked",
         "attribution",
         "body",
+        "changes",
         "content",
+        "fate",
         "first_chunk",
         "headers",
         "library",
+        "lost",
         "model",
         "operation",
         "outer",
@@ -50,6 +54,7 @@ class Call:
         "recorder",
         "request",
         "retry_causes",
+        "settled_attempts",
         "span",
         "spend",
         "stamps",
@@ -90,9 +95,13 @@ class Call:
         self.asked = asked
         self.content = content
         self.started = time.perf_counter()
+        self.changes: Mapping[str, Any] = {}
         self.first_chunk: float | None = None
         self.stamps: list[float] | None = None
         self.retry_causes: list[str] = []
+        self.fate: Fate | None = None
+        self.lost = 0
+        self.settled_attempts = 0
         self.headers: Any = None
         self.request: Any = None
         self.admission: Admission | None = None
@@ -135,16 +144,47 @@ class Call:
 
     def _admitted(self, admission: Admission | None) -> None:
         self.admission = admission
-        if admission is not None and admission.model is not None:
-            self.model = admission.model
+        if admission is not None:
+            if admission.model is not None:
+                self.model = admission.model
+            self.changes = changes(self, admission)
+            if self.changes:
+                self.body = {**self.body, **self.changes}
 
-    def changes(self) -> Mapping[str, Any]:
-        """Fields of the request that the budgets want otherwise."""
-        return changes(self, self.admission) if self.admission is not None else {}
+    def retried(self, response: Any, error: BaseException | None) -> bool:
+        """Note that the client sends its request again, and why.
 
-    def retried(self, cause: str) -> None:
-        """Note that the client sends its request again, and why."""
-        self.retry_causes.append(cause)
+        Returns:
+            Whether the attempt before may be billed, so that the next one needs a reservation of its own.
+        """
+        self.retry_causes.append(retry_cause(response, error))
+        status = getattr(response, "status_code", None)
+        fate = fate_of_status(status) if type(status) is int else fate_of(error) if error is not None else "unsent"
+        if fate != "lost":
+            return False
+        self.lost += 1
+        return True
+
+    def readmit(self) -> None:
+        """Ask the budgets for one more attempt, after one that may be billed. Raises `BudgetExceeded`."""
+        gate, before = self.recorder.gate, self.admission
+        if gate is not None and before is not None:
+            self._readmitted(gate.admit(self), before)
+
+    async def readmit_async(self) -> None:
+        """As `readmit`, without blocking the event loop."""
+        gate, before = self.recorder.gate, self.admission
+        if gate is not None and before is not None:
+            self._readmitted(await gate.admit_async(self), before)
+
+    def _readmitted(self, admission: Admission | None, before: Admission) -> None:
+        """Settle the lost attempt at its whole reservation; the next attempt has the new one."""
+        before.settle(None, None)
+        self.settled_attempts += 1
+        if admission is not None:
+            admission.model, admission.max_output_tokens = before.model, before.max_output_tokens
+            admission.action = admission.action or before.action
+            self.admission = admission
 
     def settle(
         self,
@@ -153,7 +193,7 @@ class Call:
         error: BaseException | None = None,
         cut: bool = False,
         complete: bool = True,
-        length: int = 0,
+        received: Received | None = None,
     ) -> None:
         """End the call. Only the first time does anything; never raises.
 
@@ -162,14 +202,14 @@ class Call:
             error: What went wrong, when something did.
             cut: The application stopped reading before the provider had finished.
             complete: Whether the provider had finished its answer.
-            length: Characters of generated text, for an estimate when the answer has no usage.
+            received: How much generated text came, for an estimate when the answer's usage does not count it all.
         """
         try:
             self._pending.pop()
         except IndexError:
             return
         try:
-            self.recorder.settle(self, response, error, cut, complete, length)
+            self.recorder.settle(self, response, error, cut, complete, received)
         except Exception as fault:
             faults.report("settling the call", fault)
             self.span.end()

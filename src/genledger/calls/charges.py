@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
+from math import ceil
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from genledger import pricing
@@ -11,16 +13,41 @@ from genledger.pricing.usage import Usage
 from genledger_semconv import attributes as A
 
 from . import faults
+from .ceiling import ceiling
 from .lengths import text_length
-from .operation import Attributes, Peer
+from .operation import Attributes, Peer, Received
 from .projection import cost_attributes, usage_attributes
 
 if TYPE_CHECKING:
     from .call import Call
 
 
+NOTICE = 0.5
+"""Seconds that a provider is taken to go on generating, and billing, after a stream was dropped."""
+
+PACE = 100.0
+"""Tokens a second that a provider is taken to generate before the first chunk shows how fast it is."""
+
+AHEAD = 50
+"""Tokens that a provider is taken to be ahead at most, unless half of what came is more: chunks that waited in a
+buffer arrive faster than they were made, so a measured pace says little over a short time."""
+
+_SHORTEST = 0.05
+"""Seconds over which a pace is measured at least."""
+
+
+class Lost(NamedTuple):
+    """What one attempt that may have been billed is taken to have consumed, and its cost."""
+
+    usage: Usage
+    cost: Cost | None
+
+
 class Charge(NamedTuple):
-    """What a call consumed and cost; `unpriced` says why the cost is not known, when that has to be said."""
+    """What a call consumed and cost; `unpriced` says why the cost is not known, when that has to be said.
+
+    `usage` and `cost` include the attempts that were `lost`, each of which is estimated alike.
+    """
 
     usage: Usage | None = None
     cost: Cost | None = None
@@ -28,39 +55,43 @@ class Charge(NamedTuple):
     estimated: bool = False
     tier: str | None = None
     region: str | None = None
+    lost: Lost | None = None
 
 
 NOTHING = Charge()
 """The charge of a call that nobody bills."""
 
 
-def charge_of(call: Call, response: Any, *, failed: bool, length: int) -> Charge:
-    """The charge of one call. Never raises: a fault of ours leaves the call unpriced, with the reason `error`.
+def charge_of(call: Call, response: Any, *, failed: bool, received: Received | None) -> Charge:
+    """Return the charge of one call. Never raises: a fault of ours leaves it unpriced, with the reason `error`.
 
     Args:
         call: The call.
         response: The provider's answer, as far as it came.
-        failed: The call failed: without an answer nothing is billed, and nothing has to be explained.
-        length: Characters of generated text that were received, when the provider has not counted all of them.
+        failed: The call failed: without an answer, and with no attempt that may be billed, it costs nothing.
+        received: How much generated text came, when the provider has not counted all of it.
     """
     if not call.operation.priced:
         return NOTHING
-    usage: Usage | None = None
+    charge = NOTHING
     try:
-        reading, estimated = _read(call, response, length)
-        if reading is None:
-            return NOTHING if failed else Charge(unpriced="no_usage")
-        usage = reading.usage
-        if length and not estimated:
-            usage, estimated = _completed(call, usage, length)
-        cost, unpriced = cost_of(reading, usage, call.peer, reading.model or call.model, call.started_ns)
-        return Charge(usage, cost, unpriced, estimated, reading.tier, reading.region)
+        reading, estimated = _read(call, response, received)
+        if reading is not None:
+            usage = reading.usage
+            if received is not None and not estimated:
+                usage, estimated = _completed(call, usage, received)
+            charge = Charge(usage, None, "error", estimated, reading.tier, reading.region)
+            cost, unpriced = cost_of(reading, usage, call.peer, reading.model or call.model, call.started_ns)
+            charge = charge._replace(cost=cost, unpriced=unpriced)
+        elif not failed and not call.lost:
+            charge = Charge(unpriced="no_usage")
+        return _with_lost(call, charge) if call.lost else charge
     except Exception as fault:
         faults.report("pricing", fault)
-        return Charge(usage, unpriced="error")
+        return charge._replace(cost=None, unpriced="error")
 
 
-def _read(call: Call, response: Any, length: int) -> tuple[pricing.Reading | None, bool]:
+def _read(call: Call, response: Any, received: Received | None) -> tuple[pricing.Reading | None, bool]:
     """What the answer says of usage; for a stream that says nothing, an estimate."""
     if response is None:
         return None, False
@@ -71,15 +102,65 @@ def _read(call: Call, response: Any, length: int) -> tuple[pricing.Reading | Non
     if reading is not None or not call.streamed:
         return reading, False
     count, model = pricing.estimate_tokens, call.model or ""
-    usage = Usage(input=count(text_length(call.body), provider, model), output=count(length, provider, model))
+    output = _generated(call, received) if received is not None else 0
+    usage = Usage(input=count(text_length(call.body), provider, model), output=output)
     return pricing.Reading(usage=usage, model=call.model, requested=call.model), True
 
 
-def _completed(call: Call, usage: Usage, length: int) -> tuple[Usage, bool]:
-    """The usage of a stream that was cut: what was received counts, where the provider had said less."""
-    received = pricing.estimate_tokens(length, call.peer.provider, call.model or "")
-    missing = received - usage.output_tokens
+def _completed(call: Call, usage: Usage, received: Received) -> tuple[Usage, bool]:
+    """The usage of a stream that was cut: what was generated counts, where the provider had said less."""
+    missing = _generated(call, received) - usage.output_tokens
     return (replace(usage, output=usage.output + missing), True) if missing > 0 else (usage, False)
+
+
+def _generated(call: Call, received: Received) -> int:
+    """About how many tokens the provider generated: never less than came, within what the request allows.
+
+    A provider bills what it generated until it noticed that nobody reads on, so a stream that was cut counts what
+    came and what `NOTICE` more seconds bring at the same pace.
+    """
+    tokens = pricing.estimate_tokens(received.length, call.peer.provider, call.model or "")
+    if not received.generating:
+        return tokens
+    tokens = max(tokens, received.chunks)
+    if received.chunks:
+        more = min(tokens / max(received.seconds, _SHORTEST) * NOTICE, max(AHEAD, tokens / 2))
+    else:
+        more = PACE * (time.perf_counter() - call.started + NOTICE)
+    most = ceiling(call, call.body)[1]
+    return max(tokens, min(tokens + ceil(more), most))
+
+
+def _with_lost(call: Call, charge: Charge) -> Charge:
+    """Add the attempts that may have been billed although their answer never came: each at its ceiling."""
+    size = ceiling(call, call.body)
+    each = Usage(input=size[0], output=size[1])
+    reading = pricing.Reading(usage=each, model=call.model, requested=call.model)
+    cost, unpriced = cost_of(reading, each, call.peer, call.model, call.started_ns)
+    lost = Lost(each, cost)
+    if charge.usage is None and charge.cost is None:
+        whole = Usage(input=size[0] * call.lost, output=size[1] * call.lost)
+        return Charge(whole, _times(cost, call.lost), unpriced, True, lost=lost)
+    before = charge.usage if charge.usage is not None else Usage()
+    usage = replace(before, input=before.input + size[0] * call.lost, output=before.output + size[1] * call.lost)
+    if charge.cost is None or cost is None:
+        return charge._replace(usage=usage, cost=None, unpriced=charge.unpriced or unpriced, estimated=True, lost=lost)
+    more = _times(cost, call.lost)
+    assert more is not None
+    total = replace(
+        charge.cost,
+        amount=charge.cost.amount + more.amount,
+        parts=charge.cost.parts + more.parts if charge.cost.parts else (),
+        notes=(*charge.cost.notes, f"includes_lost_attempts:{call.lost}"),
+    )
+    return charge._replace(usage=usage, cost=total, estimated=True, lost=lost)
+
+
+def _times(cost: Cost | None, number: int) -> Cost | None:
+    if cost is None:
+        return None
+    parts = tuple(part._replace(count=part.count * number, amount=part.amount * number) for part in cost.parts)
+    return replace(cost, amount=cost.amount * number, parts=parts)
 
 
 def cost_of(

@@ -13,7 +13,7 @@ from genledger.runs import run_in
 from genledger_semconv import attributes as A
 
 from . import faults
-from .lengths import text_length
+from .ceiling import LIMITS, ceiling, choices
 from .operation import Attributes, Operation
 
 if TYPE_CHECKING:
@@ -21,12 +21,6 @@ if TYPE_CHECKING:
 
     from .call import Call
     from .charges import Charge
-
-DEFAULT_OUTPUT_TOKENS = 4096
-"""Output tokens that are reserved for a call that sets no limit of its own."""
-
-IMAGE_TOKENS = 6240
-"""Output tokens of the dearest image: GPT Image's high quality in portrait. https://platform.openai.com/docs/guides/images"""
 
 
 class Gate:
@@ -61,7 +55,7 @@ class Gate:
         return self._guard
 
     def demand(self, call: Call) -> tuple[Guard, Demand] | None:
-        """What a call asks of the budgets; `None` when nothing could refuse it."""
+        """What a call, or one more attempt at it, asks of the budgets; `None` when nothing could refuse it."""
         guard = self.guard
         if guard is None or not _pays(call.operation) or not guard.active:
             return None
@@ -119,20 +113,20 @@ def _demand(call: Call) -> Demand:
     reprice = None
     if operation.batch is not None:
         requests = list(operation.batch.requests(body)) if operation.batch.requests is not None else []
-        sizes = [_size(call, request) for request in requests]
+        sizes = [ceiling(call, request) for request in requests]
         prices = [
             _price(call, request.get("model"), size, tier="batch")
             for request, size in zip(requests, sizes, strict=True)
         ]
         input_tokens, output_tokens = sum(size[0] for size in sizes), sum(size[1] for size in sizes)
         known = [price for price in prices if price is not None]
-        ceiling = sum(known) if known else None
+        most = sum(known) if known else None
     else:
-        size = input_tokens, output_tokens = _size(call, body)
-        ceiling = _price(call, model, size)
+        size = input_tokens, output_tokens = ceiling(call, body)
+        most = _price(call, model, size)
 
         def reprice(model: str | None, limit: int | None) -> float | None:
-            return _price(call, model, size if limit is None else (size[0], limit * _choices(body)))
+            return _price(call, model, size if limit is None else (size[0], limit * choices(body)))
 
     run = run_in(call.outer)
     tool_calls: tuple[str, ...] = ()
@@ -145,48 +139,20 @@ def _demand(call: Call) -> Demand:
         attribution=call.attribution,
         input_tokens=input_tokens,
         max_output_tokens=output_tokens,
-        cost_ceiling=ceiling,
+        cost_ceiling=most,
         api_key=peer.api_key,
         run=run.id if run is not None else None,
         depth=run.depth if run is not None else 0,
+        steps=1 if not call.retry_causes else 0,
         tool_calls=tool_calls,
         reprice=reprice,
     )
-
-
-def _size(call: Call, body: Any) -> tuple[int, int]:
-    """The input tokens of a request, estimated, and the most output tokens it can be answered with."""
-    provider, operation = call.peer.provider, call.operation
-    input_tokens = pricing.estimate_tokens(text_length(body), provider, str(body.get("model") or call.model or ""))
-    if operation.api == "images":
-        return input_tokens, IMAGE_TOKENS * _choices(body)
-    if operation.inference or operation.batch is not None:
-        asked = _limit(body)
-        return input_tokens, (asked if asked is not None else DEFAULT_OUTPUT_TOKENS) * _choices(body)
-    return input_tokens, 0
 
 
 def _price(call: Call, model: Any, size: tuple[int, int], tier: str | None = None) -> float | None:
     peer = call.peer
     name = model if isinstance(model, str) else ""
     return pricing.max_price(peer.provider, name, *size, call.started_ns, tier=tier, base_url=peer.base_url)
-
-
-def _choices(body: Any) -> int:
-    choices = body.get("n")
-    return choices if type(choices) is int and choices > 0 else 1
-
-
-LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
-"""The names that APIs have for the most tokens a call may generate."""
-
-
-def _limit(body: Any) -> int | None:
-    for name in LIMITS:
-        value = body.get(name)
-        if type(value) is int and value >= 0:
-            return value
-    return None
 
 
 def changes(call: Call, admission: Admission) -> dict[str, Any]:
@@ -202,6 +168,27 @@ def changes(call: Call, admission: Admission) -> dict[str, Any]:
     return wanted
 
 
+def _settle(call: Call, admission: Admission, charge: Charge, error: BaseException | None) -> None:
+    """Settle what a call reserved: its cost, the whole reservation where that is not known, or nothing.
+
+    A call that was refused by the provider costs nothing and was a request and a step all the same; only one that
+    never left is released. Attempts that were settled when the client tried again are not counted twice.
+    """
+    usage, cost = charge.usage, charge.cost
+    if usage is None and cost is None and error is not None and not call.lost:
+        if call.fate == "unsent":
+            admission.release()
+        else:
+            admission.settle(0.0, 0)
+        return
+    usd, tokens = cost.amount if cost is not None else None, usage.total_tokens if usage is not None else None
+    settled, lost = call.settled_attempts, charge.lost
+    if settled and lost is not None:
+        usd = max(0.0, usd - settled * lost.cost.amount) if usd is not None and lost.cost is not None else None
+        tokens = max(0, tokens - settled * lost.usage.total_tokens) if tokens is not None else None
+    admission.settle(usd, tokens)
+
+
 def account(call: Call, charge: Charge, error: BaseException | None, attributes: Attributes) -> None:
     """Settle a call with the budgets, and write what they did into the attributes of its span."""
     if isinstance(error, BudgetExceeded):
@@ -211,11 +198,7 @@ def account(call: Call, charge: Charge, error: BaseException | None, attributes:
     admission = call.admission
     if admission is None:
         return
-    usage, cost = charge.usage, charge.cost
-    if error is not None and usage is None and cost is None:
-        admission.release()
-    else:
-        admission.settle(cost.amount if cost is not None else None, usage.total_tokens if usage is not None else None)
+    _settle(call, admission, charge, error)
     if admission.action is not None:
         attributes[A.GENLEDGER_BUDGET_ACTION] = admission.action
         if admission.rule is not None:

@@ -21,7 +21,7 @@ from genledger.budgets.demand import hash_api_key
 
 from . import faults
 from .bodies import listen, listen_to_content, watch_close
-from .call import CALL_KEY, Call, retry_cause
+from .call import CALL_KEY, Call
 from .operation import Body, Operation, Peer
 from .patching import Patch, Patches
 from .recorder import active, suppressed
@@ -76,7 +76,7 @@ class GeneratedClient:
             Patch(module, "SyncAPIClient._process_response", _answered, optional=True),
             Patch(module, "AsyncAPIClient._process_response", _answered, optional=True),
             Patch(module, "SyncAPIClient._sleep_for_retry", _retry, optional=True),
-            Patch(module, "AsyncAPIClient._sleep_for_retry", _retry, optional=True),
+            Patch(module, "AsyncAPIClient._sleep_for_retry", _aretry, optional=True),
             Patch(
                 module,
                 "BaseClient._calculate_retry_timeout",
@@ -164,7 +164,7 @@ class GeneratedClient:
     def _sent(self, call: Call, options: Any) -> _Sent:
         sent = _Sent(options)
         try:
-            changes = call.changes()
+            changes = call.changes
             ask = call.streamed and call.recorder.ask_for_usage and not _raw(options)
             if ask and self._library.ask_for_usage is not None:
                 asked = self._library.ask_for_usage(call.operation, call.body)
@@ -279,8 +279,17 @@ def _answered(wrapped: Any, client: Any, args: tuple[Any, ...], kwargs: dict[str
 
 
 def _retry(wrapped: Any, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    _note_retry(kwargs.get("response"))
+    call = _note_retry(kwargs.get("response"))
+    if call is not None:
+        call.readmit()
     return wrapped(*args, **kwargs)
+
+
+async def _aretry(wrapped: Any, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    call = _note_retry(kwargs.get("response"))
+    if call is not None:
+        await call.readmit_async()
+    return await wrapped(*args, **kwargs)
 
 
 def _retry_before(wrapped: Any, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -288,10 +297,12 @@ def _retry_before(wrapped: Any, client: Any, args: tuple[Any, ...], kwargs: dict
     return wrapped(*args, **kwargs)
 
 
-def _note_retry(response: Any) -> None:
+def _note_retry(response: Any) -> Call | None:
+    """Count a retry; gives the call when the attempt before may be billed."""
     try:
         call = get_current().get(CALL_KEY)
-        if isinstance(call, Call):
-            call.retried(retry_cause(response, sys.exc_info()[1]))
+        if isinstance(call, Call) and call.retried(response, sys.exc_info()[1]):
+            return call
     except Exception as error:
         faults.report("counting a retry", error)
+    return None

@@ -52,6 +52,22 @@ def strings(value: Any) -> Sequence[str] | None:
     return None
 
 
+class Received(NamedTuple):
+    """How much of a streamed answer came.
+
+    Args:
+        length: Bytes of generated text, in UTF-8.
+        chunks: Chunks received; when the answer was cut, each is taken for a token at least.
+        seconds: From the first chunk to the last.
+        generating: Whether the provider may have gone on generating when the stream ended here.
+    """
+
+    length: int
+    chunks: int = 0
+    seconds: float = 0.0
+    generating: bool = False
+
+
 Content = Mapping[str, Any]
 """Content of a call, by the attribute that it belongs in; in the shape of the conventions' JSON schemas."""
 
@@ -72,7 +88,7 @@ class Gathering(Protocol):
         ...
 
     def text_length(self) -> int:
-        """Characters of generated text received so far, for an estimate when the usage never came."""
+        """Bytes of generated text received so far, for an estimate when the usage never came."""
         ...
 
     @property

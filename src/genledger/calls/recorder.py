@@ -20,11 +20,12 @@ from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
 from . import faults
+from .attempts import fate_of
 from .call import Call
 from .charges import charge_of, write_charge
 from .entry import Entry, ProductEvent
 from .gate import account
-from .operation import Attributes, Body, Operation, Peer
+from .operation import Attributes, Body, Operation, Peer, Received
 from .outcome import error_type, outcome_of
 from .writing import write
 
@@ -160,7 +161,13 @@ class Recorder:
             return None
 
     def settle(
-        self, call: Call, response: Any, error: BaseException | None, cut: bool, complete: bool, length: int
+        self,
+        call: Call,
+        response: Any,
+        error: BaseException | None,
+        cut: bool,
+        complete: bool,
+        received: Received | None,
     ) -> None:
         """Price and end a call. Called once for each; never raises. Every stage fails alone."""
         if self.closed:
@@ -196,7 +203,11 @@ class Recorder:
         if not complete or error is not None:
             _mark_unfinished(operation, response, attributes)
         failed = error is not None or refused is not None
-        charge = charge_of(call, response, failed=failed, length=length)
+        if response is None and error is not None:
+            call.fate = fate_of(error)
+        if call.fate == "lost" or (response is None and cut):
+            call.lost += 1
+        charge = charge_of(call, response, failed=failed, received=received)
         try:
             write_charge(charge, attributes, generates=operation.name != S.EMBEDDINGS)
         except Exception as fault:

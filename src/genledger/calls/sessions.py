@@ -19,10 +19,11 @@ from genledger.pricing.fields import field
 
 from . import faults
 from .call import Call
-from .operation import Body, Operation, Peer
+from .operation import Body, Operation, Peer, Received
 from .patching import Patch, Patches
 from .plain import plain
 from .recorder import active, suppressed
+from .streams import watch
 
 _FOLDED = 32
 
@@ -39,7 +40,7 @@ class Heard(NamedTuple):
     value: Any = None
 
 
-class Received(Protocol):
+class ResponseEvents(Protocol):
     """Puts the events of one response together."""
 
     def fold(self, events: Iterable[Any]) -> None:
@@ -51,7 +52,7 @@ class Received(Protocol):
         ...
 
     def text_length(self) -> int:
-        """Characters of generated text received so far, for an estimate when the usage never came."""
+        """Bytes of generated text received so far, for an estimate when the usage never came."""
         ...
 
     @property
@@ -98,7 +99,7 @@ class Sessions:
     asynchronous: bool
     peer: Callable[[Any], tuple[Peer, str | None]]
     operation: Operation
-    gather: Callable[[], Received]
+    gather: Callable[[], ResponseEvents]
     aside: Operation
     hears: Callable[[Any], Heard | None]
     asks: Callable[[Any], Asked | None]
@@ -116,6 +117,7 @@ class Session:
         self._described: Any = None
         self._asked: deque[tuple[str | None, _Response]] = deque()
         self._open: dict[str | None, _Response] = {}
+        watch(self)
 
     def ask(self, event: Any) -> Call | None:
         """Open a call, if the application is about to ask for a response with this event."""
@@ -155,6 +157,10 @@ class Session:
             responses.append(self._open.popitem()[1])
         for response in responses:
             response.settle(error=error, cut=True)
+
+    def closed(self) -> None:
+        """End with the process."""
+        self.end()
 
     def __del__(self) -> None:
         self.end()
@@ -220,7 +226,7 @@ class _Response:
 
     __slots__ = ("_chunks", "_received", "call", "stamps")
 
-    def __init__(self, call: Call, received: Received) -> None:
+    def __init__(self, call: Call, received: ResponseEvents) -> None:
         self.call = call
         self.stamps: list[float] = []
         self._chunks: list[Any] = []
@@ -248,16 +254,17 @@ class _Response:
 
     def settle(self, *, error: BaseException | None = None, cut: bool = False) -> None:
         """End it with what has been received."""
-        response, complete, length = None, True, 0
+        response, complete, came = None, True, None
         try:
             self._fold()
             received = self._received
             if self.stamps or received.complete:
-                response, complete, length = received.response(), received.complete, received.text_length()
+                response, complete = received.response(), received.complete
+                came = Received(received.text_length())
                 cut = cut or received.cut
         except Exception as fault:
             faults.report("reading a response", fault)
-        self.call.settle(response, error=error, cut=cut, complete=complete, length=length)
+        self.call.settle(response, error=error, cut=cut, complete=complete, received=came)
 
 
 class SocketClient:

@@ -7,6 +7,7 @@ the iterator ends or fails, the response body is closed, or the iterator is garb
 
 from __future__ import annotations
 
+import atexit
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
@@ -15,11 +16,35 @@ from typing import Any
 
 from . import faults
 from .call import Call
-from .operation import Gathering
+from .operation import Gathering, Received
+from .outcome import ErrorEvent
 
 _BATCH = 16
 """Chunks that are kept before they are folded together: enough to be cheap, and so few that the interpreter makes
 the next chunks from the memory of the last."""
+
+
+_open: weakref.WeakSet[Any] = weakref.WeakSet()
+_watching_exit = False
+
+
+def watch(one: Any) -> None:
+    """Settle a stream at the end of the process, by its method `closed`, if it is still open then."""
+    global _watching_exit
+    if not _watching_exit:
+        # Registered late, so that it runs before the exit handlers of providers that were made before.
+        _watching_exit = True
+        atexit.register(finish_open)
+    _open.add(one)
+
+
+def finish_open() -> None:
+    """Settle every stream that is still open: the process ends, and nobody will read on."""
+    for one in list(_open):
+        try:
+            one.closed()
+        except Exception as error:
+            faults.report("ending a stream", error)
 
 
 class Reading:
@@ -34,6 +59,7 @@ class Reading:
         self.add = self._chunks.append
         self.stamps: list[float] = []
         call.stamps = self.stamps
+        watch(self)
         self._source: weakref.ref[Any] | None = None
 
     def reads_from(self, source: Generator[Any, None, None] | AsyncPump) -> None:
@@ -73,11 +99,17 @@ class Reading:
                 error=error,
                 cut=cut and not complete,
                 complete=complete,
-                length=0 if gathering.counted else gathering.text_length(),
+                received=None if gathering.counted else self._received(error, complete),
             )
         except Exception as fault:
             faults.report("reading the stream", fault)
             call.settle(error=error, cut=cut)
+
+    def _received(self, error: BaseException | None, complete: bool) -> Received:
+        stamps = self.stamps
+        seconds = stamps[-1] - stamps[0] if stamps else 0.0
+        generating = not complete and not isinstance(error, ErrorEvent)
+        return Received(self._gathering.text_length(), len(stamps), seconds, generating)
 
 
 def pump(source: Iterator[Any], reading: Reading, hide: Callable[[Any], bool] | None) -> Generator[Any, None, None]:

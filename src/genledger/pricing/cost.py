@@ -80,5 +80,5 @@ class Cost:
         )
 
 
-UNPRICED_REASONS = ("unknown_model", "unknown_provider", "no_usage", "no_rate", "error")
+UNPRICED_REASONS = ("unknown_model", "unknown_provider", "no_usage", "no_rate", "reported_rejected", "error")
 """Why a call has no cost: the values of `genledger.cost.unpriced`."""

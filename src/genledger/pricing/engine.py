@@ -14,6 +14,7 @@ from typing import NamedTuple
 from . import overrides
 from .cost import Cost
 from .names import canonical_provider
+from .plausibility import settled
 from .rates import Card
 from .resolve import Day, resolve
 from .usage import TOKEN_BUCKETS, Usage
@@ -65,9 +66,30 @@ def price(
     The other arguments are a `Reading`'s fields of the same names. Never raises. Once a price is resolved
     for (provider, model, tier, day, region, base URL) the rest is arithmetic.
     """
+    computed = _computed(usage, provider, model, at_ns, tier, region, base_url, notes, requested, context, also)
+    if reported is None and not notes:
+        return computed
     try:
-        if reported is not None:
-            return Cost(reported, "provider", (), None, notes)
+        return settled(reported, computed, usage, notes)
+    except Exception:
+        return _fault()
+
+
+def _computed(
+    usage: Usage,
+    provider: str,
+    model: str | None,
+    at_ns: int | None,
+    tier: str | None,
+    region: str | None,
+    base_url: str | None,
+    notes: tuple[str, ...],
+    requested: str | None,
+    context: int | None,
+    also: tuple[tuple[str, Usage], ...],
+) -> Cost | str:
+    """The cost by the user's own price or the table, or why there is none."""
+    try:
         if model is None:
             model = requested
             if model is None:
@@ -86,8 +108,12 @@ def price(
                 cost = _with(cost, other, consumed, provider, at_ns, tier, region, base_url)
         return cost
     except Exception:
-        _log.debug("genledger could not price a call", exc_info=True)
-        return "error"
+        return _fault()
+
+
+def _fault() -> str:
+    _log.debug("genledger could not price a call", exc_info=True)
+    return "error"
 
 
 def at_second(day: Day, second: int) -> Card:

@@ -15,7 +15,7 @@ from .reading import Reading
 from .usage import Usage
 
 _OPENAI = "https://api.openai.com/"
-_ANTHROPIC = "https://api.anthropic.com"
+_ANTHROPIC = "https://api.anthropic.com/"
 _STANDARD = (None, "default", "auto")
 _FREE_OF_CHARGE = frozenset({"message", "function_call", "reasoning", "custom_tool_call"})
 _SAYS_NO_PRICE = frozenset({"billing", "frequency_penalty", "presence_penalty", "store"})
@@ -103,7 +103,7 @@ def _responses(answer: Any, request: Mapping[str, Any], base_url: str | None) ->
 
 def _messages(answer: Any, request: Mapping[str, Any], base_url: str | None) -> Reading | None:
     body = _fields(answer)
-    if body is None or base_url is None or not base_url.startswith(_ANTHROPIC):
+    if body is None or base_url is None or not (base_url + "/").startswith(_ANTHROPIC):
         return None
     if _otherwise_billed(request):
         return None

@@ -183,7 +183,7 @@ def _most(card: Card, input_tokens: int, output_tokens: int) -> float:
     return input_tokens * dearest_in + output_tokens * dearest_out + rates.get("request", 0.0)
 
 
-_warned: OrderedDict[tuple[str, str], None] = OrderedDict()
+_warned: OrderedDict[tuple[str, str, str], None] = OrderedDict()
 _warned_lock = Lock()
 _silenced = False
 
@@ -193,8 +193,29 @@ def warn_unpriced(provider: str, model: str | None, reason: str) -> None:
 
     After 512 different models the warnings stop, with a last one that says so; the calls are still counted.
     """
+    _warn_once(
+        "No price for %s at %s (%s): the cost of its calls is unknown, not zero. Give it a price with "
+        "GENLEDGER_PRICES or genledger.pricing.override(), or run `genledger prices update`.",
+        provider,
+        model,
+        reason,
+    )
+
+
+def warn_rejected(provider: str, model: str | None, note: str) -> None:
+    """Warn, in the same way and as seldom, that a reported cost was not believed."""
+    _warn_once(
+        "The cost that is reported for %s at %s cannot be right (%s): such calls are priced by the price table. Give "
+        "the model a price with GENLEDGER_PRICES or genledger.pricing.override() if the table is wrong.",
+        provider,
+        model,
+        note,
+    )
+
+
+def _warn_once(message: str, provider: str, model: str | None, detail: str) -> None:
     global _silenced
-    key = (provider[:_LONGEST_NAME], (model or "")[:_LONGEST_NAME])
+    key = (message, provider[:_LONGEST_NAME], (model or "")[:_LONGEST_NAME])
     with _warned_lock:
         if _silenced or key in _warned:
             return
@@ -206,15 +227,9 @@ def warn_unpriced(provider: str, model: str | None, reason: str) -> None:
         else:
             last = False
     if last:
-        _log.warning("Genledger has warned about %d models without a price and stops warning now.", _WARNED)
+        _log.warning("Genledger has warned about the prices of %d models and stops warning now.", _WARNED)
         return
-    _log.warning(
-        "No price for %s at %s (%s): the cost of its calls is unknown, not zero. Give it a price with "
-        "GENLEDGER_PRICES or genledger.pricing.override(), or run `genledger prices update`.",
-        key[1] or "a call without a model name",
-        canonical_provider(key[0]),
-        reason,
-    )
+    _log.warning(message, key[2] or "a call without a model name", canonical_provider(key[1]), detail)
 
 
 class Recorded(NamedTuple):

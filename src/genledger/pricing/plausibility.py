@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .cost import Cost
-from .reported import NOTES, REJECTED, is_rejection, rejection
+from .cost import REJECTED, Cost, is_rejection, rejection
+from .reported import NOTES
 from .resolve import dearest
 from .usage import Usage
 

@@ -29,9 +29,9 @@ class Reading:
 
     `model` is the model that answered, else the one asked for; `requested` is always the one asked for
     (a deployment, an ARN). `tier` is what the provider says it served: `batch`, `flex`, `priority`, `fast`,
-    another provider's own word, or `None` for standard. `reported` is the cost in USD as a provider that reports
-    costs gives it. `context` is the size of the largest prompt, in tokens, when the call sampled more than once, because
-    long-context rates look at each prompt. `also` is what other models consumed within the same call.
+    another provider's own word, or `None` for standard. `reported` is the cost in USD, from a provider that
+    reports costs. `context` is the size of the largest prompt, in tokens, when the call sampled more than once,
+    because long-context rates look at each prompt. `also` is what other models consumed within the same call.
     """
 
     usage: Usage

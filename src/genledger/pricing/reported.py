@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from math import inf, isfinite, nan
 
 from . import table
+from .cost import rejection
 from .fields import field, path
 from .names import canonical_provider, provider_of_host
-
-REJECTED = "reported_rejected"
-"""The note on a cost, and the reason for a missing one, when a reported cost cannot be true."""
 
 NOTES = frozenset({"byok", "gateway_estimate"})
 """Notes that are about a reported cost, and mean nothing when it is not believed."""
@@ -59,16 +57,6 @@ def reported_cost(
         notes.append(rejection(amount))
         return None
     return None
-
-
-def rejection(amount: float) -> str:
-    """The note that an amount was reported and is not believed."""
-    return f"{REJECTED}:{amount:g}"
-
-
-def is_rejection(note: str) -> bool:
-    """Whether a note says that a reported cost was not believed."""
-    return note.startswith(REJECTED)
 
 
 def _defines(place: CostField, provider: str, base_url: str | None) -> bool:

@@ -16,18 +16,21 @@ NOTES = frozenset({"byok", "gateway_estimate"})
 
 Headers = Mapping[str, object]
 
+Said = tuple[float, str | None]
+"""An amount in USD as it is written, which may be no amount at all, and a note on it."""
+
 
 @dataclass(frozen=True, slots=True)
 class CostField:
     """A place where a cost is reported, and who reports it there.
 
     `providers` are those that define the field, under their canonical names. With `own_name` the field bears the
-    name of the gateway that sends it, so that it means the same at whatever address the gateway runs. `read` gives
-    the amount in USD as it is written, which may be no amount at all, and adds notes on it.
+    name of the gateway that sends it, so that it means the same at whatever address the gateway runs. `read` is
+    given the usage block, the answer and the headers.
     """
 
     providers: frozenset[str]
-    read: Callable[[object, Headers, list[str]], float | None]
+    read: Callable[[object, object, Headers], Said | None]
     own_name: bool = False
 
 
@@ -46,16 +49,18 @@ def reported_cost(
         headers: Those of the response, their names in lower case.
         notes: Notes are added here.
     """
+    usage = field(body, "usage")
     for place in _FIELDS:
-        about: list[str] = []
-        amount = place.read(body, headers, about)
-        if amount is None or not _defines(place, provider, base_url):
+        said = place.read(usage, body, headers)
+        if said is None or not _defines(place, provider, base_url):
             continue
-        if isfinite(amount) and amount >= 0:
-            notes += about
-            return amount
-        notes.append(rejection(amount))
-        return None
+        amount, note = said
+        if not (isfinite(amount) and amount >= 0):
+            notes.append(rejection(amount))
+            return None
+        if note is not None:
+            notes.append(note)
+        return amount
     return None
 
 
@@ -75,59 +80,63 @@ def _defines(place: CostField, provider: str, base_url: str | None) -> bool:
     return seller is None or seller in place.providers
 
 
-def _ticks(body: object, headers: Headers, notes: list[str]) -> float | None:
-    ticks = _numeric(path(body, "usage", "cost_in_usd_ticks"))
-    return None if ticks is None else ticks / 1e10
+def _ticks(usage: object, body: object, headers: Headers) -> Said | None:
+    ticks = _numeric(field(usage, "cost_in_usd_ticks"))
+    return None if ticks is None else (ticks / 1e10, None)
 
 
-def _usage_cost(body: object, headers: Headers, notes: list[str]) -> float | None:
+def _usage_cost(usage: object, body: object, headers: Headers) -> Said | None:
     """With the customer's own key, what the upstream provider charges comes on top of OpenRouter's fee."""
-    usage = field(body, "usage")
     cost = _numeric(field(usage, "cost"))
-    if cost is None or field(usage, "is_byok") is not True:
-        return cost
-    notes.append("byok")
-    upstream = _numeric(path(usage, "cost_details", "upstream_inference_cost")) or 0.0
-    return cost + upstream if min(cost, upstream) >= 0 else nan
+    if cost is None:
+        return None
+    if field(usage, "is_byok") is not True:
+        return cost, None
+    return _sum(cost, path(usage, "cost_details", "upstream_inference_cost")), "byok"
 
 
-def _total_cost(body: object, headers: Headers, notes: list[str]) -> float | None:
-    return _numeric(path(body, "usage", "cost", "total_cost"))
+def _total_cost(usage: object, body: object, headers: Headers) -> Said | None:
+    total = _numeric(path(usage, "cost", "total_cost"))
+    return None if total is None else (total, None)
 
 
-def _usd_and_diem(body: object, headers: Headers, notes: list[str]) -> float | None:
+def _usd_and_diem(usage: object, body: object, headers: Headers) -> Said | None:
     """Venice's prepaid currency settles at a dollar each."""
     cost = field(body, "cost")
-    usd, diem = _numeric(field(cost, "usd")), _numeric(field(cost, "diem")) or 0.0
-    if usd is None:
-        return None
-    return usd + diem if min(usd, diem) >= 0 else nan
+    usd = _numeric(field(cost, "usd"))
+    return None if usd is None else (_sum(usd, field(cost, "diem")), None)
 
 
-def _credits(body: object, headers: Headers, notes: list[str]) -> float | None:
+def _credits(usage: object, body: object, headers: Headers) -> Said | None:
     """A credit is a cent."""
     credits = _numeric(path(body, "copilot_usage", "total_nano_aiu"))
-    return None if credits is None else credits * 1e-11
+    return None if credits is None else (credits * 1e-11, None)
 
 
-def _litellm(body: object, headers: Headers, notes: list[str]) -> float | None:
+def _litellm(usage: object, body: object, headers: Headers) -> Said | None:
     written = headers.get("x-litellm-response-cost")
     if isinstance(written, str):
         try:
             written = float(written)
         except ValueError:
             return None
-    return _estimate(written, notes)
+    return _estimate(written)
 
 
-def _pydantic(body: object, headers: Headers, notes: list[str]) -> float | None:
-    return _estimate(path(body, "usage", "pydantic_ai_gateway", "cost_estimate"), notes)
+def _pydantic(usage: object, body: object, headers: Headers) -> Said | None:
+    return _estimate(path(usage, "pydantic_ai_gateway", "cost_estimate"))
 
 
-def _estimate(value: object, notes: list[str]) -> float | None:
+def _estimate(value: object) -> Said | None:
     """Gateways that estimate also say zero of models that they do not know."""
-    notes.append("gateway_estimate")
-    return _numeric(value) or None
+    estimate = _numeric(value)
+    return (estimate, "gateway_estimate") if estimate else None
+
+
+def _sum(amount: float, more: object) -> float:
+    """Two parts of a cost together; no amount if one of them is none."""
+    other = _numeric(more) or 0.0
+    return amount + other if amount >= 0 and other >= 0 else nan
 
 
 def _numeric(value: object) -> float | None:

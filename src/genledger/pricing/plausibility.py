@@ -22,14 +22,14 @@ Gateways route one model to dearer hosts, and tables have text rates for media: 
 SURCHARGE = 0.05
 """USD that a reported cost may always be: what is billed per request and counted nowhere.
 
-OpenRouter's web plugin takes up to 0.02, Perplexity up to 0.022 for a search with high context. Recorded answers of
-few tokens cost 12 to 22 times their tokens for this reason.
+Recorded answers of OpenRouter have up to 0.007 for searches, 12 to 22 times the price of their few tokens; the table's
+dearest fee per request is 0.014. This leaves room for several of them.
 """
 
 MOST_UNCOUNTED = 25.0
 """USD that an answer may report which counts nothing, or something that nobody publishes a price of.
 
-Images, searches and pages cost less than a dollar each, video less than a dollar a second for up to 25 seconds.
+Twenty-five seconds of video at a dollar a second, or as many images at a dollar each: dearer than the dearest of today.
 """
 
 _GAPS = ("unpriced_unit:", "unpriced_model:")

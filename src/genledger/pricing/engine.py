@@ -14,6 +14,7 @@ from typing import NamedTuple
 from . import overrides
 from .cost import Cost
 from .names import canonical_provider
+from .plausibility import settled
 from .rates import Card
 from .resolve import Day, resolve
 from .usage import TOKEN_BUCKETS, Usage
@@ -65,9 +66,30 @@ def price(
     The other arguments are a `Reading`'s fields of the same names. Never raises. Once a price is resolved
     for (provider, model, tier, day, region, base URL) the rest is arithmetic.
     """
+    computed = _computed(usage, provider, model, at_ns, tier, region, base_url, notes, requested, context, also)
+    if reported is None and not notes:
+        return computed
     try:
-        if reported is not None:
-            return Cost(reported, "provider", (), None, notes)
+        return settled(reported, computed, usage, notes)
+    except Exception:
+        return _fault()
+
+
+def _computed(
+    usage: Usage,
+    provider: str,
+    model: str | None,
+    at_ns: int | None,
+    tier: str | None,
+    region: str | None,
+    base_url: str | None,
+    notes: tuple[str, ...],
+    requested: str | None,
+    context: int | None,
+    also: tuple[tuple[str, Usage], ...],
+) -> Cost | str:
+    """The cost by the user's own price or the table, or why there is none."""
+    try:
         if model is None:
             model = requested
             if model is None:
@@ -86,8 +108,12 @@ def price(
                 cost = _with(cost, other, consumed, provider, at_ns, tier, region, base_url)
         return cost
     except Exception:
-        _log.debug("genledger could not price a call", exc_info=True)
-        return "error"
+        return _fault()
+
+
+def _fault() -> str:
+    _log.debug("genledger could not price a call", exc_info=True)
+    return "error"
 
 
 def at_second(day: Day, second: int) -> Card:
@@ -157,7 +183,7 @@ def _most(card: Card, input_tokens: int, output_tokens: int) -> float:
     return input_tokens * dearest_in + output_tokens * dearest_out + rates.get("request", 0.0)
 
 
-_warned: OrderedDict[tuple[str, str], None] = OrderedDict()
+_warned: OrderedDict[tuple[str, str, str], None] = OrderedDict()
 _warned_lock = Lock()
 _silenced = False
 
@@ -167,8 +193,29 @@ def warn_unpriced(provider: str, model: str | None, reason: str) -> None:
 
     After 512 different models the warnings stop, with a last one that says so; the calls are still counted.
     """
+    _warn_once(
+        "No price for %s at %s (%s): the cost of its calls is unknown, not zero. Give it a price with "
+        "GENLEDGER_PRICES or genledger.pricing.override(), or run `genledger prices update`.",
+        provider,
+        model,
+        reason,
+    )
+
+
+def warn_rejected(provider: str, model: str | None, note: str) -> None:
+    """Warn, in the same way and as seldom, that a reported cost was not believed."""
+    _warn_once(
+        "The cost that is reported for %s at %s cannot be right (%s): such calls are priced by the price table. Give "
+        "the model a price with GENLEDGER_PRICES or genledger.pricing.override() if the table is wrong.",
+        provider,
+        model,
+        note,
+    )
+
+
+def _warn_once(message: str, provider: str, model: str | None, detail: str) -> None:
     global _silenced
-    key = (provider[:_LONGEST_NAME], (model or "")[:_LONGEST_NAME])
+    key = (message, provider[:_LONGEST_NAME], (model or "")[:_LONGEST_NAME])
     with _warned_lock:
         if _silenced or key in _warned:
             return
@@ -180,15 +227,9 @@ def warn_unpriced(provider: str, model: str | None, reason: str) -> None:
         else:
             last = False
     if last:
-        _log.warning("Genledger has warned about %d models without a price and stops warning now.", _WARNED)
+        _log.warning("Genledger has warned about the prices of %d models and stops warning now.", _WARNED)
         return
-    _log.warning(
-        "No price for %s at %s (%s): the cost of its calls is unknown, not zero. Give it a price with "
-        "GENLEDGER_PRICES or genledger.pricing.override(), or run `genledger prices update`.",
-        key[1] or "a call without a model name",
-        canonical_provider(key[0]),
-        reason,
-    )
+    _log.warning(message, key[2] or "a call without a model name", canonical_provider(key[1]), detail)
 
 
 class Recorded(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import os
 import sys
 import threading
@@ -30,6 +29,7 @@ from .calls.metrics import Metrics
 from .calls.recorder import Recorder, activate, active
 from .calls.redaction import Redactor
 from .destinations.exits import run_at_exit
+from .logs import logger_of
 from .relay import disconnect, relay_of
 from .settings import Settings, read_settings
 from .spending import Spent
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from .budgets import Guard
     from .ledger import Ledger
 
-logger = logging.getLogger("genledger")
+logger = logger_of("genledger")
 
 INSTRUMENTORS = "opentelemetry_instrumentor"
 """The entry point group of instrumentors."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -11,12 +10,14 @@ from datetime import datetime
 from importlib import import_module
 from queue import SimpleQueue
 
+from genledger.logs import logger_of
+
 from .accounts import Counted
 from .amounts import Measure, from_units, show
 from .stores.base import Store, StoreDown
 from .windows import LIFE_KEPT
 
-_log = logging.getLogger("genledger.budgets")
+_log = logger_of("genledger.budgets")
 
 CLAIM_SECONDS = 60.0
 """Time to deliver an event in; after that another process, or a later attempt, may."""

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 from opentelemetry.trace import SpanKind
 from opentelemetry.util.types import AttributeValue
 
+from genledger.text import shown
+
 if TYPE_CHECKING:
     from .batches import Batch
 
@@ -50,6 +52,14 @@ def strings(value: Any) -> Sequence[str] | None:
     if isinstance(value, (list, tuple)):
         return tuple(item for item in value if isinstance(item, str)) or None
     return None
+
+
+def span_name(operation: str, target: object) -> str:
+    """The conventions' name of a span: the operation, and what it is about when that is known."""
+    if not target:
+        return operation
+    about = shown(str(target))
+    return f"{operation} {about}" if operation else about
 
 
 Content = Mapping[str, Any]

@@ -8,9 +8,10 @@ from typing import Any, cast
 from opentelemetry.sdk.trace import ReadableSpan
 
 from genledger import pricing
-from genledger.attribution import Attribution
+from genledger.attribution import BAGGAGE_KEYS, MAX_VALUE_LENGTH, Attribution
 from genledger.pricing.cost import Cost, CostSource, Part
 from genledger.pricing.usage import Usage
+from genledger.text import bounded
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
@@ -192,14 +193,16 @@ def _cost(attributes: Mapping[str, Any]) -> tuple[Cost | None, str | None]:
 
 
 def _attribution(attributes: Mapping[str, Any]) -> Attribution:
+    """Who a span says it was for, in whichever instrumentation's words: not checked when it was said."""
     prefix = f"{A.GENLEDGER_METADATA}."
+
+    def text(value: Any) -> Any:
+        return bounded(value, MAX_VALUE_LENGTH) if isinstance(value, str) else value
+
     return Attribution(
-        tenant=attributes.get(A.GENLEDGER_TENANT_ID),
-        feature=attributes.get(A.GENLEDGER_FEATURE),
-        user=attributes.get(A.USER_ID),
-        session=attributes.get(A.SESSION_ID),
-        prompt_name=attributes.get(A.GEN_AI_PROMPT_NAME),
-        prompt_version=attributes.get(A.GEN_AI_PROMPT_VERSION),
-        tags=tuple(attributes.get(A.GENLEDGER_TAGS) or ()),
-        metadata={name[len(prefix) :]: value for name, value in attributes.items() if name.startswith(prefix)},
+        **{name: text(attributes.get(key)) for name, key in BAGGAGE_KEYS.items()},
+        tags=tuple(map(text, attributes.get(A.GENLEDGER_TAGS) or ())),
+        metadata={
+            text(name[len(prefix) :]): text(value) for name, value in attributes.items() if name.startswith(prefix)
+        },
     )

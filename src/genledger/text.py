@@ -56,9 +56,9 @@ def message(text: object) -> str:
     return shown(redacted(str(text)), MAX_MESSAGE)
 
 
-def visible(value: T) -> T:
+def visible(value: T, limit: int = MAX_NAME) -> T:
     """Return a record, or a list of them, with every text in it as `shown`."""
-    return _each_text(value, shown)
+    return _each_text(value, lambda text: shown(text, limit))
 
 
 def as_json(value: object, *, indent: bool = False) -> str:

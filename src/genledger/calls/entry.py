@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Literal, NamedTuple
 
 from genledger.attribution import Attribution
 from genledger.pricing.cost import Cost
 from genledger.pricing.usage import Usage
-from genledger.text import bounded
+from genledger.text import MAX_NAME, bounded
 
 Outcome = Literal["success", "timeout", "rate_limited", "error", "cancelled", "blocked"]
 """How a call ended."""
@@ -55,16 +56,20 @@ class Entry:
     region: str | None = None
 
     def __post_init__(self) -> None:
-        for name in _TEXTS:
-            value = getattr(self, name)
-            if isinstance(value, str):
-                setattr(self, name, bounded(value))
+        # All at once: nearly every call has short names, and is on the application's way.
+        together = "".join(filter(None, _texts(self)))
+        if len(together) > MAX_NAME or not together.isascii():
+            for name in _TEXTS:
+                value = getattr(self, name)
+                if value is not None:
+                    setattr(self, name, bounded(value))
 
 
 _TEXTS = (
     "library", "provider", "operation", "request_model", "response_model", "response_id", "outcome", "error_type",
     "server_address", "tier", "region",
 )  # fmt: skip
+_texts = attrgetter(*_TEXTS)
 
 
 class ProductEvent(NamedTuple):

@@ -88,7 +88,7 @@ def entry_of(span: ReadableSpan) -> Entry | None:
         bool(attributes.get(A.GEN_AI_REQUEST_STREAM)),
         cast(
             Outcome,
-            attributes.get(A.GENLEDGER_OUTCOME) or ("success" if span.status.is_unset else _outcome(span)),
+            _first(attributes, (A.GENLEDGER_OUTCOME,)) or ("success" if span.status.is_unset else _outcome(span)),
         ),
         error if isinstance(error, str) else None,
         int(attributes.get(A.GENLEDGER_ATTEMPTS) or 1),
@@ -98,7 +98,7 @@ def entry_of(span: ReadableSpan) -> Entry | None:
         bool(attributes.get(A.GENLEDGER_USAGE_ESTIMATED)),
         cost,
         unpriced,
-        attributes.get(A.SERVER_ADDRESS),
+        _first(attributes, (A.SERVER_ADDRESS,)),
         attributes.get(A.SERVER_PORT),
     )
 
@@ -200,7 +200,7 @@ def _attribution(attributes: Mapping[str, Any]) -> Attribution:
         return bounded(value, MAX_VALUE_LENGTH) if isinstance(value, str) else value
 
     return Attribution(
-        **{name: text(attributes.get(key)) for name, key in BAGGAGE_KEYS.items()},
+        **{name: text(str(attributes[key])) for name, key in BAGGAGE_KEYS.items() if attributes.get(key) is not None},
         tags=tuple(map(text, attributes.get(A.GENLEDGER_TAGS) or ())),
         metadata={
             text(name[len(prefix) :]): text(value) for name, value in attributes.items() if name.startswith(prefix)

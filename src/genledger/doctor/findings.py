@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from genledger.credentials import redacted
+
 
 @dataclass(slots=True, frozen=True)
 class Finding:
@@ -17,14 +19,14 @@ class Finding:
 
 @dataclass(slots=True)
 class Findings:
-    """The findings so far."""
+    """The findings so far; addresses in them are without credentials."""
 
     found: list[Finding] = field(default_factory=list)
 
     def wrong(self, about: str, message: object) -> None:
         """Something has to be put right."""
-        self.found.append(Finding("wrong", about, str(message)))
+        self.found.append(Finding("wrong", about, redacted(str(message))))
 
     def note(self, about: str, message: str) -> None:
         """Something has to be decided."""
-        self.found.append(Finding("note", about, message))
+        self.found.append(Finding("note", about, redacted(message)))

@@ -29,10 +29,7 @@ def redacted(text: str) -> str:
 def _without_user(rest: str) -> str:
     # A password may hold any character, though it should not: what stands before an `@` is shown only where the
     # address begins with a host.
-    if _HOSTS.match(rest):
-        return rest
-    place = re.split("[?#]", rest, maxsplit=1)[0]
-    return place.rpartition("@")[2] + rest[len(place) :] if "@" in place else rest.rpartition("@")[2]
+    return rest if _HOSTS.match(rest) else rest.rpartition("@")[2]
 
 
 def _without_secrets(address: str) -> str:

@@ -58,17 +58,39 @@ def message(text: object) -> str:
 
 def visible(value: T, limit: int = MAX_NAME) -> T:
     """Return a record, or a list of them, with every text in it as `shown`."""
-    return _each_text(value, lambda text: shown(text, limit))
+    return each_text(value, lambda text: shown(text, limit))
+
+
+def each_text(value: Any, change: Callable[[str], str]) -> Any:
+    """Return a record, or a list or mapping of them, with every text in it changed."""
+    if isinstance(value, str):
+        return change(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(
+            value, **{one.name: each_text(getattr(value, one.name), change) for one in fields(value) if one.init}
+        )
+    if isinstance(value, Mapping):
+        return {each_text(key, change): each_text(item, change) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        items = [each_text(item, change) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    return value
 
 
 def as_json(value: object, *, indent: bool = False) -> str:
     """Return JSON that is valid, whatever texts it holds, and has no control character but its own line breaks."""
     option = orjson.OPT_INDENT_2 if indent else 0
     try:
-        written = orjson.dumps(value, option=option)
+        written = orjson.dumps(value, _fields, option)
     except TypeError:  # a lone surrogate
-        written = orjson.dumps(_each_text(value, lambda text: _LONE.sub(_escape, text)), option=option)
+        written = orjson.dumps(each_text(value, lambda text: _LONE.sub(_escape, text)), _fields, option)
     return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", written.decode())
+
+
+def _fields(value: Any) -> Any:
+    if hasattr(value, "_asdict"):
+        return value._asdict()
+    raise TypeError
 
 
 def _cut(text: str, limit: int) -> str:
@@ -80,18 +102,3 @@ def _cut(text: str, limit: int) -> str:
 
 def _escape(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode("ascii")
-
-
-def _each_text(value: Any, change: Callable[[str], str]) -> Any:
-    if isinstance(value, str):
-        return change(value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return replace(
-            value, **{one.name: _each_text(getattr(value, one.name), change) for one in fields(value) if one.init}
-        )
-    if isinstance(value, Mapping):
-        return {_each_text(key, change): _each_text(item, change) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        items = [_each_text(item, change) for item in value]
-        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-    return value

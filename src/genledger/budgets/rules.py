@@ -182,7 +182,7 @@ def read_scope(fields: Mapping[str, Any]) -> Scope:
         if field in fields:
             if not isinstance(fields[field], str) or not fields[field]:
                 raise RuleError(field, f"expected a value, a glob or {EACH!r}, got {fields[field]!r}")
-            patterns[field] = fields[field]
+            patterns[field] = bounded(fields[field])
     return Scope(patterns)
 
 
@@ -290,7 +290,7 @@ def budget(**fields: Any) -> Rule:
         raise RuleError("name", f"expected a name without '|', got {name!r}")
     model, tokens = _degrade(fields, at_limit)
     return Rule(
-        name=name,
+        name=bounded(name),
         scope=scope,
         measure=measure,
         limits=_limits(measure, fields[measure]),

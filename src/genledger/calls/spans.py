@@ -8,7 +8,7 @@ from typing import Any, cast
 from opentelemetry.sdk.trace import ReadableSpan
 
 from genledger import pricing
-from genledger.attribution import BAGGAGE_KEYS, MAX_VALUE_LENGTH, Attribution
+from genledger.attribution import BAGGAGE_KEYS, Attribution
 from genledger.pricing.cost import Cost, CostSource, Part
 from genledger.pricing.usage import Usage
 from genledger.text import bounded
@@ -197,7 +197,7 @@ def _attribution(attributes: Mapping[str, Any]) -> Attribution:
     prefix = f"{A.GENLEDGER_METADATA}."
 
     def text(value: Any) -> Any:
-        return bounded(value, MAX_VALUE_LENGTH) if isinstance(value, str) else value
+        return bounded(value) if isinstance(value, str) else value
 
     return Attribution(
         **{name: text(str(attributes[key])) for name, key in BAGGAGE_KEYS.items() if attributes.get(key) is not None},

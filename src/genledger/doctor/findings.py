@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from genledger.credentials import redacted
-
 
 @dataclass(slots=True, frozen=True)
 class Finding:
@@ -19,14 +17,14 @@ class Finding:
 
 @dataclass(slots=True)
 class Findings:
-    """The findings so far; addresses in them are without credentials."""
+    """The findings so far."""
 
     found: list[Finding] = field(default_factory=list)
 
     def wrong(self, about: str, message: object) -> None:
         """Something has to be put right."""
-        self.found.append(Finding("wrong", about, redacted(str(message))))
+        self.found.append(Finding("wrong", about, str(message)))
 
     def note(self, about: str, message: str) -> None:
         """Something has to be decided."""
-        self.found.append(Finding("note", about, redacted(message)))
+        self.found.append(Finding("note", about, message))

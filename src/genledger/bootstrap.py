@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import os
 import sys
 import threading
@@ -31,6 +30,7 @@ from .calls.recorder import Recorder, activate, active
 from .calls.redaction import Redactor
 from .calls.streams import finish_open
 from .destinations.exits import run_at_exit
+from .logs import logger_of
 from .relay import disconnect, relay_of
 from .settings import Settings, read_settings
 from .spending import Spent
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from .budgets import Guard
     from .ledger import Ledger
 
-logger = logging.getLogger("genledger")
+logger = logger_of("genledger")
 
 INSTRUMENTORS = "opentelemetry_instrumentor"
 """The entry point group of instrumentors."""
@@ -69,11 +69,15 @@ def instrument(**options: Any) -> None:
         **options: The options of `genledger.settings.Settings`, such as `libraries`, `exclude`, `destinations`,
             `capture_content`, `tracer_provider`, `meter_provider`, `logger_provider`. What is not given comes
             from the environment. An option that cannot be used is reported in one log line and left at its default.
+            Nothing is raised: what cannot work is reported, and the application goes on without it.
     """
-    settings, problems = read_settings(options)
-    with _lock:
-        if configure(settings, problems):
-            _patch(settings)
+    try:
+        settings, problems = read_settings(options)
+        with _lock:
+            if configure(settings, problems):
+                _patch(settings)
+    except Exception as error:
+        logger.exception("genledger: calls are not recorded: %s: %s", type(error).__name__, error)
 
 
 def configure(settings: Settings, problems: list[str]) -> bool:
@@ -105,20 +109,20 @@ def configure(settings: Settings, problems: list[str]) -> bool:
         observe_destinations(metrics.get_meter(SCOPE, __version__, meters, SCHEMA_URL), _remote)
     recorder.sinks.extend(wired.sinks)
     recorder.event_sinks.extend(wired.sinks)
-    baggage_policy.outbound = frozenset(settings.baggage)
+    baggage_policy.fields = frozenset(settings.baggage)
     baggage_policy.trust_inbound = settings.trust_baggage
     if settings.prices is not None or _prices_given:
         _prices_given = settings.prices is not None
         try:
             pricing.configure(settings.prices)
-        except (OSError, ValueError) as error:
+        except pricing.PriceFileError as error:
             problems.append(f"prices: {error}; the price table is used without it")
     if settings.budgets is not None:
-        from .budgets import read_rules
+        from .budgets import RuleFileError, read_rules
 
         try:
             read_rules(settings.budgets)
-        except (OSError, ValueError) as error:
+        except RuleFileError as error:
             problems.append(f"budgets: {error}; no budget holds until this is put right")
     _own.extend(wired.own)
     wired.recorder = recorder

@@ -21,11 +21,13 @@ from genledger_semconv import attributes as A
 from .attribution import SPEND_KEY, current, current_spend
 from .calls import faults
 from .calls.instrumentor import SCOPE
+from .calls.operation import span_name
 from .calls.outcome import error_type
 from .calls.recorder import active
 from .contexts import async_steps_in_context, enter, leave, steps_in_context, visits
 from .runs import RUN_KEY, Run, run_in
 from .spending import Spend, Spent
+from .text import bounded
 
 Kind = Literal["agent", "tool", "retrieval", "workflow", "task"]
 
@@ -48,7 +50,7 @@ class Observation(AbstractContextManager["Observation"]):
     def __init__(self, kind: Kind, name: str, arguments: object = None) -> None:
         self._kind = kind
         self._name = name
-        self._signature = f"{name}:{zlib.crc32(repr(arguments).encode()):08x}" if kind == "tool" else name
+        self._signature = f"{bounded(name)}:{zlib.crc32(repr(arguments).encode()):08x}" if kind == "tool" else name
         self._spend: Spend | None = None
         self._run: Run | None = None
         self._started = 0.0
@@ -70,7 +72,7 @@ class Observation(AbstractContextManager["Observation"]):
         recorder = active()
         tracer = recorder.tracer if recorder is not None else trace.get_tracer(SCOPE, schema_url=SCHEMA_URL)
         self.span = tracer.start_span(
-            f"{operation} {self._name}" if operation else self._name,
+            span_name(operation, self._name),
             outer,
             SpanKind.CLIENT if self._kind == "retrieval" else SpanKind.INTERNAL,
             attributes,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
 
-logger = logging.getLogger("genledger")
+from .logs import logger_of
+
+logger = logger_of("genledger")
 
 
 def together(acts: Sequence[Callable[[], object]], timeout: float) -> list[bool]:

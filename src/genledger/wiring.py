@@ -79,12 +79,13 @@ def names_wanted(settings: Settings, environ: os._Environ[str] | dict[str, str])
 def connect(settings: Settings, wanted: tuple[Any, ...]) -> Wired:
     """Build the destinations. One that cannot work is left out and named among the problems."""
     wired = Wired()
-    for name in wanted:
+    for one in wanted:
+        name = one if isinstance(one, str) else type(one).__name__
         try:
-            if isinstance(name, str):
+            if isinstance(one, str):
                 _BUILDERS.get(name, _exporter)(wired, settings, name)
             else:
-                _given(wired, name)
+                _given(wired, one)
         except (ConfigurationError, OSError, ValueError) as error:
             wired.problems.append(f"destination {name}: {error}; it is left out")
         except Exception as error:

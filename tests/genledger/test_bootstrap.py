@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,6 +23,7 @@ from opentelemetry.trace import Span
 
 import genledger
 from genledger import bootstrap
+from genledger.settings import Settings
 
 from ..instrumentors import openai_format as wire
 from ..instrumentors.provider import Provider, answer
@@ -40,8 +43,6 @@ def call():
 
 @pytest.fixture(autouse=True)
 def nothing_configured(monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     for name in list(os.environ):
         if name.startswith(("OTEL_", "LANGFUSE_", "GENLEDGER_")):
             monkeypatch.delenv(name)
@@ -514,6 +515,80 @@ def test_a_bad_option_is_one_clear_line_and_calls_are_recorded(
         assert chat()().choices[0].message.content == "Paris."
         assert len(telemetry.spans) == ("opanai" not in str(options))
     finally:
+        genledger.uninstrument()
+
+
+def _sparse(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(2**30)
+
+
+BROKEN_FILES: list[Any] = [
+    pytest.param(lambda path: path.write_text("a = " + "[" * 100_000), "nested too deeply", id="arrays in arrays"),
+    pytest.param(lambda path: path.write_text("a = " + "{a=" * 50_000), "nested too deeply", id="tables in tables"),
+    pytest.param(
+        lambda path: path.write_text(f"[[price]]\nmodel.{'a.' * 5_000}a = 1\n[[budget]]\nusd.{'a.' * 5_000}a = 1\n"),
+        "",
+        id="a value nested too deeply to be quoted",
+    ),
+    pytest.param(lambda path: path.write_text("a = " + "9" * 10_000), "digits", id="a number too long to be read"),
+    pytest.param(lambda path: path.write_bytes(b"\xff\xfe\x00a"), "utf-8", id="not text"),
+    pytest.param(_sparse, "more than 4,194,304 bytes", id="a gigabyte"),
+    pytest.param(Path.mkdir, "not a regular file", id="a directory"),
+    pytest.param(os.mkfifo, "not a regular file", id="a pipe that nobody writes to"),
+    pytest.param(lambda path: path.symlink_to("/dev/zero"), "not a regular file", id="a device without end"),
+    pytest.param(lambda path: path.symlink_to(path), "cannot be read", id="a link to itself"),
+    pytest.param(lambda path: None, "No such file", id="nothing"),
+    pytest.param(
+        lambda path: path.touch(0),
+        "Permission denied",
+        id="a file of somebody else",
+        marks=pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything"),
+    ),
+]
+
+
+@pytest.mark.parametrize("option", ["prices", "budgets"])
+@pytest.mark.parametrize(("make", "says"), BROKEN_FILES)
+def test_a_broken_file_of_any_kind_is_one_clear_line_and_calls_are_recorded(
+    option: str, make: Callable[[Path], object], says: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "broken.toml"
+    make(path)
+    telemetry = Telemetry()
+    genledger.instrument(**{option: path}, destinations=[], tracer_provider=telemetry.tracer_provider)
+    try:
+        (line,) = errors(caplog)
+        assert line.startswith(f"genledger: {option}: {path}")
+        assert says in line
+        assert "\n" not in line
+        assert len(line) < 3000
+        assert chat()().choices[0].message.content == "Paris."
+        assert len(telemetry.spans) == 1
+    finally:
+        genledger.uninstrument()
+
+
+class Unspeakable:
+    def __repr__(self) -> str:
+        raise ZeroDivisionError
+
+    __str__ = __repr__
+
+
+def _nested() -> list[Any]:
+    value: list[Any] = []
+    for _ in range(100_000):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "value", [Unspeakable(), _nested(), [Unspeakable()], {"a": Unspeakable()}], ids=["no text", "deep", "list", "table"]
+)
+def test_no_value_of_any_option_is_raised_into_the_application(value: Any) -> None:
+    for option in fields(Settings):
+        genledger.instrument(**{"destinations": [], "tracer_provider": Telemetry().tracer_provider, option.name: value})
         genledger.uninstrument()
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
 
-_log = logging.getLogger("genledger.budgets")
+from genledger.logs import logger_of
+
+_log = logger_of("genledger.budgets")
 
 TierFunction = Callable[[str], str | None]
 """The application's own answer: tenant -> tier."""

@@ -6,7 +6,9 @@ import logging
 import time
 from collections import Counter
 
-logger = logging.getLogger("genledger")
+from genledger.logs import logger_of
+
+logger = logger_of("genledger")
 
 INTERVAL_S = 60.0
 """Seconds between two warnings about the same stage."""

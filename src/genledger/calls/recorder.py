@@ -16,6 +16,7 @@ from genledger.attribution import current, current_spend
 from genledger.budgets.choice import chosen
 from genledger.runs import run_in
 from genledger.spending import TraceSpending
+from genledger.text import bounded
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
@@ -25,7 +26,7 @@ from .call import Call
 from .charges import charge_of, write_charge
 from .entry import Entry, ProductEvent
 from .gate import account
-from .operation import Attributes, Body, Operation, Peer, Received
+from .operation import Attributes, Body, Operation, Peer, Received, span_name
 from .outcome import error_type, outcome_of
 from .writing import write
 
@@ -130,7 +131,7 @@ class Recorder:
                 if capture.spans:
                     attributes.update(content)
             span = self.tracer.start_span(
-                f"{operation.name} {target}" if target else operation.name,
+                span_name(operation.name, target),
                 outer,
                 operation.kind,
                 sampled,
@@ -146,7 +147,7 @@ class Recorder:
                 library,
                 peer,
                 body,
-                model if isinstance(model, str) else None,
+                bounded(model) if isinstance(model, str) else None,
                 span,
                 outer,
                 attribution,
@@ -196,7 +197,7 @@ class Recorder:
         if operation.inference and call.model is None and A.GEN_AI_RESPONSE_MODEL in attributes:
             # A stored prompt names the model; the conventions want it on the span.
             attributes[A.GEN_AI_REQUEST_MODEL] = answered = attributes[A.GEN_AI_RESPONSE_MODEL]
-            span.update_name(f"{operation.name} {_text(answered)}")
+            span.update_name(span_name(operation.name, answered))
         refused = attributes.get(A.ERROR_TYPE) if error is None else None
         if isinstance(refused, str):
             outcome, kind = "error", refused

@@ -8,10 +8,11 @@ from typing import Any, cast
 from opentelemetry.sdk.trace import ReadableSpan
 
 from genledger import pricing
-from genledger.attribution import Attribution
+from genledger.attribution import BAGGAGE_KEYS, Attribution
 from genledger.pricing.cost import Cost, CostSource, Part
 from genledger.pricing.fields import MOST, number
 from genledger.pricing.usage import Usage
+from genledger.text import bounded
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
@@ -96,7 +97,7 @@ def entry_of(span: ReadableSpan) -> Entry | None:
         bool(attributes.get(A.GEN_AI_REQUEST_STREAM)),
         cast(
             Outcome,
-            attributes.get(A.GENLEDGER_OUTCOME) or ("success" if span.status.is_unset else _outcome(span)),
+            _first(attributes, (A.GENLEDGER_OUTCOME,)) or ("success" if span.status.is_unset else _outcome(span)),
         ),
         error if isinstance(error, str) else None,
         int(attributes.get(A.GENLEDGER_ATTEMPTS) or 1),
@@ -106,7 +107,7 @@ def entry_of(span: ReadableSpan) -> Entry | None:
         bool(attributes.get(A.GENLEDGER_USAGE_ESTIMATED)),
         cost,
         unpriced,
-        attributes.get(A.SERVER_ADDRESS),
+        _first(attributes, (A.SERVER_ADDRESS,)),
         attributes.get(A.SERVER_PORT),
     )
 
@@ -201,14 +202,16 @@ def _cost(attributes: Mapping[str, Any]) -> tuple[Cost | None, str | None]:
 
 
 def _attribution(attributes: Mapping[str, Any]) -> Attribution:
+    """Who a span says it was for, in whichever instrumentation's words: not checked when it was said."""
     prefix = f"{A.GENLEDGER_METADATA}."
+
+    def text(value: Any) -> Any:
+        return bounded(value) if isinstance(value, str) else value
+
     return Attribution(
-        tenant=attributes.get(A.GENLEDGER_TENANT_ID),
-        feature=attributes.get(A.GENLEDGER_FEATURE),
-        user=attributes.get(A.USER_ID),
-        session=attributes.get(A.SESSION_ID),
-        prompt_name=attributes.get(A.GEN_AI_PROMPT_NAME),
-        prompt_version=attributes.get(A.GEN_AI_PROMPT_VERSION),
-        tags=tuple(attributes.get(A.GENLEDGER_TAGS) or ()),
-        metadata={name[len(prefix) :]: value for name, value in attributes.items() if name.startswith(prefix)},
+        **{name: text(str(attributes[key])) for name, key in BAGGAGE_KEYS.items() if attributes.get(key) is not None},
+        tags=tuple(map(text, attributes.get(A.GENLEDGER_TAGS) or ())),
+        metadata={
+            text(name[len(prefix) :]): text(value) for name, value in attributes.items() if name.startswith(prefix)
+        },
     )

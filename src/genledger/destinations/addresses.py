@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from genledger.credentials import without_credentials
+
 from .errors import ConfigurationError
 
 
@@ -20,7 +22,8 @@ def check_http_url(url: str, what: str) -> None:
         host = port = None
         parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not host or port == 0:
-        shown = url if "@" not in url else "the value"
-        raise ConfigurationError(f"{what}: {shown!r} is not an address; it must be like https://host:port")
+        raise ConfigurationError(
+            f"{what}: {without_credentials(url)!r} is not an address; it must be like https://host:port"
+        )
     if parts.username is not None:
         raise ConfigurationError(f"{what}: the address of host {host!r} has credentials in it; use headers or keys")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
 
+from genledger.logs import logger_of
+
 from .clock import SYSTEM_CLOCK, Clock
 from .spool import CAN_LOCK, lock, read_all, unlock, write_all
 
-log = logging.getLogger("genledger")
+log = logger_of("genledger")
 
 WHOLE_UNTIL = 0.5
 """The part of the allowance that is used before ordinary traces are thinned out."""

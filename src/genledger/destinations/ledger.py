@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -18,12 +17,13 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from genledger.calls.entry import Entry, ProductEvent
 from genledger.ledger import Ledger, LedgerError, Score, Step
 from genledger.ledger.store import MAX_AGE_DAYS, MAX_BYTES
+from genledger.logs import logger_of
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
 from .exits import run_at_exit
 
-_logger = logging.getLogger(__name__)
+_logger = logger_of(__name__)
 
 MAX_QUEUE = 20_000
 """Records that wait in memory at most while the file cannot be written."""

@@ -15,6 +15,8 @@ from urllib.parse import unquote, urlsplit
 
 from opentelemetry.sdk.trace import ReadableSpan
 
+from genledger.credentials import without_credentials
+
 from .addresses import check_http_url
 from .clock import SYSTEM_CLOCK
 from .destination import DeliveryOptions, Destination, OneReceiver, Receivers, open_delivery
@@ -68,7 +70,7 @@ class OtlpEndpoint:
         if self.protocol == "grpc":
             if urlsplit(self.url).path not in ("", "/"):
                 raise ConfigurationError(
-                    f"OTLP: {self.url!r} has a path, which gRPC does not know; "
+                    f"OTLP: {without_credentials(self.url)!r} has a path, which gRPC does not know; "
                     "leave it out, or set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"
                 )
             if self.compression == "deflate":

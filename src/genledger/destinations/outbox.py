@@ -9,13 +9,15 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from genledger.logs import logger_of
+
 from . import batches
 from .clock import Clock
 from .limits import Limits
 from .sender import Answer, Sender
 from .spool import Kept, Spool
 
-log = logging.getLogger("genledger")
+log = logger_of("genledger")
 
 FIRST_PAUSE_S = 1.0
 """Upper bound of the pause after a first failure; it doubles with every further one."""

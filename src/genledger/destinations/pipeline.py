@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import weakref
@@ -12,6 +11,8 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace import ReadableSpan
+
+from genledger.logs import logger_of
 
 from . import batches
 from .clock import SYSTEM_CLOCK, Clock
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from .journal import Journal, Ticket
     from .sampling import TraceSampling
 
-log = logging.getLogger("genledger")
+log = logger_of("genledger")
 
 _COLLECT_S = 10.0
 _FLUSH_ROUND_S = 0.2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,6 +9,9 @@ from functools import lru_cache
 from threading import Lock
 from time import time_ns
 from typing import NamedTuple
+
+from genledger.logs import logger_of
+from genledger.text import MAX_NAME, bounded
 
 from . import overrides
 from .cost import Cost
@@ -19,13 +21,10 @@ from .rates import Card
 from .resolve import Day, resolve
 from .usage import TOKEN_BUCKETS, Usage
 
-_log = logging.getLogger("genledger")
+_log = logger_of("genledger")
 
 _NS_PER_SECOND = 1_000_000_000
 _SECONDS_PER_DAY = 86_400
-_LONGEST_NAME = 512
-"""No provider's model name is longer; what is longer is not kept in a cache."""
-
 _RESOLVED = 2048
 _WARNED = 512
 
@@ -96,7 +95,7 @@ def _computed(
                 return "unknown_model"
         seconds = (time_ns() if at_ns is None else at_ns) // _NS_PER_SECOND
         day, second = divmod(seconds, _SECONDS_PER_DAY)
-        if len(model) > _LONGEST_NAME or (requested is not None and len(requested) > _LONGEST_NAME):
+        if len(model) > MAX_NAME or (requested is not None and len(requested) > MAX_NAME):
             return "unknown_model"
         found = _resolved(overrides.generation, provider, model, tier, day, region, base_url, requested)
         if isinstance(found, str):
@@ -138,8 +137,10 @@ def _with(
     """A cost with what another model consumed in the same call."""
     more = price(usage, provider=provider, model=model, at_ns=at_ns, tier=tier, region=region, base_url=base_url)
     if isinstance(more, str):
-        return Cost(cost.amount, cost.source, cost.parts, cost.table_date, (*cost.notes, f"unpriced_model:{model}"))
-    notes = (*cost.notes, f"includes_model:{model}", *more.notes)
+        return Cost(
+            cost.amount, cost.source, cost.parts, cost.table_date, (*cost.notes, f"unpriced_model:{bounded(model)}")
+        )
+    notes = (*cost.notes, f"includes_model:{bounded(model)}", *more.notes)
     return Cost(cost.amount + more.amount, cost.source, cost.parts + more.parts, cost.table_date, notes)
 
 
@@ -162,7 +163,7 @@ def max_price(
     this prompt, plus the fee per request. Tool calls and media that are sent are not in it: they are not known before.
     """
     try:
-        if len(model) > _LONGEST_NAME:
+        if len(model) > MAX_NAME:
             return None
         day = (time_ns() if at_ns is None else at_ns) // _NS_PER_SECOND // _SECONDS_PER_DAY
         found = _resolved(overrides.generation, provider, model, tier, day, region, base_url, requested)
@@ -215,7 +216,7 @@ def warn_rejected(provider: str, model: str | None, note: str) -> None:
 
 def _warn_once(message: str, provider: str, model: str | None, detail: str) -> None:
     global _silenced
-    key = (message, provider[:_LONGEST_NAME], (model or "")[:_LONGEST_NAME])
+    key = (message, provider[:MAX_NAME], (model or "")[:MAX_NAME])
     with _warned_lock:
         if _silenced or key in _warned:
             return

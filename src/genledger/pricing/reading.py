@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from genledger.text import bounded
+
 from . import shapes
 from .fields import Counts, field, first, items, label, number, path, text
 from .names import canonical_provider, deployment_of_url, region_of_host
@@ -297,7 +299,7 @@ def _tier(
 
 
 def _tier_name(value: str) -> str | None:
-    name = value.lower().removeprefix("service_tier_")
+    name = bounded(value).lower().removeprefix("service_tier_")
     return None if name in _STANDARD else name
 
 
@@ -307,4 +309,4 @@ def _region(body: object, request: object, base_url: str | None) -> str | None:
         geo = text(request, "inference_geo", "region", "location", "vertex_location", "data_residency")
     if geo is None and base_url is not None:
         geo = region_of_host(base_url)
-    return None if geo in (None, "global", "not_available", "") else geo
+    return None if geo in (None, "global", "not_available", "") else bounded(geo)

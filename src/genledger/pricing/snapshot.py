@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-_log = logging.getLogger("genledger")
+from genledger.logs import logger_of
+
+_log = logger_of("genledger")
 _FILE = "price-table.json"
 
 

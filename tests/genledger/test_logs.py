@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
+import pkgutil
 
 import pytest
 
+import genledger
+import genledger_instrumentors
 from genledger.logs import logger_of
 from genledger.text import MAX_MESSAGE
 
@@ -29,6 +33,20 @@ def test_a_quoted_name_or_error_stays_on_its_line(log: logging.Logger, caplog: p
     log.warning("%s and %r and %.5s and %d: %s", NAME, NAME, NAME, 3, ValueError(NAME))
     escaped = r"x\nWARNING all is well\x1b[31m"
     assert caplog.text == f"{escaped} and {NAME!r} and {escaped[:5]} and 3: {escaped}\n"
+
+
+def test_every_logger_of_ours_writes_text(caplog: pytest.LogCaptureFixture) -> None:
+    for package in (genledger, genledger_instrumentors):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
+    made = {name: one for name, one in logging.root.manager.loggerDict.items() if isinstance(one, logging.Logger)}
+    # The line per call is made as a whole, and is longer than one quoted value may be.
+    ours = [one for name, one in made.items() if name.startswith("genledger") and name != "genledger.calls"]
+    assert len(ours) >= 3
+    for logger in ours:
+        caplog.clear()
+        logger.error("%s", NAME)
+        assert len(caplog.messages[0].splitlines()) == 1, logger.name
 
 
 def test_a_quoted_value_is_bounded_and_its_addresses_have_no_credentials(

@@ -40,7 +40,7 @@ _DEFAULT_ENDPOINTS: Mapping[str, str] = {"http/protobuf": "http://localhost:4318
 
 @dataclass(slots=True, frozen=True)
 class OtlpEndpoint:
-    """One OTLP receiver of traces. The headers show in no representation.
+    """One OTLP receiver of traces. Neither headers nor secrets of the address show in its representation.
 
     Attributes:
         url: With HTTP the full address, path included; with gRPC scheme, host and port.
@@ -58,12 +58,15 @@ class OtlpEndpoint:
 
     url: str
     protocol: Protocol = "http/protobuf"
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict)
     compression: Compression = "none"
     certificate: str | None = None
     client_certificate: str | None = None
     client_key: str | None = None
     timeout_s: float = 10.0
+
+    def __repr__(self) -> str:
+        return f"OtlpEndpoint({without_credentials(self.url)!r}, {self.protocol!r})"
 
     def __post_init__(self) -> None:
         check_http_url(self.url, "OTLP: the endpoint")

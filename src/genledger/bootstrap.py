@@ -28,7 +28,7 @@ from .calls.instrumentor import SCOPE, Instrumentor
 from .calls.lines import CallLines
 from .calls.metrics import Metrics
 from .calls.recorder import Recorder, activate, active
-from .calls.redaction import Redactor
+from .calls.redaction import Redactor, stage, use
 from .destinations.exits import run_at_exit
 from .relay import disconnect, relay_of
 from .settings import Settings, read_settings
@@ -124,12 +124,14 @@ def configure(settings: Settings, problems: list[str]) -> bool:
     activate(recorder)
     _wired = wired
     for problem in (*problems, *wired.problems):
-        logger.error("genledger: %s", problem)
+        # A value that cannot be used, or an error about it, may hold a password.
+        logger.error("genledger: %s", stage().message(problem))
     return True
 
 
 def _recorder(settings: Settings, wired: Wired, provider: Any, meters: Any) -> Recorder:
     redactor = Redactor(settings.redact, settings.redactor)  # type: ignore[arg-type]
+    use(redactor)
     capture = None
     if settings.capture_content != "off":
         from .calls.content import Capture
@@ -156,7 +158,6 @@ def _recorder(settings: Settings, wired: Wired, provider: Any, meters: Any) -> R
         details=details,
         gate=_gate(settings, meters),
         book=functools.partial(_book, settings),
-        redact=redactor.text,
         ask_for_usage=settings.stream_usage == "ask",
     )
 

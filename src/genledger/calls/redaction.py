@@ -1,80 +1,24 @@
-"""The one stage that takes secrets and personal data out of content, before any destination sees it."""
+"""The one stage that takes secrets and personal data out of every text, before any destination sees it."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
 from . import faults
-
-Pattern = Literal["keys", "email", "card", "phone"]
-"""What is looked for: API keys and tokens, e-mail addresses, payment cards, phone numbers."""
-
-PATTERNS: tuple[Pattern, ...] = ("keys", "email", "card", "phone")
+from .cuts import clip
+from .patterns import PATTERNS, Pattern, replace
 
 FAILED = "[redaction failed]"
 """What stands in place of a value whose redaction failed."""
 
-# Compiled when first needed: most processes never find anything to redact.
-# A pattern may begin where no name or number is going on, or right after a line break as JSON writes it.
-_AFTER_BREAK = r"(?<=\\[bfnrt])"
-_BEGIN = rf"(?:(?<![\w.\-])|{_AFTER_BREAK})"
-_END = r"(?!\w|[.\-]\w)"
-_KEYS = rf"""(?xs)
-    (?:(?<!\w)|{_AFTER_BREAK})(?:
-        (?:sk|pk|rk)-[A-Za-z0-9_\-]{{16,}}
-        | AKIA[0-9A-Z]{{16}}\b
-        | gh[pousr]_[A-Za-z0-9]{{20,}}
-        | github_pat_[A-Za-z0-9_]{{20,}}
-        | xox[abprs]-[A-Za-z0-9\-]{{10,}}
-        | AIza[0-9A-Za-z_\-]{{30,}}
-        | hf_[A-Za-z0-9]{{20,}}
-        | eyJ[A-Za-z0-9_\-]{{8,}}\.[A-Za-z0-9_\-]{{8,}}\.[A-Za-z0-9_\-]{{8,}}
-    )
-    | (?<=earer\ )[A-Za-z0-9._~+/\-]{{16,}}=*
-    | -----BEGIN[ A-Z]*PRIVATE\ KEY-----.*?-----END[ A-Z]*PRIVATE\ KEY-----
-"""
-_EMAIL = r"(?<!\\)[A-Za-z0-9._%+\-]+@[A-Za-z0-9\-]+(?:\.[A-Za-z0-9\-]+)*\.[A-Za-z]{2,}"
-# In one piece or in the groups that are printed on cards; no issuer's numbers begin with 0, 1 or 7 to 9.
-_CARD = (
-    _BEGIN + r"(?:[2-6]\d{12,18}"
-    r"|[2-6]\d{3}([ \-])(?:\d{4}\1\d{4}\1\d{1,4}(?:\1\d{1,3})?|\d{6}\1\d{4,5}))" + _END
-)
-_PHONE = (
-    _BEGIN + r"(?:\+\d{1,3}[ .\-]?(?:\(\d{1,4}\)[ .\-]?)?\d(?:[ .\-]?\d){6,12}"
-    r"|\(\d{3}\) ?\d{3}[ .\-]\d{4}|\d{3}[.\-]\d{3}[.\-]\d{4})" + _END
-)
-_NOT_DIGITS = bytes(code for code in range(256) if not 48 <= code <= 57)
+MAX_MESSAGE = 4096
+"""Bytes of an error's text, wherever it goes."""
 
-
-def _may_have_key(value: str) -> bool:
-    # A single character is found a hundred times as fast as a word, and most texts lack most of these.
-    return (
-        ("-" in value and ("k-" in value or "xox" in value or "PRIVATE KEY" in value))
-        or ("_" in value and ("gh" in value or "hf_" in value))
-        or ("K" in value and "AKIA" in value)
-        or ("I" in value and "AIza" in value)
-        or ("J" in value and "eyJ" in value)
-        or "earer " in value
-    )
-
-
-def _luhn(digits: str) -> bool:
-    total = 0
-    for position, digit in enumerate(reversed(digits)):
-        value = int(digit)
-        if position % 2:
-            value = value * 2 - 9 if value > 4 else value * 2
-        total += value
-    return total % 10 == 0
-
-
-def _card(match: re.Match[str]) -> str:
-    text = match.group()
-    return "[card]" if _luhn(re.sub(r"\D", "", text)) else text
+MAX_NAME = 256
+"""Bytes of what an error is called."""
 
 
 class Redactor:
@@ -90,58 +34,119 @@ class Redactor:
         self._function = function
 
     def text(self, value: str) -> str:
-        """One text. A failure replaces it whole."""
+        """Return one text, redacted. A failure replaces it whole."""
         try:
-            value = self._replace(value)
-            if self._function is not None:
-                value = self._function(value)
-                if not isinstance(value, str):
-                    raise TypeError(f"the redactor must return a string, not {type(value).__name__}")
-            return value
+            return self._own(self._built_in(value))
         except Exception as error:
             faults.report("redaction", error)
             return FAILED
 
-    def json(self, encoded: str) -> str:
-        """A JSON document; what comes back is a JSON document too."""
+    def message(self, value: str, limit: int = MAX_MESSAGE) -> str:
+        """Return the beginning of a text, redacted: at most `limit` bytes."""
+        return clip(self.text(clip(value, limit)), limit)
+
+    def error(self, error: BaseException) -> str:
+        """Return what an exception says, bounded and redacted; nothing when it fails to say it."""
         try:
-            if self._function is None:
-                replaced = self._replace(encoded)
-                if replaced is encoded or replaced == encoded:
-                    return encoded
-                try:
-                    orjson.loads(replaced)
-                    return replaced
-                except orjson.JSONDecodeError:
-                    # A bare number was one of the findings; go value by value instead.
-                    pass
-            return orjson.dumps(self._walk(orjson.loads(encoded))).decode()
+            said = str(error)
+        except Exception as fault:
+            faults.report("reading an error", fault)
+            return ""
+        return self.message(said)
+
+    def name(self, value: str) -> str:
+        """Return what somebody else calls an error, bounded and redacted."""
+        return self.message(value, MAX_NAME)
+
+    def json(self, encoded: str) -> str:
+        """Return a JSON document, redacted; it remains one. A failure replaces it whole, or the values that fail."""
+        try:
+            redacted = self._document(encoded)
+            if self._function is not None:
+                redacted = _dump(_each(orjson.loads(redacted), self._own_or_failed))
+            return redacted
         except Exception as error:
             faults.report("redaction", error)
             return f'"{FAILED}"'
 
-    def _walk(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return self.text(value)
-        if isinstance(value, dict):
-            return {key: self._walk(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [self._walk(item) for item in value]
-        if isinstance(value, int) and type(value) is not bool and value > 10**11:
-            found = self.text(str(value))
-            return value if found == str(value) else found
-        return value
+    def _document(self, encoded: str) -> str:
+        redacted = self._built_in(encoded)
+        if redacted == encoded or _is_json(redacted):
+            return redacted
+        # A number that is no part of a text was found: the label needs to be one.
+        encoded = _dump(_each(orjson.loads(encoded), number=self._number))
+        redacted = self._built_in(encoded)
+        if _is_json(redacted):
+            return redacted
+        # What was found goes over the bounds of a value.
+        return _dump(_each(orjson.loads(encoded), self._built_in, key=self._built_in))
 
-    def _replace(self, value: str) -> str:
-        patterns = self._patterns
-        if "keys" in patterns and _may_have_key(value):
-            value = re.sub(_KEYS, "[key]", value)
-        if "email" in patterns and "@" in value:
-            value = re.sub(_EMAIL, "[email]", value)
-        if "card" in patterns or "phone" in patterns:
-            digits = len(value.encode(errors="replace").translate(None, _NOT_DIGITS))
-            if digits >= 13 and "card" in patterns:
-                value = re.sub(_CARD, _card, value)
-            if digits >= 8 and "phone" in patterns:
-                value = re.sub(_PHONE, "[phone]", value)
-        return value
+    def _built_in(self, value: str) -> str:
+        return replace(value, self._patterns)
+
+    def _number(self, value: int) -> int | str:
+        text = str(value)
+        redacted = self._built_in(text)
+        return value if redacted == text else redacted
+
+    def _own(self, value: str) -> str:
+        if self._function is None:
+            return value
+        kept = self._function(value)
+        if not isinstance(kept, str):
+            raise TypeError(f"the redactor must return a string, not {type(kept).__name__}")
+        return kept
+
+    def _own_or_failed(self, value: str) -> str:
+        try:
+            return self._own(value)
+        except Exception as error:
+            faults.report("redaction", error)
+            return FAILED
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _each(
+    value: Any,
+    text: Callable[[str], Any] = _same,
+    *,
+    key: Callable[[str], str] = _same,
+    number: Callable[[int], Any] = _same,
+) -> Any:
+    """Return a JSON value with each of its texts, keys and whole numbers replaced by what a function makes of it."""
+    if isinstance(value, str):
+        return text(value)
+    if isinstance(value, dict):
+        return {key(name): _each(item, text, key=key, number=number) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_each(item, text, key=key, number=number) for item in value]
+    return number(value) if type(value) is int else value
+
+
+def _dump(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _is_json(text: str) -> bool:
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+_stage = Redactor()
+
+
+def stage() -> Redactor:
+    """Return the stage in force: that of the last `instrument()`, before it one with every pattern."""
+    return _stage
+
+
+def use(redactor: Redactor) -> None:
+    """Make all texts pass another stage from now on."""
+    global _stage
+    _stage = redactor

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from .cuts import head, size, tail
+from .cuts import Redact, head, size, tail
 from .operation import Attributes, Content
 from .plain import plain
 from .redaction import Redactor
@@ -146,7 +146,7 @@ class Capture:
                 continue
             if isinstance(value, str):
                 limit = min(self._max_value, room)
-                written = _fit(self._redactor.text(_fit(value, limit, whole=True)), limit)
+                written = _fit(self._redactor.text(_fit(value, limit, self._redactor.built_in)), limit)
             else:
                 written = self.encode(value, room)
             attributes[name] = written
@@ -158,7 +158,7 @@ class Capture:
         text = orjson.dumps(value, default=self._default, option=_OPTIONS).decode()
         # What is searched is bounded, so it is cut before, and again if the labels have made it longer.
         if size(text) > limit:
-            text = shorten(orjson.loads(text), limit, whole=True)
+            text = shorten(orjson.loads(text), limit, self._redactor.built_in)
         text = self._redactor.json(text)
         return text if size(text) <= limit else shorten(orjson.loads(text), limit)
 
@@ -191,16 +191,16 @@ class Capture:
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 
 
-def shorten(value: Any, limit: int, *, whole: bool = False) -> str:
+def shorten(value: Any, limit: int, redact: Redact | None = None) -> str:
     """Return valid JSON of at most `limit` bytes that keeps the beginning and the end of what is too long.
 
     Args:
         value: A JSON value.
         limit: Bytes.
-        whole: Leave out what may belong to a word that a cut went through: it may be a part of a secret.
+        redact: For a value that is still to be redacted: a cut then leaves no part of a secret.
     """
     for longest in (limit // 4, 2048, 512, 128, 32):
-        value = _cut_texts(value, longest, whole)
+        value = _cut_texts(value, longest, redact)
         data = orjson.dumps(value)
         if len(data) <= limit:
             return data.decode()
@@ -213,29 +213,32 @@ def shorten(value: Any, limit: int, *, whole: bool = False) -> str:
     return "[]" if isinstance(value, list) else "{}"
 
 
-def _cut_texts(value: Any, longest: int, whole: bool) -> Any:
+def _cut_texts(value: Any, longest: int, redact: Redact | None) -> Any:
     if isinstance(value, str):
-        return _cut(value, longest, whole)
+        return _cut(value, longest, redact)
     if isinstance(value, dict):
-        return {key: _cut_texts(item, longest, whole) for key, item in value.items()}
+        return {key: _cut_texts(item, longest, redact) for key, item in value.items()}
     if isinstance(value, list):
-        return [_cut_texts(item, longest, whole) for item in value]
+        return [_cut_texts(item, longest, redact) for item in value]
     return value
 
 
-def _cut(text: str, longest: int, whole: bool) -> str:
+def _cut(text: str, longest: int, redact: Redact | None) -> str:
     if len(text) <= longest:
         return text
     keep = max(8, longest // 2 - 20)
-    first, last = (head(text, keep), tail(text, keep)) if whole else (text[:keep], text[-keep:])
+    if redact is None:
+        first, last = text[:keep], text[-keep:]
+    else:
+        first, last = head(text, keep, redact), tail(text, keep, redact)
     return f"{first}…[{len(text) - len(first) - len(last)} characters left out]…{last}"
 
 
-def _fit(text: str, limit: int, *, whole: bool = False) -> str:
+def _fit(text: str, limit: int, redact: Redact | None = None) -> str:
     """A text of at most `limit` bytes, or, where that is nothing, its shortest."""
     longest = limit
-    kept = _cut(text, longest, whole)
+    kept = _cut(text, longest, redact)
     while size(kept) > limit and longest > 0:
         longest = longest * limit // size(kept)
-        kept = _cut(text, longest, whole)
+        kept = _cut(text, longest, redact)
     return kept

@@ -35,10 +35,7 @@ _compiled = cache(re.compile)
 
 def replace(value: str, wanted: Iterable[str] = PATTERNS) -> str:
     """The text with what is wanted replaced: `[key]`, `[email]`, `[card]`, `[phone]`."""
-    if "keys" in wanted:
-        value = _without_keys(value)
-    if "email" in wanted and "@" in value:
-        value = _put(value, "[email]", _addresses(value))
+    # Numbers first: the first group of one may be what a name tells to be secret.
     if "card" in wanted or "phone" in wanted:
         digits = _digits_together(value)
         if digits >= 13 and "card" in wanted:
@@ -47,6 +44,10 @@ def replace(value: str, wanted: Iterable[str] = PATTERNS) -> str:
             for anchor, find in _phones().items():
                 if anchor in value:
                     value = _put(value, "[phone]", find(value))
+    if "keys" in wanted:
+        value = _without_keys(value)
+    if "email" in wanted and "@" in value:
+        value = _put(value, "[email]", _addresses(value))
     return value
 
 
@@ -248,7 +249,7 @@ def _assignment(sign: str) -> str:
     quotes = ("", r"[\"'` ]", r"[\"'] ", r"\\[\"']", r"\\{3}[\"']")
     named = "|".join(rf"(?<={ends}{quote}{sign})" for quote in quotes)
     opening = r">?[ \t]{0,4}(?:b?\\{0,3}[\"'`])?+(?:(?i:token|api-?key|key|bot) )?+"
-    return rf"{sign}(?<=[a-zA-Z\"'` ]{sign})(?:{named}){opening}((?:(?![=:]){_VALUE}){{4,}}+={{0,2}})"
+    return rf"{sign}(?<=[a-zA-Z\"'` ]{sign})(?:{named}){opening}((?:(?![=:]){_VALUE}){{4,}}+)"
 
 
 def _named(value: str, sign: str) -> Iterator[Span]:

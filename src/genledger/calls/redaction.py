@@ -36,14 +36,14 @@ class Redactor:
     def text(self, value: str) -> str:
         """Return one text, redacted. A failure replaces it whole."""
         try:
-            return self._own(self._built_in(value))
+            return self._own(self.built_in(value))
         except Exception as error:
             faults.report("redaction", error)
             return FAILED
 
     def message(self, value: str, limit: int = MAX_MESSAGE) -> str:
         """Return the beginning of a text, redacted: at most `limit` bytes."""
-        return clip(self.text(clip(value, limit)), limit)
+        return clip(self.text(clip(value, limit, self.built_in)), limit, self.built_in)
 
     def error(self, error: BaseException) -> str:
         """Return what an exception says, bounded and redacted; nothing when it fails to say it."""
@@ -70,23 +70,24 @@ class Redactor:
             return f'"{FAILED}"'
 
     def _document(self, encoded: str) -> str:
-        redacted = self._built_in(encoded)
+        redacted = self.built_in(encoded)
         if redacted == encoded or _is_json(redacted):
             return redacted
         # A number that is no part of a text was found: the label needs to be one.
         encoded = _dump(_each(orjson.loads(encoded), number=self._number))
-        redacted = self._built_in(encoded)
+        redacted = self.built_in(encoded)
         if _is_json(redacted):
             return redacted
         # What was found goes over the bounds of a value.
-        return _dump(_each(orjson.loads(encoded), self._built_in, key=self._built_in))
+        return _dump(_each(orjson.loads(encoded), self.built_in, key=self.built_in))
 
-    def _built_in(self, value: str) -> str:
+    def built_in(self, value: str) -> str:
+        """Return a text without what the patterns find; the application's own rule is not asked."""
         return replace(value, self._patterns)
 
     def _number(self, value: int) -> int | str:
         text = str(value)
-        redacted = self._built_in(text)
+        redacted = self.built_in(text)
         return value if redacted == text else redacted
 
     def _own(self, value: str) -> str:

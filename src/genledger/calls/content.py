@@ -13,10 +13,10 @@ from typing import Any
 
 import orjson
 
-from .cuts import Redact, head, size, tail
 from .operation import Attributes, Content
 from .plain import plain
 from .redaction import Redactor
+from .redaction.cuts import Redact, head, size, tail
 
 MAX_VALUE = 64 * 1024
 """Bytes that one content attribute may have, unless set otherwise."""

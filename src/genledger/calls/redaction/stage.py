@@ -1,4 +1,4 @@
-"""The one stage that takes secrets and personal data out of every text, before any destination sees it."""
+"""The stage itself: its patterns and the application's own rule, over texts, messages and JSON documents."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 import orjson
 
-from . import faults
+from genledger.calls import faults
+
 from .cuts import clip
 from .patterns import PATTERNS, Pattern, replace
 

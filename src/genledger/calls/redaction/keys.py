@@ -152,9 +152,10 @@ _VALUE = r"[^\s\"'`&;,<>\\{}()\[\]|]"
 
 def _assignment(sign: str) -> str:
     ends = f"(?:{_WORD_ENDS}|{_WORD_ENDS.upper()})"
-    quotes = ("", r"[\"'` ]", r"[\"'] ", r"\\[\"']", r"\\{3}[\"']")
+    # In JSON that JSON quotes, there are 1, 3 or 7 backslashes before a quote.
+    quotes = ("", r"[\"'` ]", r"[\"'] ", *(rf"\\{{{count}}}[\"']" for count in (1, 3, 7)))
     named = "|".join(rf"(?<={ends}{quote}{sign})" for quote in quotes)
-    opening = r">?[ \t]{0,4}(?:b?\\{0,3}[\"'`])?+(?:(?i:token|api-?key|key|bot) )?+"
+    opening = r">?[ \t]{0,4}(?:b?\\{0,7}[\"'`])?+(?:(?i:token|api-?key|key|bot) )?+"
     return rf"{sign}(?<=[a-zA-Z\"'` ]{sign})(?:{named}){opening}((?:(?![=:]){_VALUE}){{4,}}+)"
 
 

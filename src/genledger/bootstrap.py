@@ -27,7 +27,7 @@ from .calls.instrumentor import SCOPE, Instrumentor
 from .calls.lines import CallLines
 from .calls.metrics import Metrics
 from .calls.recorder import Recorder, activate, active
-from .calls.redaction import Redactor
+from .calls.redaction import Redactor, stage, use
 from .calls.streams import finish_open
 from .destinations.exits import run_at_exit
 from .logs import logger_of
@@ -129,12 +129,14 @@ def configure(settings: Settings, problems: list[str]) -> bool:
     activate(recorder)
     _wired = wired
     for problem in (*problems, *wired.problems):
-        logger.error("genledger: %s", problem)
+        # A value that cannot be used, or an error about it, may hold a password.
+        logger.error("genledger: %s", stage().message(problem))
     return True
 
 
 def _recorder(settings: Settings, wired: Wired, provider: Any, meters: Any) -> Recorder:
     redactor = Redactor(settings.redact, settings.redactor)  # type: ignore[arg-type]
+    use(redactor)
     capture = None
     if settings.capture_content != "off":
         from .calls.content import Capture
@@ -161,7 +163,6 @@ def _recorder(settings: Settings, wired: Wired, provider: Any, meters: Any) -> R
         details=details,
         gate=_gate(settings, meters),
         book=functools.partial(_book, settings),
-        redact=redactor.text,
         ask_for_usage=settings.stream_usage == "ask",
     )
 

@@ -24,6 +24,7 @@ from .calls.instrumentor import SCOPE
 from .calls.operation import span_name
 from .calls.outcome import error_type
 from .calls.recorder import active
+from .calls.redaction import stage
 from .contexts import async_steps_in_context, enter, leave, steps_in_context, visits
 from .runs import RUN_KEY, Run, run_in
 from .spending import Spend, Spent
@@ -98,8 +99,7 @@ class Observation(AbstractContextManager["Observation"]):
         failure: str | None = None
         if error is not None and not isinstance(error, GeneratorExit):
             failure = error_type(error)
-            message = str(error)
-            self.span.set_status(StatusCode.ERROR, recorder.redact(message) if recorder is not None else message)
+            self.span.set_status(StatusCode.ERROR, stage().error(error))
             self.span.set_attribute(A.ERROR_TYPE, failure)
         if recorder is not None and recorder.metrics is not None:
             run = self._run or Run("", 0)

@@ -164,12 +164,14 @@ def _exporter(wired: Wired, settings: Settings, name: str) -> None:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
     from opentelemetry.util._importlib_metadata import entry_points
 
+    from .destinations.redacting import RedactingExporter
+
     found = list(entry_points(group="opentelemetry_traces_exporter", name=name))
     if not found:
         raise ConfigurationError(
             "there is no such destination; use langfuse, otlp, ledger, console or an installed exporter"
         )
-    destination = _Exporter(BatchSpanProcessor(found[0].load()()))
+    destination = _Exporter(BatchSpanProcessor(RedactingExporter(found[0].load()())))
     wired.destinations[name] = destination
     wired.processors.append(destination.processor)
 

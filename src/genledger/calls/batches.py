@@ -29,6 +29,7 @@ from genledger_semconv import spans as S
 from . import faults
 from .charges import cost_of
 from .entry import Entry, Outcome
+from .redaction import stage
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -340,7 +341,7 @@ class Results:
             time_to_first_chunk_s=None,
             stream=False,
             outcome=line.outcome,
-            error_type=line.error,
+            error_type=stage().name(line.error) if line.error is not None else None,
             attempts=1,
             retry_causes=(),
             attribution=attribution,

@@ -19,6 +19,7 @@ from genledger_semconv import spans as S
 from .entry import Entry, Outcome
 from .instrumentor import SCOPE
 from .projection import cost_attributes
+from .redaction import stage
 
 _APIS = {
     S.CHAT: "chat",
@@ -99,7 +100,7 @@ def entry_of(span: ReadableSpan) -> Entry | None:
             Outcome,
             _first(attributes, (A.GENLEDGER_OUTCOME,)) or ("success" if span.status.is_unset else _outcome(span)),
         ),
-        error if isinstance(error, str) else None,
+        stage().name(error) if isinstance(error, str) else None,
         int(attributes.get(A.GENLEDGER_ATTEMPTS) or 1),
         tuple(attributes.get(A.GENLEDGER_RETRY_CAUSES) or ()),
         _attribution(attributes),

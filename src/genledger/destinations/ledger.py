@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from genledger.calls.entry import Entry, ProductEvent
+from genledger.calls.redaction import stage
 from genledger.ledger import Ledger, LedgerError, Score, Step
 from genledger.ledger.store import MAX_AGE_DAYS, MAX_BYTES
 from genledger.logs import logger_of
@@ -263,7 +264,8 @@ class LedgerDestination:
                 # Whatever is wrong with a record, the others must get through: one by one, then.
                 if at_once == 1:
                     if not self._dropped["invalid"]:
-                        _logger.warning("A record does not fit into the ledger: %r: %.300r", error, some[0])
+                        what = stage().message(f"{error!r}: {some[0]!r}", 400)
+                        _logger.warning("A record does not fit into the ledger: %s", what)
                     self._drop("invalid")
                     del records[0]
                 at_once = 1
@@ -334,7 +336,7 @@ def step_of(span: ReadableSpan) -> Step | None:
         span.name,
         span.start_time,
         (span.end_time - span.start_time) / 1e9,
-        kind if isinstance(kind, str) else None,
+        stage().name(kind) if isinstance(kind, str) else None,
     )
 
 

@@ -177,14 +177,18 @@ def test_a_full_disk_is_written_to_when_there_is_room_again(tmp_path: Path) -> N
         pytest.skip("file size limits are a matter of Unix")
     done = run(
         """
-        import resource, sys
+        import logging, resource, threading
+        failed = threading.Event()
+        handler = logging.StreamHandler()
+        handler.addFilter(lambda record: failed.set() or True)
+        logging.getLogger("genledger").addHandler(handler)
         destination.ledger.open()
         unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
         size = destination.ledger.size_bytes()
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, unlimited[1]))
         for number in range(1, 2001):
             destination.accept(call(number))
-        assert not destination.flush(1.0)
+        assert failed.wait(60)
         assert destination.stats()["written"] < 2000
         resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
         assert destination.flush(30)
@@ -248,10 +252,10 @@ def test_a_shutdown_that_cannot_write_gives_up_in_time_and_counts_what_is_lost(
 
 
 def test_a_shutdown_does_not_wait_for_a_lock_beyond_its_deadline(
-    open_destination: Callable[..., LedgerDestination], make_entry: MakeEntry
+    open_destination: Callable[..., LedgerDestination], make_entry: MakeEntry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("genledger.destinations.ledger.BUSY_TIMEOUT_S", 60.0)
     destination = open_destination()
-    destination.ledger._busy_timeout_s = 60.0
     destination.ledger.open()
     with closing(sqlite3.connect(destination.ledger.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")

@@ -5,7 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -98,13 +98,23 @@ def test_a_forked_child_and_its_parent_both_go_on_writing(tmp_path: Path, make_e
         os.close(end)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this platform does not list open files")
 def test_no_connection_is_open_while_the_process_forks(tmp_path: Path, make_entry: MakeEntry) -> None:
     ledger = Ledger(tmp_path / "ledger.db")
     ledger.write([make_entry()])
-    assert ledger._opened is not None
+    assert open_files(tmp_path)
     child = os.fork()
     if child == 0:
-        os._exit(0 if ledger._opened is None else 1)
+        os._exit(0 if not open_files(tmp_path) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert not ledger._lock.locked()
+    ledger.write([make_entry()])
+    assert len(written(tmp_path / "ledger.db")) == 2
+
+
+def open_files(directory: Path) -> list[str]:
+    """The files of a directory that this process has open."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):  # the descriptor of the listing itself
+            found.append(os.readlink(f"/proc/self/fd/{name}"))
+    return [path for path in found if path.startswith(str(directory))]

@@ -95,7 +95,9 @@ def rows(ledger: Ledger, table: str) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in connection.execute(f"SELECT * FROM {table}")]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(entry=entries)
 def test_whatever_is_written_is_read_back_the_same(ledger: Ledger, entry: Entry) -> None:
     ledger.write([entry])
@@ -277,11 +279,10 @@ def test_a_locked_file_is_an_error_that_passes(tmp_path: Path, make_entry: MakeE
 
 
 def test_a_full_disk_is_an_error_that_passes(ledger: Ledger, make_entry: MakeEntry) -> None:
-    ledger.open()
-    assert ledger._opened is not None
-    pages = ledger._opened.execute("PRAGMA page_count").fetchone()[0]
-    # SQLite's own limit fails as a full disk does, and ends with the connection.
-    ledger._opened.execute(f"PRAGMA max_page_count = {pages + 1}")
+    with ledger.reading() as connection:
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        # SQLite's own limit fails as a full disk does, and ends with the connection.
+        connection.execute(f"PRAGMA max_page_count = {pages + 1}")
     some = [make_entry() for _ in range(500)]
     with pytest.raises(LedgerError, match=r"full.*Free some space"):
         ledger.write(some)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from genledger.shared.private import make_directory
+
 _log = logging.getLogger("genledger")
 _FILE = "price-table.json"
 
@@ -87,7 +89,7 @@ def update() -> Snapshot:
 
 def _store(stored: Snapshot) -> None:
     target = location()
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(target.parent)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=_FILE)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

@@ -74,7 +74,9 @@ LIMITS = (100, 60, 30)
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite", "redis"])
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(steps=STEPS)
 def test_nothing_is_ever_granted_beyond_a_limit(kind: str, steps: Any, stores: dict[str, Store]) -> None:
     store = stores[kind]

@@ -190,10 +190,10 @@ def test_a_lease_that_is_given_up_twice_counts_once(store: Store) -> None:
 
 def test_a_lease_that_was_given_up_is_forgotten_a_minute_later() -> None:
     counters: dict[str, Counter] = {}
-    exchange(counters, 1, 60.0, [ask("h", "c", 100, total=25, leave=True)], 1000.0)
-    exchange(counters, 1, 60.0, [ask("i", "c", 100)], 1059.0)
+    exchange(counters, 1, 60.0, [ask("h", "c", 100, total=25, leave=True)], 1000.0, 0.0)
+    exchange(counters, 1, 60.0, [ask("i", "c", 100)], 1059.0, 59.0)
     assert set(counters["c"].leases) == {"h", "i"}
-    exchange(counters, 2, 60.0, [ask("i", "c", 100)], 1060.0)
+    exchange(counters, 2, 60.0, [ask("i", "c", 100)], 1060.0, 60.0)
     assert set(counters["c"].leases) == {"i"}
 
 

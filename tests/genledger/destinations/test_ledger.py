@@ -284,6 +284,85 @@ def test_check_says_what_is_wrong_and_the_records_are_written_when_it_is_right(
     assert "works again" in recovered
 
 
+def fill(destination: LedgerDestination, make_entry: MakeEntry, count: int) -> list[int]:
+    entries = [make_entry() for _ in range(count)]
+    for entry in entries:
+        destination.accept(entry)
+    assert destination.flush(30)
+    return [entry.started_ns for entry in entries]
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, 100)
+
+
+def test_a_file_that_is_cut_is_kept_and_what_may_be_lost_with_it_is_counted_and_said_once(
+    open_destination: Callable[..., LedgerDestination], make_entry: MakeEntry, log: Log
+) -> None:
+    destination = open_destination()
+    path = destination.ledger.path
+    fill(destination, make_entry, 300)
+    cut(path)
+    after = fill(destination, make_entry, 50) + fill(destination, make_entry, 5)
+    assert written(path) == after
+    assert destination.stats() == {"accepted": 355, "written": 55, "waiting": 0, "dropped": {"damaged": 300}}
+    (kept,) = path.parent.glob(f"{path.name}.damaged-*Z")
+    (message,) = log.messages
+    assert f"kept as {kept}" in message
+    assert "300 records" in message
+
+
+def test_every_process_counts_what_it_had_in_a_file_that_another_puts_aside(
+    open_destination: Callable[..., LedgerDestination], make_entry: MakeEntry, log: Log
+) -> None:
+    one, other = open_destination(), open_destination()
+    fill(one, make_entry, 30)
+    fill(other, make_entry, 20)
+    cut(one.ledger.path)
+    after = fill(one, make_entry, 3) + fill(other, make_entry, 2)
+    assert written(one.ledger.path) == after
+    assert one.stats()["dropped"] == {"damaged": 30}
+    assert other.stats()["dropped"] == {"damaged": 20}
+    assert ["30 records" in log.messages[0], "20 records" in log.messages[1]] == [True, True]
+
+
+def test_a_file_that_is_removed_is_made_anew_and_what_was_in_it_is_counted(
+    open_destination: Callable[..., LedgerDestination], make_entry: MakeEntry, log: Log
+) -> None:
+    destination = open_destination()
+    fill(destination, make_entry, 30)
+    destination.ledger.path.unlink()
+    after = fill(destination, make_entry, 5)
+    assert written(destination.ledger.path) == after
+    assert destination.stats() == {"accepted": 35, "written": 5, "waiting": 0, "dropped": {"removed": 30}}
+    (message,) = log.messages
+    assert "30 records" in message
+
+
+def test_a_file_that_is_moved_loses_nothing(
+    open_destination: Callable[..., LedgerDestination], make_entry: MakeEntry, log: Log
+) -> None:
+    destination = open_destination()
+    path = destination.ledger.path
+    before = fill(destination, make_entry, 30)
+    path.rename(path.with_name("november.db"))
+    after = fill(destination, make_entry, 5)
+    assert (written(path.with_name("november.db")), written(path)) == (before, after)
+    assert destination.stats() == {"accepted": 35, "written": 35, "waiting": 0, "dropped": {}}
+    assert log.messages == []
+
+
+def test_a_cut_after_the_last_write_is_noticed_at_the_shutdown(
+    open_destination: Callable[..., LedgerDestination], make_entry: MakeEntry, log: Log
+) -> None:
+    destination = open_destination()
+    fill(destination, make_entry, 30)
+    cut(destination.ledger.path)
+    destination.shutdown(30)
+    assert destination.stats() == {"accepted": 30, "written": 0, "waiting": 0, "dropped": {"damaged": 30}}
+    assert len(log.messages) == 1
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 def test_after_a_fork_each_process_writes_its_own_records_once(
     open_destination: Callable[..., LedgerDestination], make_entry: MakeEntry

@@ -51,6 +51,31 @@ def test_several_processes_make_one_ledger_and_lose_nothing(tmp_path: Path) -> N
         assert connection.execute("PRAGMA auto_vacuum").fetchone()[0] == 2
 
 
+def test_writers_at_full_speed_take_turns(tmp_path: Path) -> None:
+    """No writer is passed over more than now and then, however busy the others are."""
+    path = tmp_path / "ledger.db"
+    writers = [start_writer(path, first, 1_000_000) for first in (1, 10_000_001, 20_000_001)]
+    for writer in writers:
+        go(writer)
+    for writer in writers:
+        assert writer.stdout is not None
+        for _ in range(300):
+            writer.stdout.readline()
+    for writer in writers:
+        writer.kill()
+        writer.communicate(timeout=60)
+    with closing(sqlite3.connect(path)) as connection:
+        order = [row[0] // 10_000_000 for row in connection.execute("SELECT started_ns FROM calls ORDER BY rowid")]
+    turns = order[::10]  # ten calls at a time
+    begin = max(turns.index(writer) for writer in range(3))
+    end = len(turns) - max(turns[::-1].index(writer) for writer in range(3))
+    waits, longest = [0, 0, 0], 0
+    for turn in turns[begin:end]:
+        waits = [0 if writer == turn else waits[writer] + 1 for writer in range(3)]
+        longest = max(longest, *waits)
+    assert longest < 40, f"a writer waited for {longest} turns of the others"
+
+
 def test_a_killed_process_leaves_a_sound_file_with_all_it_was_told_is_written(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     writer = start_writer(path, 1, 100_000)

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from genledger.shared.private import make_directory
+
 from .clock import SYSTEM_CLOCK, Clock
 from .spool import lock, lock_descriptor, read_all, unlock, write_all
 
@@ -216,7 +218,7 @@ class Journal:
             return
 
     def _begin(self) -> _Segment:
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(self.directory)
         former = self._segment
         self._segment = _Segment(
             self.directory / f"{self._clock.wall_ns():020d}-{os.getpid():x}{secrets.token_hex(4)}{_SUFFIX}",

@@ -25,6 +25,8 @@ try:
 except ImportError:
     CAN_LOCK = False
 
+from genledger.shared.private import make_directory
+
 from .clock import SYSTEM_CLOCK, Clock
 
 _HEADER = struct.Struct("<4sII")
@@ -109,7 +111,7 @@ class Spool:
         size = _HEADER.size + len(payload)
         if size > self._max_bytes:
             raise OSError(f"a batch of {size} bytes does not fit in a spool of {self._max_bytes}")
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(self.directory)
         with self._lock:
             self._make_room(size)
         created = self._clock.wall_ns()

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from genledger.logs import logger_of
+from genledger.shared.private import make_directory
 
 _log = logger_of("genledger")
 _FILE = "price-table.json"
@@ -88,7 +89,7 @@ def update() -> Snapshot:
 
 def _store(stored: Snapshot) -> None:
     target = location()
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(target.parent)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=_FILE)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib import resources
 from typing import Any, TypeVar
@@ -11,10 +13,16 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from genledger.credentials import without_credentials
 
-from ..exchange import Ask, Counter, Lease, Reply, Standing
+from ..exchange import Age, Ask, Counter, Lease, Reply, Standing
 from .base import StoreDown
 
 T = TypeVar("T")
+
+FORGET_EVERY = 60.0
+"""Seconds after which a process looks again for counters that are over."""
+
+FORGOTTEN_AT_ONCE = 500
+"""Counters that are forgotten in one request."""
 
 CONNECT_TIMEOUT = 0.5
 """Seconds to wait for a connection."""
@@ -31,7 +39,8 @@ class RedisStore:
 
     Every exchange is one script and one round trip. All keys carry one hash tag, `{<namespace>}`, because rules
     that overlap must be changed together: in a cluster, one namespace is one slot. Windows follow the server's
-    clock.
+    clock. Keys do not expire by it, but go when the age of the store says the same; what nobody uses any more
+    goes after a year.
 
     Args:
         client: A client of the `redis` package: `Redis`, `RedisCluster`, or what `Sentinel.master_for` returns.
@@ -46,6 +55,10 @@ class RedisStore:
         self._replicas = replicas
         self._prefix = f"{{{namespace}}}:"
         self._index = f"{self._prefix}counters"
+        self._forgetting = f"{self._prefix}forgetting"
+        self._books = [self._index, self._forgetting, f"{self._prefix}age"]
+        self._age = Age()
+        self._forget_at = 0.0
 
     @classmethod
     def from_url(cls, url: str) -> RedisStore:
@@ -112,16 +125,29 @@ class RedisStore:
 
     def exchange(self, number: int, ttl: float, asks: Sequence[Ask]) -> Reply:
         """See `Store`."""
-        keys = [self._index, *(self._prefix + ask.counter for ask in asks)]
-        arguments = [str(number), repr(ttl)]
+        keys = [*self._books, *(self._prefix + ask.counter for ask in asks)]
+        arguments = [str(number), repr(ttl), repr(self._age.claim())]
         for ask in asks:
             arguments.extend(str(int(part)) if isinstance(part, bool) else str(part) for part in ask[1:])
-        answer = [_text(part) for part in self._try(lambda: self._run(_exchange_script(), keys, arguments))]
+        answer = [_text(part) for part in self._try(lambda: self._run(_script("exchange"), keys, arguments))]
         standings = tuple(
             Standing(int(settled), int(others), int(held), refused == "1", float(frees_at))
-            for settled, others, held, refused, frees_at in zip(*[iter(answer[3:])] * 5, strict=True)
+            for settled, others, held, refused, frees_at in zip(*[iter(answer[4:])] * 5, strict=True)
         )
+        age = self._age.hear(float(answer[3]))
+        if time.monotonic() >= self._forget_at:
+            self._forget(age)
         return Reply(float(answer[0]), answer[1] == "1", answer[2] == "1", standings)
+
+    def _forget(self, age: float) -> None:
+        self._forget_at = time.monotonic() + FORGET_EVERY
+        with suppress(StoreDown):
+            over = self._try(
+                lambda: self._client.zrangebyscore(self._forgetting, "-inf", age, start=0, num=FORGOTTEN_AT_ONCE)
+            )
+            keys = [*self._books, *map(_text, over)]
+            if over and self._try(lambda: self._run(_script("forget"), keys, ())) == FORGOTTEN_AT_ONCE:
+                self._forget_at = 0.0  # there may be more: they go with the next request
 
     def now(self) -> float:
         """See `Store`."""
@@ -187,8 +213,8 @@ _REPLACE_SCRIPT = _Script(
 
 
 @cache
-def _exchange_script() -> _Script:
-    return _Script(resources.files(__package__).joinpath("exchange.lua").read_text(encoding="utf-8"))
+def _script(name: str) -> _Script:
+    return _Script(resources.files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8"))
 
 
 @cache
@@ -215,6 +241,8 @@ def _counter(fields: dict[str, str]) -> Counter:
         if kind == "s:":
             counter.spent[int(rest)] = int(value)
         else:
-            number, total, held, expires, charge = value.split()
-            counter.leases[rest] = Lease(int(number), int(total), int(held), float(expires), charge == "1")
+            number, total, held, expires, charge, *forget_at = value.split()
+            counter.leases[rest] = Lease(
+                int(number), int(total), int(held), float(expires), charge == "1", *map(float, forget_at)
+            )
     return counter

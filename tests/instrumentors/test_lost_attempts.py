@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import genledger
 from genledger.budgets import BudgetExceeded
 
 from . import openai_format
-from .provider import EVENTS, Provider, Reply, answer, events, items, now
+from .provider import EVENTS, JSON, Provider, Reply, Within, answer, events, items, now
 from .telemetry import Telemetry, attributes_of, instrumented
 
 MESSAGES = [{"role": "user", "content": "What is the capital of France? " * 10}]
@@ -291,3 +292,158 @@ def test_anthropics_client_is_judged_alike(telemetry: Telemetry) -> None:
         client.messages.create(model="claude-sonnet-5", max_tokens=100, messages=[{"role": "user", "content": "x"}])
     assert telemetry.attributes["gen_ai.usage.output_tokens"] == 100
     assert telemetry.attributes["genledger.usage.estimated"] is True
+
+
+class Clock:
+    """A clock that moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Paced(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
+    """Streams a token every `pace` seconds of a clock, from the first on; none waits for its reader."""
+
+    def __init__(self, clock: Clock, pace: float) -> None:
+        self._clock = clock
+        self._pace = pace
+
+    def _events(self) -> Iterator[bytes]:
+        began = self._clock.now
+        for number, chunk in enumerate(openai_format.chat_chunks(*["a"] * 900)):
+            self._clock.now = max(self._clock.now, began + number * self._pace)
+            yield f"data: {json.dumps(chunk)}\n\n".encode()
+
+    async def _later(self) -> AsyncIterator[bytes]:
+        for event in self._events():
+            yield event
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, headers=EVENTS, content=self._events())
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, headers=EVENTS, content=self._later())
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of the process."""
+    clock = Clock()
+    monkeypatch.setattr("time.perf_counter", clock)
+    return clock
+
+
+async def read(stream: Any, chunks: int, clock: Clock, hold: float) -> None:
+    """Read some chunks and keep each for `hold` seconds."""
+    for _ in range(chunks):
+        await items(stream, 1)
+        clock.now += hold
+
+
+@pytest.mark.parametrize("raw", [False, True], ids=["typed", "raw"])
+@pytest.mark.parametrize("hold", [0.0, 0.01, 0.5], ids=["at-once", "in-time", "too-late"])
+async def test_a_cut_stream_counts_what_came_while_the_application_did_not_read(
+    client_of: Any, telemetry: Telemetry, clock: Clock, hold: float, raw: bool
+) -> None:
+    completions = client_of(Paced(clock, 0.05)).chat.completions
+    if raw:
+        async with Within(completions.with_streaming_response.create(**CALL, stream=True)) as response:
+            began, lines = clock.now, response.iter_lines()
+            await read(lines, 60, clock, hold / 2)  # an event is two lines
+    else:
+        stream = await now(completions.create(**CALL, stream=True))
+        began = clock.now
+        await read(stream, 30, clock, hold)
+        await now(stream.close())
+    generated = (clock.now - began) / 0.05
+    # Half a second more than was generated, by the pace that was seen, if any was.
+    most = 1.1 * (generated + 10) if hold < 0.05 else 1000
+    assert generated <= telemetry.attributes["gen_ai.usage.output_tokens"] <= most
+
+
+async def test_a_stream_that_is_left_open_counts_what_came_since(
+    client_of: Any, telemetry: Telemetry, clock: Clock
+) -> None:
+    stream = await now(client_of(Paced(clock, 0.05)).chat.completions.create(**CALL, stream=True))
+    await read(stream, 30, clock, 0.0)
+    clock.now += 20
+    await now(stream.close())
+    assert 430 <= telemetry.attributes["gen_ai.usage.output_tokens"] <= 500
+
+
+async def test_an_answer_that_breaks_off_costs_the_ceiling(provider: Provider, telemetry: Telemetry) -> None:
+    provider.will(Reply(200, JSON, [b'{"id": "1", "object"', httpx2.RemoteProtocolError("gone")]))
+    with pytest.raises(openai.APIConnectionError):
+        await now(provider.openai().chat.completions.create(**CALL))
+    assert telemetry.attributes["gen_ai.usage.output_tokens"] == 1000
+
+
+async def test_an_answer_that_breaks_off_while_the_application_reads_it_costs_the_ceiling(
+    provider: Provider, telemetry: Telemetry
+) -> None:
+    provider.will(Reply(200, JSON, [b'{"id": "1", "object"', httpx2.RemoteProtocolError("gone")]))
+    with pytest.raises(httpx2.RemoteProtocolError):
+        async with Within(provider.openai().chat.completions.with_streaming_response.create(**CALL)) as response:
+            await now(response.read())
+    assert telemetry.attributes["gen_ai.usage.output_tokens"] == 1000
+
+
+PARTS = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": "https://x/y.png"}}]
+PARAMETERS = {"type": "object", "properties": {f"parameter_{number}": {"type": "string"} for number in range(100)}}
+
+
+@pytest.mark.parametrize(
+    ("request_", "least", "most"),
+    [
+        # Two tokens a number in the public o200k vocabulary: its digits, and the space before it.
+        ({"messages": [{"role": "user", "content": "123 " * 500}]}, 1000, 1100),
+        # 1024 x 1024 at GPT-4.1 mini: 1024 patches x 1.62.
+        ({"messages": [{"role": "user", "content": PARTS}]}, 1659, 2600),
+        (
+            {
+                "messages": MESSAGES,
+                "tools": [{"type": "function", "function": {"name": "f", "parameters": PARAMETERS}}],
+            },
+            300,
+            600,
+        ),
+    ],
+    ids=["numbers", "image", "tools"],
+)
+async def test_the_input_of_a_lost_attempt_is_looked_at(
+    client_of: Any, telemetry: Telemetry, request_: dict[str, Any], least: int, most: int
+) -> None:
+    with pytest.raises(openai.APITimeoutError):
+        await now(client_of(Failing([httpx2.ReadTimeout("slow")])).chat.completions.create(**{**CALL, **request_}))
+    assert least <= telemetry.attributes["gen_ai.usage.input_tokens"] <= most
+
+
+async def test_tokens_that_the_application_made_itself_are_counted(client_of: Any, telemetry: Telemetry) -> None:
+    client = client_of(Failing([httpx2.ReadTimeout("slow")]))
+    with pytest.raises(openai.APITimeoutError):
+        await now(client.embeddings.create(model="text-embedding-3-small", input=[[1] * 500, [2] * 500]))
+    assert 1000 <= telemetry.attributes["gen_ai.usage.input_tokens"] <= 1020
+
+
+async def test_a_retry_settles_the_lost_attempt_before_at_what_it_is_taken_for(
+    client_of: Any, budgeted: Telemetry
+) -> None:
+    numbers = [{"role": "user", "content": "123 " * 500}]
+    transport = Failing([httpx2.ReadTimeout("slow")])
+    with genledger.attribution(tenant="acme"):
+        await now(client_of(transport, retries=1).chat.completions.create(**{**CALL, "messages": numbers}))
+    assert genledger.flush()
+    cost = attributes_of(budgeted.spans[-1])["genledger.cost.amount"]
+    assert used(budgeted) * 0.01 == pytest.approx(cost)
+
+
+def used(telemetry: Telemetry) -> float:
+    """The settled share of the only budget that was used."""
+    assert telemetry.metrics is not None
+    metrics = [m for r in telemetry.metrics.resource_metrics for s in r.scope_metrics for m in s.metrics]
+    (metric,) = [metric for metric in metrics if metric.name == "genledger.budget.used"]
+    (point,) = metric.data.data_points
+    return point.value

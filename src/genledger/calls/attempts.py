@@ -33,8 +33,19 @@ _NEVER_SENT = frozenset(
 _GAVE_UP = frozenset({408, 499, 504, 524})
 """Answers of a gateway that stopped waiting: the provider behind it may have gone on."""
 
-_TRANSPORT = frozenset({"handle_request", "handle_async_request", "urlopen", "_make_request", "_ws_connect"})
-"""Functions of HTTP clients that a request passes on its way out."""
+_TRANSPORT = frozenset(
+    {
+        "_error_catcher",
+        "_make_request",
+        "_ws_connect",
+        "aiter_raw",
+        "handle_async_request",
+        "handle_request",
+        "iter_raw",
+        "urlopen",
+    }
+)
+"""Functions of HTTP clients that a request passes on its way out, or the body of its answer on its way in."""
 
 _CONNECTING = frozenset(
     {"_connect", "_create_connection", "_new_conn", "connect", "connect_tcp", "start_tls", "wait_for_connection"}

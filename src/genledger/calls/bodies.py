@@ -68,6 +68,7 @@ def _listened(stream: Any, listener: Listener) -> Iterator[bytes]:
         for data in stream:
             listener.hear(data)
             yield data
+            listener.asks()
     except GeneratorExit:
         raise
     except BaseException as error:
@@ -81,6 +82,7 @@ async def _alistened(stream: Any, listener: Listener) -> AsyncIterator[bytes]:
         async for data in stream:
             listener.hear(data)
             yield data
+            listener.asks()
     except GeneratorExit:
         raise
     except BaseException as error:
@@ -201,6 +203,11 @@ class Listener:
                 self._kept.append(data)
         except Exception as error:
             faults.report("listening to a response", error)
+
+    def asks(self) -> None:
+        """The application asks for more."""
+        if self._reading is not None:
+            self._reading.asks()
 
     def heard(self, content: bytes) -> None:
         """Take in a body that is already there, decoded."""

@@ -13,6 +13,7 @@ from genledger.attribution import Attribution
 
 from . import faults
 from .attempts import Fate, fate_of, fate_of_status
+from .charges import Lost, lost_attempt
 from .gate import changes
 from .operation import Attributes, Body, Operation, Peer, Received
 
@@ -47,6 +48,7 @@ class Call:
         "headers",
         "library",
         "lost",
+        "lost_attempt",
         "model",
         "operation",
         "outer",
@@ -101,6 +103,7 @@ class Call:
         self.retry_causes: list[str] = []
         self.fate: Fate | None = None
         self.lost = 0
+        self.lost_attempt: Lost | None = None
         self.settled_attempts = 0
         self.headers: Any = None
         self.request: Any = None
@@ -178,8 +181,13 @@ class Call:
             self._readmitted(await gate.admit_async(self), before)
 
     def _readmitted(self, admission: Admission | None, before: Admission) -> None:
-        """Settle the lost attempt at its whole reservation; the next attempt has the new one."""
-        before.settle(None, None)
+        """Settle the lost attempt; the next attempt has the new reservation."""
+        try:
+            lost = self.lost_attempt = lost_attempt(self)
+            before.settle(lost.cost.amount if lost.cost is not None else None, lost.usage.total_tokens)
+        except Exception as fault:
+            faults.report("settling the budgets", fault)
+            before.settle(None, None)
         self.settled_attempts += 1
         if admission is not None:
             admission.model, admission.max_output_tokens = before.model, before.max_output_tokens

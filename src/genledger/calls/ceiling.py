@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from genledger import pricing
-
-from .lengths import text_length
+from .lengths import input_tokens
 
 if TYPE_CHECKING:
     from .call import Call
+    from .operation import Operation
 
 DEFAULT_OUTPUT_TOKENS = 4096
 """Output tokens that are reserved for a call that sets no limit of its own."""
@@ -21,16 +20,21 @@ LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 """The names that APIs have for the most tokens a call may generate."""
 
 
-def ceiling(call: Call, body: Any) -> tuple[int, int]:
+def ceiling(call: Call, body: Any, *, carefully: bool = False) -> tuple[int, int]:
     """Return the input tokens of a request, estimated, and the most output tokens it can be answered with."""
     provider, operation = call.peer.provider, call.operation
-    input_tokens = pricing.estimate_tokens(text_length(body), provider, str(body.get("model") or call.model or ""))
+    size = input_tokens(body, provider, str(body.get("model") or call.model or ""), carefully=carefully)
+    return size, most_output(operation, body)
+
+
+def most_output(operation: Operation, body: Any) -> int:
+    """Return the most output tokens that a request can be answered with."""
     if operation.api == "images":
-        return input_tokens, IMAGE_TOKENS * choices(body)
+        return IMAGE_TOKENS * choices(body)
     if operation.inference or operation.batch is not None:
         asked = asked_limit(body)
-        return input_tokens, (asked if asked is not None else DEFAULT_OUTPUT_TOKENS) * choices(body)
-    return input_tokens, 0
+        return (asked if asked is not None else DEFAULT_OUTPUT_TOKENS) * choices(body)
+    return 0
 
 
 def choices(body: Any) -> int:

@@ -13,8 +13,8 @@ from genledger.pricing.usage import Usage
 from genledger_semconv import attributes as A
 
 from . import faults
-from .ceiling import ceiling
-from .lengths import text_length
+from .ceiling import ceiling, most_output
+from .lengths import input_tokens
 from .operation import Attributes, Peer, Received
 from .projection import cost_attributes, usage_attributes
 
@@ -26,21 +26,19 @@ NOTICE = 0.5
 """Seconds that a provider is taken to go on generating, and billing, after a stream was dropped."""
 
 PACE = 100.0
-"""Tokens a second that a provider is taken to generate before the first chunk shows how fast it is."""
-
-AHEAD = 50
-"""Tokens that a provider is taken to be ahead at most, unless half of what came is more: chunks that waited in a
-buffer arrive faster than they were made, so a measured pace says little over a short time."""
+"""Tokens a second that a provider is taken to generate before chunks have shown how fast it is, and at most while
+they came for less than `NOTICE` seconds: those that waited in a buffer arrive faster than they were made."""
 
 _SHORTEST = 0.05
 """Seconds over which a pace is measured at least."""
 
 
 class Lost(NamedTuple):
-    """What one attempt that may have been billed is taken to have consumed, and its cost."""
+    """What one attempt that may have been billed is taken to have consumed, and its cost, or why that is not known."""
 
     usage: Usage
     cost: Cost | None
+    unpriced: str | None
 
 
 class Charge(NamedTuple):
@@ -101,9 +99,8 @@ def _read(call: Call, response: Any, received: Received | None) -> tuple[pricing
         reading = pricing.read_usage(provider, api, response, call.body, base_url=base_url, headers=call.headers)
     if reading is not None or not call.streamed:
         return reading, False
-    count, model = pricing.estimate_tokens, call.model or ""
     output = _generated(call, received) if received is not None else 0
-    usage = Usage(input=count(text_length(call.body), provider, model), output=output)
+    usage = Usage(input=input_tokens(call.body, provider, call.model or "", carefully=True), output=output)
     return pricing.Reading(usage=usage, model=call.model, requested=call.model), True
 
 
@@ -116,33 +113,43 @@ def _completed(call: Call, usage: Usage, received: Received) -> tuple[Usage, boo
 def _generated(call: Call, received: Received) -> int:
     """About how many tokens the provider generated: never less than came, within what the request allows.
 
-    A provider bills what it generated until it noticed that nobody reads on, so a stream that was cut counts what
-    came and what `NOTICE` more seconds bring at the same pace.
+    A provider bills what it generated until it noticed that nobody reads on. So a stream that was cut counts what
+    came, what may have been generated since the application last had all there was, and what `NOTICE` more seconds
+    bring; at the pace at which chunks came until then.
     """
     tokens = pricing.estimate_tokens(received.length, call.peer.provider, call.model or "")
     if not received.generating:
         return tokens
     tokens = max(tokens, received.chunks)
     if received.chunks:
-        more = min(tokens / max(received.seconds, _SHORTEST) * NOTICE, max(AHEAD, tokens / 2))
+        then, pace = tokens * received.level / received.chunks, PACE
+        if received.seconds >= _SHORTEST:
+            pace = then / received.seconds
+        if received.seconds < NOTICE:
+            pace = min(pace, PACE)
+        made = max(float(tokens), then + pace * received.since) + pace * NOTICE
     else:
-        more = PACE * (time.perf_counter() - call.started + NOTICE)
-    most = ceiling(call, call.body)[1]
-    return max(tokens, min(tokens + ceil(more), most))
+        made = PACE * (time.perf_counter() - call.started + NOTICE)
+    return max(tokens, min(ceil(made), most_output(call.operation, call.body)))
+
+
+def lost_attempt(call: Call) -> Lost:
+    """Return what an attempt of this call is taken for whose answer never came: its ceiling."""
+    size = ceiling(call, call.body, carefully=True)
+    usage = Usage(input=size[0], output=size[1])
+    reading = pricing.Reading(usage=usage, model=call.model, requested=call.model)
+    return Lost(usage, *cost_of(reading, usage, call.peer, call.model, call.started_ns))
 
 
 def _with_lost(call: Call, charge: Charge) -> Charge:
     """Add the attempts that may have been billed although their answer never came: each at its ceiling."""
-    size = ceiling(call, call.body)
-    each = Usage(input=size[0], output=size[1])
-    reading = pricing.Reading(usage=each, model=call.model, requested=call.model)
-    cost, unpriced = cost_of(reading, each, call.peer, call.model, call.started_ns)
-    lost = Lost(each, cost)
+    lost = call.lost_attempt if call.lost_attempt is not None else lost_attempt(call)
+    each, cost, unpriced = lost
     if charge.usage is None and charge.cost is None:
-        whole = Usage(input=size[0] * call.lost, output=size[1] * call.lost)
+        whole = Usage(input=each.input * call.lost, output=each.output * call.lost)
         return Charge(whole, _times(cost, call.lost), unpriced, True, lost=lost)
     before = charge.usage if charge.usage is not None else Usage()
-    usage = replace(before, input=before.input + size[0] * call.lost, output=before.output + size[1] * call.lost)
+    usage = replace(before, input=before.input + each.input * call.lost, output=before.output + each.output * call.lost)
     if charge.cost is None or cost is None:
         return charge._replace(usage=usage, cost=None, unpriced=charge.unpriced or unpriced, estimated=True, lost=lost)
     more = _times(cost, call.lost)

@@ -60,14 +60,18 @@ class Received(NamedTuple):
     Args:
         length: Bytes of generated text, in UTF-8.
         chunks: Chunks received; when the answer was cut, each is taken for a token at least.
-        seconds: From the first chunk to the last.
         generating: Whether the provider may have gone on generating when the stream ended here.
+        level: Chunks received when the application had last waited for one, and so had all that there was.
+        seconds: From the first chunk until then.
+        since: Seconds from then until the stream ended here.
     """
 
     length: int
     chunks: int = 0
-    seconds: float = 0.0
     generating: bool = False
+    level: int = 0
+    seconds: float = 0.0
+    since: float = 0.0
 
 
 def span_name(operation: str, target: object) -> str:

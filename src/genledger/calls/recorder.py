@@ -204,7 +204,8 @@ class Recorder:
             _mark_unfinished(operation, response, attributes)
         failed = error is not None or kind is not None
         if response is None and error is not None:
-            call.fate = fate_of(error)
+            # Headers are kept once an answer is accepted: what fails after that was sent for sure.
+            call.fate = fate_of(error) if call.headers is None else "lost"
         if call.fate == "lost" or (response is None and cut):
             call.lost += 1
         charge = charge_of(call, response, failed=failed, received=received)

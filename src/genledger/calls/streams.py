@@ -21,7 +21,7 @@ from .outcome import ErrorEvent
 
 _BATCH = 16
 """Chunks that are kept before they are folded together: enough to be cheap, and so few that the interpreter makes
-the next chunks from the memory of the last."""
+the next chunks from the memory of the last. The first batches of a stream are smaller, see `Reading.asks`."""
 
 
 _open: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -50,7 +50,7 @@ def finish_open() -> None:
 class Reading:
     """One stream being read by the application."""
 
-    __slots__ = ("__weakref__", "_call", "_chunks", "_gathering", "_source", "add", "stamps")
+    __slots__ = ("__weakref__", "_asked", "_call", "_chunks", "_gathering", "_source", "add", "stamps")
 
     def __init__(self, call: Call, gathering: Gathering) -> None:
         self._call = call
@@ -58,6 +58,7 @@ class Reading:
         self._chunks: list[Any] = []
         self.add = self._chunks.append
         self.stamps: list[float] = []
+        self._asked: list[tuple[int, float]] = []
         call.stamps = self.stamps
         watch(self)
         self._source: weakref.ref[Any] | None = None
@@ -71,6 +72,14 @@ class Reading:
         source = self._source() if self._source is not None else None
         if source is None or not getattr(source, "gi_running", False):
             self.finish(cut=True)
+
+    def asks(self) -> None:
+        """Note that the application asks for the next chunk.
+
+        Not with every chunk, to be cheap: at the beginning of each batch is enough to see later when the
+        application had last waited, and had not let chunks wait that were there.
+        """
+        self._asked.append((len(self.stamps), time.perf_counter()))
 
     def fold(self) -> None:
         """Put the chunks received so far together."""
@@ -107,9 +116,23 @@ class Reading:
 
     def _received(self, error: BaseException | None, complete: bool) -> Received:
         stamps = self.stamps
-        seconds = stamps[-1] - stamps[0] if stamps else 0.0
-        generating = not complete and not isinstance(error, ErrorEvent)
-        return Received(self._gathering.text_length(), len(stamps), seconds, generating)
+        length, generating = self._gathering.text_length(), not complete and not isinstance(error, ErrorEvent)
+        if not stamps:
+            return Received(length, 0, generating)
+        level = self._level()
+        seconds, since = stamps[level - 1] - stamps[0], time.perf_counter() - stamps[level - 1]
+        return Received(length, len(stamps), generating, level, seconds, since)
+
+    def _level(self) -> int:
+        """How many chunks had come when the application had last waited for one, and so had all that there was.
+
+        It waited for a chunk if that took longer to come than the application had kept it from being asked for.
+        """
+        stamps = self.stamps
+        for index, asked in reversed(self._asked):
+            if 0 < index < len(stamps) and stamps[index] - asked > asked - stamps[index - 1]:
+                return index + 1
+        return 1
 
 
 def pump(source: Iterator[Any], reading: Reading, hide: Callable[[Any], bool] | None) -> Generator[Any, None, None]:
@@ -121,18 +144,21 @@ def pump(source: Iterator[Any], reading: Reading, hide: Callable[[Any], bool] | 
     add = reading.add
     stamp = reading.stamps.append
     clock = time.perf_counter
+    room = 1
     try:
         yield None
         while True:
             before = len(reading.stamps)
-            for chunk in islice(source, _BATCH):
+            reading.asks()
+            for chunk in islice(source, room):
                 add(chunk)
                 stamp(clock())
                 if hide is None or not hide(chunk):
                     yield chunk
-            if len(reading.stamps) - before < _BATCH:
+            if len(reading.stamps) - before < room:
                 break
             reading.fold()
+            room = min(2 * room, _BATCH)
     except GeneratorExit:
         reading.finish(cut=True)
         raise
@@ -155,14 +181,14 @@ def pumped(
 class AsyncPump:
     """Passes the chunks of an asynchronous stream on to the application."""
 
-    __slots__ = ("__weakref__", "_hide", "_next", "_reading", "_room", "_source", "gi_running")
+    __slots__ = ("__weakref__", "_batch", "_hide", "_next", "_reading", "_room", "_source", "gi_running")
 
     def __init__(self, source: AsyncIterator[Any], reading: Reading, hide: Callable[[Any], bool] | None = None) -> None:
         self._source = source
         self._next = source.__anext__
         self._reading = reading
         self._hide = hide
-        self._room = _BATCH
+        self._batch = self._room = 1
         self.gi_running = False
         reading.reads_from(self)
 
@@ -172,6 +198,8 @@ class AsyncPump:
     async def __anext__(self) -> Any:
         reading = self._reading
         while True:
+            if self._room == self._batch:
+                reading.asks()
             self.gi_running = True
             try:
                 chunk = await self._next()
@@ -188,7 +216,7 @@ class AsyncPump:
             self._room -= 1
             if not self._room:
                 reading.fold()
-                self._room = _BATCH
+                self._batch = self._room = min(2 * self._batch, _BATCH)
             if self._hide is None or not self._hide(chunk):
                 return chunk
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import wrapt
 
+from genledger.calls.streams import finish_open
+
 _registered: dict[Callable[[], None], int] = {}
 
 
@@ -22,6 +24,9 @@ def run_at_exit(function: Callable[[], None]) -> None:
     """
     if function not in _registered:
         atexit.register(function)  # a forked child inherits it
+        # What is registered last runs first: streams that are still open settle before anybody stops listening.
+        atexit.unregister(finish_open)
+        atexit.register(finish_open)
         _registered[function] = 0
     for known, process in _registered.items():
         if process != os.getpid():

@@ -41,7 +41,12 @@ def test_of_a_message_only_the_beginning_is_looked_at(message: str) -> None:
 
 def test_a_document_that_becomes_invalid_is_redacted_in_linear_time_too() -> None:
     redactor = Redactor()
-    for item in ("4111111111111111,", '"-----BEGIN PRIVATE KEY-----",', '"\\na@b.cc",', '{"api_key":"a1a1a1a1a1a1a1a1"},'):
+    for item in (
+        "4111111111111111,",
+        '"-----BEGIN PRIVATE KEY-----",',
+        '"\\na@b.cc",',
+        '{"api_key":"a1a1a1a1a1a1a1a1"},',
+    ):
         found = growth(redactor.json, lambda length, one=item: f"[{one * (length // len(one))}0]", 4_000)  # type: ignore[misc]
         assert found < LINEAR, item
 

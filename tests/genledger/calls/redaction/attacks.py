@@ -47,7 +47,7 @@ ENDS = ["", "@", "@b.cc", "=", "://x:y@z", " -----END PRIVATE KEY-----"]
 
 def attacks(literal: str, filler: str) -> Iterator[Attack]:
     """Ways to make a text of any length of a literal and a filler."""
-    yield lambda length: (literal + filler * 15) * (length // len(literal + filler * 15) + 1)
+    yield lambda length: (literal + filler * 15) * (length // max(1, len(literal + filler * 15)) + 1)
     yield lambda length: ("x" + literal + filler) * (length // len("x" + literal + filler) + 1)
     yield lambda length: literal + filler * (length // max(1, len(filler)))
     yield lambda length: filler * (length // max(1, len(filler))) + literal

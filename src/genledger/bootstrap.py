@@ -267,7 +267,9 @@ def _load(name: str) -> None:
         instrumentor.instrument(skip_dep_check=True)
         _instrumentors[name] = instrumentor
     except Exception as error:
-        logger.error("genledger: the calls of %s are not recorded: %s: %s", name, type(error).__name__, error)
+        logger.error(
+            "genledger: the calls of %s are not recorded: %s: %s", name, type(error).__name__, stage().error(error)
+        )
 
 
 def uninstrument() -> None:
@@ -407,7 +409,7 @@ def record_outcome(name: str, value: float = 1.0) -> None:
         try:
             sink(event)
         except Exception as error:
-            logger.warning("genledger: the outcome %s was not recorded: %s", name, error)
+            logger.warning("genledger: the outcome %s was not recorded: %s", name, stage().error(error))
 
 
 def _at_exit() -> None:

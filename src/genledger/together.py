@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from .calls.redaction import stage
 from .logs import logger_of
 
 logger = logger_of("genledger")
@@ -23,7 +24,8 @@ def together(acts: Sequence[Callable[[], object]], timeout: float) -> list[bool]
         try:
             done[place] = acts[place]() is not False
         except Exception as error:
-            logger.warning("genledger: flushing or shutting down failed: %s: %s", type(error).__name__, error)
+            said = stage().error(error)
+            logger.warning("genledger: flushing or shutting down failed: %s: %s", type(error).__name__, said)
 
     deadline = time.monotonic() + timeout
     threads = [

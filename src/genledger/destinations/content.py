@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import Link, Status
 from opentelemetry.util.types import AnyValue, Attributes
 
-from genledger.calls.redaction import MAX_MESSAGE, stage
+from genledger.calls.redaction import MAX_MESSAGE, MAX_NAME, stage
 from genledger_semconv import attributes as A
 
 _MAY_QUOTE = frozenset({A.DB_QUERY_TEXT, A.EXCEPTION_MESSAGE, A.EXCEPTION_STACKTRACE, A.GEN_AI_EVALUATION_EXPLANATION})
@@ -19,7 +19,12 @@ _MAY_QUOTE = frozenset({A.DB_QUERY_TEXT, A.EXCEPTION_MESSAGE, A.EXCEPTION_STACKT
 MAX_STACKTRACE = 32 * 1024
 """Bytes of a stack trace."""
 
-_SAID = {A.EXCEPTION_MESSAGE: MAX_MESSAGE, A.EXCEPTION_STACKTRACE: MAX_STACKTRACE, "error.message": MAX_MESSAGE}
+_SAID = {
+    A.ERROR_TYPE: MAX_NAME,
+    "error.message": MAX_MESSAGE,
+    A.EXCEPTION_MESSAGE: MAX_MESSAGE,
+    A.EXCEPTION_STACKTRACE: MAX_STACKTRACE,
+}
 """Attributes that hold what an error said, and the bytes that they may have."""
 
 

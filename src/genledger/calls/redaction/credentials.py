@@ -19,7 +19,8 @@ class Credential(NamedTuple):
         issuer: Who gives it out.
         prefixes: What it begins with; no letter or digit stands before it.
         body: What follows the prefix, as a regular expression that cannot backtrack: it reads on as long as it
-            may, or gives up after a number of characters that is written in it.
+            may, or gives up after a number of characters that is written in it. The first 16 characters are letters,
+            digits or signs of base64 (with a prefix that ends in `-`, the first ten, and no `+`, `/` or `=`).
         example: A body that is taken out.
         near_miss: A text that looks like it and stays.
         source: Where the shape is documented: a page, or the name of a rule of Gitleaks or Kingfisher.
@@ -108,9 +109,6 @@ CREDENTIALS: tuple[Credential, ...] = (
     Credential("AWS, access keys", ("AKIA", "ASIA", "ABIA"),
                r"[0-9A-Z]{16}(?![A-Za-z0-9_])", "IOSFODNN7EXAMPLE",
                "ASIAPACIFICREGIONNORTHEAST1", "aws-access-token"),
-    Credential("AWS, secret keys named on a command line", ("aws_secret_access_key",),
-               r"[ \t]{1,4}[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+])", " wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-               "aws_secret_access_key is not set", "https://docs.aws.amazon.com/cli/latest/userguide/cli-configure-files.html"),
     Credential("AWS, Bedrock", ("ABSK",),
                r"[A-Za-z0-9+/]{40,}+={0,2}", _20 * 6 + "==", "ABSKilled", "aws-amazon-bedrock-api-key-long-lived"),
     Credential("AWS, Bedrock for hours", ("bedrock-api-key-",),

@@ -27,11 +27,18 @@ def without_keys(value: str) -> str:
     for sign in "=:":
         if sign in value:
             value = put(value, "[key]", _named(value, sign))
+    if "_access_key" in value:
+        value = compiled(_ON_COMMAND_LINES).sub(r"\1[key]", value)
     for anchor, find in _prefixed().items():
-        if anchor in value:
+        # Most texts have no long word behind it: for them the patterns of the table need not even be compiled.
+        if anchor in value and compiled(re.escape(anchor) + _GATES.get(anchor, _GATE)).search(value) is not None:
             value = put(value, "[key]", find(value))
     return value
 
+
+_GATE = r"[A-Za-z0-9+/=_\-]{16}"
+_GATES = {"-": r"[A-Za-z0-9_\-]{10}", ".": r"[A-Za-z0-9_.\-]{16}"}
+"""What every credential of the table has behind its anchor, at least."""
 
 _ANCHORS = "-_.IK"
 
@@ -129,6 +136,9 @@ def _is_user_and_password(encoded: str) -> bool:
         return False
     return ":" in decoded and decoded.isprintable()
 
+
+# AWS's secret keys, which have no prefix, where their name is no assignment.
+_ON_COMMAND_LINES = r"(_access_key(?<=aws_secret_access_key)[ \t]{1,4})[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+])"
 
 # Up to the last @ before the path: a password may have one in it. No slash is in it, so no two starts read the same.
 _URL_PASSWORD = r":(?:\\{0,2}/){2}[^\s/?#\"'<>\\:]*+:([^\s/?#\"'<>\\]+)@"

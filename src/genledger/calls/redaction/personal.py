@@ -82,7 +82,11 @@ def _digits_together(value: str) -> int:
 
 def _card(match: re.Match[str]) -> str:
     text = match.group()
-    return "[card]" if _luhn(text.replace(" ", "").replace("-", "")) else text
+    if _luhn(text):
+        return "[card]"
+    # The last group may be a number of its own.
+    card, separator, rest = text.rpartition(match[1] or "|")
+    return f"[card]{separator}{rest}" if len(card) > 13 and _luhn(card) else text
 
 
 _DOUBLED = bytes.maketrans(b"0123456789", bytes((0, 2, 4, 6, 8, 1, 3, 5, 7, 9)))
@@ -91,5 +95,5 @@ _AS_IT_IS = bytes.maketrans(b"0123456789", bytes(range(10)))
 
 def _luhn(number: str) -> bool:
     """Whether the check digit is right (ISO/IEC 7812-1, annex B)."""
-    digits = number.encode()[::-1]
+    digits = number.encode().translate(None, b" -")[::-1]
     return (sum(digits[::2].translate(_AS_IT_IS)) + sum(digits[1::2].translate(_DOUBLED))) % 10 == 0

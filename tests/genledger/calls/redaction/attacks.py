@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator
 
 from genledger.calls.redaction.credentials import CREDENTIALS
 
+Attack = Callable[[int], str]
+"""Makes a text of about so many characters."""
+
 LITERALS = [
     *(prefix for row in CREDENTIALS for prefix in row.prefixes),
     *("-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----", "-----BEGIN ", "eyJ", "-eyJ", "eyJaaaaa.", "bearer "),
@@ -42,15 +45,15 @@ FILLERS = [
 ENDS = ["", "@", "@b.cc", "=", "://x:y@z", " -----END PRIVATE KEY-----"]
 
 
-def attacks(literal: str, filler: str) -> Iterator[Callable[[int], str]]:
+def attacks(literal: str, filler: str) -> Iterator[Attack]:
     """Ways to make a text of any length of a literal and a filler."""
-    yield lambda length: (literal + filler * 15) * (length // len(literal + filler * 15) + 1)
+    yield lambda length: (literal + filler * 15) * (length // max(1, len(literal + filler * 15)) + 1)
     yield lambda length: ("x" + literal + filler) * (length // len("x" + literal + filler) + 1)
     yield lambda length: literal + filler * (length // max(1, len(filler)))
     yield lambda length: filler * (length // max(1, len(filler))) + literal
 
 
-def growth(work: Callable[[str], object], attack: Callable[[int], str], length: int) -> float:
+def growth(work: Callable[[str], object], attack: Attack, length: int) -> float:
     """How many times the time it takes when the text is four times as long: 4 when it is linear, 16 when quadratic.
 
     The best of several runs in the time of this thread, and looked at again when it seems bad: the machine may have

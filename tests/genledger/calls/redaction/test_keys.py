@@ -44,7 +44,7 @@ FOUND = {
     f"AWS_SECRET_ACCESS_KEY={SECRET_KEY}": "AWS_SECRET_ACCESS_KEY=[key]",
     f"x=AWS_SECRET_ACCESS_KEY={SECRET_KEY}": "x=AWS_SECRET_ACCESS_KEY=[key]",
     f'{{"SecretAccessKey": "{SECRET_KEY}"}}': '{"SecretAccessKey": "[key]"}',
-    f"aws configure set aws_secret_access_key {SECRET_KEY}": "aws configure set [key]",
+    f"aws configure set aws_secret_access_key {SECRET_KEY}": "aws configure set aws_secret_access_key [key]",
     "api-key: 0123456789abcdef0123456789abcdef": "api-key: [key]",
     "AccountKey=Eby8vdM02xNOcqFlqUwJPLlm==;Endpoint=x": "AccountKey=[key];Endpoint=x",
     "client_secret=abc123": "client_secret=[key]",

@@ -10,6 +10,7 @@ from pathlib import Path
 import orjson
 
 from .clock import SYSTEM_CLOCK, Clock
+from .ownership import own_directory
 from .spool import CAN_LOCK, lock, read_all, unlock, write_all
 
 log = logging.getLogger("genledger")
@@ -87,8 +88,9 @@ class Allowance:
                 log.warning("genledger: units are counted in this process only: %s", error)
 
     def _exchange(self, file: Path, month: str) -> int:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        own_directory(file.parent)
         file.touch(0o600)
+        file.chmod(0o600)
         descriptor = lock(str(file))
         if descriptor is None:
             # Another process is counting at this moment; our count goes in next time.

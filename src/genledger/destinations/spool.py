@@ -191,6 +191,12 @@ class Spool:
             batches = [name for name in self._listed if name.path.endswith(_BATCH)]
             return len(batches), sum(name.size for name in batches)
 
+    def spans(self) -> int:
+        """Spans in those batches."""
+        with self._lock:
+            self._list()
+            return sum(name.spans for name in self._listed if name.path.endswith(_BATCH))
+
     def expire(self) -> None:
         """Drop what is older than the bound. Asked only while the receiver does not take anything.
 

@@ -39,8 +39,6 @@ from .version import __version__
 from .wiring import REMOTE, Wired, connect, logger_provider, meter_provider, names_wanted, tracer_provider
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .budgets import Guard
     from .ledger import Ledger
 
@@ -51,7 +49,6 @@ INSTRUMENTORS = "opentelemetry_instrumentor"
 
 _lock = threading.RLock()
 _wired: Wired | None = None
-_own: list[Any] = []
 _counting: tuple[Any, Metrics] | None = None
 _prices_given = False
 _instrumentors: dict[str, Instrumentor] = {}
@@ -124,7 +121,6 @@ def configure(settings: Settings, problems: list[str]) -> bool:
             read_rules(settings.budgets)
         except RuleFileError as error:
             problems.append(f"budgets: {error}; no budget holds until this is put right")
-    _own.extend(wired.own)
     wired.recorder = recorder
     activate(recorder)
     _wired = wired
@@ -298,7 +294,7 @@ def wired() -> Wired | None:
 
 
 def _take_down(timeout: float) -> None:
-    """Stop the destinations. Providers of our own go on: there is no way to replace a global one."""
+    """Stop the destinations and what else is exported. Providers of our own stay: nobody can replace a global one."""
     global _wired
     if _wired is not None:
         before, _wired = _wired, None
@@ -306,23 +302,16 @@ def _take_down(timeout: float) -> None:
         _all(before, timeout, shutdown=True)
 
 
-def _all(connected: Wired, timeout: float, *, shutdown: bool = False, providers: bool = False) -> bool:
-    """Flush everything, or shut the destinations (and providers of our own) down, within one deadline for all."""
+def _all(connected: Wired, timeout: float, *, shutdown: bool = False) -> bool:
+    """Flush everything, or shut it down, within one deadline for all."""
     recorder = connected.recorder
     began = time.monotonic()
     booked = recorder.flush(timeout)
     timeout = max(0.0, timeout - (time.monotonic() - began))
-    method = "shutdown" if shutdown else "flush"
-    parts = list(connected.destinations.values())
+    parts: list[Any] = [*connected.destinations.values(), *connected.exports]
     if recorder.gate is not None:
         parts.append(recorder.gate)
-    acts: list[Callable[[], object]] = [functools.partial(getattr(part, method), timeout) for part in parts]
-    for provider in _own:
-        if shutdown and providers:
-            acts.append(provider.shutdown)
-        else:
-            acts.append(functools.partial(provider.force_flush, max(1, int(timeout * 1000))))
-    return all(together(acts, timeout)) and booked
+    return all(together([part.shutdown if shutdown else part.flush for part in parts], timeout)) and booked
 
 
 def flush(timeout: float = 5.0) -> bool:
@@ -340,9 +329,8 @@ def shutdown(timeout: float = 5.0) -> bool:
     with _lock:
         before = _wired
         finish_open()
-        done = before is None or _all(before, timeout, shutdown=True, providers=True)
+        done = before is None or _all(before, timeout, shutdown=True)
         globals()["_wired"] = None
-        _own.clear()
         return done
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import orjson
 
 from genledger.logs import logger_of
-from genledger.shared.private import close_to_others, make_directory, make_file
+from genledger.shared.private import close_to_others, make_file
 
 from .clock import SYSTEM_CLOCK, Clock
+from .ownership import own_directory
 from .spool import CAN_LOCK, lock, read_all, unlock, write_all
 
 log = logger_of("genledger")
@@ -89,7 +90,7 @@ class Allowance:
                 log.warning("genledger: units are counted in this process only: %s", error)
 
     def _exchange(self, file: Path, month: str) -> int:
-        make_directory(file.parent)
+        own_directory(file.parent)
         make_file(file)
         close_to_others(file)
         descriptor = lock(str(file))

@@ -17,9 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from genledger.shared.private import make_directory
-
 from .clock import SYSTEM_CLOCK, Clock
+from .ownership import is_own_directory, own_directory
 from .spool import lock, lock_descriptor, read_all, unlock, write_all
 
 _RECORD = struct.Struct("<cIII")
@@ -211,6 +210,8 @@ class Journal:
     def _others(self) -> Iterator[Path]:
         own = {segment.path for segment in self._segments}
         try:
+            if not is_own_directory(self.directory):
+                return
             for path in sorted(self.directory.glob(f"*{_SUFFIX}")):
                 if path not in own:
                     yield path
@@ -218,7 +219,7 @@ class Journal:
             return
 
     def _begin(self) -> _Segment:
-        make_directory(self.directory)
+        own_directory(self.directory)
         former = self._segment
         self._segment = _Segment(
             self.directory / f"{self._clock.wall_ns():020d}-{os.getpid():x}{secrets.token_hex(4)}{_SUFFIX}",

@@ -6,15 +6,16 @@ timeout, whether anybody listens or not, and nothing interrupts it but the expor
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from genledger.logs import logger_of
+
 from .addresses import nobody_listens
 from .attempts import Attempt
 
-log = logging.getLogger("genledger")
+log = logger_of("genledger")
 
 _QUICK = 0.2
 """The part of a shutdown's time for the first look at who listens, and again for what is cut off to end."""

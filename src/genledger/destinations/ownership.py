@@ -6,15 +6,15 @@ a shared volume) must therefore not be believed for its name: what is not ours a
 
 from __future__ import annotations
 
-import logging
 import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from genledger.logs import logger_of
 from genledger.shared.private import make_directory
 
-log = logging.getLogger("genledger")
+log = logger_of("genledger")
 
 _named: set[str] = set()
 

@@ -41,7 +41,7 @@ def test_every_logger_of_ours_writes_text(caplog: pytest.LogCaptureFixture) -> N
             importlib.import_module(module.name)
     made = {name: one for name, one in logging.root.manager.loggerDict.items() if isinstance(one, logging.Logger)}
     # The line per call is made as a whole, and is longer than one quoted value may be.
-    ours = [one for name, one in made.items() if name.startswith("genledger") and name != "genledger.calls"]
+    ours = [one for name, one in made.items() if f"{name}.".startswith("genledger.") and name != "genledger.calls"]
     assert len(ours) >= 3
     for logger in ours:
         caplog.clear()

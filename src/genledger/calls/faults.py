@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
+from contextlib import suppress
 
 logger = logging.getLogger("genledger")
 
@@ -18,8 +19,13 @@ _counts: Counter[str] = Counter()
 def report(stage: str, error: BaseException) -> None:
     """Count a fault in one stage of our own work, and warn about it at most once a minute.
 
-    The call itself goes on untouched; only this stage's telemetry is missing or incomplete.
+    The call itself goes on untouched; only this stage's telemetry is missing or incomplete. Never raises.
     """
+    with suppress(Exception):
+        _report(stage, error)
+
+
+def _report(stage: str, error: BaseException) -> None:
     _counts[stage] += 1
     now = time.monotonic()
     last = _last_warning.get(stage)

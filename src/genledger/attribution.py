@@ -20,6 +20,7 @@ from opentelemetry.util.types import AttributeValue
 
 from genledger_semconv import attributes as A
 
+from .calls import faults
 from .contexts import async_steps_in_context, enter, leave, steps_in_context
 from .spending import Spend
 
@@ -190,6 +191,13 @@ class _Block:
 
     def inside(self, outer: Context) -> Context:
         """The context that the block's code runs in."""
+        try:
+            return self._inside(outer)
+        except Exception as error:
+            faults.report("attributing a block", error)
+            return outer
+
+    def _inside(self, outer: Context) -> Context:
         before = current(outer)
         changes = self._changes
         if before is not NOBODY:

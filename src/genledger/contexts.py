@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, cast
 
 from opentelemetry.context import Context, attach, create_key, get_current, set_value
+
+from .calls import faults
 
 Begin = Callable[[tuple[Any, ...], dict[str, Any]], tuple[Context, Callable[[BaseException | None], None]]]
 """Given a generator's arguments: the context that it runs in, and what to call when it has ended."""
@@ -31,7 +34,10 @@ class Visit:
 
 def enter(block: object, outer: Context, inside: Context) -> None:
     """Make a context current until `leave` is called for the same block."""
-    attach(Visit(block, outer, inside).inside)
+    try:
+        attach(Visit(block, outer, inside).inside)
+    except Exception as error:
+        faults.report("entering a block", error)
 
 
 def leave(block: object) -> None:
@@ -40,6 +46,15 @@ def leave(block: object) -> None:
     What is remembered is in the context itself, so that one block can be entered by many tasks and threads. In a
     context that the block was not entered in (a generator finished elsewhere), nothing is ours to change.
     """
+    try:
+        _leave(block)
+    except Exception as error:
+        faults.report("leaving a block", error)
+        with suppress(Exception):
+            _leave(block)  # a fault may pass, a context that is left behind stays
+
+
+def _leave(block: object) -> None:
     nearer: Visit | None = None
     for visit in visits():
         if visit.block is block:

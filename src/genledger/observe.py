@@ -46,12 +46,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Observation(AbstractContextManager["Observation"]):
     """One observed block. `spend()` says what the calls inside have cost so far."""
 
-    __slots__ = ("_kind", "_name", "_run", "_signature", "_spend", "_started", "span")
+    __slots__ = ("_arguments", "_kind", "_name", "_run", "_spend", "_started", "span")
 
     def __init__(self, kind: Kind, name: str, arguments: object = None) -> None:
         self._kind = kind
         self._name = name
-        self._signature = f"{bounded(name)}:{zlib.crc32(repr(arguments).encode()):08x}" if kind == "tool" else name
+        self._arguments = arguments
         self._spend: Spend | None = None
         self._run: Run | None = None
         self._started = 0.0
@@ -62,7 +62,14 @@ class Observation(AbstractContextManager["Observation"]):
         return self._spend.read() if self._spend is not None else Spent(0.0, 0, 0, 0)
 
     def start(self, outer: Context) -> Context:
-        """Start the span and give the context to run in."""
+        """Start the span and give the context to run in: the same one, when a fault of ours is in the way."""
+        try:
+            return self._start(outer)
+        except Exception as fault:
+            faults.report("starting a step", fault)
+            return outer
+
+    def _start(self, outer: Context) -> Context:
         operation, naming = _KINDS[self._kind]
         attributes: dict[str, Any] = dict(current(outer).attributes)
         if operation:
@@ -88,13 +95,24 @@ class Observation(AbstractContextManager["Observation"]):
             self._run = Run(span_id, 0 if run is None else run.depth + 1)
             inside = set_value(RUN_KEY, self._run, inside)
         elif self._kind == "tool" and run is not None:
-            run.tool_calls.append(self._signature)
+            run.tool_calls.append(f"{bounded(self._name)}:{zlib.crc32(repr(self._arguments).encode()):08x}")
             run.tools += 1
+        self._arguments = None  # a context that somebody keeps must not keep the application's values
         self._started = time.perf_counter()
         return inside
 
     def finish(self, error: BaseException | None = None) -> None:
         """End the span, and count it."""
+        try:
+            self._count(error)
+        except Exception as fault:
+            faults.report("ending a step", fault)
+        try:
+            self.span.end()
+        except Exception as fault:
+            faults.report("ending the span", fault)
+
+    def _count(self, error: BaseException | None) -> None:
         recorder = active()
         failure: str | None = None
         if error is not None and not isinstance(error, GeneratorExit):
@@ -104,11 +122,7 @@ class Observation(AbstractContextManager["Observation"]):
         if recorder is not None and recorder.metrics is not None:
             run = self._run or Run("", 0)
             seconds = time.perf_counter() - self._started
-            try:
-                recorder.metrics.steps.record(self._kind, self._name, seconds, failure, run.inferences, run.tools)
-            except Exception as fault:
-                faults.report("recording metrics", fault)
-        self.span.end()
+            recorder.metrics.steps.record(self._kind, self._name, seconds, failure, run.inferences, run.tools)
 
     def __enter__(self) -> Self:
         outer = get_current()
@@ -149,9 +163,13 @@ class _Block:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         entered = self._entered
-        observation = next((visit.block for visit in visits() if visit.block in entered), entered[-1])
-        assert isinstance(observation, Observation)
-        entered.remove(observation)
+        try:
+            observation = next((visit.block for visit in visits() if visit.block in entered), entered[-1])
+            assert isinstance(observation, Observation)
+            entered.remove(observation)
+        except Exception as fault:
+            faults.report("ending a step", fault)
+            observation = entered.pop()
         observation.__exit__(kind, error, traceback)
 
     async def __aenter__(self) -> Observation:

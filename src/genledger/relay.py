@@ -9,12 +9,16 @@ from weakref import WeakKeyDictionary
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
+from .calls import faults
+
 
 class Relay(SpanProcessor):
     """Passes spans on to the processors that are connected at the moment.
 
     A provider keeps for ever the processors that it was given. Without this, each further `instrument()` would
     add another set beside those of the one before, and every foreign span would be priced once more.
+
+    A processor that fails keeps no span from the others, nor from the application that starts or ends it.
     """
 
     def __init__(self) -> None:
@@ -26,15 +30,24 @@ class Relay(SpanProcessor):
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         for processor in self._processors:
-            processor.on_start(span, parent_context)
+            try:
+                processor.on_start(span, parent_context)
+            except Exception as error:
+                faults.report("following a span", error)
 
     def _on_ending(self, span: Span) -> None:
         for processor in self._processors:
-            processor._on_ending(span)
+            try:
+                processor._on_ending(span)
+            except Exception as error:
+                faults.report("following a span", error)
 
     def on_end(self, span: ReadableSpan) -> None:
         for processor in self._processors:
-            processor.on_end(span)
+            try:
+                processor.on_end(span)
+            except Exception as error:
+                faults.report("following a span", error)
 
     def shutdown(self) -> None:
         for processor in self._processors:

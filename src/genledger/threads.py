@@ -13,15 +13,20 @@ from typing import Any
 
 from opentelemetry.context import Context, attach, get_current
 
+from .calls import faults
 from .calls.patching import Patch, Patcher
 
 _CONTEXT = "_genledger_context"
+_STAGE = "carrying a context into a thread"
 
 
 def _start(wrapped: Any, thread: threading.Thread, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    context = get_current()
-    if context:
-        thread.__dict__[_CONTEXT] = context
+    try:
+        context = get_current()
+        if context:
+            thread.__dict__[_CONTEXT] = context
+    except Exception as error:
+        faults.report(_STAGE, error)
     return wrapped(*args, **kwargs)
 
 
@@ -33,11 +38,13 @@ def _run(wrapped: Any, thread: threading.Thread, args: tuple[Any, ...], kwargs: 
 
 
 def _submit(wrapped: Any, executor: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if not args:
-        return wrapped(*args, **kwargs)
-    function, *rest = args
-    # An empty context too: the pool's thread runs in that of whoever made the pool start it.
-    return wrapped(functools.partial(_inside, get_current(), function), *rest, **kwargs)
+    try:
+        if args:
+            # An empty context too: the pool's thread runs in that of whoever made the pool start it.
+            args = (functools.partial(_inside, get_current(), args[0]), *args[1:])
+    except Exception as error:
+        faults.report(_STAGE, error)
+    return wrapped(*args, **kwargs)
 
 
 def _inside(context: Context, function: Any, /, *args: Any, **kwargs: Any) -> Any:

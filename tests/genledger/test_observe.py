@@ -201,6 +201,25 @@ def test_runs_are_counted_in_depth_and_remember_the_tools_they_called(telemetry:
     assert inner.tool_calls == []
 
 
+def test_arguments_and_errors_that_cannot_be_shown_change_nothing(telemetry: Telemetry) -> None:
+    class Shy(Exception):
+        def __repr__(self) -> str:
+            raise RuntimeError("not shown")
+
+        __str__ = __repr__
+
+    @genledger.observe(kind="tool")
+    def tool(value: Shy) -> None:
+        raise value
+
+    shy = Shy()
+    before = get_current()
+    with genledger.observe("outer", kind="agent"), pytest.raises(Shy) as raised:
+        tool(shy)
+    assert raised.value is shy
+    assert get_current() is before
+
+
 async def test_one_observe_serves_many_tasks_at_once(telemetry: Telemetry) -> None:
     shared = genledger.observe("shared", kind="agent")
     gates = [asyncio.Event() for _ in range(3)]

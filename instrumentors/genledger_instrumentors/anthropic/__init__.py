@@ -11,6 +11,7 @@ from typing import Any
 from opentelemetry.context import get_current
 from opentelemetry.trace import NonRecordingSpan
 
+from genledger.calls import faults
 from genledger.calls.call import CALL_KEY, Call
 from genledger.calls.generated import GeneratedClient, Library
 from genledger.calls.instrumentor import Instrumentor
@@ -44,9 +45,12 @@ def lend_span(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[s
     From 1.14 on the client makes a span with usage for each call. Two such spans for one call would count its
     tokens twice. Ours goes out on the wire as the parent, as the client's would have.
     """
-    call = get_current().get(CALL_KEY)
-    if isinstance(call, Call) and not call.settled:
-        return NonRecordingSpan(call.span.get_span_context())
+    try:
+        call = get_current().get(CALL_KEY)
+        if isinstance(call, Call) and not call.settled:
+            return NonRecordingSpan(call.span.get_span_context())
+    except Exception as error:
+        faults.report("lending a span", error)
     return wrapped(*args, **kwargs)
 
 

@@ -238,14 +238,18 @@ class Listener:
 
     def ended(self, error: BaseException | None) -> None:
         """The body was read to its end, or broke off."""
-        if self._results is not None:
-            self._results.end()
-        if self._reading is not None:
-            if error is None:
-                self.hear_rest()
-            self._reading.finish(error or self._refusal)
-        else:
-            self._call.settle(self._response(), error=error)
+        try:
+            if self._results is not None:
+                self._results.end()
+            if self._reading is not None:
+                if error is None:
+                    self.hear_rest()
+                self._reading.finish(error or self._refusal)
+            else:
+                self._call.settle(self._response(), error=error)
+        except Exception as fault:
+            faults.report("listening to a response", fault)
+            self._call.settle(error=error)
 
     def hear_rest(self) -> None:
         """Take in a last line that the provider did not end."""
@@ -256,14 +260,18 @@ class Listener:
 
     def closed(self) -> None:
         """The body was closed."""
-        if self._results is not None:
-            self._results.end()
-        if self._reading is not None:
-            self._reading.finish(self._refusal, cut=not self._done and self._refusal is None)
-        else:
-            response = self._response()
-            cut = self._results is not None or (self._json and response is None and self._size <= MAX_BODY)
-            self._call.settle(response, cut=cut)
+        try:
+            if self._results is not None:
+                self._results.end()
+            if self._reading is not None:
+                self._reading.finish(self._refusal, cut=not self._done and self._refusal is None)
+            else:
+                response = self._response()
+                cut = self._results is not None or (self._json and response is None and self._size <= MAX_BODY)
+                self._call.settle(response, cut=cut)
+        except Exception as fault:
+            faults.report("listening to a response", fault)
+            self._call.settle(cut=True)
 
     def _response(self) -> Any:
         if not self._json:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import Context, attach, create_key, get_current, set_value
 from opentelemetry.trace import Span, set_span_in_context
 
 from genledger.attribution import Attribution
+from genledger.budgets.exceeded import BudgetExceeded
 
 from . import faults
 from .attempts import Fate, fate_of, fate_of_status
@@ -112,8 +114,12 @@ class Call:
 
     def enter(self) -> Context:
         """Make this call current while the client's own method runs: spans it starts become children."""
-        inside = set_value(CALL_KEY, self, set_span_in_context(self.span, self.outer))
-        attach(inside)
+        try:
+            inside = set_value(CALL_KEY, self, set_span_in_context(self.span, self.outer))
+            attach(inside)
+        except Exception as fault:
+            faults.report("entering the call", fault)
+            return self.outer
         return inside
 
     def leave(self, inside: Context) -> None:
@@ -122,8 +128,12 @@ class Call:
         By value, not by token: a coroutine that is thrown away may be finished in another context, where
         there is nothing to restore and a token would be refused.
         """
-        if get_current() is inside:
+        try:
+            if get_current() is inside:
+                attach(self.outer)
+        except Exception as fault:
             attach(self.outer)
+            faults.report("leaving the call", fault)
 
     def admit(self) -> None:
         """Ask the budgets. Raises `BudgetExceeded`, with the call ended as `blocked`, when one says no."""
@@ -132,8 +142,8 @@ class Call:
             try:
                 self._admitted(gate.admit(self))
             except BaseException as error:
-                self.settle(error=error)
-                raise
+                if not self._goes_on(error):
+                    raise
 
     async def admit_async(self) -> None:
         """As `admit`, without blocking the event loop."""
@@ -142,8 +152,16 @@ class Call:
             try:
                 self._admitted(await gate.admit_async(self))
             except BaseException as error:
-                self.settle(error=error)
-                raise
+                if not self._goes_on(error):
+                    raise
+
+    def _goes_on(self, error: BaseException) -> bool:
+        """Whether the call is made all the same: a fault of ours stops nobody. A budget's refusal ends it."""
+        if isinstance(error, Exception) and not isinstance(error, BudgetExceeded):
+            faults.report("asking the budgets", error)
+            return True
+        self.settle(error=error)
+        return False
 
     def _admitted(self, admission: Admission | None) -> None:
         self.admission = admission
@@ -172,13 +190,23 @@ class Call:
         """Ask the budgets for one more attempt, after one that may be billed. Raises `BudgetExceeded`."""
         gate, before = self.recorder.gate, self.admission
         if gate is not None and before is not None:
-            self._readmitted(gate.admit(self), before)
+            try:
+                self._readmitted(gate.admit(self), before)
+            except BudgetExceeded:
+                raise
+            except Exception as fault:
+                faults.report("asking the budgets", fault)
 
     async def readmit_async(self) -> None:
         """As `readmit`, without blocking the event loop."""
         gate, before = self.recorder.gate, self.admission
         if gate is not None and before is not None:
-            self._readmitted(await gate.admit_async(self), before)
+            try:
+                self._readmitted(await gate.admit_async(self), before)
+            except BudgetExceeded:
+                raise
+            except Exception as fault:
+                faults.report("asking the budgets", fault)
 
     def _readmitted(self, admission: Admission | None, before: Admission) -> None:
         """Settle the lost attempt; the next attempt has the new reservation."""
@@ -220,7 +248,10 @@ class Call:
             self.recorder.settle(self, response, error, cut, complete, received)
         except Exception as fault:
             faults.report("settling the call", fault)
-            self.span.end()
+            if self.admission is not None:
+                self.admission.settle(None, None)
+            with suppress(Exception):
+                self.span.end()
 
     @property
     def settled(self) -> bool:

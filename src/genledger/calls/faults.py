@@ -6,6 +6,7 @@ import logging
 import time
 import traceback
 from collections import Counter
+from contextlib import suppress
 
 from genledger.logs import logger_of
 
@@ -23,7 +24,13 @@ def report(stage: str, error: BaseException) -> None:
 
     The call itself goes on untouched; only this stage's telemetry is missing or incomplete. What the error says may
     quote what was being read, so it is redacted; so is the traceback, of which the lines of code are logged at DEBUG.
+    Never raises.
     """
+    with suppress(Exception):
+        _report(stage, error)
+
+
+def _report(stage: str, error: BaseException) -> None:
     _counts[stage] += 1
     now = time.monotonic()
     last = _last_warning.get(stage)

@@ -59,19 +59,13 @@ class Gate:
         guard = self.guard
         if guard is None or not _pays(call.operation) or not guard.active:
             return None
-        try:
-            return guard, _demand(call)
-        except Exception as error:
-            faults.report("asking the budgets", error)
-            return None
+        return guard, _demand(call)
 
     def admit(self, call: Call) -> Admission | None:
         """Ask. Raises `BudgetExceeded`."""
-        asked = self.demand(call)
-        if asked is None:
-            return None
         try:
-            return asked[0].admit(asked[1])
+            asked = self.demand(call)
+            return asked[0].admit(asked[1]) if asked is not None else None
         except BudgetExceeded:
             raise
         except Exception as error:
@@ -80,11 +74,9 @@ class Gate:
 
     async def admit_async(self, call: Call) -> Admission | None:
         """Ask without blocking the event loop. Raises `BudgetExceeded`."""
-        asked = self.demand(call)
-        if asked is None:
-            return None
         try:
-            return await asked[0].admit_async(asked[1])
+            asked = self.demand(call)
+            return await asked[0].admit_async(asked[1]) if asked is not None else None
         except BudgetExceeded:
             raise
         except Exception as error:

@@ -87,11 +87,11 @@ class GeneratedClient:
         ]
 
     def _open(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Call, Any] | None:
-        recorder = active()
-        if recorder is None:
-            return None
-        options = args[1] if len(args) > 1 else kwargs.get("options")
         try:
+            recorder = active()
+            if recorder is None:
+                return None
+            options = args[1] if len(args) > 1 else kwargs.get("options")
             operation = self._library.operation(options.method, options.url)  # type: ignore[union-attr]
             context = get_current()
             if operation is None or suppressed(context):
@@ -225,7 +225,11 @@ class _Sent:
 
     def answer(self, error: BaseException) -> Any:
         """What the provider had answered when the client raised."""
-        return self.parsed if self.parsed is not None else getattr(error, "completion", None)
+        try:
+            return self.parsed if self.parsed is not None else getattr(error, "completion", None)
+        except Exception as fault:
+            faults.report("reading the response", fault)
+            return None
 
 
 def _asked(options: Any) -> Body:

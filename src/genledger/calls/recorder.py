@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as context_api
 from opentelemetry.context import Context, get_current
-from opentelemetry.trace import StatusCode, Tracer
+from opentelemetry.trace import Span, StatusCode, Tracer
 
 from genledger.attribution import current, current_spend
 from genledger.budgets.choice import chosen
@@ -91,6 +91,7 @@ class Recorder:
         self, operation: Operation, library: str, peer: Peer, body: Body, *, streamed: bool = False
     ) -> Call | None:
         """Start a call's span and clock. `None` when that failed: the application's call goes on without us."""
+        span: Span | None = None
         try:
             started_ns = time.time_ns()
             outer = get_current()
@@ -157,6 +158,8 @@ class Recorder:
             )
         except Exception as error:
             faults.report("opening a call", error)
+            if span is not None:
+                span.end()
             return None
 
     def settle(

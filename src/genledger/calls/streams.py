@@ -69,8 +69,13 @@ class Reading:
 
     def closed(self) -> None:
         """The response body has been closed: by the application, unless the stream itself is just ending."""
-        source = self._source() if self._source is not None else None
-        if source is None or not getattr(source, "gi_running", False):
+        try:
+            source = self._source() if self._source is not None else None
+            ending = source is not None and getattr(source, "gi_running", False)
+        except Exception as fault:
+            faults.report("ending a stream", fault)
+            ending = False
+        if not ending:
             self.finish(cut=True)
 
     def asks(self) -> None:
@@ -79,7 +84,10 @@ class Reading:
         Not with every chunk, to be cheap: at the beginning of each batch is enough to see later when the
         application had last waited, and had not let chunks wait that were there.
         """
-        self._asked.append((len(self.stamps), time.perf_counter()))
+        try:
+            self._asked.append((len(self.stamps), time.perf_counter()))
+        except Exception as fault:
+            faults.report("reading a chunk", fault)
 
     def fold(self) -> None:
         """Put the chunks received so far together."""
@@ -90,18 +98,18 @@ class Reading:
             self._gathering.fold(chunks)
         except Exception as error:
             faults.report("reading a chunk", error)
-        chunks.clear()
+        del chunks[:]
 
     def finish(self, error: BaseException | None = None, *, cut: bool = False) -> None:
         """Settle the call with what has been received."""
         call = self._call
-        if call.settled:
-            return
-        self.fold()
-        if self.stamps:
-            call.first_chunk = self.stamps[0]
-        gathering = self._gathering
         try:
+            if call.settled:
+                return
+            self.fold()
+            if self.stamps:
+                call.first_chunk = self.stamps[0]
+            gathering = self._gathering
             complete = gathering.complete
             call.settle(
                 gathering.response(),

@@ -22,9 +22,9 @@ from contextlib import contextmanager
 
 import redis
 
-from genledger.attribution import Attribution
 from genledger.budgets import Demand, Guard, budget, open_store
-from genledger.budgets.status import read_status
+from genledger.budgets.budget_status import read_status
+from genledger.context.attribution import Attribution
 
 RULES = [
     budget(name="organisation", usd=1_000_000, per="month"),

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from genledger.calls.instrumentor import Instrumentor
-from genledger.calls.methods import Methods
-from genledger.calls.operation import Attributes, Body, Content, Operation, Peer, integer, text
-from genledger.calls.patching import Patches
-from genledger.pricing.fields import field
+from genledger.engine.operation import Attributes, Body, Content, Operation, Peer, integer, text
+from genledger.instrumentation.adapters.methods import Methods
+from genledger.instrumentation.instrumentor import Instrumentor
+from genledger.instrumentation.patching import Patches
+from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 

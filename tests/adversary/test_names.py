@@ -23,8 +23,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import Tracer
 
 import genledger
-from genledger.attribution import Attribution
-from genledger.budgets import BudgetEvent, BudgetExceeded, Demand, Guard, budget, open_store, web
+from genledger.budgets import BudgetEvent, BudgetExceeded, Demand, Guard, budget, open_store
+from genledger.context.attribution import Attribution
+from genledger.integrations import web
 
 from ..instrumentors import openai_format as wire
 from ..instrumentors.provider import Provider, answer, events

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from genledger.attribution import Attribution
-from genledger.calls.entry import Entry
+from genledger.context.attribution import Attribution
+from genledger.engine.record import Entry
 from genledger.pricing.cost import Cost
 from genledger.pricing.usage import Usage
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from genledger.calls.entry import Entry
 from genledger.doctor import Diagnosis, diagnose
+from genledger.engine.record import Entry
 from genledger.ledger import Ledger
 
 MakeEntry = Callable[..., Entry]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import genledger
-from genledger.calls.entry import Entry
+from genledger.engine.record import Entry
 from genledger_semconv.checker import assert_clean
 
 from ..replay.transport import Reply

@@ -17,8 +17,8 @@ from opentelemetry import baggage, context, trace
 from opentelemetry.trace import StatusCode
 
 import genledger
-from genledger.calls.call import Call
-from genledger.calls.streams import Reading
+from genledger.engine.call import Call
+from genledger.engine.streams import Reading
 
 from ..replay.transport import http_library
 from . import anthropic_format, openai_format

@@ -9,11 +9,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from genledger.calls.generated import GeneratedClient, Library
-from genledger.calls.instrumentor import Instrumentor
-from genledger.calls.operation import Body, Operation
-from genledger.calls.patching import Patches
-from genledger.pricing.fields import field
+from genledger.engine.operation import Body, Operation
+from genledger.instrumentation.adapters.stainless import GeneratedClient, Library
+from genledger.instrumentation.instrumentor import Instrumentor
+from genledger.instrumentation.patching import Patches
+from genledger.pricing.getters import field
 
 from . import realtime
 from .batches import BATCH, NEW_BATCH, RESULTS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from genledger.calls.content import (
+from genledger.engine.content.capture import (
     Blob,
     file_part,
     generic_part,
@@ -15,8 +15,8 @@ from genledger.calls.content import (
     tool_call_part,
     tool_response_part,
 )
-from genledger.calls.operation import Attributes, Body, Content, Operation
-from genledger.pricing.fields import field
+from genledger.engine.operation import Attributes, Body, Content, Operation
+from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 

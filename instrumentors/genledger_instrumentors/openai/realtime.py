@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from genledger.calls.content import Blob, generic_part, text_part, tool_call_part
-from genledger.calls.lengths import length_of
-from genledger.calls.operation import Attributes, Body, Content, Operation, integer, number, text
-from genledger.calls.patching import Patches
-from genledger.calls.sessions import Asked, Heard, Sessions, SocketClient
-from genledger.pricing.fields import field
+from genledger.engine.content.capture import Blob, generic_part, text_part, tool_call_part
+from genledger.engine.operation import Attributes, Body, Content, Operation, integer, number, text
+from genledger.engine.text_size import length_of
+from genledger.instrumentation.adapters.sockets import Asked, Heard, Sessions, SocketClient
+from genledger.instrumentation.patching import Patches
+from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 

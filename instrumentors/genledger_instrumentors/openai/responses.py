@@ -5,16 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from genledger.calls.content import (
-    generic_part,
-    reasoning_part,
-    text_part,
-    tool_call_part,
-    tool_response_part,
-)
-from genledger.calls.lengths import length_of
-from genledger.calls.operation import Attributes, Body, Content, Operation, integer, text
-from genledger.pricing.fields import field
+from genledger.engine.content.capture import generic_part, reasoning_part, text_part, tool_call_part, tool_response_part
+from genledger.engine.operation import Attributes, Body, Content, Operation, integer, text
+from genledger.engine.text_size import length_of
+from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 

@@ -13,13 +13,12 @@ from rich import box
 from rich.table import Table
 
 from genledger import pricing
-from genledger.calls.entry import Entry
+from genledger.cli.output import JsonOption, LedgerOption, console, digits_for, fail, money, number_of, print_json, tell
+from genledger.engine.record import Entry
 from genledger.ledger import Ledger, LedgerError, default_path
 from genledger.pricing import Cost, PriceFileError, Quote, Recorded
-from genledger.pricing.rates import distinct
-from genledger.text import visible
-
-from .output import JsonOption, LedgerOption, console, digits_for, fail, money, number_of, print_json, tell
+from genledger.pricing.rate_card import distinct
+from genledger.shared.text import visible
 
 PricesOption = Annotated[
     Path | None,
@@ -151,13 +150,13 @@ def update() -> None:
     The table is the one that genai-prices publishes; it is stored with today's date in your data directory, and
     deleting the file goes back to the table that was installed.
     """
-    from genledger.pricing import snapshot
+    from genledger.pricing import table_update
 
     try:
-        stored = snapshot.update()
-    except snapshot.UpdateError as error:
+        stored = table_update.update()
+    except table_update.UpdateError as error:
         fail(f"{error}. Nothing was changed.")
-    tell(f"{number_of(len(stored.providers), 'provider')} from {stored.url}, stored at {snapshot.location()}")
+    tell(f"{number_of(len(stored.providers), 'provider')} from {stored.url}, stored at {table_update.location()}")
 
 
 @app.command()

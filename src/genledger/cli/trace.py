@@ -13,12 +13,7 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
-from genledger.calls.entry import Entry
-from genledger.ledger import Ledger, LedgerError, Step, default_path, queries
-from genledger.ledger.rows import span_hex, trace_hex
-from genledger.text import visible
-
-from .output import (
+from genledger.cli.output import (
     JsonOption,
     LedgerOption,
     console,
@@ -30,6 +25,10 @@ from .output import (
     print_json,
     time_text,
 )
+from genledger.engine.record import Entry
+from genledger.ledger import Ledger, LedgerError, Step, default_path, queries
+from genledger.ledger.rows import span_hex, trace_hex
+from genledger.shared.text import visible
 
 app = typer.Typer(add_completion=False)
 

@@ -14,16 +14,15 @@ from weakref import WeakSet
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from genledger.calls.entry import Entry, ProductEvent
-from genledger.calls.redaction import stage
+from genledger.engine.content.redaction import stage
+from genledger.engine.record import Entry, ProductEvent
 from genledger.ledger import Ledger, LedgerError, LedgerLocked, LedgerStartedOver, Score, Step
 from genledger.ledger.store import MAX_AGE_DAYS, MAX_BYTES
-from genledger.logs import logger_of
+from genledger.shared.at_exit import run_at_exit
 from genledger.shared.database import Departure
+from genledger.shared.loggers import logger_of
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
-
-from .exits import run_at_exit
 
 _logger = logger_of(__name__)
 
@@ -198,7 +197,7 @@ class LedgerDestination:
             self._wake.set()
 
     def _start(self) -> None:
-        from .untraced import untraced
+        from genledger.destinations.delivery.suppress import untraced
 
         with self._lock:
             if self._thread is not None:
@@ -406,7 +405,7 @@ class LedgerSpanExporter(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Take the spans; they are written soon, or on `force_flush` and `shutdown`."""
-        from genledger.calls.spans import entry_of
+        from genledger.engine.foreign_spans.reader import entry_of
 
         for span in spans:
             record = entry_of(span) or step_of(span)

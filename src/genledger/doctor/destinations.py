@@ -7,12 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from genledger.destinations.destination import DeliveryOptions, storage_of
-from genledger.settings import Settings
-from genledger.wiring import LANGFUSE_KEYS, connect
-
-from .findings import Findings
-from .libraries import installed_version
+from genledger.destinations.delivery.remote_destination import DeliveryOptions, storage_of
+from genledger.doctor.findings import Findings
+from genledger.doctor.libraries import installed_version
+from genledger.setup.providers import LANGFUSE_KEYS, connect
+from genledger.setup.settings import Settings
 
 
 @dataclass(slots=True, frozen=True)

@@ -13,10 +13,9 @@ from importlib.metadata import PackageNotFoundError, entry_points, version
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from genledger.bootstrap import INSTRUMENTORS, available
-from genledger.settings import Settings
-
-from .findings import Findings
+from genledger.doctor.findings import Findings
+from genledger.setup.instrument import INSTRUMENTORS, available
+from genledger.setup.settings import Settings
 
 _IMPORT_TIMEOUT_S = 120.0
 _SHOW = "import sys; from genledger.doctor.libraries import show_patches; show_patches(sys.argv[1])"

@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from math import fsum
 from typing import Any, Literal
 
-from genledger.calls.entry import Entry
+from genledger.engine.record import Entry
+from genledger.ledger.rows import Step, entry_of, step_of
 from genledger.pricing.usage import INPUT_BUCKETS, OUTPUT_BUCKETS
-from genledger.text import bounded
-
-from .rows import Step, entry_of, step_of
+from genledger.shared.text import bounded
 
 Dimension = Literal["feature", "tenant", "model", "user", "session", "prompt_version", "provider", "day"]
 """What spend can be broken down by. `model` is the one that answered, `day` is in UTC."""

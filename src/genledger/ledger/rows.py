@@ -13,11 +13,11 @@ from typing import Any
 
 import orjson
 
-from genledger.attribution import Attribution
-from genledger.calls.entry import Entry, ProductEvent
+from genledger.context.attribution import Attribution
+from genledger.engine.record import Entry, ProductEvent
 from genledger.pricing.cost import Cost, Part
 from genledger.pricing.usage import TOKEN_BUCKETS, Usage
-from genledger.text import bounded
+from genledger.shared.text import bounded
 
 Values = tuple[Any, ...]
 

@@ -11,12 +11,9 @@ from functools import cache
 from itertools import chain
 from pathlib import Path
 
-from genledger.attribution import Attribution
-from genledger.calls.entry import Entry, ProductEvent
-from genledger.pricing.cost import Cost
-from genledger.shared.database import Departure
-
-from .rows import (
+from genledger.context.attribution import Attribution
+from genledger.engine.record import Entry, ProductEvent
+from genledger.ledger.rows import (
     ATTRIBUTION_COLUMNS,
     CALL_COLUMNS,
     COST_COLUMNS,
@@ -36,7 +33,9 @@ from .rows import (
     step_values,
     trace_hex,
 )
-from .schema import explain, open_ledger
+from genledger.ledger.schema import explain, open_ledger
+from genledger.pricing.cost import Cost
+from genledger.shared.database import Departure
 
 MAX_AGE_DAYS = 90.0
 """How long a record is kept unless told otherwise."""

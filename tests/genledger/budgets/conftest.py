@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from genledger.attribution import Attribution
 from genledger.budgets import Demand, Guard, Store, open_store
+from genledger.context.attribution import Attribution
 
 from ...standins.redis_server import RedisServer
 

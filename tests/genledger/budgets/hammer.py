@@ -14,8 +14,8 @@ import sys
 import time
 from dataclasses import dataclass
 
-from genledger.attribution import Attribution
 from genledger.budgets import BudgetExceeded, Demand, Guard, budget, open_store
+from genledger.context.attribution import Attribution
 
 CENT = 10_000_000
 LONGEST = 60.0

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from genledger.budgets import Admission, BudgetExceeded, Demand, Guard, Store, budget
-from genledger.budgets.status import read_status
+from genledger.budgets.budget_status import read_status
 
 MakeGuard = Callable[..., Guard]
 MakeDemand = Callable[..., Demand]

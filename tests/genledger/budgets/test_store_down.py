@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from genledger.budgets import BudgetExceeded, Demand, Guard, StoreDown, budget, open_store
-from genledger.budgets.status import read_status
+from genledger.budgets.budget_status import read_status
 
 MakeGuard = Callable[..., Guard]
 MakeDemand = Callable[..., Demand]

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from genledger.budgets import BudgetExceeded, Demand, Guard, Store, budget, open_store
-from genledger.budgets.amounts import usd_units
+from genledger.budgets.rules.units import usd_units
 
 MakeGuard = Callable[..., Guard]
 MakeDemand = Callable[..., Demand]

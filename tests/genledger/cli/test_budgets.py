@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from genledger.attribution import Attribution
 from genledger.budgets import BudgetExceeded, Demand, Guard, open_store
-from genledger.budgets.control import Controls
+from genledger.budgets.enforcement.kill_switch import Controls
 from genledger.cli.budgets import app, kill_app, revive_app
+from genledger.context.attribution import Attribution
 
 RULES = """
 [[budget]]

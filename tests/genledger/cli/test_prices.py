@@ -9,10 +9,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from genledger import pricing
-from genledger.calls.entry import Entry
 from genledger.cli.prices import app
+from genledger.engine.record import Entry
 from genledger.ledger import Ledger
-from genledger.pricing import Usage, snapshot
+from genledger.pricing import Usage, table_update
 
 Run = Callable[..., Result]
 
@@ -128,7 +128,7 @@ def test_update_without_a_network_says_so_and_changes_nothing(run: Run, monkeypa
     assert result.exit_code == 1
     assert "cannot fetch the price table" in result.output
     assert "Nothing was changed" in result.output
-    assert not snapshot.location().exists()
+    assert not table_update.location().exists()
 
 
 def test_backfill_prices_what_it_can_and_says_what_changed(

@@ -16,9 +16,9 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
-from genledger.attribution import NOBODY
-from genledger.calls.entry import Entry, ProductEvent
+from genledger.context.attribution import NOBODY
 from genledger.destinations.ledger import LedgerDestination, LedgerSpanExporter, StepProcessor
+from genledger.engine.record import Entry, ProductEvent
 
 MakeEntry = Callable[..., Entry]
 LOGGER = "genledger.destinations.ledger"
@@ -390,8 +390,8 @@ def test_after_a_fork_each_process_writes_its_own_records_once(
 PRELUDE = """
 import sys
 sys.path[:0] = {path!r}
-from genledger.attribution import NOBODY
-from genledger.calls.entry import Entry
+from genledger.context.attribution import NOBODY
+from genledger.engine.record import Entry
 from genledger.destinations.ledger import LedgerDestination
 from genledger.pricing.cost import Cost
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from genledger.calls.entry import Entry
+from genledger.engine.record import Entry
 from genledger.ledger import Ledger
 
 MakeEntry = Callable[..., Entry]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from genledger.calls.entry import Entry
+from genledger.engine.record import Entry
 from genledger.ledger import Ledger, LedgerError, Score
 from genledger.ledger.rows import CALL_COLUMNS, call_values
 from genledger.ledger.schema import APPLICATION_ID, MIGRATIONS, VERSION

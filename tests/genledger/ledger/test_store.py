@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from genledger.attribution import Attribution
-from genledger.calls.entry import Entry, ProductEvent
+from genledger.context.attribution import Attribution
+from genledger.engine.record import Entry, ProductEvent
 from genledger.ledger import Ledger, LedgerError, LedgerStartedOver, Score, default_path
 from genledger.ledger.rows import entry_of
 from genledger.pricing.cost import Cost, Part

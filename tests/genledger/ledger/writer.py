@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 
-from genledger.attribution import NOBODY
-from genledger.calls.entry import Entry
+from genledger.context.attribution import NOBODY
+from genledger.engine.record import Entry
 from genledger.ledger import Ledger
 from genledger.pricing.cost import Cost
 

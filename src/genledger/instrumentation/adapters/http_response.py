@@ -1,0 +1,294 @@
+"""HTTP response bodies that the application reads by itself: raw and streaming responses.
+
+A typed stream only has to know when its body is closed. When nothing else reads the answer for us, the body's
+byte stream is put behind a proxy that listens to the bytes that pass.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+import orjson
+import wrapt
+
+from genledger.engine import internal_errors
+from genledger.engine.call import Call
+from genledger.engine.operation import Gathering
+from genledger.engine.outcome import ErrorEvent
+from genledger.engine.streams import Reading, watch
+
+MAX_BODY = 32 * 1024 * 1024
+"""Bytes of an unstreamed body that are kept to read its usage; a longer body is settled without."""
+
+
+class Body(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]
+    """A response's byte stream, with somebody listening."""
+
+    def __init__(
+        self,
+        stream: Any,
+        closed: Callable[[], None],
+        listener: Listener | None = None,
+    ) -> None:
+        super().__init__(stream)
+        self._self_closed = closed
+        self._self_listener = listener
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self._self_listener is None:
+            return iter(self.__wrapped__)
+        return _listened(self.__wrapped__, self._self_listener)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._self_listener is None:
+            return self.__wrapped__.__aiter__()
+        return _alistened(self.__wrapped__, self._self_listener)
+
+    def close(self) -> None:
+        """Close the body, then tell."""
+        try:
+            self.__wrapped__.close()
+        finally:
+            self._self_closed()
+
+    async def aclose(self) -> None:
+        """Close the body, then tell."""
+        try:
+            await self.__wrapped__.aclose()
+        finally:
+            self._self_closed()
+
+
+def _listened(stream: Any, listener: Listener) -> Iterator[bytes]:
+    try:
+        for data in stream:
+            listener.hear(data)
+            yield data
+            listener.asks()
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        listener.ended(error)
+        raise
+    listener.ended(None)
+
+
+async def _alistened(stream: Any, listener: Listener) -> AsyncIterator[bytes]:
+    try:
+        async for data in stream:
+            listener.hear(data)
+            yield data
+            listener.asks()
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        listener.ended(error)
+        raise
+    listener.ended(None)
+
+
+def watch_close(response: Any, reading: Reading) -> None:
+    """Settle a typed stream when its body is closed behind its back.
+
+    The body itself stays in place: a client may look something up in it with every event.
+    """
+    # A body that was complete from the start (a cache, a test transport) is never closed again: the response is
+    # all that still hears of it.
+    body = response if response.is_closed else response.stream
+    try:
+        if (close := getattr(body, "close", None)) is not None:
+            body.close = _closing(close, reading)
+        if (aclose := getattr(body, "aclose", None)) is not None:
+            body.aclose = _aclosing(aclose, reading)
+    except AttributeError:
+        response.stream = Body(response.stream, reading.closed)
+
+
+def _closing(original: Callable[[], None], reading: Reading) -> Callable[[], None]:
+    method = _weak(original)
+
+    def closing() -> None:
+        try:
+            close = method()
+            if close is not None:
+                close()
+        finally:
+            reading.closed()
+
+    return closing
+
+
+def _aclosing(original: Callable[[], Awaitable[None]], reading: Reading) -> Callable[[], Awaitable[None]]:
+    method = _weak(original)
+
+    async def aclosing() -> None:
+        try:
+            aclose = method()
+            if aclose is not None:
+                await aclose()
+        finally:
+            reading.closed()
+
+    return aclosing
+
+
+def _weak(method: Any) -> Callable[[], Any]:
+    """Gives the method while its object lives, then `None`: what it replaces must not keep the object alive."""
+    try:
+        return weakref.WeakMethod(method)
+    except TypeError:
+        return lambda: method
+
+
+def listen(response: Any, call: Call, gathering: Gathering | None) -> None:
+    """Settle a call from the bytes of a response that the application reads by itself, or has read."""
+    listener = Listener(call, gathering, response.headers)
+    if response.is_stream_consumed or response.is_closed:
+        listener.heard(response.content)
+    else:
+        response.stream = Body(response.stream, listener.closed, listener)
+
+
+def listen_to_content(result: Any, call: Call) -> None:
+    """Settle a call of a batch, reading the results if that is what the application has got: a file, or its text."""
+    results = call.recorder.batches.results(call)
+    if results is not None:
+        content = getattr(getattr(result, "response", None), "content", result)
+        if isinstance(content, (str, bytes)):
+            results.hear(content.encode() if isinstance(content, str) else content)
+            results.end()
+    call.settle(result)
+
+
+class Listener:
+    """Reads a body as it passes: server-sent events as they come, JSON once it is whole."""
+
+    def __init__(self, call: Call, gathering: Gathering | None, headers: Any) -> None:
+        self._call = call
+        kind = headers.get("content-type", "")
+        self._reading = Reading(call, gathering) if gathering is not None and "text/event-stream" in kind else None
+        self._results = call.recorder.batches.results(call) if call.operation.batch is not None else None
+        self._json = "json" in kind and self._results is None
+        self._kept: list[bytes] = []
+        self._size = 0
+        self._rest = b""
+        self._done = False
+        self._refusal: ErrorEvent | None = None
+        encoding = headers.get("content-encoding", "identity")
+        self._decode: Callable[[bytes], bytes] | None = None
+        if self._reading is None:
+            watch(self)
+        if encoding in ("gzip", "deflate"):
+            self._decode = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress
+        elif encoding != "identity":
+            if self._results is not None:
+                internal_errors.report("reading the results of a batch", ValueError(f"their encoding is {encoding}"))
+            self._json, self._reading, self._results = False, None, None
+
+    def hear(self, data: bytes) -> None:
+        """Take in bytes as they came from the network."""
+        try:
+            if self._decode is not None:
+                data = self._decode(data)
+            if self._results is not None:
+                self._results.hear(data)
+            elif self._reading is not None:
+                self._events(data)
+            elif self._json and self._size <= MAX_BODY:
+                self._size += len(data)
+                self._kept.append(data)
+        except Exception as error:
+            internal_errors.report("listening to a response", error)
+
+    def asks(self) -> None:
+        """The application asks for more."""
+        if self._reading is not None:
+            self._reading.asks()
+
+    def heard(self, content: bytes) -> None:
+        """Take in a body that is already there, decoded."""
+        self._decode = None
+        self.hear(content)
+        self.ended(None)
+
+    def _events(self, data: bytes) -> None:
+        reading = self._reading
+        assert reading is not None
+        lines = (self._rest + data).replace(b"\r\n", b"\n").split(b"\n")
+        self._rest = lines.pop()
+        for line in lines:
+            if line.startswith(b"data:"):
+                payload = line[5:].strip()
+                if payload == b"[DONE]":
+                    self._done = True
+                elif payload:
+                    reading.stamps.append(time.perf_counter())
+                    try:
+                        event = orjson.loads(payload)
+                    except orjson.JSONDecodeError:
+                        continue
+                    reading.add(event)
+                    if isinstance(event, dict) and isinstance(said := event.get("error"), dict):
+                        self._refusal = ErrorEvent(said)
+        reading.fold()
+
+    def ended(self, error: BaseException | None) -> None:
+        """The body was read to its end, or broke off."""
+        try:
+            if self._results is not None:
+                self._results.end()
+            if self._reading is not None:
+                if error is None:
+                    self.hear_rest()
+                self._reading.finish(error or self._refusal)
+            else:
+                self._call.settle(self._response(), error=error)
+        except Exception as fault:
+            internal_errors.report("listening to a response", fault)
+            self._call.settle(error=error)
+
+    def hear_rest(self) -> None:
+        """Take in a last line that the provider did not end."""
+        try:
+            self._events(b"\n")
+        except Exception as error:
+            internal_errors.report("listening to a response", error)
+
+    def closed(self) -> None:
+        """The body was closed."""
+        try:
+            if self._results is not None:
+                self._results.end()
+            if self._reading is not None:
+                self._reading.finish(self._refusal, cut=not self._done and self._refusal is None)
+            else:
+                response = self._response()
+                cut = self._results is not None or (self._json and response is None and self._size <= MAX_BODY)
+                self._call.settle(response, cut=cut)
+        except Exception as fault:
+            internal_errors.report("listening to a response", fault)
+            self._call.settle(cut=True)
+
+    def _response(self) -> Any:
+        if not self._json:
+            return {}
+        if self._size > MAX_BODY:
+            return None
+        return parse(b"".join(self._kept))
+
+    def __del__(self) -> None:
+        if not self._call.settled:
+            self.closed()
+
+
+def parse(data: bytes) -> Any:
+    """A JSON object, or `None` for anything else."""
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) else None

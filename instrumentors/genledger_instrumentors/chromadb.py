@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from genledger.engine.operation import Attributes, Body, Content, Operation, Peer, integer, text
+from genledger.engine.operation import Attributes, Body, Content, Endpoint, Operation, integer, text
 from genledger.instrumentation.adapters.methods import Methods
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patches
@@ -124,13 +124,13 @@ OPERATIONS: Mapping[str, Operation] = {
 }
 
 
-def peer(collection: Any) -> Peer:
+def endpoint(collection: Any) -> Endpoint:
     """The server that holds a collection; an embedded one has no address."""
     url = field(collection._client, "_api_url")
     if not isinstance(url, str):
-        return Peer("chroma")
+        return Endpoint("chroma")
     parts = urlsplit(url)
-    return Peer("chroma", parts.hostname, parts.port or (443 if parts.scheme == "https" else 80), url)
+    return Endpoint("chroma", parts.hostname, parts.port or (443 if parts.scheme == "https" else 80), url)
 
 
 def body(collection: Any, given: dict[str, Any]) -> Body:
@@ -148,13 +148,13 @@ class ChromaInstrumentor(Instrumentor):
     def patches(self) -> Patches:
         """The methods of collections."""
         return [
-            *Methods("chromadb", "chromadb.api.models.Collection", "Collection", OPERATIONS, peer, body).patches(),
+            *Methods("chromadb", "chromadb.api.models.Collection", "Collection", OPERATIONS, endpoint, body).patches(),
             *Methods(
                 "chromadb",
                 "chromadb.api.models.AsyncCollection",
                 "AsyncCollection",
                 OPERATIONS,
-                peer,
+                endpoint,
                 body,
                 asynchronous=True,
             ).patches(),

@@ -28,8 +28,8 @@ _HOMES = tuple(
 IN_PLACE = {
     # What stands where the client's method stands: the client's own work is done in here, so what is raised at these
     # very lines is raised into it. They call guarded functions, and do nothing else that could fail.
-    "generated.GeneratedClient._request",
-    "generated.GeneratedClient._arequest",
+    "generated.StainlessClient._request",
+    "generated.StainlessClient._arequest",
     "generated._Sent.__init__",
     "generated._Sent.watch_parser.<locals>.parse_answer",
     "generated._answered",
@@ -37,10 +37,10 @@ IN_PLACE = {
     "generated._retry",
     "generated._with_options",
     "streams.pump",
-    "streams.AsyncPump.__aiter__",
-    "streams.AsyncPump.__anext__",
-    "streams.AsyncPump.__del__",
-    "streams.AsyncPump.aclose",
+    "streams.AsyncStreamIterator.__aiter__",
+    "streams.AsyncStreamIterator.__anext__",
+    "streams.AsyncStreamIterator.__del__",
+    "streams.AsyncStreamIterator.aclose",
     "bodies.Body.__aiter__",
     "bodies.Body.__iter__",
     "bodies.Body.aclose",
@@ -73,16 +73,16 @@ IN_PLACE = {
     "attribution._check_tags",
     "attribution._check_tags.<locals>.<genexpr>",
     "attribution._problem",
-    "relay.Relay.on_start",
-    "relay.Relay._on_ending",
-    "relay.Relay.on_end",
+    "relay.DelegatingSpanProcessor.on_start",
+    "relay.DelegatingSpanProcessor._on_ending",
+    "relay.DelegatingSpanProcessor.on_end",
 }
 
 GUARDED = {
     # What these call: functions that catch everything that happens inside of them.
-    "generated.GeneratedClient._hand_over",
-    "generated.GeneratedClient._open",
-    "generated.GeneratedClient._sent",
+    "generated.StainlessClient._hand_over",
+    "generated.StainlessClient._open",
+    "generated.StainlessClient._sent",
     "generated._Sent.answer",
     "generated._note_retry",
     "call.Call.admit",
@@ -109,7 +109,7 @@ GUARDED = {
     "attribution._Block.inside",
     # Constructors of what has a finalizer: it would run without what they set first.
     "bodies.Listener.__init__",
-    "streams.AsyncPump.__init__",
+    "streams.AsyncStreamIterator.__init__",
 }
 
 

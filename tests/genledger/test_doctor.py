@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from genledger.doctor import Diagnosis, diagnose
-from genledger.engine.record import Entry
+from genledger.engine.record import CallRecord
 from genledger.ledger import Ledger
 
-MakeEntry = Callable[..., Entry]
+MakeEntry = Callable[..., CallRecord]
 MakeDistribution = Callable[..., None]
 
 _PREFIXES = ("OTEL_", "GENLEDGER_", "LANGFUSE_")

@@ -77,7 +77,7 @@ STAGES: dict[str, Break] = {
     "the error's name": attribute(recorder, "error_type"),
     "the capture of content": attribute(capture.Capture, "write"),
     "the details event": attribute(details_event.Details, "emit"),
-    "the log line": attribute(call_log.CallLines, "write"),
+    "the log line": attribute(call_log.CallLog, "write"),
     "the metrics": attribute(metrics.Metrics, "record"),
     "the start of a span": attribute(TracerProvider, "get_tracer", lambda *a, **k: Hopeless()),
     "the attributes of a span": attribute(recorder, "write"),

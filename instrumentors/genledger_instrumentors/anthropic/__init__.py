@@ -14,7 +14,7 @@ from opentelemetry.trace import NonRecordingSpan
 from genledger.engine import internal_errors
 from genledger.engine.call import CALL_KEY, Call
 from genledger.engine.operation import Operation
-from genledger.instrumentation.adapters.stainless import GeneratedClient, Library
+from genledger.instrumentation.adapters.stainless import ClientSpec, StainlessClient
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
 
@@ -54,7 +54,7 @@ def lend_span(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[s
     return wrapped(*args, **kwargs)
 
 
-CLIENT = Library(
+CLIENT = ClientSpec(
     name="anthropic",
     module="anthropic._base_client",
     operation=operation_of,
@@ -73,4 +73,4 @@ class AnthropicInstrumentor(Instrumentor):
     def patches(self) -> Patches:
         """The one method that every request passes through, where the client would start its own span, and helpers."""
         own_span = Patch(CLIENT.module, "start_api_call_span", lend_span, optional=True)
-        return [*GeneratedClient(CLIENT).patches(), own_span, *helpers.patches()]
+        return [*StainlessClient(CLIENT).patches(), own_span, *helpers.patches()]

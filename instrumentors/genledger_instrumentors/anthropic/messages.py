@@ -166,7 +166,7 @@ MESSAGES = Operation(
     },
     request=read_request,
     response=read_response,
-    gather=Events,
+    accumulate=Events,
     input=read_input,
     output=read_output,
     family="inference",

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from genledger.engine.operation import Body, Operation
-from genledger.instrumentation.adapters.stainless import GeneratedClient, Library
+from genledger.instrumentation.adapters.stainless import ClientSpec, StainlessClient
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patches
 from genledger.pricing.getters import field
@@ -73,7 +73,7 @@ def only_usage(chunk: Any) -> bool:
     return not chunk.choices and field(chunk, "usage") is not None
 
 
-CLIENT = Library(
+CLIENT = ClientSpec(
     name="openai",
     module="openai._base_client",
     operation=operation_of,
@@ -93,5 +93,5 @@ class OpenAIInstrumentor(Instrumentor):
 
     def patches(self) -> Patches:
         """The one method that every request passes through, and the sockets."""
-        client = GeneratedClient(CLIENT)
-        return [*client.patches(), *realtime.patches(client.peer)]
+        client = StainlessClient(CLIENT)
+        return [*client.patches(), *realtime.patches(client.endpoint)]

@@ -85,15 +85,15 @@ IMAGES = Operation(
     fields=_MODEL,
     request=_image_defaults,
     response=read_answer,
-    gather=LastEvent,
+    accumulate=LastEvent,
 )
 
 SPEECH = Operation(
-    name=S.SPEECH, api="speech", fields=_MODEL, constant={A.GEN_AI_OUTPUT_TYPE: "speech"}, gather=LastEvent
+    name=S.SPEECH, api="speech", fields=_MODEL, constant={A.GEN_AI_OUTPUT_TYPE: "speech"}, accumulate=LastEvent
 )
 
 TRANSCRIPTIONS = Operation(
-    name=S.TRANSCRIPTION, api="transcriptions", fields=_MODEL, response=read_answer, gather=LastEvent
+    name=S.TRANSCRIPTION, api="transcriptions", fields=_MODEL, response=read_answer, accumulate=LastEvent
 )
 
 TRANSLATIONS = Operation(name=S.TRANSLATION, api="transcriptions", fields=_MODEL, response=read_answer)

@@ -9,13 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
-from genledger.budgets.enforcement.request import Demand, hash_api_key
+from genledger.budgets.enforcement.request import BudgetRequest, hash_api_key
 
 if TYPE_CHECKING:
     from genledger.budgets.budget_alerts import BudgetEvent
     from genledger.budgets.enforcement.guard import Guard
     from genledger.budgets.enforcement.kill_switch import kill, revive, set_budget, set_tier, unset_budget
-    from genledger.budgets.enforcement.reservation import Admission
+    from genledger.budgets.enforcement.reservation import Reservation
     from genledger.budgets.rules.model_choice import ModelChoice, chosen
     from genledger.budgets.rules.model_routing import route
     from genledger.budgets.rules.rule import Rule, RuleError, budget
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from genledger.budgets.stores import Store, StoreDown, open_store
 
 _HOMES = {
-    "Admission": "genledger.budgets.enforcement.reservation",
+    "Reservation": "genledger.budgets.enforcement.reservation",
     "budget": "genledger.budgets.rules.rule",
     "BudgetEvent": "genledger.budgets.budget_alerts",
     "chosen": "genledger.budgets.rules.model_choice",
@@ -46,12 +46,12 @@ _HOMES = {
 }
 
 __all__ = [
-    "Admission",
     "BudgetEvent",
     "BudgetExceeded",
-    "Demand",
+    "BudgetRequest",
     "Guard",
     "ModelChoice",
+    "Reservation",
     "Rule",
     "RuleError",
     "RuleFileError",

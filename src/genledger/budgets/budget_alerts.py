@@ -10,7 +10,7 @@ from datetime import datetime
 from importlib import import_module
 from queue import SimpleQueue
 
-from genledger.budgets.leases.local_lease import Counted
+from genledger.budgets.leases.local_lease import CounterKey
 from genledger.budgets.rules.units import Measure, from_units, show
 from genledger.budgets.rules.windows import LIFE_KEPT
 from genledger.budgets.stores.base import Store, StoreDown
@@ -71,7 +71,7 @@ class Alerts:
         """Begin anew in a child process."""
         self._begin()
 
-    def offer(self, counted: Counted, percent: int, settled: int, now: float) -> None:
+    def offer(self, counted: CounterKey, percent: int, settled: int, now: float) -> None:
         """Report that a threshold is reached, unless that was done. Does not wait.
 
         Args:
@@ -152,7 +152,7 @@ def _notify(urls: Sequence[str], event: BudgetEvent) -> bool:
         return False
 
 
-def _event(counted: Counted, percent: int, settled: int) -> BudgetEvent:
+def _event(counted: CounterKey, percent: int, settled: int) -> BudgetEvent:
     rule = counted.rule
     spent, limit = show(rule.measure, settled), show(rule.measure, counted.limit)
     text = f"{counted.scope} has used {spent} of {limit} per {rule.window} (budget {rule.name!r}, {percent} %)."

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from genledger.budgets.leases.local_lease import Account, Counted
+from genledger.budgets.leases.local_lease import CounterKey, LocalLease
 from genledger.budgets.rules.units import from_units
 from genledger.shared.text import shown
 from genledger_semconv.attributes import GENLEDGER_BUDGET_RULE, GENLEDGER_BUDGET_SCOPE
@@ -31,11 +31,11 @@ class Figures:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._scopes: set[tuple[str, str]] = set()
-        self._states: dict[tuple[str, str], tuple[float, int, Counted]] = {}
+        self._states: dict[tuple[str, str], tuple[float, int, CounterKey]] = {}
         self._blocks: dict[tuple[str, str], int] = {}
         self._warned: set[str] = set()
 
-    def heard(self, account: Account) -> None:
+    def heard(self, account: LocalLease) -> None:
         """Take down how a counter stands."""
         counted, standing = account.counted, account.standing
         label = self._label(counted.rule.name, counted.scope)

@@ -10,7 +10,7 @@ RUN_KEY = create_key("genledger-run")
 
 
 @dataclass(slots=True)
-class Run:
+class AgentRun:
     """One run of an agent or workflow.
 
     Attributes:
@@ -28,7 +28,7 @@ class Run:
     tools: int = 0
 
 
-def run_in(context: Context) -> Run | None:
+def run_in(context: Context) -> AgentRun | None:
     """The run that a context is in."""
     run = context.get(RUN_KEY)
-    return run if isinstance(run, Run) else None
+    return run if isinstance(run, AgentRun) else None

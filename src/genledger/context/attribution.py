@@ -19,7 +19,7 @@ from opentelemetry.context import Context, create_key, get_current, set_value
 from opentelemetry.util.types import AttributeValue
 
 from genledger.context.scoped_context import async_steps_in_context, enter, leave, steps_in_context
-from genledger.context.totals import Spend
+from genledger.context.totals import RunningTotal
 from genledger.engine import internal_errors
 from genledger_semconv import attributes as A
 
@@ -117,9 +117,9 @@ def current(context: Context | None = None) -> Attribution:
     return NOBODY
 
 
-def current_spend(context: Context | None = None) -> Spend | None:
+def current_spend(context: Context | None = None) -> RunningTotal | None:
     """The innermost running total of `context`, or of the current context."""
-    return cast("Spend | None", (get_current() if context is None else context).get(SPEND_KEY))
+    return cast("RunningTotal | None", (get_current() if context is None else context).get(SPEND_KEY))
 
 
 def _from_baggage(context: Context) -> Attribution:
@@ -208,7 +208,7 @@ class _Block:
                     "metadata": MappingProxyType({**before.metadata, **changes["metadata"]}),
                 }
         inside = set_value(ATTRIBUTION_KEY, replace(before, **changes), outer)
-        inside = set_value(SPEND_KEY, Spend(current_spend(outer)), inside)
+        inside = set_value(SPEND_KEY, RunningTotal(current_spend(outer)), inside)
         for name in baggage_policy.fields:
             value = changes.get(name)
             if value is not None:

@@ -21,7 +21,7 @@ Begin = Callable[[tuple[Any, ...], dict[str, Any]], tuple[Context, Callable[[Bas
 _VISIT_KEY = create_key("genledger-visit")
 
 
-class Visit:
+class ScopedContext:
     """One block that has been entered: what it runs in, and what was current before."""
 
     __slots__ = ("block", "inside", "outer")
@@ -35,7 +35,7 @@ class Visit:
 def enter(block: object, outer: Context, inside: Context) -> None:
     """Make a context current until `leave` is called for the same block."""
     try:
-        attach(Visit(block, outer, inside).inside)
+        attach(ScopedContext(block, outer, inside).inside)
     except Exception as error:
         internal_errors.report("entering a block", error)
 
@@ -55,7 +55,7 @@ def leave(block: object) -> None:
 
 
 def _leave(block: object) -> None:
-    nearer: Visit | None = None
+    nearer: ScopedContext | None = None
     for visit in visits():
         if visit.block is block:
             if visit.inside is get_current():
@@ -66,12 +66,12 @@ def _leave(block: object) -> None:
         nearer = visit
 
 
-def visits() -> Iterator[Visit]:
+def visits() -> Iterator[ScopedContext]:
     """The blocks that the current context is in, from the innermost outwards."""
-    visit = cast("Visit | None", get_current().get(_VISIT_KEY))
+    visit = cast("ScopedContext | None", get_current().get(_VISIT_KEY))
     while visit is not None:
         yield visit
-        visit = cast("Visit | None", visit.outer.get(_VISIT_KEY))
+        visit = cast("ScopedContext | None", visit.outer.get(_VISIT_KEY))
 
 
 def steps_in_context(function: Callable[..., Any], begin: Begin) -> Callable[..., Any]:

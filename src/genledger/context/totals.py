@@ -1,6 +1,6 @@
 """What the current work has cost so far.
 
-Every attribution block and every observed function has a `Spend`; a call adds to all of those it was
+Every attribution block and every observed function has a `RunningTotal`; a call adds to all of those it was
 opened in, and to that of its trace.
 """
 
@@ -20,8 +20,8 @@ _UNCOUNTED = 64
 """Calls that wait in a spend before one of their threads adds them up."""
 
 
-class Spent(NamedTuple):
-    """A reading of a `Spend`. `usd` counts priced calls only; `unpriced` says how many calls are missing from it."""
+class Spend(NamedTuple):
+    """What calls have cost so far. `usd` counts priced calls only; `unpriced` is the number missing from it."""
 
     usd: float
     calls: int
@@ -29,12 +29,12 @@ class Spent(NamedTuple):
     tokens: int
 
 
-class Spend:
+class RunningTotal:
     """A running total that calls from many threads add to, without waiting for each other."""
 
     __slots__ = ("_calls", "_lock", "_tokens", "_uncounted", "_unpriced", "_usd", "outer")
 
-    def __init__(self, outer: Spend | None = None) -> None:
+    def __init__(self, outer: RunningTotal | None = None) -> None:
         self.outer = outer
         self._uncounted: list[tuple[float, bool, int]] = []
         self._lock = threading.Lock()
@@ -48,7 +48,7 @@ class Spend:
         usd = cost.amount if cost is not None else 0.0
         tokens = usage.total_tokens if usage is not None else 0
         one = (usd, unpriced, tokens)
-        spend: Spend | None = self
+        spend: RunningTotal | None = self
         while spend is not None:
             spend._uncounted.append(one)
             if len(spend._uncounted) >= _UNCOUNTED and spend._lock.acquire(blocking=False):
@@ -68,30 +68,30 @@ class Spend:
             self._tokens += tokens
         del waiting[:counted]
 
-    def read(self) -> Spent:
+    def read(self) -> Spend:
         """The totals at this moment."""
         with self._lock:
             self._count()
-            return Spent(self._usd, self._calls, self._unpriced, self._tokens)
+            return Spend(self._usd, self._calls, self._unpriced, self._tokens)
 
 
-class TraceSpending:
+class TraceTotals:
     """The spend of the most recent traces, by trace id; bounded. Single operations on the dictionary are atomic."""
 
     def __init__(self, limit: int = MAX_TRACES) -> None:
         self._limit = limit
-        self._by_trace: OrderedDict[int, Spend] = OrderedDict()
+        self._by_trace: OrderedDict[int, RunningTotal] = OrderedDict()
 
-    def of(self, trace_id: int) -> Spend:
+    def of(self, trace_id: int) -> RunningTotal:
         """The spend of one trace, made when first asked for."""
         spend = self._by_trace.get(trace_id)
         if spend is None:
-            spend = self._by_trace.setdefault(trace_id, Spend())
+            spend = self._by_trace.setdefault(trace_id, RunningTotal())
             if len(self._by_trace) > self._limit:
                 self._by_trace.popitem(last=False)
         return spend
 
-    def read(self, trace_id: int) -> Spent:
+    def read(self, trace_id: int) -> Spend:
         """What a trace has cost so far; zero for one that is not known."""
         spend = self._by_trace.get(trace_id)
-        return spend.read() if spend is not None else Spent(0.0, 0, 0, 0)
+        return spend.read() if spend is not None else Spend(0.0, 0, 0, 0)

@@ -17,8 +17,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from genledger.destinations.delivery.delivery_stats import Limits, positive
 from genledger.destinations.delivery.errors import ConfigurationError
-from genledger.destinations.delivery.export_worker import Delivery
-from genledger.destinations.delivery.http_exporter import Compression, HttpSender, Sender
+from genledger.destinations.delivery.export_worker import ExportWorker
+from genledger.destinations.delivery.http_exporter import Compression, HttpExporter, Sender
 from genledger.destinations.delivery.remote_destination import (
     DeliveryOptions,
     Destination,
@@ -28,7 +28,7 @@ from genledger.destinations.delivery.remote_destination import (
 )
 from genledger.destinations.delivery.time_source import SYSTEM_CLOCK
 from genledger.destinations.delivery.validate_url import check_http_url
-from genledger.destinations.selection.span_processor import Ended
+from genledger.destinations.selection.span_processor import FinishedSpan
 from genledger.shared.credentials import without_credentials
 
 if TYPE_CHECKING:
@@ -128,9 +128,9 @@ class OtlpEndpoint:
     def sender(self) -> Sender:
         """The sender for this endpoint."""
         if self.protocol == "grpc":
-            from genledger.destinations.delivery.grpc_exporter import GrpcSender
+            from genledger.destinations.delivery.grpc_exporter import GrpcExporter
 
-            return GrpcSender(
+            return GrpcExporter(
                 self.url,
                 self.headers,
                 compressed=self.compression == "gzip",
@@ -141,7 +141,7 @@ class OtlpEndpoint:
         own: str | tuple[str, str] | None = self.client_certificate
         if self.client_certificate and self.client_key:
             own = (self.client_certificate, self.client_key)
-        return HttpSender(
+        return HttpExporter(
             self.url,
             self.headers,
             compression=self.compression,
@@ -241,11 +241,11 @@ class OtlpDestination(Destination):
         limits = options.get("limits") or Limits.from_environment()
         options["limits"] = limits._replace(timeout_s=target.timeout_s)
 
-        def open_with(headers: Mapping[str, str], identity: str) -> Delivery:
+        def open_with(headers: Mapping[str, str], identity: str) -> ExportWorker:
             sender = replace(target, headers={**target.headers, **headers}).sender()
             return open_delivery(name, identity, sender, _as_it_is, **options)
 
-        def open_route(tenant: str, headers: Mapping[str, str]) -> tuple[str, Callable[[], Delivery]]:
+        def open_route(tenant: str, headers: Mapping[str, str]) -> tuple[str, Callable[[], ExportWorker]]:
             identity = f"{target.url}|{tenant}"
             return identity, lambda: open_with(headers, identity)
 
@@ -263,7 +263,7 @@ class OtlpDestination(Destination):
         super().__init__(name, receivers, select=False, tells_ends=False, lineage=routes is not None)
 
 
-def _as_it_is(item: Ended) -> ReadableSpan:
+def _as_it_is(item: FinishedSpan) -> ReadableSpan:
     return item.span
 
 

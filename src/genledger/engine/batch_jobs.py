@@ -25,7 +25,7 @@ from genledger.engine import internal_errors
 from genledger.engine.background import Worker
 from genledger.engine.content.redaction import stage
 from genledger.engine.priced_usage import cost_of
-from genledger.engine.record import Entry, Outcome
+from genledger.engine.record import CallRecord, Outcome
 from genledger.pricing.getters import field
 from genledger.shared.text import bounded
 from genledger_semconv import attributes as A
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_REMEMBERED = 10_000
-"""Batches and files that a process remembers by itself; the oldest are forgotten first."""
+"""BatchJobs and files that a process remembers by itself; the oldest are forgotten first."""
 
 _BYTES_AT_ONCE = 256 * 1024
 _LINES_AT_ONCE = 500
 
 
-class BatchBook(Protocol):
+class BatchRegistry(Protocol):
     """Where batches are kept from their creation until their results are read, perhaps by another process.
 
     Any method may raise; the process then goes by what it remembers itself.
@@ -148,16 +148,16 @@ def _bounded(kept: OrderedDict[Any, Any], limit: int) -> OrderedDict[Any, Any]:
     return kept
 
 
-class Batches:
+class BatchJobs:
     """The batch jobs of the application.
 
     Args:
         book: Opens the book that outlives the process; without `create`, only if there is one already.
     """
 
-    def __init__(self, book: Callable[[bool], BatchBook | None] | None = None) -> None:
+    def __init__(self, book: Callable[[bool], BatchRegistry | None] | None = None) -> None:
         self._open = book
-        self._book: BatchBook | None = None
+        self._book: BatchRegistry | None = None
         self._memory = Memory()
         self._jobs_of: OrderedDict[tuple[str, str], str] = OrderedDict()
         self._work = Worker()
@@ -171,7 +171,7 @@ class Batches:
 
     def notice(self, call: Call, batch: Batch, response: Any) -> None:
         """Take in what a response says about jobs."""
-        provider, attribution = call.peer.provider, call.attribution
+        provider, attribution = call.endpoint.provider, call.attribution
         for job in batch.jobs(response) if batch.jobs is not None else ():
             if batch.creates:
                 self._remember(provider, job.id, attribution)
@@ -186,7 +186,7 @@ class Batches:
         if batch is None or batch.results is None or batch.line is None:
             return None
         name = bounded(batch.results(call.body))
-        job = self._jobs_of.get((call.peer.provider, name)) if batch.shared else name
+        job = self._jobs_of.get((call.endpoint.provider, name)) if batch.shared else name
         if job is not None:
             call.span.set_attribute(A.GENLEDGER_BATCH_ID, job)
         return Results(self, call, batch.line, name, job)
@@ -225,7 +225,7 @@ class Batches:
         """Let a file of results belong to whom its job belongs to."""
         self._remember(provider, file, self.attribution(provider, job) or otherwise)
 
-    def _ask(self, question: Callable[[BatchBook], T], *, create: bool = True) -> T:
+    def _ask(self, question: Callable[[BatchRegistry], T], *, create: bool = True) -> T:
         try:
             if self._book is None and self._open is not None:
                 self._book = self._open(create)
@@ -240,7 +240,7 @@ class Results:
     """The results of one batch, as they pass on their way to the application."""
 
     def __init__(
-        self, batches: Batches, call: Call, read: Callable[[Any], Line | None], name: str, job: str | None
+        self, batches: BatchJobs, call: Call, read: Callable[[Any], Line | None], name: str, job: str | None
     ) -> None:
         self._batches = batches
         self._call = call
@@ -252,7 +252,7 @@ class Results:
         self._rest = b""
         self._ended = False
 
-    def hear(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> None:
         """Take in bytes of the response."""
         self._kept.append(data)
         self._size += len(data)
@@ -292,7 +292,7 @@ class Results:
         self._rest = b""
 
     def _count(self, lines: Iterable[tuple[Line, dict[str, Any]]]) -> None:
-        call, provider = self._call, self._call.peer.provider
+        call, provider = self._call, self._call.endpoint.provider
         by_id = {line.custom_id: (line, payload) for line, payload in lines}
         fresh = self._batches.claim(provider, self._name, by_id)
         if not fresh:
@@ -307,30 +307,30 @@ class Results:
                 except Exception as error:
                     internal_errors.report("booking the result of a batch", error)
 
-    def _entry(self, line: Line, payload: dict[str, Any], attribution: Attribution) -> Entry:
-        call, peer = self._call, self._call.peer
+    def _entry(self, line: Line, payload: dict[str, Any], attribution: Attribution) -> CallRecord:
+        call, endpoint = self._call, self._call.endpoint
         now = time.time_ns()
         made = int(line.created_s * 1e9) if isinstance(line.created_s, (int, float)) else now
         started = made if 0 < made <= now else now
         usage = cost = unpriced = None
         model = field(line.answer, "model")
         if line.answer is not None:
-            reading = pricing.read_usage(peer.provider, "batch", payload, base_url=peer.base_url)
+            reading = pricing.read_usage(endpoint.provider, "batch", payload, base_url=endpoint.base_url)
             if reading is None:
                 unpriced = "no_usage"
             else:
                 usage = reading.usage
-                cost, unpriced = cost_of(reading, usage, peer, reading.model, started)
+                cost, unpriced = cost_of(reading, usage, endpoint, reading.model, started)
         answer_id = field(line.answer, "id")
         # Always the same for the same result: whoever writes it again replaces it.
-        trace = hashlib.blake2b(f"{peer.provider}\0{self._name}".encode(), digest_size=16).digest()
+        trace = hashlib.blake2b(f"{endpoint.provider}\0{self._name}".encode(), digest_size=16).digest()
         span = hashlib.blake2b(line.custom_id.encode(), key=trace, digest_size=8).digest()
-        return Entry(
+        return CallRecord(
             trace_id=int.from_bytes(trace) or 1,
             span_id=int.from_bytes(span) or 1,
             parent_span_id=None,
             library=call.library,
-            provider=peer.provider,
+            provider=endpoint.provider,
             operation=line.operation,
             request_model=None,
             response_model=model if isinstance(model, str) else None,
@@ -348,11 +348,11 @@ class Results:
             usage_estimated=False,
             cost=cost,
             unpriced=unpriced,
-            server_address=peer.host,
-            server_port=peer.port,
+            server_address=endpoint.host,
+            server_port=endpoint.port,
             tier="batch",
         )
 
 
-def _attribution(provider: str, name: str, book: BatchBook) -> Attribution | None:
+def _attribution(provider: str, name: str, book: BatchRegistry) -> Attribution | None:
     return book.batch_attribution(provider, name)

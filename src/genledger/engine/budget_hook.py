@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from genledger import pricing
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
-from genledger.budgets.enforcement.request import Demand
+from genledger.budgets.enforcement.request import BudgetRequest
 from genledger.context.agent_run import run_in
 from genledger.engine import internal_errors
 from genledger.engine.ceiling import LIMITS, ceiling, choices
@@ -16,12 +16,12 @@ from genledger.engine.operation import Attributes, Operation, span_name
 from genledger_semconv import attributes as A
 
 if TYPE_CHECKING:
-    from genledger.budgets import Admission, Guard
+    from genledger.budgets import Guard, Reservation
     from genledger.engine.call import Call
-    from genledger.engine.priced_usage import Charge
+    from genledger.engine.priced_usage import PricedUsage
 
 
-class Gate:
+class BudgetHook:
     """Asks the guard about every priced call.
 
     Args:
@@ -52,17 +52,17 @@ class Gate:
                         internal_errors.report("opening the budgets", error)
         return self._guard
 
-    def demand(self, call: Call) -> tuple[Guard, Demand] | None:
+    def request(self, call: Call) -> tuple[Guard, BudgetRequest] | None:
         """What a call, or one more attempt at it, asks of the budgets; `None` when nothing could refuse it."""
         guard = self.guard
         if guard is None or not _pays(call.operation) or not guard.active:
             return None
-        return guard, _demand(call)
+        return guard, _budget_request(call)
 
-    def admit(self, call: Call) -> Admission | None:
+    def admit(self, call: Call) -> Reservation | None:
         """Ask. Raises `BudgetExceeded`."""
         try:
-            asked = self.demand(call)
+            asked = self.request(call)
             return asked[0].admit(asked[1]) if asked is not None else None
         except BudgetExceeded:
             raise
@@ -70,10 +70,10 @@ class Gate:
             internal_errors.report("asking the budgets", error)
             return None
 
-    async def admit_async(self, call: Call) -> Admission | None:
+    async def admit_async(self, call: Call) -> Reservation | None:
         """Ask without blocking the event loop. Raises `BudgetExceeded`."""
         try:
-            asked = self.demand(call)
+            asked = self.request(call)
             return await asked[0].admit_async(asked[1]) if asked is not None else None
         except BudgetExceeded:
             raise
@@ -97,8 +97,8 @@ def _pays(operation: Operation) -> bool:
     return operation.priced or (operation.batch is not None and operation.batch.creates)
 
 
-def _demand(call: Call) -> Demand:
-    peer, operation, body = call.peer, call.operation, call.body
+def _budget_request(call: Call) -> BudgetRequest:
+    endpoint, operation, body = call.endpoint, call.operation, call.body
     model = call.model
     reprice = None
     if operation.batch is not None:
@@ -122,15 +122,15 @@ def _demand(call: Call) -> Demand:
     tool_calls: tuple[str, ...] = ()
     if run is not None and run.tool_calls:
         tool_calls, run.tool_calls = tuple(run.tool_calls), []
-    return Demand(
-        provider=peer.provider,
+    return BudgetRequest(
+        provider=endpoint.provider,
         operation=operation.name,
         model=model,
         attribution=call.attribution,
         input_tokens=input_tokens,
         max_output_tokens=output_tokens,
         cost_ceiling=most,
-        api_key=peer.api_key,
+        api_key=endpoint.api_key,
         run=run.id if run is not None else None,
         depth=run.depth if run is not None else 0,
         steps=1 if not call.retry_causes else 0,
@@ -140,62 +140,62 @@ def _demand(call: Call) -> Demand:
 
 
 def _price(call: Call, model: Any, size: tuple[int, int], tier: str | None = None) -> float | None:
-    peer = call.peer
+    endpoint = call.endpoint
     name = model if isinstance(model, str) else ""
-    return pricing.max_price(peer.provider, name, *size, call.started_ns, tier=tier, base_url=peer.base_url)
+    return pricing.max_price(endpoint.provider, name, *size, call.started_ns, tier=tier, base_url=endpoint.base_url)
 
 
-def changes(call: Call, admission: Admission) -> dict[str, Any]:
+def changes(call: Call, reservation: Reservation) -> dict[str, Any]:
     """The fields of a request that a budget wants otherwise."""
     wanted: dict[str, Any] = {}
     if call.operation.batch is not None:
         return wanted
-    if admission.model is not None:
-        wanted["model"] = admission.model
-    if admission.max_output_tokens is not None and call.operation.limit is not None:
+    if reservation.model is not None:
+        wanted["model"] = reservation.model
+    if reservation.max_output_tokens is not None and call.operation.limit is not None:
         name = next((name for name in LIMITS if call.body.get(name) is not None), call.operation.limit)
-        wanted[name] = admission.max_output_tokens
+        wanted[name] = reservation.max_output_tokens
     return wanted
 
 
-def _settle(call: Call, admission: Admission, charge: Charge, error: BaseException | None) -> None:
+def _settle(call: Call, reservation: Reservation, priced: PricedUsage, error: BaseException | None) -> None:
     """Settle what a call reserved: its cost, the whole reservation where that is not known, or nothing.
 
     A call that was refused by the provider costs nothing and was a request and a step all the same; only one that
     never left is released. Attempts that were settled when the client tried again are not counted twice.
     """
-    usage, cost = charge.usage, charge.cost
+    usage, cost = priced.usage, priced.cost
     if usage is None and cost is None and error is not None and not call.lost:
         if call.fate == "unsent":
-            admission.release()
+            reservation.release()
         else:
-            admission.settle(0.0, 0)
+            reservation.settle(0.0, 0)
         return
     usd, tokens = cost.amount if cost is not None else None, usage.total_tokens if usage is not None else None
-    settled, lost = call.settled_attempts, charge.lost
+    settled, lost = call.settled_attempts, priced.lost
     if settled and lost is not None:
         usd = max(0.0, usd - settled * lost.cost.amount) if usd is not None and lost.cost is not None else None
         tokens = max(0, tokens - settled * lost.usage.total_tokens) if tokens is not None else None
-    admission.settle(usd, tokens)
+    reservation.settle(usd, tokens)
 
 
-def account(call: Call, charge: Charge, error: BaseException | None, attributes: Attributes) -> None:
+def account(call: Call, priced: PricedUsage, error: BaseException | None, attributes: Attributes) -> None:
     """Settle a call with the budgets, and write what they did into the attributes of its span."""
     if isinstance(error, BudgetExceeded):
         attributes[A.GENLEDGER_BUDGET_RULE] = error.rule
         attributes[A.GENLEDGER_BUDGET_SCOPE] = error.scope
         attributes[A.GENLEDGER_BUDGET_ACTION] = "block"
-    admission = call.admission
-    if admission is None:
+    reservation = call.reservation
+    if reservation is None:
         return
-    _settle(call, admission, charge, error)
-    if admission.action is not None:
-        attributes[A.GENLEDGER_BUDGET_ACTION] = admission.action
-        if admission.rule is not None:
-            attributes[A.GENLEDGER_BUDGET_RULE] = admission.rule
-    if admission.model is not None and call.operation.batch is None:
+    _settle(call, reservation, priced, error)
+    if reservation.action is not None:
+        attributes[A.GENLEDGER_BUDGET_ACTION] = reservation.action
+        if reservation.rule is not None:
+            attributes[A.GENLEDGER_BUDGET_RULE] = reservation.rule
+    if reservation.model is not None and call.operation.batch is None:
         asked = call.asked.get(A.GEN_AI_REQUEST_MODEL)
-        attributes[A.GEN_AI_REQUEST_MODEL] = admission.model
+        attributes[A.GEN_AI_REQUEST_MODEL] = reservation.model
         attributes[A.GENLEDGER_MODEL_REQUESTED] = asked if asked is not None else ""
-        attributes[A.GENLEDGER_MODEL_REASON] = admission.reason or ""
-        call.span.update_name(span_name(call.operation.name, admission.model))
+        attributes[A.GENLEDGER_MODEL_REASON] = reservation.reason or ""
+        call.span.update_name(span_name(call.operation.name, reservation.model))

@@ -15,12 +15,12 @@ from genledger.context.attribution import Attribution
 from genledger.engine import internal_errors
 from genledger.engine.attempts import Fate, fate_of, fate_of_status
 from genledger.engine.budget_hook import changes
-from genledger.engine.operation import Attributes, Body, Operation, Peer, Received
+from genledger.engine.operation import Attributes, Body, Endpoint, Operation, Received
 from genledger.engine.priced_usage import Lost, lost_attempt
 
 if TYPE_CHECKING:
-    from genledger.budgets import Admission
-    from genledger.context.totals import Spend
+    from genledger.budgets import Reservation
+    from genledger.context.totals import RunningTotal
     from genledger.engine.recorder import Recorder
 
 CALL_KEY = create_key("genledger-call")
@@ -37,12 +37,12 @@ class Call:
     __slots__ = (
         "__weakref__",
         "_pending",
-        "admission",
         "asked",
         "attribution",
         "body",
         "changes",
         "content",
+        "endpoint",
         "fate",
         "first_chunk",
         "headers",
@@ -52,9 +52,9 @@ class Call:
         "model",
         "operation",
         "outer",
-        "peer",
         "recorder",
         "request",
+        "reservation",
         "retry_causes",
         "settled_attempts",
         "span",
@@ -70,13 +70,13 @@ class Call:
         recorder: Recorder,
         operation: Operation,
         library: str,
-        peer: Peer,
+        endpoint: Endpoint,
         body: Body,
         model: str | None,
         span: Span,
         outer: Context,
         attribution: Attribution,
-        spend: Spend | None,
+        spend: RunningTotal | None,
         streamed: bool,
         started_ns: int,
         asked: Attributes,
@@ -85,7 +85,7 @@ class Call:
         self.recorder = recorder
         self.operation = operation
         self.library = library
-        self.peer = peer
+        self.endpoint = endpoint
         self.body = body
         self.model = model
         self.span = span
@@ -107,7 +107,7 @@ class Call:
         self.settled_attempts = 0
         self.headers: Any = None
         self.request: Any = None
-        self.admission: Admission | None = None
+        self.reservation: Reservation | None = None
         self._pending = [True]
 
     def enter(self) -> Context:
@@ -135,20 +135,20 @@ class Call:
 
     def admit(self) -> None:
         """Ask the budgets. Raises `BudgetExceeded`, with the call ended as `blocked`, when one says no."""
-        gate = self.recorder.gate
-        if gate is not None:
+        budget_hook = self.recorder.budget_hook
+        if budget_hook is not None:
             try:
-                self._admitted(gate.admit(self))
+                self._admitted(budget_hook.admit(self))
             except BaseException as error:
                 if not self._goes_on(error):
                     raise
 
     async def admit_async(self) -> None:
         """As `admit`, without blocking the event loop."""
-        gate = self.recorder.gate
-        if gate is not None:
+        budget_hook = self.recorder.budget_hook
+        if budget_hook is not None:
             try:
-                self._admitted(await gate.admit_async(self))
+                self._admitted(await budget_hook.admit_async(self))
             except BaseException as error:
                 if not self._goes_on(error):
                     raise
@@ -161,12 +161,12 @@ class Call:
         self.settle(error=error)
         return False
 
-    def _admitted(self, admission: Admission | None) -> None:
-        self.admission = admission
-        if admission is not None:
-            if admission.model is not None:
-                self.model = admission.model
-            self.changes = changes(self, admission)
+    def _admitted(self, reservation: Reservation | None) -> None:
+        self.reservation = reservation
+        if reservation is not None:
+            if reservation.model is not None:
+                self.model = reservation.model
+            self.changes = changes(self, reservation)
             if self.changes:
                 self.body = {**self.body, **self.changes}
 
@@ -186,10 +186,10 @@ class Call:
 
     def readmit(self) -> None:
         """Ask the budgets for one more attempt, after one that may be billed. Raises `BudgetExceeded`."""
-        gate, before = self.recorder.gate, self.admission
-        if gate is not None and before is not None:
+        budget_hook, before = self.recorder.budget_hook, self.reservation
+        if budget_hook is not None and before is not None:
             try:
-                self._readmitted(gate.admit(self), before)
+                self._readmitted(budget_hook.admit(self), before)
             except BudgetExceeded:
                 raise
             except Exception as fault:
@@ -197,16 +197,16 @@ class Call:
 
     async def readmit_async(self) -> None:
         """As `readmit`, without blocking the event loop."""
-        gate, before = self.recorder.gate, self.admission
-        if gate is not None and before is not None:
+        budget_hook, before = self.recorder.budget_hook, self.reservation
+        if budget_hook is not None and before is not None:
             try:
-                self._readmitted(await gate.admit_async(self), before)
+                self._readmitted(await budget_hook.admit_async(self), before)
             except BudgetExceeded:
                 raise
             except Exception as fault:
                 internal_errors.report("asking the budgets", fault)
 
-    def _readmitted(self, admission: Admission | None, before: Admission) -> None:
+    def _readmitted(self, reservation: Reservation | None, before: Reservation) -> None:
         """Settle the lost attempt; the next attempt has the new reservation."""
         try:
             lost = self.lost_attempt = lost_attempt(self)
@@ -215,10 +215,10 @@ class Call:
             internal_errors.report("settling the budgets", fault)
             before.settle(None, None)
         self.settled_attempts += 1
-        if admission is not None:
-            admission.model, admission.max_output_tokens = before.model, before.max_output_tokens
-            admission.action = admission.action or before.action
-            self.admission = admission
+        if reservation is not None:
+            reservation.model, reservation.max_output_tokens = before.model, before.max_output_tokens
+            reservation.action = reservation.action or before.action
+            self.reservation = reservation
 
     def settle(
         self,
@@ -246,8 +246,8 @@ class Call:
             self.recorder.settle(self, response, error, cut, complete, received)
         except Exception as fault:
             internal_errors.report("settling the call", fault)
-            if self.admission is not None:
-                self.admission.settle(None, None)
+            if self.reservation is not None:
+                self.reservation.settle(None, None)
             with suppress(Exception):
                 self.span.end()
 

@@ -22,7 +22,7 @@ LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 
 def ceiling(call: Call, body: Any, *, carefully: bool = False) -> tuple[int, int]:
     """Return the input tokens of a request, estimated, and the most output tokens it can be answered with."""
-    provider, operation = call.peer.provider, call.operation
+    provider, operation = call.endpoint.provider, call.operation
     size = input_tokens(body, provider, str(body.get("model") or call.model or ""), carefully=carefully)
     return size, most_output(operation, body)
 

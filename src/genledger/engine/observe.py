@@ -15,10 +15,10 @@ from opentelemetry import trace
 from opentelemetry.context import Context, get_current, set_value
 from opentelemetry.trace import Span, SpanKind, StatusCode, set_span_in_context
 
-from genledger.context.agent_run import RUN_KEY, Run, run_in
+from genledger.context.agent_run import RUN_KEY, AgentRun, run_in
 from genledger.context.attribution import SPEND_KEY, current, current_spend
 from genledger.context.scoped_context import async_steps_in_context, enter, leave, steps_in_context, visits
-from genledger.context.totals import Spend, Spent
+from genledger.context.totals import RunningTotal, Spend
 from genledger.engine import internal_errors
 from genledger.engine.content.redaction import stage
 from genledger.engine.operation import span_name
@@ -51,14 +51,14 @@ class Observation(AbstractContextManager["Observation"]):
         self._kind = kind
         self._name = name
         self._arguments = arguments
-        self._spend: Spend | None = None
-        self._run: Run | None = None
+        self._spend: RunningTotal | None = None
+        self._run: AgentRun | None = None
         self._started = 0.0
         self.span: Span = trace.INVALID_SPAN
 
-    def spend(self) -> Spent:
+    def spend(self) -> Spend:
         """What the calls inside this block have cost so far."""
-        return self._spend.read() if self._spend is not None else Spent(0.0, 0, 0, 0)
+        return self._spend.read() if self._spend is not None else Spend(0.0, 0, 0, 0)
 
     def start(self, outer: Context) -> Context:
         """Start the span and give the context to run in: the same one, when a fault of ours is in the way."""
@@ -86,12 +86,12 @@ class Observation(AbstractContextManager["Observation"]):
             record_exception=False,
             set_status_on_exception=False,
         )
-        self._spend = Spend(current_spend(outer))
+        self._spend = RunningTotal(current_spend(outer))
         inside = set_value(SPEND_KEY, self._spend, set_span_in_context(self.span, outer))
         run = run_in(outer)
         if self._kind in ("agent", "workflow"):
             span_id = f"{self.span.get_span_context().span_id:016x}"
-            self._run = Run(span_id, 0 if run is None else run.depth + 1)
+            self._run = AgentRun(span_id, 0 if run is None else run.depth + 1)
             inside = set_value(RUN_KEY, self._run, inside)
         elif self._kind == "tool" and run is not None:
             run.tool_calls.append(f"{bounded(self._name)}:{zlib.crc32(repr(self._arguments).encode()):08x}")
@@ -119,7 +119,7 @@ class Observation(AbstractContextManager["Observation"]):
             self.span.set_status(StatusCode.ERROR, stage().error(error))
             self.span.set_attribute(A.ERROR_TYPE, failure)
         if recorder is not None and recorder.metrics is not None:
-            run = self._run or Run("", 0)
+            run = self._run or AgentRun("", 0)
             seconds = time.perf_counter() - self._started
             recorder.metrics.steps.record(self._kind, self._name, seconds, failure, run.inferences, run.tools)
 

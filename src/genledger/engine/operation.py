@@ -86,7 +86,7 @@ Content = Mapping[str, Any]
 """Content of a call, by the attribute that it belongs in; in the shape of the conventions' JSON schemas."""
 
 
-class Gathering(Protocol):
+class StreamAccumulator(Protocol):
     """Puts a streamed response together.
 
     `fold` is given chunks in the order they came, a few at a time. `response` gives what has been received so
@@ -125,7 +125,7 @@ class Operation(NamedTuple):
         fields: For each field of the request that becomes an attribute: the attribute and its converter.
         request: Reads what the table cannot say into the span's attributes.
         response: Reads a response (a typed object or a mapping) into the span's attributes.
-        gather: Makes the `Gathering` of one stream, from the request and whether its content is captured; `None`
+        accumulate: Makes the `StreamAccumulator` of one stream, from the request and whether its content is captured; `None`
             when the operation does not stream.
         input: Reads the content of a request; only called when capture is on.
         output: Reads the content of a response; only called when capture is on.
@@ -143,7 +143,7 @@ class Operation(NamedTuple):
     fields: Mapping[str, tuple[str, Converter]] = MappingProxyType({})
     request: Callable[[Body, Attributes], None] | None = None
     response: Callable[[Any, Attributes], None] | None = None
-    gather: Callable[[Body, bool], Gathering] | None = None
+    accumulate: Callable[[Body, bool], StreamAccumulator] | None = None
     input: Callable[[Body], Content] | None = None
     output: Callable[[Any], Content] | None = None
     constant: Mapping[str, AttributeValue] = MappingProxyType({})
@@ -160,7 +160,7 @@ class Operation(NamedTuple):
         return self.family == "inference"
 
 
-class Peer(NamedTuple):
+class Endpoint(NamedTuple):
     """Whom a client talks to: the provider behind its address.
 
     `api_key` is a digest that budgets can name; the key itself is kept nowhere.

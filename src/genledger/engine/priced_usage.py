@@ -11,7 +11,7 @@ from genledger import pricing
 from genledger.engine import internal_errors
 from genledger.engine.attributes import cost_attributes, usage_attributes
 from genledger.engine.ceiling import ceiling, most_output
-from genledger.engine.operation import Attributes, Peer, Received
+from genledger.engine.operation import Attributes, Endpoint, Received
 from genledger.engine.text_size import input_tokens
 from genledger.pricing.cost import Cost, is_rejection
 from genledger.pricing.usage import Usage
@@ -40,7 +40,7 @@ class Lost(NamedTuple):
     unpriced: str | None
 
 
-class Charge(NamedTuple):
+class PricedUsage(NamedTuple):
     """What a call consumed and cost; `unpriced` says why the cost is not known, when that has to be said.
 
     `usage` and `cost` include the attempts that were `lost`, each of which is estimated alike.
@@ -55,12 +55,12 @@ class Charge(NamedTuple):
     lost: Lost | None = None
 
 
-NOTHING = Charge()
-"""The charge of a call that nobody bills."""
+NOTHING = PricedUsage()
+"""The priced of a call that nobody bills."""
 
 
-def charge_of(call: Call, response: Any, *, failed: bool, received: Received | None) -> Charge:
-    """Return the charge of one call. Never raises: a fault of ours leaves it unpriced, with the reason `error`.
+def priced_usage_of(call: Call, response: Any, *, failed: bool, received: Received | None) -> PricedUsage:
+    """Return the priced of one call. Never raises: a fault of ours leaves it unpriced, with the reason `error`.
 
     Args:
         call: The call.
@@ -70,29 +70,29 @@ def charge_of(call: Call, response: Any, *, failed: bool, received: Received | N
     """
     if not call.operation.priced:
         return NOTHING
-    charge = NOTHING
+    priced = NOTHING
     try:
         reading, estimated = _read(call, response, received)
         if reading is not None:
             usage = reading.usage
             if received is not None and not estimated:
                 usage, estimated = _completed(call, usage, received)
-            charge = Charge(usage, None, "error", estimated, reading.tier, reading.region)
-            cost, unpriced = cost_of(reading, usage, call.peer, reading.model or call.model, call.started_ns)
-            charge = charge._replace(cost=cost, unpriced=unpriced)
+            priced = PricedUsage(usage, None, "error", estimated, reading.tier, reading.region)
+            cost, unpriced = cost_of(reading, usage, call.endpoint, reading.model or call.model, call.started_ns)
+            priced = priced._replace(cost=cost, unpriced=unpriced)
         elif not failed and not call.lost:
-            charge = Charge(unpriced="no_usage")
-        return _with_lost(call, charge) if call.lost else charge
+            priced = PricedUsage(unpriced="no_usage")
+        return _with_lost(call, priced) if call.lost else priced
     except Exception as fault:
         internal_errors.report("pricing", fault)
-        return charge._replace(cost=None, unpriced="error")
+        return priced._replace(cost=None, unpriced="error")
 
 
 def _read(call: Call, response: Any, received: Received | None) -> tuple[pricing.Reading | None, bool]:
     """What the answer says of usage; for a stream that says nothing, an estimate."""
     if response is None:
         return None, False
-    provider, api, base_url = call.peer.provider, call.operation.api, call.peer.base_url
+    provider, api, base_url = call.endpoint.provider, call.operation.api, call.endpoint.base_url
     reading = pricing.read_quickly(api, response, call.body, base_url)
     if reading is None:
         reading = pricing.read_usage(provider, api, response, call.body, base_url=base_url, headers=call.headers)
@@ -116,7 +116,7 @@ def _generated(call: Call, received: Received) -> int:
     came, what may have been generated since the application last had all there was, and what `NOTICE` more seconds
     bring; at the pace at which chunks came until then.
     """
-    tokens = pricing.estimate_tokens(received.length, call.peer.provider, call.model or "")
+    tokens = pricing.estimate_tokens(received.length, call.endpoint.provider, call.model or "")
     if not received.generating:
         return tokens
     tokens = max(tokens, received.chunks)
@@ -137,29 +137,29 @@ def lost_attempt(call: Call) -> Lost:
     size = ceiling(call, call.body, carefully=True)
     usage = Usage(input=size[0], output=size[1])
     reading = pricing.Reading(usage=usage, model=call.model, requested=call.model)
-    return Lost(usage, *cost_of(reading, usage, call.peer, call.model, call.started_ns))
+    return Lost(usage, *cost_of(reading, usage, call.endpoint, call.model, call.started_ns))
 
 
-def _with_lost(call: Call, charge: Charge) -> Charge:
+def _with_lost(call: Call, priced: PricedUsage) -> PricedUsage:
     """Add the attempts that may have been billed although their answer never came: each at its ceiling."""
     lost = call.lost_attempt if call.lost_attempt is not None else lost_attempt(call)
     each, cost, unpriced = lost
-    if charge.usage is None and charge.cost is None:
+    if priced.usage is None and priced.cost is None:
         whole = Usage(input=each.input * call.lost, output=each.output * call.lost)
-        return Charge(whole, _times(cost, call.lost), unpriced, True, lost=lost)
-    before = charge.usage if charge.usage is not None else Usage()
+        return PricedUsage(whole, _times(cost, call.lost), unpriced, True, lost=lost)
+    before = priced.usage if priced.usage is not None else Usage()
     usage = replace(before, input=before.input + each.input * call.lost, output=before.output + each.output * call.lost)
-    if charge.cost is None or cost is None:
-        return charge._replace(usage=usage, cost=None, unpriced=charge.unpriced or unpriced, estimated=True, lost=lost)
+    if priced.cost is None or cost is None:
+        return priced._replace(usage=usage, cost=None, unpriced=priced.unpriced or unpriced, estimated=True, lost=lost)
     more = _times(cost, call.lost)
     assert more is not None
     total = replace(
-        charge.cost,
-        amount=charge.cost.amount + more.amount,
-        parts=charge.cost.parts + more.parts if charge.cost.parts else (),
-        notes=(*charge.cost.notes, f"includes_lost_attempts:{call.lost}"),
+        priced.cost,
+        amount=priced.cost.amount + more.amount,
+        parts=priced.cost.parts + more.parts if priced.cost.parts else (),
+        notes=(*priced.cost.notes, f"includes_lost_attempts:{call.lost}"),
     )
-    return charge._replace(usage=usage, cost=total, estimated=True, lost=lost)
+    return priced._replace(usage=usage, cost=total, estimated=True, lost=lost)
 
 
 def _times(cost: Cost | None, number: int) -> Cost | None:
@@ -170,17 +170,17 @@ def _times(cost: Cost | None, number: int) -> Cost | None:
 
 
 def cost_of(
-    reading: pricing.Reading, usage: Usage, peer: Peer, model: str | None, at_ns: int
+    reading: pricing.Reading, usage: Usage, endpoint: Endpoint, model: str | None, at_ns: int
 ) -> tuple[Cost | None, str | None]:
     """What a usage costs by what the provider says about it, or else why that is not known."""
     answer = pricing.price(
         usage,
-        provider=peer.provider,
+        provider=endpoint.provider,
         model=model,
         at_ns=at_ns,
         tier=reading.tier,
         region=reading.region,
-        base_url=peer.base_url,
+        base_url=endpoint.base_url,
         reported=reading.reported,
         notes=reading.notes,
         requested=reading.requested,
@@ -189,17 +189,17 @@ def cost_of(
     )
     if not isinstance(answer, str):
         for note in filter(is_rejection, answer.notes):
-            pricing.warn_rejected(peer.provider, model, note)
+            pricing.warn_rejected(endpoint.provider, model, note)
         return answer, None
     if answer != "no_usage":
-        pricing.warn_unpriced(peer.provider, model, answer)
+        pricing.warn_unpriced(endpoint.provider, model, answer)
     return None, answer
 
 
-def write_charge(charge: Charge, attributes: Attributes, *, generates: bool) -> None:
-    """Write a charge into the attributes of its span."""
-    if charge.usage is not None:
-        usage_attributes(charge.usage, attributes, generates=generates)
-        if charge.estimated:
+def write_priced_usage(priced: PricedUsage, attributes: Attributes, *, generates: bool) -> None:
+    """Write a priced into the attributes of its span."""
+    if priced.usage is not None:
+        usage_attributes(priced.usage, attributes, generates=generates)
+        if priced.estimated:
             attributes[A.GENLEDGER_USAGE_ESTIMATED] = True
-    cost_attributes(charge.cost, charge.unpriced, attributes)
+    cost_attributes(priced.cost, priced.unpriced, attributes)

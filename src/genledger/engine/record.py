@@ -16,7 +16,7 @@ Outcome = Literal["success", "timeout", "rate_limited", "error", "cancelled", "b
 
 
 @dataclass(slots=True)
-class Entry:
+class CallRecord:
     """One settled call. Made once, when the call settles; nobody changes it afterwards.
 
     Times are nanoseconds since the epoch, durations seconds (0 for the result of a batch, which does not say how

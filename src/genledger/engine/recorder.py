@@ -15,16 +15,16 @@ from opentelemetry.trace import Span, StatusCode, Tracer
 from genledger.budgets.rules.model_choice import chosen
 from genledger.context.agent_run import run_in
 from genledger.context.attribution import current, current_spend
-from genledger.context.totals import TraceSpending
+from genledger.context.totals import TraceTotals
 from genledger.engine import internal_errors
 from genledger.engine.attempts import fate_of
 from genledger.engine.budget_hook import account
 from genledger.engine.call import Call
 from genledger.engine.content.redaction import stage
-from genledger.engine.operation import Attributes, Body, Operation, Peer, Received, span_name
+from genledger.engine.operation import Attributes, Body, Endpoint, Operation, Received, span_name
 from genledger.engine.outcome import error_type, outcome_of
-from genledger.engine.priced_usage import charge_of, write_charge
-from genledger.engine.record import Entry, ProductEvent
+from genledger.engine.priced_usage import priced_usage_of, write_priced_usage
+from genledger.engine.record import CallRecord, ProductEvent
 from genledger.engine.span_writer import write
 from genledger.shared.text import bounded
 from genledger_semconv import attributes as A
@@ -33,14 +33,14 @@ from genledger_semconv import spans as S
 if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
 
-    from genledger.engine.batch_jobs import BatchBook, Batches
-    from genledger.engine.budget_hook import Gate
+    from genledger.engine.batch_jobs import BatchJobs, BatchRegistry
+    from genledger.engine.budget_hook import BudgetHook
     from genledger.engine.content.capture import Capture
-    from genledger.engine.signals.call_log import CallLines
-    from genledger.engine.signals.details_event import Details
+    from genledger.engine.signals.call_log import CallLog
+    from genledger.engine.signals.details_event import DetailsEvent
     from genledger.engine.signals.metrics import Metrics
 
-Sink = Callable[[Entry], None]
+Sink = Callable[[CallRecord], None]
 """Takes every settled call; must not block."""
 
 EventSink = Callable[[ProductEvent], None]
@@ -56,8 +56,8 @@ class Recorder:
         capture: Writes content; `None` when capture is off.
         lines: Writes the log line of each call.
         details: Emits the conventions' details event; `None` when it is off.
-        gate: Asks the budgets before the money is spent; `None` when there are none.
-        book: Opens where batches are kept beyond the life of the process, as `Batches` takes it.
+        budget_hook: Asks the budgets before the money is spent; `None` when there are none.
+        book: Opens where batches are kept beyond the life of the process, as `BatchJobs` takes it.
         ask_for_usage: Whether streams that would come without usage are asked to include it.
     """
 
@@ -67,10 +67,10 @@ class Recorder:
         metrics: Metrics | None = None,
         *,
         capture: Capture | None = None,
-        lines: CallLines | None = None,
-        details: Details | None = None,
-        gate: Gate | None = None,
-        book: Callable[[bool], BatchBook | None] | None = None,
+        lines: CallLog | None = None,
+        details: DetailsEvent | None = None,
+        budget_hook: BudgetHook | None = None,
+        book: Callable[[bool], BatchRegistry | None] | None = None,
         ask_for_usage: bool = False,
     ) -> None:
         self.tracer = tracer
@@ -78,16 +78,16 @@ class Recorder:
         self.capture = capture
         self.lines = lines
         self.details = details
-        self.gate = gate
+        self.budget_hook = budget_hook
         self._book = book
         self.ask_for_usage = ask_for_usage
         self.sinks: list[Sink] = []
         self.event_sinks: list[EventSink] = []
-        self.traces = TraceSpending()
+        self.traces = TraceTotals()
         self.closed = False
 
     def open(
-        self, operation: Operation, library: str, peer: Peer, body: Body, *, streamed: bool = False
+        self, operation: Operation, library: str, endpoint: Endpoint, body: Body, *, streamed: bool = False
     ) -> Call | None:
         """Start a call's span and clock. `None` when that failed: the application's call goes on without us."""
         span: Span | None = None
@@ -103,13 +103,13 @@ class Recorder:
             target = operation.target(attributes) if operation.target is not None else model
             named, provided = _NAMES[operation.family]
             # What a sampler may decide by; the rest is written to the spans that it lets through.
-            sampled: Attributes = {named: operation.name, provided: peer.provider}
+            sampled: Attributes = {named: operation.name, provided: endpoint.provider}
             if model is not None:
                 sampled[A.GEN_AI_REQUEST_MODEL] = model
-            if peer.host is not None:
-                sampled[A.SERVER_ADDRESS] = peer.host
-                if peer.port is not None:
-                    sampled[A.SERVER_PORT] = peer.port
+            if endpoint.host is not None:
+                sampled[A.SERVER_ADDRESS] = endpoint.host
+                if endpoint.port is not None:
+                    sampled[A.SERVER_PORT] = endpoint.port
             if streamed and operation.priced:
                 attributes[A.GEN_AI_REQUEST_STREAM] = True
             attribution = current(outer)
@@ -143,7 +143,7 @@ class Recorder:
                 self,
                 operation,
                 library,
-                peer,
+                endpoint,
                 body,
                 bounded(model) if isinstance(model, str) else None,
                 span,
@@ -172,8 +172,8 @@ class Recorder:
     ) -> None:
         """Price and end a call. Called once for each; never raises. Every stage fails alone."""
         if self.closed:
-            if call.admission is not None:
-                call.admission.release()
+            if call.reservation is not None:
+                call.reservation.release()
             return
         duration = time.perf_counter() - call.started
         operation = call.operation
@@ -210,15 +210,15 @@ class Recorder:
             call.fate = fate_of(error) if call.headers is None else "lost"
         if call.fate == "lost" or (response is None and cut):
             call.lost += 1
-        charge = charge_of(call, response, failed=failed, received=received)
+        priced = priced_usage_of(call, response, failed=failed, received=received)
         try:
-            write_charge(charge, attributes, generates=operation.name != S.EMBEDDINGS)
+            write_priced_usage(priced, attributes, generates=operation.name != S.EMBEDDINGS)
         except Exception as fault:
             internal_errors.report("writing usage and cost", fault)
         attributes[A.GENLEDGER_OUTCOME] = outcome
-        if self.gate is not None:
+        if self.budget_hook is not None:
             try:
-                account(call, charge, error, attributes)
+                account(call, priced, error, attributes)
             except Exception as fault:
                 internal_errors.report("settling the budgets", fault)
         first_chunk = call.first_chunk - call.started if call.first_chunk is not None else None
@@ -253,12 +253,12 @@ class Recorder:
         try:
             context = span.get_span_context()
             parent = getattr(span, "parent", None)
-            entry = Entry(
+            entry = CallRecord(
                 context.trace_id,
                 context.span_id,
                 parent.span_id if parent is not None else None,
                 call.library,
-                call.peer.provider,
+                call.endpoint.provider,
                 operation.name,
                 call.model,
                 _text(attributes.get(A.GEN_AI_RESPONSE_MODEL)),
@@ -272,14 +272,14 @@ class Recorder:
                 len(call.retry_causes) + 1,
                 tuple(call.retry_causes),
                 call.attribution,
-                charge.usage,
-                charge.estimated,
-                charge.cost,
-                charge.unpriced,
-                call.peer.host,
-                call.peer.port,
-                charge.tier,
-                charge.region,
+                priced.usage,
+                priced.estimated,
+                priced.cost,
+                priced.unpriced,
+                call.endpoint.host,
+                call.endpoint.port,
+                priced.tier,
+                priced.region,
             )
             self.book(entry, call.operation.family, call.stamps, call.spend)
         except Exception as fault:
@@ -294,7 +294,7 @@ class Recorder:
         except Exception as fault:
             internal_errors.report("ending the span", fault)
 
-    def book(self, entry: Entry, family: str, stamps: Sequence[float] | None = None, spend: Any = None) -> None:
+    def book(self, entry: CallRecord, family: str, stamps: Sequence[float] | None = None, spend: Any = None) -> None:
         """Count an entry in the metrics and the spend, log it, and hand it to the ledger."""
         priced = entry.cost is not None or entry.unpriced is not None
         if priced:
@@ -322,11 +322,11 @@ class Recorder:
                 internal_errors.report("handing the call to a destination", fault)
 
     @cached_property
-    def batches(self) -> Batches:
+    def batches(self) -> BatchJobs:
         """The batch jobs of the application."""
-        from genledger.engine.batch_jobs import Batches
+        from genledger.engine.batch_jobs import BatchJobs
 
-        return Batches(self._book)
+        return BatchJobs(self._book)
 
     def flush(self, timeout: float) -> bool:
         """Book the results of batches that are waiting, and hand every metric point to the SDK."""

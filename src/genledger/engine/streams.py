@@ -1,7 +1,7 @@
 """Streams: every one settles exactly once, and the application gets the very object it would have had.
 
-A stream's inner iterator is replaced by one that also passes each chunk to a `Reading`; the object around it
-stays. What the application can do to a stream ends in one of four ways, and each reaches the same `Reading`:
+A stream's inner iterator is replaced by one that also passes each chunk to a `StreamRecorder`; the object around it
+stays. What the application can do to a stream ends in one of four ways, and each reaches the same `StreamRecorder`:
 the iterator ends or fails, the response body is closed, or the iterator is garbage-collected.
 """
 
@@ -16,12 +16,12 @@ from typing import Any
 
 from genledger.engine import internal_errors
 from genledger.engine.call import Call
-from genledger.engine.operation import Gathering, Received
+from genledger.engine.operation import Received, StreamAccumulator
 from genledger.engine.outcome import ErrorEvent
 
 _BATCH = 16
 """Chunks that are kept before they are folded together: enough to be cheap, and so few that the interpreter makes
-the next chunks from the memory of the last. The first batches of a stream are smaller, see `Reading.asks`."""
+the next chunks from the memory of the last. The first batches of a stream are smaller, see `StreamRecorder.asks`."""
 
 
 _open: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -47,14 +47,14 @@ def finish_open() -> None:
             internal_errors.report("ending a stream", error)
 
 
-class Reading:
+class StreamRecorder:
     """One stream being read by the application."""
 
     __slots__ = ("__weakref__", "_asked", "_call", "_chunks", "_gathering", "_source", "add", "stamps")
 
-    def __init__(self, call: Call, gathering: Gathering) -> None:
+    def __init__(self, call: Call, accumulator: StreamAccumulator) -> None:
         self._call = call
-        self._gathering = gathering
+        self._gathering = accumulator
         self._chunks: list[Any] = []
         self.add = self._chunks.append
         self.stamps: list[float] = []
@@ -63,7 +63,7 @@ class Reading:
         watch(self)
         self._source: weakref.ref[Any] | None = None
 
-    def reads_from(self, source: Generator[Any, None, None] | AsyncPump) -> None:
+    def reads_from(self, source: Generator[Any, None, None] | AsyncStreamIterator) -> None:
         """Remember, without keeping it alive, the iterator that the application reads."""
         self._source = weakref.ref(source)
 
@@ -87,7 +87,7 @@ class Reading:
         try:
             self._asked.append((len(self.stamps), time.perf_counter()))
         except Exception as fault:
-            internal_errors.report("reading a chunk", fault)
+            internal_errors.report("recording a chunk", fault)
 
     def fold(self) -> None:
         """Put the chunks received so far together."""
@@ -97,7 +97,7 @@ class Reading:
         try:
             self._gathering.fold(chunks)
         except Exception as error:
-            internal_errors.report("reading a chunk", error)
+            internal_errors.report("recording a chunk", error)
         del chunks[:]
 
     def finish(self, error: BaseException | None = None, *, cut: bool = False) -> None:
@@ -109,17 +109,17 @@ class Reading:
             self.fold()
             if self.stamps:
                 call.first_chunk = self.stamps[0]
-            gathering = self._gathering
-            complete = gathering.complete
+            accumulator = self._gathering
+            complete = accumulator.complete
             call.settle(
-                gathering.response(),
+                accumulator.response(),
                 error=error,
                 cut=cut and not complete,
                 complete=complete,
-                received=None if gathering.counted else self._received(error, complete),
+                received=None if accumulator.counted else self._received(error, complete),
             )
         except Exception as fault:
-            internal_errors.report("reading the stream", fault)
+            internal_errors.report("recording the stream", fault)
             call.settle(error=error, cut=cut)
 
     def _received(self, error: BaseException | None, complete: bool) -> Received:
@@ -143,87 +143,91 @@ class Reading:
         return 1
 
 
-def pump(source: Iterator[Any], reading: Reading, hide: Callable[[Any], bool] | None) -> Generator[Any, None, None]:
+def iterate(
+    source: Iterator[Any], recording: StreamRecorder, hide: Callable[[Any], bool] | None
+) -> Generator[Any, None, None]:
     """Pass chunks on to the application.
 
     The generator is started before it is handed out (its first item is not a chunk), so that dropping it
     unread ends the call too.
     """
-    add = reading.add
-    stamp = reading.stamps.append
+    add = recording.add
+    stamp = recording.stamps.append
     clock = time.perf_counter
     room = 1
     try:
         yield None
         while True:
-            before = len(reading.stamps)
-            reading.asks()
+            before = len(recording.stamps)
+            recording.asks()
             for chunk in islice(source, room):
                 add(chunk)
                 stamp(clock())
                 if hide is None or not hide(chunk):
                     yield chunk
-            if len(reading.stamps) - before < room:
+            if len(recording.stamps) - before < room:
                 break
-            reading.fold()
+            recording.fold()
             room = min(2 * room, _BATCH)
     except GeneratorExit:
-        reading.finish(cut=True)
+        recording.finish(cut=True)
         raise
     except BaseException as error:
-        reading.finish(error)
+        recording.finish(error)
         raise
-    reading.finish()
+    recording.finish()
 
 
-def pumped(
-    source: Iterator[Any], reading: Reading, hide: Callable[[Any], bool] | None = None
+def iterated(
+    source: Iterator[Any], recording: StreamRecorder, hide: Callable[[Any], bool] | None = None
 ) -> Generator[Any, None, None]:
-    """A started `pump`."""
-    generator = pump(source, reading, hide)
+    """A started `iterate`."""
+    generator = iterate(source, recording, hide)
     next(generator)
-    reading.reads_from(generator)
+    recording.reads_from(generator)
     return generator
 
 
-class AsyncPump:
+class AsyncStreamIterator:
     """Passes the chunks of an asynchronous stream on to the application."""
 
     __slots__ = ("__weakref__", "_batch", "_hide", "_next", "_reading", "_room", "_source", "gi_running")
 
-    def __init__(self, source: AsyncIterator[Any], reading: Reading, hide: Callable[[Any], bool] | None = None) -> None:
+    def __init__(
+        self, source: AsyncIterator[Any], recording: StreamRecorder, hide: Callable[[Any], bool] | None = None
+    ) -> None:
         self._source = source
         self._next = source.__anext__
-        self._reading = reading
+        self._reading = recording
         self._hide = hide
         self._batch = self._room = 1
         self.gi_running = False
-        reading.reads_from(self)
+        recording.reads_from(self)
 
-    def __aiter__(self) -> AsyncPump:
+    def __aiter__(self) -> AsyncStreamIterator:
         return self
 
     async def __anext__(self) -> Any:
-        reading = self._reading
+        recording = self._reading
         while True:
             if self._room == self._batch:
-                reading.asks()
+                recording.asks()
             self.gi_running = True
             try:
                 chunk = await self._next()
             except StopAsyncIteration:
-                reading.finish()
+                recording.finish()
                 raise
             except BaseException as error:
-                reading.finish(error)
+                recording.finish(error)
                 raise
             finally:
                 self.gi_running = False
-            reading.add(chunk)
-            reading.stamps.append(time.perf_counter())
+            recording.add(chunk)
+            recording.stamps.append(time.perf_counter())
             self._room -= 1
             if not self._room:
-                reading.fold()
+                recording.fold()
                 self._batch = self._room = min(2 * self._batch, _BATCH)
             if self._hide is None or not self._hide(chunk):
                 return chunk

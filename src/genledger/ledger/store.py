@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 
 from genledger.context.attribution import Attribution
-from genledger.engine.record import Entry, ProductEvent
+from genledger.engine.record import CallRecord, ProductEvent
 from genledger.ledger.rows import (
     ATTRIBUTION_COLUMNS,
     CALL_COLUMNS,
@@ -26,8 +26,8 @@ from genledger.ledger.rows import (
     attribution_values,
     call_values,
     cost_values,
-    entry_of,
     outcome_values,
+    record_of,
     score_values,
     span_hex,
     step_values,
@@ -123,7 +123,7 @@ class Ledger:
 
     def write(
         self,
-        entries: Iterable[Entry] = (),
+        entries: Iterable[CallRecord] = (),
         events: Iterable[ProductEvent] = (),
         scores: Iterable[Score] = (),
         steps: Iterable[Step] = (),
@@ -162,7 +162,7 @@ class Ledger:
             finally:
                 connection.rollback()
 
-    def unpriced(self) -> Iterator[Entry]:
+    def unpriced(self) -> Iterator[CallRecord]:
         """Calls that have usage but no cost, oldest first. `set_cost` may be called meanwhile."""
         last = (-1, 0)
         while True:
@@ -175,10 +175,10 @@ class Ledger:
             if not rows:
                 return
             for row in rows:
-                yield entry_of(row)
+                yield record_of(row)
             last = (rows[-1]["started_ns"], rows[-1]["rowid"])
 
-    def set_cost(self, costs: Iterable[tuple[Entry, Cost]]) -> None:
+    def set_cost(self, costs: Iterable[tuple[CallRecord, Cost]]) -> None:
         """Give calls that were unpriced their cost."""
         values = [
             (*cost_values(cost, None), trace_hex(entry.trace_id), span_hex(entry.span_id)) for entry, cost in costs

@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from genledger.engine import internal_errors
 
 
-class Relay(SpanProcessor):
+class DelegatingSpanProcessor(SpanProcessor):
     """Passes spans on to the processors that are connected at the moment.
 
     A provider keeps for ever the processors that it was given. Without this, each further `instrument()` would
@@ -58,22 +58,22 @@ class Relay(SpanProcessor):
         return all(flushed)
 
 
-_relays: WeakKeyDictionary[Any, Relay] = WeakKeyDictionary()
+_processors_of: WeakKeyDictionary[Any, DelegatingSpanProcessor] = WeakKeyDictionary()
 
 
-def relay_of(provider: Any) -> Relay | None:
-    """The relay of a tracer provider, added to it when there is none; `None` for one that takes no processors."""
+def delegating_processor_of(provider: Any) -> DelegatingSpanProcessor | None:
+    """The delegating of a tracer provider, added to it when there is none; `None` for one that takes no processors."""
     add = getattr(provider, "add_span_processor", None)
     if add is None:
         return None
-    relay = _relays.get(provider)
-    if relay is None:
-        relay = _relays[provider] = Relay()
-        add(relay)
-    return relay
+    delegating = _processors_of.get(provider)
+    if delegating is None:
+        delegating = _processors_of[provider] = DelegatingSpanProcessor()
+        add(delegating)
+    return delegating
 
 
 def disconnect() -> None:
     """Pass no spans on, whatever the provider."""
-    for relay in list(_relays.values()):
-        relay.connect(())
+    for delegating in list(_processors_of.values()):
+        delegating.connect(())

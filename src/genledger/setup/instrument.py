@@ -18,21 +18,21 @@ from opentelemetry.trace import get_current_span
 
 from genledger import pricing
 from genledger.context.attribution import baggage_policy, current, current_spend
-from genledger.context.totals import Spent
-from genledger.engine.budget_hook import Gate
+from genledger.context.totals import Spend
+from genledger.engine.budget_hook import BudgetHook
 from genledger.engine.content.redaction import Redactor, stage, use
-from genledger.engine.foreign_spans.processor import EnrichmentProcessor
+from genledger.engine.foreign_spans.processor import ForeignSpanProcessor
 from genledger.engine.record import ProductEvent
 from genledger.engine.recorder import Recorder, activate, active
-from genledger.engine.signals.call_log import CallLines
+from genledger.engine.signals.call_log import CallLog
 from genledger.engine.signals.metrics import Metrics
 from genledger.engine.streams import finish_open
 from genledger.instrumentation.instrumentor import SCOPE, Instrumentor
 from genledger.setup import threads
-from genledger.setup.delegating_processor import disconnect, relay_of
+from genledger.setup.delegating_processor import delegating_processor_of, disconnect
 from genledger.setup.providers import (
     REMOTE,
-    Wired,
+    Pipeline,
     connect,
     logger_provider,
     meter_provider,
@@ -41,7 +41,7 @@ from genledger.setup.providers import (
 )
 from genledger.setup.settings import Settings, read_settings
 from genledger.shared.at_exit import run_at_exit
-from genledger.shared.concurrency import together
+from genledger.shared.concurrency import run_all
 from genledger.shared.loggers import logger_of
 from genledger.version import __version__
 from genledger_semconv import SCHEMA_URL
@@ -56,7 +56,7 @@ INSTRUMENTORS = "opentelemetry_instrumentor"
 """The entry point group of instrumentors."""
 
 _lock = threading.RLock()
-_wired: Wired | None = None
+_pipeline: Pipeline | None = None
 _counting: tuple[Any, Metrics] | None = None
 _prices_given = False
 _instrumentors: dict[str, Instrumentor] = {}
@@ -91,29 +91,29 @@ def configure(settings: Settings, problems: list[str]) -> bool:
     Returns:
         Whether there is anything to do at all: `OTEL_SDK_DISABLED=true` says that there is not.
     """
-    global _wired, _prices_given
+    global _pipeline, _prices_given
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return False
-    if _wired is not None:
+    if _pipeline is not None:
         _take_down(5.0)
     given = settings.tracer_provider is not None
     wanted = () if given and settings.destinations is None else names_wanted(settings, os.environ)
-    wired = connect(settings, wanted)
-    provider = tracer_provider(settings, wired)
-    meters = meter_provider(settings, wired)
-    recorder = _recorder(settings, wired, provider, meters)
-    relay = relay_of(provider)
-    langfuse = wired.destinations.get("langfuse")
+    pipeline = connect(settings, wanted)
+    provider = tracer_provider(settings, pipeline)
+    meters = meter_provider(settings, pipeline)
+    recorder = _recorder(settings, pipeline, provider, meters)
+    delegating = delegating_processor_of(provider)
+    langfuse = pipeline.destinations.get("langfuse")
     if langfuse is not None and (conflict := langfuse.conflict(provider)) is not None:
-        wired.problems.append(conflict)
-    if relay is not None:
-        relay.connect((EnrichmentProcessor(SCOPE), *wired.processors))
+        pipeline.problems.append(conflict)
+    if delegating is not None:
+        delegating.connect((ForeignSpanProcessor(SCOPE), *pipeline.processors))
     if any(isinstance(name, str) and name in REMOTE for name in wanted):
         from genledger.destinations.delivery.delivery_metrics import observe_destinations
 
         observe_destinations(metrics.get_meter(SCOPE, __version__, meters, SCHEMA_URL), _remote)
-    recorder.sinks.extend(wired.sinks)
-    recorder.event_sinks.extend(wired.sinks)
+    recorder.sinks.extend(pipeline.sinks)
+    recorder.event_sinks.extend(pipeline.sinks)
     baggage_policy.fields = frozenset(settings.baggage)
     baggage_policy.trust_inbound = settings.trust_baggage
     if settings.prices is not None or _prices_given:
@@ -129,16 +129,16 @@ def configure(settings: Settings, problems: list[str]) -> bool:
             read_rules(settings.budgets)
         except RuleFileError as error:
             problems.append(f"budgets: {error}; no budget holds until this is put right")
-    wired.recorder = recorder
+    pipeline.recorder = recorder
     activate(recorder)
-    _wired = wired
-    for problem in (*problems, *wired.problems):
+    _pipeline = pipeline
+    for problem in (*problems, *pipeline.problems):
         # A value that cannot be used, or an error about it, may hold a password.
         logger.error("genledger: %s", stage().message(problem))
     return True
 
 
-def _recorder(settings: Settings, wired: Wired, provider: Any, meters: Any) -> Recorder:
+def _recorder(settings: Settings, pipeline: Pipeline, provider: Any, meters: Any) -> Recorder:
     redactor = Redactor(settings.redact, settings.redactor)  # type: ignore[arg-type]
     use(redactor)
     capture = None
@@ -153,19 +153,19 @@ def _recorder(settings: Settings, wired: Wired, provider: Any, meters: Any) -> R
             max_span=settings.span_content_max_bytes,
             keep_media=settings.keep_media,
         )
-    logs = logger_provider(settings, wired)
+    logs = logger_provider(settings, pipeline)
     details = None
     if logs is not None and settings.capture_content != "span":
-        from genledger.engine.signals.details_event import Details
+        from genledger.engine.signals.details_event import DetailsEvent
 
-        details = Details(get_logger(SCOPE, __version__, logs, SCHEMA_URL))
+        details = DetailsEvent(get_logger(SCOPE, __version__, logs, SCHEMA_URL))
     return Recorder(
         trace.get_tracer(SCOPE, __version__, provider, SCHEMA_URL),
         _metrics(settings, meters),
         capture=capture,
-        lines=CallLines(json=settings.log == "json", hash_users=settings.log_hash_users),
+        lines=CallLog(json=settings.log == "json", hash_users=settings.log_hash_users),
         details=details,
-        gate=_gate(settings, meters),
+        budget_hook=_budget_hook(settings, meters),
         book=functools.partial(_book, settings),
         ask_for_usage=settings.stream_usage == "ask",
     )
@@ -189,7 +189,7 @@ def _metrics(settings: Settings, meters: Any) -> Metrics:
     return counting
 
 
-def _gate(settings: Settings, meters: Any) -> Gate | None:
+def _budget_hook(settings: Settings, meters: Any) -> BudgetHook | None:
     if settings.budget_store == "off":
         return None
 
@@ -205,13 +205,13 @@ def _gate(settings: Settings, meters: Any) -> Gate | None:
             on_event=settings.on_budget_event,
         )
 
-    return Gate(make)
+    return BudgetHook(make)
 
 
 def _guard() -> Guard | None:
-    connected = _wired
-    gate = connected.recorder.gate if connected is not None else None
-    return gate.made if gate is not None else None
+    connected = _pipeline
+    budget_hook = connected.recorder.budget_hook if connected is not None else None
+    return budget_hook.made if budget_hook is not None else None
 
 
 def _book(settings: Settings, create: bool) -> Ledger | None:
@@ -229,7 +229,7 @@ def _book(settings: Settings, create: bool) -> Ledger | None:
 
 def _remote() -> dict[str, Any]:
     """The destinations in use whose records travel."""
-    connected = _wired
+    connected = _pipeline
     return {name: one for name, one in connected.destinations.items() if name in REMOTE} if connected else {}
 
 
@@ -296,30 +296,30 @@ def patched() -> dict[str, list[str]]:
     return {name: instrumentor.patched for name, instrumentor in _instrumentors.items()}
 
 
-def wired() -> Wired | None:
+def pipeline() -> Pipeline | None:
     """What is connected at this moment."""
-    return _wired
+    return _pipeline
 
 
 def _take_down(timeout: float) -> None:
     """Stop the destinations and what else is exported. Providers of our own stay: nobody can replace a global one."""
-    global _wired
-    if _wired is not None:
-        before, _wired = _wired, None
+    global _pipeline
+    if _pipeline is not None:
+        before, _pipeline = _pipeline, None
         disconnect()
         _all(before, timeout, shutdown=True)
 
 
-def _all(connected: Wired, timeout: float, *, shutdown: bool = False) -> bool:
+def _all(connected: Pipeline, timeout: float, *, shutdown: bool = False) -> bool:
     """Flush everything, or shut it down, within one deadline for all."""
     recorder = connected.recorder
     began = time.monotonic()
     booked = recorder.flush(timeout)
     timeout = max(0.0, timeout - (time.monotonic() - began))
     parts: list[Any] = [*connected.destinations.values(), *connected.exports]
-    if recorder.gate is not None:
-        parts.append(recorder.gate)
-    return all(together([part.shutdown if shutdown else part.flush for part in parts], timeout)) and booked
+    if recorder.budget_hook is not None:
+        parts.append(recorder.budget_hook)
+    return all(run_all([part.shutdown if shutdown else part.flush for part in parts], timeout)) and booked
 
 
 def flush(timeout: float = 5.0) -> bool:
@@ -328,21 +328,21 @@ def flush(timeout: float = 5.0) -> bool:
     Returns:
         Whether everything was delivered (or safely written to the spool) in time.
     """
-    connected = _wired
+    connected = _pipeline
     return connected is None or _all(connected, timeout)
 
 
 def shutdown(timeout: float = 5.0) -> bool:
     """Deliver what is waiting and stop the destinations; at most `timeout` seconds in all. Also runs at exit."""
     with _lock:
-        before = _wired
+        before = _pipeline
         finish_open()
         done = before is None or _all(before, timeout, shutdown=True)
-        globals()["_wired"] = None
+        globals()["_pipeline"] = None
         return done
 
 
-def spend() -> Spent:
+def spend() -> Spend:
     """What the current attribution or observe block, or else the current trace, has cost so far.
 
     Returns:
@@ -354,7 +354,7 @@ def spend() -> Spent:
     recorder = active()
     context = get_current_span().get_span_context()
     if recorder is None or not context.is_valid:
-        return Spent(0.0, 0, 0, 0)
+        return Spend(0.0, 0, 0, 0)
     return recorder.traces.read(context.trace_id)
 
 
@@ -369,7 +369,7 @@ def select_model(default: str, *, feature: str | None = None, tenant: str | None
         tenant: The tenant to choose for; that of the current attribution by default.
     """
     recorder = active()
-    guard = recorder.gate.guard if recorder is not None and recorder.gate is not None else None
+    guard = recorder.budget_hook.guard if recorder is not None and recorder.budget_hook is not None else None
     if guard is None:
         return default
     here = current()

@@ -50,7 +50,7 @@ class Destination(Protocol):
 
 
 @dataclass(slots=True)
-class Wired:
+class Pipeline:
     """What has been connected, to be flushed and shut down in this order."""
 
     destinations: dict[str, Any] = field(default_factory=dict)
@@ -82,35 +82,35 @@ def names_wanted(settings: Settings, environ: os._Environ[str] | dict[str, str])
     return tuple(names)
 
 
-def connect(settings: Settings, wanted: tuple[Any, ...]) -> Wired:
+def connect(settings: Settings, wanted: tuple[Any, ...]) -> Pipeline:
     """Build the destinations. One that cannot work is left out and named among the problems."""
-    wired = Wired()
+    pipeline = Pipeline()
     for one in wanted:
         name = one if isinstance(one, str) else type(one).__name__
         try:
             if isinstance(one, str):
-                _BUILDERS.get(name, _exporter)(wired, settings, name)
+                _BUILDERS.get(name, _exporter)(pipeline, settings, name)
             else:
-                _given(wired, one)
+                _given(pipeline, one)
         except (ConfigurationError, OSError, ValueError) as error:
-            wired.problems.append(f"destination {name}: {error}; it is left out")
+            pipeline.problems.append(f"destination {name}: {error}; it is left out")
         except Exception as error:
-            wired.problems.append(f"destination {name}: {type(error).__name__}: {error}; it is left out")
-    return wired
+            pipeline.problems.append(f"destination {name}: {type(error).__name__}: {error}; it is left out")
+    return pipeline
 
 
-def _given(wired: Wired, destination: Any) -> None:
+def _given(pipeline: Pipeline, destination: Any) -> None:
     name = type(destination).__name__
     if hasattr(destination, "processor"):
-        wired.processors.append(destination.processor)
+        pipeline.processors.append(destination.processor)
     if hasattr(destination, "accept"):
-        wired.sinks.append(destination.accept)
+        pipeline.sinks.append(destination.accept)
     if not hasattr(destination, "processor") and not hasattr(destination, "accept"):
         raise ConfigurationError(f"{name} is no destination: it has neither `processor` nor `accept`")
-    wired.destinations[f"{name.lower()}-{len(wired.destinations)}"] = destination
+    pipeline.destinations[f"{name.lower()}-{len(pipeline.destinations)}"] = destination
 
 
-def _ledger(wired: Wired, settings: Settings, name: str) -> None:
+def _ledger(pipeline: Pipeline, settings: Settings, name: str) -> None:
     from genledger.destinations.ledger import LedgerDestination, StepProcessor
 
     ledger = LedgerDestination(
@@ -119,10 +119,10 @@ def _ledger(wired: Wired, settings: Settings, name: str) -> None:
     problem = ledger.check()
     if problem is not None:
         # It may pass (a lock, a full disk): the destination keeps what it can and tries again.
-        wired.problems.append(f"destination {name}: {problem}")
-    wired.destinations[name] = ledger
-    wired.sinks.append(ledger.accept)
-    wired.processors.append(StepProcessor(ledger))
+        pipeline.problems.append(f"destination {name}: {problem}")
+    pipeline.destinations[name] = ledger
+    pipeline.sinks.append(ledger.accept)
+    pipeline.processors.append(StepProcessor(ledger))
 
 
 def _delivery(settings: Settings) -> DeliveryOptions:
@@ -132,7 +132,7 @@ def _delivery(settings: Settings) -> DeliveryOptions:
     return options
 
 
-def _langfuse(wired: Wired, settings: Settings, name: str) -> None:
+def _langfuse(pipeline: Pipeline, settings: Settings, name: str) -> None:
     from genledger.destinations.langfuse.destination import LangfuseDestination
 
     destination = LangfuseDestination(
@@ -140,20 +140,20 @@ def _langfuse(wired: Wired, settings: Settings, name: str) -> None:
         units_per_month=settings.langfuse_units_per_month,
         **_delivery(settings),
     )
-    wired.destinations[name] = destination
-    wired.processors.append(destination.processor)
+    pipeline.destinations[name] = destination
+    pipeline.processors.append(destination.processor)
 
 
-def _otlp(wired: Wired, settings: Settings, name: str) -> None:
+def _otlp(pipeline: Pipeline, settings: Settings, name: str) -> None:
     from genledger.destinations.otlp import OtlpDestination
 
     protocol = _PROTOCOLS.get(name)
     destination = OtlpDestination(protocol=protocol, **_delivery(settings))
-    wired.destinations[name] = destination
-    wired.processors.append(destination.processor)
+    pipeline.destinations[name] = destination
+    pipeline.processors.append(destination.processor)
 
 
-def _exporter(wired: Wired, settings: Settings, name: str) -> None:
+def _exporter(pipeline: Pipeline, settings: Settings, name: str) -> None:
     """Any other exporter that is installed, by its entry point, behind the SDK's own batching."""
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
     from opentelemetry.util._importlib_metadata import entry_points
@@ -168,11 +168,11 @@ def _exporter(wired: Wired, settings: Settings, name: str) -> None:
         )
     exporter = RedactingExporter(found[0].load()())
     processor = BatchSpanProcessor(exporter)
-    wired.destinations[name] = Exports(f"spans for {name}", exporter, processor.force_flush, processor.shutdown)
-    wired.processors.append(processor)
+    pipeline.destinations[name] = Exports(f"spans for {name}", exporter, processor.force_flush, processor.shutdown)
+    pipeline.processors.append(processor)
 
 
-_BUILDERS: dict[str, Callable[[Wired, Any, str], None]] = {
+_BUILDERS: dict[str, Callable[[Pipeline, Any, str], None]] = {
     "ledger": _ledger,
     "langfuse": _langfuse,
     "otlp": _otlp,
@@ -181,7 +181,7 @@ _BUILDERS: dict[str, Callable[[Wired, Any, str], None]] = {
 }
 
 
-def tracer_provider(settings: Settings, wired: Wired) -> Any:
+def tracer_provider(settings: Settings, pipeline: Pipeline) -> Any:
     """The given provider, or the application's own, or a new one that becomes the global one."""
     if settings.tracer_provider is not None:
         return settings.tracer_provider
@@ -192,26 +192,26 @@ def tracer_provider(settings: Settings, wired: Wired) -> Any:
     if isinstance(current, ProxyTracerProvider):
         trace.set_tracer_provider(provider)
     else:
-        wired.problems.append(
+        pipeline.problems.append(
             f"the global tracer provider is a {type(current).__name__}, which takes no span processors; "
             "Genledger's spans go through a provider of their own"
         )
     return provider
 
 
-def _exports(signal: str, wired: Wired) -> bool:
+def _exports(signal: str, pipeline: Pipeline) -> bool:
     listed = os.environ.get(f"OTEL_{signal}_EXPORTER")
     if listed is not None:
         return "otlp" in listed
-    return any(name.startswith("otlp") for name in wired.destinations)
+    return any(name.startswith("otlp") for name in pipeline.destinations)
 
 
-def meter_provider(settings: Settings, wired: Wired) -> Any:
+def meter_provider(settings: Settings, pipeline: Pipeline) -> Any:
     """The given provider, or the application's own, or one that exports over OTLP when that is a destination."""
     if settings.meter_provider is not None:
         return settings.meter_provider
     current = metrics.get_meter_provider()
-    if not _exports("METRICS", wired):
+    if not _exports("METRICS", pipeline):
         return current
     from opentelemetry.sdk.metrics import MeterProvider
 
@@ -222,11 +222,11 @@ def meter_provider(settings: Settings, wired: Wired) -> Any:
     if current in _made:
         from genledger.destinations.otlp_metrics import export_metrics
 
-        wired.exports.append(export_metrics(current))
+        pipeline.exports.append(export_metrics(current))
     return current
 
 
-def logger_provider(settings: Settings, wired: Wired) -> Any:
+def logger_provider(settings: Settings, pipeline: Pipeline) -> Any:
     """The given provider, or the application's own, or one that exports over OTLP; `None` without any."""
     if settings.logger_provider is not None:
         return settings.logger_provider
@@ -234,7 +234,7 @@ def logger_provider(settings: Settings, wired: Wired) -> Any:
     sdk = sys.modules.get("opentelemetry.sdk._logs")  # whose provider it cannot be before the import
     if sdk is not None and isinstance(current, sdk.LoggerProvider) and current not in _made:
         return current
-    if not _exports("LOGS", wired):
+    if not _exports("LOGS", pipeline):
         return None
     from opentelemetry.sdk._logs import LoggerProvider
 
@@ -244,5 +244,5 @@ def logger_provider(settings: Settings, wired: Wired) -> Any:
         current = LoggerProvider(shutdown_on_exit=False)
         _made.add(current)
         set_logger_provider(current)
-    wired.exports.append(export_logs(current))
+    pipeline.exports.append(export_logs(current))
     return current

@@ -12,7 +12,7 @@ from genledger.shared.loggers import logger_of
 logger = logger_of("genledger")
 
 
-def together(acts: Sequence[Callable[[float], object]], timeout: float) -> list[bool]:
+def run_all(acts: Sequence[Callable[[float], object]], timeout: float) -> list[bool]:
     """Do all of these, each in a thread of its own: a slow one delays neither the others nor the caller.
 
     Each is given the seconds that are left.

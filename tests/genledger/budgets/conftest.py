@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from genledger.budgets import Demand, Guard, Store, open_store
+from genledger.budgets import BudgetRequest, Guard, Store, open_store
 from genledger.context.attribution import Attribution
 
 from ...standins.redis_server import RedisServer
@@ -74,13 +74,13 @@ def make_guard() -> Iterator[Callable[..., Guard]]:
 
 
 @pytest.fixture
-def demand() -> Callable[..., Demand]:
+def demand() -> Callable[..., BudgetRequest]:
     """Makes calls for tenant `acme` that may cost `usd`; keywords replace fields of the demand or attribution."""
 
-    def make(usd: float | None = 1.0, **fields: Any) -> Demand:
+    def make(usd: float | None = 1.0, **fields: Any) -> BudgetRequest:
         who = {name: fields.pop(name) for name in ("tenant", "feature", "user", "session") if name in fields}
         values: dict[str, Any] = {"provider": "openai", "operation": "chat", "model": "gpt-5", "cost_ceiling": usd}
-        return Demand(**values | fields, attribution=Attribution(**{"tenant": "acme", **who}))
+        return BudgetRequest(**values | fields, attribution=Attribution(**{"tenant": "acme", **who}))
 
     return make
 

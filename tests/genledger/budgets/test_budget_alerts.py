@@ -11,11 +11,11 @@ from typing import Any
 import orjson
 import pytest
 
-from genledger.budgets import BudgetEvent, BudgetExceeded, Demand, Guard, Store, budget, open_store
+from genledger.budgets import BudgetEvent, BudgetExceeded, BudgetRequest, Guard, Store, budget, open_store
 from genledger.budgets.rules.rule_file import Rulebook
 
 MakeGuard = Callable[..., Guard]
-MakeDemand = Callable[..., Demand]
+MakeDemand = Callable[..., BudgetRequest]
 
 
 def spend(guard: Guard, demand: MakeDemand, usd: float) -> None:
@@ -49,12 +49,12 @@ def test_a_jump_over_two_thresholds_reports_both(make_guard: MakeGuard, demand: 
 
 PROGRAM = """
 import os, sys
-from genledger.budgets import Demand, Guard, budget, open_store
+from genledger.budgets import BudgetRequest, Guard, budget, open_store
 open_store(sys.argv[1])  # loads what the children need
 
 def process():
     guard = Guard([budget(name="b", usd=10, per="month")], sys.argv[1], on_event=lambda event: print(event.percent))
-    guard.admit(Demand("openai", "chat", "gpt-5", cost_ceiling=1.0)).settle(1.0, 1)
+    guard.admit(BudgetRequest("openai", "chat", "gpt-5", cost_ceiling=1.0)).settle(1.0, 1)
     guard.close(20)
 
 for _ in range(4):

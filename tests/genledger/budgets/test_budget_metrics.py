@@ -7,10 +7,10 @@ import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from genledger.budgets import BudgetExceeded, Demand, Guard, budget
+from genledger.budgets import BudgetExceeded, BudgetRequest, Guard, budget
 from genledger.budgets.budget_metrics import MAX_SERIES, observe_budgets
 
-MakeDemand = Callable[..., Demand]
+MakeDemand = Callable[..., BudgetRequest]
 
 
 def read(reader: InMemoryMetricReader) -> dict[str, dict[tuple[Any, ...], float]]:

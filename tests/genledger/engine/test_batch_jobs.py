@@ -18,9 +18,9 @@ from opentelemetry.trace import NoOpTracer
 from genledger.context.attribution import Attribution
 from genledger.engine import batch_jobs
 from genledger.engine.background import Worker
-from genledger.engine.batch_jobs import Batch, BatchBook, Line, Memory
-from genledger.engine.operation import Operation, Peer
-from genledger.engine.record import Entry
+from genledger.engine.batch_jobs import Batch, BatchRegistry, Line, Memory
+from genledger.engine.operation import Endpoint, Operation
+from genledger.engine.record import CallRecord
 from genledger.engine.recorder import Recorder
 from genledger.ledger import Ledger
 from genledger.pricing.getters import field
@@ -41,20 +41,20 @@ def result(custom_id: str) -> bytes:
     return json.dumps({"custom_id": custom_id, "response": {"status_code": 200, "body": body}}).encode() + b"\n"
 
 
-def recorder(book: Callable[[bool], BatchBook | None] | None = None) -> tuple[Recorder, list[Entry]]:
+def recorder(book: Callable[[bool], BatchRegistry | None] | None = None) -> tuple[Recorder, list[CallRecord]]:
     made = Recorder(NoOpTracer(), book=book)
-    entries: list[Entry] = []
+    entries: list[CallRecord] = []
     made.sinks.append(entries.append)
     return made, entries
 
 
 def read_results(made: Recorder, pieces: list[bytes], batch: str = "batch_1") -> None:
-    call = made.open(RESULTS, "openai", Peer("openai"), {"id": batch})
+    call = made.open(RESULTS, "openai", Endpoint("openai"), {"id": batch})
     assert call is not None
     results = made.batches.results(call)
     assert results is not None
     for piece in pieces:
-        results.hear(piece)
+        results.feed(piece)
     results.end()
     assert made.flush(30)
 
@@ -105,7 +105,7 @@ def test_readers_at_the_same_time_count_every_result_once(tmp_path: Path) -> Non
 def test_nothing_is_opened_to_look_up_what_nobody_created() -> None:
     asked: list[bool] = []
 
-    def book(create: bool) -> BatchBook | None:
+    def book(create: bool) -> BatchRegistry | None:
         asked.append(create)
         return None
 

@@ -14,7 +14,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 import genledger
 from genledger.context.agent_run import run_in
-from genledger.context.totals import Spend, Spent, TraceSpending
+from genledger.context.totals import RunningTotal, Spend, TraceTotals
 from genledger.pricing.cost import Cost
 from genledger.pricing.usage import Usage
 from genledger_semconv.checker import assert_clean
@@ -142,9 +142,9 @@ def test_calls_inside_are_children_and_the_block_knows_what_they_cost(telemetry:
         call()
         with genledger.observe("inner", kind="agent") as inner:
             call()
-            assert inner.spend() == Spent(pytest.approx(COST), 1, 0, 1500)  # type: ignore[arg-type]
+            assert inner.spend() == Spend(pytest.approx(COST), 1, 0, 1500)  # type: ignore[arg-type]
             assert genledger.spend() == inner.spend()
-        assert outer.spend() == Spent(pytest.approx(2 * COST), 2, 0, 3000)  # type: ignore[arg-type]
+        assert outer.spend() == Spend(pytest.approx(2 * COST), 2, 0, 3000)  # type: ignore[arg-type]
     call()
     assert outer.spend().calls == 2
     names = {span.context.span_id: span.name for span in telemetry.spans if span.context is not None}
@@ -249,8 +249,8 @@ def test_without_instrument_a_block_runs_as_it_would_without_us() -> None:
 
 
 def test_a_spend_adds_up_from_many_threads() -> None:
-    outer = Spend()
-    inner = Spend(outer)
+    outer = RunningTotal()
+    inner = RunningTotal(outer)
     usage = Usage(input=2, output=1)
 
     def add() -> None:
@@ -262,19 +262,19 @@ def test_a_spend_adds_up_from_many_threads() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert inner.read() == outer.read() == Spent(800.0, 2000, 400, 6000)
+    assert inner.read() == outer.read() == Spend(800.0, 2000, 400, 6000)
 
 
 def test_a_call_does_not_wait_for_whoever_is_reading_what_was_spent() -> None:
-    spend = Spend()
+    spend = RunningTotal()
     with spend._lock:
         for _ in range(200):
             spend.add(Cost(0.5, "table"), None, unpriced=False)
-    assert spend.read() == Spent(100.0, 200, 0, 0)
+    assert spend.read() == Spend(100.0, 200, 0, 0)
 
 
 def test_the_spend_of_old_traces_is_forgotten() -> None:
-    traces = TraceSpending(limit=2)
+    traces = TraceTotals(limit=2)
     for trace_id in (1, 2, 3):
         traces.of(trace_id).add(Cost(1.0, "table"), None, unpriced=False)
     assert [traces.read(trace_id).calls for trace_id in (1, 2, 3)] == [0, 1, 1]

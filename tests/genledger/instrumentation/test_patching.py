@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import genledger
 from genledger.engine import internal_errors
-from genledger.engine.operation import Operation, Peer
+from genledger.engine.operation import Endpoint, Operation
 from genledger.engine.recorder import Recorder, activate
 from genledger.instrumentation.adapters.methods import Methods
 from genledger.instrumentation.patching import Patch, Patcher
@@ -185,7 +185,7 @@ def patched(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     monkeypatch.setitem(sys.modules, "fake_store", fake)
     applied: list[Patcher] = []
 
-    def patch(peer: Any = None, body: Any = None) -> None:
+    def patch(endpoint: Any = None, body: Any = None) -> None:
         operation = Operation("get", "get", priced=False, family="db", target=lambda attributes: "things")
         for name, asynchronous in (("call", False), ("acall", True)):
             methods = Methods(
@@ -193,7 +193,7 @@ def patched(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
                 "fake_store",
                 "Store",
                 {name: operation},
-                peer or (lambda store: Peer("fake")),
+                endpoint or (lambda store: Endpoint("fake")),
                 body or (lambda store, given: given),
                 asynchronous,
             )
@@ -235,7 +235,7 @@ async def test_a_description_that_fails_leaves_the_call_alone(patched: Any, expo
     def failing(*args: Any) -> Any:
         raise RuntimeError("ours")
 
-    patched(peer=failing)
+    patched(endpoint=failing)
     before = internal_errors.counts().get("opening a call", 0)
     assert Store().call(1) == 3
     assert await Store().acall(1) == 1

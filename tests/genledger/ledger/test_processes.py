@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from genledger.engine.record import Entry
+from genledger.engine.record import CallRecord
 from genledger.ledger import Ledger
 
-MakeEntry = Callable[..., Entry]
+MakeEntry = Callable[..., CallRecord]
 
 
 def start_writer(path: Path, first: int, count: int) -> subprocess.Popen[str]:

@@ -15,15 +15,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from genledger.budgets.budget_alerts import Alerts, Listener
 from genledger.budgets.budget_metrics import Figures
 from genledger.budgets.enforcement import kill_switch
-from genledger.budgets.enforcement.admission import Attempt
+from genledger.budgets.enforcement.admission import Admission
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
 from genledger.budgets.enforcement.kill_switch import Controls
-from genledger.budgets.enforcement.matcher import Planner, amounts
-from genledger.budgets.enforcement.request import Demand
-from genledger.budgets.enforcement.reservation import UNGUARDED, Admission
-from genledger.budgets.leases.lease_client import LEASE_TTL, Broker, StaleWindow
+from genledger.budgets.enforcement.matcher import Matcher, amounts
+from genledger.budgets.enforcement.request import BudgetRequest
+from genledger.budgets.enforcement.reservation import UNGUARDED, Reservation
+from genledger.budgets.leases.lease_client import LEASE_TTL, LeaseClient, StaleWindow
 from genledger.budgets.leases.lease_worker import Worker
-from genledger.budgets.leases.local_lease import Account, Counted
+from genledger.budgets.leases.local_lease import CounterKey, LocalLease
 from genledger.budgets.rules.model_choice import ModelChoice
 from genledger.budgets.rules.model_routing import choose
 from genledger.budgets.rules.plan_tiers import TierFunction, Tiers
@@ -89,7 +89,7 @@ class Guard:
         self._tiers = Tiers(tier_of)
         self._figures = Figures()
         self._alerts = Alerts(store, self._rulebook.alerts, on_event)
-        self._broker = Broker(store, self._heard, ttl=lease_ttl)
+        self._lease_client = LeaseClient(store, self._heard, ttl=lease_ttl)
         self._lock = threading.Lock()
         self._informing = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
@@ -99,39 +99,39 @@ class Guard:
         self._rebuild()
         _guards.add(self)
 
-    # Admission ---------------------------------------------------------------------------------------
+    # Reservation ---------------------------------------------------------------------------------------
 
     @property
     def active(self) -> bool:
-        """Whether a call could be refused at all; while it is false, making a `Demand` is wasted work."""
-        return not self._informed or bool(self._planner.rules or self._planner.kills)
+        """Whether a call could be refused at all; while it is false, making a `BudgetRequest` is wasted work."""
+        return not self._informed or bool(self._matcher.rules or self._matcher.kills)
 
-    def admit(self, demand: Demand) -> Admission:
+    def admit(self, request: BudgetRequest) -> Reservation:
         """Reserve what a call may need. May wait for the store, and for a rule that queues.
 
         Raises:
             BudgetExceeded: A rule refuses the call.
         """
-        admission = self._quick(demand)
-        if admission is not None:
-            return admission
-        attempt = Attempt(demand, self._broker, self)
+        reservation = self._quick(request)
+        if reservation is not None:
+            return reservation
+        attempt = Admission(request, self._lease_client, self)
         while True:
             step = self._step(attempt)
-            if isinstance(step, Admission):
+            if isinstance(step, Reservation):
                 return step
             time.sleep(step)
 
-    async def admit_async(self, demand: Demand) -> Admission:
+    async def admit_async(self, request: BudgetRequest) -> Reservation:
         """As `admit`, without ever blocking the event loop. Cancelling it gives back what it reserved.
 
         Raises:
             BudgetExceeded: A rule refuses the call.
         """
-        admission = self._quick(demand)
-        if admission is not None:
-            return admission
-        attempt = Attempt(demand, self._broker, self)
+        reservation = self._quick(request)
+        if reservation is not None:
+            return reservation
+        attempt = Admission(request, self._lease_client, self)
         while True:
             future = self._executor().submit(self._step, attempt)
             try:
@@ -139,44 +139,44 @@ class Guard:
             except asyncio.CancelledError:
                 future.add_done_callback(_give_back)
                 raise
-            if isinstance(step, Admission):
+            if isinstance(step, Reservation):
                 return step
             await asyncio.sleep(step)
 
-    def _quick(self, demand: Demand) -> Admission | None:
-        planner = self._planner
-        plan = planner.plans.get(planner.key(demand))
-        broker = self._broker
-        if plan is None or broker.down:
+    def _quick(self, request: BudgetRequest) -> Reservation | None:
+        matcher = self._matcher
+        plan = matcher.plans.get(matcher.key(request))
+        lease_client = self._lease_client
+        if plan is None or lease_client.down:
             return None
-        now = time.monotonic() + broker.offset
-        if now >= plan.until or not (plan.plain or plan.allows(demand)):
+        now = time.monotonic() + lease_client.offset
+        if now >= plan.until or not (plan.plain or plan.allows(request)):
             return None
         if not plan.lines:
             return UNGUARDED
-        needs = amounts(demand)
+        needs = amounts(request)
         holds = [(account, needs[kind]) for account, kind in plan.lines]
-        books = broker.books
+        books = lease_client.books
         with books.lock:
             if not books.take(holds, now):
                 return None
-        return Admission(books, holds)
+        return Reservation(books, holds)
 
-    def _step(self, attempt: Attempt) -> Admission | float:
+    def _step(self, attempt: Admission) -> Reservation | float:
         if not self._informed:
             self._inform()
         self._start()
-        return attempt.step(self._planner)
+        return attempt.step(self._matcher)
 
-    # Witness -----------------------------------------------------------------------------------------
+    # Observer -----------------------------------------------------------------------------------------
 
-    def blocked(self, error: BudgetExceeded, account: Account | None) -> None:
+    def blocked(self, error: BudgetExceeded, account: LocalLease | None) -> None:
         """Count a refused call; a rule that refuses for want of budget has reached its 100 %."""
         self._figures.blocked(error.rule, error.scope)
         if account is not None:
-            self._alerts.offer(account.counted, 100, account.standing.settled, self._broker.now())
+            self._alerts.offer(account.counted, 100, account.standing.settled, self._lease_client.now())
 
-    def warned(self, counted: Counted, reason: str) -> None:
+    def warned(self, counted: CounterKey, reason: str) -> None:
         """Say once, for each window, that a rule that only warns has no room."""
         if self._figures.first_warning(counted.key):
             _log.warning("%s", reason)
@@ -225,16 +225,16 @@ class Guard:
     @property
     def store(self) -> Store:
         """Where the budgets are kept."""
-        return self._broker.store
+        return self._lease_client.store
 
     @property
     def rules(self) -> tuple[Rule, ...]:
         """The rules in force: those of the file or the code, and those set in the store."""
-        return self._planner.rules
+        return self._matcher.rules
 
     def states(self) -> list[tuple[dict[str, str], float, float]]:
         """Of each counter that this process uses: its attributes, the settled share, and what is reserved."""
-        return self._figures.states(self._broker.now())
+        return self._figures.states(self._lease_client.now())
 
     def blocks(self) -> list[tuple[dict[str, str], int]]:
         """The calls that this process refused, by counter."""
@@ -243,7 +243,7 @@ class Guard:
     @property
     def failures(self) -> int:
         """The requests that the store did not answer."""
-        return self._broker.failures
+        return self._lease_client.failures
 
     def flush(self, timeout: float = 2.0) -> bool:
         """Report everything that was settled; false when that was not done after `timeout` seconds."""
@@ -271,43 +271,43 @@ class Guard:
         if self._worker is None:
             with self._lock:
                 if self._worker is None:
-                    self._worker = Worker(self._broker.books.wake, self._tick, self._leave)
+                    self._worker = Worker(self._lease_client.books.wake, self._tick, self._leave)
                     self._alerts.start()
 
     def _executor(self) -> ThreadPoolExecutor:
         with self._lock:
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(POOL_THREADS, "genledger-admission")
+                self._pool = ThreadPoolExecutor(POOL_THREADS, "genledger-reservation")
             return self._pool
 
     def _tick(self) -> None:
         moment = time.monotonic()
         if moment >= self._next_read:
             self._next_read = moment + READ_SECONDS
-            if self._broker.down:
-                self._broker.probe()
-            if not self._broker.down:
+            if self._lease_client.down:
+                self._lease_client.probe()
+            if not self._lease_client.down:
                 self._try_document()
             self._read_file()
             if self._tiers.due() and (self._refreshing is None or self._refreshing.done()):
                 self._refreshing = self._executor().submit(self._refresh_tiers)
-        if not self._broker.down:
+        if not self._lease_client.down:
             with contextlib.suppress(StoreDown):
-                self._broker.sync()
+                self._lease_client.sync()
 
     def _refresh_tiers(self) -> None:
         if self._tiers.refresh():
             self._rebuild()
 
     def _report(self) -> None:
-        if self._broker.down:
-            self._broker.probe()
-        self._broker.sync()
+        if self._lease_client.down:
+            self._lease_client.probe()
+        self._lease_client.sync()
 
     def _leave(self) -> None:
-        for _ in range(1 if self._broker.down else LEAVE_ATTEMPTS):
+        for _ in range(1 if self._lease_client.down else LEAVE_ATTEMPTS):
             with contextlib.suppress(StoreDown):
-                self._broker.sync(leave=True)
+                self._lease_client.sync(leave=True)
                 return
 
     def _inform(self) -> None:
@@ -322,8 +322,8 @@ class Guard:
             self._read_document()
         except StoreDown as error:
             # Who set no budgets and named no store is not bothered about a store that cannot be opened.
-            if self._named or self._planner.rules:
-                self._broker.failed(error)
+            if self._named or self._matcher.rules:
+                self._lease_client.failed(error)
             else:
                 _log.debug("The budget store cannot be read, so nobody can stop calls through it: %s", error)
 
@@ -361,15 +361,15 @@ class Guard:
         rules = {rule.name: rule for rule in self._rulebook.rules}
         rules.update((rule.name, rule) for rule in self._controls.rules())
         self._tiers.update(self._controls.tiers, self._rulebook.tenants, self._rulebook.default_tier)
-        self._planner = Planner(tuple(rules.values()), self._controls.kills, self._tiers.of)
+        self._matcher = Matcher(tuple(rules.values()), self._controls.kills, self._tiers.of)
 
-    def _heard(self, account: Account) -> None:
+    def _heard(self, account: LocalLease) -> None:
         """Called with the lock of the books held, whenever the store has said how a counter stands."""
         counted, settled = account.counted, account.standing.settled
         self._figures.heard(account)
         for percent in counted.rule.alert_at:
             if settled * 100 >= percent * counted.limit:
-                self._alerts.offer(counted, percent, settled, self._broker.now())
+                self._alerts.offer(counted, percent, settled, self._lease_client.now())
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
@@ -377,7 +377,7 @@ class Guard:
         self._pool = None
         self._worker = None
         self._refreshing = None
-        self._broker.after_fork()
+        self._lease_client.after_fork()
         self._alerts.after_fork()
         self._rebuild()
 
@@ -390,10 +390,10 @@ def _stamp(path: str) -> tuple[int, int] | None:
     return status.st_mtime_ns, status.st_size
 
 
-def _give_back(future: Future[Admission | float]) -> None:
+def _give_back(future: Future[Reservation | float]) -> None:
     if not future.cancelled() and future.exception() is None:
         result = future.result()
-        if isinstance(result, Admission):
+        if isinstance(result, Reservation):
             result.release()
 
 

@@ -8,8 +8,8 @@ from operator import attrgetter
 from typing import Any
 
 from genledger.budgets.enforcement.kill_switch import Kill
-from genledger.budgets.enforcement.request import Demand
-from genledger.budgets.leases.local_lease import Account, Counted
+from genledger.budgets.enforcement.request import BudgetRequest
+from genledger.budgets.leases.local_lease import CounterKey, LocalLease
 from genledger.budgets.rules.rule import FIELDS, PATHS, Field, Rule, values_of
 from genledger.budgets.rules.units import usd_units
 
@@ -19,21 +19,21 @@ MAX_PLANS = 8192
 FOREVER = float("inf")
 
 
-def amounts(demand: Demand) -> tuple[int, int, int, int]:
+def amounts(request: BudgetRequest) -> tuple[int, int, int, int]:
     """What a call may need at most, in units: USD, tokens, requests, steps.
 
     What is not known counts as one unit, so that an exhausted rule refuses it all the same.
     """
-    usd = demand.cost_ceiling
-    tokens = (demand.input_tokens or 0) + (demand.max_output_tokens or 0)
-    return 1 if usd is None else usd_units(usd), tokens or 1, 1, demand.steps
+    usd = request.cost_ceiling
+    tokens = (request.input_tokens or 0) + (request.max_output_tokens or 0)
+    return 1 if usd is None else usd_units(usd), tokens or 1, 1, request.steps
 
 
 _KINDS: Mapping[str, int] = {"usd": 0, "tokens": 1, "requests": 2, "steps": 3}
 
 
 @dataclass(slots=True)
-class Plan:
+class Match:
     """What applies to one kind of call until a moment (seconds since the epoch).
 
     `lines` pair an account with the place of its amount in (usd, tokens, requests, steps). `unpriced` is the rule
@@ -42,26 +42,26 @@ class Plan:
     """
 
     until: float
-    lines: tuple[tuple[Account, int], ...]
-    depths: tuple[Counted, ...]
-    repeats: tuple[Counted, ...]
+    lines: tuple[tuple[LocalLease, int], ...]
+    depths: tuple[CounterKey, ...]
+    repeats: tuple[CounterKey, ...]
     kill: Kill | None
-    unpriced: Counted | None
+    unpriced: CounterKey | None
     plain: bool
 
-    def allows(self, demand: Demand) -> bool:
+    def allows(self, request: BudgetRequest) -> bool:
         """Whether, for this call, reserving the lines is all that is left to do."""
         if self.plain:
             return True
         return not (
             self.kill is not None
-            or (self.unpriced is not None and demand.cost_ceiling is None)
-            or (self.repeats and demand.tool_calls)
-            or any(demand.depth > counted.limit for counted in self.depths)
+            or (self.unpriced is not None and request.cost_ceiling is None)
+            or (self.repeats and request.tool_calls)
+            or any(request.depth > counted.limit for counted in self.depths)
         )
 
 
-class Planner:
+class Matcher:
     """The rules and kill switches in force. Replaced as a whole when any of them changes."""
 
     def __init__(
@@ -69,24 +69,28 @@ class Planner:
     ) -> None:
         self.rules = tuple(rules)
         self.kills = tuple(kills)
-        self.plans: dict[Any, Plan] = {}
+        self.plans: dict[Any, Match] = {}
         self._tier_of = tier_of
         self.key = self._key()
 
-    def _key(self) -> Callable[[Demand], Any]:
+    def _key(self) -> Callable[[BudgetRequest], Any]:
         used: set[Field] = {field for rule in self.rules for field in rule.scope.patterns}
         used.update(field for kill in self.kills for field in kill.scope.patterns)
         if any(rule.tiered for rule in self.rules):
             used.add("tenant")
         if not used:
-            return lambda demand: None
+            return lambda request: None
         return attrgetter(*(PATHS[field] for field in FIELDS if field in used))
 
     def plan(
-        self, demand: Demand, now: float, open_account: Callable[[Counted], Account], excluded: frozenset[str]
-    ) -> Plan:
+        self,
+        request: BudgetRequest,
+        now: float,
+        open_account: Callable[[CounterKey], LocalLease],
+        excluded: frozenset[str],
+    ) -> Match:
         """Work out the plan for a call; `excluded` names rules that no longer apply to it."""
-        values = values_of(demand)
+        values = values_of(request)
         until = FOREVER
         lines = []
         depths = []
@@ -97,7 +101,7 @@ class Planner:
             if scope is None:
                 continue
             limit = rule.limit(self._tier_of(values["tenant"]) if rule.tiered else None)
-            counted = Counted.of(rule, scope, limit, now)
+            counted = CounterKey.of(rule, scope, limit, now)
             if rule.measure == "depth":
                 depths.append(counted)
             elif rule.measure == "repeats":
@@ -115,9 +119,9 @@ class Planner:
                 until = min(until, kill.until or FOREVER)
                 break
         plain = not (depths or repeats or found or unpriced)
-        return Plan(until, tuple(lines), tuple(depths), tuple(repeats), found, unpriced, plain)
+        return Match(until, tuple(lines), tuple(depths), tuple(repeats), found, unpriced, plain)
 
-    def remember(self, demand: Demand, plan: Plan) -> None:
+    def remember(self, request: BudgetRequest, plan: Match) -> None:
         """Keep a plan for the next call of the kind."""
         plans = self.plans
         if len(plans) >= MAX_PLANS:
@@ -125,4 +129,4 @@ class Planner:
                 del plans[next(iter(plans))]
             except (KeyError, StopIteration, RuntimeError):
                 plans.clear()
-        plans[self.key(demand)] = plan
+        plans[self.key(request)] = plan

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
 from genledger.budgets.enforcement.kill_switch import Kill
 from genledger.budgets.leases.lease_client import Refusal
-from genledger.budgets.leases.local_lease import Account, Counted
+from genledger.budgets.leases.local_lease import CounterKey, LocalLease
 from genledger.budgets.rules.units import from_units, show
 
 BUSY_RETRY = 1.0
@@ -44,7 +44,7 @@ def exceeded(refusal: Refusal, now: float) -> BudgetExceeded:
     return _error(message, counted, settled, reserved, resets, retry_after)
 
 
-def store_down(account: Account) -> BudgetExceeded:
+def store_down(account: LocalLease) -> BudgetExceeded:
     """The store does not answer, and the rule does not let calls through without it."""
     counted = account.counted
     why = "lets no call through" if counted.rule.on_store_down == "closed" else "has used up its last slice"
@@ -54,13 +54,13 @@ def store_down(account: Account) -> BudgetExceeded:
     return _error(message, counted, standing.settled, reserved, counted.end or None, STORE_RETRY)
 
 
-def too_deep(counted: Counted, depth: int) -> BudgetExceeded:
+def too_deep(counted: CounterKey, depth: int) -> BudgetExceeded:
     """Agents are nested deeper than a rule allows."""
     message = f"budget {counted.rule.name!r} refused the call: runs are nested {depth} deep, more than {counted.limit}"
     return _error(message, counted, depth, 0, None, None)
 
 
-def not_priced(counted: Counted, model: str | None) -> BudgetExceeded:
+def not_priced(counted: CounterKey, model: str | None) -> BudgetExceeded:
     """The price of a call is not known, and a rule wants to know it."""
     message = f"budget {counted.rule.name!r} refused the call: the price of model {model!r} is not known"
     return _error(message, counted, 0, 0, None, None)
@@ -85,7 +85,7 @@ def killed(kill: Kill, now: float) -> BudgetExceeded:
 
 def _error(
     message: str,
-    counted: Counted,
+    counted: CounterKey,
     settled: int,
     reserved: int,
     resets: float | None,

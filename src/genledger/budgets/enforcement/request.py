@@ -11,7 +11,7 @@ Reprice = Callable[[str | None, int | None], float | None]
 """USD a call may cost at most with this model and this output limit (`None`: as asked); `None` when not known."""
 
 
-class Demand(NamedTuple):
+class BudgetRequest(NamedTuple):
     """One call, as budgets see it. Made once, before the call.
 
     `cost_ceiling` is the most the call can cost in USD, and `None` when its price is not known.

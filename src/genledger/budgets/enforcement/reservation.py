@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from genledger.budgets.leases.local_lease import Books, Hold
+from genledger.budgets.leases.local_lease import Hold, LocalLeases
 from genledger.budgets.rules.units import usd_units
 
 Action = Literal["degrade", "queue", "warn"]
 """What a rule did to a call that it let through."""
 
 
-class Admission:
+class Reservation:
     """Leave to make one call. End it with `settle` or `release`; the first of them counts, later ones do nothing.
 
     Both may be called by any thread and by finalisers; neither waits, locks or raises.
@@ -27,7 +27,7 @@ class Admission:
 
     __slots__ = ("_books", "_open", "action", "max_output_tokens", "model", "reason", "rule")
 
-    def __init__(self, books: Books | None, holds: Sequence[Hold]) -> None:
+    def __init__(self, books: LocalLeases | None, holds: Sequence[Hold]) -> None:
         self._books = books
         # One element, popped by whoever ends the call: popping is atomic.
         self._open = [holds] if holds else []
@@ -81,5 +81,5 @@ class Admission:
                 books.wake.put(None)
 
 
-UNGUARDED = Admission(None, ())
-"""The admission of every call that no rule applies to."""
+UNGUARDED = Reservation(None, ())
+"""The reservation of every call that no rule applies to."""

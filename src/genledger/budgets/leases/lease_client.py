@@ -11,7 +11,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from genledger.budgets.leases.lease_protocol import Ask, Reply, Standing
-from genledger.budgets.leases.local_lease import Account, Books, Hold
+from genledger.budgets.leases.local_lease import Hold, LocalLease, LocalLeases
 from genledger.budgets.stores.base import Store, StoreDown
 from genledger.shared.loggers import logger_of
 
@@ -33,7 +33,7 @@ BATCH = 64
 class Refusal(NamedTuple):
     """A rule without room for an amount."""
 
-    account: Account
+    account: LocalLease
     standing: Standing
     amount: int
 
@@ -42,14 +42,14 @@ class StaleWindow(Exception):
     """The counters asked about are no longer the current ones: look them up again."""
 
 
-class Broker:
+class LeaseClient:
     """Keeps the books in step with one store.
 
     One request is under way at a time. The lock of the books is never held during one, so calls that are served
     from the slice at hand go on.
     """
 
-    def __init__(self, store: Store, heard: Callable[[Account], None], *, ttl: float = LEASE_TTL) -> None:
+    def __init__(self, store: Store, heard: Callable[[LocalLease], None], *, ttl: float = LEASE_TTL) -> None:
         self.store = store
         self.down = False
         self.failures = 0
@@ -59,7 +59,7 @@ class Broker:
         self._begin()
 
     def _begin(self) -> None:
-        self.books = Books()
+        self.books = LocalLeases()
         self._mutex = threading.Lock()
         self._numbers = itertools.count(1)
 
@@ -132,7 +132,7 @@ class Broker:
             if standing.refused
         ]
 
-    def reserve_alone(self, holds: Sequence[Hold]) -> list[Account]:
+    def reserve_alone(self, holds: Sequence[Hold]) -> list[LocalLease]:
         """Reserve every amount or nothing without the store, as each rule's `on_store_down` has it.
 
         Returns:
@@ -147,7 +147,7 @@ class Broker:
                     account.used += amount
             return refused
 
-    def _ask(self, account: Account, amount: int, now: float) -> Ask:
+    def _ask(self, account: LocalLease, amount: int, now: float) -> Ask:
         granted = account.allowance if account.expires > now else account.used
         hold = max(granted, account.used) - account.total
         need = max(0, account.used + amount - account.total - hold)
@@ -181,7 +181,7 @@ class Broker:
                     with self.books.lock:
                         self._apply([account for account, _ in due], asks, reply, now)
 
-    def _report(self, account: Account, now: float, leave: bool) -> Ask | None:
+    def _report(self, account: LocalLease, now: float, leave: bool) -> Ask | None:
         if (account.used, account.total) != account.seen:
             account.seen = (account.used, account.total)
             account.touched_at = now
@@ -201,7 +201,7 @@ class Broker:
             return account.ask(hold, leave=leaving)
         return None
 
-    def _apply(self, accounts: Sequence[Account], asks: Sequence[Ask], reply: Reply, now: float) -> None:
+    def _apply(self, accounts: Sequence[LocalLease], asks: Sequence[Ask], reply: Reply, now: float) -> None:
         for account, ask, standing in zip(accounts, asks, reply.standings, strict=True):
             account.heard(standing, ask.total, now + self._ttl)
             if ask.leave:
@@ -229,7 +229,7 @@ class Broker:
         return reply
 
 
-def _alone(account: Account, amount: int, now: float) -> bool:
+def _alone(account: LocalLease, amount: int, now: float) -> bool:
     rule = account.counted.rule
     if rule.on_store_down == "open" or rule.at_limit == "warn":
         return True
@@ -237,7 +237,7 @@ def _alone(account: Account, amount: int, now: float) -> bool:
     return fits and rule.on_store_down == "lease"
 
 
-def _exhausted(account: Account, amount: int) -> Refusal | None:
+def _exhausted(account: LocalLease, amount: int) -> Refusal | None:
     """A refusal that needs no request: in a calendar window what was settled only grows."""
     counted = account.counted
     if not counted.end or counted.rule.at_limit == "warn" or not amount:

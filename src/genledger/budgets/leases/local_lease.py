@@ -20,7 +20,7 @@ NOTHING = Standing(0, 0, 0, False, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class CounterKey:
     """One counter: a rule, for one scope, in one window (seconds since the epoch; end 0 for none)."""
 
     key: str
@@ -31,7 +31,7 @@ class Counted:
     end: float
 
     @classmethod
-    def of(cls, rule: Rule, scope: str, limit: int, now: float) -> Counted:
+    def of(cls, rule: Rule, scope: str, limit: int, now: float) -> CounterKey:
         """The counter that a call made at `now` is counted in."""
         start, end = rule.window.bounds(now)
         key = f"{rule.name}|{rule.measure}/{rule.window}/{rule.window.zone}|{scope}|{start:.0f}"
@@ -54,8 +54,8 @@ class Counted:
         return orjson.dumps(fields).decode()
 
 
-class Account:
-    """The books for one counter. All amounts are in units; changed only under the lock of `Books`.
+class LocalLease:
+    """The books for one counter. All amounts are in units; changed only under the lock of `LocalLeases`.
 
     `total` is everything settled here, `used` that plus what is reserved for calls under way, `allowance` how
     far `used` may go before the store must be asked. The rest is what the store said last.
@@ -78,7 +78,7 @@ class Account:
         "used",
     )
 
-    def __init__(self, counted: Counted, now: float) -> None:
+    def __init__(self, counted: CounterKey, now: float) -> None:
         self.counted = counted
         self.meta = counted.meta
         self.lease = uuid.uuid4().hex[:16]
@@ -130,11 +130,11 @@ class Account:
         return self.standing.settled + self.standing.others + self.standing.held
 
 
-Hold = tuple[Account, int]
+Hold = tuple[LocalLease, int]
 """An amount reserved in an account."""
 
 
-class Books:
+class LocalLeases:
     """Every account of the process.
 
     Settling only appends to `inbox`, without a lock: it may happen in a finaliser that interrupts, in the same
@@ -143,15 +143,15 @@ class Books:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.accounts: dict[str, Account] = {}
+        self.accounts: dict[str, LocalLease] = {}
         self.inbox: deque[tuple[Sequence[Hold], Sequence[int]]] = deque()
         self.wake: SimpleQueue[None] = SimpleQueue()
 
-    def open(self, counted: Counted, now: float) -> Account:
+    def open(self, counted: CounterKey, now: float) -> LocalLease:
         """The account for a counter. Call with the lock held."""
         account = self.accounts.get(counted.key)
         if account is None:
-            account = self.accounts[counted.key] = Account(counted, now)
+            account = self.accounts[counted.key] = LocalLease(counted, now)
         elif account.counted != counted:
             account.counted, account.meta = counted, counted.meta
         return account

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal, cast, get_args
 
-from genledger.budgets.enforcement.request import Demand
+from genledger.budgets.enforcement.request import BudgetRequest
 from genledger.budgets.rules.units import Measure, to_units
 from genledger.budgets.rules.windows import EXPECTED, Window
 from genledger.shared.text import bounded
@@ -41,7 +41,7 @@ PATHS: Mapping[Field, str] = {
     "api_key": "api_key",
     "run": "run",
 }
-"""Where a `Demand` keeps each field."""
+"""Where a `BudgetRequest` keeps each field."""
 
 
 class RuleError(ValueError):
@@ -105,17 +105,17 @@ class Scope:
         return hash(tuple(self.patterns.items()))
 
 
-def values_of(demand: Demand) -> dict[Field, str | None]:
+def values_of(request: BudgetRequest) -> dict[Field, str | None]:
     """What a call has in each of the fields that scopes name."""
-    who = demand.attribution
+    who = request.attribution
     return {
         "tenant": who.tenant,
         "feature": who.feature,
         "user": who.user,
         "session": who.session,
-        "model": demand.model,
-        "api_key": demand.api_key,
-        "run": demand.run,
+        "model": request.model,
+        "api_key": request.api_key,
+        "run": request.run,
     }
 
 

@@ -15,7 +15,7 @@ class Limits(NamedTuple):
     """The bounds of one delivery.
 
     Attributes:
-        queue_spans: Ended spans waiting for the thread; one more is dropped and counted
+        queue_spans: FinishedSpan spans waiting for the thread; one more is dropped and counted
             (`OTEL_BSP_MAX_QUEUE_SIZE`).
         batch_spans: Spans in one request (`OTEL_BSP_MAX_EXPORT_BATCH_SIZE`).
         batch_bytes: Bytes of one request before compression. Langfuse Cloud takes 5 MB.

@@ -16,10 +16,10 @@ from genledger.destinations.delivery import otlp_request
 from genledger.destinations.delivery.attempt import MEANWHILE_S
 from genledger.destinations.delivery.delivery_stats import Limits, Stats
 from genledger.destinations.delivery.http_exporter import Sender
-from genledger.destinations.delivery.retry_queue import Outbox, Receipt
+from genledger.destinations.delivery.retry_queue import Receipt, RetryQueue
 from genledger.destinations.delivery.spool import Spool
 from genledger.destinations.delivery.time_source import SYSTEM_CLOCK, Clock
-from genledger.destinations.selection.span_processor import Ended
+from genledger.destinations.selection.span_processor import FinishedSpan
 from genledger.shared.at_exit import run_at_exit
 from genledger.shared.loggers import logger_of
 
@@ -34,7 +34,7 @@ _PART_SPANS = 64
 _LEAVING_S = 1.0
 
 
-class Delivery:
+class ExportWorker:
     """Delivers ended spans to one receiver from a thread of its own.
 
     `offer` is all that the application's threads ever run: it appends to a queue. Everything else happens in
@@ -59,7 +59,7 @@ class Delivery:
         self,
         name: str,
         sender: Sender,
-        translate: Callable[[Ended], ReadableSpan],
+        translate: Callable[[FinishedSpan], ReadableSpan],
         *,
         limits: Limits | None = None,
         spool: Spool | None = None,
@@ -77,14 +77,14 @@ class Delivery:
         self._sampling = sampling
         self._clock = clock
         self._threaded = threaded
-        self._outbox = Outbox(name, sender, self.limits, spool, clock)
+        self._outbox = RetryQueue(name, sender, self.limits, spool, clock)
         self._start_empty()
         _alive.add(self)
         if threaded and not self.is_idle():
             self._start_thread()
 
     def _start_empty(self) -> None:
-        self._queue: deque[Ended] = deque()
+        self._queue: deque[FinishedSpan] = deque()
         self._accepted = 0
         self._starting = threading.Lock()
         self._collecting = threading.Lock()
@@ -100,7 +100,7 @@ class Delivery:
 
     # What the application's threads run
 
-    def offer(self, item: Ended) -> None:
+    def offer(self, item: FinishedSpan) -> None:
         """Take a span for delivery, or count it as dropped. Never blocks on the receiver, never raises."""
         queue = self._queue
         if self._closing_at is not None:
@@ -117,7 +117,7 @@ class Delivery:
         if len(queue) >= self.limits.batch_spans and not self._wake.is_set():
             self._wake.set()
 
-    def _write_ahead(self, journal: Journal, item: Ended) -> None:
+    def _write_ahead(self, journal: Journal, item: FinishedSpan) -> None:
         try:
             item.ready = self._translate(item)
             item.ticket = journal.append(otlp_request.encode([item.ready]))
@@ -179,9 +179,9 @@ class Delivery:
         assert closing_at is not None, "begin_shutdown comes first"
         thread = self._thread
         if thread is None:
-            from genledger.destinations.delivery.suppress import untraced
+            from genledger.destinations.delivery.suppress import suppressed
 
-            with untraced():
+            with suppressed():
                 self._guarded_step()
         elif thread is not threading.current_thread():
             # The thread may be waiting for a receiver that does not answer. What could not be delivered needs time,
@@ -263,8 +263,8 @@ class Delivery:
         # During a pause, what is queued still gets to the disk.
         return min(pause, MEANWHILE_S) if pause > 0.0 else self.limits.delay_s
 
-    def _run(self, untraced: Callable[[], AbstractContextManager[None]]) -> None:
-        with untraced():
+    def _run(self, suppressed: Callable[[], AbstractContextManager[None]]) -> None:
+        with suppressed():
             wait_s = self.limits.delay_s if self._queue else 0.0
             while self._closing_at is None:
                 self._wake.wait(wait_s)
@@ -324,8 +324,8 @@ class Delivery:
             self._outbox.drop(len(discarded), "sampled")
             self._settle(_tickets(discarded))
 
-    def _pop(self, most: int) -> list[Ended]:
-        items: list[Ended] = []
+    def _pop(self, most: int) -> list[FinishedSpan]:
+        items: list[FinishedSpan] = []
         try:
             while len(items) < most:
                 items.append(self._queue.popleft())
@@ -333,7 +333,7 @@ class Delivery:
             pass
         return items
 
-    def _pack(self, items: Sequence[Ended]) -> None:
+    def _pack(self, items: Sequence[FinishedSpan]) -> None:
         for start in range(0, len(items), self.limits.batch_spans):
             part = items[start : start + self.limits.batch_spans]
             try:
@@ -348,7 +348,7 @@ class Delivery:
                     self._settle(_tickets(part))
                     log.debug("genledger: destination %s: a span cannot be encoded", self.name, exc_info=True)
 
-    def _pack_part(self, items: Sequence[Ended]) -> None:
+    def _pack_part(self, items: Sequence[FinishedSpan]) -> None:
         spans = [item.ready or self._translate(item) for item in items]
         made = list(otlp_request.pack(spans, self.limits.batch_bytes))
         tickets = _tickets(items)
@@ -402,12 +402,12 @@ class Delivery:
         self._outbox.save(deadline)
 
     def _start_thread(self) -> bool:
-        from genledger.destinations.delivery.suppress import untraced
+        from genledger.destinations.delivery.suppress import suppressed
 
         with self._starting:
             if self._thread is None:
                 thread = threading.Thread(
-                    target=self._run, args=(untraced,), name=f"genledger-{self.name}", daemon=True
+                    target=self._run, args=(suppressed,), name=f"genledger-{self.name}", daemon=True
                 )
                 try:
                     thread.start()
@@ -431,14 +431,14 @@ class Delivery:
             self._sampling.clear()
 
 
-def _tickets(items: Iterable[Ended]) -> list[Ticket]:
+def _tickets(items: Iterable[FinishedSpan]) -> list[Ticket]:
     return [item.ticket for item in items if item.ticket is not None]
 
 
-_alive: weakref.WeakSet[Delivery] = weakref.WeakSet()
+_alive: weakref.WeakSet[ExportWorker] = weakref.WeakSet()
 
 
-def shutdown_together(deliveries: Iterable[Delivery], timeout: float) -> bool:
+def shutdown_together(deliveries: Iterable[ExportWorker], timeout: float) -> bool:
     """Shut several deliveries down at once, all within `timeout` seconds.
 
     Returns:

@@ -34,7 +34,7 @@ _FINAL = frozenset(
 they are what a proxy in trouble answers, the 500 of gRPC, so they are tried again here."""
 
 
-class GrpcSender(Sender):
+class GrpcExporter(Sender):
     """OTLP over gRPC."""
 
     def __init__(
@@ -59,7 +59,7 @@ class GrpcSender(Sender):
         self._call: Any = None
 
     def __repr__(self) -> str:
-        return f"GrpcSender({self.endpoint!r})"
+        return f"GrpcExporter({self.endpoint!r})"
 
     def _exchange(self, data: bytes, timeout_s: float) -> Callable[[], Answer]:
         call = self._call or self._connect()

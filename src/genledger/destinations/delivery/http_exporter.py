@@ -97,7 +97,7 @@ class Sender(ABC):
         """Drop every connection without closing it: they belong to the parent of this process."""
 
 
-class HttpSender(Sender):
+class HttpExporter(Sender):
     """OTLP over HTTP with protobuf.
 
     `reads_partial_success` is for receivers that answer as OTLP says; Langfuse answers 200 with JSON, which
@@ -132,7 +132,7 @@ class HttpSender(Sender):
         self._session: Session | None = None
 
     def __repr__(self) -> str:
-        return f"HttpSender({self.endpoint!r})"
+        return f"HttpExporter({self.endpoint!r})"
 
     def _exchange(self, data: bytes, timeout_s: float) -> Callable[[], Answer]:
         kept = self._session is not None

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypedDict, Unpack
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from genledger.destinations.delivery.delivery_stats import Limits, Stats
-from genledger.destinations.delivery.export_worker import Delivery, shutdown_together
+from genledger.destinations.delivery.export_worker import ExportWorker, shutdown_together
 from genledger.destinations.delivery.http_exporter import Sender
 from genledger.destinations.delivery.spool import CAN_LOCK, Spool
 from genledger.destinations.delivery.time_source import SYSTEM_CLOCK, Clock
-from genledger.destinations.selection.open_spans import Line, Lineage
-from genledger.destinations.selection.span_processor import Ended, Intake
+from genledger.destinations.selection.open_spans import OpenSpans, SpanNode
+from genledger.destinations.selection.span_processor import FinishedSpan, SelectingSpanProcessor
 from genledger.destinations.selection.strip_content import without_secrets
 
 if TYPE_CHECKING:
@@ -52,10 +52,10 @@ def open_delivery(
     name: str,
     identity: str,
     sender: Sender,
-    translate: Callable[[Ended], ReadableSpan],
+    translate: Callable[[FinishedSpan], ReadableSpan],
     sampling: SamplingOptions | None = None,
     **options: Unpack[DeliveryOptions],
-) -> Delivery:
+) -> ExportWorker:
     """The delivery for one receiver.
 
     `identity` says who the receiver is: what was kept on disk for one is never sent to another.
@@ -83,7 +83,7 @@ def open_delivery(
         units = directory / "units.json" if directory is not None else None
         allowance = Allowance(sampling.units_per_month, units, clock)
         sampler = TraceSampling(allowance, rate=sampling.rate, keep=sampling.keep)
-    return Delivery(
+    return ExportWorker(
         name,
         sender,
         lambda item: translate(replace(item, span=without_secrets(item.span))),
@@ -114,11 +114,11 @@ def storage_of(name: str, identity: str, **options: Unpack[DeliveryOptions]) -> 
 class Receivers(Protocol):
     """The deliveries behind one destination."""
 
-    def take(self, item: Ended, line: Line | None) -> None:
+    def take(self, item: FinishedSpan, line: SpanNode | None) -> None:
         """Hand a span to the delivery it goes to."""
         ...
 
-    def all(self) -> Iterable[Delivery]:
+    def all(self) -> Iterable[ExportWorker]:
         """Every delivery there is at this moment."""
         ...
 
@@ -134,14 +134,14 @@ class Receivers(Protocol):
 class OneReceiver:
     """The same delivery for every span."""
 
-    def __init__(self, delivery: Delivery) -> None:
+    def __init__(self, delivery: ExportWorker) -> None:
         self.delivery = delivery
 
-    def take(self, item: Ended, line: Line | None) -> None:
+    def take(self, item: FinishedSpan, line: SpanNode | None) -> None:
         """Hand a span to the one delivery."""
         self.delivery.offer(item)
 
-    def all(self) -> Iterable[Delivery]:
+    def all(self) -> Iterable[ExportWorker]:
         """The one delivery."""
         return (self.delivery,)
 
@@ -167,16 +167,16 @@ class Destination:
     def __init__(self, name: str, receivers: Receivers, *, select: bool, tells_ends: bool, lineage: bool) -> None:
         self.name = name
         self._receivers = receivers
-        self.processor = Intake(
+        self.processor = SelectingSpanProcessor(
             receivers.take,
             select=select,
-            lineage=Lineage() if lineage else None,
+            lineage=OpenSpans() if lineage else None,
             tells_ends=tells_ends,
             shutdown=self.shutdown,
             flush=self.flush,
         )
 
-    def deliveries(self) -> list[Delivery]:
+    def deliveries(self) -> list[ExportWorker]:
         """The deliveries there are at this moment, one for each receiver."""
         return list(self._receivers.all())
 

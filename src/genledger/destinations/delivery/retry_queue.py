@@ -63,7 +63,7 @@ class Batch:
     alone: bool = False
 
 
-class Outbox:
+class RetryQueue:
     """The requests of one delivery. Its methods run in the delivery's thread, unless they say otherwise.
 
     What the receiver does not take stays: on disk if there is a spool, in memory otherwise. After a failure

@@ -1,4 +1,4 @@
-"""Batches kept on disk until their receiver takes them.
+"""BatchJobs kept on disk until their receiver takes them.
 
 One directory per receiver, one file per batch. A file is written under another name and renamed, so that a
 reader sees all of it or nothing; its checksum tells when that was not enough. Several processes may share a
@@ -72,7 +72,7 @@ class _Name(NamedTuple):
 
 
 class Spool:
-    """Batches of one receiver on disk, bounded by bytes and by age; the oldest goes first.
+    """BatchJobs of one receiver on disk, bounded by bytes and by age; the oldest goes first.
 
     Every method but `put` and `keep` answers for itself when the disk does not: a spool never raises into delivery.
     `lost` counts spans by what became of them: `spool_full`, `spool_expired`, `spool_corrupt`.
@@ -186,7 +186,7 @@ class Spool:
             unlock(kept.descriptor)
 
     def pending(self) -> tuple[int, int]:
-        """Batches on disk that nobody is known to be sending, and their bytes."""
+        """BatchJobs on disk that nobody is known to be sending, and their bytes."""
         with self._lock:
             self._list()
             batches = [name for name in self._listed if name.path.endswith(_BATCH)]

@@ -13,7 +13,7 @@ from opentelemetry.instrumentation.utils import suppress_http_instrumentation, s
 
 
 @contextmanager
-def untraced() -> Iterator[None]:
+def suppressed() -> Iterator[None]:
     """A block whose requests, queries and calls no instrumentation records."""
     with suppress_instrumentation(), suppress_http_instrumentation():
         yield

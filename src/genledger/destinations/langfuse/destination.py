@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Unpack
 
 from genledger.destinations.delivery.delivery_stats import Limits, positive
 from genledger.destinations.delivery.errors import ConfigurationError
-from genledger.destinations.delivery.export_worker import Delivery
-from genledger.destinations.delivery.http_exporter import Compression, HttpSender
+from genledger.destinations.delivery.export_worker import ExportWorker
+from genledger.destinations.delivery.http_exporter import Compression, HttpExporter
 from genledger.destinations.delivery.remote_destination import (
     DeliveryOptions,
     Destination,
@@ -81,10 +81,10 @@ class LangfuseProject:
         """Says which project it is; not a secret."""
         return f"{self.base_url}|{self.public_key}"
 
-    def sender(self, path: str = TRACES_PATH, compression: Compression = "gzip") -> HttpSender:
+    def sender(self, path: str = TRACES_PATH, compression: Compression = "gzip") -> HttpExporter:
         """The sender for this project's OTLP endpoint."""
         token = base64.b64encode(f"{self.public_key}:{self.secret_key}".encode()).decode()
-        return HttpSender(
+        return HttpExporter(
             f"{self.base_url.rstrip('/')}/{path.lstrip('/')}",
             # Version 4 is the observations-first ingestion: without it, spans can take minutes to appear.
             {"authorization": f"Basic {token}", "x-langfuse-ingestion-version": "4"},
@@ -152,7 +152,7 @@ class LangfuseDestination(Destination):
         compression = _compression(environ)
         options.setdefault("limits", _limits(environ))
 
-        def open_project(project: LangfuseProject) -> Delivery:
+        def open_project(project: LangfuseProject) -> ExportWorker:
             return open_delivery(
                 "langfuse",
                 project.identity,

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from genledger.destinations.langfuse.destination import LangfuseDestination, is_configured
-from genledger.destinations.selection.span_processor import Intake
+from genledger.destinations.selection.span_processor import SelectingSpanProcessor
 
 HELD_S = 30.0
 """Seconds that spans wait for the topmost span of their trace."""
@@ -62,7 +62,7 @@ class LangfuseSpanExporter(SpanExporter):
 
     def _release(self, traces: Sequence[int]) -> None:
         intake = self._destination.processor
-        assert isinstance(intake, Intake)
+        assert isinstance(intake, SelectingSpanProcessor)
         for trace_id in traces:
             spans = self._held.pop(trace_id, [])
             self._since.pop(trace_id, None)

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
 from genledger.destinations.langfuse.langfuse_usage import cost_details, is_usage_key, usage_details
-from genledger.destinations.selection.span_processor import Ended
+from genledger.destinations.selection.span_processor import FinishedSpan
 from genledger_semconv import attributes as A
 
 OBSERVATION = "langfuse.observation"
@@ -115,7 +115,7 @@ def environment_name(value: str) -> str:
     return _NOT_IN_ENVIRONMENT.sub("-", lowered)[:40]
 
 
-def translate(item: Ended, project: Project) -> ReadableSpan:
+def translate(item: FinishedSpan, project: Project) -> ReadableSpan:
     """A copy of an ended span in Langfuse's vocabulary. The span itself is not touched."""
     span = item.span
     # A plain copy: the SDK's own mapping takes a lock for every look.
@@ -172,7 +172,7 @@ class _Writer:
 
     # Fields of the trace, which Langfuse keeps on every observation
 
-    def trace(self, item: Ended, project: Project) -> None:
+    def trace(self, item: FinishedSpan, project: Project) -> None:
         who = item.attribution
         given = self.given
         resource = item.span.resource.attributes

@@ -18,7 +18,7 @@ OPEN_SPANS = 16_384
 """Open spans that are remembered; of more, the oldest is forgotten and its children count as roots."""
 
 ENDED_SPANS = 4_096
-"""Ended spans that are remembered for children that start late."""
+"""FinishedSpan spans that are remembered for children that start late."""
 
 _DEEPEST = 512
 _CLAIM = "langfuse_trace_id"
@@ -26,7 +26,7 @@ _CLAIM = "langfuse_trace_id"
 
 
 @dataclass(slots=True, eq=False)
-class Line:
+class SpanNode:
     """A span, its local parent, and what has been decided about it.
 
     `span` is there while the span is open; afterwards only what its descendants may still ask for is.
@@ -38,7 +38,7 @@ class Line:
     span: ReadableSpan | None
     context: SpanContext
     above: SpanContext | None
-    parent: Line | None
+    parent: SpanNode | None
     depth: int
     attribution: Attribution
     claimed: bool = False
@@ -63,14 +63,14 @@ class Line:
         self._tenant = _tenant_of(span) or self.attribution.tenant
         self.span = None
 
-    def ancestors(self) -> Iterator[Line]:
+    def ancestors(self) -> Iterator[SpanNode]:
         """Parent, its parent, and so on, as far as they are of this process."""
         line = self.parent
         while line is not None:
             yield line
             line = line.parent
 
-    def root(self) -> Line:
+    def root(self) -> SpanNode:
         """The topmost span of this process."""
         line = self
         while line.parent is not None:
@@ -83,13 +83,13 @@ def _tenant_of(span: ReadableSpan) -> str | None:
     return tenant if isinstance(tenant, str) else None
 
 
-class Lineage:
+class OpenSpans:
     """The open spans of one process, bounded."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._open: dict[int, Line] = {}
-        self._ended: dict[int, Line] = {}
+        self._open: dict[int, SpanNode] = {}
+        self._ended: dict[int, SpanNode] = {}
 
     def start(self, span: ReadableSpan, parent_context: Context | None, *, live: bool = True) -> None:
         """Remember a span that has just started; `live` when it did so in the current context."""
@@ -106,19 +106,19 @@ class Lineage:
         if parent is None and span.parent is not None:
             claimed = get_baggage(_CLAIM, parent_context) == format_trace_id(context.trace_id)
         attribution = current(parent_context) if live else NOBODY
-        line = Line(span, context, span.parent, parent, depth, attribution, claimed)
+        line = SpanNode(span, context, span.parent, parent, depth, attribution, claimed)
         with self._lock:
             self._open[context.span_id] = line
             if len(self._open) > OPEN_SPANS:
                 del self._open[next(iter(self._open))]
 
-    def end(self, span: ReadableSpan) -> Line:
+    def end(self, span: ReadableSpan) -> SpanNode:
         """The line of a span that has ended."""
         span_id = span.context.span_id
         with self._lock:
             line = self._open.pop(span_id, None)
             if line is None:
-                line = Line(span, span.context, span.parent, None, 0, NOBODY)
+                line = SpanNode(span, span.context, span.parent, None, 0, NOBODY)
             self._ended[span_id] = line
             if len(self._ended) > ENDED_SPANS:
                 del self._ended[next(iter(self._ended))]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from opentelemetry.trace import StatusCode
 
 from genledger.destinations.delivery.disk_quota import Allowance
-from genledger.destinations.selection.span_processor import Ended
+from genledger.destinations.selection.span_processor import FinishedSpan
 from genledger_semconv import attributes as A
 
 HELD_S = 30.0
@@ -61,7 +61,7 @@ class SamplingOptions(NamedTuple):
 @dataclass(slots=True)
 class _Held:
     since: float
-    items: list[Ended] = field(default_factory=list)
+    items: list[FinishedSpan] = field(default_factory=list)
     cost: float = 0.0
     worthy: bool = False
 
@@ -85,7 +85,7 @@ class TraceSampling:
         self._held: OrderedDict[int, _Held] = OrderedDict()
         self._held_spans = 0
         self._decided: OrderedDict[int, bool] = OrderedDict()
-        self._discarded: list[Ended] = []
+        self._discarded: list[FinishedSpan] = []
         self._scores: deque[tuple[int, float]] = deque()
 
     @property
@@ -102,10 +102,10 @@ class TraceSampling:
         """A score for a trace: one unit, and perhaps a reason to keep it. May be called from any thread."""
         self._scores.append((trace_id, value))
 
-    def take(self, items: Sequence[Ended], now: float) -> list[Ended]:
+    def take(self, items: Sequence[FinishedSpan], now: float) -> list[FinishedSpan]:
         """The spans that may go on now."""
         self._take_scores(now)
-        out: list[Ended] = []
+        out: list[FinishedSpan] = []
         share = self._share()
         for item in items:
             trace_id = item.span.context.trace_id
@@ -130,9 +130,9 @@ class TraceSampling:
             self._decide(oldest, out)
         return out
 
-    def release(self) -> list[Ended]:
+    def release(self) -> list[FinishedSpan]:
         """Decide now about everything held back."""
-        out: list[Ended] = []
+        out: list[FinishedSpan] = []
         while self._held:
             self._decide(next(iter(self._held)), out)
         self._allowance.save()
@@ -142,7 +142,7 @@ class TraceSampling:
         """Spans held back."""
         return self._held_spans
 
-    def discarded(self) -> list[Ended]:
+    def discarded(self) -> list[FinishedSpan]:
         """The spans decided against since the last call."""
         discarded, self._discarded = self._discarded, []
         return discarded
@@ -158,7 +158,7 @@ class TraceSampling:
     def _share(self) -> float:
         return self._rate * self._allowance.share
 
-    def _weigh(self, held: _Held, item: Ended) -> None:
+    def _weigh(self, held: _Held, item: FinishedSpan) -> None:
         keep, span = self._keep, item.span
         given = span.attributes or {}
         cost = given.get(A.GENLEDGER_COST_AMOUNT)
@@ -187,7 +187,7 @@ class TraceSampling:
                     held = self._held[trace_id] = _Held(now)
                 held.worthy = True
 
-    def _decide(self, trace_id: int, out: list[Ended]) -> None:
+    def _decide(self, trace_id: int, out: list[FinishedSpan]) -> None:
         held = self._held.pop(trace_id)
         self._held_spans -= len(held.items)
         if held.worthy:
@@ -204,7 +204,7 @@ class TraceSampling:
             self._allowance.add(1)
         return goes
 
-    def _pass(self, items: list[Ended], goes: bool, out: list[Ended]) -> None:
+    def _pass(self, items: list[FinishedSpan], goes: bool, out: list[FinishedSpan]) -> None:
         spans = [item for item in items if item.goes]
         if goes:
             self._allowance.add(len(spans))

@@ -7,7 +7,7 @@ from functools import lru_cache
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, SpanKind
 
-from genledger.destinations.selection.open_spans import Line
+from genledger.destinations.selection.open_spans import SpanNode
 from genledger_semconv import attributes as A
 
 _GENAI_PREFIXES = (
@@ -79,7 +79,7 @@ def _is_genai_scope(scope: str) -> bool:
     return any(scope == known or scope.startswith(f"{known}.") for known in _GENAI_SCOPES)
 
 
-def adopt(line: Line) -> SpanContext | None:
+def adopt(line: SpanNode) -> SpanContext | None:
     """The parent that an ended span has among the spans that go out; it is marked as wanted.
 
     An ancestor that has not ended yet goes out if it is GenAI work or the application's own structure around

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.trace import SpanContext
 
 from genledger.context.attribution import NOBODY, Attribution
-from genledger.destinations.selection.open_spans import Line, Lineage
+from genledger.destinations.selection.open_spans import OpenSpans, SpanNode
 from genledger.destinations.selection.span_filter import adopt, is_genai
 from genledger.shared.loggers import logger_of
 
@@ -24,7 +24,7 @@ log = logger_of("genledger")
 
 
 @dataclass(slots=True)
-class Ended:
+class FinishedSpan:
     """An ended span on its way to one destination.
 
     `parent` is its parent among the spans that go there; `is_app_root` says that there is none in this
@@ -45,7 +45,7 @@ class Ended:
     ticket: Ticket | None = None
 
 
-class Intake(SpanProcessor):
+class SelectingSpanProcessor(SpanProcessor):
     """What the tracer provider sees of a destination.
 
     Args:
@@ -59,10 +59,10 @@ class Intake(SpanProcessor):
 
     def __init__(
         self,
-        take: Callable[[Ended, Line | None], None],
+        take: Callable[[FinishedSpan, SpanNode | None], None],
         *,
         select: bool,
-        lineage: Lineage | None,
+        lineage: OpenSpans | None,
         shutdown: Callable[[], bool],
         flush: Callable[[float], bool],
         tells_ends: bool = False,
@@ -100,16 +100,16 @@ class Intake(SpanProcessor):
         except Exception:
             self._complain()
 
-    def _ended(self, span: ReadableSpan) -> tuple[Line | None, Ended | None]:
+    def _ended(self, span: ReadableSpan) -> tuple[SpanNode | None, FinishedSpan | None]:
         lineage = self._lineage
         if lineage is None:
-            return None, Ended(span, span.parent)
+            return None, FinishedSpan(span, span.parent)
         line = lineage.end(span)
         line.sent = not self._select or line.wanted or is_genai(span)
         ends_trace = line.parent is None
         if not line.sent:
             if ends_trace and self._tells_ends:
-                return line, Ended(span, None, ends_trace=True, goes=False)
+                return line, FinishedSpan(span, None, ends_trace=True, goes=False)
             return line, None
         root = line.root()
         parent = adopt(line) if self._select else span.parent
@@ -117,7 +117,7 @@ class Intake(SpanProcessor):
         if parent is None and root.above is not None and root.above.is_remote:
             # The caller may have sent its span, too: stay below it.
             parent = root.above
-        return line, Ended(span, parent, is_app_root, line.attribution, root.name, ends_trace)
+        return line, FinishedSpan(span, parent, is_app_root, line.attribution, root.name, ends_trace)
 
     def shutdown(self) -> None:
         """Deliver or spool what there is, within the destination's own deadline."""
@@ -133,7 +133,7 @@ class Intake(SpanProcessor):
             log.exception("genledger: a span could not be handed to its destination; further ones are not reported")
 
 
-_lineages: weakref.WeakSet[Lineage] = weakref.WeakSet()
+_lineages: weakref.WeakSet[OpenSpans] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:

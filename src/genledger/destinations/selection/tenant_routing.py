@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal, TypeVar
 
 from genledger.destinations.delivery.delivery_stats import Stats
-from genledger.destinations.delivery.export_worker import Delivery
+from genledger.destinations.delivery.export_worker import ExportWorker
 from genledger.destinations.delivery.time_source import SYSTEM_CLOCK, Clock
-from genledger.destinations.selection.open_spans import Line
-from genledger.destinations.selection.span_processor import Ended
+from genledger.destinations.selection.open_spans import SpanNode
+from genledger.destinations.selection.span_processor import FinishedSpan
 from genledger.destinations.selection.strip_content import without_content
 from genledger.shared.loggers import logger_of
 
@@ -40,7 +40,7 @@ class _Trace:
 
     since: float
     tenants: set[str] = field(default_factory=set)
-    unclaimed: list[Ended] = field(default_factory=list)
+    unclaimed: list[FinishedSpan] = field(default_factory=list)
 
 
 class TenantReceivers(Generic[Route]):
@@ -63,9 +63,9 @@ class TenantReceivers(Generic[Route]):
     def __init__(
         self,
         routes: Mapping[str, Route] | Callable[[str], Route | None],
-        open: Callable[[str, Route], tuple[str, Callable[[], Delivery]]],
+        open: Callable[[str, Route], tuple[str, Callable[[], ExportWorker]]],
         *,
-        default: Delivery | None,
+        default: ExportWorker | None,
         operator_copy: bool = False,
         pool: int = 32,
         clock: Clock = SYSTEM_CLOCK,
@@ -77,10 +77,10 @@ class TenantReceivers(Generic[Route]):
         self._pool = pool
         self._clock = clock
         self._lock = threading.RLock()
-        self._deliveries: OrderedDict[str, Delivery] = OrderedDict()
-        self._closing: list[Delivery] = []
+        self._deliveries: OrderedDict[str, ExportWorker] = OrderedDict()
+        self._closing: list[ExportWorker] = []
         self._past = Stats()
-        self._answers: OrderedDict[str, tuple[float, str | None, Callable[[], Delivery] | None]] = OrderedDict()
+        self._answers: OrderedDict[str, tuple[float, str | None, Callable[[], ExportWorker] | None]] = OrderedDict()
         self._traces: OrderedDict[int, _Trace] = OrderedDict()
         self._resolved: OrderedDict[int, str | None] = OrderedDict()
         self._waiting = 0
@@ -88,7 +88,7 @@ class TenantReceivers(Generic[Route]):
         self._complained = False
         _alive.add(self)
 
-    def take(self, item: Ended, line: Line | None) -> None:
+    def take(self, item: FinishedSpan, line: SpanNode | None) -> None:
         """Hand a span to its tenant's delivery, now or when its trace has told the tenant."""
         trace_id = item.span.context.trace_id
         assert line is not None, "routing needs the lineage"
@@ -110,13 +110,13 @@ class TenantReceivers(Generic[Route]):
             if item.ends_trace:
                 self._resolve(trace_id)
 
-    def _late(self, item: Ended, trace_id: int, tenant: str | None) -> None:
+    def _late(self, item: FinishedSpan, trace_id: int, tenant: str | None) -> None:
         resolved = self._resolved[trace_id]
         if tenant is not None and tenant != resolved:
             self._resolved[trace_id] = None
         self._hand(item, tenant or resolved)
 
-    def all(self) -> Iterable[Delivery]:
+    def all(self) -> Iterable[ExportWorker]:
         """Every open delivery."""
         with self._lock:
             own = [self._default] if self._default is not None else []
@@ -153,7 +153,7 @@ class TenantReceivers(Generic[Route]):
         for item in trace.unclaimed:
             self._hand(item, tenant)
 
-    def _hand(self, item: Ended, tenant: str | None) -> None:
+    def _hand(self, item: FinishedSpan, tenant: str | None) -> None:
         delivery = self._delivery(tenant) if tenant is not None else None
         if delivery is None:
             if self._default is not None:
@@ -165,7 +165,7 @@ class TenantReceivers(Generic[Route]):
             self._default.offer(replace(item, span=without_content(item.span)))
         delivery.offer(item)
 
-    def _delivery(self, tenant: str) -> Delivery | None:
+    def _delivery(self, tenant: str) -> ExportWorker | None:
         identity, make = self._answer(tenant)
         if identity is None or make is None:
             return None
@@ -177,7 +177,7 @@ class TenantReceivers(Generic[Route]):
         self._deliveries.move_to_end(identity)
         return delivery
 
-    def _answer(self, tenant: str) -> tuple[str | None, Callable[[], Delivery] | None]:
+    def _answer(self, tenant: str) -> tuple[str | None, Callable[[], ExportWorker] | None]:
         now = self._clock.now()
         known = self._answers.get(tenant)
         if known is not None and now - known[0] < _ANSWER_S:
@@ -220,7 +220,7 @@ class TenantReceivers(Generic[Route]):
         self._past = Stats()
 
 
-def tenant_of(line: Line) -> str | None:
+def tenant_of(line: SpanNode) -> str | None:
     """The tenant a span was made for: its own, or its nearest ancestor's; `None` when it has none."""
     if line.tenant is not None:
         return line.tenant

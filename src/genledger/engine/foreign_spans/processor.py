@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from genledger.context.attribution import NOBODY, current, current_spend
 from genledger.engine import internal_errors
 from genledger.engine.call import CALL_KEY, Call
-from genledger.engine.foreign_spans.reader import entry_of, priced_attributes
+from genledger.engine.foreign_spans.reader import priced_attributes, record_of
 from genledger.engine.recorder import Recorder, active
 
 MAX_OPEN = 10_000
@@ -27,7 +27,7 @@ class _Open:
         self.spend = spend
 
 
-class EnrichmentProcessor(SpanProcessor):
+class ForeignSpanProcessor(SpanProcessor):
     """Adds what we know to every span of a provider.
 
     One provider call is priced once: a span that runs inside one of our calls, or that has had a priced call
@@ -83,7 +83,7 @@ class EnrichmentProcessor(SpanProcessor):
             parent = outer.parent
 
     def _price(self, recorder: Recorder, span: Span, found: _Open) -> bool:
-        entry = entry_of(span)
+        entry = record_of(span)
         if entry is None or (entry.cost is None and entry.usage is None):
             return False
         _write(span, priced_attributes(entry))

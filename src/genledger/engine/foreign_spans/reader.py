@@ -11,7 +11,7 @@ from genledger import pricing
 from genledger.context.attribution import BAGGAGE_KEYS, Attribution
 from genledger.engine.attributes import cost_attributes
 from genledger.engine.content.redaction import stage
-from genledger.engine.record import Entry, Outcome
+from genledger.engine.record import CallRecord, Outcome
 from genledger.instrumentation.instrumentor import SCOPE
 from genledger.pricing.cost import Cost, CostSource, Part
 from genledger.pricing.getters import MOST, number
@@ -46,7 +46,7 @@ _REQUEST_MODEL = (A.GEN_AI_REQUEST_MODEL,)
 _RESPONSE_MODEL = (A.GEN_AI_RESPONSE_MODEL, "llm.model_name", "embedding.model_name")
 
 
-def entry_of(span: ReadableSpan) -> Entry | None:
+def record_of(span: ReadableSpan) -> CallRecord | None:
     """The entry of a span that is a call to a provider, priced if it was not; `None` for any other span."""
     attributes: Mapping[str, Any] = span.attributes or {}
     operation = attributes.get(A.GEN_AI_OPERATION_NAME)
@@ -81,7 +81,7 @@ def entry_of(span: ReadableSpan) -> Entry | None:
         elif not claimed or answer.source != "provider":
             cost = answer
     error = attributes.get(A.ERROR_TYPE)
-    return Entry(
+    return CallRecord(
         context.trace_id,
         context.span_id,
         span.parent.span_id if span.parent is not None else None,
@@ -112,7 +112,7 @@ def entry_of(span: ReadableSpan) -> Entry | None:
     )
 
 
-def priced_attributes(entry: Entry) -> dict[str, Any]:
+def priced_attributes(entry: CallRecord) -> dict[str, Any]:
     """What an entry adds to a span that another instrumentation made."""
     attributes: dict[str, Any] = {A.GENLEDGER_OUTCOME: entry.outcome}
     cost_attributes(entry.cost, entry.unpriced, attributes)

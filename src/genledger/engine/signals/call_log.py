@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from genledger.engine.record import Entry
+from genledger.engine.record import CallRecord
 from genledger.shared.text import as_json
 
 logger = logging.getLogger("genledger.calls")
@@ -13,7 +13,7 @@ logger = logging.getLogger("genledger.calls")
 _AMBIGUOUS = frozenset(' "=')
 
 
-class CallLines:
+class CallLog:
     """Writes the lines.
 
     Args:
@@ -25,7 +25,7 @@ class CallLines:
         self._json = json
         self._hash_users = hash_users
 
-    def write(self, entry: Entry) -> None:
+    def write(self, entry: CallRecord) -> None:
         """Log one call at level INFO; nothing is formatted when nobody listens."""
         if not logger.isEnabledFor(logging.INFO):
             return
@@ -36,7 +36,7 @@ class CallLines:
             message = " ".join(f"{key}={_plain(value)}" for key, value in fields.items())
         logger.info("%s", message, extra={"genledger": fields})
 
-    def _fields(self, entry: Entry) -> dict[str, Any]:
+    def _fields(self, entry: CallRecord) -> dict[str, Any]:
         attribution = entry.attribution
         usage = entry.usage
         user = attribution.user

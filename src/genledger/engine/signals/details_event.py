@@ -28,7 +28,7 @@ _CONTENT = (
 )
 
 
-class Details:
+class DetailsEvent:
     """Emits the event through one logger."""
 
     def __init__(self, logger: Logger) -> None:

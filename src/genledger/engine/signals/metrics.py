@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 
 from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
 
-from genledger.engine.record import Entry
+from genledger.engine.record import CallRecord
 from genledger.engine.signals.histogram_bulk import forget_all, record_all
 from genledger.engine.signals.step_metrics import StepMetrics
 from genledger.pricing.usage import Usage
@@ -176,7 +176,7 @@ class Metrics:
         self._start_empty()
         forget_all(self._meter)
 
-    def record(self, entry: Entry, family: str, chunk_gaps: Sequence[float] | None = None) -> None:
+    def record(self, entry: CallRecord, family: str, chunk_gaps: Sequence[float] | None = None) -> None:
         """Count one settled call. `chunk_gaps` are the seconds between the chunks of a stream."""
         attribution = entry.attribution
         key = (

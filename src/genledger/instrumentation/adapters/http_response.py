@@ -17,9 +17,9 @@ import wrapt
 
 from genledger.engine import internal_errors
 from genledger.engine.call import Call
-from genledger.engine.operation import Gathering
+from genledger.engine.operation import StreamAccumulator
 from genledger.engine.outcome import ErrorEvent
-from genledger.engine.streams import Reading, watch
+from genledger.engine.streams import StreamRecorder, watch
 
 MAX_BODY = 32 * 1024 * 1024
 """Bytes of an unstreamed body that are kept to read its usage; a longer body is settled without."""
@@ -32,21 +32,21 @@ class Body(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]
         self,
         stream: Any,
         closed: Callable[[], None],
-        listener: Listener | None = None,
+        tap: ResponseTap | None = None,
     ) -> None:
         super().__init__(stream)
         self._self_closed = closed
-        self._self_listener = listener
+        self._self_tap = tap
 
     def __iter__(self) -> Iterator[bytes]:
-        if self._self_listener is None:
+        if self._self_tap is None:
             return iter(self.__wrapped__)
-        return _listened(self.__wrapped__, self._self_listener)
+        return _tapped(self.__wrapped__, self._self_tap)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        if self._self_listener is None:
+        if self._self_tap is None:
             return self.__wrapped__.__aiter__()
-        return _alistened(self.__wrapped__, self._self_listener)
+        return _tapped_async(self.__wrapped__, self._self_tap)
 
     def close(self) -> None:
         """Close the body, then tell."""
@@ -63,35 +63,35 @@ class Body(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]
             self._self_closed()
 
 
-def _listened(stream: Any, listener: Listener) -> Iterator[bytes]:
+def _tapped(stream: Any, tap: ResponseTap) -> Iterator[bytes]:
     try:
         for data in stream:
-            listener.hear(data)
+            tap.feed(data)
             yield data
-            listener.asks()
+            tap.asks()
     except GeneratorExit:
         raise
     except BaseException as error:
-        listener.ended(error)
+        tap.finish(error)
         raise
-    listener.ended(None)
+    tap.finish(None)
 
 
-async def _alistened(stream: Any, listener: Listener) -> AsyncIterator[bytes]:
+async def _tapped_async(stream: Any, tap: ResponseTap) -> AsyncIterator[bytes]:
     try:
         async for data in stream:
-            listener.hear(data)
+            tap.feed(data)
             yield data
-            listener.asks()
+            tap.asks()
     except GeneratorExit:
         raise
     except BaseException as error:
-        listener.ended(error)
+        tap.finish(error)
         raise
-    listener.ended(None)
+    tap.finish(None)
 
 
-def watch_close(response: Any, reading: Reading) -> None:
+def watch_close(response: Any, recording: StreamRecorder) -> None:
     """Settle a typed stream when its body is closed behind its back.
 
     The body itself stays in place: a client may look something up in it with every event.
@@ -101,14 +101,14 @@ def watch_close(response: Any, reading: Reading) -> None:
     body = response if response.is_closed else response.stream
     try:
         if (close := getattr(body, "close", None)) is not None:
-            body.close = _closing(close, reading)
+            body.close = _closing(close, recording)
         if (aclose := getattr(body, "aclose", None)) is not None:
-            body.aclose = _aclosing(aclose, reading)
+            body.aclose = _aclosing(aclose, recording)
     except AttributeError:
-        response.stream = Body(response.stream, reading.closed)
+        response.stream = Body(response.stream, recording.closed)
 
 
-def _closing(original: Callable[[], None], reading: Reading) -> Callable[[], None]:
+def _closing(original: Callable[[], None], recording: StreamRecorder) -> Callable[[], None]:
     method = _weak(original)
 
     def closing() -> None:
@@ -117,12 +117,12 @@ def _closing(original: Callable[[], None], reading: Reading) -> Callable[[], Non
             if close is not None:
                 close()
         finally:
-            reading.closed()
+            recording.closed()
 
     return closing
 
 
-def _aclosing(original: Callable[[], Awaitable[None]], reading: Reading) -> Callable[[], Awaitable[None]]:
+def _aclosing(original: Callable[[], Awaitable[None]], recording: StreamRecorder) -> Callable[[], Awaitable[None]]:
     method = _weak(original)
 
     async def aclosing() -> None:
@@ -131,7 +131,7 @@ def _aclosing(original: Callable[[], Awaitable[None]], reading: Reading) -> Call
             if aclose is not None:
                 await aclose()
         finally:
-            reading.closed()
+            recording.closed()
 
     return aclosing
 
@@ -144,33 +144,35 @@ def _weak(method: Any) -> Callable[[], Any]:
         return lambda: method
 
 
-def listen(response: Any, call: Call, gathering: Gathering | None) -> None:
+def tap(response: Any, call: Call, accumulator: StreamAccumulator | None) -> None:
     """Settle a call from the bytes of a response that the application reads by itself, or has read."""
-    listener = Listener(call, gathering, response.headers)
+    tap = ResponseTap(call, accumulator, response.headers)
     if response.is_stream_consumed or response.is_closed:
-        listener.heard(response.content)
+        tap.feed_all(response.content)
     else:
-        response.stream = Body(response.stream, listener.closed, listener)
+        response.stream = Body(response.stream, tap.closed, tap)
 
 
-def listen_to_content(result: Any, call: Call) -> None:
-    """Settle a call of a batch, reading the results if that is what the application has got: a file, or its text."""
+def tap_content(result: Any, call: Call) -> None:
+    """Settle a call of a batch, recording the results if that is what the application has got: a file, or its text."""
     results = call.recorder.batches.results(call)
     if results is not None:
         content = getattr(getattr(result, "response", None), "content", result)
         if isinstance(content, (str, bytes)):
-            results.hear(content.encode() if isinstance(content, str) else content)
+            results.feed(content.encode() if isinstance(content, str) else content)
             results.end()
     call.settle(result)
 
 
-class Listener:
+class ResponseTap:
     """Reads a body as it passes: server-sent events as they come, JSON once it is whole."""
 
-    def __init__(self, call: Call, gathering: Gathering | None, headers: Any) -> None:
+    def __init__(self, call: Call, accumulator: StreamAccumulator | None, headers: Any) -> None:
         self._call = call
         kind = headers.get("content-type", "")
-        self._reading = Reading(call, gathering) if gathering is not None and "text/event-stream" in kind else None
+        self._reading = (
+            StreamRecorder(call, accumulator) if accumulator is not None and "text/event-stream" in kind else None
+        )
         self._results = call.recorder.batches.results(call) if call.operation.batch is not None else None
         self._json = "json" in kind and self._results is None
         self._kept: list[bytes] = []
@@ -186,16 +188,16 @@ class Listener:
             self._decode = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress
         elif encoding != "identity":
             if self._results is not None:
-                internal_errors.report("reading the results of a batch", ValueError(f"their encoding is {encoding}"))
+                internal_errors.report("recording the results of a batch", ValueError(f"their encoding is {encoding}"))
             self._json, self._reading, self._results = False, None, None
 
-    def hear(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> None:
         """Take in bytes as they came from the network."""
         try:
             if self._decode is not None:
                 data = self._decode(data)
             if self._results is not None:
-                self._results.hear(data)
+                self._results.feed(data)
             elif self._reading is not None:
                 self._events(data)
             elif self._json and self._size <= MAX_BODY:
@@ -209,15 +211,15 @@ class Listener:
         if self._reading is not None:
             self._reading.asks()
 
-    def heard(self, content: bytes) -> None:
+    def feed_all(self, content: bytes) -> None:
         """Take in a body that is already there, decoded."""
         self._decode = None
-        self.hear(content)
-        self.ended(None)
+        self.feed(content)
+        self.finish(None)
 
     def _events(self, data: bytes) -> None:
-        reading = self._reading
-        assert reading is not None
+        recording = self._reading
+        assert recording is not None
         lines = (self._rest + data).replace(b"\r\n", b"\n").split(b"\n")
         self._rest = lines.pop()
         for line in lines:
@@ -226,24 +228,24 @@ class Listener:
                 if payload == b"[DONE]":
                     self._done = True
                 elif payload:
-                    reading.stamps.append(time.perf_counter())
+                    recording.stamps.append(time.perf_counter())
                     try:
                         event = orjson.loads(payload)
                     except orjson.JSONDecodeError:
                         continue
-                    reading.add(event)
+                    recording.add(event)
                     if isinstance(event, dict) and isinstance(said := event.get("error"), dict):
                         self._refusal = ErrorEvent(said)
-        reading.fold()
+        recording.fold()
 
-    def ended(self, error: BaseException | None) -> None:
+    def finish(self, error: BaseException | None) -> None:
         """The body was read to its end, or broke off."""
         try:
             if self._results is not None:
                 self._results.end()
             if self._reading is not None:
                 if error is None:
-                    self.hear_rest()
+                    self.feed_rest()
                 self._reading.finish(error or self._refusal)
             else:
                 self._call.settle(self._response(), error=error)
@@ -251,7 +253,7 @@ class Listener:
             internal_errors.report("listening to a response", fault)
             self._call.settle(error=error)
 
-    def hear_rest(self) -> None:
+    def feed_rest(self) -> None:
         """Take in a last line that the provider did not end."""
         try:
             self._events(b"\n")

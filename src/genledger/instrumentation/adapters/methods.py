@@ -11,7 +11,7 @@ from opentelemetry.context import get_current
 
 from genledger.engine import internal_errors
 from genledger.engine.call import Call
-from genledger.engine.operation import Body, Operation, Peer
+from genledger.engine.operation import Body, Endpoint, Operation
 from genledger.engine.recorder import active, suppressed
 from genledger.instrumentation.patching import Patch, Patches
 
@@ -25,7 +25,7 @@ class Methods:
         module: The module that the class is in.
         cls: The class.
         operations: The operation that each method is.
-        peer: Finds whom an instance talks to.
+        endpoint: Finds whom an instance talks to.
         body: Adds what the instance itself says about the call to the arguments.
         asynchronous: Whether the methods are coroutine functions.
     """
@@ -34,7 +34,7 @@ class Methods:
     module: str
     cls: str
     operations: Mapping[str, Operation]
-    peer: Callable[[Any], Peer]
+    endpoint: Callable[[Any], Endpoint]
     body: Callable[[Any, dict[str, Any]], Body]
     asynchronous: bool = False
 
@@ -57,7 +57,7 @@ class Methods:
                     names.extend(inspect.signature(wrapped).parameters)
                 given = {**dict(zip(names, args, strict=False)), **kwargs} if args else dict(kwargs)
                 body = self.body(instance, given)
-                return recorder.open(operation, self.library, self.peer(instance), body)
+                return recorder.open(operation, self.library, self.endpoint(instance), body)
             except Exception as error:
                 internal_errors.report("opening a call", error)
                 return None

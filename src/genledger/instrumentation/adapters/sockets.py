@@ -17,7 +17,7 @@ from opentelemetry.context import attach, get_current
 
 from genledger.engine import internal_errors
 from genledger.engine.call import Call
-from genledger.engine.operation import Body, Operation, Peer, Received
+from genledger.engine.operation import Body, Endpoint, Operation, Received
 from genledger.engine.recorder import active, suppressed
 from genledger.engine.streams import watch
 from genledger.engine.to_json import plain
@@ -82,9 +82,9 @@ class Sessions:
         connection: The class of an open connection: `send`, `recv_bytes`, `parse_event`, `close`.
         manager: The class of the context manager that opens it, also with `enter`.
         asynchronous: Whether their methods are coroutine functions.
-        peer: Finds whom a manager connects to, and the model that it asks for.
+        endpoint: Finds whom a manager connects to, and the model that it asks for.
         operation: The operation of a response.
-        gather: Puts the events of one response together.
+        accumulate: Puts the events of one response together.
         aside: The operation of what is done beside the responses.
         hears: Reads an event of the provider, by attribute; `None` when it says nothing of a call.
         asks: Reads an event of the application, as JSON; `None` when it asks for no response.
@@ -96,9 +96,9 @@ class Sessions:
     connection: str
     manager: str
     asynchronous: bool
-    peer: Callable[[Any], tuple[Peer, str | None]]
+    endpoint: Callable[[Any], tuple[Endpoint, str | None]]
     operation: Operation
-    gather: Callable[[], ResponseEvents]
+    accumulate: Callable[[], ResponseEvents]
     aside: Operation
     hears: Callable[[Any], Heard | None]
     asks: Callable[[Any], Asked | None]
@@ -108,9 +108,9 @@ class Sessions:
 class Session:
     """One open connection."""
 
-    def __init__(self, kind: Sessions, peer: Peer, model: str | None) -> None:
+    def __init__(self, kind: Sessions, endpoint: Endpoint, model: str | None) -> None:
         self._kind = kind
-        self._peer = peer
+        self._peer = endpoint
         self._model = model
         self._context = get_current()
         self._described: Any = None
@@ -127,7 +127,7 @@ class Session:
             call = self._start(self._kind.operation, asked.body)
             if call is None:
                 return None
-            self._asked.append((asked.id, _Response(call, self._kind.gather())))
+            self._asked.append((asked.id, _Response(call, self._kind.accumulate())))
             return call
         except Exception as error:
             internal_errors.report("opening a call", error)
@@ -192,7 +192,7 @@ class Session:
             call = self._start_unasked(self._kind.operation, {})
             if call is None:
                 return
-            response = _Response(call, self._kind.gather())
+            response = _Response(call, self._kind.accumulate())
         self._open[heard.id] = response
 
     def _chunk(self, heard: Heard, event: Any) -> None:
@@ -292,8 +292,8 @@ class SocketClient:
 
     def _begin(self, manager: Any, connection: Any) -> None:
         try:
-            peer, model = self._kind.peer(manager)
-            self._sessions[connection] = Session(self._kind, peer, model)
+            endpoint, model = self._kind.endpoint(manager)
+            self._sessions[connection] = Session(self._kind, endpoint, model)
         except Exception as error:
             internal_errors.report("opening a session", error)
 

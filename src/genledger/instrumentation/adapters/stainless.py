@@ -20,15 +20,15 @@ from opentelemetry.context import get_current
 from genledger.budgets.enforcement.request import hash_api_key
 from genledger.engine import internal_errors
 from genledger.engine.call import CALL_KEY, Call
-from genledger.engine.operation import Body, Operation, Peer
+from genledger.engine.operation import Body, Endpoint, Operation
 from genledger.engine.recorder import active, suppressed
-from genledger.engine.streams import AsyncPump, Reading, pumped
-from genledger.instrumentation.adapters.http_response import listen, listen_to_content, watch_close
+from genledger.engine.streams import AsyncStreamIterator, StreamRecorder, iterated
+from genledger.instrumentation.adapters.http_response import tap, tap_content, watch_close
 from genledger.instrumentation.patching import Patch, Patches
 
 
 @dataclass(frozen=True, slots=True)
-class Library:
+class ClientSpec:
     """A generated client library.
 
     Args:
@@ -52,12 +52,12 @@ class Library:
     clients: tuple[str, str, str] | None = None
 
 
-class GeneratedClient:
+class StainlessClient:
     """The patches of one generated client library."""
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: ClientSpec) -> None:
         self._library = library
-        self._peers: weakref.WeakKeyDictionary[Any, tuple[Any, Peer]] = weakref.WeakKeyDictionary()
+        self._endpoints: weakref.WeakKeyDictionary[Any, tuple[Any, Endpoint]] = weakref.WeakKeyDictionary()
 
     def patches(self) -> Patches:
         """What to patch, and with what."""
@@ -98,21 +98,21 @@ class GeneratedClient:
             outer = context.get(CALL_KEY)
             if isinstance(outer, Call) and outer.request is options:
                 return None  # another layer of ours, with somebody else's in between, has this request already
-            body, peer = _asked(options), self.peer(client)
+            body, endpoint = _asked(options), self.endpoint(client)
             batch = operation.batch
-            if batch is not None and not recorder.batches.expects(batch, peer.provider, body):
+            if batch is not None and not recorder.batches.expects(batch, endpoint.provider, body):
                 return None
             streamed = bool(kwargs.get("stream"))
-            call = recorder.open(operation, self._library.name, peer, body, streamed=streamed)
+            call = recorder.open(operation, self._library.name, endpoint, body, streamed=streamed)
         except Exception as error:
             internal_errors.report("opening a call", error)
             return None
         return (call, options) if call is not None else None
 
-    def peer(self, client: Any) -> Peer:
+    def endpoint(self, client: Any) -> Endpoint:
         """Whom a client talks to."""
         url = client._base_url
-        known = self._peers.get(client)
+        known = self._endpoints.get(client)
         if known is not None and known[0] is url:
             return known[1]
         host, port = url.host, url.port
@@ -120,9 +120,9 @@ class GeneratedClient:
             port = 443 if url.scheme == "https" else 80
         key = getattr(client, "api_key", None)
         digest = hash_api_key(key) if isinstance(key, str) and key else None
-        peer = Peer(self._library.provider(client, host), host, port, str(url), digest)
-        self._peers[client] = (url, peer)
-        return peer
+        endpoint = Endpoint(self._library.provider(client, host), host, port, str(url), digest)
+        self._endpoints[client] = (url, endpoint)
+        return endpoint
 
     def _request(self, wrapped: Any, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         opened = self._open(client, args, kwargs)
@@ -182,16 +182,16 @@ class GeneratedClient:
 
     def _hand_over(self, call: Call, result: Any, sent: _Sent) -> None:
         try:
-            gather = call.operation.gather
-            gathering = None
-            if call.streamed and gather is not None:
-                gathering = gather(call.body, call.recorder.capture is not None)
-            if gathering is not None and hasattr(result, "_iterator") and hasattr(result, "__stream__"):
-                _read_stream(result, Reading(call, gathering), sent.hide)
+            accumulate = call.operation.accumulate
+            accumulator = None
+            if call.streamed and accumulate is not None:
+                accumulator = accumulate(call.body, call.recorder.capture is not None)
+            if accumulator is not None and hasattr(result, "_iterator") and hasattr(result, "__stream__"):
+                _read_stream(result, StreamRecorder(call, accumulator), sent.hide)
             elif (response := getattr(result, "http_response", None)) is not None:
-                listen(response, call, gathering)
+                tap(response, call, accumulator)
             elif call.operation.batch is not None:
-                listen_to_content(result, call)
+                tap_content(result, call)
             else:
                 call.settle(result)
         except Exception as error:
@@ -227,7 +227,7 @@ class _Sent:
         try:
             return self.parsed if self.parsed is not None else getattr(error, "completion", None)
         except Exception as fault:
-            internal_errors.report("reading the response", fault)
+            internal_errors.report("recording the response", fault)
             return None
 
 
@@ -255,7 +255,7 @@ def _with_options(args: tuple[Any, ...], kwargs: dict[str, Any], options: Any) -
     return args
 
 
-def _read_stream(stream: Any, reading: Reading, hide: Callable[[Any], bool] | None) -> None:
+def _read_stream(stream: Any, recording: StreamRecorder, hide: Callable[[Any], bool] | None) -> None:
     # The client's generator refers to its stream, which refers to the generator: only the garbage collector
     # would end a stream that was dropped. A generator made on a copy leaves the stream itself free to go.
     # Somebody else's proxy around the stream reads it too, so what is under the proxy is enough.
@@ -264,10 +264,10 @@ def _read_stream(stream: Any, reading: Reading, hide: Callable[[Any], bool] | No
     twin.__dict__.update(stream.__dict__, _iterator=None)
     source = twin.__stream__()
     if hasattr(stream, "__anext__"):
-        stream._iterator = AsyncPump(source, reading, hide)
+        stream._iterator = AsyncStreamIterator(source, recording, hide)
     else:
-        stream._iterator = pumped(source, reading, hide)
-    watch_close(stream.response, reading)
+        stream._iterator = iterated(source, recording, hide)
+    watch_close(stream.response, recording)
 
 
 def _answered(wrapped: Any, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -277,7 +277,7 @@ def _answered(wrapped: Any, client: Any, args: tuple[Any, ...], kwargs: dict[str
         if isinstance(call, Call):
             call.headers = kwargs["response"].headers
     except Exception as error:
-        internal_errors.report("reading the response", error)
+        internal_errors.report("recording the response", error)
     return wrapped(*args, **kwargs)
 
 

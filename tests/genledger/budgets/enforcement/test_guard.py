@@ -13,12 +13,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from genledger.budgets import Admission, BudgetExceeded, Demand, Guard, Store, budget
+from genledger.budgets import BudgetExceeded, BudgetRequest, Guard, Reservation, Store, budget
 from genledger.budgets.budget_status import read_status
 from genledger.budgets.enforcement.reservation import UNGUARDED
 
 MakeGuard = Callable[..., Guard]
-MakeDemand = Callable[..., Demand]
+MakeDemand = Callable[..., BudgetRequest]
 
 
 def spent(guard: Guard) -> dict[str, float]:
@@ -135,7 +135,7 @@ def test_a_new_window_begins_when_the_old_one_ends(
     assert guard.flush()
     wall = time.time
     monkeypatch.setattr(time, "time", lambda: wall() + 86400)
-    guard._broker.offset += 86400
+    guard._lease_client.offset += 86400
     for _ in range(5):
         guard.admit(demand()).settle(0.0, 1)
     assert guard.flush()
@@ -156,14 +156,14 @@ def test_a_stream_that_runs_past_its_estimate_is_settled_to_the_truth_and_counts
 @pytest.mark.parametrize("end", ["settle", "release"])
 def test_only_the_first_end_of_a_call_counts(make_guard: MakeGuard, demand: MakeDemand, end: str) -> None:
     guard = make_guard([budget(name="b", usd=1, per="month")], "memory")
-    admission = guard.admit(demand(0.5))
+    reservation = guard.admit(demand(0.5))
     if end == "settle":
-        admission.settle(0.25, 1)
-        admission.release()
+        reservation.settle(0.25, 1)
+        reservation.release()
     else:
-        admission.release()
-        admission.settle(0.25, 1)
-    admission.settle(0.5, 1)
+        reservation.release()
+        reservation.settle(0.25, 1)
+    reservation.settle(0.5, 1)
     assert spent(guard) == {"b": 0.25 if end == "settle" else 0.0}
 
 
@@ -180,11 +180,11 @@ def test_calls_may_end_in_a_finaliser_that_interrupts_the_guard_itself(
 
     class Stream:
         def __init__(self) -> None:
-            self.admission = guard.admit(demand())
+            self.reservation = guard.admit(demand())
             self.cycle = self
 
         def __del__(self) -> None:
-            self.admission.settle(0.0, 1)
+            self.reservation.settle(0.0, 1)
 
     before = gc.get_threshold()
     gc.set_threshold(2, 2, 2)
@@ -318,11 +318,11 @@ async def test_async_admission_reserves_and_refuses_the_same(
 ) -> None:
     guard = make_guard([budget(name="b", usd=1, per="month")], store)
     admissions = await asyncio.gather(*(guard.admit_async(demand(0.01)) for _ in range(150)), return_exceptions=True)
-    admitted = [each for each in admissions if isinstance(each, Admission)]
+    admitted = [each for each in admissions if isinstance(each, Reservation)]
     assert len(admitted) == 100
-    assert all(isinstance(each, (Admission, BudgetExceeded)) for each in admissions)
-    for admission in admitted:
-        admission.release()
+    assert all(isinstance(each, (Reservation, BudgetExceeded)) for each in admissions)
+    for reservation in admitted:
+        reservation.release()
     (await guard.admit_async(demand(1.0))).settle(1.0, 1)
     assert spent(guard) == {"b": 1.0}
 
@@ -342,7 +342,7 @@ async def test_async_admission_never_blocks_the_event_loop(make_guard: MakeGuard
     assert await asyncio.to_thread(asked.wait, 10)
     assert not waiting.done()
     answer.set()
-    assert isinstance(await waiting, Admission)
+    assert isinstance(await waiting, Reservation)
 
 
 async def test_cancelling_an_admission_gives_back_what_it_reserves(make_guard: MakeGuard, demand: MakeDemand) -> None:

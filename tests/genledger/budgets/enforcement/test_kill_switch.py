@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import pytest
 
-from genledger.budgets import BudgetExceeded, Demand, Guard, RuleError, Store, budget
+from genledger.budgets import BudgetExceeded, BudgetRequest, Guard, RuleError, Store, budget
 from genledger.budgets.enforcement import kill_switch
 from genledger.budgets.enforcement.kill_switch import Controls
 
 MakeGuard = Callable[..., Guard]
-MakeDemand = Callable[..., Demand]
+MakeDemand = Callable[..., BudgetRequest]
 
 
 def test_a_kill_switch_stops_what_matches_and_nothing_else(

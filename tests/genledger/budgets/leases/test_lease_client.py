@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from genledger.budgets import Rule, Store, budget
-from genledger.budgets.enforcement.reservation import Admission
-from genledger.budgets.leases.lease_client import Broker, StaleWindow
-from genledger.budgets.leases.local_lease import Counted, Hold
+from genledger.budgets.enforcement.reservation import Reservation
+from genledger.budgets.leases.lease_client import LeaseClient, StaleWindow
+from genledger.budgets.leases.local_lease import CounterKey, Hold
 
 _runs = itertools.count()
 
@@ -23,29 +23,29 @@ class Process:
 
     def __init__(self, store: Store, rules: Sequence[Rule], *, ttl: float = 1000.0) -> None:
         self.rules = rules
-        self.broker = Broker(store, lambda account: None, ttl=ttl)
-        self.calls: list[tuple[Admission, int]] = []
+        self.lease_client = LeaseClient(store, lambda account: None, ttl=ttl)
+        self.calls: list[tuple[Reservation, int]] = []
 
     def admit(self, amount: int) -> bool:
         while True:
-            books, now = self.broker.books, self.broker.now()
+            books, now = self.lease_client.books, self.lease_client.now()
             with books.lock:
                 holds: list[Hold] = [
-                    (books.open(Counted.of(rule, "organisation", rule.limit(None), now), now), amount)
+                    (books.open(CounterKey.of(rule, "organisation", rule.limit(None), now), now), amount)
                     for rule in self.rules
                 ]
             try:
-                if self.broker.reserve(holds):
+                if self.lease_client.reserve(holds):
                     return False
             except StaleWindow:
                 continue
-            self.calls.append((Admission(books, holds), amount))
+            self.calls.append((Reservation(books, holds), amount))
             return True
 
     @property
     def unused(self) -> int:
         """What it was granted in the first rule and uses for nothing."""
-        books = self.broker.books
+        books = self.lease_client.books
         with books.lock:
             books.drain()
             return sum(account.allowance - account.used for account in list(books.accounts.values())[:1])
@@ -83,15 +83,15 @@ def test_the_bill_never_exceeds_a_limit_whatever_processes_do(
         if operation == "admit":
             process.admit(amount)
         elif operation in ("settle", "overrun") and process.calls:
-            admission, reserved = process.calls.pop(0)
+            reservation, reserved = process.calls.pop(0)
             actual = reserved + amount if operation == "overrun" else min(amount, reserved)
-            admission.settle(0.0, actual)
+            reservation.settle(0.0, actual)
             bill += actual
             excess += max(0, actual - reserved)
         elif operation == "release" and process.calls:
             process.calls.pop(0)[0].release()
         elif operation in ("report", "leave"):
-            process.broker.sync(leave=operation == "leave")
+            process.lease_client.sync(leave=operation == "leave")
         elif operation == "crash":
             # Its calls under way reached the provider all the same.
             bill += sum(reserved for _, reserved in process.calls)
@@ -120,7 +120,7 @@ def test_an_exhausted_budget_leaves_no_process_more_than_one_slice(store: Store)
     assert biggest > 100, "while there is plenty, slices are large"
     assert all(each < 100 for each in unused), "when it runs out, small"
     for each in processes:
-        each.broker.sync()
+        each.lease_client.sync()
     settled = sum(counter.settled for key, counter in store.counters().items() if key.startswith(limit[0].name))
     assert settled + sum(unused) + 7 > 10_000, "nothing else is left over"
 
@@ -149,7 +149,7 @@ def test_what_a_process_does_not_use_it_gives_back(store: Store) -> None:
     assert not second.admit(900)
     first.calls.pop()[0].settle(0.0, 10)
     assert not second.admit(900), "it is still leased to the first"
-    first.broker.sync(leave=True)
+    first.lease_client.sync(leave=True)
     assert second.admit(900)
 
 
@@ -157,10 +157,10 @@ def test_reports_return_what_large_reservations_leave_over(store: Store) -> None
     process = Process(store, rules(10_000))
     for _ in range(50):
         assert process.admit(100)
-    for admission, _ in process.calls:
-        admission.settle(0.0, 1)
-    process.broker.sync()
-    account = next(iter(process.broker.books.accounts.values()))
+    for reservation, _ in process.calls:
+        reservation.settle(0.0, 1)
+    process.lease_client.sync()
+    account = next(iter(process.lease_client.books.accounts.values()))
     assert process.unused <= account.slice
     assert account.standing.settled == 50
 
@@ -184,10 +184,10 @@ def test_a_call_under_way_keeps_its_reservation_however_long_it_takes(store: Sto
         return lease.number
 
     before = requests()
-    process.broker.sync()
+    process.lease_client.sync()
     assert requests() == before, "there is nothing to report yet"
-    process.broker.offset += 15
-    process.broker.sync()
+    process.lease_client.offset += 15
+    process.lease_client.sync()
     assert requests() == before + 1
     assert [lease.held for lease in store.counters()[counter].leases.values()] == [10]
 
@@ -206,27 +206,27 @@ def test_nobody_uses_an_account_that_is_being_given_up(store: Store, monkeypatch
     process = Process(store, rules(1000))
     assert process.admit(10)
     process.calls.pop()[0].settle(0.0, 10)
-    books = process.broker.books
+    books = process.lease_client.books
     (account,) = books.accounts.values()
     exchange = store.exchange
 
     def meanwhile(*arguments: Any) -> Any:
         with books.lock:
-            assert not books.take([(account, 0)], process.broker.now())
+            assert not books.take([(account, 0)], process.lease_client.now())
         return exchange(*arguments)
 
     monkeypatch.setattr(store, "exchange", meanwhile)
-    process.broker.sync(leave=True)
+    process.lease_client.sync(leave=True)
     assert not books.accounts
     with pytest.raises(StaleWindow):
-        process.broker.reserve([(account, 1)])
+        process.lease_client.reserve([(account, 1)])
 
 
 def test_what_a_free_call_turns_out_to_cost_counts_after_its_account_was_given_up(store: Store) -> None:
     process = Process(store, rules(1000))
     assert process.admit(0)
-    process.broker.sync(leave=True)
-    assert not process.broker.books.accounts
+    process.lease_client.sync(leave=True)
+    assert not process.lease_client.books.accounts
     process.calls.pop()[0].settle(0.0, 7)
-    process.broker.sync()
+    process.lease_client.sync()
     assert sum(counter.settled for counter in store.counters().values()) == 7

@@ -12,11 +12,11 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
 from genledger.destinations.delivery.disk_quota import Allowance
-from genledger.destinations.delivery.export_worker import Delivery
-from genledger.destinations.delivery.http_exporter import HttpSender
+from genledger.destinations.delivery.export_worker import ExportWorker
+from genledger.destinations.delivery.http_exporter import HttpExporter
 from genledger.destinations.delivery.spool import Spool
 from genledger.destinations.selection.sampling import TraceSampling
-from genledger.destinations.selection.span_processor import Ended
+from genledger.destinations.selection.span_processor import FinishedSpan
 from standins.receivers import Collector
 
 
@@ -38,14 +38,14 @@ def test_a_span_that_has_left_the_queue_but_is_not_yet_sent_counts_as_waiting(
 ) -> None:
     begin, reached, go_on = threading.Event(), threading.Event(), threading.Event()
 
-    def translate(ended: Ended) -> ReadableSpan:
+    def translate(ended: FinishedSpan) -> ReadableSpan:
         reached.set()
         assert go_on.wait(10)
         return ended.span
 
-    delivery = Delivery(
+    delivery = ExportWorker(
         "otlp",
-        HttpSender(f"{collector.base_url}/v1/traces", {}),
+        HttpExporter(f"{collector.base_url}/v1/traces", {}),
         translate,
         sampling=Meanwhile(begin, reached),
         threaded=False,
@@ -53,7 +53,7 @@ def test_a_span_that_has_left_the_queue_but_is_not_yet_sent_counts_as_waiting(
     span = provider.get_tracer("app").start_span("chat")
     span.end()
     assert isinstance(span, ReadableSpan)
-    delivery.offer(Ended(span, None))
+    delivery.offer(FinishedSpan(span, None))
 
     def work() -> None:
         assert begin.wait(10)
@@ -84,7 +84,7 @@ def span(provider: TracerProvider) -> ReadableSpan:
     return span
 
 
-def slowly(ended: Ended) -> ReadableSpan:
+def slowly(ended: FinishedSpan) -> ReadableSpan:
     """What translating comes to when thirty threads of the application want the processor, too."""
     time.sleep(0.002)
     return ended.span
@@ -98,9 +98,9 @@ def on_disk(spool: Path) -> int:
 def test_the_end_has_time_to_write_what_it_has_packed_and_counts_the_rest(
     silent: str, span: ReadableSpan, tmp_path: Path, caplog: pytest.LogCaptureFixture, translate: Callable
 ) -> None:
-    delivery = Delivery("otlp", HttpSender(silent, {}), translate, spool=Spool(tmp_path))
+    delivery = ExportWorker("otlp", HttpExporter(silent, {}), translate, spool=Spool(tmp_path))
     for _ in range(5_000):
-        delivery.offer(Ended(span, None))
+        delivery.offer(FinishedSpan(span, None))
     assert delivery.shutdown(4.0) is False
     stats = delivery.stats()
     assert stats.accepted == 5_000
@@ -116,9 +116,9 @@ def test_the_end_has_time_to_write_what_it_has_packed_and_counts_the_rest(
 def test_without_any_time_what_is_lost_is_counted_and_said(
     silent: str, span: ReadableSpan, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    delivery = Delivery("otlp", HttpSender(silent, {}), lambda ended: ended.span, spool=Spool(tmp_path))
+    delivery = ExportWorker("otlp", HttpExporter(silent, {}), lambda ended: ended.span, spool=Spool(tmp_path))
     for _ in range(100):
-        delivery.offer(Ended(span, None))
+        delivery.offer(FinishedSpan(span, None))
     assert delivery.shutdown(0.0) is False
     assert delivery.stats().dropped == {"exit": 100}
     assert "100 records were neither delivered nor kept at exit" in caplog.text
@@ -127,22 +127,22 @@ def test_without_any_time_what_is_lost_is_counted_and_said(
 def test_spans_that_come_faster_than_they_can_be_packed_do_not_keep_it_from_sending(
     collector: Collector, span: ReadableSpan
 ) -> None:
-    def translate(ended: Ended) -> ReadableSpan:
+    def translate(ended: FinishedSpan) -> ReadableSpan:
         if not collector.requests:
             delivery.offer(ended)
         return ended.span
 
-    delivery = Delivery("otlp", HttpSender(collector.url, {}), translate, threaded=False)
-    delivery.offer(Ended(span, None))
+    delivery = ExportWorker("otlp", HttpExporter(collector.url, {}), translate, threaded=False)
+    delivery.offer(FinishedSpan(span, None))
     delivery.step()  # which would not come back
     assert collector.requests
     delivery.shutdown()
 
 
 def test_the_end_is_over_only_when_whoever_ends_it_is_done(silent: str, span: ReadableSpan, tmp_path: Path) -> None:
-    delivery = Delivery("otlp", HttpSender(silent, {}), slowly, spool=Spool(tmp_path))
+    delivery = ExportWorker("otlp", HttpExporter(silent, {}), slowly, spool=Spool(tmp_path))
     for _ in range(500):
-        delivery.offer(Ended(span, None))
+        delivery.offer(FinishedSpan(span, None))
     first = threading.Thread(target=delivery.shutdown, args=(0.3,))
     first.start()
     delivery.shutdown(0.3)

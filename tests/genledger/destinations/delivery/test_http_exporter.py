@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genledger.destinations.connections import SessionClosed, SessionWithDeadline
-from genledger.destinations.delivery.http_exporter import LONGEST_PAUSE_S, HttpSender, retry_after, secrets_of
+from genledger.destinations.delivery.http_exporter import LONGEST_PAUSE_S, HttpExporter, retry_after, secrets_of
 from genledger.destinations.delivery.otlp_request import encode
 from genledger.destinations.otlp import OtlpEndpoint
 from standins.faults import DRIPS, Close, Hang, Late, Status
@@ -22,7 +22,7 @@ BODY = encode([])
 
 
 def test_an_answer_of_200_is_delivery(collector) -> None:
-    sender = HttpSender(collector.url, {"X-Api-Key": "abc"}, compression="gzip")
+    sender = HttpExporter(collector.url, {"X-Api-Key": "abc"}, compression="gzip")
     assert sender.send(BODY, 5).verdict == "delivered"
     headers = collector.requests[0].headers
     assert headers["content-type"] == "application/x-protobuf"
@@ -32,7 +32,7 @@ def test_an_answer_of_200_is_delivery(collector) -> None:
 
 @pytest.mark.parametrize("compression", ["gzip", "deflate", "none"])
 def test_the_receiver_reads_each_compression(collector, compression) -> None:
-    assert HttpSender(collector.url, {}, compression=compression).send(BODY, 5).verdict == "delivered"
+    assert HttpExporter(collector.url, {}, compression=compression).send(BODY, 5).verdict == "delivered"
     assert collector.requests[0].content == BODY
 
 
@@ -47,7 +47,7 @@ def test_the_receiver_reads_each_compression(collector, compression) -> None:
 )
 def test_what_a_status_means(collector, status, verdict) -> None:
     collector.next(Status(status=status))
-    answer = HttpSender(collector.url, {}).send(BODY, 5)
+    answer = HttpExporter(collector.url, {}).send(BODY, 5)
     assert answer.verdict == verdict
     if verdict != "delivered":
         assert answer.reason == f"http_{status}"
@@ -55,12 +55,12 @@ def test_what_a_status_means(collector, status, verdict) -> None:
 
 def test_silence_is_a_timeout(collector) -> None:
     collector.next(Hang())
-    answer = HttpSender(collector.url, {}).send(BODY, 0.05)
+    answer = HttpExporter(collector.url, {}).send(BODY, 0.05)
     assert (answer.verdict, answer.reason) == ("retry", "timeout")
 
 
 def test_a_connection_that_the_receiver_has_closed_meanwhile_is_no_failure(collector) -> None:
-    sender = HttpSender(collector.url, {})
+    sender = HttpExporter(collector.url, {})
     assert sender.send(BODY, 5).verdict == "delivered"
     collector.next(Close())
     assert sender.send(BODY, 5).verdict == "delivered"
@@ -68,7 +68,7 @@ def test_a_connection_that_the_receiver_has_closed_meanwhile_is_no_failure(colle
 
 def test_nobody_listening_is_said_in_the_systems_words(collector) -> None:
     collector.stop()
-    answer = HttpSender(collector.url, {}).send(BODY, 5)
+    answer = HttpExporter(collector.url, {}).send(BODY, 5)
     assert (answer.verdict, answer.reason, answer.detail) == ("retry", "connection", "connection refused")
 
 
@@ -76,18 +76,18 @@ def test_a_netrc_entry_does_not_replace_our_credentials(collector, tmp_path, mon
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login other password wrong\n")
     monkeypatch.setenv("NETRC", str(netrc))
-    HttpSender(collector.url, {"authorization": "Basic cGs6c2s="}).send(BODY, 5)
+    HttpExporter(collector.url, {"authorization": "Basic cGs6c2s="}).send(BODY, 5)
     assert collector.requests[0].headers["authorization"] == "Basic cGs6c2s="
 
 
 def test_a_redirect_is_not_followed_with_our_credentials(collector, langfuse_server) -> None:
     collector.next(Status(status=302, headers={"location": f"{langfuse_server.base_url}/elsewhere"}))
-    HttpSender(collector.url, {"authorization": "Bearer secret-token"}).send(BODY, 5)
+    HttpExporter(collector.url, {"authorization": "Bearer secret-token"}).send(BODY, 5)
     assert langfuse_server.requests == []
 
 
 def test_a_query_in_the_address_is_sent_but_not_shown(collector) -> None:
-    sender = HttpSender(f"{collector.url}?token=tell-nobody", {})
+    sender = HttpExporter(f"{collector.url}?token=tell-nobody", {})
     sender.send(BODY, 5)
     assert collector.requests[0].path == "/v1/traces?token=tell-nobody"
     assert "tell-nobody" not in sender.endpoint + repr(sender)
@@ -151,7 +151,7 @@ def no_attempt_is_left() -> bool:
 @pytest.mark.parametrize("drip", DRIPS.values(), ids=DRIPS.keys())
 def test_a_timeout_is_the_end_of_an_attempt_however_the_receiver_stretches_its_answer(collector, drip) -> None:
     collector.always(drip)
-    sender = HttpSender(collector.url, {})
+    sender = HttpExporter(collector.url, {})
     started = time.monotonic()
     answer = sender.send(BODY, 0.5)
     # What drips goes on dripping: without a deadline this would not come back at all.
@@ -165,7 +165,9 @@ def test_a_timeout_is_the_end_of_an_attempt_however_the_receiver_stretches_its_a
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_timeout_is_the_end_of_an_attempt_that_does_not_get_as_far_as_an_answer(scheme) -> None:
     with dripping() as port:
-        answer = HttpSender(f"{scheme}://127.0.0.1:{port}/v1/traces", {}, compression="none").send(bytes(50_000_000), 1)
+        answer = HttpExporter(f"{scheme}://127.0.0.1:{port}/v1/traces", {}, compression="none").send(
+            bytes(50_000_000), 1
+        )
         assert answer.verdict == "retry"
         assert no_attempt_is_left()
 
@@ -200,7 +202,7 @@ def test_whoever_waits_for_an_answer_can_do_something_meanwhile(collector) -> No
         calls.append(len(collector.requests))
         late.go.set()
 
-    assert HttpSender(collector.url, {}).send(BODY, 60, meanwhile).verdict == "delivered"
+    assert HttpExporter(collector.url, {}).send(BODY, 60, meanwhile).verdict == "delivered"
     assert calls
 
 
@@ -220,7 +222,7 @@ def test_a_request_through_a_proxy_has_a_deadline_too(collector, monkeypatch) ->
     monkeypatch.setenv("HTTP_PROXY", collector.base_url)
     monkeypatch.delenv("NO_PROXY", raising=False)
     collector.always(DRIPS["headers"])
-    answer = HttpSender("http://collector.invalid/v1/traces", {}).send(BODY, 0.5)
+    answer = HttpExporter("http://collector.invalid/v1/traces", {}).send(BODY, 0.5)
     assert (answer.verdict, answer.reason) == ("retry", "timeout")
     assert [request.path for request in collector.requests] == ["http://collector.invalid/v1/traces"]
     assert no_attempt_is_left()

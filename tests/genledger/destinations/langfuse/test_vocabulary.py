@@ -12,7 +12,7 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 
 from genledger.context.attribution import Attribution
 from genledger.destinations.langfuse.vocabulary import Project, environment_name, observation_type, translate
-from genledger.destinations.selection.span_processor import Ended
+from genledger.destinations.selection.span_processor import FinishedSpan
 
 Translate = Callable[..., dict[str, Any]]
 
@@ -35,7 +35,7 @@ def make_span(attributes: dict[str, Any], **fields: Any) -> ReadableSpan:
 def translated(attributes: dict[str, Any], project: Project | None = None, item: Any = None, **fields: Any) -> Any:
     span = make_span(attributes, **fields)
     before = dict(span.attributes or {})
-    ended = Ended(span, None, **(item or {}))
+    ended = FinishedSpan(span, None, **(item or {}))
     result = translate(ended, project or Project())
     assert dict(span.attributes or {}) == before, "the span itself must stay as it is"
     return result.attributes

@@ -11,14 +11,14 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 from genledger.destinations.delivery.disk_quota import Allowance
 from genledger.destinations.langfuse.destination import LangfuseDestination
 from genledger.destinations.selection.sampling import HELD_S, Keep, TraceSampling
-from genledger.destinations.selection.span_processor import Ended
+from genledger.destinations.selection.span_processor import FinishedSpan
 
 NO_RESOURCE = Resource({})
 
 
 def trace(
     trace_id: int, spans: int = 3, *, seconds: float = 1.0, cost: float = 0.0, error: bool = False, score: Any = None
-) -> list[Ended]:
+) -> list[FinishedSpan]:
     items = []
     for number in range(spans):
         attributes = {"genledger.cost.amount": cost / spans}
@@ -33,11 +33,11 @@ def trace(
             start_time=0,
             end_time=int(seconds * 1e9),
         )
-        items.append(Ended(span, None, ends_trace=number == spans - 1))
+        items.append(FinishedSpan(span, None, ends_trace=number == spans - 1))
     return items
 
 
-def ids(items: list[Ended]) -> list[int]:
+def ids(items: list[FinishedSpan]) -> list[int]:
     return [item.span.context.trace_id for item in items]
 
 

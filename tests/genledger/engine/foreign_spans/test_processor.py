@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
 
 import genledger
-from genledger.engine.foreign_spans.processor import MAX_OPEN, EnrichmentProcessor
+from genledger.engine.foreign_spans.processor import MAX_OPEN, ForeignSpanProcessor
 
 from ....instrumentors import openai_format as wire
 from ....instrumentors.provider import Provider, answer
@@ -281,7 +281,7 @@ def test_their_span_stays_closed_for_everybody_else(telemetry: Telemetry, theirs
 
 @pytest.mark.usefixtures("telemetry")
 def test_spans_that_never_end_are_forgotten_and_later_ones_still_priced() -> None:
-    processor, exporter = EnrichmentProcessor("genledger"), InMemorySpanExporter()
+    processor, exporter = ForeignSpanProcessor("genledger"), InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(processor)
     provider.add_span_processor(SimpleSpanProcessor(exporter))

@@ -10,15 +10,15 @@ import pytest
 
 import genledger
 from genledger.context.attribution import Attribution
-from genledger.engine.record import Entry
-from genledger.engine.signals.call_log import CallLines
+from genledger.engine.record import CallRecord
+from genledger.engine.signals.call_log import CallLog
 from genledger_semconv.checker import assert_clean
 
 from ....instrumentors import openai_format as wire
 from ....instrumentors.provider import Provider, answer
 from ....instrumentors.telemetry import instrumented
 
-MakeEntry = Callable[..., Entry]
+MakeEntry = Callable[..., CallRecord]
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def test_a_json_line_says_who_what_how_much_and_how_it_ended(
     make_entry: MakeEntry, caplog: pytest.LogCaptureFixture
 ) -> None:
     entry = make_entry(attribution=Attribution("acme", "copilot", "u1"), attempts=3, retry_causes=("429", "timeout"))
-    CallLines(json=True).write(entry)
+    CallLog(json=True).write(entry)
     (line,) = lines(caplog)
     assert json.loads(line) == {
         "feature": "copilot",
@@ -58,7 +58,7 @@ def test_a_json_line_says_who_what_how_much_and_how_it_ended(
 
 def test_a_plain_line_says_the_same_and_is_one_line(make_entry: MakeEntry, caplog: pytest.LogCaptureFixture) -> None:
     who = Attribution('acme "north" ltd', "copilot")
-    CallLines().write(make_entry(usd=0.0000001, attribution=who, error_type="E", outcome="error"))
+    CallLog().write(make_entry(usd=0.0000001, attribution=who, error_type="E", outcome="error"))
     (line,) = lines(caplog)
     assert 'tenant="acme \\"north\\" ltd"' in line
     assert "cost_usd=0.0000001 " in line
@@ -81,7 +81,7 @@ def test_a_plain_line_says_the_same_and_is_one_line(make_entry: MakeEntry, caplo
 def test_a_value_that_looks_like_more_is_one_quoted_value(
     make_entry: MakeEntry, caplog: pytest.LogCaptureFixture, model: str
 ) -> None:
-    CallLines().write(make_entry(response_model=model))
+    CallLog().write(make_entry(response_model=model))
     (line,) = lines(caplog)
     assert len(line.splitlines()) == 1
     quoted = line[line.index("model=") + 6 : line.index(" input_tokens=")]
@@ -90,20 +90,20 @@ def test_a_value_that_looks_like_more_is_one_quoted_value(
 
 def test_an_absurdly_long_value_is_cut(make_entry: MakeEntry, caplog: pytest.LogCaptureFixture) -> None:
     entry = make_entry(request_model="x" * 1_000_000, response_model="\n" * 1_000_000, error_type="é" * 1_000_000)
-    for written in (CallLines(), CallLines(json=True)):
+    for written in (CallLog(), CallLog(json=True)):
         written.write(entry)
     assert all(len(line) < 5000 for line in lines(caplog))
 
 
 def test_an_unpriced_call_says_so_and_has_no_cost(make_entry: MakeEntry, caplog: pytest.LogCaptureFixture) -> None:
-    CallLines(json=True).write(make_entry(usd=None))
+    CallLog(json=True).write(make_entry(usd=None))
     said = json.loads(lines(caplog)[0])
     assert "cost_usd" not in said
     assert said["unpriced"] == "unknown_model"
 
 
 def test_users_are_hashed_when_asked_for(make_entry: MakeEntry, caplog: pytest.LogCaptureFixture) -> None:
-    written = CallLines(json=True, hash_users=True)
+    written = CallLog(json=True, hash_users=True)
     for user in ("anna", "anna", "otto"):
         written.write(make_entry(attribution=Attribution(user=user)))
     users = [json.loads(line)["user"] for line in lines(caplog)]
@@ -114,7 +114,7 @@ def test_users_are_hashed_when_asked_for(make_entry: MakeEntry, caplog: pytest.L
 
 def test_nothing_is_written_when_nobody_listens(make_entry: MakeEntry, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "genledger.calls")
-    CallLines().write(make_entry())
+    CallLog().write(make_entry())
     assert lines(caplog) == []
 
 

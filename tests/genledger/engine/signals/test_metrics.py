@@ -15,14 +15,14 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMet
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
 
 from genledger.context.attribution import Attribution
-from genledger.engine.record import Entry
+from genledger.engine.record import CallRecord
 from genledger.engine.signals.histogram_bulk import record_all
 from genledger.engine.signals.metrics import MAX_PENDING, MetricNames, Metrics
 from genledger.pricing.usage import Usage
 from genledger_semconv import SCHEMA_URL
 from genledger_semconv.checker import check
 
-MakeEntry = Callable[..., Entry]
+MakeEntry = Callable[..., CallRecord]
 DELTA = dict.fromkeys((SdkCounter, Histogram, ObservableCounter), AggregationTemporality.DELTA)
 NEWEST = {
     "gen_ai.client.inference.duration",
@@ -247,7 +247,7 @@ CALLS = st.lists(
 )
 
 
-def entries(make: MakeEntry, calls: list[Any]) -> Iterator[tuple[Entry, list[float]]]:
+def entries(make: MakeEntry, calls: list[Any]) -> Iterator[tuple[CallRecord, list[float]]]:
     for tenant, outcome, nanos, input, output, duration, gaps, streamed in calls:
         error = "openai.APIError" if outcome == "error" else None
         yield (
@@ -328,7 +328,7 @@ def test_what_is_collected_is_what_was_recorded_cumulative_and_delta(calls: list
     assert sum(point.count for point in whole.get("gen_ai.client.inference.duration", ())) == len(made)
 
 
-def plain_entry(**fields: Any) -> Entry:
+def plain_entry(**fields: Any) -> CallRecord:
     usd = fields.pop("usd", 0.25)
     from genledger.pricing.cost import Cost
 
@@ -352,7 +352,7 @@ def plain_entry(**fields: Any) -> Entry:
         "server_address": "api.openai.com",
         "server_port": 443,
     }
-    return Entry(**(values | fields))
+    return CallRecord(**(values | fields))
 
 
 def test_points_that_no_reader_asks_for_are_handed_on_in_time(meters: Meters, make_entry: MakeEntry) -> None:

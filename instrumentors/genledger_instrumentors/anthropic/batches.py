@@ -77,7 +77,7 @@ BATCH = Operation(
 )
 """A batch that is polled, cancelled, deleted or listed."""
 
-NEW_BATCH = BATCH._replace(batch=Batch(jobs=read_jobs, creates=True, requests=read_requests))
+NEW_BATCH = BATCH._replace(limit=("max_tokens",), batch=Batch(jobs=read_jobs, creates=True, requests=read_requests))
 """A batch that is created."""
 
 RESULTS = BATCH._replace(response=None, batch=Batch(results=_batch, line=read_line))

@@ -170,7 +170,7 @@ MESSAGES = Operation(
     input=read_input,
     output=read_output,
     family="inference",
-    limit="max_tokens",
+    limit=("max_tokens",),
 )
 
 COUNT_TOKENS = Operation(

@@ -167,7 +167,8 @@ CHAT = Operation(
     output=read_output,
     constant={A.OPENAI_API_TYPE: "chat_completions"},
     family="inference",
-    limit="max_completion_tokens",
+    limit=("max_completion_tokens", "max_tokens"),
+    choices=("n",),
 )
 
 COMPLETIONS = Operation(
@@ -180,5 +181,6 @@ COMPLETIONS = Operation(
     input=_prompt,
     output=read_output,
     family="inference",
-    limit="max_tokens",
+    limit=("max_tokens",),
+    choices=("n", "best_of"),
 )

@@ -68,6 +68,26 @@ class LastEvent:
         return isinstance(kind, str) and kind.endswith((".completed", ".done"))
 
 
+IMAGE_TOKENS = 6240
+"""Output tokens of the dearest image: GPT Image's high quality in portrait. https://platform.openai.com/docs/guides/images"""
+
+
+def largest_images(body: Body) -> Mapping[str, Any]:
+    """Return an answer with as many images as are asked for; models billed by tokens make the dearest ones."""
+    count = body.get("n")
+    count = count if type(count) is int and 0 < count <= 10 else 1
+    answer: dict[str, Any] = {"data": [{}] * count}
+    if "dall-e" not in str(body.get("model") or ""):
+        tokens = IMAGE_TOKENS * count
+        answer["usage"] = {"input_tokens": 0, "output_tokens": tokens, "total_tokens": tokens}
+    return answer
+
+
+def no_answer(body: Body) -> Mapping[str, Any]:
+    """Return an empty answer: the request alone says what is billed."""
+    return {}
+
+
 EMBEDDINGS = Operation(
     name=S.EMBEDDINGS,
     api="embeddings",
@@ -85,11 +105,17 @@ IMAGES = Operation(
     fields=_MODEL,
     request=_image_defaults,
     response=read_answer,
+    largest=largest_images,
     accumulate=LastEvent,
 )
 
 SPEECH = Operation(
-    name=S.SPEECH, api="speech", fields=_MODEL, constant={A.GEN_AI_OUTPUT_TYPE: "speech"}, accumulate=LastEvent
+    name=S.SPEECH,
+    api="speech",
+    fields=_MODEL,
+    constant={A.GEN_AI_OUTPUT_TYPE: "speech"},
+    accumulate=LastEvent,
+    largest=no_answer,
 )
 
 TRANSCRIPTIONS = Operation(

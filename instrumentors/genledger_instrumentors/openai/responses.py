@@ -179,7 +179,7 @@ RESPONSES = Operation(
     output=read_output,
     constant={A.OPENAI_API_TYPE: "responses"},
     family="inference",
-    limit="max_output_tokens",
+    limit=("max_output_tokens",),
 )
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from genledger.engine.operation import at_path
+
 _NEVER_SENT = frozenset(
     {
         "BudgetExceeded",
@@ -35,17 +37,32 @@ _GAVE_UP = frozenset({408, 499, 504, 524})
 
 _TRANSPORT = frozenset(
     {
-        "_error_catcher",
-        "_make_request",
-        "_ws_connect",
-        "aiter_raw",
-        "handle_async_request",
-        "handle_request",
-        "iter_raw",
-        "urlopen",
+        *("handle_request", "handle_async_request", "urlopen", "_make_request", "_ws_connect"),
+        *("iter_raw", "aiter_raw", "read_chunked", "_error_catcher", "_raw_read", "_do_parse"),
     }
 )
 """Functions of HTTP clients that a request passes on its way out, or the body of its answer on its way in."""
+
+_RPC_STATUS = {
+    "CANCELLED": 499,
+    "UNKNOWN": 500,
+    "INVALID_ARGUMENT": 400,
+    "DEADLINE_EXCEEDED": 408,
+    "NOT_FOUND": 404,
+    "ALREADY_EXISTS": 409,
+    "PERMISSION_DENIED": 403,
+    "RESOURCE_EXHAUSTED": 429,
+    "FAILED_PRECONDITION": 400,
+    "ABORTED": 409,
+    "OUT_OF_RANGE": 400,
+    "UNIMPLEMENTED": 501,
+    "INTERNAL": 500,
+    "UNAVAILABLE": 503,
+    "DATA_LOSS": 500,
+    "UNAUTHENTICATED": 401,
+}
+"""The HTTP status of each code of gRPC, by the comments of google/rpc/code.proto; but a deadline is the client's own
+in gRPC, so that it is a request timeout, and not a gateway's."""
 
 _CONNECTING = frozenset(
     {"_connect", "_create_connection", "_new_conn", "connect", "connect_tcp", "start_tls", "wait_for_connection"}
@@ -82,9 +99,28 @@ def fate_of_status(status: int) -> Fate:
     return "lost" if status < 400 or status in _GAVE_UP else "refused"
 
 
+def rpc_code(error: BaseException) -> str | None:
+    """Return the name of the gRPC code that `error` has; `None` for an error that is not gRPC's."""
+    code = getattr(error, "code", None)
+    if not callable(code) or not any(kind.__name__ == "RpcError" for kind in type(error).__mro__):
+        return None
+    name = getattr(code(), "name", None)
+    return name if name in _RPC_STATUS else None
+
+
 def status_of(error: BaseException) -> int | None:
-    """Return the HTTP status of the answer that `error` was made from; `None` when there was no answer."""
-    for source in (getattr(error, "response", None), error):
+    """Return the HTTP status of the answer that `error` was made from; `None` when there was no answer.
+
+    A code of gRPC counts as the HTTP status that it stands for.
+    """
+    code = rpc_code(error)
+    if code is not None:
+        return _RPC_STATUS[code]
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):  # botocore's
+        status = at_path(response, "ResponseMetadata.HTTPStatusCode")
+        return status if type(status) is int else None
+    for source in (response, error):
         status = getattr(source, "status_code", None)
         if type(status) is int:
             return status

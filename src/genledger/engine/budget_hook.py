@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from genledger import pricing
@@ -11,8 +12,9 @@ from genledger.budgets.enforcement.exceeded import BudgetExceeded
 from genledger.budgets.enforcement.request import BudgetRequest
 from genledger.context.agent_run import run_in
 from genledger.engine import internal_errors
-from genledger.engine.ceiling import LIMITS, ceiling, choices
-from genledger.engine.operation import Attributes, Operation, span_name
+from genledger.engine.ceiling import ceiling, choices
+from genledger.engine.operation import Attributes, Operation, at_path, span_name
+from genledger.pricing.usage import Usage
 from genledger_semconv import attributes as A
 
 if TYPE_CHECKING:
@@ -108,15 +110,18 @@ def _budget_request(call: Call) -> BudgetRequest:
             _price(call, request.get("model"), size, tier="batch")
             for request, size in zip(requests, sizes, strict=True)
         ]
-        input_tokens, output_tokens = sum(size[0] for size in sizes), sum(size[1] for size in sizes)
+        input_tokens = sum(size.input_tokens for size in sizes)
+        output_tokens = sum(size.output_tokens for size in sizes)
         known = [price for price in prices if price is not None]
         most = sum(known) if known else None
     else:
-        size = input_tokens, output_tokens = ceiling(call, body)
+        size = ceiling(call, body)
+        input_tokens, output_tokens = size.input_tokens, size.output_tokens
         most = _price(call, model, size)
 
         def reprice(model: str | None, limit: int | None) -> float | None:
-            return _price(call, model, size if limit is None else (size[0], limit * choices(body)))
+            most = size if limit is None else replace(size, output=limit * choices(operation, body))
+            return _price(call, model, most)
 
     run = run_in(call.outer)
     tool_calls: tuple[str, ...] = ()
@@ -139,10 +144,19 @@ def _budget_request(call: Call) -> BudgetRequest:
     )
 
 
-def _price(call: Call, model: Any, size: tuple[int, int], tier: str | None = None) -> float | None:
+def _price(call: Call, model: Any, size: Usage, tier: str | None = None) -> float | None:
     endpoint = call.endpoint
     name = model if isinstance(model, str) else ""
-    return pricing.max_price(endpoint.provider, name, *size, call.started_ns, tier=tier, base_url=endpoint.base_url)
+    return pricing.max_price(
+        endpoint.provider,
+        name,
+        size.input_tokens,
+        size.output_tokens,
+        call.started_ns,
+        tier=tier,
+        base_url=endpoint.base_url,
+        units=size.units,
+    )
 
 
 def changes(call: Call, reservation: Reservation) -> dict[str, Any]:
@@ -152,8 +166,9 @@ def changes(call: Call, reservation: Reservation) -> dict[str, Any]:
         return wanted
     if reservation.model is not None:
         wanted["model"] = reservation.model
-    if reservation.max_output_tokens is not None and call.operation.limit is not None:
-        name = next((name for name in LIMITS if call.body.get(name) is not None), call.operation.limit)
+    names = call.operation.limit
+    if reservation.max_output_tokens is not None and names:
+        name = next((name for name in names if at_path(call.body, name) is not None), names[0])
         wanted[name] = reservation.max_output_tokens
     return wanted
 
@@ -179,6 +194,22 @@ def _settle(call: Call, reservation: Reservation, priced: PricedUsage, error: Ba
     reservation.settle(usd, tokens)
 
 
+def _spent(call: Call) -> tuple[float | None, int | None]:
+    """The USD and tokens of the calls inside another one; `None` for what is not known of one of them."""
+    usd, tokens = 0.0, 0
+    known = True
+    for inner in call.inner:
+        if inner.covered:
+            more, count = _spent(inner)
+            known = known and more is not None and count is not None
+            usd, tokens = usd + (more or 0.0), tokens + (count or 0)
+        elif inner.priced_usage is not None and inner.priced:
+            known = known and inner.priced_usage.cost is not None
+            usd += inner.priced_usage.cost.amount if inner.priced_usage.cost is not None else 0.0
+            tokens += inner.priced_usage.usage.total_tokens if inner.priced_usage.usage is not None else 0
+    return (usd, tokens) if known else (None, None)
+
+
 def account(call: Call, priced: PricedUsage, error: BaseException | None, attributes: Attributes) -> None:
     """Settle a call with the budgets, and write what they did into the attributes of its span."""
     if isinstance(error, BudgetExceeded):
@@ -188,7 +219,14 @@ def account(call: Call, priced: PricedUsage, error: BaseException | None, attrib
     reservation = call.reservation
     if reservation is None:
         return
-    _settle(call, reservation, priced, error)
+    under_way = [inner for inner in call.inner if not inner.settled]
+    if under_way:
+        under_way[-1].reservation = reservation  # its answer is still coming, and settles what was reserved for it
+        call.reservation = None
+    elif call.covered:
+        reservation.settle(*_spent(call))
+    else:
+        _settle(call, reservation, priced, error)
     if reservation.action is not None:
         attributes[A.GENLEDGER_BUDGET_ACTION] = reservation.action
         if reservation.rule is not None:

@@ -15,12 +15,13 @@ from genledger.context.attribution import Attribution
 from genledger.engine import internal_errors
 from genledger.engine.attempts import Fate, fate_of, fate_of_status
 from genledger.engine.budget_hook import changes
-from genledger.engine.operation import Attributes, Body, Endpoint, Operation, Received
+from genledger.engine.operation import Attributes, Body, Endpoint, Operation, Received, with_changes
 from genledger.engine.priced_usage import Lost, lost_attempt
 
 if TYPE_CHECKING:
     from genledger.budgets import Reservation
     from genledger.context.totals import RunningTotal
+    from genledger.engine.priced_usage import PricedUsage
     from genledger.engine.recorder import Recorder
 
 CALL_KEY = create_key("genledger-call")
@@ -37,6 +38,8 @@ class Call:
     __slots__ = (
         "__weakref__",
         "_pending",
+        "answered",
+        "around",
         "asked",
         "attribution",
         "body",
@@ -46,12 +49,14 @@ class Call:
         "fate",
         "first_chunk",
         "headers",
+        "inner",
         "library",
         "lost",
         "lost_attempt",
         "model",
         "operation",
         "outer",
+        "priced_usage",
         "recorder",
         "request",
         "reservation",
@@ -102,23 +107,31 @@ class Call:
         self.stamps: list[float] | None = None
         self.retry_causes: list[str] = []
         self.fate: Fate | None = None
+        self.around: Call | None = None
+        self.inner: list[Call] = []
+        self.priced_usage: PricedUsage | None = None
         self.lost = 0
         self.lost_attempt: Lost | None = None
         self.settled_attempts = 0
         self.headers: Any = None
         self.request: Any = None
+        self.answered: Any = None
         self.reservation: Reservation | None = None
         self._pending = [True]
 
     def enter(self) -> Context:
         """Make this call current while the client's own method runs: spans it starts become children."""
         try:
-            inside = set_value(CALL_KEY, self, set_span_in_context(self.span, self.outer))
+            inside = self.inside()
             attach(inside)
         except Exception as fault:
             internal_errors.report("entering the call", fault)
             return self.outer
         return inside
+
+    def inside(self) -> Context:
+        """Return the context in which this call is the current one."""
+        return set_value(CALL_KEY, self, set_span_in_context(self.span, self.outer))
 
     def leave(self, inside: Context) -> None:
         """Make current what was current before.
@@ -133,10 +146,40 @@ class Call:
             attach(self.outer)
             internal_errors.report("leaving the call", fault)
 
+    def contains(self, operation: Operation, library: str) -> bool:
+        """Return whether an operation begun inside is only how this one is done: a store's client calls itself."""
+        return (
+            not (self.settled or self.operation.priced or operation.priced)
+            and self.library == library
+            and self.operation.family == operation.family
+        )
+
+    def nest_in(self, around: Call) -> None:
+        """Note that this call is made by the client method of another one, which did the same thing by it.
+
+        Both are one request: the inner one is priced, the outer one becomes structure. Budgets have admitted it.
+        """
+        if around.settled or around.operation.name != self.operation.name or not self.operation.priced:
+            return
+        self.around = around
+        around.inner.append(self)
+
+    @property
+    def priced(self) -> bool:
+        """Whether the call has settled with usage or a cost of its own."""
+        return self.priced_usage is not None and (
+            self.priced_usage.usage is not None or self.priced_usage.cost is not None
+        )
+
+    @property
+    def covered(self) -> bool:
+        """Whether a call inside is, or may still become, the priced one."""
+        return any(call.priced or call.covered or not call.settled for call in self.inner)
+
     def admit(self) -> None:
         """Ask the budgets. Raises `BudgetExceeded`, with the call ended as `blocked`, when one says no."""
         budget_hook = self.recorder.budget_hook
-        if budget_hook is not None:
+        if budget_hook is not None and self.around is None:
             try:
                 self._admitted(budget_hook.admit(self))
             except BaseException as error:
@@ -146,7 +189,7 @@ class Call:
     async def admit_async(self) -> None:
         """As `admit`, without blocking the event loop."""
         budget_hook = self.recorder.budget_hook
-        if budget_hook is not None:
+        if budget_hook is not None and self.around is None:
             try:
                 self._admitted(await budget_hook.admit_async(self))
             except BaseException as error:
@@ -168,7 +211,7 @@ class Call:
                 self.model = reservation.model
             self.changes = changes(self, reservation)
             if self.changes:
-                self.body = {**self.body, **self.changes}
+                self.body = with_changes(self.body, self.changes)
 
     def retried(self, response: Any, error: BaseException | None) -> bool:
         """Note that the client sends its request again, and why.

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from genledger import pricing
+from genledger.engine.operation import Operation, at_path
 from genledger.engine.text_size import input_tokens
+from genledger.pricing.usage import Usage
 
 if TYPE_CHECKING:
     from genledger.engine.call import Call
@@ -13,40 +17,44 @@ if TYPE_CHECKING:
 DEFAULT_OUTPUT_TOKENS = 4096
 """Output tokens that are reserved for a call that sets no limit of its own."""
 
-IMAGE_TOKENS = 6240
-"""Output tokens of the dearest image: GPT Image's high quality in portrait. https://platform.openai.com/docs/guides/images"""
 
-LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
-"""The names that APIs have for the most tokens a call may generate."""
+def ceiling(call: Call, body: Any, *, carefully: bool = False) -> Usage:
+    """Return the most that a request can consume: its input, estimated, and the largest answer it allows.
 
+    Whatever the operation is billed by is in it: tokens, and the units that `Operation.largest` stands for.
 
-def ceiling(call: Call, body: Any, *, carefully: bool = False) -> tuple[int, int]:
-    """Return the input tokens of a request, estimated, and the most output tokens it can be answered with."""
+    Args:
+        call: The call.
+        body: Its request, or one of a batch's.
+        carefully: Look at the text, not only at its length, as `input_tokens` does.
+    """
     provider, operation = call.endpoint.provider, call.operation
     size = input_tokens(body, provider, str(body.get("model") or call.model or ""), carefully=carefully)
-    return size, most_output(operation, body)
+    usage = largest(provider, operation, body)
+    return replace(usage, input=max(size, usage.input))
 
 
-def most_output(operation: Operation, body: Any) -> int:
-    """Return the most output tokens that a request can be answered with."""
-    if operation.api == "images":
-        return IMAGE_TOKENS * choices(body)
+def largest(provider: str, operation: Operation, body: Any) -> Usage:
+    """Return what the largest answer is billed by that a request allows."""
+    if operation.largest is not None:
+        reading = pricing.read_usage(provider, operation.api, operation.largest(body), body)
+        return reading.usage if reading is not None else Usage()
     if operation.inference or operation.batch is not None:
-        asked = asked_limit(body)
-        return (asked if asked is not None else DEFAULT_OUTPUT_TOKENS) * choices(body)
-    return 0
+        asked = asked_limit(operation, body)
+        return Usage(output=(asked if asked is not None else DEFAULT_OUTPUT_TOKENS) * choices(operation, body))
+    return Usage()
 
 
-def choices(body: Any) -> int:
-    """Return how many answers a request asks for."""
-    number = body.get("n")
-    return number if type(number) is int and number > 0 else 1
+def choices(operation: Operation, body: Any) -> int:
+    """Return how many answers a request has generated."""
+    numbers = [at_path(body, name) for name in operation.choices]
+    return max((number for number in numbers if type(number) is int and number > 0), default=1)
 
 
-def asked_limit(body: Any) -> int | None:
+def asked_limit(operation: Operation, body: Any) -> int | None:
     """Return the most tokens that a request lets be generated, or `None` when it sets no limit."""
-    for name in LIMITS:
-        value = body.get(name)
+    for name in operation.limit:
+        value = at_path(body, name)
         if type(value) is int and value >= 0:
             return value
     return None

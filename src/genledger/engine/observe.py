@@ -4,40 +4,20 @@ from __future__ import annotations
 
 import functools
 import inspect
-import time
 import zlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, cast, overload
+from typing import Any, Self, TypeVar, cast, overload
 
-from opentelemetry import trace
-from opentelemetry.context import Context, get_current, set_value
-from opentelemetry.trace import Span, SpanKind, StatusCode, set_span_in_context
+from opentelemetry.context import Context, get_current
+from opentelemetry.trace import INVALID_SPAN, Span
 
-from genledger.context.agent_run import RUN_KEY, AgentRun, run_in
-from genledger.context.attribution import SPEND_KEY, current, current_spend
 from genledger.context.scoped_context import async_steps_in_context, enter, leave, steps_in_context, visits
-from genledger.context.totals import RunningTotal, Spend
+from genledger.context.totals import Spend
 from genledger.engine import internal_errors
-from genledger.engine.content.redaction import stage
-from genledger.engine.operation import span_name
-from genledger.engine.outcome import error_type
-from genledger.engine.recorder import active
-from genledger.instrumentation.instrumentor import SCOPE
+from genledger.engine.steps import OPERATIONS, Kind, Step, start_step
 from genledger.shared.text import bounded
-from genledger_semconv import SCHEMA_URL
-from genledger_semconv import attributes as A
-
-Kind = Literal["agent", "tool", "retrieval", "workflow", "task"]
-
-_KINDS: dict[str, tuple[str, str]] = {
-    "agent": ("invoke_agent", A.GEN_AI_AGENT_NAME),
-    "tool": ("execute_tool", A.GEN_AI_TOOL_NAME),
-    "retrieval": ("retrieval", A.GEN_AI_DATA_SOURCE_ID),
-    "workflow": ("invoke_workflow", A.GEN_AI_WORKFLOW_NAME),
-    "task": ("", ""),
-}
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -45,87 +25,47 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Observation(AbstractContextManager["Observation"]):
     """One observed block. `spend()` says what the calls inside have cost so far."""
 
-    __slots__ = ("_arguments", "_kind", "_name", "_run", "_spend", "_started", "span")
+    __slots__ = ("_arguments", "_kind", "_name", "_step")
 
     def __init__(self, kind: Kind, name: str, arguments: object = None) -> None:
         self._kind = kind
         self._name = name
         self._arguments = arguments
-        self._spend: RunningTotal | None = None
-        self._run: AgentRun | None = None
-        self._started = 0.0
-        self.span: Span = trace.INVALID_SPAN
+        self._step: Step | None = None
+
+    @property
+    def span(self) -> Span:
+        """The span of the block."""
+        return self._step.span if self._step is not None else INVALID_SPAN
 
     def spend(self) -> Spend:
-        """What the calls inside this block have cost so far."""
-        return self._spend.read() if self._spend is not None else Spend(0.0, 0, 0, 0)
+        """Return what the calls inside this block have cost so far."""
+        return self._step.spend.read() if self._step is not None else Spend(0.0, 0, 0, 0)
 
-    def start(self, outer: Context) -> Context:
-        """Start the span and give the context to run in: the same one, when a fault of ours is in the way."""
+    def start(self) -> Context:
+        """Start the span and return the context to run in: the same one, when a fault of ours is in the way."""
+        outer = get_current()
         try:
-            return self._start(outer)
+            self._step = start_step(self._kind, self._name, signature=self._signature())
+            return self._step.inside(outer)
         except Exception as fault:
             internal_errors.report("starting a step", fault)
             return outer
 
-    def _start(self, outer: Context) -> Context:
-        operation, naming = _KINDS[self._kind]
-        attributes: dict[str, Any] = dict(current(outer).attributes)
-        if operation:
-            attributes[A.GEN_AI_OPERATION_NAME] = operation
-            attributes[naming] = self._name
-        else:
-            attributes[A.GENLEDGER_OPERATION_KIND] = self._kind
-        recorder = active()
-        tracer = recorder.tracer if recorder is not None else trace.get_tracer(SCOPE, schema_url=SCHEMA_URL)
-        self.span = tracer.start_span(
-            span_name(operation, self._name),
-            outer,
-            SpanKind.CLIENT if self._kind == "retrieval" else SpanKind.INTERNAL,
-            attributes,
-            record_exception=False,
-            set_status_on_exception=False,
-        )
-        self._spend = RunningTotal(current_spend(outer))
-        inside = set_value(SPEND_KEY, self._spend, set_span_in_context(self.span, outer))
-        run = run_in(outer)
-        if self._kind in ("agent", "workflow"):
-            span_id = f"{self.span.get_span_context().span_id:016x}"
-            self._run = AgentRun(span_id, 0 if run is None else run.depth + 1)
-            inside = set_value(RUN_KEY, self._run, inside)
-        elif self._kind == "tool" and run is not None:
-            run.tool_calls.append(f"{bounded(self._name)}:{zlib.crc32(repr(self._arguments).encode()):08x}")
-            run.tools += 1
-        self._arguments = None  # a context that somebody keeps must not keep the application's values
-        self._started = time.perf_counter()
-        return inside
+    def _signature(self) -> str:
+        arguments, self._arguments = self._arguments, None  # a context that is kept must not keep the values
+        if self._kind != "tool":
+            return self._name
+        return f"{bounded(self._name)}:{zlib.crc32(repr(arguments).encode()):08x}"
 
     def finish(self, error: BaseException | None = None) -> None:
         """End the span, and count it."""
-        try:
-            self._count(error)
-        except Exception as fault:
-            internal_errors.report("ending a step", fault)
-        try:
-            self.span.end()
-        except Exception as fault:
-            internal_errors.report("ending the span", fault)
-
-    def _count(self, error: BaseException | None) -> None:
-        recorder = active()
-        failure: str | None = None
-        if error is not None and not isinstance(error, GeneratorExit):
-            failure = error_type(error)
-            self.span.set_status(StatusCode.ERROR, stage().error(error))
-            self.span.set_attribute(A.ERROR_TYPE, failure)
-        if recorder is not None and recorder.metrics is not None:
-            run = self._run or AgentRun("", 0)
-            seconds = time.perf_counter() - self._started
-            recorder.metrics.steps.record(self._kind, self._name, seconds, failure, run.inferences, run.tools)
+        if self._step is not None:
+            self._step.end(error)
 
     def __enter__(self) -> Self:
         outer = get_current()
-        enter(self, outer, self.start(outer))
+        enter(self, outer, self.start())
         return self
 
     def __exit__(
@@ -147,8 +87,8 @@ class _Block:
     """What `observe` gives: a decorator and a context manager, usable by many tasks and threads at once."""
 
     def __init__(self, name: str | None, kind: Kind) -> None:
-        if kind not in _KINDS:
-            raise ValueError(f"observe(kind=…) must be one of {', '.join(_KINDS)}, not {kind!r}")
+        if kind not in OPERATIONS:
+            raise ValueError(f"observe(kind=…) must be one of {', '.join(OPERATIONS)}, not {kind!r}")
         self._name = name
         self._kind: Kind = kind
         self._entered: list[Observation] = []
@@ -187,7 +127,7 @@ class _Block:
 
         def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Context, Callable[..., None]]:
             observation = make(*args, **kwargs)
-            return observation.start(get_current()), observation.finish
+            return observation.start(), observation.finish
 
         if inspect.isasyncgenfunction(function):
             return cast(F, async_steps_in_context(function, begin))

@@ -54,6 +54,31 @@ def strings(value: Any) -> Sequence[str] | None:
     return None
 
 
+def at_path(body: Any, path: str) -> Any:
+    """Return the field of a request at a path such as `inferenceConfig.maxTokens`; `None` when it is absent."""
+    for name in path.split("."):
+        if isinstance(body, Mapping):
+            body = body.get(name)
+        elif body is not None:
+            body = getattr(body, name, None)
+    return body
+
+
+def with_path(body: Body, path: str, value: Any) -> dict[str, Any]:
+    """Return a copy of a request with the field at a path set; mappings on the way are copied, too."""
+    name, _, rest = path.partition(".")
+    inner = body.get(name)
+    return {**body, name: with_path(inner if isinstance(inner, Mapping) else {}, rest, value) if rest else value}
+
+
+def with_changes(body: Body, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of a request with changed fields, each given by its path."""
+    changed = dict(body)
+    for path, value in changes.items():
+        changed = with_path(changed, path, value)
+    return changed
+
+
 class Received(NamedTuple):
     """How much of a streamed answer came.
 
@@ -123,9 +148,10 @@ class Operation(NamedTuple):
         name: The operation (`gen_ai.operation.name`), which begins the span's name.
         api: The endpoint's name, as `genledger.pricing.cost_of_response` knows it.
         fields: For each field of the request that becomes an attribute: the attribute and its converter.
-        request: Reads what the table cannot say into the span's attributes.
+        nested: As `fields`, for fields inside of others, by path.
+        request: Reads what the tables cannot say into the span's attributes.
         response: Reads a response (a typed object or a mapping) into the span's attributes.
-        accumulate: Makes the `StreamAccumulator` of one stream, from the request and whether its content is captured; `None`
+        accumulate: Makes the accumulator of one stream, from the request and whether its content is captured; `None`
             when the operation does not stream.
         input: Reads the content of a request; only called when capture is on.
         output: Reads the content of a response; only called when capture is on.
@@ -134,13 +160,18 @@ class Operation(NamedTuple):
         family: Which of the conventions' metrics it counts in: those of inference, of other client operations,
             of databases, or, for a search in a database, of both.
         target: Gives what follows the operation in the span's name; the request's model by default.
-        limit: The field of the request that limits the tokens generated, where there is one.
+        limit: The fields of the request that limit the tokens generated, by path; a budget's limit is written to
+            the one that is set, else to the first.
+        choices: The fields of the request that say how many answers are generated, by path.
+        largest: Makes the largest answer that a request can have, for what is billed by something other than
+            generated tokens: the format's own reader counts it, and budgets reserve it.
         batch: What the endpoint says about batch jobs, where it is about them.
     """
 
     name: str
     api: str
     fields: Mapping[str, tuple[str, Converter]] = MappingProxyType({})
+    nested: Mapping[str, tuple[str, Converter]] = MappingProxyType({})
     request: Callable[[Body, Attributes], None] | None = None
     response: Callable[[Any, Attributes], None] | None = None
     accumulate: Callable[[Body, bool], StreamAccumulator] | None = None
@@ -151,7 +182,9 @@ class Operation(NamedTuple):
     family: Family = "operation"
     kind: SpanKind = SpanKind.CLIENT
     target: Callable[[Attributes], str | None] | None = None
-    limit: str | None = None
+    limit: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    largest: Callable[[Body], Mapping[str, Any]] | None = None
     batch: Batch | None = None
 
     @property

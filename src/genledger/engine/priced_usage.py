@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from genledger import pricing
 from genledger.engine import internal_errors
 from genledger.engine.attributes import cost_attributes, usage_attributes
-from genledger.engine.ceiling import ceiling, most_output
+from genledger.engine.ceiling import ceiling, largest
 from genledger.engine.operation import Attributes, Endpoint, Received
 from genledger.engine.text_size import input_tokens
 from genledger.pricing.cost import Cost, is_rejection
@@ -103,6 +103,15 @@ def _read(call: Call, response: Any, received: Received | None) -> tuple[pricing
     return pricing.Reading(usage=usage, model=call.model, requested=call.model), True
 
 
+def known_by_headers(call: Call) -> bool:
+    """Return whether the headers of an answer say by themselves what the call consumed or cost."""
+    endpoint, api, headers = call.endpoint, call.operation.api, call.headers
+    if headers is None:
+        return False
+    provider, base_url = endpoint.provider, endpoint.base_url
+    return pricing.read_usage(provider, api, {}, call.body, base_url=base_url, headers=headers) is not None
+
+
 def _completed(call: Call, usage: Usage, received: Received) -> tuple[Usage, bool]:
     """The usage of a stream that was cut: what was generated counts, where the provider had said less."""
     missing = _generated(call, received) - usage.output_tokens
@@ -129,13 +138,13 @@ def _generated(call: Call, received: Received) -> int:
         made = max(float(tokens), then + pace * received.since) + pace * NOTICE
     else:
         made = PACE * (time.perf_counter() - call.started + NOTICE)
-    return max(tokens, min(ceil(made), most_output(call.operation, call.body)))
+    most = largest(call.endpoint.provider, call.operation, call.body).output_tokens
+    return max(tokens, min(ceil(made), most))
 
 
 def lost_attempt(call: Call) -> Lost:
     """Return what an attempt of this call is taken for whose answer never came: its ceiling."""
-    size = ceiling(call, call.body, carefully=True)
-    usage = Usage(input=size[0], output=size[1])
+    usage = ceiling(call, call.body, carefully=True)
     reading = pricing.Reading(usage=usage, model=call.model, requested=call.model)
     return Lost(usage, *cost_of(reading, usage, call.endpoint, call.model, call.started_ns))
 
@@ -144,15 +153,15 @@ def _with_lost(call: Call, priced: PricedUsage) -> PricedUsage:
     """Add the attempts that may have been billed although their answer never came: each at its ceiling."""
     lost = call.lost_attempt if call.lost_attempt is not None else lost_attempt(call)
     each, cost, unpriced = lost
-    if priced.usage is None and priced.cost is None:
-        whole = Usage(input=each.input * call.lost, output=each.output * call.lost)
-        return PricedUsage(whole, _times(cost, call.lost), unpriced, True, lost=lost)
-    before = priced.usage if priced.usage is not None else Usage()
-    usage = replace(before, input=before.input + each.input * call.lost, output=before.output + each.output * call.lost)
-    if priced.cost is None or cost is None:
-        return priced._replace(usage=usage, cost=None, unpriced=priced.unpriced or unpriced, estimated=True, lost=lost)
+    usage = priced.usage
+    for _ in range(call.lost):
+        usage = each if usage is None else usage + each
     more = _times(cost, call.lost)
-    assert more is not None
+    if priced.usage is None and priced.cost is None:
+        return PricedUsage(usage, more, unpriced, True, lost=lost)
+    if priced.cost is None or more is None:
+        reason = priced.unpriced or unpriced
+        return priced._replace(usage=usage, cost=None, unpriced=reason, estimated=True, lost=lost)
     total = replace(
         priced.cost,
         amount=priced.cost.amount + more.amount,

@@ -9,7 +9,7 @@ from operator import sub
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as context_api
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import Context
 from opentelemetry.trace import Span, StatusCode, Tracer
 
 from genledger.budgets.rules.model_choice import chosen
@@ -19,11 +19,12 @@ from genledger.context.totals import TraceTotals
 from genledger.engine import internal_errors
 from genledger.engine.attempts import fate_of
 from genledger.engine.budget_hook import account
-from genledger.engine.call import Call
+from genledger.engine.call import CALL_KEY, Call
 from genledger.engine.content.redaction import stage
-from genledger.engine.operation import Attributes, Body, Endpoint, Operation, Received, span_name
+from genledger.engine.operation import Attributes, Body, Endpoint, Operation, Received, at_path, span_name
 from genledger.engine.outcome import error_type, outcome_of
-from genledger.engine.priced_usage import priced_usage_of, write_priced_usage
+from genledger.engine.parents import parent_context
+from genledger.engine.priced_usage import NOTHING, priced_usage_of, write_priced_usage
 from genledger.engine.record import CallRecord, ProductEvent
 from genledger.engine.span_writer import write
 from genledger.shared.text import bounded
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from genledger.engine.signals.call_log import CallLog
     from genledger.engine.signals.details_event import DetailsEvent
     from genledger.engine.signals.metrics import Metrics
+
+SCOPE = "genledger"
+"""The instrumentation scope of everything we emit."""
 
 Sink = Callable[[CallRecord], None]
 """Takes every settled call; must not block."""
@@ -87,13 +91,39 @@ class Recorder:
         self.closed = False
 
     def open(
-        self, operation: Operation, library: str, endpoint: Endpoint, body: Body, *, streamed: bool = False
+        self,
+        operation: Operation,
+        library: str,
+        endpoint: Endpoint,
+        body: Body,
+        *,
+        streamed: bool = False,
+        context: Context | None = None,
+        started_ns: int | None = None,
     ) -> Call | None:
-        """Start a call's span and clock. `None` when that failed: the application's call goes on without us."""
+        """Start a call's span and clock.
+
+        Return `None` when that failed, or when the operation is a part of the one around it: the application's call
+        goes on without us.
+
+        Args:
+            operation: What kind of call it is.
+            library: The client library's name for users.
+            endpoint: Who is called.
+            body: The request, by the provider's names.
+            streamed: Whether the answer is a stream.
+            context: The context that the call belongs in; by default that of a framework's running step, or the
+                current one.
+            started_ns: When it began, in nanoseconds since 1970; now by default.
+        """
         span: Span | None = None
         try:
-            started_ns = time.time_ns()
-            outer = get_current()
+            if started_ns is None:
+                started_ns = time.time_ns()
+            outer = parent_context() if context is None else context
+            around = outer.get(CALL_KEY)
+            if isinstance(around, Call) and around.contains(operation, library):
+                return None
             attributes: Attributes = {}
             try:
                 read_request(operation, body, attributes)
@@ -139,7 +169,7 @@ class Recorder:
             )
             attributes.update(sampled)
             write(span, attributes)
-            return Call(
+            call = Call(
                 self,
                 operation,
                 library,
@@ -155,6 +185,9 @@ class Recorder:
                 attributes,
                 content,
             )
+            if isinstance(around, Call):
+                call.nest_in(around)
+            return call
         except Exception as error:
             internal_errors.report("opening a call", error)
             if span is not None:
@@ -178,10 +211,15 @@ class Recorder:
         duration = time.perf_counter() - call.started
         operation = call.operation
         run = run_in(call.outer)
-        if run is not None and operation.inference:
+        if run is not None and operation.inference and not call.covered:
             run.inferences += 1
         span = call.span
         attributes: Attributes = {}
+        if call.changes:
+            try:
+                read_request(operation, call.body, attributes)
+            except Exception as fault:
+                internal_errors.report("reading the request", fault)
         outcome = outcome_of(error, cut=cut)
         kind: str | None = None
         if response is not None and operation.response is not None:
@@ -207,10 +245,14 @@ class Recorder:
         failed = error is not None or kind is not None
         if response is None and error is not None:
             # Headers are kept once an answer is accepted: what fails after that was sent for sure.
-            call.fate = fate_of(error) if call.headers is None else "lost"
-        if call.fate == "lost" or (response is None and cut):
+            fate = fate_of(error) if call.headers is None else "lost"
+            if fate != "unsent" or call.fate is None:
+                call.fate = fate
+        if response is None and (cut or (error is not None and call.fate == "lost")):
             call.lost += 1
-        priced = priced_usage_of(call, response, failed=failed, received=received)
+        covered = call.covered
+        priced = NOTHING if covered else priced_usage_of(call, response, failed=failed, received=received)
+        call.priced_usage = priced
         try:
             write_priced_usage(priced, attributes, generates=operation.name != S.EMBEDDINGS)
         except Exception as fault:
@@ -250,6 +292,10 @@ class Recorder:
             write(span, attributes)
         except Exception as fault:
             internal_errors.report("writing the span", fault)
+        if covered:
+            # A call inside is the priced one: this one is structure, and counts nowhere.
+            span.end()
+            return
         try:
             context = span.get_span_context()
             parent = getattr(span, "parent", None)
@@ -356,6 +402,10 @@ def read_request(operation: Operation, body: Body, attributes: Attributes) -> No
             converted = field[1](value)
             if converted is not None:
                 attributes[field[0]] = converted
+    for name, (attribute, convert) in operation.nested.items():
+        converted = convert(at_path(body, name))
+        if converted is not None:
+            attributes[attribute] = converted
     if operation.request is not None:
         operation.request(body, attributes)
 

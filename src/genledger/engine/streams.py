@@ -109,6 +109,9 @@ class StreamRecorder:
             self.fold()
             if self.stamps:
                 call.first_chunk = self.stamps[0]
+            elif error is not None:
+                call.settle(error=error)  # it failed before anything came, as a call that does not stream does
+                return
             accumulator = self._gathering
             complete = accumulator.complete
             call.settle(

@@ -11,7 +11,9 @@ from typing import Any
 
 from genledger import pricing
 
-_NOT_TEXT = frozenset({"data", "image_url", "file_data", "b64_json", "type", "role", "id", "cache_control"})
+_NOT_TEXT = frozenset(
+    {"data", "bytes", "image_url", "inputImage", "file_data", "b64_json", "type", "role", "id", "cache_control"}
+)
 
 _IMAGES = frozenset({"image", "image_url", "input_image"})
 """The types of content parts that are images."""
@@ -41,6 +43,13 @@ def input_tokens(body: Any, provider: str, model: str, *, carefully: bool = Fals
     if carefully:
         return tokens + pricing.estimate_tokens("\n".join(texts), provider, model)
     return tokens + pricing.estimate_tokens(sum(map(length_of, texts)), provider, model)
+
+
+def text_length(value: Any) -> int:
+    """Return the bytes of text anywhere inside a value, leaving out encoded media."""
+    texts: list[str] = []
+    _walk(value, texts, 1)
+    return sum(map(length_of, texts))
 
 
 def _walk(value: Any, texts: list[str], depth: int) -> int:

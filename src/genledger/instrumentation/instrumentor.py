@@ -8,13 +8,10 @@ from typing import Any, ClassVar, Self
 
 from opentelemetry import metrics, trace
 
-from genledger.engine.recorder import Recorder, activate, active
+from genledger.engine.recorder import SCOPE, Recorder, activate, active
 from genledger.engine.signals.metrics import Metrics
 from genledger.instrumentation.patching import Patcher, Patches
 from genledger_semconv import SCHEMA_URL
-
-SCOPE = "genledger"
-"""The instrumentation scope of everything we emit."""
 
 
 class Instrumentor:
@@ -25,7 +22,7 @@ class Instrumentor:
     version is `genledger doctor`'s to report.
 
     Attributes:
-        library: The import package that is patched.
+        library: The library's name for users: that of the entry point.
         distribution: The distribution that provides it, on the package index.
         supports: The versions that are tested, as a requirement.
     """

@@ -40,7 +40,21 @@ class Patch(NamedTuple):
     overriding: bool = False
 
 
-Patches = list[Patch]
+class Hook(NamedTuple):
+    """Something to set up in a module when it is imported, where there is a public way in.
+
+    Args:
+        module: The module.
+        install: Sets it up; given the module.
+        remove: Takes it away again; given the module.
+    """
+
+    module: str
+    install: Callable[[ModuleType], None]
+    remove: Callable[[ModuleType], None]
+
+
+Patches = list[Patch | Hook]
 
 
 class _Applied(NamedTuple):
@@ -58,6 +72,7 @@ class Patcher:
         self._patches = patches
         self._applied: list[_Applied] = []
         self._waiting: set[str] = set()
+        self._installed: list[Hook] = []
         self.active = False
 
     def apply(self) -> None:
@@ -80,11 +95,27 @@ class Patcher:
                 else:
                     delattr(applied.parent, applied.name)
                 self._applied.remove(applied)
+        while self._installed:
+            hook = self._installed.pop()
+            try:
+                hook.remove(sys.modules[hook.module])
+            except Exception as error:
+                internal_errors.report(f"removing the hook from {hook.module}", error)
 
     @property
     def patched(self) -> list[str]:
         """The attributes that are patched at this moment."""
-        return [f"{applied.parent.__name__}.{applied.name}" for applied in self._applied]
+        attributes = [f"{applied.parent.__name__}.{applied.name}" for applied in self._applied]
+        return attributes + [hook.module for hook in self._installed]
+
+    def _install(self, hook: Hook, module: ModuleType) -> None:
+        if hook in self._installed:
+            return
+        try:
+            hook.install(module)
+            self._installed.append(hook)
+        except Exception as error:
+            internal_errors.report(f"installing the hook in {hook.module}", error)
 
     def _imported(self, module: ModuleType) -> None:
         if self.active:
@@ -93,6 +124,9 @@ class Patcher:
     def _patch(self, module: ModuleType) -> None:
         for patch in self._patches:
             if patch.module != module.__name__:
+                continue
+            if isinstance(patch, Hook):
+                self._install(patch, module)
                 continue
             if patch.unless is not None and _resolve(module, patch.unless) is not None:
                 continue

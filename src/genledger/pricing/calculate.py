@@ -154,12 +154,14 @@ def max_price(
     region: str | None = None,
     base_url: str | None = None,
     requested: str | None = None,
+    units: Mapping[str, float] | None = None,
 ) -> float | None:
     """The most in USD that a call of this size can cost, or `None` when its price is not known.
 
     Every input token at the dearest of the uncached and cache-write rates, every output token at the dearest
     of the text, reasoning and image rates, in the long-context band and at the time of day that are dearest for
-    this prompt, plus the fee per request. Tool calls and media that are sent are not in it: they are not known before.
+    this prompt, plus the billed units and the fee per request. Tool calls and media that are sent are not in it: they
+    are not known before.
     """
     try:
         if len(model) > MAX_NAME:
@@ -168,19 +170,20 @@ def max_price(
         found = _resolved(price_file.generation, provider, model, tier, day, region, base_url, requested)
         if isinstance(found, str):
             return None
-        return max((_most(card, input_tokens, max_output_tokens) for _, card in found), default=None)
+        return max((_most(card, input_tokens, max_output_tokens, units or {}) for _, card in found), default=None)
     except Exception:
         _log.debug("genledger could not bound the price of a call", exc_info=True)
         return None
 
 
-def _most(card: Card, input_tokens: int, output_tokens: int) -> float:
+def _most(card: Card, input_tokens: int, output_tokens: int, units: Mapping[str, float]) -> float:
     if card.free:
         return 0.0
     rates = card.rates(input_tokens)
     dearest_in = max(rates.get(bucket, 0.0) for bucket in ("input", "cache_write", "cache_write_1h"))
     dearest_out = max(rates.get("output", 0.0), rates.get("reasoning", 0.0), rates.get("output_image", 0.0))
-    return input_tokens * dearest_in + output_tokens * dearest_out + rates.get("request", 0.0)
+    billed = sum(count * rates.get(unit, 0.0) for unit, count in units.items())
+    return input_tokens * dearest_in + output_tokens * dearest_out + billed + rates.get("request", 0.0)
 
 
 _warned: OrderedDict[tuple[str, str, str], None] = OrderedDict()

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import wrapt
 from opentelemetry import metrics, trace
@@ -23,11 +23,11 @@ from genledger.engine.budget_hook import BudgetHook
 from genledger.engine.content.redaction import Redactor, stage, use
 from genledger.engine.foreign_spans.processor import ForeignSpanProcessor
 from genledger.engine.record import ProductEvent
-from genledger.engine.recorder import Recorder, activate, active
+from genledger.engine.recorder import SCOPE, Recorder, activate, active
 from genledger.engine.signals.call_log import CallLog
 from genledger.engine.signals.metrics import Metrics
 from genledger.engine.streams import finish_open
-from genledger.instrumentation.instrumentor import SCOPE, Instrumentor
+from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.setup import threads
 from genledger.setup.delegating_processor import delegating_processor_of, disconnect
 from genledger.setup.providers import (
@@ -53,7 +53,10 @@ if TYPE_CHECKING:
 logger = logger_of("genledger")
 
 INSTRUMENTORS = "opentelemetry_instrumentor"
-"""The entry point group of instrumentors."""
+"""The entry point group of instrumentors, by the library's name for users."""
+
+MODULES = "genledger_instrumented_modules"
+"""The entry point group of modules that load an instrumentor which is not named like an import package."""
 
 _lock = threading.RLock()
 _pipeline: Pipeline | None = None
@@ -61,7 +64,7 @@ _counting: tuple[Any, Metrics] | None = None
 _prices_given = False
 _instrumentors: dict[str, Instrumentor] = {}
 _wanted: set[str] = set()
-_waiting: set[str] = set()
+_waiting: set[tuple[str, str]] = set()
 
 
 def instrument(**options: Any) -> None:
@@ -233,41 +236,70 @@ def _remote() -> dict[str, Any]:
     return {name: one for name, one in connected.destinations.items() if name in REMOTE} if connected else {}
 
 
-def available() -> dict[str, EntryPoint]:
-    """The entry points of Genledger's own instrumentors, by the library that each patches."""
+class Available(NamedTuple):
+    """An instrumentor that is installed.
+
+    Attributes:
+        point: Its entry point, by the library's name for users.
+        modules: The modules that it is loaded with: any of them, as soon as the application imports it.
+    """
+
+    point: EntryPoint
+    modules: tuple[str, ...]
+
+
+def available() -> dict[str, Available]:
+    """Return Genledger's own instrumentors, by the library's name for users.
+
+    An instrumentor is loaded with the import package of its library's name, unless the entry point group
+    `genledger_instrumented_modules` names modules for it.
+    """
     try:
         points = distribution("genledger").entry_points
     except PackageNotFoundError:
         return {}
-    return {point.name: point for point in points if point.group == INSTRUMENTORS}
+    modules: dict[str, list[str]] = {}
+    for point in points:
+        if point.group == MODULES:
+            modules.setdefault(point.value, []).append(point.name)
+    return {
+        point.name: Available(point, tuple(modules.get(point.value, (point.name,))))
+        for point in points
+        if point.group == INSTRUMENTORS
+    }
 
 
 def _patch(settings: Settings) -> None:
-    points = available()
+    found = available()
     for name in settings.libraries or ():
-        if name not in points:
-            logger.error("genledger: there is no instrumentor for %s; there are: %s", name, ", ".join(sorted(points)))
+        if name not in found:
+            logger.error("genledger: there is no instrumentor for %s; there are: %s", name, ", ".join(sorted(found)))
     _wanted.clear()
     if "*" not in settings.exclude:
-        chosen = points if settings.libraries is None else points.keys() & set(settings.libraries)
+        chosen = found.keys() if settings.libraries is None else found.keys() & set(settings.libraries)
         _wanted.update(set(chosen) - set(settings.exclude))
     for name in set(_instrumentors) - _wanted:
         _instrumentors.pop(name).uninstrument()
     for name in _wanted:
         # An instrumentor is loaded when the application has use for it.
-        if name in sys.modules:
+        if any(module in sys.modules for module in found[name].modules):
             _load(name)
-        elif name not in _waiting:
-            _waiting.add(name)
-            wrapt.register_post_import_hook(lambda module: _load(module.__name__), name)
+        for module in found[name].modules:
+            if (name, module) not in _waiting:
+                _waiting.add((name, module))
+                wrapt.register_post_import_hook(functools.partial(_load_with, name), module)
     threads.PATCHER.apply()
+
+
+def _load_with(name: str, module: object) -> None:
+    _load(name)
 
 
 def _load(name: str) -> None:
     if name not in _wanted:
         return
     try:
-        instrumentor = _instrumentors.get(name) or available()[name].load()()
+        instrumentor = _instrumentors.get(name) or available()[name].point.load()()
         instrumentor.instrument(skip_dep_check=True)
         _instrumentors[name] = instrumentor
     except Exception as error:

@@ -266,7 +266,9 @@ def test_instrument_imports_no_client_library(tmp_path: Path, variables: dict[st
                 "sqlite3",
                 "genledger_semconv.registry",
                 "opentelemetry.propagate",
-                *(f"genledger.destinations.{part}" for part in ("journal", "routing", "sampling", "ledger")),
+                "genledger.destinations.delivery.write_ahead_log",
+                "genledger.destinations.ledger",
+                *(f"genledger.destinations.selection.{part}" for part in ("tenant_routing", "sampling")),
             ),
         ),
     ],
@@ -368,8 +370,8 @@ import genledger
 genledger.instrument()
 {CALL}
 call()
-from genledger import bootstrap
-print(instrument.patched(), genledger.flush(), genledger.spend().calls)
+from genledger.setup import instrument as bootstrap
+print(bootstrap.patched(), genledger.flush(), genledger.spend().calls)
 """
     done = run(tmp_path, code, OTEL_SDK_DISABLED="true", **demo)
     assert done.stdout == "{} True 0\n"

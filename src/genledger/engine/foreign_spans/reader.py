@@ -12,7 +12,7 @@ from genledger.context.attribution import BAGGAGE_KEYS, Attribution
 from genledger.engine.attributes import cost_attributes
 from genledger.engine.content.redaction import stage
 from genledger.engine.record import CallRecord, Outcome
-from genledger.instrumentation.instrumentor import SCOPE
+from genledger.engine.recorder import SCOPE
 from genledger.pricing.cost import Cost, CostSource, Part
 from genledger.pricing.getters import MOST, number
 from genledger.pricing.usage import Usage

@@ -6,6 +6,7 @@ byte stream is put behind a proxy that listens to the bytes that pass.
 
 from __future__ import annotations
 
+import re
 import time
 import weakref
 import zlib
@@ -19,6 +20,7 @@ from genledger.engine import internal_errors
 from genledger.engine.call import Call
 from genledger.engine.operation import StreamAccumulator
 from genledger.engine.outcome import ErrorEvent
+from genledger.engine.priced_usage import known_by_headers
 from genledger.engine.streams import StreamRecorder, watch
 
 MAX_BODY = 32 * 1024 * 1024
@@ -41,7 +43,7 @@ class Body(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]
     def __iter__(self) -> Iterator[bytes]:
         if self._self_tap is None:
             return iter(self.__wrapped__)
-        return _tapped(self.__wrapped__, self._self_tap)
+        return tapped(self.__wrapped__, self._self_tap)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         if self._self_tap is None:
@@ -63,7 +65,8 @@ class Body(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]
             self._self_closed()
 
 
-def _tapped(stream: Any, tap: ResponseTap) -> Iterator[bytes]:
+def tapped(stream: Any, tap: ResponseTap) -> Iterator[bytes]:
+    """Pass on the pieces of a body, with somebody listening."""
     try:
         for data in stream:
             tap.feed(data)
@@ -164,15 +167,26 @@ def tap_content(result: Any, call: Call) -> None:
     call.settle(result)
 
 
+_LINES = re.compile(r"application/(x-ndjson|ndjson|jsonl|x-jsonlines|jsonlines|stream\+json)")
+"""Content types of streams that have one JSON object on each line."""
+
+
+def _mark_of(kind: str) -> bytes | None:
+    """Return what begins a line with a chunk in a stream of this content type; `None` when it is no stream."""
+    if "text/event-stream" in kind:
+        return b"data:"
+    return b"" if _LINES.match(kind) else None
+
+
 class ResponseTap:
-    """Reads a body as it passes: server-sent events as they come, JSON once it is whole."""
+    """Reads a body as it passes: events and lines of a stream as they come, JSON once it is whole."""
 
     def __init__(self, call: Call, accumulator: StreamAccumulator | None, headers: Any) -> None:
         self._call = call
         kind = headers.get("content-type", "")
-        self._reading = (
-            StreamRecorder(call, accumulator) if accumulator is not None and "text/event-stream" in kind else None
-        )
+        mark = _mark_of(kind) if accumulator is not None else None
+        self._mark = mark or b""
+        self._reading = StreamRecorder(call, accumulator) if accumulator is not None and mark is not None else None
         self._results = call.recorder.batches.results(call) if call.operation.batch is not None else None
         self._json = "json" in kind and self._results is None
         self._kept: list[bytes] = []
@@ -223,8 +237,8 @@ class ResponseTap:
         lines = (self._rest + data).replace(b"\r\n", b"\n").split(b"\n")
         self._rest = lines.pop()
         for line in lines:
-            if line.startswith(b"data:"):
-                payload = line[5:].strip()
+            if line.startswith(self._mark):
+                payload = line[len(self._mark) :].strip()
                 if payload == b"[DONE]":
                     self._done = True
                 elif payload:
@@ -248,7 +262,10 @@ class ResponseTap:
                     self.feed_rest()
                 self._reading.finish(error or self._refusal)
             else:
-                self._call.settle(self._response(), error=error)
+                response = self._response()
+                if response is None and error is not None:
+                    self._call.fate = "lost"  # its answer had begun
+                self._call.settle(response, error=error)
         except Exception as fault:
             internal_errors.report("listening to a response", fault)
             self._call.settle(error=error)
@@ -278,16 +295,15 @@ class ResponseTap:
     def _response(self) -> Any:
         if not self._json:
             return {}
-        if self._size > MAX_BODY:
-            return None
-        return parse(b"".join(self._kept))
+        response = parse(b"".join(self._kept)) if self._size <= MAX_BODY else None
+        return {} if response is None and known_by_headers(self._call) else response
 
     def __del__(self) -> None:
         if not self._call.settled:
             self.closed()
 
 
-def parse(data: bytes) -> Any:
+def parse(data: bytes | bytearray | str) -> Any:
     """A JSON object, or `None` for anything else."""
     try:
         value = orjson.loads(data)

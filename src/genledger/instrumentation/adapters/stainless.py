@@ -20,8 +20,9 @@ from opentelemetry.context import get_current
 from genledger.budgets.enforcement.request import hash_api_key
 from genledger.engine import internal_errors
 from genledger.engine.call import CALL_KEY, Call
-from genledger.engine.operation import Body, Endpoint, Operation
-from genledger.engine.recorder import active, suppressed
+from genledger.engine.driver import Arguments, Exchange, asynchronous, synchronous
+from genledger.engine.operation import Body, Endpoint, Operation, with_changes
+from genledger.engine.recorder import Recorder
 from genledger.engine.streams import AsyncStreamIterator, StreamRecorder, iterated
 from genledger.instrumentation.adapters.http_response import tap, tap_content, watch_close
 from genledger.instrumentation.patching import Patch, Patches
@@ -66,12 +67,12 @@ class StainlessClient:
         above: Patches = []
         if over is not None:
             above = [
-                Patch(over[0], f"{over[1]}.request", self._request, optional=True, overriding=True),
-                Patch(over[0], f"{over[2]}.request", self._arequest, optional=True, overriding=True),
+                Patch(over[0], f"{over[1]}.request", synchronous(self._open), optional=True, overriding=True),
+                Patch(over[0], f"{over[2]}.request", asynchronous(self._open), optional=True, overriding=True),
             ]
         return [
-            Patch(module, "SyncAPIClient.request", self._request),
-            Patch(module, "AsyncAPIClient.request", self._arequest),
+            Patch(module, "SyncAPIClient.request", synchronous(self._open)),
+            Patch(module, "AsyncAPIClient.request", asynchronous(self._open)),
             Patch(module, "SyncAPIClient._process_response", _answered, optional=True),
             Patch(module, "AsyncAPIClient._process_response", _answered, optional=True),
             Patch(module, "SyncAPIClient._sleep_for_retry", _retry, optional=True),
@@ -85,29 +86,23 @@ class StainlessClient:
             *above,
         ]
 
-    def _open(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Call, Any] | None:
-        try:
-            recorder = active()
-            if recorder is None:
-                return None
-            options = args[1] if len(args) > 1 else kwargs.get("options")
-            operation = self._library.operation(options.method, options.url)  # type: ignore[union-attr]
-            context = get_current()
-            if operation is None or suppressed(context):
-                return None
-            outer = context.get(CALL_KEY)
-            if isinstance(outer, Call) and outer.request is options:
-                return None  # another layer of ours, with somebody else's in between, has this request already
-            body, endpoint = _asked(options), self.endpoint(client)
-            batch = operation.batch
-            if batch is not None and not recorder.batches.expects(batch, endpoint.provider, body):
-                return None
-            streamed = bool(kwargs.get("stream"))
-            call = recorder.open(operation, self._library.name, endpoint, body, streamed=streamed)
-        except Exception as error:
-            internal_errors.report("opening a call", error)
+    def _open(
+        self, recorder: Recorder, wrapped: Any, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Exchange | None:
+        options: Any = args[1] if len(args) > 1 else kwargs.get("options")
+        operation = self._library.operation(options.method, options.url)
+        if operation is None:
             return None
-        return (call, options) if call is not None else None
+        outer = get_current().get(CALL_KEY)
+        if isinstance(outer, Call) and outer.request is options:
+            return None  # another layer of ours, with somebody else's in between, has this request already
+        body, endpoint = _asked(options), self.endpoint(client)
+        batch = operation.batch
+        if batch is not None and not recorder.batches.expects(batch, endpoint.provider, body):
+            return None
+        streamed = bool(kwargs.get("stream"))
+        call = recorder.open(operation, self._library.name, endpoint, body, streamed=streamed)
+        return StainlessExchange(call, self._library, options) if call is not None else None
 
     def endpoint(self, client: Any) -> Endpoint:
         """Whom a client talks to."""
@@ -124,111 +119,76 @@ class StainlessClient:
         self._endpoints[client] = (url, endpoint)
         return endpoint
 
-    def _request(self, wrapped: Any, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        opened = self._open(client, args, kwargs)
-        if opened is None:
-            return wrapped(*args, **kwargs)
-        call, options = opened
-        call.admit()
-        sent = self._sent(call, options)
-        inside = call.enter()
-        try:
-            result = wrapped(*_with_options(args, kwargs, sent.options), **kwargs)
-        except BaseException as error:
-            call.settle(sent.answer(error), error=error)
-            raise
-        finally:
-            call.leave(inside)
-        self._hand_over(call, result, sent)
-        return result
 
-    async def _arequest(self, wrapped: Any, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        opened = self._open(client, args, kwargs)
-        if opened is None:
-            return await wrapped(*args, **kwargs)
-        call, options = opened
-        await call.admit_async()
-        sent = self._sent(call, options)
-        inside = call.enter()
-        try:
-            result = await wrapped(*_with_options(args, kwargs, sent.options), **kwargs)
-        except BaseException as error:
-            call.settle(sent.answer(error), error=error)
-            raise
-        finally:
-            call.leave(inside)
-        self._hand_over(call, result, sent)
-        return result
+class StainlessExchange(Exchange):
+    """One request of a Stainless client.
 
-    def _sent(self, call: Call, options: Any) -> _Sent:
-        sent = _Sent(options)
-        try:
-            changes = call.changes
-            ask = call.streamed and call.recorder.ask_for_usage and not _raw(options)
-            if ask and self._library.ask_for_usage is not None:
-                asked = self._library.ask_for_usage(call.operation, call.body)
-                if asked is not None:
-                    changes = {**changes, **asked} if changes else asked
-                    sent.hide = self._library.hidden
-            if changes:
-                sent.options = copy.copy(options)
-                sent.options.json_data = {**(options.json_data or {}), **changes}
-            if callable(getattr(options, "post_parser", None)):
-                sent.watch_parser()
-            call.request = sent.options
-        except Exception as error:
-            internal_errors.report("preparing the request", error)
-        return sent
+    Args:
+        call: The open call.
+        library: The client library.
+        options: The request's `FinalRequestOptions`.
+    """
 
-    def _hand_over(self, call: Call, result: Any, sent: _Sent) -> None:
-        try:
-            accumulate = call.operation.accumulate
-            accumulator = None
-            if call.streamed and accumulate is not None:
-                accumulator = accumulate(call.body, call.recorder.capture is not None)
-            if accumulator is not None and hasattr(result, "_iterator") and hasattr(result, "__stream__"):
-                _read_stream(result, StreamRecorder(call, accumulator), sent.hide)
-            elif (response := getattr(result, "http_response", None)) is not None:
-                tap(response, call, accumulator)
-            elif call.operation.batch is not None:
-                tap_content(result, call)
-            else:
-                call.settle(result)
-        except Exception as error:
-            internal_errors.report("handing over the response", error)
-            call.settle()
+    __slots__ = ("_hide", "_library", "_options", "_parsed")
 
+    def __init__(self, call: Call, library: ClientSpec, options: Any) -> None:
+        super().__init__(call)
+        self._library = library
+        self._options = options
+        self._hide: Callable[[Any], bool] | None = None
+        self._parsed: Any = None
 
-class _Sent:
-    """What is sent in place of what was asked, and what came back before the client's own parser ran."""
+    def send(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+        """Return the arguments with the request as it is to be sent."""
+        call, options = self.call, self._options
+        changes: Mapping[str, Any] = call.changes
+        ask = call.streamed and call.recorder.ask_for_usage and not _raw(options)
+        if ask and self._library.ask_for_usage is not None:
+            asked = self._library.ask_for_usage(call.operation, call.body)
+            if asked is not None:
+                changes = {**changes, **asked} if changes else asked
+                self._hide = self._library.hidden
+        sent = options
+        if changes:
+            sent = copy.copy(options)
+            sent.json_data = with_changes(options.json_data or {}, changes)
+        if callable(getattr(options, "post_parser", None)):
+            sent = self._with_parser(sent)
+        call.request = sent
+        return _with_options(args, kwargs, sent), kwargs
 
-    __slots__ = ("hide", "options", "parsed")
-
-    def __init__(self, options: Any) -> None:
-        self.options = options
-        self.hide: Callable[[Any], bool] | None = None
-        self.parsed: Any = None
-
-    def watch_parser(self) -> None:
+    def _with_parser(self, options: Any) -> Any:
         """Keep the answer that the client parses, so that one it rejects is still paid for in our books."""
-        parser = self.options.post_parser
+        parser = options.post_parser
 
         def parse_answer(answer: Any) -> Any:
-            self.parsed = answer
+            self._parsed = answer
             parsed = parser(answer)
-            self.parsed = None
+            self._parsed = None
             return parsed
 
-        self.options = copy.copy(self.options)
-        self.options.post_parser = parse_answer
+        options = copy.copy(options)
+        options.post_parser = parse_answer
+        return options
 
     def answer(self, error: BaseException) -> Any:
-        """What the provider had answered when the client raised."""
-        try:
-            return self.parsed if self.parsed is not None else getattr(error, "completion", None)
-        except Exception as fault:
-            internal_errors.report("recording the response", fault)
-            return None
+        """Return what the provider had answered when the client raised."""
+        return self._parsed if self._parsed is not None else getattr(error, "completion", None)
+
+    def receive(self, result: Any) -> Any:
+        """Settle the call, or follow the stream or the response that the application reads by itself."""
+        call = self.call
+        accumulate = call.operation.accumulate
+        accumulator = accumulate(call.body, call.recorder.capture is not None) if call.streamed and accumulate else None
+        if accumulator is not None and hasattr(result, "_iterator") and hasattr(result, "__stream__"):
+            _read_stream(result, StreamRecorder(call, accumulator), self._hide)
+        elif (response := getattr(result, "http_response", None)) is not None:
+            tap(response, call, accumulator)
+        elif call.operation.batch is not None:
+            tap_content(result, call)
+        else:
+            call.settle(result)
+        return result
 
 
 def _asked(options: Any) -> Body:

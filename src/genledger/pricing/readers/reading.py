@@ -165,7 +165,7 @@ def _usage(
     billed = field(usage, "billed_units") or path(body, "meta", "billed_units")
     if billed is not None:
         return shapes.cohere(counts, billed), None, ()
-    if usage is not None:
+    if usage is not None and not (_partial(usage) and _in_bedrock_headers(headers)):
         block = _usage_block(counts, provider, api, usage, model)
         if block is not None:
             return block
@@ -174,6 +174,15 @@ def _usage(
 
 def _has(usage: object, *names: str) -> bool:
     return first(usage, *names) is not None
+
+
+def _partial(usage: object) -> bool:
+    """Whether a count is missing: a guardrail of Bedrock that changes an answer takes its output tokens out."""
+    return _has(usage, "inputTokens", "input_tokens") != _has(usage, "outputTokens", "output_tokens")
+
+
+def _in_bedrock_headers(headers: dict[str, object]) -> bool:
+    return any(name.startswith("x-amzn-bedrock-") and name.endswith("-token-count") for name in headers)
 
 
 def _usage_block(
@@ -258,7 +267,7 @@ def _without_block(
         return shapes.invoke_model(counts, body)
     if _has(body, "prompt_eval_count", "eval_count"):
         return shapes.ollama(counts, body)
-    if any(name.startswith("x-amzn-bedrock-") and name.endswith("-token-count") for name in headers):
+    if _in_bedrock_headers(headers):
         return shapes.bedrock_headers(counts, headers)
     if api in ("embedContent", "embeddings", "embed"):
         usage = shapes.embedding_statistics(counts, body)

@@ -323,6 +323,7 @@ def cohere(counts: Counts, billed: object) -> Usage:
         ("search_units", "search_unit"),
         ("images", "image"),
         ("classifications", "classification"),
+        ("pages", "page"),
     ):
         amount = number(field(billed, name))
         if amount:

@@ -91,7 +91,7 @@ def test_an_error_names_the_file_the_line_and_what_was_expected(
 
 
 def test_the_example_in_the_documentation_is_a_rule_file(tmp_path: Path) -> None:
-    page = (Path(__file__).parents[3] / "docs" / "budgets.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[4] / "docs" / "budgets.md").read_text(encoding="utf-8")
     path = tmp_path / "budgets.toml"
     path.write_text(page.split("```toml\n", 1)[1].split("```", 1)[0], encoding="utf-8")
     book = read_rules(path)

@@ -37,7 +37,7 @@ _GAVE_UP = frozenset({408, 499, 504, 524})
 
 _TRANSPORT = frozenset(
     {
-        *("handle_request", "handle_async_request", "urlopen", "_make_request", "_ws_connect"),
+        *("handle_request", "handle_async_request", "urlopen", "_ws_connect"),
         *("iter_raw", "aiter_raw", "read_chunked", "_error_catcher", "_raw_read", "_do_parse"),
     }
 )

@@ -32,6 +32,7 @@ class Row:
         cheaper: A model of the same provider to degrade to, with a price.
         asynchronous: Whether there is an asynchronous client.
         streams: Whether the operation streams.
+        stream_counts: Whether a stream says its usage; one that does not is estimated.
         retries: Whether the client sends a failed request again when it is allowed to.
         read_chunk: Makes text of a chunk, to compare streams.
         operation: The operation's name.
@@ -56,6 +57,7 @@ class Row:
     cheaper: str = ""
     asynchronous: bool = True
     streams: bool = True
+    stream_counts: bool = True
     retries: bool = True
     stream_type: str = "text/event-stream"
     operation: str = "chat"

@@ -86,9 +86,9 @@ class Server:
             def answer(self) -> None:
                 """Answer one request."""
                 length = int(self.headers.get("content-length") or 0)
-                outer.requests.append(Request(self.command, self.path, dict(self.headers), self.rfile.read(length)))
-                replies = outer._replies
-                outer._send(self, replies.popleft() if len(replies) > 1 else replies[0])
+                request = Request(self.command, self.path, dict(self.headers), self.rfile.read(length))
+                outer.requests.append(request)
+                outer._send(self, outer.reply(request))
 
             do_GET = do_POST = do_PUT = do_DELETE = answer
 
@@ -106,6 +106,10 @@ class Server:
         """Answer the next requests so."""
         self._replies = deque(replies)
         self.requests.clear()
+
+    def reply(self, request: Request) -> Reply:
+        """Return the answer to a request: the next one."""
+        return self._replies.popleft() if len(self._replies) > 1 else self._replies[0]
 
     def _send(self, handler: BaseHTTPRequestHandler, reply: Reply) -> None:
         with contextlib.suppress(OSError):

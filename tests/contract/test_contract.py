@@ -60,7 +60,12 @@ async def test_a_streamed_answer_is_one_priced_span(case: Case) -> None:
     with recording(case.row) as telemetry:
         await case.stream(case.client())
         attributes = call(telemetry)
-        priced(case, attributes)
+        if case.row.stream_counts:
+            priced(case, attributes)
+        else:
+            assert attributes["genledger.usage.estimated"] is True
+            assert attributes["genledger.cost.amount"] > 0
+            assert attributes["genledger.outcome"] == "success"
         assert attributes["gen_ai.request.stream"] is True
         assert attributes["gen_ai.response.time_to_first_chunk"] > 0
     assert get_current() is before

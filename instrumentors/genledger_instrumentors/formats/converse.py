@@ -138,30 +138,28 @@ class ConverseEvents:
     def fold(self, chunks: Sequence[Any]) -> None:
         """Take in more events, each of which has a single member; one that is malformed is passed over."""
         for event in chunks:
-            if (delta := at_path(event, "contentBlockDelta.delta")) is not None:
-                self._delta(integer(at_path(event, "contentBlockDelta.contentBlockIndex")), delta)
-            elif (start := at_path(event, "contentBlockStart.start")) is not None:
-                self._block(integer(at_path(event, "contentBlockStart.contentBlockIndex")), start)
-            elif (reason := text(at_path(event, "messageStop.stopReason"))) is not None:
-                self._stop_reason = reason
-            elif isinstance(metadata := at_path(event, "metadata"), Mapping):
-                self._metadata = metadata
+            try:
+                if "contentBlockDelta" in event:
+                    self._delta(event["contentBlockDelta"])
+                elif "contentBlockStart" in event and self._keep:
+                    start = event["contentBlockStart"]
+                    self._blocks[int(start["contentBlockIndex"])] = _Block(start["start"])
+                elif "messageStop" in event:
+                    self._stop_reason = text(event["messageStop"]["stopReason"])
+                elif "metadata" in event:
+                    self._metadata = dict(event["metadata"])
+            except (AttributeError, KeyError, TypeError, ValueError):
+                continue
 
-    def _delta(self, index: int | None, delta: Any) -> None:
-        for kind, path in (
-            ("text", "text"),
-            ("toolUse", "toolUse.input"),
-            ("reasoningContent", "reasoningContent.text"),
-        ):
-            piece = at_path(delta, path)
-            if isinstance(piece, str):
-                self._length += length_of(piece)
-                self._block(index, {kind: {}}).pieces.append(piece)
-
-    def _block(self, index: int | None, start: Any) -> _Block:
-        if index is None or not self._keep:
-            return _Block(start)
-        return self._blocks.setdefault(index, _Block(start))
+    def _delta(self, event: Mapping[str, Any]) -> None:
+        delta = event["delta"]
+        piece = delta.get("text")
+        if piece is None:
+            piece = at_path(delta, "toolUse.input") or at_path(delta, "reasoningContent.text")
+        if isinstance(piece, str):
+            self._length += length_of(piece)
+            if self._keep:
+                self._blocks.setdefault(int(event["contentBlockIndex"]), _Block(delta)).pieces.append(piece)
 
     def response(self) -> Mapping[str, Any]:
         """What has been received, shaped like the answer of Converse."""

@@ -113,14 +113,18 @@ class Answers:
 
     def __init__(self, body: Body, keep: bool) -> None:
         self._last: Any = None
+        self._read: Mapping[str, Any] | None = None
 
     def fold(self, chunks: Sequence[Any]) -> None:
         """Take in more chunks."""
         self._last = chunks[-1]
+        self._read = None
 
     def response(self) -> Mapping[str, Any]:
         """Return what has been received, as a chat completion."""
-        return read_completion(self._last) if self._last is not None else {}
+        if self._read is None:
+            self._read = read_completion(self._last) if self._last is not None else {}
+        return self._read
 
     def text_length(self) -> int:
         """Return the bytes generated so far, in every choice."""

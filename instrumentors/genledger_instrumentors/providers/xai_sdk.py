@@ -20,6 +20,7 @@ _OPERATIONS = {
     **dict.fromkeys(("stream", "stream_batch"), XAI_CHAT),
     # What `defer` and `defer_batch` do: they wait until the answer is there.
     **dict.fromkeys(("sample", "sample_batch", "parse", "_defer"), _WHOLE),
+    "compact": _WHOLE._replace(limit=()),
 }
 _MODULES = ("xai_sdk.sync.chat", "xai_sdk.aio.chat")
 
@@ -63,6 +64,7 @@ class XaiInstrumentor(Instrumentor):
         return [
             *(patch for one in methods for patch in one.patches()),
             sends(self.library, "xai_sdk.chat", "BaseChat._make_request"),
+            sends(self.library, "xai_sdk.chat", "BaseChat._make_compact_request"),
             receives(self.library, "xai_sdk.chat", "Response.__init__"),
             *(lends(self.library, module) for module in _MODULES),
         ]

@@ -121,9 +121,10 @@ def status_of(error: BaseException) -> int | None:
         status = at_path(response, "ResponseMetadata.HTTPStatusCode")
         return status if type(status) is int else None
     for source in (response, error):
-        status = getattr(source, "status_code", None)
-        if type(status) is int:
-            return status
+        for name in ("status_code", "status"):
+            status = getattr(source, name, None)
+            if type(status) is int:
+                return status
     return None
 
 

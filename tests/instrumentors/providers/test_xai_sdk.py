@@ -136,6 +136,13 @@ async def test_an_answer_that_cannot_be_parsed_is_paid_for(client: Any, server: 
     assert "genledger.usage.estimated" not in telemetry.attributes
 
 
+async def test_a_compaction_is_paid_for(client: Any, server: Any, telemetry: Telemetry) -> None:
+    server.will(message({1: "compaction-1", 2: "sealed", 3: 4, 4: USAGE}))
+    compacted = await now(conversation(client).compact())
+    assert compacted.encrypted_content == "sealed"
+    assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(COST)
+
+
 async def test_a_deferred_answer_is_one_call_however_often_it_is_asked_for(
     client: Any, server: Any, telemetry: Telemetry
 ) -> None:

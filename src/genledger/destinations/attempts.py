@@ -15,6 +15,8 @@ from typing import Generic, TypeVar
 MEANWHILE_S = 0.5
 """Seconds between two calls of what is done while a request waits for its answer."""
 
+_LEAVING_S = 0.2
+
 T = TypeVar("T")
 
 
@@ -81,6 +83,11 @@ class Attempt(Generic[T]):
     def is_over(self) -> bool:
         """Whether the function has ended."""
         return bool(self._results or self._errors)
+
+    def leave(self) -> None:
+        """Give the thread, whose connection has been cut, the moment it needs to end."""
+        if self._thread is not None:
+            self._thread.join(_LEAVING_S)
 
     def give_up(self) -> None:
         """Let whoever waits for the result go on without it, at once. From any thread."""

@@ -85,10 +85,12 @@ class SessionWithDeadline(Session):
     def request(self, *args: Any, **options: Any) -> requests.Response:
         """Make a request, as `requests.Session.request`; `timeout` must be given, in seconds."""
         request = super().request
+        attempt = Attempt(lambda: request(*args, **options))
         try:
-            return Attempt(lambda: request(*args, **options)).result(float(options["timeout"]))
+            return attempt.result(float(options["timeout"]))
         except TimeoutError as error:
             self.cut()
+            attempt.leave()
             raise requests.Timeout(str(error)) from None
 
 

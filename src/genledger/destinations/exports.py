@@ -16,7 +16,7 @@ from .attempts import Attempt
 
 log = logging.getLogger("genledger")
 
-_QUICK = 0.2
+_QUICK = 0.25
 """The part of a shutdown's time for the first look at who listens, and again for what is cut off to end."""
 
 

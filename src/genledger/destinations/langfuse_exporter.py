@@ -34,6 +34,8 @@ class LangfuseSpanExporter(SpanExporter):
 
     def __init__(self, destination: LangfuseDestination | None = None) -> None:
         self._destination = destination or LangfuseDestination()
+        for delivery in self._destination.deliveries():
+            delivery.is_fed = True
         self._off = destination is None and not is_configured()
         self._lock = threading.Lock()
         self._held: dict[int, list[ReadableSpan]] = {}

@@ -55,6 +55,10 @@ class Delivery:
         threaded: Whether to run a thread; without one, the owner calls `step`.
     """
 
+    is_fed = False
+    """Whether it is behind another's queue, whose owner hands the last spans over and shuts it down: at exit that may
+    come after our turn."""
+
     def __init__(
         self,
         name: str,
@@ -453,7 +457,13 @@ def shutdown_together(deliveries: Iterable[Delivery], timeout: float) -> bool:
 
 def _at_exit() -> None:
     running = [delivery for delivery in _alive if delivery._threaded]
-    shutdown_together(running, max((delivery.limits.exit_s for delivery in running), default=0.0))
+    fed = [delivery for delivery in running if delivery.is_fed]
+    for delivery in fed:
+        delivery.begin_flush()
+    ending = [delivery for delivery in running if not delivery.is_fed]
+    shutdown_together(ending, max((delivery.limits.exit_s for delivery in ending), default=0.0))
+    for delivery in fed:
+        delivery.finish_flush(delivery._clock.now() + _LEAVING_S)
 
 
 def _after_fork_in_child() -> None:

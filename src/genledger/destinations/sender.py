@@ -68,10 +68,12 @@ class Sender(ABC):
         """
         try:
             self._attempt = attempt = Attempt(self._exchange(data, timeout_s))
-            return attempt.result(timeout_s, meanwhile)
-        except TimeoutError as error:
-            self._disconnect()
-            return Answer("retry", "timeout", str(error))
+            try:
+                return attempt.result(timeout_s, meanwhile)
+            except TimeoutError as error:
+                self._disconnect()
+                attempt.leave()
+                return Answer("retry", "timeout", str(error))
         except Exception as error:
             return Answer("retry", "connection", type(error).__name__)
         finally:

@@ -209,6 +209,29 @@ def test_a_script_that_fails_delivers_everything(collector, langfuse_server, tmp
     assert len(langfuse_server.spans()) == 50
 
 
+def test_what_a_batch_processor_hands_over_at_the_very_end_is_delivered(langfuse_server, tmp_path, monkeypatch) -> None:
+    code = """
+        import threading, time
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from genledger.destinations.langfuse import LangfuseSpanExporter
+        provider = TracerProvider()
+        provider.add_span_processor(BatchSpanProcessor(LangfuseSpanExporter(), schedule_delay_millis=500))
+        def call(name):
+            provider.get_tracer("app").start_span(name, attributes={"gen_ai.operation.name": "chat"}).end()
+        call("first")
+        while not [thread for thread in threading.enumerate() if thread.name == "genledger-langfuse"]:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        for number in range(100):
+            call(f"last {number}")
+    """
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    finished = run(code)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert len(langfuse_server.counts()) == 101
+
+
 def test_exit_keeps_its_deadline_when_nobody_answers_and_the_next_process_delivers(
     collector, langfuse_server, tmp_path
 ) -> None:

@@ -50,14 +50,15 @@ class Hang(Fault):
 
 @dataclass(frozen=True)
 class Late(Fault):
-    """Takes the request, and says so when it is told to."""
+    """Takes the request, and says so when it is told to, or after some seconds."""
 
     keeps: bool = True
+    seconds: float = 60.0
     go: threading.Event = field(default_factory=threading.Event)
 
     def answer(self, handler: http.server.BaseHTTPRequestHandler, stopping: threading.Event) -> None:
         """Wait, then answer as if nothing had been."""
-        self.go.wait(60)
+        self.go.wait(self.seconds)
         Status(status=200).answer(handler, stopping)
 
 

@@ -78,10 +78,10 @@ class Drip(Fault):
 
 
 DRIPS = {
-    "status": Drip(b""),
+    "status": Drip(start=b""),
     "headers": Drip(),
-    "body": Drip(b"HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n"),
-    "chunks": Drip(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"),
+    "body": Drip(start=b"HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n"),
+    "chunks": Drip(start=b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"),
 }
 """Answers that never end, each in another part."""
 

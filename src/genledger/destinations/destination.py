@@ -14,7 +14,7 @@ from .clock import SYSTEM_CLOCK, Clock
 from .intake import Ended, Intake
 from .limits import Limits, Stats
 from .lineage import Line, Lineage
-from .pipeline import Delivery, shutdown_together
+from .pipeline import Delivery, begin_together, shutdown_together
 from .sender import Sender
 from .spool import CAN_LOCK, Spool
 
@@ -181,6 +181,11 @@ class Destination:
     def flush(self, timeout: float = 5.0) -> bool:
         """Deliver everything accepted so far within `timeout` seconds; whether that was done."""
         return flush_destinations([self], timeout)
+
+    def begin_shutdown(self, timeout: float) -> None:
+        """Take no more spans, and let the threads deliver what there is; `shutdown` comes after it."""
+        self._receivers.release()
+        begin_together(self.deliveries(), timeout)
 
     def shutdown(self, timeout: float | None = None) -> bool:
         """Deliver what can be delivered within `timeout` seconds (default: the limit's), spool the rest, stop."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from opentelemetry.sdk.trace import TracerProvider
 
-from genledger.destinations.limits import Limits
+from genledger.destinations.delivery.delivery_stats import Limits
 from genledger.destinations.otlp import OtlpDestination, OtlpEndpoint
 
 BETWEEN_CALLS_S = 0.02

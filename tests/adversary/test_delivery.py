@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
-from genledger.destinations.limits import Limits
+from genledger.destinations.delivery.delivery_stats import Limits
 from genledger.destinations.otlp import OtlpDestination, OtlpEndpoint
 
 from ..standins.faults import DRIPS, Close, Fault, Garbage, HalfAnswer, Hang, Late, Status

@@ -14,7 +14,7 @@ from weakref import WeakSet
 import requests
 from requests.adapters import HTTPAdapter
 
-from .attempts import Attempt
+from genledger.destinations.delivery.attempt import Attempt
 
 
 class SessionClosed(Exception):

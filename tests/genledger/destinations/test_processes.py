@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
-from genledger.destinations.langfuse import LangfuseDestination
-from genledger.destinations.limits import Limits
+from genledger.destinations.delivery.delivery_stats import Limits
+from genledger.destinations.langfuse.destination import LangfuseDestination
 from genledger.destinations.otlp import OtlpDestination, OtlpEndpoint
 from standins.faults import Hang
 from standins.grpc_collector import GrpcCollector
@@ -79,8 +79,8 @@ def test_without_durable_mode_a_kill_loses_at_most_the_end(collector, tmp_path, 
 FORKING = """
 import os, sys
 from opentelemetry.sdk.trace import TracerProvider
-from genledger.destinations.langfuse import LangfuseDestination
-from genledger.destinations.limits import Limits
+from genledger.destinations.langfuse.destination import LangfuseDestination
+from genledger.destinations.delivery.delivery_stats import Limits
 from genledger.destinations.otlp import OtlpDestination
 options = dict(spool=sys.argv[1], limits=Limits(delay_s=60), durable=len(sys.argv) > 2)
 provider = TracerProvider(shutdown_on_exit=False)
@@ -185,8 +185,8 @@ def test_forking_while_other_threads_record_never_blocks_a_child(collector, lang
 ENDING = """
 import sys
 from opentelemetry.sdk.trace import TracerProvider
-from genledger.destinations.langfuse import LangfuseDestination
-from genledger.destinations.limits import Limits
+from genledger.destinations.langfuse.destination import LangfuseDestination
+from genledger.destinations.delivery.delivery_stats import Limits
 from genledger.destinations.otlp import OtlpDestination
 provider = TracerProvider()
 for kind in (LangfuseDestination, OtlpDestination):
@@ -214,7 +214,7 @@ def test_what_a_batch_processor_hands_over_at_the_very_end_is_delivered(langfuse
         import threading, time
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
-        from genledger.destinations.langfuse import LangfuseSpanExporter
+        from genledger.destinations.langfuse.destination import LangfuseSpanExporter
         provider = TracerProvider()
         provider.add_span_processor(BatchSpanProcessor(LangfuseSpanExporter(), schedule_delay_millis=500))
         def call(name):
@@ -322,7 +322,7 @@ def test_records_after_the_shutdown_are_counted_not_kept(collector, tmp_path) ->
 DISK = """
 import json, os, resource, signal, sys
 from opentelemetry.sdk.trace import TracerProvider
-from genledger.destinations.limits import Limits
+from genledger.destinations.delivery.delivery_stats import Limits
 from genledger.destinations.otlp import OtlpDestination, OtlpEndpoint
 broken, healthy = (
     OtlpDestination(OtlpEndpoint(url), name=name, spool=sys.argv[1], durable=True, threaded=False,

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import sqlite3
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
@@ -11,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from genledger.attribution import Attribution
-from genledger.calls.entry import Entry, ProductEvent
+from genledger.context.attribution import Attribution
+from genledger.engine.record import CallRecord, ProductEvent
 from genledger.ledger import Ledger, Step
 from genledger.ledger.queries import (
     EVERYTHING,
@@ -31,7 +33,7 @@ from genledger.ledger.queries import (
 from genledger.pricing.cost import Cost
 from genledger.pricing.usage import Usage
 
-MakeEntry = Callable[..., Entry]
+MakeEntry = Callable[..., CallRecord]
 CENT = Fraction(1, 100)
 
 
@@ -49,7 +51,7 @@ def by_key(ledger: Ledger, by: Dimension, selection: Selection = EVERYTHING) -> 
         return {row.key: row for row in spending(connection, by, selection)}
 
 
-KEYS: dict[Dimension, Callable[[Entry], str | None]] = {
+KEYS: dict[Dimension, Callable[[CallRecord], str | None]] = {
     "feature": lambda entry: entry.attribution.feature,
     "tenant": lambda entry: entry.attribution.tenant,
     "user": lambda entry: entry.attribution.user,
@@ -95,16 +97,17 @@ specimens = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(fields=st.lists(specimens, max_size=40), by=st.sampled_from(sorted(KEYS)))
 def test_every_breakdown_adds_up_to_the_cent(
     ledger: Ledger, make_entry: MakeEntry, fields: list[dict[str, Any]], by: Dimension
 ) -> None:
     entries = [make_entry(**one) for one in fields]
-    with ledger._transaction() as connection:
-        connection.execute("DELETE FROM calls")
+    ledger.path.unlink(missing_ok=True)
     ledger.write(entries)
-    groups: dict[str | None, list[Entry]] = defaultdict(list)
+    groups: dict[str | None, list[CallRecord]] = defaultdict(list)
     for entry in entries:
         groups[KEYS[by](entry)].append(entry)
     rows = by_key(ledger, by)
@@ -132,7 +135,8 @@ def test_every_breakdown_adds_up_to_the_cent(
 
 
 def test_many_tiny_and_huge_costs_in_any_order_agree_to_the_cent(ledger: Ledger) -> None:
-    with ledger._transaction() as connection:
+    ledger.open()
+    with closing(sqlite3.connect(ledger.path)) as connection, connection:
         # 50,000 calls from a hundredth of a micro-dollar to a thousand dollars, mixed.
         connection.execute(
             """

@@ -76,6 +76,7 @@ class Session(requests.Session):
                     self.close()
                     raise ConnectionAbortedError("closed while connecting")
 
+        Watched.__name__ = kind.__name__  # which errors show
         return Watched
 
 

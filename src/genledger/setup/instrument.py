@@ -351,6 +351,11 @@ def _all(connected: Pipeline, timeout: float, *, shutdown: bool = False) -> bool
     parts: list[Any] = [*connected.destinations.values(), *connected.exports]
     if recorder.budget_hook is not None:
         parts.append(recorder.budget_hook)
+    if shutdown:
+        # All at once, even where no threads can be started any more to do so.
+        for part in parts:
+            if hasattr(part, "begin_shutdown"):
+                part.begin_shutdown(timeout)
     return all(run_all([part.shutdown if shutdown else part.flush for part in parts], timeout)) and booked
 
 

@@ -37,7 +37,7 @@ class Attempt(Generic[T]):
         self._thread: threading.Thread | None = None
 
     def prepare(self) -> bool:
-        """Start the thread, which waits for somebody to want the result; whether there is one."""
+        """Start the thread, which waits for `begin`; whether there is one."""
         if self._thread is None or not (self._done.is_set() or self._thread.is_alive()):
             thread = threading.Thread(
                 target=self._context.copy().run, args=(self._run,), name="genledger-attempt", daemon=True
@@ -49,6 +49,12 @@ class Attempt(Generic[T]):
                 return False
             self._thread = thread
         return True
+
+    def begin(self) -> bool:
+        """Let the thread run the function; whether there is one."""
+        ready = self.prepare()
+        self._begin.set()
+        return ready
 
     def result(self, timeout_s: float, meanwhile: Callable[[], None] | None = None) -> T:
         """Return what the function returns, or raise what it raises.
@@ -63,9 +69,8 @@ class Attempt(Generic[T]):
         Raises:
             TimeoutError: It has not ended by then, or was given up. It may go on in its thread.
         """
-        if not self.prepare():
+        if not self.begin():
             return self._function()
-        self._begin.set()
         deadline = time.monotonic() + timeout_s
         while not self._done.wait(max(0.0, min(MEANWHILE_S, deadline - time.monotonic()))):
             if time.monotonic() >= deadline:

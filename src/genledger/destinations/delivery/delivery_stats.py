@@ -21,7 +21,7 @@ class Limits(NamedTuple):
         batch_bytes: Bytes of one request before compression. Langfuse Cloud takes 5 MB.
         memory_bytes: Bytes of requests that wait in memory when the disk does not take them.
         delay_s: Seconds that a span waits for others to share a request (`OTEL_BSP_SCHEDULE_DELAY`).
-        timeout_s: Seconds of silence after which an attempt is given up.
+        timeout_s: Seconds that an attempt may take in all.
         exit_s: Seconds that shutting down may take when the caller does not say.
     """
 

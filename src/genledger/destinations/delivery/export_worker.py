@@ -442,6 +442,12 @@ def _tickets(items: Iterable[FinishedSpan]) -> list[Ticket]:
 _alive: weakref.WeakSet[ExportWorker] = weakref.WeakSet()
 
 
+def begin_together(deliveries: Iterable[ExportWorker], timeout: float) -> None:
+    """Begin to shut several deliveries down, all within `timeout` seconds from now."""
+    for delivery in deliveries:
+        delivery.begin_shutdown(delivery._clock.now() + timeout)
+
+
 def shutdown_together(deliveries: Iterable[ExportWorker], timeout: float) -> bool:
     """Shut several deliveries down at once, all within `timeout` seconds.
 
@@ -449,8 +455,7 @@ def shutdown_together(deliveries: Iterable[ExportWorker], timeout: float) -> boo
         Whether all of them delivered everything.
     """
     closing = list(deliveries)
-    for delivery in closing:
-        delivery.begin_shutdown(delivery._clock.now() + timeout)
+    begin_together(closing, timeout)
     finished = [delivery.finish_shutdown() for delivery in closing]
     return all(finished)
 

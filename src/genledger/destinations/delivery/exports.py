@@ -75,6 +75,10 @@ class Exports:
             if ours:
                 return True
 
+    def begin_shutdown(self, timeout: float) -> None:
+        """Begin with the last export; `shutdown` comes after it."""
+        self._stopping.begin()
+
     def shutdown(self, timeout: float) -> bool:
         """Export what is there, and end every thread, within `timeout` seconds; whether all of it went out in time."""
         deadline = time.monotonic() + timeout

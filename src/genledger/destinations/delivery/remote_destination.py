@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypedDict, Unpack
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from genledger.destinations.delivery.delivery_stats import Limits, Stats
-from genledger.destinations.delivery.export_worker import ExportWorker, shutdown_together
+from genledger.destinations.delivery.export_worker import ExportWorker, begin_together, shutdown_together
 from genledger.destinations.delivery.http_exporter import Sender
 from genledger.destinations.delivery.spool import CAN_LOCK, Spool
 from genledger.destinations.delivery.time_source import SYSTEM_CLOCK, Clock
@@ -183,6 +183,11 @@ class Destination:
     def flush(self, timeout: float = 5.0) -> bool:
         """Deliver everything accepted so far within `timeout` seconds; whether that was done."""
         return flush_destinations([self], timeout)
+
+    def begin_shutdown(self, timeout: float) -> None:
+        """Take no more spans, and let the threads deliver what there is; `shutdown` comes after it."""
+        self._receivers.release()
+        begin_together(self.deliveries(), timeout)
 
     def shutdown(self, timeout: float | None = None) -> bool:
         """Deliver what can be delivered within `timeout` seconds (default: the limit's), spool the rest, stop."""

@@ -54,13 +54,22 @@ class Receipt:
 
 @dataclass(slots=True)
 class Batch:
-    """One request, or a part of one. `kept` says that it is in the spool, too; `alone`, that none joins it."""
+    """One request, or a part of one. `kept` says that it is in the spool, too; `alone`, that none joins it.
+
+    `receipts` are those of the spans in it that are not safe elsewhere yet.
+    """
 
     data: bytes
     spans: int
-    receipt: Receipt
+    receipts: Sequence[Receipt] = ()
     kept: Kept | None = None
     alone: bool = False
+
+    def settle(self) -> None:
+        """It needs no keeping any more."""
+        for receipt in self.receipts:
+            receipt.settle()
+        self.receipts = ()
 
 
 class RetryQueue:
@@ -135,7 +144,7 @@ class RetryQueue:
         """Take serialized requests, each with its spans, that share a receipt."""
         with self._lock:
             for data, spans in made:
-                self._batches.append(Batch(data, spans, receipt))
+                self._batches.append(Batch(data, spans, (receipt,)))
                 self._bytes += len(data)
 
     def send(
@@ -186,7 +195,7 @@ class RetryQueue:
         # What former processes left must not hold up the end of this one.
         kept = self.spool.claim(own=closing)
         if kept is not None:
-            self._in_flight = Batch(kept.data, kept.spans, Receipt(_nothing), kept)
+            self._in_flight = Batch(kept.data, kept.spans, kept=kept)
         return self._in_flight
 
     def keep(self) -> None:
@@ -200,8 +209,7 @@ class RetryQueue:
                     self.disk_failed(error)
                 else:
                     self.spooled += batch.spans
-                    batch.receipt.settle()
-                    batch.receipt = Receipt(_nothing)
+                    batch.settle()
         self._spill()
         self._bound()
 
@@ -218,7 +226,10 @@ class RetryQueue:
         elif answer.verdict == "retry":
             self.retried += batch.spans
             self._failed(answer)
-            self._keep(batch)
+            if batch.kept is not None and self.spool is not None:
+                self.spool.release(batch.kept)
+            else:
+                self._back(batch)
         elif answer.verdict == "too_large":
             self._make_smaller(batch, answer)
         else:
@@ -244,14 +255,15 @@ class RetryQueue:
     def _make_smaller(self, batch: Batch, answer: Answer) -> None:
         halves = otlp_request.halve(batch.data)
         if halves is not None:
-            batch.receipt.split()
-            parts = [Batch(data, spans, batch.receipt, alone=True) for data, spans in halves]
+            for receipt in batch.receipts:
+                receipt.split()
+            parts = [Batch(data, spans, batch.receipts, alone=True) for data, spans in halves]
         else:
             trimmed = otlp_request.trim(batch.data, len(batch.data) // 2)
             if trimmed is None:
                 self._refuse(batch, answer)
                 return
-            parts = [Batch(trimmed, 1, batch.receipt, alone=True)]
+            parts = [Batch(trimmed, 1, batch.receipts, alone=True)]
         with self._lock:
             self._batches.extendleft(reversed(parts))
             self._bytes += sum(len(part.data) for part in parts)
@@ -274,7 +286,7 @@ class RetryQueue:
         self._finish(batch)
 
     def _finish(self, batch: Batch) -> None:
-        batch.receipt.settle()
+        batch.settle()
         if batch.kept is not None and self.spool is not None:
             self.spool.done(batch.kept)
 
@@ -286,12 +298,6 @@ class RetryQueue:
             log.log(level, "genledger: destination %s (%s): %s; %s", self.name, self.sender.endpoint, problem, then)
 
     # Keeping what cannot be sent
-
-    def _keep(self, batch: Batch) -> None:
-        if batch.kept is not None and self.spool is not None:
-            self.spool.release(batch.kept)
-        else:
-            self._back(batch)
 
     def _back(self, batch: Batch) -> None:
         """Put a request back in memory."""
@@ -308,7 +314,7 @@ class RetryQueue:
                     given_up += self._pop_together(1)
         for oldest in given_up:
             self.drop(oldest.spans, "memory_full")
-            oldest.receipt.settle()
+            oldest.settle()
 
     def _pop_together(self, spans: int) -> list[Batch]:
         """Take the oldest request in memory, and those after it as long as all of them make one of `spans` spans.
@@ -363,7 +369,7 @@ class RetryQueue:
         if batch.alone:
             self._release_youngest()
         self.spooled += batch.spans
-        batch.receipt.settle()
+        batch.settle()
         return True
 
     def _release_youngest(self) -> None:
@@ -428,13 +434,8 @@ def _join(parts: Sequence[Batch]) -> Batch:
     """Make one request of several: serialized messages of one type, one after the other, are one with all parts."""
     if len(parts) == 1:
         return parts[0]
-
-    def settle() -> None:
-        for part in parts:
-            part.receipt.settle()
-
-    return Batch(b"".join(part.data for part in parts), sum(part.spans for part in parts), Receipt(settle))
-
-
-def _nothing() -> None:
-    pass
+    return Batch(
+        b"".join(part.data for part in parts),
+        sum(part.spans for part in parts),
+        [receipt for part in parts for receipt in part.receipts],
+    )

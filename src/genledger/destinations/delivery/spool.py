@@ -123,11 +123,11 @@ class Spool:
         """
         if len(data) > LARGEST_BATCH:
             raise OSError(f"a batch of {len(data)} bytes is larger than any receiver takes")
+        own_directory(self.directory)
         payload = zlib.compress(data, 1)
         size = _HEADER.size + len(payload)
         if size > self._max_bytes:
             raise OSError(f"a batch of {size} bytes does not fit in a spool of {self._max_bytes}")
-        own_directory(self.directory)
         with self._lock:
             self._make_room(size)
         name = f"{self._clock.wall_ns():020d}-{self._process}-{next(self._numbers)}-{spans}-{size}"

@@ -194,3 +194,21 @@ def test_without_a_spool_a_hanging_receiver_costs_memory_up_to_its_bound_and_no_
     stats = application.destination.stats()
     assert stats.sent == 0
     assert sum(stats.dropped.values()) == 1_001
+
+
+def test_with_a_disk_that_takes_nothing_long_trouble_costs_no_record(clock, collector, tmp_path) -> None:
+    (tmp_path / "no directory").write_text("")
+    destination = OtlpDestination(
+        OtlpEndpoint(collector.url), spool=tmp_path / "no directory", clock=clock, threaded=False
+    )
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(destination.processor)
+    collector.stop()
+    for _ in range(2_000):
+        provider.get_tracer("app").start_span("call").end()
+        clock.run(0.5, destination)
+    collector.start()
+    clock.run(120, destination)
+    assert len(collector.counts()) == 2_000
+    assert set(collector.counts().values()) == {1}
+    assert destination.stats().dropped == {}

@@ -205,6 +205,9 @@ def receivers(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Langfuse, Colle
         monkeypatch.setenv("LANGFUSE_SECRET_KEY", langfuse.secret_key)
         monkeypatch.setenv("LANGFUSE_BASE_URL", langfuse.base_url)
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.base_url)
+        # Their global providers would go on after the test.
+        monkeypatch.setenv("OTEL_METRICS_EXPORTER", "none")
+        monkeypatch.setenv("OTEL_LOGS_EXPORTER", "none")
         yield langfuse, collector
 
 

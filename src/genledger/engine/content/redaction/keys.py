@@ -13,7 +13,7 @@ from genledger.engine.content.redaction.finding import Find, Span, begins, compi
 
 def without_keys(value: str) -> str:
     """Return the text with `[key]` in place of every credential."""
-    if "-----" in value and "PRIVATE KEY" in value:
+    if "K" in value and "PRIVATE KEY" in value:
         value = compiled(_PRIVATE_KEY).sub("[key]", value)
         value = put(value, "[key]", _ends_of_private_keys(value))
     if "J" in value:
@@ -27,11 +27,11 @@ def without_keys(value: str) -> str:
     for sign in "=:":
         if sign in value:
             value = put(value, "[key]", _named(value, sign))
-    if "_access_key" in value:
+    if "_" in value and "_access_key" in value:
         value = compiled(_ON_COMMAND_LINES).sub(r"\1[key]", value)
-    for anchor, find in _prefixed().items():
+    for anchor, gate, find in _prefixed():
         # Most texts have no long word behind it: for them the patterns of the table need not even be compiled.
-        if anchor in value and compiled(re.escape(anchor) + _GATES.get(anchor, _GATE)).search(value) is not None:
+        if anchor in value and compiled(gate).search(value) is not None:
             value = put(value, "[key]", find(value))
     return value
 
@@ -56,14 +56,17 @@ def _anchored(prefix: str) -> tuple[str, str, str]:
 
 
 @cache
-def _prefixed() -> dict[str, Find]:
-    """For each anchor what finds the credentials of the table that have it in their prefix."""
+def _prefixed() -> list[tuple[str, str, Find]]:
+    """Each anchor, what it needs behind it, and what finds the credentials that have it in their prefix."""
     families: dict[str, dict[int, dict[str, list[str]]]] = {}
     for row in CREDENTIALS:
         for left, anchor, right in map(_anchored, row.prefixes):
             ways = families.setdefault(anchor, {}).setdefault(len(left), {})
             ways.setdefault(f"{re.escape(right)}({row.body})", []).append(re.escape(left))
-    return {anchor: finder(anchor, lengths) for anchor, lengths in families.items()}
+    return [
+        (anchor, re.escape(anchor) + _GATES.get(anchor, _GATE), finder(anchor, lengths))
+        for anchor, lengths in families.items()
+    ]
 
 
 _MATERIAL = r"[A-Za-z0-9+/=]"
@@ -157,6 +160,7 @@ _IN_QUERIES = tuple(
 )
 _WORD_ENDS = "ey|en|et|rd|wd|ig|re|on"  # of these names
 _LONGEST_NAME = 40
+_QUOTES = "\"'`"
 _VALUE = r"[^\s\"'`&;,<>\\{}()\[\]|]"
 
 
@@ -169,25 +173,41 @@ def _assignment(sign: str) -> str:
     return rf"{sign}(?<=[a-zA-Z\"'` ]{sign})(?:{named}){opening}((?:(?![=:]){_VALUE}){{4,}}+)"
 
 
+_QUOTED = r"[^\"'`\\\n]{1,256}+(?=\\{0,7}[\"'`])"
+
+
 def _named(value: str, sign: str) -> Iterator[Span]:
     """The values of names that say that they are secret, in headers, queries, settings and JSON."""
-    pattern, whole = compiled(_assignment(sign)), compiled(f"{_VALUE}++")
+    pattern = compiled(_assignment(sign))
     last = 0
     while (match := pattern.search(value, last)) is not None:
         start, last = match.span(1)
-        if _is_secret(value[max(0, match.start() - _LONGEST_NAME) : match.start()], match[1], value[start - 1]):
-            found = whole.match(value, start)
+        opening = value[start - 1]
+        if _is_secret(value[max(0, match.start() - _LONGEST_NAME) : match.start()], match[1], opening):
+            quoted = compiled(_QUOTED).match(value, start) if opening in _QUOTES else None
+            found = quoted or compiled(f"{_VALUE}++").match(value, start)
             assert found is not None
+            # What is such a name itself has its own value behind it.
+            if quoted is None and value[last : last + 1] in (":", "=") and _is_name(match[1]):
+                continue
             last = found.end()
             yield start, last
 
 
+def _is_name(text: str) -> bool:
+    return text.isascii() and _bare(text).endswith(_PASSWORDS + _RANDOM)
+
+
+def _bare(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "").replace(" ", "")
+
+
 def _is_secret(before: str, said: str, opening: str) -> bool:
-    name = before.rstrip(" \t\"'`\\").lower()
-    if name.endswith(_IN_QUERIES):
+    name = before.rstrip(" \t\"'`\\")
+    if name.lower().endswith(_IN_QUERIES):
         return True
-    name = name.replace("_", "").replace("-", "").replace(" ", "")
+    name = _bare(name)
     if name.endswith(_PASSWORDS):
-        return opening in "\"'`" or has_digit(said)
+        return opening in _QUOTES or has_digit(said)
     # Keys of AWS are the only ones of which the length is known, and which may well have no digit.
     return name.endswith(_RANDOM) and ((len(said) >= 16 and has_digit(said)) or len(said) == 40)

@@ -56,12 +56,12 @@ def attacks(literal: str, filler: str) -> Iterator[Attack]:
 def growth(work: Callable[[str], object], attack: Attack, length: int) -> float:
     """How many times the time it takes when the text is four times as long: 4 when it is linear, 16 when quadratic.
 
-    The best of several runs in the time of this thread, and looked at again when it seems bad: the machine may have
-    been busy with something else.
+    The best of several runs in the time of this thread, and looked at again, with longer texts too, when it seems
+    bad: the machine may have been busy with something else, while what is quadratic is so at every length.
     """
-    short, long = attack(length), attack(4 * length)
     found = float("inf")
-    for times in (2, 5, 25):
+    for times, longer in ((2, 1), (5, 1), (9, 4), (5, 16)):
+        short, long = attack(length * longer), attack(4 * length * longer)
         found = min(found, _best(work, long, times) / max(1, _best(work, short, times)))
         if found < LINEAR:
             break

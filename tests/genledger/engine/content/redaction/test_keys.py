@@ -48,7 +48,9 @@ FOUND = {
     "api-key: 0123456789abcdef0123456789abcdef": "api-key: [key]",
     "AccountKey=Eby8vdM02xNOcqFlqUwJPLlm==;Endpoint=x": "AccountKey=[key];Endpoint=x",
     "client_secret=abc123": "client_secret=[key]",
-    '"password": "correct horse"': '"password": "[key] horse"',
+    '"password": "correct horse"': '"password": "[key]"',
+    '{"secret": "x-api-key: 0123456789abcdef0123"}': '{"secret": "[key]"}',
+    "my first secret: x1-api-key: 0123456789abcdef0123": "my first secret: x1-api-key: [key]",
     "Server=x;Password=hunter2;Port=1": "Server=x;Password=[key];Port=1",
     "my secret =4111 1111 1111 1111 is": "my secret =[card] is",
 }

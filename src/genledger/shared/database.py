@@ -144,8 +144,8 @@ class SharedDatabase:
                 try:
                     yield connection
                     used = _used(connection)
-                    # With the commit, SQLite may move the log into the file, which then has its former size.
-                    self._refuse_cut(_status(self._place))
+                    # With the commit, SQLite writes to the log and perhaps to the file, which hides that they were cut.
+                    self._refuse_cut(_status(self._place), _status(self._log))
                     connection.execute("COMMIT")
                 except BaseException:
                     with suppress(sqlite3.Error):
@@ -155,7 +155,7 @@ class SharedDatabase:
                 if self._strayed(status):
                     self._depart()
                     raise StartedOver("the file was taken away while it was written")
-                self._refuse_cut(status)
+                self._refuse_cut(status, None)
                 self._leave_note(turn, status, used)
             except sqlite3.DatabaseError as error:
                 if _shows_damage(error):
@@ -241,8 +241,8 @@ class SharedDatabase:
         note = self._note
         return log is not None and note is not None and log.st_ino == note.log and log.st_size < note.log_size
 
-    def _refuse_cut(self, status: os.stat_result | None) -> None:
-        if status is not None and self._is_cut(status):
+    def _refuse_cut(self, status: os.stat_result | None, log: os.stat_result | None) -> None:
+        if (status is not None and self._is_cut(status)) or self._is_log_cut(log):
             self._refuse_damage(replace=True)
 
     def _refuse_damage(self, *, replace: bool) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from genledger.attribution import Attribution
 from genledger.calls.entry import Entry, ProductEvent
 from genledger.pricing.cost import Cost
-from genledger.shared.database import Departure
+from genledger.shared.database import Departure, concerns_the_file
 
 from .rows import (
     ATTRIBUTION_COLUMNS,
@@ -296,8 +296,7 @@ class Ledger:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            # The other kinds of error are the fault of a record that SQLite cannot hold.
-            if isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError:
+            if concerns_the_file(error):
                 raise explain(error, self.path) from error
             raise
 

@@ -44,7 +44,7 @@ def test_several_processes_make_one_ledger_and_lose_nothing(tmp_path: Path) -> N
     for writer in writers:
         go(writer)
     for writer in writers:
-        writer.communicate(timeout=60)
+        writer.communicate(timeout=300)
         assert writer.returncode == 0
     assert written(path) == {first + number for first in (1, 1_001, 2_001) for number in range(400)}
     with closing(sqlite3.connect(path)) as connection:
@@ -73,7 +73,7 @@ def test_a_killed_process_leaves_a_sound_file_with_all_it_was_told_is_written(tm
     assert writer.stdout is not None
     confirmed = [int(writer.stdout.readline().split()[0]) for _ in range(20)][-1]
     writer.kill()
-    rest, _ = writer.communicate(timeout=60)
+    rest, _ = writer.communicate(timeout=300)
     confirmed = max([confirmed, *(int(line.split()[0]) for line in rest.splitlines() if line)])
     found = written(path)
     assert set(range(1, confirmed)) <= found

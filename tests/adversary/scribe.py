@@ -10,14 +10,14 @@ import random
 import sys
 import threading
 
-from genledger.attribution import Attribution
-from genledger.calls.entry import Entry
+from genledger.context.attribution import Attribution
 from genledger.destinations.ledger import LedgerDestination
+from genledger.engine.record import CallRecord
 from genledger.pricing.cost import Cost
 
 
-def call(number: int, chance: random.Random) -> Entry:
-    return Entry(
+def call(number: int, chance: random.Random) -> CallRecord:
+    return CallRecord(
         trace_id=chance.getrandbits(128) or 1,
         span_id=number,
         parent_span_id=None,

@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 
-from genledger.attribution import Attribution
 from genledger.budgets import open_store
-from genledger.destinations.allowance import Allowance
-from genledger.destinations.journal import Journal
+from genledger.context.attribution import Attribution
+from genledger.destinations.delivery.disk_quota import Allowance
+from genledger.destinations.delivery.spool import Spool
+from genledger.destinations.delivery.write_ahead_log import Journal
 from genledger.destinations.ledger import LedgerDestination
-from genledger.destinations.spool import Spool
 from genledger.ledger import Ledger
 from genledger.ledger.rows import Step
 from genledger.shared.turns import Turns

@@ -24,9 +24,9 @@ def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) 
     return Reply(status, {**JSON, **(headers or {})}, cut(payload, "json", 3))
 
 
-def events(items: Iterable[Any], *, done: bool = True, then: Exception | asyncio.Event | None = None) -> Reply:
+def events(items: Iterable[Any], *, done: bool = True, then: BaseException | asyncio.Event | None = None) -> Reply:
     """Server-sent events, each in a piece of its own; `then` is raised or waited for after the last one."""
-    chunks: list[bytes | Exception | asyncio.Event] = []
+    chunks: list[bytes | BaseException | asyncio.Event] = []
     for item in items:
         name = f"event: {item['type']}\n" if isinstance(item, dict) and "type" in item else ""
         chunks.append(f"{name}data: {json.dumps(item)}\n\n".encode())

@@ -17,8 +17,8 @@ from opentelemetry import baggage, context, trace
 from opentelemetry.trace import StatusCode
 
 import genledger
-from genledger.calls.call import Call
-from genledger.calls.streams import Reading
+from genledger.engine.call import Call
+from genledger.engine.streams import StreamRecorder
 
 from ..replay.transport import http_library
 from . import anthropic_format, openai_format
@@ -205,7 +205,9 @@ async def test_broken_off_and_dropped(api: Api, provider: Provider, telemetry: T
     assert attributes["gen_ai.response.finish_reasons"] == ("error",)
 
 
-async def test_never_read_and_dropped(api: Api, provider: Provider, telemetry: Telemetry) -> None:
+async def test_a_stream_never_read_and_dropped_counts_what_is_generated_before_the_provider_notices(
+    api: Api, provider: Provider, telemetry: Telemetry
+) -> None:
     api.reply(provider)
     stream = await api.stream(provider)
     assert not calls(telemetry)
@@ -213,7 +215,7 @@ async def test_never_read_and_dropped(api: Api, provider: Provider, telemetry: T
     attributes = await ended(telemetry, "cancelled")
     assert "gen_ai.response.time_to_first_chunk" not in attributes
     assert attributes["genledger.usage.estimated"] is True
-    assert attributes["gen_ai.usage.output_tokens"] == 0
+    assert 0 < attributes["gen_ai.usage.output_tokens"] <= 4096
 
 
 async def test_broken_off_inside_with(api: Api, provider: Provider, telemetry: Telemetry) -> None:
@@ -439,7 +441,7 @@ async def test_abandoned_streams_leave_nothing_behind(api: Api, asynchronous: bo
             await asyncio.wait(closing)
         gc.collect()
         assert genledger.flush(5)
-        return sum(isinstance(one, (Call, Reading)) for one in gc.get_objects())
+        return sum(isinstance(one, (Call, StreamRecorder)) for one in gc.get_objects())
 
     with instrumented():
         first = await left_after(30)

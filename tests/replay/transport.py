@@ -29,7 +29,7 @@ class Reply:
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
-    chunks: Sequence[bytes | Exception | asyncio.Event] = ()
+    chunks: Sequence[bytes | BaseException | asyncio.Event] = ()
 
 
 def cut(payload: bytes, seed: str, pieces: int = 12) -> list[bytes]:
@@ -57,13 +57,13 @@ class Wire:
         class Body(http.SyncByteStream, http.AsyncByteStream):  # type: ignore[name-defined, misc]
             """A response body that knows whether it was closed."""
 
-            def __init__(self, chunks: Sequence[bytes | Exception | asyncio.Event]) -> None:
+            def __init__(self, chunks: Sequence[bytes | BaseException | asyncio.Event]) -> None:
                 self.chunks = chunks
                 self.closed = False
 
             def __iter__(self) -> Iterator[bytes]:
                 for chunk in self.chunks:
-                    if isinstance(chunk, Exception):
+                    if isinstance(chunk, BaseException):
                         raise chunk
                     if isinstance(chunk, bytes):
                         yield chunk
@@ -72,7 +72,7 @@ class Wire:
                 for chunk in self.chunks:
                     if isinstance(chunk, asyncio.Event):
                         await chunk.wait()
-                    elif isinstance(chunk, Exception):
+                    elif isinstance(chunk, BaseException):
                         raise chunk
                     else:
                         yield chunk

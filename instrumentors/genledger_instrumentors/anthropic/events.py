@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from genledger.calls.operation import Body, text
-from genledger.pricing.fields import field
+from genledger.engine.operation import Body, text
+from genledger.engine.text_size import length_of
+from genledger.pricing.getters import field
 
 
 class Events:
@@ -36,7 +37,7 @@ class Events:
             index = chunks[0].index
         except (AttributeError, TypeError):
             return False
-        self._length += len(said)
+        self._length += length_of(said)
         if self._keep and index in self._blocks:
             self._blocks[index]["pieces"].append(said)
         return True
@@ -64,7 +65,7 @@ class Events:
         fields = delta if type(delta) is dict else delta.__dict__
         piece = fields.get("text") or fields.get("thinking") or fields.get("partial_json")
         if isinstance(piece, str):
-            self._length += len(piece)
+            self._length += length_of(piece)
             if self._keep and event["index"] in self._blocks:
                 self._blocks[event["index"]]["pieces"].append(piece)
 
@@ -86,7 +87,7 @@ class Events:
         }
 
     def text_length(self) -> int:
-        """Characters generated so far."""
+        """Bytes generated so far."""
         return self._length
 
     @property

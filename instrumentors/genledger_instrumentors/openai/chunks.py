@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from genledger.calls.operation import Body, text
-from genledger.pricing.fields import field
+from genledger.engine.operation import Body, text
+from genledger.engine.text_size import length_of
+from genledger.pricing.getters import field
 
 from .fields import listed
+
+_REPORTED_BESIDE = ("cost", "copilot_usage")
+"""Fields of a last chunk in which Venice and GitHub Copilot report the cost."""
 
 
 class _Choice:
@@ -34,6 +38,7 @@ class Chunks:
         self._head: Any = None
         self._tier: Any = None
         self._usage: Any = None
+        self._reported: dict[str, Any] = {}
 
     def fold(self, chunks: Sequence[Any]) -> None:
         """Take in more chunks, typed or plain; one that is malformed is passed over."""
@@ -61,7 +66,7 @@ class Chunks:
             said = "".join(pieces)
         except (AttributeError, KeyError, TypeError):
             return 0
-        choice.length += len(said)
+        choice.length += length_of(said)
         if self._keep:
             choice.pieces.append(said)
         return len(pieces)
@@ -82,7 +87,7 @@ class Chunks:
                     said = its if delta is None else delta if type(delta) is dict else delta.__dict__
                     content = said.get("text" if delta is None else "content")
                     if type(content) is str:
-                        choice.length += len(content)
+                        choice.length += length_of(content)
                         if self._keep:
                             choice.pieces.append(content)
                     elif content:
@@ -109,6 +114,10 @@ class Chunks:
             usage = field(field(chunk, "x_groq"), "usage")
         if usage is not None:
             self._usage = usage
+        for name in _REPORTED_BESIDE:
+            value = field(chunk, name)
+            if value is not None:
+                self._reported[name] = value
         if fields.get("service_tier") is not None:
             self._tier = fields["service_tier"]
 
@@ -120,7 +129,7 @@ class Chunks:
             for piece in listed(inner) if thought else (part,):
                 said = text(field(piece, "text"))
                 if said is not None:
-                    choice.length += len(said)
+                    choice.length += length_of(said)
                     if self._keep:
                         (choice.reasoning if thought else choice.pieces).append(said)
 
@@ -132,7 +141,7 @@ class Chunks:
         ):
             piece = field(delta, name)
             if isinstance(piece, str):
-                choice.length += len(piece)
+                choice.length += length_of(piece)
                 if self._keep:
                     pieces.append(piece)
                 break
@@ -140,7 +149,7 @@ class Chunks:
             function = field(call, "function")
             name = text(field(function, "name")) or ""
             arguments = text(field(function, "arguments")) or ""
-            choice.length += len(name) + len(arguments)
+            choice.length += length_of(name) + length_of(arguments)
             if self._keep:
                 tool = choice.tools.setdefault(field(call, "index"), {"id": None, "name": "", "arguments": []})
                 tool["id"] = field(call, "id") or tool["id"]
@@ -156,6 +165,7 @@ class Chunks:
             "service_tier": self._tier,
             "system_fingerprint": field(head, "system_fingerprint"),
             "usage": self._usage,
+            **self._reported,
             "choices": [self._choice(choice) for _, choice in sorted(self._choices.items(), key=_place)],
         }
 
@@ -179,7 +189,7 @@ class Chunks:
         }
 
     def text_length(self) -> int:
-        """Characters generated so far, in every choice."""
+        """Bytes generated so far, in every choice."""
         return sum(choice.length for choice in self._choices.values())
 
     @property

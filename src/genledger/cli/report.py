@@ -15,10 +15,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from genledger.ledger import Ledger, LedgerError, default_path, queries
-from genledger.ledger.queries import Dimension, OutcomeCost, Report, Retries, Selection, Spending
-
-from .output import (
+from genledger.cli.output import (
     JsonOption,
     LedgerOption,
     console,
@@ -33,6 +30,9 @@ from .output import (
     tell,
     time_text,
 )
+from genledger.ledger import Ledger, LedgerError, default_path, queries
+from genledger.ledger.queries import Dimension, OutcomeCost, Report, Retries, Selection, Spending
+from genledger.shared.text import visible
 
 _BAR = 20
 _TOP = 30
@@ -94,7 +94,7 @@ def _title(by: Dimension, begin: datetime | None, end: datetime | None) -> str:
     period = [
         f"{word} {when.astimezone(UTC):%Y-%m-%d %H:%M} UTC" for word, when in (("since", begin), ("until", end)) if when
     ]
-    return ", ".join([f"Spend by {_words(by)}", *period])
+    return ", ".join([f"RunningTotal by {_words(by)}", *period])
 
 
 def _words(by: Dimension) -> str:
@@ -112,9 +112,9 @@ def print_report(to: Console, found: Report, *, title: str, top: int = _TOP) -> 
     """
     print_spending(to, found.by, found.rows, title=title, top=top)
     if found.total.unpriced:
-        to.print(_missing(found.total))
+        to.print(_missing(visible(found.total)))
     if found.retries.calls:
-        to.print(_repeated(found.retries))
+        to.print(_repeated(visible(found.retries)))
     if found.outcomes:
         to.print()
         print_outcomes(to, found.by, found.outcomes, top=top)
@@ -155,7 +155,7 @@ def _spending_table(by: Dimension, rows: Sequence[Spending], title: str, top: in
             table.add_column(header, cell(total), justify="right", no_wrap=True)
     if "bar" not in left_out:
         table.add_column(width=_BAR)
-    for row in rows[: top or None]:
+    for row in visible(rows[: top or None]):
         bar = [] if "bar" in left_out else [Bar(1.0, 0.0, row.share or 0.0, width=_BAR, color="cyan")]
         table.add_row(_name(row.key), *(cell(row) for cell in cells), *bar)
     return table
@@ -173,7 +173,7 @@ def print_outcomes(to: Console, by: Dimension, costs: Sequence[OutcomeCost], *, 
         table.add_column(_words(by), overflow="fold")
     for header in ("count", "unpriced", "cost", "per outcome"):
         table.add_column(header, justify="right", no_wrap=True)
-    for cost in costs[: top or None]:
+    for cost in visible(costs[: top or None]):
         table.add_row(
             Text(cost.name),
             _name(cost.feature),

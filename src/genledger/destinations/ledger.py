@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -15,16 +14,17 @@ from weakref import WeakSet
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from genledger.calls.entry import Entry, ProductEvent
+from genledger.engine.content.redaction import stage
+from genledger.engine.record import CallRecord, ProductEvent
 from genledger.ledger import Ledger, LedgerError, LedgerLocked, LedgerStartedOver, Score, Step
 from genledger.ledger.store import MAX_AGE_DAYS, MAX_BYTES
+from genledger.shared.at_exit import run_at_exit
 from genledger.shared.database import Departure
+from genledger.shared.loggers import logger_of
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
-from .exits import run_at_exit
-
-_logger = logging.getLogger(__name__)
+_logger = logger_of(__name__)
 
 MAX_QUEUE = 20_000
 """Records that wait in memory at most while the file cannot be written."""
@@ -39,7 +39,7 @@ _LAST_DELAY_S = 30.0
 _PRUNE_EVERY_S = 3_600.0
 _PRUNE_EVERY_RECORDS = 10_000
 
-Record = Entry | ProductEvent | Score | Step
+Record = CallRecord | ProductEvent | Score | Step
 
 
 class LedgerStats(TypedDict):
@@ -197,23 +197,23 @@ class LedgerDestination:
             self._wake.set()
 
     def _start(self) -> None:
-        from .untraced import untraced
+        from genledger.destinations.delivery.suppress import suppressed
 
         with self._lock:
             if self._thread is not None:
                 return
             # Made together with the thread: gevent may have replaced all of them since we were.
             self._wake, self._hurry = threading.Event(), threading.Event()
-            self._thread = threading.Thread(target=self._run, args=(untraced,), name="genledger-ledger", daemon=True)
+            self._thread = threading.Thread(target=self._run, args=(suppressed,), name="genledger-ledger", daemon=True)
             try:
                 self._thread.start()
                 run_at_exit(_shut_down_all)
             except RuntimeError:  # the interpreter is shutting down, or there are too many threads
                 self._thread, self._idle = None, True
 
-    def _run(self, untraced: Callable[[], AbstractContextManager[None]]) -> None:
+    def _run(self, suppressed: Callable[[], AbstractContextManager[None]]) -> None:
         prune_at, unpruned = 0.0, 0
-        with untraced():
+        with suppressed():
             while True:
                 records, mark = self._collect()
                 unpruned += len(records)
@@ -261,7 +261,7 @@ class LedgerDestination:
             some = records[:at_once]
             try:
                 self.ledger.write(
-                    entries=[record for record in some if isinstance(record, Entry)],
+                    entries=[record for record in some if isinstance(record, CallRecord)],
                     events=[record for record in some if isinstance(record, ProductEvent)],
                     scores=[record for record in some if isinstance(record, Score)],
                     steps=[record for record in some if isinstance(record, Step)],
@@ -283,7 +283,8 @@ class LedgerDestination:
                 # Whatever is wrong with a record, the others must get through: one by one, then.
                 if at_once == 1:
                     if not self._dropped["invalid"]:
-                        _logger.warning("A record does not fit into the ledger: %r: %.300r", error, some[0])
+                        what = stage().message(f"{error!r}: {some[0]!r}", 400)
+                        _logger.warning("A record does not fit into the ledger: %s", what)
                     self._drop("invalid")
                     del records[0]
                 at_once = 1
@@ -376,7 +377,7 @@ def step_of(span: ReadableSpan) -> Step | None:
         span.name,
         span.start_time,
         (span.end_time - span.start_time) / 1e9,
-        kind if isinstance(kind, str) else None,
+        stage().name(kind) if isinstance(kind, str) else None,
     )
 
 
@@ -404,10 +405,10 @@ class LedgerSpanExporter(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Take the spans; they are written soon, or on `force_flush` and `shutdown`."""
-        from genledger.calls.spans import entry_of
+        from genledger.engine.foreign_spans.reader import record_of
 
         for span in spans:
-            record = entry_of(span) or step_of(span)
+            record = record_of(span) or step_of(span)
             if record is not None:
                 self._destination.accept(record)
         return SpanExportResult.SUCCESS

@@ -10,15 +10,16 @@ import os
 import platform
 from dataclasses import dataclass
 
-from genledger.settings import read_settings
+from genledger.doctor.destinations import DestinationState, SpoolState, check_twice, examine_destination, examine_spool
+from genledger.doctor.files import BudgetState, LedgerState, PriceState, examine_budgets, examine_ledger, examine_prices
+from genledger.doctor.findings import Finding, Findings
+from genledger.doctor.launcher import CONFIGURATOR, DISTRO, Choice, examine_choice
+from genledger.doctor.libraries import Library, Tracer, examine_libraries
+from genledger.setup.providers import names_wanted
+from genledger.setup.settings import read_settings
+from genledger.shared.credentials import redacted
+from genledger.shared.text import each_text
 from genledger.version import __version__
-from genledger.wiring import names_wanted
-
-from .destinations import DestinationState, SpoolState, check_twice, examine_destination, examine_spool
-from .files import BudgetState, LedgerState, PriceState, examine_budgets, examine_ledger, examine_prices
-from .findings import Finding, Findings
-from .launcher import CONFIGURATOR, DISTRO, Choice, examine_choice
-from .libraries import Library, Tracer, examine_libraries
 
 __all__ = [
     "BudgetState", "Choice", "DestinationState", "Diagnosis", "Finding", "LedgerState", "Library", "PriceState",
@@ -31,7 +32,7 @@ PROBE_TIMEOUT_S = 5.0
 
 @dataclass(slots=True, frozen=True)
 class Diagnosis:
-    """Everything found. `ok` is false when at least one finding is `wrong`."""
+    """Everything found; no address in it has credentials. `ok` is false when at least one finding is `wrong`."""
 
     genledger: str
     python: str
@@ -74,7 +75,7 @@ def diagnose(*, import_libraries: bool = False, timeout: float = PROBE_TIMEOUT_S
     check_twice(wanted, findings)
     prices = examine_prices(settings, findings)
     budgets = examine_budgets(settings, findings)
-    return Diagnosis(
+    found = Diagnosis(
         genledger=__version__,
         python=platform.python_version(),
         ok=all(finding.level != "wrong" for finding in findings.found),
@@ -89,3 +90,4 @@ def diagnose(*, import_libraries: bool = False, timeout: float = PROBE_TIMEOUT_S
         prices=prices,
         budgets=budgets,
     )
+    return each_text(found, redacted)

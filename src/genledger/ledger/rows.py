@@ -13,10 +13,11 @@ from typing import Any
 
 import orjson
 
-from genledger.attribution import Attribution
-from genledger.calls.entry import Entry, ProductEvent
+from genledger.context.attribution import Attribution
+from genledger.engine.record import CallRecord, ProductEvent
 from genledger.pricing.cost import Cost, Part
 from genledger.pricing.usage import TOKEN_BUCKETS, Usage
+from genledger.shared.text import bounded
 
 Values = tuple[Any, ...]
 
@@ -117,6 +118,10 @@ def _span(span_id: int | None) -> str | None:
     return None if span_id is None else span_hex(span_id)
 
 
+def _text(name: str | None) -> str | None:
+    return None if name is None else bounded(name)
+
+
 def _number(digits: str | None) -> int | None:
     return None if digits is None else int(digits, 16)
 
@@ -194,7 +199,7 @@ def _cost_of(row: sqlite3.Row) -> Cost | None:
     )
 
 
-def call_values(entry: Entry) -> Values:
+def call_values(entry: CallRecord) -> Values:
     """The values of `CALL_COLUMNS`."""
     return (
         trace_hex(entry.trace_id),
@@ -225,9 +230,9 @@ def call_values(entry: Entry) -> Values:
     )
 
 
-def entry_of(row: sqlite3.Row) -> Entry:
+def record_of(row: sqlite3.Row) -> CallRecord:
     """The entry in a whole row of `calls`."""
-    return Entry(
+    return CallRecord(
         trace_id=int(row["trace_id"], 16),
         span_id=int(row["span_id"], 16),
         parent_span_id=_number(row["parent_span_id"]),
@@ -260,7 +265,7 @@ def entry_of(row: sqlite3.Row) -> Entry:
 def outcome_values(event: ProductEvent) -> Values:
     """The values of `OUTCOME_COLUMNS`."""
     return (
-        event.name,
+        bounded(event.name),
         event.at_ns,
         event.value,
         _trace(event.trace_id),
@@ -274,11 +279,11 @@ def score_values(score: Score) -> Values:
     return (
         trace_hex(score.trace_id),
         _span(score.span_id),
-        score.name,
-        score.source,
+        bounded(score.name),
+        bounded(score.source),
         score.at_ns,
         score.value,
-        score.label,
+        _text(score.label),
     )
 
 
@@ -288,10 +293,10 @@ def step_values(step: Step) -> Values:
         trace_hex(step.trace_id),
         span_hex(step.span_id),
         _span(step.parent_span_id),
-        step.name,
+        bounded(step.name),
         step.started_ns,
         step.duration_s,
-        step.error_type,
+        _text(step.error_type),
     )
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
-from . import snapshot
-from .names import TABLE_IDS, provider_of_host
-from .rates import Bands, Rates
+from genledger.pricing import table_update
+from genledger.pricing.names import TABLE_IDS, provider_of_host
+from genledger.pricing.rate_card import Bands, Rates
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, PriceVariant, Provider
@@ -79,6 +79,20 @@ class Table:
                 return found
         return None
 
+    @cached_property
+    def dearest(self) -> Rates:
+        """The highest rate of any model at any time, by bucket."""
+        highest: Rates = {}
+        for provider in self.providers:
+            for model in provider.models:
+                dated = model.prices if isinstance(model.prices, list) else ()
+                plain = () if dated else (model.prices,)
+                for price in (*plain, *(of.prices for of in (*dated, *(model.price_variants or ())))):
+                    for _, rates in bands(price):
+                        for bucket, rate in rates.items():
+                            highest[bucket] = max(rate, highest.get(bucket, 0.0))
+        return highest
+
     def native(self, model: str) -> Provider | None:
         """The provider whose own name pattern a model fits."""
         name = model.lower()
@@ -95,7 +109,7 @@ def load() -> Table:
     from genai_prices.data import providers
 
     installed = Table(providers, newest_date(providers))
-    stored = snapshot.read()
+    stored = table_update.read()
     if stored is None or stored.fetched < installed.date:
         return installed
     from genai_prices.types import _providers_from_raw
@@ -103,7 +117,7 @@ def load() -> Table:
     try:
         return Table(_providers_from_raw(stored.providers), stored.fetched)
     except Exception as error:
-        snapshot.complain(error)
+        table_update.complain(error)
         return installed
 
 

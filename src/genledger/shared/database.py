@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 from weakref import WeakSet
 
-from .private import close_to_others, make_directory, make_file, share_like
-from .turns import Turn, Turns
+from genledger.shared.private import close_to_others, make_directory, make_file, share_like
+from genledger.shared.turns import Turn, Turns
 
 _LOG, _INDEX = "-wal", "-shm"
 _BESIDE = (_LOG, _INDEX, "-journal")

@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import shutil
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,77 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 
-from genledger.attribution import Attribution
-from genledger.budgets import Demand, Guard, Store, open_store
+from genledger.budgets import BudgetRequest, Guard, Store, open_store
+from genledger.context.attribution import Attribution
 
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class RedisServer:
-    """A real Redis of the test's own, on a free port, that keeps its state across `kill` and `start`.
-
-    With `appendfsync everysec`, its default, an answered write may not be in the file yet when the disk is busy.
-    """
-
-    def __init__(self, directory: Path, appendfsync: str = "everysec") -> None:
-        program = shutil.which("redis-server")
-        assert program is not None, "these tests need redis-server on PATH (apt-get install redis-server)"
-        self._program = program
-        self._directory = directory
-        self._appendfsync = appendfsync
-        self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._process: subprocess.Popen[bytes] | None = None
-        self.start()
-
-    def start(self, *options: str) -> None:
-        self._process = subprocess.Popen(
-            [
-                self._program,
-                *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._directory)),
-                *(
-                    "--save",
-                    "",
-                    "--appendonly",
-                    "yes",
-                    "--appendfsync",
-                    self._appendfsync,
-                    "--repl-diskless-sync-delay",
-                    "0",
-                ),
-                *("--loglevel", "warning"),
-                *options,
-            ],
-            stdout=subprocess.DEVNULL,
-        )
-        with redis.Redis(port=self.port) as client:
-            deadline = time.monotonic() + 120
-            while True:
-                try:
-                    client.ping()
-                    return
-                except redis.ConnectionError:
-                    assert time.monotonic() < deadline, "redis-server does not answer"
-                    time.sleep(0.01)
-
-    def start_cluster(self) -> None:
-        """Start as the only node of a cluster."""
-        self.start("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
-
-    def kill(self) -> None:
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
-
-    @property
-    def client(self) -> redis.Redis:
-        return redis.Redis(port=self.port)
+from ...standins.redis_server import RedisServer
 
 
 @pytest.fixture(scope="session")
@@ -142,13 +74,13 @@ def make_guard() -> Iterator[Callable[..., Guard]]:
 
 
 @pytest.fixture
-def demand() -> Callable[..., Demand]:
+def demand() -> Callable[..., BudgetRequest]:
     """Makes calls for tenant `acme` that may cost `usd`; keywords replace fields of the demand or attribution."""
 
-    def make(usd: float | None = 1.0, **fields: Any) -> Demand:
+    def make(usd: float | None = 1.0, **fields: Any) -> BudgetRequest:
         who = {name: fields.pop(name) for name in ("tenant", "feature", "user", "session") if name in fields}
         values: dict[str, Any] = {"provider": "openai", "operation": "chat", "model": "gpt-5", "cost_ceiling": usd}
-        return Demand(**values | fields, attribution=Attribution(**{"tenant": "acme", **who}))
+        return BudgetRequest(**values | fields, attribution=Attribution(**{"tenant": "acme", **who}))
 
     return make
 

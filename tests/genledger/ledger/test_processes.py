@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from genledger.calls.entry import Entry
+from genledger.engine.record import CallRecord
 from genledger.ledger import Ledger
 
-MakeEntry = Callable[..., Entry]
+MakeEntry = Callable[..., CallRecord]
 
 
 def start_writer(path: Path, first: int, count: int, at_once: int = 10) -> subprocess.Popen[str]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import sys
 import time
 
-from genledger.attribution import NOBODY
-from genledger.calls.entry import Entry
+from genledger.context.attribution import NOBODY
+from genledger.engine.record import CallRecord
 from genledger.ledger import Ledger
 from genledger.pricing.cost import Cost
 
 
-def call(number: int) -> Entry:
-    return Entry(
+def call(number: int) -> CallRecord:
+    return CallRecord(
         trace_id=number,
         span_id=number,
         parent_span_id=None,

@@ -11,8 +11,9 @@ from importlib import resources
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from ..exchange import Age, Ask, Counter, Lease, Reply, Standing
-from .base import StoreDown
+from genledger.budgets.leases.lease_protocol import Age, Ask, Counter, Lease, Reply, Standing
+from genledger.budgets.stores.base import StoreDown
+from genledger.shared.credentials import without_credentials
 
 T = TypeVar("T")
 
@@ -64,9 +65,16 @@ class RedisStore:
 
         Raises:
             ModuleNotFoundError: The Redis client is not installed.
+            ValueError: The URL is no address, or has an option that the client does not know.
         """
         redis = _redis()
-        scheme, place, path, query, fragment = urlsplit(url)
+        try:
+            scheme, place, path, query, fragment = parts = urlsplit(url)
+            _ = parts.port
+        except ValueError:  # whose message may quote a part of a password
+            raise ValueError(
+                f"budget store {without_credentials(url)!r} is not an address; it must be like redis://host:6379/0"
+            ) from None
         options = dict(parse_qsl(query))
         namespace = options.pop("namespace", "genledger")
         replicas = int(options.pop("replicas", "0"))
@@ -77,6 +85,11 @@ class RedisStore:
             # A request may safely be sent twice, and the first one after a pause often finds a dead connection.
             retry=redis.retry.Retry(redis.backoff.NoBackoff(), 1),
         )
+        pool = client.connection_pool
+        try:
+            pool.connection_class(**pool.connection_kwargs)
+        except TypeError as error:
+            raise ValueError(f"budget store {without_credentials(url)!r} has an unknown option: {error}") from None
         return cls(client, namespace=namespace, replicas=replicas)
 
     def _try(self, work: Callable[[], T]) -> T:

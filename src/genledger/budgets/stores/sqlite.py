@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,12 +9,12 @@ from pathlib import Path
 
 import orjson
 
+from genledger.budgets.leases.lease_protocol import Age, Ask, Counter, Reply, exchange
+from genledger.budgets.stores.base import StoreDown
 from genledger.shared.database import Departure, SharedDatabase
+from genledger.shared.loggers import logger_of
 
-from ..exchange import Age, Ask, Counter, Reply, exchange
-from .base import StoreDown
-
-_log = logging.getLogger("genledger.budgets")
+_log = logger_of("genledger.budgets")
 
 BUSY_TIMEOUT = 2.0
 """Seconds to wait for the transactions of other processes; one takes well under a millisecond."""

@@ -1,0 +1,234 @@
+"""Raises an exception at a chosen place in Genledger's own work.
+
+A place is an event of the interpreter, in the order in which they happen: one of our functions is entered, or one of
+them calls something else, be it Python or C. That is every point at which memory may run out, the stack may be
+full, or a line of ours may be wrong.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from functools import cache
+from inspect import CO_ASYNC_GENERATOR, CO_GENERATOR
+from pathlib import Path
+from types import CodeType, FrameType, FunctionType
+from typing import Any
+
+import genledger
+import genledger_instrumentors
+import genledger_semconv
+
+_HOMES = tuple(
+    f"{Path(package.__file__).parent}/" for package in (genledger, genledger_instrumentors, genledger_semconv)
+)
+
+IN_PLACE = {
+    # What stands where the client's method, or the application's function, stands: its own work is done in here, so
+    # what is raised at these very lines is raised into it. They call guarded functions, and do nothing else that could
+    # fail.
+    "generated.StainlessClient._request",
+    "generated.StainlessClient._arequest",
+    "generated._Sent.__init__",
+    "generated._Sent.watch_parser.<locals>.parse_answer",
+    "generated._answered",
+    "generated._aretry",
+    "generated._retry",
+    "generated._with_options",
+    "streams.pump",
+    "streams.AsyncStreamIterator.__aiter__",
+    "streams.AsyncStreamIterator.__anext__",
+    "streams.AsyncStreamIterator.__del__",
+    "streams.AsyncStreamIterator.aclose",
+    "bodies.Body.__aiter__",
+    "bodies.Body.__iter__",
+    "bodies.Body.aclose",
+    "bodies.Body.close",
+    "bodies.Listener.__del__",
+    "bodies._aclosing.<locals>.aclosing",
+    "bodies._alistened",
+    "bodies._closing.<locals>.closing",
+    "bodies._listened",
+    "threads._start",
+    "threads._submit",
+    "observe.Observation.__enter__",
+    "observe.Observation.__exit__",
+    "observe._Block.__call__",
+    "observe._Block.__call__.<locals>.asynchronous",
+    "observe._Block.__call__.<locals>.make",
+    "observe._Block.__call__.<locals>.synchronous",
+    "observe._Block.__enter__",
+    "observe._Block.__init__",
+    "observe.observe",
+    "attribution._Block.__enter__",
+    "attribution._Block.__exit__",
+    "attribution._Block.__init__",
+    "attribution.attribution",
+    "relay.DelegatingSpanProcessor.on_start",
+    "relay.DelegatingSpanProcessor._on_ending",
+    "relay.DelegatingSpanProcessor.on_end",
+    # What is there to raise: it checks the application's arguments.
+    "attribution._check",
+    "attribution._check_metadata",
+    "attribution._check_tags",
+    "attribution._check_tags.<locals>.<genexpr>",
+    "attribution._problem",
+}
+
+GUARDED = {
+    # What these call: functions that catch everything that happens inside of them.
+    "generated.StainlessClient._hand_over",
+    "generated.StainlessClient._open",
+    "generated.StainlessClient._sent",
+    "generated._Sent.answer",
+    "generated._note_retry",
+    "call.Call.admit",
+    "call.Call.admit_async",
+    "call.Call.enter",
+    "call.Call.leave",
+    "call.Call.readmit",
+    "call.Call.readmit_async",
+    "call.Call.settle",
+    "call.Call.settled",
+    "streams.Reading.asks",
+    "streams.Reading.closed",
+    "streams.Reading.finish",
+    "streams.Reading.fold",
+    "bodies.Listener.asks",
+    "bodies.Listener.closed",
+    "bodies.Listener.ended",
+    "bodies.Listener.hear",
+    "__init__.lend_span",
+    "contexts.enter",
+    "contexts.leave",
+    "observe.Observation.__init__",
+    "observe.Observation.finish",
+    "observe.Observation.start",
+    "observe._Block.__exit__",
+    "attribution._Block.inside",
+    # Constructors of what has a finalizer: it would run without what they set first.
+    "bodies.Listener.__init__",
+    "streams.AsyncStreamIterator.__init__",
+}
+
+
+RELEASING = {"__exit__", "release"}
+"""What gives a lock back. It cannot fail; were it kept from running, everything would stand still."""
+
+
+class Entered:
+    """Collects the code of those of our functions that run, and that a fault may keep from being entered."""
+
+    def __init__(self) -> None:
+        self.codes: set[CodeType] = set()
+
+    def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
+        if event == "call" and _ours(frame.f_code) and _enters(frame.f_code):
+            self.codes.add(frame.f_code)
+
+
+def functions_with(codes: Collection[CodeType]) -> Iterator[FunctionType]:
+    """The functions that have one of these as their code."""
+    for one in gc.get_objects():
+        if isinstance(one, FunctionType) and one.__code__ in codes:
+            yield one
+
+
+@contextmanager
+def failing(function: FunctionType, kind: type[Exception]) -> Iterator[None]:
+    """Make a function raise whenever it is called, by whatever name and from wherever."""
+
+    def fail(*args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("a fault of our own")
+
+    def exhaust(*args: Any, **kwargs: Any) -> Any:
+        raise MemoryError("a fault of our own")
+
+    code = function.__code__
+    broken = exhaust if kind is MemoryError else fail
+    function.__code__ = broken.__code__.replace(co_freevars=code.co_freevars)
+    try:
+        yield
+    finally:
+        function.__code__ = code
+
+
+class Fault:
+    """What is raised, and where it was.
+
+    Attributes:
+        index: The number of the event; -1 to count them only.
+        kind: What is raised.
+        seen: Events so far.
+        place: Where it was raised: the function, and what it was about to call.
+        ending: It struck while a span was being ended, so that one cannot be expected to have ended.
+    """
+
+    def __init__(self, index: int, kind: type[BaseException] = RuntimeError) -> None:
+        self.index = index
+        self.kind = kind
+        self.seen = 0
+        self.place: str | None = None
+        self.ending = False
+
+    def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
+        name = argument.__name__ if event == "c_call" else frame.f_code.co_name
+        if name in RELEASING:
+            return
+        if event == "call":
+            caller = frame.f_back
+            if not _enters(frame.f_code) or not (
+                _ours(frame.f_code) or (caller is not None and _attacked(caller.f_code))
+            ):
+                return
+        elif event != "c_call" or not _attacked(frame.f_code):
+            return
+        if self.seen == self.index:
+            self.seen += 1
+            self.place = f"{_name(frame.f_code)}:{frame.f_lineno}"
+            if event == "c_call":
+                self.place += f" calling {argument.__qualname__}"
+            while frame is not None:
+                self.ending = self.ending or frame.f_code.co_qualname == "Span.end"
+                self.place += f" < {_name(frame.f_code)}:{frame.f_lineno}"
+                frame = frame.f_back
+            raise self.kind("a fault of our own")
+        self.seen += 1
+
+
+@contextmanager
+def injected(fault: Fault | Entered) -> Iterator[None]:
+    """Let it watch what happens in this thread, and raise there."""
+    sys.setprofile(fault)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
+
+
+@cache
+def _ours(code: CodeType) -> bool:
+    return code.co_filename.startswith(_HOMES)
+
+
+@cache
+def _attacked(code: CodeType) -> bool:
+    """Whether faults happen in this function: it is ours, and does not stand in place of the application's."""
+    return _ours(code) and _name(code) not in IN_PLACE
+
+
+@cache
+def _enters(code: CodeType) -> bool:
+    """Whether a fault may keep this function from being entered.
+
+    Generators and weak references' callbacks are also run by the interpreter, when something is dropped: what they
+    raise is printed and changes nothing.
+    """
+    resumed = code.co_flags & (CO_GENERATOR | CO_ASYNC_GENERATOR)
+    return not resumed and _name(code) not in IN_PLACE | GUARDED | {"_weakrefset.WeakSet.__init__.<locals>._remove"}
+
+
+def _name(code: CodeType) -> str:
+    return f"{Path(code.co_filename).stem}.{code.co_qualname}"

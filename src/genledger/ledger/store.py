@@ -35,7 +35,7 @@ from genledger.ledger.rows import (
 )
 from genledger.ledger.schema import explain, open_ledger
 from genledger.pricing.cost import Cost
-from genledger.shared.database import Departure
+from genledger.shared.database import Departure, concerns_the_file
 
 MAX_AGE_DAYS = 90.0
 """How long a record is kept unless told otherwise."""
@@ -295,8 +295,7 @@ class Ledger:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            # The other kinds of error are the fault of a record that SQLite cannot hold.
-            if isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError:
+            if concerns_the_file(error):
                 raise explain(error, self.path) from error
             raise
 

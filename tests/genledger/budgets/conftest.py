@@ -95,7 +95,7 @@ def redis_pair(tmp_path: Path) -> Iterator[tuple[RedisServer, RedisServer]]:
     master, replica = servers
     with replica.client as client, master.client as at_master:
         client.execute_command("REPLICAOF", "127.0.0.1", str(master.port))
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while at_master.execute_command("WAIT", "1", "100") < 1:
             assert time.monotonic() < deadline, "the replica does not follow"
     yield master, replica

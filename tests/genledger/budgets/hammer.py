@@ -18,7 +18,7 @@ from genledger.budgets import BudgetExceeded, BudgetRequest, Guard, budget, open
 from genledger.context.attribution import Attribution
 
 CENT = 10_000_000
-LONGEST = 60.0
+LONGEST = 300.0
 """Seconds after which a process stops in any case."""
 
 
@@ -89,7 +89,7 @@ def work(orders: Orders, index: int) -> None:
         reservation.settle(cost / 100, 10)
     while not guard.flush() and time.monotonic() < deadline:
         pass
-    guard.close(10)
+    guard.close(120)
 
 
 def main() -> None:

@@ -74,10 +74,10 @@ def test_a_call_waits_in_the_queue_until_there_is_room(
     admitted: list[Reservation] = []
     waiting = threading.Thread(target=lambda: admitted.append(guard.admit(demand(1.0))))
     waiting.start()
-    assert waits.wait(20)
+    assert waits.wait(120)
     assert not admitted
     first.settle(0.0, 1)
-    waiting.join(20)
+    waiting.join(120)
     assert (admitted[0].action, admitted[0].rule) == ("queue", "q")
     assert admitted[0].reason is not None
     assert "made the call wait" in admitted[0].reason

@@ -41,7 +41,7 @@ def cluster(own_redis: Any) -> Iterator[Any]:
     own_redis.start_cluster()
     with own_redis.client as client:
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):
             assert time.monotonic() < deadline
             time.sleep(0.01)

@@ -22,7 +22,7 @@ def guard_on(make_guard: MakeGuard, url: str, policy: str, **fields: Any) -> Gua
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)

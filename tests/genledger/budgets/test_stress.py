@@ -93,7 +93,7 @@ def test_64_threads(store: Store, make_guard: MakeGuard, demand: MakeDemand) -> 
         for thread in threads:
             thread.join()
     for guard in guards:
-        guard.close(10)
+        guard.close(120)
     assert 500 * CENT < sum(bill) <= 1000 * CENT
     assert watch.most <= 1000 * CENT
     assert settled(store) == sum(bill)
@@ -123,7 +123,7 @@ async def test_1000_tasks_with_cancelled_streams(store: Store, make_guard: MakeG
             random.choice(tasks).cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
     assert {type(result) for result in results} <= {type(None), BudgetExceeded, asyncio.CancelledError}
-    guard.close(10)
+    guard.close(120)
     assert 500 * CENT < sum(bill) <= 1000 * CENT
     assert watch.most <= 1000 * CENT
     assert settled(store) == sum(bill)
@@ -148,14 +148,14 @@ class Hammer:
         return self._bill.stat().st_size // 8
 
     def until(self, calls: int) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while self.calls() < calls:
             assert time.monotonic() < deadline, f"only {self.calls()} calls were made"
             time.sleep(0.002)
 
     def wait(self) -> int:
         """The provider's bill, in units, when all have ended."""
-        assert self.launcher.wait(60) == 0
+        assert self.launcher.wait(360) == 0
         return sum(cost for (cost,) in struct.iter_unpack("<q", self._bill.read_bytes()))
 
     def stop(self) -> None:

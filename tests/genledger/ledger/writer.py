@@ -1,11 +1,12 @@
-"""Run as a process of its own: `writer.py PATH FIRST COUNT` writes COUNT calls, numbered from FIRST.
+"""Run as a process of its own: `writer.py PATH FIRST COUNT AT_ONCE` writes COUNT calls, numbered from FIRST.
 
-Says `FIRST` + n on standard output after each write that has come back, ten calls at a time.
+Says `FIRST` + n on standard output after each write that has come back, and when that write began and ended.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 
 from genledger.context.attribution import NOBODY
 from genledger.engine.record import CallRecord
@@ -44,8 +45,10 @@ def call(number: int) -> CallRecord:
 
 if __name__ == "__main__":
     ledger = Ledger(sys.argv[1])
-    first, count = int(sys.argv[2]), int(sys.argv[3])
+    first, count, at_once = map(int, sys.argv[2:])
     sys.stdin.readline()
-    for number in range(first, first + count, 10):
-        ledger.write([call(one) for one in range(number, number + 10)])
-        print(number + 10, flush=True)
+    for number in range(first, first + count, at_once):
+        calls = [call(one) for one in range(number, number + at_once)]
+        began = time.monotonic()
+        ledger.write(calls)
+        print(number + at_once, began, time.monotonic(), flush=True)

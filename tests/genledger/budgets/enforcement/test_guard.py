@@ -334,12 +334,12 @@ async def test_async_admission_never_blocks_the_event_loop(make_guard: MakeGuard
 
     def slow(*arguments: object) -> object:
         asked.set()
-        assert answer.wait(10)
+        assert answer.wait(120)
         return exchange(*arguments)  # type: ignore[arg-type]
 
     guard.store.exchange = slow  # type: ignore[method-assign,assignment]
     waiting = asyncio.create_task(guard.admit_async(demand(0.1)))
-    assert await asyncio.to_thread(asked.wait, 10)
+    assert await asyncio.to_thread(asked.wait, 120)
     assert not waiting.done()
     answer.set()
     assert isinstance(await waiting, Reservation)
@@ -352,12 +352,12 @@ async def test_cancelling_an_admission_gives_back_what_it_reserves(make_guard: M
 
     def slow(*arguments: object) -> object:
         asked.set()
-        assert answer.wait(10)
+        assert answer.wait(120)
         return exchange(*arguments)  # type: ignore[arg-type]
 
     guard.store.exchange = slow  # type: ignore[method-assign,assignment]
     waiting = asyncio.create_task(guard.admit_async(demand(1.0)))
-    assert await asyncio.to_thread(asked.wait, 10)
+    assert await asyncio.to_thread(asked.wait, 120)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting

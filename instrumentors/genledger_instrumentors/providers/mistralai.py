@@ -72,6 +72,10 @@ _PACKAGES = (
 )
 
 
+_OWN_SERVICE = "mistralai_sdk"
+"""The service that the client's own provider of spans has, which exports to Mistral."""
+
+
 def provider_of(sdk: Any, host: str) -> str:
     """Return the platform that serves the model, which is whom the customer pays."""
     package = type(sdk).__module__
@@ -82,10 +86,12 @@ def lend_span(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[s
     """Give the client's own tracing the context of our span instead of a span of its own.
 
     From 1.12 on the client makes a span with usage for each request when it is set up to trace. Two such spans for
-    one call would count its tokens twice. Spans of tools that the provider ran stay, inside ours.
+    one call would count its tokens twice. Spans of tools that the provider ran stay, inside ours, and so does all that
+    goes to Mistral and nobody else.
     """
     call = running_call()
-    if call is not None and kwargs.get("tracing_enabled"):
+    to_mistral = path(kwargs.get("tracer"), "resource", "attributes", "service.name") == _OWN_SERVICE
+    if call is not None and kwargs.get("tracing_enabled") and not to_mistral:
         ours = NonRecordingSpan(call.span.get_span_context())
         kwargs = {**kwargs, "tracer": SimpleNamespace(start_span=lambda *args, **kwargs: ours)}
     return wrapped(*args, **kwargs)

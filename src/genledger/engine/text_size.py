@@ -74,4 +74,6 @@ def _walk(value: Any, texts: list[str], depth: int) -> int:
         if value and type(value[0]) is int:
             return len(value)  # a text that the application has cut into tokens itself
         return sum(_walk(item, texts, depth + 1) for item in value)
+    if hasattr(value, "__pydantic_extra__") or hasattr(value, "__dataclass_fields__"):
+        return _walk(vars(value), texts, depth + 1)
     return 0

@@ -82,31 +82,15 @@ def _body(kwargs: Mapping[str, Any]) -> Body:
     if not isinstance(fields, Mapping):
         fields = kwargs.get("data")
     omit = kwargs.get("omit")
-    body = (
-        {name: _plain(value) for name, value in fields.items() if value is not omit}
-        if isinstance(fields, Mapping)
-        else {}
-    )
+    body = {name: value for name, value in fields.items() if value is not omit} if isinstance(fields, Mapping) else {}
     extra = (kwargs.get("request_options") or {}).get(_EXTRA)
-    return {**body, **_plain(extra)} if extra else body
-
-
-def _plain(value: Any) -> Any:
-    """A value with the client's typed objects as mappings, which is what the client sends of them."""
-    if value is None or isinstance(value, (str, int, float)):
-        return value
-    if isinstance(value, Mapping):
-        return {name: _plain(one) for name, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
-    as_mapping = getattr(value, "dict", None)
-    return as_mapping() if callable(as_mapping) else value
+    return {**body, **extra} if isinstance(extra, Mapping) else body
 
 
 def _write(args: tuple[Any, ...], kwargs: dict[str, Any], changes: Mapping[str, Any]) -> Arguments:
     sent = {**kwargs, "json": with_changes(kwargs.get("json") or {}, changes)}
     options = kwargs.get("request_options") or {}
-    if options.get(_EXTRA):
+    if isinstance(options.get(_EXTRA), Mapping):
         # What the application added is merged over the request by the client.
         sent["request_options"] = {**options, _EXTRA: with_changes(options[_EXTRA], changes)}
     return args, sent

@@ -76,7 +76,7 @@ STAGES: dict[str, Break] = {
     "the outcome": attribute(recorder, "outcome_of"),
     "the error's name": attribute(recorder, "error_type"),
     "the capture of content": attribute(capture.Capture, "write"),
-    "the details event": attribute(details_event.Details, "emit"),
+    "the details event": attribute(details_event.DetailsEvent, "emit"),
     "the log line": attribute(call_log.CallLog, "write"),
     "the metrics": attribute(metrics.Metrics, "record"),
     "the start of a span": attribute(TracerProvider, "get_tracer", lambda *a, **k: Hopeless()),

@@ -26,8 +26,9 @@ _HOMES = tuple(
 )
 
 IN_PLACE = {
-    # What stands where the client's method stands: the client's own work is done in here, so what is raised at these
-    # very lines is raised into it. They call guarded functions, and do nothing else that could fail.
+    # What stands where the client's method, or the application's function, stands: its own work is done in here, so
+    # what is raised at these very lines is raised into it. They call guarded functions, and do nothing else that could
+    # fail.
     "generated.GeneratedClient._request",
     "generated.GeneratedClient._arequest",
     "generated._Sent.__init__",
@@ -52,8 +53,6 @@ IN_PLACE = {
     "bodies._listened",
     "threads._start",
     "threads._submit",
-    "contexts.enter",
-    "contexts.leave",
     "observe.Observation.__enter__",
     "observe.Observation.__exit__",
     "observe._Block.__call__",
@@ -67,15 +66,15 @@ IN_PLACE = {
     "attribution._Block.__exit__",
     "attribution._Block.__init__",
     "attribution.attribution",
+    "relay.Relay.on_start",
+    "relay.Relay._on_ending",
+    "relay.Relay.on_end",
     # What is there to raise: it checks the application's arguments.
     "attribution._check",
     "attribution._check_metadata",
     "attribution._check_tags",
     "attribution._check_tags.<locals>.<genexpr>",
     "attribution._problem",
-    "relay.Relay.on_start",
-    "relay.Relay._on_ending",
-    "relay.Relay.on_end",
 }
 
 GUARDED = {
@@ -102,6 +101,8 @@ GUARDED = {
     "bodies.Listener.ended",
     "bodies.Listener.hear",
     "__init__.lend_span",
+    "contexts.enter",
+    "contexts.leave",
     "observe.Observation.__init__",
     "observe.Observation.finish",
     "observe.Observation.start",

@@ -95,11 +95,11 @@ NOBODY = Attribution()
 class BaggagePolicy:
     """Which attribution fields travel to other services, and whether theirs are believed.
 
-    `outbound` names fields of `Attribution`. Users and sessions identify people, so they stay home by default.
-    `trust_inbound` accepts the same fields from the baggage of an incoming request.
+    `fields` names fields of `Attribution`. Users and sessions identify people, so they stay home by default.
+    `trust_inbound` accepts the same fields, and no others, from the baggage of an incoming request.
     """
 
-    outbound: frozenset[str] = frozenset({"tenant", "feature"})
+    fields: frozenset[str] = frozenset({"tenant", "feature"})
     trust_inbound: bool = False
 
 
@@ -126,8 +126,8 @@ def current_spend(context: Context | None = None) -> Spend | None:
 def _from_baggage(context: Context) -> Attribution:
     entries = baggage.get_all(context)
     found: dict[str, Any] = {}
-    for name, key in BAGGAGE_KEYS.items():
-        value = entries.get(key)
+    for name in baggage_policy.fields:
+        value = entries.get(BAGGAGE_KEYS[name])
         if isinstance(value, str) and _problem(value) is None:
             found[name] = value
     return replace(NOBODY, **found) if found else NOBODY
@@ -210,7 +210,7 @@ class _Block:
                 }
         inside = set_value(ATTRIBUTION_KEY, replace(before, **changes), outer)
         inside = set_value(SPEND_KEY, Spend(current_spend(outer)), inside)
-        for name in baggage_policy.outbound:
+        for name in baggage_policy.fields:
             value = changes.get(name)
             if value is not None:
                 inside = baggage.set_baggage(BAGGAGE_KEYS[name], value, inside)

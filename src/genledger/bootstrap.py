@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import os
 import sys
 import threading
@@ -28,9 +27,10 @@ from .calls.instrumentor import SCOPE, Instrumentor
 from .calls.lines import CallLines
 from .calls.metrics import Metrics
 from .calls.recorder import Recorder, activate, active
-from .calls.redaction import Redactor
+from .calls.redaction import Redactor, stage, use
 from .calls.streams import finish_open
 from .destinations.exits import run_at_exit
+from .logs import logger_of
 from .relay import disconnect, relay_of
 from .settings import Settings, read_settings
 from .spending import Spent
@@ -39,19 +39,16 @@ from .version import __version__
 from .wiring import REMOTE, Wired, connect, logger_provider, meter_provider, names_wanted, tracer_provider
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .budgets import Guard
     from .ledger import Ledger
 
-logger = logging.getLogger("genledger")
+logger = logger_of("genledger")
 
 INSTRUMENTORS = "opentelemetry_instrumentor"
 """The entry point group of instrumentors."""
 
 _lock = threading.RLock()
 _wired: Wired | None = None
-_own: list[Any] = []
 _counting: tuple[Any, Metrics] | None = None
 _prices_given = False
 _instrumentors: dict[str, Instrumentor] = {}
@@ -69,11 +66,15 @@ def instrument(**options: Any) -> None:
         **options: The options of `genledger.settings.Settings`, such as `libraries`, `exclude`, `destinations`,
             `capture_content`, `tracer_provider`, `meter_provider`, `logger_provider`. What is not given comes
             from the environment. An option that cannot be used is reported in one log line and left at its default.
+            Nothing is raised: what cannot work is reported, and the application goes on without it.
     """
-    settings, problems = read_settings(options)
-    with _lock:
-        if configure(settings, problems):
-            _patch(settings)
+    try:
+        settings, problems = read_settings(options)
+        with _lock:
+            if configure(settings, problems):
+                _patch(settings)
+    except Exception as error:
+        logger.exception("genledger: calls are not recorded: %s: %s", type(error).__name__, error)
 
 
 def configure(settings: Settings, problems: list[str]) -> bool:
@@ -105,32 +106,33 @@ def configure(settings: Settings, problems: list[str]) -> bool:
         observe_destinations(metrics.get_meter(SCOPE, __version__, meters, SCHEMA_URL), _remote)
     recorder.sinks.extend(wired.sinks)
     recorder.event_sinks.extend(wired.sinks)
-    baggage_policy.outbound = frozenset(settings.baggage)
+    baggage_policy.fields = frozenset(settings.baggage)
     baggage_policy.trust_inbound = settings.trust_baggage
     if settings.prices is not None or _prices_given:
         _prices_given = settings.prices is not None
         try:
             pricing.configure(settings.prices)
-        except (OSError, ValueError) as error:
+        except pricing.PriceFileError as error:
             problems.append(f"prices: {error}; the price table is used without it")
     if settings.budgets is not None:
-        from .budgets import read_rules
+        from .budgets import RuleFileError, read_rules
 
         try:
             read_rules(settings.budgets)
-        except (OSError, ValueError) as error:
+        except RuleFileError as error:
             problems.append(f"budgets: {error}; no budget holds until this is put right")
-    _own.extend(wired.own)
     wired.recorder = recorder
     activate(recorder)
     _wired = wired
     for problem in (*problems, *wired.problems):
-        logger.error("genledger: %s", problem)
+        # A value that cannot be used, or an error about it, may hold a password.
+        logger.error("genledger: %s", stage().message(problem))
     return True
 
 
 def _recorder(settings: Settings, wired: Wired, provider: Any, meters: Any) -> Recorder:
     redactor = Redactor(settings.redact, settings.redactor)  # type: ignore[arg-type]
+    use(redactor)
     capture = None
     if settings.capture_content != "off":
         from .calls.content import Capture
@@ -157,7 +159,6 @@ def _recorder(settings: Settings, wired: Wired, provider: Any, meters: Any) -> R
         details=details,
         gate=_gate(settings, meters),
         book=functools.partial(_book, settings),
-        redact=redactor.text,
         ask_for_usage=settings.stream_usage == "ask",
     )
 
@@ -262,7 +263,9 @@ def _load(name: str) -> None:
         instrumentor.instrument(skip_dep_check=True)
         _instrumentors[name] = instrumentor
     except Exception as error:
-        logger.error("genledger: the calls of %s are not recorded: %s: %s", name, type(error).__name__, error)
+        logger.error(
+            "genledger: the calls of %s are not recorded: %s: %s", name, type(error).__name__, stage().error(error)
+        )
 
 
 def uninstrument() -> None:
@@ -291,7 +294,7 @@ def wired() -> Wired | None:
 
 
 def _take_down(timeout: float) -> None:
-    """Stop the destinations. Providers of our own go on: there is no way to replace a global one."""
+    """Stop the destinations and what else is exported. Providers of our own stay: nobody can replace a global one."""
     global _wired
     if _wired is not None:
         before, _wired = _wired, None
@@ -299,23 +302,16 @@ def _take_down(timeout: float) -> None:
         _all(before, timeout, shutdown=True)
 
 
-def _all(connected: Wired, timeout: float, *, shutdown: bool = False, providers: bool = False) -> bool:
-    """Flush everything, or shut the destinations (and providers of our own) down, within one deadline for all."""
+def _all(connected: Wired, timeout: float, *, shutdown: bool = False) -> bool:
+    """Flush everything, or shut it down, within one deadline for all."""
     recorder = connected.recorder
     began = time.monotonic()
     booked = recorder.flush(timeout)
     timeout = max(0.0, timeout - (time.monotonic() - began))
-    method = "shutdown" if shutdown else "flush"
-    parts = list(connected.destinations.values())
+    parts: list[Any] = [*connected.destinations.values(), *connected.exports]
     if recorder.gate is not None:
         parts.append(recorder.gate)
-    acts: list[Callable[[], object]] = [functools.partial(getattr(part, method), timeout) for part in parts]
-    for provider in _own:
-        if shutdown and providers:
-            acts.append(provider.shutdown)
-        else:
-            acts.append(functools.partial(provider.force_flush, max(1, int(timeout * 1000))))
-    return all(together(acts, timeout)) and booked
+    return all(together([part.shutdown if shutdown else part.flush for part in parts], timeout)) and booked
 
 
 def flush(timeout: float = 5.0) -> bool:
@@ -333,9 +329,8 @@ def shutdown(timeout: float = 5.0) -> bool:
     with _lock:
         before = _wired
         finish_open()
-        done = before is None or _all(before, timeout, shutdown=True, providers=True)
+        done = before is None or _all(before, timeout, shutdown=True)
         globals()["_wired"] = None
-        _own.clear()
         return done
 
 
@@ -402,7 +397,7 @@ def record_outcome(name: str, value: float = 1.0) -> None:
         try:
             sink(event)
         except Exception as error:
-            logger.warning("genledger: the outcome %s was not recorded: %s", name, error)
+            logger.warning("genledger: the outcome %s was not recorded: %s", name, stage().error(error))
 
 
 def _at_exit() -> None:

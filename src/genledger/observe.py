@@ -21,11 +21,14 @@ from genledger_semconv import attributes as A
 from .attribution import SPEND_KEY, current, current_spend
 from .calls import faults
 from .calls.instrumentor import SCOPE
+from .calls.operation import span_name
 from .calls.outcome import error_type
 from .calls.recorder import active
+from .calls.redaction import stage
 from .contexts import async_steps_in_context, enter, leave, steps_in_context, visits
 from .runs import RUN_KEY, Run, run_in
 from .spending import Spend, Spent
+from .text import bounded
 
 Kind = Literal["agent", "tool", "retrieval", "workflow", "task"]
 
@@ -77,7 +80,7 @@ class Observation(AbstractContextManager["Observation"]):
         recorder = active()
         tracer = recorder.tracer if recorder is not None else trace.get_tracer(SCOPE, schema_url=SCHEMA_URL)
         self.span = tracer.start_span(
-            f"{operation} {self._name}" if operation else self._name,
+            span_name(operation, self._name),
             outer,
             SpanKind.CLIENT if self._kind == "retrieval" else SpanKind.INTERNAL,
             attributes,
@@ -92,7 +95,7 @@ class Observation(AbstractContextManager["Observation"]):
             self._run = Run(span_id, 0 if run is None else run.depth + 1)
             inside = set_value(RUN_KEY, self._run, inside)
         elif self._kind == "tool" and run is not None:
-            run.tool_calls.append(f"{self._name}:{zlib.crc32(repr(self._arguments).encode()):08x}")
+            run.tool_calls.append(f"{bounded(self._name)}:{zlib.crc32(repr(self._arguments).encode()):08x}")
             run.tools += 1
         self._arguments = None  # a context that somebody keeps must not keep the application's values
         self._started = time.perf_counter()
@@ -114,8 +117,7 @@ class Observation(AbstractContextManager["Observation"]):
         failure: str | None = None
         if error is not None and not isinstance(error, GeneratorExit):
             failure = error_type(error)
-            message = str(error)
-            self.span.set_status(StatusCode.ERROR, recorder.redact(message) if recorder is not None else message)
+            self.span.set_status(StatusCode.ERROR, stage().error(error))
             self.span.set_attribute(A.ERROR_TYPE, failure)
         if recorder is not None and recorder.metrics is not None:
             run = self._run or Run("", 0)

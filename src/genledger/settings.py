@@ -6,9 +6,12 @@ A keyword wins over the environment. A value that cannot be used is named in one
 from __future__ import annotations
 
 import os
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
+
+from .credentials import redacted
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
@@ -157,7 +160,7 @@ class Settings:
         log: Format of the line per call: `plain` or `json` (`GENLEDGER_LOG`).
         log_hash_users: Write a digest in place of the user (`GENLEDGER_LOG_HASH_USERS`).
         baggage: Attribution fields that travel to other services (`GENLEDGER_BAGGAGE`).
-        trust_baggage: Believe the attribution of incoming requests (`GENLEDGER_TRUST_BAGGAGE`).
+        trust_baggage: Believe the attribution of incoming requests, in the same fields (`GENLEDGER_TRUST_BAGGAGE`).
         ledger: The ledger file (`GENLEDGER_LEDGER`).
         ledger_max_days: Days that the ledger keeps (`GENLEDGER_LEDGER_MAX_DAYS`).
         ledger_max_mb: Megabytes that the ledger may grow to (`GENLEDGER_LEDGER_MAX_MB`).
@@ -233,7 +236,10 @@ def read_settings(
             try:
                 parsed = parse(value)
             except Unusable as error:
-                problems.append(f"{source} must be {error}, not {value!r:.80}; using the default")
+                problems.append(f"{source} must be {error}, not {_quoted(value)}; using the default")
+                continue
+            except Exception as error:
+                problems.append(f"{source} cannot be read: {type(error).__name__}; using the default")
                 continue
             both = isinstance(parsed, tuple) and name == "exclude" and name in values
             values[name] = (*values[name], *parsed) if both else parsed
@@ -244,6 +250,14 @@ def read_settings(
         if variable.startswith(PREFIX) and variable not in variables:
             problems.append(f"{variable} is not a variable of Genledger{_nearest(variable, variables)}; it is ignored")
     return Settings(**values), problems
+
+
+_repr = reprlib.Repr()  # does not fail, whatever the value is
+_repr.maxstring = _repr.maxother = 10_000  # not cut before credentials are taken out
+
+
+def _quoted(value: object) -> str:
+    return redacted(_repr.repr(value))[:80]
 
 
 def _nearest(name: str, known: Sequence[str] | Mapping[str, Any] | set[str]) -> str:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
 
-logger = logging.getLogger("genledger")
+from .calls.redaction import stage
+from .logs import logger_of
+
+logger = logger_of("genledger")
 
 
-def together(acts: Sequence[Callable[[], object]], timeout: float) -> list[bool]:
+def together(acts: Sequence[Callable[[float], object]], timeout: float) -> list[bool]:
     """Do all of these, each in a thread of its own: a slow one delays neither the others nor the caller.
+
+    Each is given the seconds that are left.
 
     Returns:
         For each, whether it has ended within `timeout` seconds, without an error, and did not return `False`.
@@ -20,9 +24,10 @@ def together(acts: Sequence[Callable[[], object]], timeout: float) -> list[bool]
 
     def run(place: int) -> None:
         try:
-            done[place] = acts[place]() is not False
+            done[place] = acts[place](max(0.0, deadline - time.monotonic())) is not False
         except Exception as error:
-            logger.warning("genledger: flushing or shutting down failed: %s: %s", type(error).__name__, error)
+            said = stage().error(error)
+            logger.warning("genledger: flushing or shutting down failed: %s: %s", type(error).__name__, said)
 
     deadline = time.monotonic() + timeout
     threads = [

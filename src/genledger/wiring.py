@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+from weakref import WeakSet
 
 from opentelemetry import metrics, trace
 from opentelemetry._logs import get_logger_provider, set_logger_provider
@@ -17,6 +18,7 @@ from .destinations.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from .destinations.destination import DeliveryOptions
+    from .destinations.exports import Exports
     from .settings import Settings
 
 LANGFUSE_KEYS = ("LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY")
@@ -29,6 +31,10 @@ _OTLP_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_END
 
 REMOTE = frozenset({"langfuse", "otlp", "otlp_proto_grpc", "otlp_proto_http"})
 """The destinations that send over a network, and count what becomes of their records."""
+
+
+_made: WeakSet[Any] = WeakSet()
+"""Providers of metrics and log records that we made: they stay the global ones, as there is no way to replace them."""
 
 
 class Destination(Protocol):
@@ -50,7 +56,7 @@ class Wired:
     destinations: dict[str, Any] = field(default_factory=dict)
     processors: list[SpanProcessor] = field(default_factory=list)
     sinks: list[Callable[[Any], None]] = field(default_factory=list)
-    own: list[Any] = field(default_factory=list)
+    exports: list[Exports] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     recorder: Any = None
 
@@ -79,12 +85,13 @@ def names_wanted(settings: Settings, environ: os._Environ[str] | dict[str, str])
 def connect(settings: Settings, wanted: tuple[Any, ...]) -> Wired:
     """Build the destinations. One that cannot work is left out and named among the problems."""
     wired = Wired()
-    for name in wanted:
+    for one in wanted:
+        name = one if isinstance(one, str) else type(one).__name__
         try:
-            if isinstance(name, str):
+            if isinstance(one, str):
                 _BUILDERS.get(name, _exporter)(wired, settings, name)
             else:
-                _given(wired, name)
+                _given(wired, one)
         except (ConfigurationError, OSError, ValueError) as error:
             wired.problems.append(f"destination {name}: {error}; it is left out")
         except Exception as error:
@@ -146,31 +153,23 @@ def _otlp(wired: Wired, settings: Settings, name: str) -> None:
     wired.processors.append(destination.processor)
 
 
-class _Exporter:
-    def __init__(self, processor: SpanProcessor) -> None:
-        self.processor = processor
-
-    def flush(self, timeout: float) -> bool:
-        return self.processor.force_flush(int(timeout * 1000))
-
-    def shutdown(self, timeout: float) -> bool:
-        self.processor.shutdown()
-        return True
-
-
 def _exporter(wired: Wired, settings: Settings, name: str) -> None:
     """Any other exporter that is installed, by its entry point, behind the SDK's own batching."""
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
     from opentelemetry.util._importlib_metadata import entry_points
+
+    from .destinations.exports import Exports
+    from .destinations.redacting import RedactingExporter
 
     found = list(entry_points(group="opentelemetry_traces_exporter", name=name))
     if not found:
         raise ConfigurationError(
             "there is no such destination; use langfuse, otlp, ledger, console or an installed exporter"
         )
-    destination = _Exporter(BatchSpanProcessor(found[0].load()()))
-    wired.destinations[name] = destination
-    wired.processors.append(destination.processor)
+    exporter = RedactingExporter(found[0].load()())
+    processor = BatchSpanProcessor(exporter)
+    wired.destinations[name] = Exports(f"spans for {name}", exporter, processor.force_flush, processor.shutdown)
+    wired.processors.append(processor)
 
 
 _BUILDERS: dict[str, Callable[[Wired, Any, str], None]] = {
@@ -197,7 +196,6 @@ def tracer_provider(settings: Settings, wired: Wired) -> Any:
             f"the global tracer provider is a {type(current).__name__}, which takes no span processors; "
             "Genledger's spans go through a provider of their own"
         )
-    wired.own.append(provider)
     return provider
 
 
@@ -217,14 +215,15 @@ def meter_provider(settings: Settings, wired: Wired) -> Any:
         return current
     from opentelemetry.sdk.metrics import MeterProvider
 
-    if isinstance(current, MeterProvider):
-        return current
-    from .destinations.otlp import otlp_metrics_reader
+    if not isinstance(current, MeterProvider):
+        current = MeterProvider(shutdown_on_exit=False)
+        _made.add(current)
+        metrics.set_meter_provider(current)
+    if current in _made:
+        from .destinations.otlp_metrics import export_metrics
 
-    provider = MeterProvider([otlp_metrics_reader()], shutdown_on_exit=False)
-    metrics.set_meter_provider(provider)
-    wired.own.append(provider)
-    return provider
+        wired.exports.append(export_metrics(current))
+    return current
 
 
 def logger_provider(settings: Settings, wired: Wired) -> Any:
@@ -233,16 +232,17 @@ def logger_provider(settings: Settings, wired: Wired) -> Any:
         return settings.logger_provider
     current = get_logger_provider()
     sdk = sys.modules.get("opentelemetry.sdk._logs")  # whose provider it cannot be before the import
-    if sdk is not None and isinstance(current, sdk.LoggerProvider):
+    if sdk is not None and isinstance(current, sdk.LoggerProvider) and current not in _made:
         return current
     if not _exports("LOGS", wired):
         return None
     from opentelemetry.sdk._logs import LoggerProvider
 
-    from .destinations.otlp import otlp_log_processor
+    from .destinations.otlp_logs import export_logs
 
-    provider = LoggerProvider(shutdown_on_exit=False)
-    provider.add_log_record_processor(otlp_log_processor())
-    set_logger_provider(provider)
-    wired.own.append(provider)
-    return provider
+    if not isinstance(current, LoggerProvider):
+        current = LoggerProvider(shutdown_on_exit=False)
+        _made.add(current)
+        set_logger_provider(current)
+    wired.exports.append(export_logs(current))
+    return current

@@ -555,9 +555,9 @@ def incoming(carrier: dict[str, str]) -> Context:
 def test_only_tenant_and_feature_travel_unless_told_otherwise() -> None:
     with genledger.attribution(**EVERYTHING):
         assert set(baggage.get_all()) == {"genledger.tenant.id", "genledger.feature"}
-    with policy(outbound=frozenset({"session"})), genledger.attribution(**EVERYTHING):
+    with policy(fields=frozenset({"session"})), genledger.attribution(**EVERYTHING):
         assert dict(baggage.get_all()) == {"session.id": "s1"}
-    with policy(outbound=frozenset()), genledger.attribution(**EVERYTHING):
+    with policy(fields=frozenset()), genledger.attribution(**EVERYTHING):
         assert outgoing() == {}
 
 
@@ -572,18 +572,29 @@ def test_the_baggage_of_the_application_stays() -> None:
 
 
 def test_the_attribution_of_another_service_is_believed_only_when_told_so() -> None:
-    with policy(outbound=frozenset(EVERYTHING)), genledger.attribution(**EVERYTHING):
+    with policy(fields=frozenset(EVERYTHING)), genledger.attribution(**EVERYTHING):
         carrier = outgoing()
     assert current(incoming(carrier)) is NOBODY
-    with policy(trust_inbound=True):
+    with policy(trust_inbound=True, fields=frozenset(EVERYTHING)):
         assert current(incoming(carrier)) == Attribution(**EVERYTHING)
+
+
+def test_of_what_another_service_says_only_the_fields_that_may_travel_are_believed() -> None:
+    with policy(fields=frozenset(EVERYTHING)), genledger.attribution(**EVERYTHING):
+        carrier = outgoing()
+    with policy(trust_inbound=True):
+        assert current(incoming(carrier)) == Attribution(EVERYTHING["tenant"], EVERYTHING["feature"])
+    with policy(trust_inbound=True, fields=frozenset({"session"})):
+        assert current(incoming(carrier)) == Attribution(session="s1")
+    with policy(trust_inbound=True, fields=frozenset()):
+        assert current(incoming(carrier)) is NOBODY
 
 
 def test_what_another_service_says_is_checked_like_what_we_are_told() -> None:
     carrier = {
         "baggage": f"genledger.tenant.id={'x' * 300},genledger.feature=a%0Ab,user.id=,session.id=s1,other=o",
     }
-    with policy(trust_inbound=True):
+    with policy(trust_inbound=True, fields=frozenset(EVERYTHING)):
         assert current(incoming(carrier)) == Attribution(session="s1")
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,10 +25,12 @@ from opentelemetry.trace import Span
 
 import genledger
 from genledger import bootstrap
+from genledger.settings import Settings
 
 from ..instrumentors import openai_format as wire
 from ..instrumentors.provider import Provider, answer
 from ..instrumentors.telemetry import Telemetry, instrumented
+from ..standins.receivers import Collector
 from .applications import rows, run
 
 COST = 176 * 2.5e-6 + 1024 * 1.25e-6 + 300 * 10e-6
@@ -40,8 +46,6 @@ def call():
 
 @pytest.fixture(autouse=True)
 def nothing_configured(monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     for name in list(os.environ):
         if name.startswith(("OTEL_", "LANGFUSE_", "GENLEDGER_")):
             monkeypatch.delenv(name)
@@ -479,6 +483,112 @@ def test_shutdown_before_instrument_and_twice_does_nothing() -> None:
     genledger.uninstrument()
 
 
+# Receivers in trouble
+
+CYCLES = """
+import sys, threading, time
+import genledger
+from opentelemetry import metrics, trace
+from opentelemetry._logs import get_logger
+print(threading.active_count())
+for _ in range(int(sys.argv[1])):
+    genledger.instrument()
+    metrics.get_meter("app").create_counter("calls").add(1)
+    with trace.get_tracer("app").start_as_current_span("chat", attributes={"gen_ai.operation.name": "chat"}):
+        get_logger("app").emit(body="hello")
+    started = time.monotonic()
+    genledger.uninstrument()
+    print(threading.active_count(), time.monotonic() - started)
+"""
+
+
+def cycles(directory: Path, times: int, **variables: str) -> tuple[int, list[int], float]:
+    """Threads before, after each time that Genledger was switched on and off again, and how long the latter took."""
+    done = run(directory, CYCLES.replace("sys.argv[1]", str(times)), **variables)
+    first, *others = done.stdout.splitlines()
+    counted = [line.split() for line in others]
+    return int(first), [int(threads) for threads, _ in counted], sum(float(seconds) for _, seconds in counted)
+
+
+def nobody() -> str:
+    """An address at which connections are refused."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def langfuse_at(url: str) -> dict[str, str]:
+    return {"LANGFUSE_PUBLIC_KEY": "pk-lf-1", "LANGFUSE_SECRET_KEY": "sk-lf-1", "LANGFUSE_BASE_URL": url}
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_switching_off_where_nobody_listens_takes_no_time_and_leaves_no_thread(tmp_path: Path, protocol: str) -> None:
+    url = nobody()
+    before, after, took = cycles(
+        tmp_path, 10, OTEL_EXPORTER_OTLP_ENDPOINT=url, OTEL_EXPORTER_OTLP_PROTOCOL=protocol, **langfuse_at(url)
+    )
+    assert after == [before] * 10
+    # Waiting for retries would take five seconds each time.
+    assert took < 25
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_switching_off_leaves_no_thread_where_nothing_is_answered(tmp_path: Path, protocol: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        before, after, _ = cycles(
+            tmp_path, 2, OTEL_EXPORTER_OTLP_ENDPOINT=url, OTEL_EXPORTER_OTLP_PROTOCOL=protocol, **langfuse_at(url)
+        )
+    assert after == [before] * 2
+
+
+def test_switching_off_leaves_no_thread_of_the_ledger(tmp_path: Path) -> None:
+    before, after, _ = cycles(tmp_path, 10)
+    assert after == [before] * 10
+
+
+def test_each_time_it_is_switched_on_every_signal_is_exported_and_none_in_between(tmp_path: Path) -> None:
+    with Collector() as collector:
+        cycles(tmp_path, 3, OTEL_EXPORTER_OTLP_ENDPOINT=collector.base_url)
+        exported = Counter(request.path for request in collector.requests)
+    assert exported == {"/v1/traces": 3, "/v1/metrics": 3, "/v1/logs": 3}
+
+
+END = """
+import sys, time
+import genledger
+from opentelemetry import metrics, trace
+from opentelemetry._logs import get_logger
+genledger.instrument()
+metrics.get_meter("app").create_counter("calls").add(1)
+with trace.get_tracer("app").start_as_current_span("chat", attributes={"gen_ai.operation.name": "chat"}):
+    get_logger("app").emit(body="hello")
+started = time.monotonic()
+done = genledger.shutdown(TIMEOUT)
+print(done, time.monotonic() - started)
+"""
+
+
+def test_the_end_where_nobody_listens_takes_no_time_and_what_waits_is_on_disk(tmp_path: Path) -> None:
+    # The exporters of OpenTelemetry go on for this long, seconds: one, two, four … after the other.
+    done = run(tmp_path, END.replace("TIMEOUT", "100"), OTEL_EXPORTER_OTLP_ENDPOINT=nobody(),
+               OTEL_EXPORTER_OTLP_TIMEOUT="90")  # fmt: skip
+    delivered, took = done.stdout.split()
+    assert delivered == "False"
+    assert float(took) < 20
+    assert "connection refused; records are kept and sent" in done.stderr
+    assert len(list(tmp_path.rglob("*.batch"))) == 1
+
+
+def test_an_end_without_any_time_says_what_is_lost(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        done = run(tmp_path, END.replace("TIMEOUT", "0"), OTEL_EXPORTER_OTLP_ENDPOINT=url, **langfuse_at(url))
+    assert done.stdout.startswith("False")
+    for name in ("otlp", "langfuse"):
+        assert f"destination {name} ({url}" in done.stderr
+    assert done.stderr.count("1 records were neither delivered nor kept at exit") == 2
+
+
 # Bad input: one line, and the application runs on
 
 BAD_OPTIONS: list[Any] = [
@@ -514,6 +624,80 @@ def test_a_bad_option_is_one_clear_line_and_calls_are_recorded(
         assert chat()().choices[0].message.content == "Paris."
         assert len(telemetry.spans) == ("opanai" not in str(options))
     finally:
+        genledger.uninstrument()
+
+
+def _sparse(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(2**30)
+
+
+BROKEN_FILES: list[Any] = [
+    pytest.param(lambda path: path.write_text("a = " + "[" * 100_000), "nested too deeply", id="arrays in arrays"),
+    pytest.param(lambda path: path.write_text("a = " + "{a=" * 50_000), "nested too deeply", id="tables in tables"),
+    pytest.param(
+        lambda path: path.write_text(f"[[price]]\nmodel.{'a.' * 5_000}a = 1\n[[budget]]\nusd.{'a.' * 5_000}a = 1\n"),
+        "",
+        id="a value nested too deeply to be quoted",
+    ),
+    pytest.param(lambda path: path.write_text("a = " + "9" * 10_000), "digits", id="a number too long to be read"),
+    pytest.param(lambda path: path.write_bytes(b"\xff\xfe\x00a"), "utf-8", id="not text"),
+    pytest.param(_sparse, "more than 4,194,304 bytes", id="a gigabyte"),
+    pytest.param(Path.mkdir, "not a regular file", id="a directory"),
+    pytest.param(os.mkfifo, "not a regular file", id="a pipe that nobody writes to"),
+    pytest.param(lambda path: path.symlink_to("/dev/zero"), "not a regular file", id="a device without end"),
+    pytest.param(lambda path: path.symlink_to(path), "cannot be read", id="a link to itself"),
+    pytest.param(lambda path: None, "No such file", id="nothing"),
+    pytest.param(
+        lambda path: path.touch(0),
+        "Permission denied",
+        id="a file of somebody else",
+        marks=pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything"),
+    ),
+]
+
+
+@pytest.mark.parametrize("option", ["prices", "budgets"])
+@pytest.mark.parametrize(("make", "says"), BROKEN_FILES)
+def test_a_broken_file_of_any_kind_is_one_clear_line_and_calls_are_recorded(
+    option: str, make: Callable[[Path], object], says: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "broken.toml"
+    make(path)
+    telemetry = Telemetry()
+    genledger.instrument(**{option: path}, destinations=[], tracer_provider=telemetry.tracer_provider)
+    try:
+        (line,) = errors(caplog)
+        assert line.startswith(f"genledger: {option}: {path}")
+        assert says in line
+        assert "\n" not in line
+        assert len(line) < 3000
+        assert chat()().choices[0].message.content == "Paris."
+        assert len(telemetry.spans) == 1
+    finally:
+        genledger.uninstrument()
+
+
+class Unspeakable:
+    def __repr__(self) -> str:
+        raise ZeroDivisionError
+
+    __str__ = __repr__
+
+
+def _nested() -> list[Any]:
+    value: list[Any] = []
+    for _ in range(100_000):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "value", [Unspeakable(), _nested(), [Unspeakable()], {"a": Unspeakable()}], ids=["no text", "deep", "list", "table"]
+)
+def test_no_value_of_any_option_is_raised_into_the_application(value: Any) -> None:
+    for option in fields(Settings):
+        genledger.instrument(**{"destinations": [], "tracer_provider": Telemetry().tracer_provider, option.name: value})
         genledger.uninstrument()
 
 

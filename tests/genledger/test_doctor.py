@@ -313,6 +313,56 @@ def test_a_budget_store_that_does_not_answer_is_wrong_and_its_password_is_not_sh
     assert "very-secret" not in repr(found)
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "redis://127.0.0.1:9/0?password=very-secret",
+        "redis://127.0.0.1:9/0?api_key=very-secret",
+        "redis://user:very-secret@127.0.0.1:9/0?db=very",
+        "redis://user:very-secret/2@127.0.0.1:9/0",
+        "redis://127.0.0.1:9/0?health_check_interval=never&password=very-secret",
+        "mysql://user:very-secret@127.0.0.1/budgets",
+        "mysql://127.0.0.1/budgets?token=very-secret",
+    ],
+)
+def test_no_form_of_a_store_s_address_shows_its_secrets(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("redis")
+    monkeypatch.setenv("GENLEDGER_BUDGET_STORE", address)
+    found = diagnose()
+    assert found.budgets.answers is False
+    assert said(found, "budgets", "wrong")
+    assert "127.0.0.1" in found.budgets.store
+    assert "very-secret" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9/?token=very-secret"},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://user:very-secret@127.0.0.1:9"},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "ftp://127.0.0.1:9/?token=very-secret"},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4317/x?token=very-secret"},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_EXPORTER_OTLP_HEADERS": "very-secret"},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_EXPORTER_OTLP_HEADERS": "a=very-secret\x01"},
+        {"GENLEDGER_DESTINATIONS": "https://user:very-secret@127.0.0.1"},
+        {"GENLEDGER_LOG": "https://127.0.0.1?key=very-secret"},
+        {
+            "LANGFUSE_BASE_URL": "ftp://127.0.0.1?auth=very-secret",
+            "LANGFUSE_PUBLIC_KEY": "pk-lf-1",
+            "LANGFUSE_SECRET_KEY": "sk-lf-very-secret",
+        },
+    ],
+)
+def test_no_address_of_a_destination_shows_its_secrets(
+    variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    found = diagnose(timeout=0.5)
+    assert not found.ok
+    assert "very-secret" not in repr(found)
+
+
 def test_wrong_settings_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GENLEDGER_LEGER", "x")
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")

@@ -160,3 +160,36 @@ async def test_a_degrading_rule_sends_the_cheaper_model_and_says_so(provider: Pr
         assert attributes["genledger.model.requested"] == "gpt-4.1-mini"
         assert "soft" in str(attributes["genledger.model.reason"])
         assert attributes["genledger.budget.action"] == "degrade"
+
+
+GATEWAYS = {
+    "OpenRouter": ("https://openrouter.ai/api/v1", {"cost": 1e6}, {}),
+    "a LiteLLM proxy": ("http://litellm.internal:4000", {}, {"x-litellm-response-cost": "1000000"}),
+    "OpenAI": ("https://api.openai.com/v1", {"cost": 1e6}, {}),
+    "xAI": ("https://api.x.ai/v1", {"cost_in_usd_ticks": 10**16}, {}),
+    "a proxy that says infinity": ("http://proxy.internal/v1", {"cost": float("inf")}, {}),
+    "OpenAI, with infinitely many tokens": (
+        "https://api.openai.com/v1",
+        {"prompt_tokens": float("inf"), "total_tokens": float("inf")},
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("model", ["gpt-4.1-mini", "a-model-without-a-price"])
+@pytest.mark.parametrize("gateway", GATEWAYS)
+async def test_an_answer_that_claims_a_million_does_not_block_the_next_call(
+    gateway: str, model: str, provider: Provider, tmp_path: Path
+) -> None:
+    base_url, claimed, headers = GATEWAYS[gateway]
+    usage = openai_format.CHAT_USAGE | claimed
+    with instrumented(**rules(tmp_path, '[[budget]]\nusd = 100\nper = "month"\n')) as telemetry:
+        provider.will(answer(openai_format.chat(model=model, usage=usage), headers=headers))
+        client = provider.openai(base_url=base_url)
+        for _ in range(2):
+            await now(client.chat.completions.create(**CHAT | {"model": model}))
+        assert outcomes(telemetry) == ["success", "success"]
+        for span in telemetry.spans:
+            attributes = span.attributes or {}
+            assert "genledger.cost.unpriced" in attributes or 0 < attributes["genledger.cost.amount"] < 0.01
+        assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs)

@@ -142,6 +142,44 @@ async def test_what_a_gateway_says_it_cost_is_the_cost(provider: Provider, telem
     assert telemetry.attributes["genledger.cost.source"] == "provider"
 
 
+async def test_what_a_gateway_cannot_have_charged_is_not_the_cost_and_said_so_once(
+    provider: Provider, telemetry: Telemetry
+) -> None:
+    # OpenAI's price list, which OpenRouter passes on: 2.50, 1.25 and 10 USD per million tokens.
+    listed = (176 * 2.5 + 1024 * 1.25 + 300 * 10) / 1e6
+    model = "openai/gpt-4o" if provider.asynchronous else "openai/gpt-4o-2024-11-20"
+    provider.will(answer(wire.chat(model=model, usage=wire.CHAT_USAGE | {"cost": 1e6})))
+    client = provider.openai(base_url="https://openrouter.ai/api/v1")
+    for _ in range(3):
+        await now(client.chat.completions.create(**CHAT | {"model": model}))
+    for span in telemetry.spans:
+        attributes = span.attributes or {}
+        assert attributes["genledger.cost.amount"] == pytest.approx(listed)
+        assert attributes["genledger.cost.source"] == "table"
+        assert attributes["genledger.cost.notes"] == ("reported_rejected:1e+06",)
+    assert [f"reported for {model} at openrouter" in text for text in telemetry.complaints.texts] == [True]
+
+
+@pytest.mark.parametrize(
+    ("base_url", "reported"),
+    [
+        ("https://api.venice.ai/api/v1", {"cost": {"usd": 0.0123, "diem": 0}}),
+        ("https://api.githubcopilot.com", {"copilot_usage": {"total_nano_aiu": 1_230_000_000}}),
+    ],
+)
+async def test_a_cost_beside_the_usage_counts_in_a_stream_as_in_a_whole_answer(
+    provider: Provider, telemetry: Telemetry, base_url: str, reported: dict[str, Any]
+) -> None:
+    client = provider.openai(base_url=base_url)
+    provider.will(answer(wire.chat(**reported)))
+    await now(client.chat.completions.create(**CHAT))
+    chunks = wire.chat_chunks()
+    provider.will(events([*chunks[:-1], chunks[-1] | reported]))
+    await items(await now(client.chat.completions.create(**CHAT, stream=True)))
+    found = [(span.attributes or {})["genledger.cost.amount"] for span in telemetry.spans]
+    assert found == [pytest.approx(0.0123)] * 2
+
+
 @pytest.fixture
 def module_client() -> Iterator[Provider]:
     """The client that lives in the `openai` module itself."""

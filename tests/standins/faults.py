@@ -49,6 +49,43 @@ class Hang(Fault):
 
 
 @dataclass(frozen=True)
+class Late(Fault):
+    """Takes the request, and says so when it is told to."""
+
+    keeps: bool = True
+    go: threading.Event = field(default_factory=threading.Event)
+
+    def answer(self, handler: http.server.BaseHTTPRequestHandler, stopping: threading.Event) -> None:
+        """Wait, then answer as if nothing had been."""
+        self.go.wait(60)
+        Status(status=200).answer(handler, stopping)
+
+
+@dataclass(frozen=True)
+class Drip(Fault):
+    """Sends its answer one byte after the other, never silent for long; `start` comes at once."""
+
+    start: bytes = b"HTTP/1.1 200 OK\r\nx-slow: "
+
+    def answer(self, handler: http.server.BaseHTTPRequestHandler, stopping: threading.Event) -> None:
+        """Send bytes for as long as the connection lasts."""
+        handler.close_connection = True
+        handler.wfile.write(self.start)
+        while not stopping.wait(0.05):
+            handler.wfile.write(b"a")
+            handler.wfile.flush()
+
+
+DRIPS = {
+    "status": Drip(b""),
+    "headers": Drip(),
+    "body": Drip(b"HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n"),
+    "chunks": Drip(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"),
+}
+"""Answers that never end, each in another part."""
+
+
+@dataclass(frozen=True)
 class Garbage(Fault):
     """Answers with bytes that are not HTTP."""
 

@@ -11,6 +11,9 @@ from genledger.pricing.fields import field
 
 from .fields import listed
 
+_REPORTED_BESIDE = ("cost", "copilot_usage")
+"""Fields of a last chunk in which Venice and GitHub Copilot report the cost."""
+
 
 class _Choice:
     __slots__ = ("finish_reason", "length", "pieces", "reasoning", "refusal", "role", "tools")
@@ -35,6 +38,7 @@ class Chunks:
         self._head: Any = None
         self._tier: Any = None
         self._usage: Any = None
+        self._reported: dict[str, Any] = {}
 
     def fold(self, chunks: Sequence[Any]) -> None:
         """Take in more chunks, typed or plain; one that is malformed is passed over."""
@@ -110,6 +114,10 @@ class Chunks:
             usage = field(field(chunk, "x_groq"), "usage")
         if usage is not None:
             self._usage = usage
+        for name in _REPORTED_BESIDE:
+            value = field(chunk, name)
+            if value is not None:
+                self._reported[name] = value
         if fields.get("service_tier") is not None:
             self._tier = fields["service_tier"]
 
@@ -157,6 +165,7 @@ class Chunks:
             "service_tier": self._tier,
             "system_fingerprint": field(head, "system_fingerprint"),
             "usage": self._usage,
+            **self._reported,
             "choices": [self._choice(choice) for _, choice in sorted(self._choices.items(), key=_place)],
         }
 

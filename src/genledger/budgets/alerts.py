@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -11,12 +10,15 @@ from datetime import datetime
 from importlib import import_module
 from queue import SimpleQueue
 
+from genledger.logs import logger_of
+from genledger.text import message, shown
+
 from .accounts import Counted
 from .amounts import Measure, from_units, show
 from .stores.base import Store, StoreDown
 from .windows import LIFE_KEPT
 
-_log = logging.getLogger("genledger.budgets")
+_log = logger_of("genledger.budgets")
 
 CLAIM_SECONDS = 60.0
 """Time to deliver an event in; after that another process, or a later attempt, may."""
@@ -30,7 +32,7 @@ class BudgetEvent:
     """A budget has reached `percent` of its limit; 100 also when a call was refused for want of budget.
 
     `spent` and `limit` are USD or counts. `window_start` and `resets_at` are in the rule's time zone, and `None`
-    when the window has no beginning or end.
+    when the window has no beginning or end. Texts are for people: control characters escaped, lengths bounded.
     """
 
     rule: str
@@ -137,7 +139,15 @@ def _notify(urls: Sequence[str], event: BudgetEvent) -> bool:
             _log.error("The notification URL that begins with %r is not one that Apprise knows.", url.split(":")[0])
     title = f"Budget {event.rule}: {event.percent} %"
     try:
-        return bool(messenger.notify(title=title, body=event.text, notify_type=apprise.NotifyType.WARNING))
+        # As plain text: services that show HTML are given it escaped.
+        return bool(
+            messenger.notify(
+                title=title,
+                body=event.text,
+                body_format=apprise.NotifyFormat.TEXT,
+                notify_type=apprise.NotifyType.WARNING,
+            )
+        )
     except Exception:
         _log.exception("A budget alert could not be sent.")
         return False
@@ -148,8 +158,8 @@ def _event(counted: Counted, percent: int, settled: int) -> BudgetEvent:
     spent, limit = show(rule.measure, settled), show(rule.measure, counted.limit)
     text = f"{counted.scope} has used {spent} of {limit} per {rule.window} (budget {rule.name!r}, {percent} %)."
     return BudgetEvent(
-        rule=rule.name,
-        scope=counted.scope,
+        rule=shown(rule.name),
+        scope=shown(counted.scope),
         measure=rule.measure,
         percent=percent,
         spent=from_units(rule.measure, settled),
@@ -157,5 +167,5 @@ def _event(counted: Counted, percent: int, settled: int) -> BudgetEvent:
         window=str(rule.window),
         window_start=rule.window.local(counted.start) if counted.start else None,
         resets_at=rule.window.local(counted.end) if counted.end else None,
-        text=text,
+        text=message(text),
     )

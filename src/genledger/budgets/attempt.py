@@ -14,6 +14,7 @@ from .demand import Demand
 from .exceeded import BudgetExceeded
 from .planner import Plan, Planner, amounts
 from .refusals import exceeded, killed, not_priced, store_down, too_deep
+from .rules import scope_part
 from .stores.base import StoreDown
 
 FIRST_WAIT = 0.02
@@ -104,7 +105,7 @@ class Attempt:
         holds = [(account, needs[kind]) for account, kind in plan.lines]
         for counted in plan.repeats:
             for signature, times in Tally(self._demand.tool_calls).items():
-                scope = f"{counted.scope} tool_call={signature}"
+                scope = f"{counted.scope} {scope_part('tool_call', signature)}"
                 own = Counted.of(counted.rule, scope, counted.limit, now)
                 holds.append((self._open(own), times))
         return holds

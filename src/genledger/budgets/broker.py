@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -11,11 +10,13 @@ from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
+from genledger.logs import logger_of
+
 from .accounts import Account, Books, Hold
 from .exchange import Ask, Reply, Standing
 from .stores.base import Store, StoreDown
 
-_log = logging.getLogger("genledger.budgets")
+_log = logger_of("genledger.budgets")
 
 LEASE_TTL = 30.0
 """Seconds after which the slices of a process that is no longer heard of are taken back."""

@@ -12,6 +12,8 @@ from typing import Any
 
 import orjson
 
+from genledger.text import as_json
+
 from .rules import Rule, RuleError, Scope, budget, read_scope
 from .stores.base import Store
 
@@ -61,7 +63,7 @@ class Controls:
             for kill in self.kills
         ]
         data = {"kills": kills, "budgets": self.budgets, "tiers": self.tiers, "log": self.log[-MAX_LOG:]}
-        return orjson.dumps(data).decode()
+        return as_json(data)
 
     def rules(self) -> list[Rule]:
         """The budgets as rules."""

@@ -5,9 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from genledger.text import message as as_message
+from genledger.text import shown
+
 
 class BudgetExceeded(RuntimeError):
     """A rule refused a call. Raised where the call is made, before anything is sent to the provider.
+
+    Its texts may be shown to people and written to logs as they are: control characters are escaped, lengths bounded.
 
     Attributes:
         scope: Whose budget it is: `tenant=acme`, or `organisation`.
@@ -37,9 +42,9 @@ class BudgetExceeded(RuntimeError):
         resets_at: datetime | None,
         retry_after: float | None,
     ) -> None:
-        super().__init__(message)
-        self.scope = scope
-        self.rule = rule
+        super().__init__(as_message(message))
+        self.scope = shown(scope)
+        self.rule = shown(rule)
         self.measure = measure
         self.spent = spent
         self.reserved = reserved

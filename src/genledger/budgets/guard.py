@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-import logging
 import os
 import threading
 import time
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+
+from genledger.logs import logger_of
 
 from . import control
 from .accounts import Account, Counted
@@ -32,7 +33,7 @@ from .stores import Store, StoreDown, open_store
 from .tiers import TierFunction, Tiers
 from .worker import Worker
 
-_log = logging.getLogger("genledger.budgets")
+_log = logger_of("genledger.budgets")
 
 READ_SECONDS = 0.5
 """How often kill switches, and changes of the rule file, are looked for."""

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from genledger.text import shown
 from genledger_semconv.attributes import GENLEDGER_BUDGET_RULE, GENLEDGER_BUDGET_SCOPE
 
 from .accounts import Account, Counted
@@ -61,10 +62,10 @@ class Figures:
             return True
 
     def _label(self, rule: str, scope: str) -> tuple[str, str]:
-        label = (rule, scope)
+        label = (shown(rule), shown(scope))
         if label not in self._scopes:
             if len(self._scopes) >= MAX_SERIES:
-                return rule, OTHER
+                return label[0], OTHER
             self._scopes.add(label)
         return label
 

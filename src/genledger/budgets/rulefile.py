@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, TypeVar
+
+from genledger.tomlfile import TomlFileError, read_toml
 
 from .routing import Route, route
 from .rules import Rule, RuleError, budget, unknown_key
@@ -48,19 +48,16 @@ def read_rules(path: str | os.PathLike[str]) -> Rulebook:
     """
     shown = os.fspath(path)
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RuleFileError(f"{shown}: cannot be read: {error}") from error
-    try:
-        data = tomllib.loads(text, parse_float=Decimal)
-    except tomllib.TOMLDecodeError as error:
-        line = re.search(r"line (\d+)", str(error))
-        raise RuleFileError(f"{shown}:{line[1] if line else text.count(chr(10)) + 1}: {error}") from error
+        text, data = read_toml(path, parse_float=Decimal)
+    except TomlFileError as error:
+        raise RuleFileError(f"{shown}{f':{error.line}' if error.line else ''}: {error}") from error
     try:
         return _book(data)
     except _Misplaced as misplaced:
         line_number = _line(text, misplaced.table, misplaced.index, misplaced.error.key)
         raise RuleFileError(f"{shown}:{line_number}: {misplaced.error}") from misplaced.error
+    except Exception as error:  # such as a value that is nested too deeply to be quoted
+        raise RuleFileError(f"{shown}: cannot be understood: {type(error).__name__}: {error}") from error
 
 
 class _Misplaced(Exception):
@@ -136,7 +133,7 @@ def _alerts(table: object) -> tuple[str, ...]:
             raise _Misplaced(unknown_key(key, ("to",)), "alerts")
     to = table.get("to", [])
     if not isinstance(to, list) or not all(isinstance(url, str) and "://" in url for url in to):
-        raise _Misplaced(RuleError("to", f"expected a list of notification URLs, got {to!r}"), "alerts")
+        raise _Misplaced(RuleError("to", "expected a list of notification URLs, each with a scheme"), "alerts")
     return tuple(to)
 
 

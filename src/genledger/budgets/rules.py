@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal, cast, get_args
 
+from genledger.text import bounded
+
 from .amounts import Measure, to_units
 from .demand import Demand
 from .windows import EXPECTED, Window
@@ -51,6 +53,14 @@ class RuleError(ValueError):
         self.key = key
 
 
+def scope_part(field: str, value: str) -> str:
+    """One field of a scope, such as `tenant=acme`."""
+    value = bounded(value)
+    # Quoted where it could be mistaken for several fields: two scopes never share a counter.
+    plain = value.isprintable() and " " not in value and '"' not in value
+    return f"{field}={value if plain else json.dumps(value)}"
+
+
 class Scope:
     """Which calls something applies to: a pattern for each field named, all of which must match.
 
@@ -78,9 +88,7 @@ class Scope:
             if value is None:
                 return None
             if pattern == EACH:
-                # Quoted where it could be mistaken for several fields: two scopes never share a counter.
-                plain = value.isprintable() and " " not in value and '"' not in value
-                parts.append(f"{field}={value if plain else json.dumps(value)}")
+                parts.append(scope_part(field, value))
                 continue
             glob = self._globs.get(field)
             if not (value == pattern if glob is None else glob.match(value)):
@@ -174,7 +182,7 @@ def read_scope(fields: Mapping[str, Any]) -> Scope:
         if field in fields:
             if not isinstance(fields[field], str) or not fields[field]:
                 raise RuleError(field, f"expected a value, a glob or {EACH!r}, got {fields[field]!r}")
-            patterns[field] = fields[field]
+            patterns[field] = bounded(fields[field])
     return Scope(patterns)
 
 
@@ -282,7 +290,7 @@ def budget(**fields: Any) -> Rule:
         raise RuleError("name", f"expected a name without '|', got {name!r}")
     model, tokens = _degrade(fields, at_limit)
     return Rule(
-        name=name,
+        name=bounded(name),
         scope=scope,
         measure=measure,
         limits=_limits(measure, fields[measure]),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
 
-_log = logging.getLogger("genledger.budgets")
+from genledger.logs import logger_of
+
+_log = logger_of("genledger.budgets")
 
 TierFunction = Callable[[str], str | None]
 """The application's own answer: tenant -> tier."""
@@ -57,7 +58,9 @@ class Tiers:
             tier = before
             if not self._failing:
                 self._failing = True
-                _log.warning("The tier function failed for tenant %r; the last known tiers stay: %r", tenant, error)
+                # Its message may hold the address, and so the password, of what it asked.
+                kind = type(error).__name__
+                _log.warning("The tier function failed for tenant %r; the last known tiers stay: %s", tenant, kind)
         with self._lock:
             self._answers[tenant] = (tier, time.monotonic())
             if len(self._answers) > MAX_TENANTS:

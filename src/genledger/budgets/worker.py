@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
-_log = logging.getLogger("genledger.budgets")
+from genledger.logs import logger_of
+
+_log = logger_of("genledger.budgets")
 
 TICK_SECONDS = 0.25
 """How often what was settled is reported."""

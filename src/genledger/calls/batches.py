@@ -22,12 +22,14 @@ import orjson
 from genledger import pricing
 from genledger.attribution import Attribution
 from genledger.pricing.fields import field
+from genledger.text import bounded
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
 from . import faults
 from .charges import cost_of
 from .entry import Entry, Outcome
+from .redaction import stage
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -69,6 +71,10 @@ class Job:
     id: str
     files: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", bounded(self.id))
+        object.__setattr__(self, "files", tuple(map(bounded, self.files)))
+
 
 @dataclass(slots=True, frozen=True)
 class Line:
@@ -84,6 +90,9 @@ class Line:
     outcome: Outcome = "success"
     error: str | None = None
     created_s: Any = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "custom_id", bounded(self.custom_id))
 
 
 @dataclass(slots=True, frozen=True)
@@ -158,7 +167,7 @@ class Batches:
         """Whether a call to an endpoint of batches is one: a file may have other things than results."""
         if batch.results is None or not batch.shared:
             return True
-        name = batch.results(body)
+        name = bounded(batch.results(body))
         return (provider, name) in self._jobs_of or self.attribution(provider, name) is not None
 
     def notice(self, call: Call, batch: Batch, response: Any) -> None:
@@ -177,7 +186,7 @@ class Batches:
         batch = call.operation.batch
         if batch is None or batch.results is None or batch.line is None:
             return None
-        name = batch.results(call.body)
+        name = bounded(batch.results(call.body))
         job = self._jobs_of.get((call.peer.provider, name)) if batch.shared else name
         if job is not None:
             call.span.set_attribute(A.GENLEDGER_BATCH_ID, job)
@@ -332,7 +341,7 @@ class Results:
             time_to_first_chunk_s=None,
             stream=False,
             outcome=line.outcome,
-            error_type=line.error,
+            error_type=stage().name(line.error) if line.error is not None else None,
             attempts=1,
             retry_causes=(),
             attribution=attribution,

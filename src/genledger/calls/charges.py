@@ -8,7 +8,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from genledger import pricing
-from genledger.pricing.cost import Cost
+from genledger.pricing.cost import Cost, is_rejection
 from genledger.pricing.usage import Usage
 from genledger_semconv import attributes as A
 
@@ -189,6 +189,8 @@ def cost_of(
         also=reading.also,
     )
     if not isinstance(answer, str):
+        for note in filter(is_rejection, answer.notes):
+            pricing.warn_rejected(peer.provider, model, note)
         return answer, None
     if answer != "no_usage":
         pricing.warn_unpriced(peer.provider, model, answer)

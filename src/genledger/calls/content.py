@@ -16,6 +16,7 @@ import orjson
 from .operation import Attributes, Content
 from .plain import plain
 from .redaction import Redactor
+from .redaction.cuts import Redact, head, size, tail
 
 MAX_VALUE = 64 * 1024
 """Bytes that one content attribute may have, unless set otherwise."""
@@ -144,18 +145,22 @@ class Capture:
             if not value:
                 continue
             if isinstance(value, str):
-                written = _cut_texts(self._redactor.text(value), min(self._max_value, room))
+                limit = min(self._max_value, room)
+                written = _fit(self._redactor.text(_fit(value, limit, self._redactor.built_in)), limit)
             else:
                 written = self.encode(value, room)
             attributes[name] = written
-            room = max(0, room - len(written))
+            room = max(0, room - size(written))
 
     def encode(self, value: Any, room: int | None = None) -> str:
         """A JSON document of at most the allowed size, redacted."""
         limit = self._max_value if room is None else max(256, min(self._max_value, room))
-        # Redacted before it is cut: half a secret would no longer be recognised as one.
-        text = self._redactor.json(orjson.dumps(value, default=self._default, option=_OPTIONS).decode())
-        return text if len(text.encode()) <= limit else shorten(orjson.loads(text), limit)
+        text = orjson.dumps(value, default=self._default, option=_OPTIONS).decode()
+        # What is searched is bounded, so it is cut before, and again if the labels have made it longer.
+        if size(text) > limit:
+            text = shorten(orjson.loads(text), limit, self._redactor.built_in)
+        text = self._redactor.json(text)
+        return text if size(text) <= limit else shorten(orjson.loads(text), limit)
 
     def _default(self, value: Any) -> Any:
         if isinstance(value, Blob):
@@ -186,10 +191,16 @@ class Capture:
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 
 
-def shorten(value: Any, limit: int) -> str:
-    """Valid JSON of at most `limit` bytes that keeps the beginning and the end of what is too long."""
+def shorten(value: Any, limit: int, redact: Redact | None = None) -> str:
+    """Return valid JSON of at most `limit` bytes that keeps the beginning and the end of what is too long.
+
+    Args:
+        value: A JSON value.
+        limit: Bytes.
+        redact: For a value that is still to be redacted: a cut then leaves no part of a secret.
+    """
     for longest in (limit // 4, 2048, 512, 128, 32):
-        value = _cut_texts(value, longest)
+        value = _cut_texts(value, longest, redact)
         data = orjson.dumps(value)
         if len(data) <= limit:
             return data.decode()
@@ -202,14 +213,32 @@ def shorten(value: Any, limit: int) -> str:
     return "[]" if isinstance(value, list) else "{}"
 
 
-def _cut_texts(value: Any, longest: int) -> Any:
+def _cut_texts(value: Any, longest: int, redact: Redact | None) -> Any:
     if isinstance(value, str):
-        if len(value) <= longest:
-            return value
-        keep = max(8, longest // 2 - 20)
-        return f"{value[:keep]}…[{len(value) - 2 * keep} characters left out]…{value[-keep:]}"
+        return _cut(value, longest, redact)
     if isinstance(value, dict):
-        return {key: _cut_texts(item, longest) for key, item in value.items()}
+        return {key: _cut_texts(item, longest, redact) for key, item in value.items()}
     if isinstance(value, list):
-        return [_cut_texts(item, longest) for item in value]
+        return [_cut_texts(item, longest, redact) for item in value]
     return value
+
+
+def _cut(text: str, longest: int, redact: Redact | None) -> str:
+    if len(text) <= longest:
+        return text
+    keep = max(8, longest // 2 - 20)
+    if redact is None:
+        first, last = text[:keep], text[-keep:]
+    else:
+        first, last = head(text, keep, redact), tail(text, keep, redact)
+    return f"{first}…[{len(text) - len(first) - len(last)} characters left out]…{last}"
+
+
+def _fit(text: str, limit: int, redact: Redact | None = None) -> str:
+    """A text of at most `limit` bytes, or, where that is nothing, its shortest."""
+    longest = limit
+    kept = _cut(text, longest, redact)
+    while size(kept) > limit and longest > 0:
+        longest = longest * limit // size(kept)
+        kept = _cut(text, longest, redact)
+    return kept

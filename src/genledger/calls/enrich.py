@@ -111,6 +111,8 @@ def _write(span: Any, attributes: dict[str, Any]) -> None:
     if frozen:
         stored._immutable = False
     try:
+        for name in [name for name in stored if name.startswith("genledger.cost.")]:
+            del stored[name]  # a cost that was not believed
         for name, value in attributes.items():
             stored[name] = value
     finally:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Literal, NamedTuple
 
 from genledger.attribution import Attribution
 from genledger.pricing.cost import Cost
 from genledger.pricing.usage import Usage
+from genledger.text import MAX_NAME, bounded
 
 Outcome = Literal["success", "timeout", "rate_limited", "error", "cancelled", "blocked"]
 """How a call ended."""
@@ -23,7 +25,7 @@ class Entry:
     nobody bills (an embedded database, a request that failed before it was served).
     `attempts` counts the requests sent (1 without retries); `retry_causes` has one word per retry
     (`429`, `503`, `timeout`, `connection`). `tier` and `region` are what the price depends on beside the model:
-    `batch`, `flex`, `priority`; the place the provider says it served from.
+    `batch`, `flex`, `priority`; the place the provider says it served from. Texts are `bounded`, whoever they are from.
     """
 
     trace_id: int
@@ -52,6 +54,22 @@ class Entry:
     server_port: int | None
     tier: str | None = None
     region: str | None = None
+
+    def __post_init__(self) -> None:
+        # All at once: nearly every call has short names, and is on the application's way.
+        together = "".join(filter(None, _texts(self)))
+        if len(together) > MAX_NAME or not together.isascii():
+            for name in _TEXTS:
+                value = getattr(self, name)
+                if value is not None:
+                    setattr(self, name, bounded(value))
+
+
+_TEXTS = (
+    "library", "provider", "operation", "request_model", "response_model", "response_id", "outcome", "error_type",
+    "server_address", "tier", "region",
+)  # fmt: skip
+_texts = attrgetter(*_TEXTS)
 
 
 class ProductEvent(NamedTuple):

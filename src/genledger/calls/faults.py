@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 from collections import Counter
 from contextlib import suppress
 
-logger = logging.getLogger("genledger")
+from genledger.logs import logger_of
+
+logger = logger_of("genledger")
 
 INTERVAL_S = 60.0
 """Seconds between two warnings about the same stage."""
@@ -19,7 +22,9 @@ _counts: Counter[str] = Counter()
 def report(stage: str, error: BaseException) -> None:
     """Count a fault in one stage of our own work, and warn about it at most once a minute.
 
-    The call itself goes on untouched; only this stage's telemetry is missing or incomplete. Never raises.
+    The call itself goes on untouched; only this stage's telemetry is missing or incomplete. What the error says may
+    quote what was being read, so it is redacted; so is the traceback, of which the lines of code are logged at DEBUG.
+    Never raises.
     """
     with suppress(Exception):
         _report(stage, error)
@@ -31,12 +36,15 @@ def _report(stage: str, error: BaseException) -> None:
     last = _last_warning.get(stage)
     if last is None or now - last >= INTERVAL_S:
         _last_warning[stage] = now
+        from . import redaction  # which reports its own faults here
+
+        lines = traceback.format_tb(error.__traceback__) if logger.isEnabledFor(logging.DEBUG) else ()
         logger.warning(
-            "genledger: telemetry is incomplete, the application is not affected: %s failed: %s: %s",
+            "genledger: telemetry is incomplete, the application is not affected: %s failed: %s: %s%s",
             stage,
             type(error).__name__,
-            error,
-            exc_info=error if logger.isEnabledFor(logging.DEBUG) else None,
+            redaction.stage().error(error),
+            "".join(("\n", *lines)).rstrip("\n"),
         )
 
 

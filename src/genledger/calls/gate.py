@@ -14,7 +14,7 @@ from genledger_semconv import attributes as A
 
 from . import faults
 from .ceiling import LIMITS, ceiling, choices
-from .operation import Attributes, Operation
+from .operation import Attributes, Operation, span_name
 
 if TYPE_CHECKING:
     from genledger.budgets import Admission, Guard
@@ -200,4 +200,4 @@ def account(call: Call, charge: Charge, error: BaseException | None, attributes:
         attributes[A.GEN_AI_REQUEST_MODEL] = admission.model
         attributes[A.GENLEDGER_MODEL_REQUESTED] = asked if asked is not None else ""
         attributes[A.GENLEDGER_MODEL_REASON] = admission.reason or ""
-        call.span.update_name(f"{call.operation.name} {admission.model}")
+        call.span.update_name(span_name(call.operation.name, admission.model))

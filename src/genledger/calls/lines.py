@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from typing import Any
+
+from genledger.text import as_json
 
 from .entry import Entry
 
 logger = logging.getLogger("genledger.calls")
+
+_AMBIGUOUS = frozenset(' "=')
 
 
 class CallLines:
@@ -29,7 +32,7 @@ class CallLines:
             return
         fields = self._fields(entry)
         if self._json:
-            message = json.dumps(fields, ensure_ascii=False)
+            message = as_json(fields)
         else:
             message = " ".join(f"{key}={_plain(value)}" for key, value in fields.items())
         logger.info("%s", message, extra={"genledger": fields})
@@ -68,5 +71,6 @@ class CallLines:
 
 
 def _plain(value: Any) -> str:
+    """A value as it is where it cannot be mistaken for anything else, else as a JSON string."""
     text = f"{value:.9f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
-    return json.dumps(text, ensure_ascii=False) if " " in text or '"' in text else text
+    return text if text.isprintable() and not _AMBIGUOUS.intersection(text) else as_json(text)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 from opentelemetry.trace import SpanKind
 from opentelemetry.util.types import AttributeValue
 
+from genledger.text import shown
+
 if TYPE_CHECKING:
     from .batches import Batch
 
@@ -70,6 +72,14 @@ class Received(NamedTuple):
     level: int = 0
     seconds: float = 0.0
     since: float = 0.0
+
+
+def span_name(operation: str, target: object) -> str:
+    """The conventions' name of a span: the operation, and what it is about when that is known."""
+    if not target:
+        return operation
+    about = shown(str(target))
+    return f"{operation} {about}" if operation else about
 
 
 Content = Mapping[str, Any]

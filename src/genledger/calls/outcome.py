@@ -7,6 +7,7 @@ from typing import Any
 from genledger.budgets.exceeded import BudgetExceeded
 
 from .entry import Outcome
+from .redaction import stage
 
 
 class ErrorEvent(Exception):
@@ -42,6 +43,6 @@ def outcome_of(error: BaseException | None, *, cut: bool) -> Outcome:
 def error_type(error: BaseException) -> str:
     """The conventions' `error.type`: the exception's class, with its module unless it is a builtin."""
     if isinstance(error, ErrorEvent):
-        return error.kind
+        return stage().name(error.kind)
     kind = type(error)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

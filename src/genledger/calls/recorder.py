@@ -16,6 +16,7 @@ from genledger.attribution import current, current_spend
 from genledger.budgets.choice import chosen
 from genledger.runs import run_in
 from genledger.spending import TraceSpending
+from genledger.text import bounded
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
@@ -25,8 +26,9 @@ from .call import Call
 from .charges import charge_of, write_charge
 from .entry import Entry, ProductEvent
 from .gate import account
-from .operation import Attributes, Body, Operation, Peer, Received
+from .operation import Attributes, Body, Operation, Peer, Received, span_name
 from .outcome import error_type, outcome_of
+from .redaction import stage
 from .writing import write
 
 if TYPE_CHECKING:
@@ -57,7 +59,6 @@ class Recorder:
         details: Emits the conventions' details event; `None` when it is off.
         gate: Asks the budgets before the money is spent; `None` when there are none.
         book: Opens where batches are kept beyond the life of the process, as `Batches` takes it.
-        redact: Takes secrets and personal data out of text that was not captured as content, such as errors.
         ask_for_usage: Whether streams that would come without usage are asked to include it.
     """
 
@@ -71,7 +72,6 @@ class Recorder:
         details: Details | None = None,
         gate: Gate | None = None,
         book: Callable[[bool], BatchBook | None] | None = None,
-        redact: Callable[[str], str] = str,
         ask_for_usage: bool = False,
     ) -> None:
         self.tracer = tracer
@@ -81,7 +81,6 @@ class Recorder:
         self.details = details
         self.gate = gate
         self._book = book
-        self.redact = redact
         self.ask_for_usage = ask_for_usage
         self.sinks: list[Sink] = []
         self.event_sinks: list[EventSink] = []
@@ -131,7 +130,7 @@ class Recorder:
                 if capture.spans:
                     attributes.update(content)
             span = self.tracer.start_span(
-                f"{operation.name} {target}" if target else operation.name,
+                span_name(operation.name, target),
                 outer,
                 operation.kind,
                 sampled,
@@ -147,7 +146,7 @@ class Recorder:
                 library,
                 peer,
                 body,
-                model if isinstance(model, str) else None,
+                bounded(model) if isinstance(model, str) else None,
                 span,
                 outer,
                 attribution,
@@ -199,13 +198,14 @@ class Recorder:
         if operation.inference and call.model is None and A.GEN_AI_RESPONSE_MODEL in attributes:
             # A stored prompt names the model; the conventions want it on the span.
             attributes[A.GEN_AI_REQUEST_MODEL] = answered = attributes[A.GEN_AI_RESPONSE_MODEL]
-            span.update_name(f"{operation.name} {_text(answered)}")
-        refused = attributes.get(A.ERROR_TYPE) if error is None else None
-        if isinstance(refused, str):
-            outcome, kind = "error", refused
+            span.update_name(span_name(operation.name, answered))
+        refused = attributes.pop(A.ERROR_TYPE, None)
+        if isinstance(refused, str) and error is None:
+            outcome = "error"
+            attributes[A.ERROR_TYPE] = kind = stage().name(refused)
         if not complete or error is not None:
             _mark_unfinished(operation, response, attributes)
-        failed = error is not None or refused is not None
+        failed = error is not None or kind is not None
         if response is None and error is not None:
             # Headers are kept once an answer is accepted: what fails after that was sent for sure.
             call.fate = fate_of(error) if call.headers is None else "lost"
@@ -243,7 +243,7 @@ class Recorder:
                 kind = error_type(error)
                 if outcome != "cancelled":
                     attributes[A.ERROR_TYPE] = kind
-                    span.set_status(StatusCode.ERROR, self._describe(error))
+                    span.set_status(StatusCode.ERROR, stage().error(error))
                 else:
                     kind = None
             elif kind is not None:
@@ -335,9 +335,6 @@ class Recorder:
         if self.metrics is not None:
             self.metrics.flush()
         return done
-
-    def _describe(self, error: BaseException) -> str:
-        return self.redact(str(error))
 
 
 _OPERATION = (A.GEN_AI_OPERATION_NAME, A.GEN_AI_PROVIDER_NAME)

@@ -8,14 +8,18 @@ from typing import Any, cast
 from opentelemetry.sdk.trace import ReadableSpan
 
 from genledger import pricing
-from genledger.attribution import Attribution
+from genledger.attribution import BAGGAGE_KEYS, Attribution
 from genledger.pricing.cost import Cost, CostSource, Part
+from genledger.pricing.fields import MOST, number
 from genledger.pricing.usage import Usage
+from genledger.text import bounded
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
 from .entry import Entry, Outcome
+from .instrumentor import SCOPE
 from .projection import cost_attributes
+from .redaction import stage
 
 _APIS = {
     S.CHAT: "chat",
@@ -61,21 +65,28 @@ def entry_of(span: ReadableSpan) -> Entry | None:
     model = _first(attributes, _RESPONSE_MODEL) or _first(attributes, _REQUEST_MODEL)
     cost, unpriced = _cost(attributes)
     started = span.start_time or 0
-    if cost is None and unpriced is None and usage is not None and operation in _APIS:
+    scope = span.instrumentation_scope.name if span.instrumentation_scope is not None else "unknown"
+    # We priced our own spans; a cost on another's is a report like any other.
+    claimed = cost is not None and scope != SCOPE
+    if claimed or (cost is None and unpriced is None and usage is not None and operation in _APIS):
         answer = pricing.price(
-            usage,
+            usage or Usage(),
             provider=str(provider),
             model=model,
             requested=_first(attributes, _REQUEST_MODEL),
             at_ns=started,
+            reported=cost.amount if cost is not None else None,
         )
-        cost, unpriced = (None, answer) if isinstance(answer, str) else (answer, None)
+        if isinstance(answer, str):
+            cost, unpriced = None, answer
+        elif not claimed or answer.source != "provider":
+            cost = answer
     error = attributes.get(A.ERROR_TYPE)
     return Entry(
         context.trace_id,
         context.span_id,
         span.parent.span_id if span.parent is not None else None,
-        span.instrumentation_scope.name if span.instrumentation_scope is not None else "unknown",
+        scope,
         str(provider),
         operation,
         _first(attributes, _REQUEST_MODEL),
@@ -87,9 +98,9 @@ def entry_of(span: ReadableSpan) -> Entry | None:
         bool(attributes.get(A.GEN_AI_REQUEST_STREAM)),
         cast(
             Outcome,
-            attributes.get(A.GENLEDGER_OUTCOME) or ("success" if span.status.is_unset else _outcome(span)),
+            _first(attributes, (A.GENLEDGER_OUTCOME,)) or ("success" if span.status.is_unset else _outcome(span)),
         ),
-        error if isinstance(error, str) else None,
+        stage().name(error) if isinstance(error, str) else None,
         int(attributes.get(A.GENLEDGER_ATTEMPTS) or 1),
         tuple(attributes.get(A.GENLEDGER_RETRY_CAUSES) or ()),
         _attribution(attributes),
@@ -97,7 +108,7 @@ def entry_of(span: ReadableSpan) -> Entry | None:
         bool(attributes.get(A.GENLEDGER_USAGE_ESTIMATED)),
         cost,
         unpriced,
-        attributes.get(A.SERVER_ADDRESS),
+        _first(attributes, (A.SERVER_ADDRESS,)),
         attributes.get(A.SERVER_PORT),
     )
 
@@ -124,7 +135,7 @@ def _first(attributes: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
 def _count(attributes: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
     for name in names:
         value = attributes.get(name)
-        if isinstance(value, (int, float)) and value >= 0:
+        if isinstance(value, (int, float)) and 0 <= value <= MOST:
             return int(value)
     return None
 
@@ -136,7 +147,7 @@ def _usage(attributes: Mapping[str, Any]) -> Usage | None:
     extra = {
         name[len(prefix) :]: value
         for name, value in attributes.items()
-        if name.startswith(prefix) and isinstance(value, (int, float)) and type(value) is not bool
+        if name.startswith(prefix) and (amount := number(value)) is not None and amount <= MOST
     }
     if total_in is None and total_out is None and not extra:
         return None
@@ -172,11 +183,11 @@ def _usage(attributes: Mapping[str, Any]) -> Usage | None:
 
 
 def _cost(attributes: Mapping[str, Any]) -> tuple[Cost | None, str | None]:
-    amount = attributes.get(A.GENLEDGER_COST_AMOUNT)
-    if not isinstance(amount, (int, float)):
+    amount = number(attributes.get(A.GENLEDGER_COST_AMOUNT))
+    if amount is None:
         return None, attributes.get(A.GENLEDGER_COST_UNPRICED)
     parts = tuple(
-        Part(bucket, 0, 0.0, float(value))
+        Part(bucket, 0, 0.0, value)
         for bucket, name in (
             ("input", A.GENLEDGER_COST_INPUT),
             ("output", A.GENLEDGER_COST_OUTPUT),
@@ -184,22 +195,24 @@ def _cost(attributes: Mapping[str, Any]) -> tuple[Cost | None, str | None]:
             ("cache_write", A.GENLEDGER_COST_CACHE_WRITE),
             ("other", A.GENLEDGER_COST_OTHER),
         )
-        if isinstance(value := attributes.get(name), (int, float))
+        if (value := number(attributes.get(name))) is not None
     )
     source = cast(CostSource, attributes.get(A.GENLEDGER_COST_SOURCE) or "table")
     notes = tuple(attributes.get(A.GENLEDGER_COST_NOTES) or ())
-    return Cost(float(amount), source, parts, attributes.get(A.GENLEDGER_COST_TABLE_DATE), notes), None
+    return Cost(amount, source, parts, attributes.get(A.GENLEDGER_COST_TABLE_DATE), notes), None
 
 
 def _attribution(attributes: Mapping[str, Any]) -> Attribution:
+    """Who a span says it was for, in whichever instrumentation's words: not checked when it was said."""
     prefix = f"{A.GENLEDGER_METADATA}."
+
+    def text(value: Any) -> Any:
+        return bounded(value) if isinstance(value, str) else value
+
     return Attribution(
-        tenant=attributes.get(A.GENLEDGER_TENANT_ID),
-        feature=attributes.get(A.GENLEDGER_FEATURE),
-        user=attributes.get(A.USER_ID),
-        session=attributes.get(A.SESSION_ID),
-        prompt_name=attributes.get(A.GEN_AI_PROMPT_NAME),
-        prompt_version=attributes.get(A.GEN_AI_PROMPT_VERSION),
-        tags=tuple(attributes.get(A.GENLEDGER_TAGS) or ()),
-        metadata={name[len(prefix) :]: value for name, value in attributes.items() if name.startswith(prefix)},
+        **{name: text(str(attributes[key])) for name, key in BAGGAGE_KEYS.items() if attributes.get(key) is not None},
+        tags=tuple(map(text, attributes.get(A.GENLEDGER_TAGS) or ())),
+        metadata={
+            text(name[len(prefix) :]): text(value) for name, value in attributes.items() if name.startswith(prefix)
+        },
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 from opentelemetry.metrics import Histogram, Meter
 
+from genledger.text import bounded
 from genledger_semconv import attributes as A
 from genledger_semconv import metrics as M
 
@@ -40,8 +41,8 @@ class StepMetrics:
         if found is None:
             return
         histogram, naming = found
-        labels: dict[str, Any] = {naming: name}
+        labels: dict[str, Any] = {naming: bounded(name)}
         if kind == "agent":
             self._inferences.record(inferences, labels)
             self._tools.record(tools, labels)
-        histogram.record(seconds, {**labels, A.ERROR_TYPE: error} if error is not None else labels)
+        histogram.record(seconds, {**labels, A.ERROR_TYPE: bounded(error)} if error is not None else labels)

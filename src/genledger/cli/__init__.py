@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -9,6 +11,7 @@ import typer
 import typer.main
 from typer.core import TyperGroup
 
+from genledger.text import message
 from genledger.version import __version__
 
 COMMANDS = {
@@ -23,6 +26,17 @@ COMMANDS = {
 """Where the `typer.Typer` of each sub-command is."""
 
 
+@contextmanager
+def _errors_on_one_line() -> Iterator[None]:
+    """Errors about options quote what was given."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(said := getattr(error, "message", None), str):
+            error.message = message(said)  # type: ignore[attr-defined]
+        raise
+
+
 class _Commands(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
@@ -34,6 +48,14 @@ class _Commands(TyperGroup):
         command = typer.main.get_command(getattr(import_module(module), name))
         command.name = cmd_name
         return command
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with _errors_on_one_line():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _errors_on_one_line():
+            return super().invoke(ctx)
 
 
 app = typer.Typer(

@@ -23,6 +23,7 @@ from genledger.budgets.rulefile import Rulebook, RuleFileError, read_rules
 from genledger.budgets.rules import FIELDS, MEASURES, Rule, RuleError
 from genledger.budgets.status import BudgetStatus, read_status
 from genledger.budgets.stores import Store, StoreDown, open_store
+from genledger.text import MAX_MESSAGE, message, shown, visible
 
 from .output import JsonOption, console, count, digits_for, fail, money, print_json, tell
 
@@ -118,7 +119,7 @@ def log(context: typer.Context, json: JsonOption = False) -> None:
     table = Table(box=None, header_style="bold")
     for heading in ("at (UTC)", "who", "did", "what", "why"):
         table.add_column(heading, overflow="fold")
-    for entry in entries:
+    for entry in visible(entries, MAX_MESSAGE):
         what = entry.get("scope") or entry.get("budget") or f"{entry.get('tenant')} {entry.get('tier')}"
         at = datetime.fromtimestamp(entry["at"], UTC).strftime("%Y-%m-%d %H:%M:%S")
         table.add_row(*map(Text, (at, entry["who"], entry["did"], what, entry.get("why", ""))))
@@ -248,7 +249,7 @@ def _view(statuses: Sequence[BudgetStatus], controls: Controls) -> RenderableTyp
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("resets", no_wrap=True)
     bar = _BAR if console().width >= _WIDE else _BAR // 2
-    for status in statuses:
+    for status in visible(statuses):
         name = Text.assemble(status.scope, ("\n" + status.rule, "dim"))
         limit = Text.assemble(_amount(status, status.limit, unit=True), ("\nper " + status.per, "dim"))
         shown = [Text(_amount(status, number)) for number in (status.settled, status.reserved, status.left)]
@@ -260,7 +261,7 @@ def _view(statuses: Sequence[BudgetStatus], controls: Controls) -> RenderableTyp
 
 def _kill_line(kill: Kill) -> Text:
     until = "" if kill.until is None else f" until {datetime.fromtimestamp(kill.until, UTC):%m-%d %H:%M} UTC"
-    return Text.assemble((f"stopped: {kill.scope}", "bold red"), f"{until}, by {kill.who}: {kill.why}")
+    return Text.assemble((shown(f"stopped: {kill.scope}"), "bold red"), message(f"{until}, by {kill.who}: {kill.why}"))
 
 
 def _bar(status: BudgetStatus, width: int) -> Text:

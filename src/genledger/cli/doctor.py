@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from genledger.doctor import PROBE_TIMEOUT_S, Choice, Diagnosis, Library, diagnose
+from genledger.text import MAX_MESSAGE, visible
 
 from .output import JsonOption, console, count, number_of, print_json
 
@@ -42,6 +43,7 @@ def doctor(
 
 def print_diagnosis(to: Console, found: Diagnosis) -> None:
     """Print everything that was found, what is wrong last."""
+    found = visible(found, MAX_MESSAGE)
     to.print(f"Genledger {found.genledger} on Python {found.python}\n", style="bold")
     if found.libraries:
         to.print(_libraries(found.libraries))

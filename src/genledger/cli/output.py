@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import math
 import re
 import sys
@@ -9,10 +11,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import orjson
 import typer
 from rich.console import Console
 from rich.text import Text
+
+from genledger.text import as_json, message
 
 LedgerOption = Annotated[
     Path | None,
@@ -30,25 +33,33 @@ _FAR_NS = 2**63 - 1
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-def console() -> Console:
-    """Standard output, as wide as the terminal (or `COLUMNS`)."""
-    return Console(highlight=False)
+def console(*, stderr: bool = False) -> Console:
+    """Standard output, as wide as the terminal (or `COLUMNS`). No text is markup; records are made `visible` first."""
+    stream = sys.stderr if stderr else sys.stdout
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")  # for names that the terminal's encoding lacks
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
 
 
 def print_json(value: Any) -> None:
     """Print dataclasses, mappings and lists as indented JSON."""
-    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
+    text = as_json(value, indent=True) + "\n"
+    try:
+        sys.stdout.write(text)
+    except UnicodeEncodeError:
+        sys.stdout.write(json.dumps(json.loads(text), indent=2) + "\n")
 
 
-def fail(message: object) -> NoReturn:
-    """Print why the command cannot do what it was asked to, and exit with 1."""
-    Console(stderr=True, highlight=False).print(Text.assemble(("error: ", "red"), str(message)), soft_wrap=True)
+def fail(*reasons: object) -> NoReturn:
+    """Print why the command cannot do what it was asked to, a line for each reason, and exit with 1."""
+    for reason in reasons:
+        console(stderr=True).print(Text.assemble(("error: ", "red"), message(reason)), soft_wrap=True)
     raise typer.Exit(1)
 
 
-def tell(message: str) -> None:
-    """Print one message to the reader; commands in it stand between backquotes."""
-    console().print(message, markup=False, soft_wrap=True)
+def tell(what: str) -> None:
+    """Print one message, on one line, to the reader; commands in it stand between backquotes."""
+    console().print(message(what), soft_wrap=True)
 
 
 def moment(text: str, option: str, now: datetime) -> datetime | None:

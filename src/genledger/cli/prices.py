@@ -17,6 +17,7 @@ from genledger.calls.entry import Entry
 from genledger.ledger import Ledger, LedgerError, default_path
 from genledger.pricing import Cost, PriceFileError, Quote, Recorded
 from genledger.pricing.rates import distinct
+from genledger.text import visible
 
 from .output import JsonOption, LedgerOption, console, digits_for, fail, money, number_of, print_json, tell
 
@@ -74,7 +75,7 @@ def show(
     if json:
         print_json(asdict(found))
         return
-    _print(found)
+    _print(visible(found))
 
 
 def _moment(at: str | None) -> datetime | None:
@@ -138,8 +139,7 @@ def check(
         fail(error)
     unknown = unknown_aliases(rules)
     if unknown:
-        mistakes = (f"{file}, line {rule.line}: `{rule.alias}` is not a model with a known price" for rule in unknown)
-        fail("\n".join(mistakes))
+        fail(*(f"{file}, line {rule.line}: `{rule.alias}` is not a model with a known price" for rule in unknown))
     tell(f"{file}: {number_of(len(rules), 'price')}, no mistakes")
 
 
@@ -235,7 +235,7 @@ def _say(calls: Counter[str], usd: Counter[str], left: Counter[str], dry_run: bo
             table.add_column(heading, justify="left" if heading == "model" else "right")
         digits = digits_for(max(usd.values()))
         for name, number in calls.most_common():
-            table.add_row(name, f"{number:,}", money(usd[name], digits))
+            table.add_row(visible(name), f"{number:,}", money(usd[name], digits))
         console().print(table)
     if left:
         tell(f"{number_of(left.total(), 'call')} still without a price:")

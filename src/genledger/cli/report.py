@@ -17,6 +17,7 @@ from rich.text import Text
 
 from genledger.ledger import Ledger, LedgerError, default_path, queries
 from genledger.ledger.queries import Dimension, OutcomeCost, Report, Retries, Selection, Spending
+from genledger.text import visible
 
 from .output import (
     JsonOption,
@@ -112,9 +113,9 @@ def print_report(to: Console, found: Report, *, title: str, top: int = _TOP) -> 
     """
     print_spending(to, found.by, found.rows, title=title, top=top)
     if found.total.unpriced:
-        to.print(_missing(found.total))
+        to.print(_missing(visible(found.total)))
     if found.retries.calls:
-        to.print(_repeated(found.retries))
+        to.print(_repeated(visible(found.retries)))
     if found.outcomes:
         to.print()
         print_outcomes(to, found.by, found.outcomes, top=top)
@@ -155,7 +156,7 @@ def _spending_table(by: Dimension, rows: Sequence[Spending], title: str, top: in
             table.add_column(header, cell(total), justify="right", no_wrap=True)
     if "bar" not in left_out:
         table.add_column(width=_BAR)
-    for row in rows[: top or None]:
+    for row in visible(rows[: top or None]):
         bar = [] if "bar" in left_out else [Bar(1.0, 0.0, row.share or 0.0, width=_BAR, color="cyan")]
         table.add_row(_name(row.key), *(cell(row) for cell in cells), *bar)
     return table
@@ -173,7 +174,7 @@ def print_outcomes(to: Console, by: Dimension, costs: Sequence[OutcomeCost], *, 
         table.add_column(_words(by), overflow="fold")
     for header in ("count", "unpriced", "cost", "per outcome"):
         table.add_column(header, justify="right", no_wrap=True)
-    for cost in costs[: top or None]:
+    for cost in visible(costs[: top or None]):
         table.add_row(
             Text(cost.name),
             _name(cost.feature),

@@ -16,6 +16,7 @@ from rich.tree import Tree
 from genledger.calls.entry import Entry
 from genledger.ledger import Ledger, LedgerError, Step, default_path, queries
 from genledger.ledger.rows import span_hex, trace_hex
+from genledger.text import visible
 
 from .output import (
     JsonOption,
@@ -79,6 +80,7 @@ def print_trace(to: Console, spans: Sequence[Entry | Step]) -> None:
         to: Where to.
         spans: At least one, oldest first: from `genledger.ledger.queries.trace`.
     """
+    spans = visible(spans)
     calls = [span for span in spans if isinstance(span, Entry)]
     digits = digits_for(_cost(calls))
     known = {span.span_id for span in spans}

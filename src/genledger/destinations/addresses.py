@@ -1,10 +1,18 @@
-"""Checks of the addresses that receivers are configured with."""
+"""Checks of the addresses that receivers are configured with, and of what is there."""
 
 from __future__ import annotations
 
+import socket
 from urllib.parse import urlsplit
 
+from requests.utils import get_environ_proxies
+
+from genledger.credentials import without_credentials
+
+from .attempts import Attempt
 from .errors import ConfigurationError
+
+_QUICK_TRY_S = 1.0
 
 
 def check_http_url(url: str, what: str) -> None:
@@ -20,7 +28,29 @@ def check_http_url(url: str, what: str) -> None:
         host = port = None
         parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not host or port == 0:
-        shown = url if "@" not in url else "the value"
-        raise ConfigurationError(f"{what}: {shown!r} is not an address; it must be like https://host:port")
+        raise ConfigurationError(
+            f"{what}: {without_credentials(url)!r} is not an address; it must be like https://host:port"
+        )
     if parts.username is not None:
         raise ConfigurationError(f"{what}: the address of host {host!r} has credentials in it; use headers or keys")
+
+
+def nobody_listens(url: str, timeout_s: float) -> bool:
+    """Whether one quick try shows that nobody takes connections at an address, or that there is no such address.
+
+    What lies behind a proxy, or has not answered after `timeout_s` seconds (one at most), is somebody.
+    """
+    parts = urlsplit(url if "://" in url else f"//{url}")
+    host = parts.hostname or ""
+    port = parts.port or (80 if parts.scheme == "http" else 443)
+    if get_environ_proxies(f"{parts.scheme or 'https'}://{parts.netloc}"):
+        return False
+    try:
+        Attempt(lambda: socket.create_connection((host, port), _QUICK_TRY_S).close()).result(
+            min(timeout_s, _QUICK_TRY_S)
+        )
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+    return False

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
 
+from genledger.logs import logger_of
+from genledger.shared.private import close_to_others, make_file
+
 from .clock import SYSTEM_CLOCK, Clock
+from .ownership import own_directory
 from .spool import CAN_LOCK, lock, read_all, unlock, write_all
 
-log = logging.getLogger("genledger")
+log = logger_of("genledger")
 
 WHOLE_UNTIL = 0.5
 """The part of the allowance that is used before ordinary traces are thinned out."""
@@ -87,8 +90,9 @@ class Allowance:
                 log.warning("genledger: units are counted in this process only: %s", error)
 
     def _exchange(self, file: Path, month: str) -> int:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file.touch(0o600)
+        own_directory(file.parent)
+        make_file(file)
+        close_to_others(file)
         descriptor = lock(str(file))
         if descriptor is None:
             # Another process is counting at this moment; our count goes in next time.
@@ -96,9 +100,10 @@ class Allowance:
         try:
             total = _read(read_all(descriptor), month) + self._uncounted
             if self._uncounted:
+                kept = orjson.dumps({"month": month, "units": total})
                 os.lseek(descriptor, 0, os.SEEK_SET)
-                os.ftruncate(descriptor, 0)
-                write_all(descriptor, orjson.dumps({"month": month, "units": total}))
+                write_all(descriptor, kept)
+                os.ftruncate(descriptor, len(kept))  # last: a full disk must not leave an empty file
             self._uncounted = 0
             return total
         finally:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypedDict, Unpack
 
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from .clock import SYSTEM_CLOCK, Clock
+from .content import without_secrets
 from .intake import Ended, Intake
 from .limits import Limits, Stats
 from .lineage import Line, Lineage
@@ -84,7 +86,7 @@ def open_delivery(
     return Delivery(
         name,
         sender,
-        translate,
+        lambda item: translate(replace(item, span=without_secrets(item.span))),
         limits=options.get("limits"),
         spool=spool,
         journal=journal,

@@ -12,29 +12,29 @@ import wrapt
 
 from genledger.calls.streams import finish_open
 
-_registered: dict[Callable[[], None], int] = {}
+_registered: list[Callable[[], None]] = [finish_open]  # streams that are still open settle before anybody stops
+_process = 0
 
 
 def run_at_exit(function: Callable[[], None]) -> None:
     """Run `function` when this process ends; once more to be called, for all, in each forked child that needs it.
 
-    The children of `multiprocessing` end without running `atexit` handlers: they run finalizers of their own,
-    which are not inherited. Those of celery's pool run neither, and send a signal. `function` may run twice, and
-    is registered once.
+    What was given first runs first. The children of `multiprocessing` end without running `atexit` handlers: they run
+    finalizers of their own, which are not inherited. Those of celery's pool run neither, and send a signal. `function`
+    may run twice, and is registered once.
     """
+    global _process
     if function not in _registered:
-        atexit.register(function)  # a forked child inherits it
-        # What is registered last runs first: streams that are still open settle before anybody stops listening.
-        atexit.unregister(finish_open)
-        atexit.register(finish_open)
-        _registered[function] = 0
-    for known, process in _registered.items():
-        if process != os.getpid():
-            _registered[known] = os.getpid()
-            for name in ("multiprocessing.util", "billiard.util"):
-                module = sys.modules.get(name)
-                if module is not None:
-                    module.Finalize(None, known, exitpriority=0)
+        _registered.append(function)
+        # Before what was registered earlier: a provider would shut our destinations down one after the other.
+        atexit.unregister(_run_all)
+        atexit.register(_run_all)  # a forked child inherits it
+    if _process != os.getpid():
+        _process = os.getpid()
+        for name in ("multiprocessing.util", "billiard.util"):
+            module = sys.modules.get(name)
+            if module is not None:
+                module.Finalize(None, _run_all, exitpriority=0)
 
 
 def _run_all(**_: Any) -> None:

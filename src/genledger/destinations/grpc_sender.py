@@ -5,7 +5,7 @@ The channel carries the bytes as they are. The stock exporter would encode spans
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +15,7 @@ from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untype
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped, unused-ignore]
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from .sender import LONGEST_PAUSE_S, Answer, secrets_of
+from .sender import LONGEST_PAUSE_S, Answer, Sender, secrets_of
 
 _EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
@@ -34,7 +34,7 @@ _FINAL = frozenset(
 they are what a proxy in trouble answers, the 500 of gRPC, so they are tried again here."""
 
 
-class GrpcSender:
+class GrpcSender(Sender):
     """OTLP over gRPC."""
 
     def __init__(
@@ -61,19 +61,23 @@ class GrpcSender:
     def __repr__(self) -> str:
         return f"GrpcSender({self.endpoint!r})"
 
-    def send(self, data: bytes, timeout_s: float) -> Answer:
-        """Make one attempt of at most `timeout_s` seconds. Never raises."""
-        try:
-            call = self._call or self._connect()
-            partial = call(data, metadata=self._metadata, timeout=timeout_s).partial_success
-        except grpc.RpcError as error:
-            return self._read(error, timeout_s)
-        except Exception as error:
-            return Answer("retry", "connection", type(error).__name__)
-        if not partial.rejected_spans:
-            return Answer("delivered")
-        detail = f"took all but {partial.rejected_spans} spans: {self._clean(partial.error_message)}"
-        return Answer("delivered", "rejected", detail, rejected=partial.rejected_spans)
+    def _exchange(self, data: bytes, timeout_s: float) -> Callable[[], Answer]:
+        call = self._call or self._connect()
+
+        def exchange() -> Answer:
+            try:
+                partial = call(data, metadata=self._metadata, timeout=timeout_s).partial_success
+            except grpc.RpcError as error:
+                if error.code() is grpc.StatusCode.UNAVAILABLE and self._call is call:
+                    # A channel that has failed waits longer and longer by itself; the pauses are decided here.
+                    self._disconnect()
+                return self._read(error, timeout_s)
+            if not partial.rejected_spans:
+                return Answer("delivered")
+            detail = f"took all but {partial.rejected_spans} spans: {self._clean(partial.error_message)}"
+            return Answer("delivered", "rejected", detail, rejected=partial.rejected_spans)
+
+        return exchange
 
     def _connect(self) -> Any:
         options = (("grpc.primary_user_agent", "genledger"),)
@@ -96,9 +100,6 @@ class GrpcSender:
         detail = f"{code.name} {self._clean(error.details() or '')}".rstrip()
         if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in (error.details() or ""):
             return Answer("too_large", reason, detail)
-        if code is grpc.StatusCode.UNAVAILABLE:
-            # A channel that has failed waits longer and longer by itself; the pauses are decided here.
-            self.close()
         if code in _FINAL:
             return Answer("refused", reason, detail)
         return Answer("retry", reason, detail, _pause(error))
@@ -110,13 +111,12 @@ class GrpcSender:
 
     def forget(self) -> None:
         """Drop the channel of the parent process without using it."""
-        self._channel = self._call = None
+        self._channel = self._call = self._attempt = None
 
-    def close(self) -> None:
-        """Close the channel."""
-        if self._channel is not None:
-            self._channel.close()
-        self._channel = self._call = None
+    def _disconnect(self) -> None:
+        channel, self._channel, self._call = self._channel, None, None
+        if channel is not None:
+            channel.close()
 
 
 def _pause(error: Any) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import weakref
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.trace import SpanContext
 
 from genledger.attribution import NOBODY, Attribution
+from genledger.logs import logger_of
 
 from .filters import adopt, is_genai
 from .lineage import Line, Lineage
@@ -21,7 +21,7 @@ from .lineage import Line, Lineage
 if TYPE_CHECKING:
     from .journal import Ticket
 
-log = logging.getLogger("genledger")
+log = logger_of("genledger")
 
 
 @dataclass(slots=True)

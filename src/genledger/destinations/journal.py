@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .clock import SYSTEM_CLOCK, Clock
+from .ownership import is_own_directory, own_directory
 from .spool import lock, lock_descriptor, read_all, unlock, write_all
 
 _RECORD = struct.Struct("<cIII")
@@ -209,6 +210,8 @@ class Journal:
     def _others(self) -> Iterator[Path]:
         own = {segment.path for segment in self._segments}
         try:
+            if not is_own_directory(self.directory):
+                return
             for path in sorted(self.directory.glob(f"*{_SUFFIX}")):
                 if path not in own:
                     yield path
@@ -216,7 +219,7 @@ class Journal:
             return
 
     def _begin(self) -> _Segment:
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        own_directory(self.directory)
         former = self._segment
         self._segment = _Segment(
             self.directory / f"{self._clock.wall_ns():020d}-{os.getpid():x}{secrets.token_hex(4)}{_SUFFIX}",

@@ -116,7 +116,7 @@ def cost_details(given: Mapping[str, Any]) -> dict[str, float] | None:
 
 
 def _is_amount(value: Any) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 def _count(given: Mapping[str, Any], keys: tuple[str, ...]) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -16,20 +15,26 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from genledger.calls.entry import Entry, ProductEvent
-from genledger.ledger import Ledger, LedgerError, Score, Step
+from genledger.calls.redaction import stage
+from genledger.ledger import Ledger, LedgerError, LedgerLocked, LedgerStartedOver, Score, Step
 from genledger.ledger.store import MAX_AGE_DAYS, MAX_BYTES
+from genledger.logs import logger_of
+from genledger.shared.database import Departure
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
 from .exits import run_at_exit
 
-_logger = logging.getLogger(__name__)
+_logger = logger_of(__name__)
 
 MAX_QUEUE = 20_000
 """Records that wait in memory at most while the file cannot be written."""
 
+BUSY_TIMEOUT_S = 1.0
+"""Seconds to wait for other processes before it is said that the file is locked."""
+
 _INTERVAL_S = 0.25
-_AT_ONCE = 4_000
+_AT_ONCE = 1_000
 _FIRST_DELAY_S = 0.1
 _LAST_DELAY_S = 30.0
 _PRUNE_EVERY_S = 3_600.0
@@ -42,14 +47,19 @@ class LedgerStats(TypedDict):
     """What became of the records so far, in this process.
 
     `accepted` were taken into the queue; each of them is `written`, `waiting`, or counted in `dropped` as
-    `invalid` (SQLite cannot hold it) or `shutdown` (not written in time). `dropped` also counts those that
-    were never accepted: `queue_full`, and `closed` after the shutdown.
+    `invalid` (SQLite cannot hold it), `shutdown` (not written in time), `damaged` (written to a file that was
+    put aside as damaged, from where some may be saved) or `removed` (written to a file that was then taken away).
+    `dropped` also counts those that were never accepted: `queue_full`, and `closed` after the shutdown.
     """
 
     accepted: int
     written: int
     waiting: int
     dropped: dict[str, int]
+
+
+_LOST = ("invalid", "shutdown", "damaged", "removed")
+"""Why a record that was accepted is in no file."""
 
 
 class _Mark(threading.Event):
@@ -82,7 +92,13 @@ class LedgerDestination:
         max_bytes: int | None = MAX_BYTES,
         max_queue: int = MAX_QUEUE,
     ) -> None:
-        self.ledger = Ledger(path, max_age_days=max_age_days, max_bytes=max_bytes, busy_timeout_s=1.0)
+        self.ledger = Ledger(
+            path,
+            max_age_days=max_age_days,
+            max_bytes=max_bytes,
+            busy_timeout_s=BUSY_TIMEOUT_S,
+            departed=self._note_departure,
+        )
         self._max_queue = max_queue
         self._room = max_queue
         self._give_up_at: float | None = None
@@ -99,6 +115,7 @@ class LedgerDestination:
         self._lock = threading.RLock()
         self._dropped: Counter[str] = Counter()
         self._written = 0
+        self._in_file = 0
         self._taken = 0
         self._marks = 0
         self._failed_at: float | None = None
@@ -152,7 +169,7 @@ class LedgerDestination:
         with self._lock:
             dropped = dict(self._dropped)
             accepted = self._taken + len(self._queue) - self._marks
-            lost = dropped.get("invalid", 0) + dropped.get("shutdown", 0)
+            lost = sum(dropped.get(reason, 0) for reason in _LOST)
             return LedgerStats(
                 accepted=accepted,
                 written=self._written,
@@ -250,10 +267,14 @@ class LedgerDestination:
                     scores=[record for record in some if isinstance(record, Score)],
                     steps=[record for record in some if isinstance(record, Step)],
                 )
+            except LedgerStartedOver:
+                continue
             except LedgerError as error:
                 self._note_failure(error)
                 if self._give_up_at is not None and time.monotonic() + delay > self._give_up_at:
                     self._gave_up = True
+                elif isinstance(error, LedgerLocked):
+                    continue  # to keep the place in the queue
                 elif self._hurry.wait(delay):
                     self._hurry.clear()
                     delay = _FIRST_DELAY_S
@@ -263,13 +284,15 @@ class LedgerDestination:
                 # Whatever is wrong with a record, the others must get through: one by one, then.
                 if at_once == 1:
                     if not self._dropped["invalid"]:
-                        _logger.warning("A record does not fit into the ledger: %r: %.300r", error, some[0])
+                        what = stage().message(f"{error!r}: {some[0]!r}", 400)
+                        _logger.warning("A record does not fit into the ledger: %s", what)
                     self._drop("invalid")
                     del records[0]
                 at_once = 1
             else:
                 with self._lock:
                     self._written += len(some)
+                    self._in_file += len(some)
                 del records[:at_once]
                 self._note_success()
         if self._gave_up:
@@ -287,6 +310,27 @@ class LedgerDestination:
                 "ledger %s: works again after %.1f s.", self.ledger.path, time.monotonic() - self._failed_at
             )
             self._failed_at = None
+
+    def _note_departure(self, departure: Departure) -> None:
+        """Count and say what was in a file that is no longer at its path."""
+        reason, where = departure
+        with self._lock:
+            count, self._in_file = self._in_file, 0
+            if count and reason != "moved":
+                self._written -= count
+                self._dropped[reason] += count
+        if reason == "damaged":
+            _logger.warning(
+                "ledger %s: the file was damaged. It is kept as %s, and a new one is used. Lost with it may be "
+                "%d records that this process had written; `sqlite3 %s .recover` may save them.",
+                *(self.ledger.path, where, count, where),
+            )
+        elif reason == "removed" and count:
+            _logger.warning(
+                "ledger %s: the file was taken away, and with it %d records that this process had written. "
+                "A new one is used.",
+                *(self.ledger.path, count),
+            )
 
     def _prune(self) -> None:
         try:
@@ -334,7 +378,7 @@ def step_of(span: ReadableSpan) -> Step | None:
         span.name,
         span.start_time,
         (span.end_time - span.start_time) / 1e9,
-        kind if isinstance(kind, str) else None,
+        stage().name(kind) if isinstance(kind, str) else None,
     )
 
 

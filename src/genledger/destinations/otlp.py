@@ -15,6 +15,8 @@ from urllib.parse import unquote, urlsplit
 
 from opentelemetry.sdk.trace import ReadableSpan
 
+from genledger.credentials import without_credentials
+
 from .addresses import check_http_url
 from .clock import SYSTEM_CLOCK
 from .destination import DeliveryOptions, Destination, OneReceiver, Receivers, open_delivery
@@ -25,9 +27,10 @@ from .pipeline import Delivery
 from .sender import Compression, HttpSender, Sender
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk._logs import LogRecordProcessor
-    from opentelemetry.sdk.metrics.export import MetricReader
+    from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter
+    from opentelemetry.sdk.metrics.export import MetricExporter, PeriodicExportingMetricReader
 
+    from .connections import SessionWithDeadline
     from .routing import Unknown
 
 Protocol = Literal["http/protobuf", "grpc"]
@@ -38,7 +41,7 @@ _DEFAULT_ENDPOINTS: Mapping[str, str] = {"http/protobuf": "http://localhost:4318
 
 @dataclass(slots=True, frozen=True)
 class OtlpEndpoint:
-    """One OTLP receiver of traces. The headers show in no representation.
+    """One OTLP receiver of traces. Neither headers nor secrets of the address show in its representation.
 
     Attributes:
         url: With HTTP the full address, path included; with gRPC scheme, host and port.
@@ -56,19 +59,22 @@ class OtlpEndpoint:
 
     url: str
     protocol: Protocol = "http/protobuf"
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict)
     compression: Compression = "none"
     certificate: str | None = None
     client_certificate: str | None = None
     client_key: str | None = None
     timeout_s: float = 10.0
 
+    def __repr__(self) -> str:
+        return f"OtlpEndpoint({without_credentials(self.url)!r}, {self.protocol!r})"
+
     def __post_init__(self) -> None:
         check_http_url(self.url, "OTLP: the endpoint")
         if self.protocol == "grpc":
             if urlsplit(self.url).path not in ("", "/"):
                 raise ConfigurationError(
-                    f"OTLP: {self.url!r} has a path, which gRPC does not know; "
+                    f"OTLP: {without_credentials(self.url)!r} has a path, which gRPC does not know; "
                     "leave it out, or set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"
                 )
             if self.compression == "deflate":
@@ -111,7 +117,7 @@ class OtlpEndpoint:
             _value(environ, "CERTIFICATE"),
             _value(environ, "CLIENT_CERTIFICATE"),
             _value(environ, "CLIENT_KEY"),
-            _timeout(environ),
+            _timeout(environ, "TRACES"),
         )
 
     def sender(self) -> Sender:
@@ -185,11 +191,11 @@ def _compression(environ: Mapping[str, str]) -> Compression:
     raise ConfigurationError(f"OTLP: OTEL_EXPORTER_OTLP_COMPRESSION={value!r} is not known; use gzip, deflate or none")
 
 
-def _timeout(environ: Mapping[str, str]) -> float:
+def _timeout(environ: Mapping[str, str], signal: str) -> float:
     """Seconds. The specification counts milliseconds, OpenTelemetry's Python exporters seconds: a number of
     100 or more can only be meant as milliseconds, a smaller one only as seconds."""  # fmt: skip
     name = "OTEL_EXPORTER_OTLP_TIMEOUT"
-    number = positive({name: _value(environ, "TIMEOUT") or ""}, name, 10.0)
+    number = positive({name: _value(environ, "TIMEOUT", signal) or ""}, name, 10.0)
     return number / 1000.0 if number >= 100 else number
 
 
@@ -256,41 +262,79 @@ def _as_it_is(item: Ended) -> ReadableSpan:
     return item.span
 
 
-def otlp_metrics_reader() -> MetricReader:
-    """A reader that exports metrics periodically, as the `OTEL_EXPORTER_OTLP_*` variables say.
+def otlp_metric_exporter() -> MetricExporter:
+    """OpenTelemetry's exporter of metrics, as the `OTEL_EXPORTER_OTLP_*` variables say.
 
     Raises:
-        ConfigurationError: The protocol is not known.
+        ConfigurationError: The protocol is not known, or the timeout is no number.
     """
-    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-
+    timeout = _timeout(os.environ, "METRICS")
     if _protocol_of("METRICS") == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcExporter
 
-        return PeriodicExportingMetricReader(GrpcExporter())
+        return GrpcExporter(timeout=timeout)
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 
-    return PeriodicExportingMetricReader(OTLPMetricExporter())
+    return OTLPMetricExporter(timeout=timeout, session=_session("METRICS"))
 
 
-def otlp_log_processor() -> LogRecordProcessor:
-    """A processor that exports log records in batches, as the `OTEL_EXPORTER_OTLP_*` variables say.
+def otlp_metrics_reader() -> PeriodicExportingMetricReader:
+    """A reader that exports metrics periodically, as the `OTEL_EXPORTER_OTLP_*` variables say.
 
     Raises:
-        ConfigurationError: The protocol is not known.
+        ConfigurationError: The protocol is not known, or the timeout is no number.
     """
-    from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
+    return PeriodicExportingMetricReader(otlp_metric_exporter())
+
+
+def otlp_log_exporter() -> LogRecordExporter:
+    """OpenTelemetry's exporter of log records, as the `OTEL_EXPORTER_OTLP_*` variables say.
+
+    Raises:
+        ConfigurationError: The protocol is not known, or the timeout is no number.
+    """
+    timeout = _timeout(os.environ, "LOGS")
     if _protocol_of("LOGS") == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter as GrpcExporter
 
-        return BatchLogRecordProcessor(GrpcExporter())
+        return GrpcExporter(timeout=timeout)
     from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 
-    return BatchLogRecordProcessor(OTLPLogExporter())
+    return OTLPLogExporter(timeout=timeout, session=_session("LOGS"))
+
+
+def otlp_log_processor() -> BatchLogRecordProcessor:
+    """A processor that exports log records in batches, as the `OTEL_EXPORTER_OTLP_*` variables say.
+
+    Raises:
+        ConfigurationError: The protocol is not known, or the timeout is no number.
+    """
+    from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+
+    return BatchLogRecordProcessor(otlp_log_exporter())
+
+
+def endpoint_of(signal: str) -> str:
+    """Where a signal (`METRICS`, `LOGS`) is exported to: at least the host and port of it."""
+    return _endpoint(signal) or _DEFAULT_ENDPOINTS[_protocol_of(signal)]
+
+
+def _endpoint(signal: str) -> str | None:
+    environ = os.environ
+    return environ.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT") or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or None
 
 
 def _protocol_of(signal: str) -> Protocol:
-    environ = os.environ
-    endpoint = environ.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT") or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
-    return _protocol(environ, endpoint, signal)
+    return _protocol(os.environ, _endpoint(signal), signal)
+
+
+def _session(signal: str) -> SessionWithDeadline | None:
+    """A session for an exporter, unless the environment names somebody who gives it one."""
+    name = "CREDENTIAL_PROVIDER"
+    if any(os.environ.get(f"OTEL_PYTHON_EXPORTER_OTLP_HTTP_{part}{name}") for part in ("", f"{signal}_")):
+        return None
+    from .connections import SessionWithDeadline
+
+    return SessionWithDeadline()

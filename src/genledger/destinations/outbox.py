@@ -6,8 +6,10 @@ import logging
 import random
 import threading
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from genledger.logs import logger_of
 
 from . import batches
 from .clock import Clock
@@ -15,7 +17,7 @@ from .limits import Limits
 from .sender import Answer, Sender
 from .spool import Kept, Spool
 
-log = logging.getLogger("genledger")
+log = logger_of("genledger")
 
 FIRST_PAUSE_S = 1.0
 """Upper bound of the pause after a first failure; it doubles with every further one."""
@@ -23,8 +25,12 @@ FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
 """Upper bound of any pause that the receiver did not ask for itself."""
 
+LAST_TRY_S = 1.0
+"""Seconds that a receiver in trouble is given at exit."""
 
 _DISK_AGAIN_S = 3600.0
+_JOINED_S = 10.0
+_JOINED_BYTES = 512 * 1024
 
 
 class Receipt:
@@ -49,12 +55,13 @@ class Receipt:
 
 @dataclass(slots=True)
 class Batch:
-    """One request. `kept` says that it is from the spool, and still there."""
+    """One request, or a part of one. `kept` says that it is in the spool, too; `alone`, that none joins it."""
 
     data: bytes
     spans: int
     receipt: Receipt
     kept: Kept | None = None
+    alone: bool = False
 
 
 class Outbox:
@@ -85,7 +92,11 @@ class Outbox:
         self._batches: deque[Batch] = deque()
         self._bytes = 0
         self._in_flight: Batch | None = None
-        self._taken_over = False
+        self._moving = threading.Lock()
+        self._youngest: Kept | None = None
+        self._cut_off = False
+        self._joined_until = float("-inf")
+        self.taken_over = False
         self._failures = 0
         self._next_attempt = float("-inf")
         self._asked_to_wait = False
@@ -105,7 +116,7 @@ class Outbox:
     def is_empty(self) -> bool:
         """Whether nothing waits, in memory or on disk. From any thread."""
         spooled = self.spool is not None and self.spool.pending()[0] > 0
-        return not self._batches and self._in_flight is None and not spooled
+        return not self._batches and self._in_flight is None and self._youngest is None and not spooled
 
     def waiting(self) -> int:
         """Spans that wait in memory. From any thread."""
@@ -128,25 +139,31 @@ class Outbox:
                 self._batches.append(Batch(data, spans, receipt))
                 self._bytes += len(data)
 
-    def send(self, closing_at: float | None, between: Callable[[], None]) -> None:
+    def send(
+        self, closing_at: Callable[[], float | None], between: Callable[[], None], meanwhile: Callable[[], None]
+    ) -> None:
         """Send until nothing is left, the receiver stops taking it, or, when closing, time is up.
 
-        `between` is called after each request: the queue must not fill up meanwhile.
+        Args:
+            closing_at: When everything must be over, once that is known.
+            between: Called after each request: the queue must not fill up meanwhile.
+            meanwhile: Called now and then while a request waits for its answer.
         """
-        while not self._taken_over and self._clock.now() >= self._next_attempt:
+        while not self.taken_over and self._clock.now() >= self._next_attempt:
             timeout = self._limits.timeout_s
-            if closing_at is not None:
-                timeout = min(timeout, 0.75 * (closing_at - self._clock.now()))
+            end = closing_at()
+            if end is not None:
+                timeout = min(timeout, 0.75 * (end - self._clock.now()), LAST_TRY_S if self.failing else timeout)
                 if timeout <= 0:
                     break
-            batch = self._next(closing=closing_at is not None)
+            batch = self._next(closing=end is not None)
             if batch is None:
                 break
-            answer = self.sender.send(batch.data, timeout)
+            answer = self.sender.send(batch.data, timeout, meanwhile)
             with self._lock:
-                self._in_flight = None
-                if self._taken_over:
+                if self.taken_over:
                     return
+                self._in_flight = None
             self._settle(batch, answer)
             between()
         if self.failing or self._bytes > self._limits.memory_bytes:
@@ -157,18 +174,37 @@ class Outbox:
 
     def _next(self, *, closing: bool) -> Batch | None:
         with self._lock:
-            if self._taken_over:
+            if self.taken_over:
                 return None
             if self._batches:
-                self._in_flight = batch = self._batches.popleft()
-                self._bytes -= len(batch.data)
+                self._in_flight = batch = _join(self._pop_together(self._limits.batch_spans))
+                batch.alone = True
                 return batch
-        if self.spool is None or self._refused or closing:
+        if self.spool is None or self._refused:
             return None
-        kept = self.spool.claim()
+        with self._moving:
+            self._release_youngest()
+        # What former processes left must not hold up the end of this one.
+        kept = self.spool.claim(own=closing)
         if kept is not None:
             self._in_flight = Batch(kept.data, kept.spans, Receipt(_nothing), kept)
         return self._in_flight
+
+    def keep(self) -> None:
+        """Put on disk what is under way and what waits behind it, as the receiver takes its time with an answer."""
+        with self._moving:
+            batch = self._in_flight
+            if batch is not None and batch.kept is None and self.spool is not None and not self.taken_over:
+                try:
+                    batch.kept = self.spool.keep(batch.data, batch.spans)
+                except OSError as error:
+                    self.disk_failed(error)
+                else:
+                    self.spooled += batch.spans
+                    batch.receipt.settle()
+                    batch.receipt = Receipt(_nothing)
+        self._spill()
+        self._bound()
 
     # What an answer means
 
@@ -210,13 +246,13 @@ class Outbox:
         halves = batches.halve(batch.data)
         if halves is not None:
             batch.receipt.split()
-            parts = [Batch(data, spans, batch.receipt) for data, spans in halves]
+            parts = [Batch(data, spans, batch.receipt, alone=True) for data, spans in halves]
         else:
             trimmed = batches.trim(batch.data, len(batch.data) // 2)
             if trimmed is None:
                 self._refuse(batch, answer)
                 return
-            parts = [Batch(trimmed, 1, batch.receipt)]
+            parts = [Batch(trimmed, 1, batch.receipt, alone=True)]
         with self._lock:
             self._batches.extendleft(reversed(parts))
             self._bytes += sum(len(part.data) for part in parts)
@@ -255,54 +291,86 @@ class Outbox:
     def _keep(self, batch: Batch) -> None:
         if batch.kept is not None and self.spool is not None:
             self.spool.release(batch.kept)
-        elif not self._put(batch):
+        else:
             self._back(batch)
 
-    def _put(self, batch: Batch) -> bool:
-        """Put a request on disk; whether that was done."""
-        if self.spool is None:
-            return False
-        try:
-            self.spool.put(batch.data, batch.spans)
-        except OSError as error:
-            self.disk_failed(error)
-            return False
-        self.spooled += batch.spans
-        batch.receipt.settle()
-        return True
-
     def _back(self, batch: Batch) -> None:
-        """Put a request back in memory; the oldest go when that is too much."""
+        """Put a request back in memory."""
         with self._lock:
             self._batches.appendleft(batch)
             self._bytes += len(batch.data)
-        self._bound()
 
     def _bound(self) -> None:
+        """Give up the oldest requests in memory when there are too many."""
         given_up: list[Batch] = []
-        with self._lock:
+        with self._moving:
             while self._bytes > self._limits.memory_bytes and self._batches:
-                oldest = self._batches.popleft()
-                self._bytes -= len(oldest.data)
-                given_up.append(oldest)
+                with self._lock:
+                    given_up += self._pop_together(1)
         for oldest in given_up:
             self.drop(oldest.spans, "memory_full")
             oldest.receipt.settle()
 
+    def _pop_together(self, spans: int) -> list[Batch]:
+        """Take the oldest request in memory, and those after it as long as all of them make one of `spans` spans.
+
+        One that has been sent has the same bytes when it is sent again; one that was too large is not made larger.
+        """
+        popped: list[Batch] = []
+        size = 0
+        while self._batches:
+            batch = self._batches[0]
+            spans -= batch.spans
+            size += len(batch.data)
+            if popped and (spans < 0 or size > self._limits.batch_bytes or batch.alone or popped[0].alone):
+                break
+            popped.append(self._batches.popleft())
+            self._bytes -= len(batch.data)
+        return popped
+
     def _spill(self) -> None:
         """Move requests from memory to disk, oldest first, as long as the disk takes them."""
-        while True:
-            with self._lock:
-                if not self._batches or self._taken_over:
-                    return
-                self._in_flight = batch = self._batches.popleft()
-                self._bytes -= len(batch.data)
-            kept = self._put(batch)
-            with self._lock:
-                self._in_flight = None
-            if not kept:
-                self._back(batch)
-                return
+        with self._moving:
+            while self._batches and not self.taken_over and self._put_oldest():
+                pass
+
+    def _put_oldest(self) -> bool:
+        """Move the oldest requests in memory to one file, as many as make one request; whether that was done.
+
+        While it is small, the file before it is joined: a receiver that is down for a day must not cost a file for
+        every half second.
+        """
+        if self.spool is None:
+            return False
+        with self._lock:
+            batch = _join(self._pop_together(self._limits.queue_spans))
+        now, former = self._clock.now(), self._youngest
+        if former is not None and (
+            batch.alone or now > self._joined_until or len(former.data) + len(batch.data) > _JOINED_BYTES
+        ):
+            self._release_youngest()
+            former = None
+        try:
+            if former is None:
+                self._youngest = self.spool.keep(batch.data, batch.spans)
+                self._joined_until = now + _JOINED_S
+            else:
+                self._youngest = self.spool.keep(former.data + batch.data, former.spans + batch.spans)
+                self.spool.done(former)
+        except OSError as error:
+            self.disk_failed(error)
+            self._back(batch)
+            return False
+        if batch.alone:
+            self._release_youngest()
+        self.spooled += batch.spans
+        batch.receipt.settle()
+        return True
+
+    def _release_youngest(self) -> None:
+        youngest, self._youngest = self._youngest, None
+        if youngest is not None and self.spool is not None:
+            self.spool.release(youngest)
 
     def disk_failed(self, error: Exception) -> None:
         """Say that the disk does not take records, now and then."""
@@ -318,31 +386,55 @@ class Outbox:
     def take_over(self) -> bool:
         """Let the calling thread have what is left; the delivery's own may be stuck. Whether it is the first to."""
         with self._lock:
-            already, self._taken_over = self._taken_over, True
+            already, self.taken_over = self.taken_over, True
         return not already
 
-    def save(self, deadline: float, unpacked: int, *, journaled: bool) -> None:
-        """Put everything left on disk until `deadline`; the rest, and `unpacked` spans never packed, are lost.
+    def save(self, deadline: float) -> None:
+        """Put everything left on disk until `deadline`, by whoever has taken over."""
+        with self._moving:
+            before = self.spooled
+            batch, self._in_flight = self._in_flight, None
+            if batch is not None and batch.kept is not None and self.spool is not None:
+                self.spool.release(batch.kept)
+                self._cut_off = True
+            elif batch is not None:
+                self._back(batch)
+            while self._batches and self._clock.now() <= deadline and self._put_oldest():
+                pass
+            self._release_youngest()
+            self._cut_off = self._cut_off or self.spooled > before
+
+    def abandon(self, unpacked: int, *, journaled: bool) -> None:
+        """Count what could not be saved, and `unpacked` spans besides, as lost, and say so; and what could be.
 
         Unless they are `journaled`: then the next process finds them.
         """
-        with self._lock:
-            # A request that came from the spool is still there.
-            left = [self._in_flight] if self._in_flight is not None and self._in_flight.kept is None else []
-            left += self._batches
-            self._batches.clear()
-            self._bytes = 0
-            self._in_flight = None
-        lost = unpacked
-        for batch in left:
-            if self._clock.now() > deadline or not self._put(batch):
-                lost += batch.spans
+        if self._cut_off and self._said is None and self.spool is not None:
+            log.warning(
+                "genledger: destination %s (%s): no answer until the end; %d records wait on disk for the next process",
+                self.name, self.sender.endpoint, self.spool.spans(),
+            )  # fmt: skip
+        lost = unpacked + self.waiting()
+        self._batches.clear()
+        self._bytes = 0
         if lost and not journaled:
             self.drop(lost, "exit")
             log.warning(
                 "genledger: destination %s (%s): %d records were neither delivered nor kept at exit",
                 self.name, self.sender.endpoint, lost,
             )  # fmt: skip
+
+
+def _join(parts: Sequence[Batch]) -> Batch:
+    """Make one request of several: serialized messages of one type, one after the other, are one with all parts."""
+    if len(parts) == 1:
+        return parts[0]
+
+    def settle() -> None:
+        for part in parts:
+            part.receipt.settle()
+
+    return Batch(b"".join(part.data for part in parts), sum(part.spans for part in parts), Receipt(settle))
 
 
 def _nothing() -> None:

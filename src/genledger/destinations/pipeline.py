@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import weakref
@@ -13,7 +12,10 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace import ReadableSpan
 
+from genledger.logs import logger_of
+
 from . import batches
+from .attempts import MEANWHILE_S
 from .clock import SYSTEM_CLOCK, Clock
 from .exits import run_at_exit
 from .intake import Ended
@@ -26,10 +28,11 @@ if TYPE_CHECKING:
     from .journal import Journal, Ticket
     from .sampling import TraceSampling
 
-log = logging.getLogger("genledger")
+log = logger_of("genledger")
 
-_COLLECT_S = 10.0
 _FLUSH_ROUND_S = 0.2
+_PART_SPANS = 64
+_LEAVING_S = 1.0
 
 
 class Delivery:
@@ -86,6 +89,8 @@ class Delivery:
         self._accepted = 0
         self._starting = threading.Lock()
         self._collecting = threading.Lock()
+        self._collected_at = float("-inf")
+        self._ended = threading.Event()
         self._wake = threading.Event()
         self._rounds = threading.Condition(threading.Lock())
         self._thread: threading.Thread | None = None
@@ -174,19 +179,20 @@ class Delivery:
         closing_at = self._closing_at
         assert closing_at is not None, "begin_shutdown comes first"
         thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            # The thread may be stuck with a receiver that does not answer. Encoding what is queued takes time that
-            # is not there at the end; neither is that for writing to disk what could not be delivered.
-            self._collect_last()
-            remaining = closing_at - self._clock.now()
-            thread.join(max(0.0, remaining - min(1.0, 0.25 * remaining)))
-        elif thread is None:
+        if thread is None:
             from .untraced import untraced
 
             with untraced():
                 self._guarded_step()
+        elif thread is not threading.current_thread():
+            # The thread may be waiting for a receiver that does not answer. What could not be delivered needs time,
+            # too, to get to the disk.
+            remaining = closing_at - self._clock.now()
+            thread.join(max(0.0, remaining - min(1.0, 0.25 * remaining)))
         self._end(closing_at)
-        return self.is_idle()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_LEAVING_S)
+        return self.is_idle() and not self._outbox.dropped["exit"]
 
     def shutdown(self, timeout: float | None = None) -> bool:
         """Deliver what can be delivered within `timeout` seconds, spool the rest, and stop."""
@@ -244,16 +250,19 @@ class Delivery:
         self._turns += 1
         try:
             hurry, self._hurry = self._hurry, False
-            if hurry:
+            if hurry or self._closing_at is not None:
                 self._outbox.hurry()
             self._collect(everything=hurry or self._closing_at is not None)
             if self._closing_at is None:
                 self._rescue()
-            self._outbox.send(self._closing_at, self._collect_if_full)
+            self._outbox.send(lambda: self._closing_at, self._between, self._meanwhile)
         finally:
             self._turns += 1
+        if len(self._queue) >= self.limits.batch_spans:
+            return 0.0
         pause = self._outbox.due_in
-        return min(pause, max(_COLLECT_S, self.limits.delay_s)) if pause > 0.0 else self.limits.delay_s
+        # During a pause, what is queued still gets to the disk.
+        return min(pause, MEANWHILE_S) if pause > 0.0 else self.limits.delay_s
 
     def _run(self, untraced: Callable[[], AbstractContextManager[None]]) -> None:
         with untraced():
@@ -264,7 +273,7 @@ class Delivery:
                 wait_s = self._guarded_step()
             self._guarded_step()
             if self._retired:
-                self._end(self._closing_at)
+                self._end(self._clock.now() + _LEAVING_S)
 
     def _guarded_step(self) -> float:
         try:
@@ -276,30 +285,45 @@ class Delivery:
             with self._rounds:
                 self._rounds.notify_all()
 
-    def _collect_if_full(self) -> None:
-        if len(self._queue) >= self.limits.batch_spans:
+    def _between(self) -> None:
+        """After a request, when others follow: the queue must not fill up, and what is in it must not get old."""
+        due = self._clock.now() - self._collected_at >= MEANWHILE_S
+        if due or len(self._queue) >= self.limits.batch_spans:
             self._collect()
+
+    def _meanwhile(self) -> None:
+        """While a request waits for its answer: what there is in memory must not depend on the answer."""
+        try:
+            self._collect()
+            self._outbox.keep()
+        except Exception:
+            log.exception("genledger: destination %s: unexpected fault; it goes on", self.name)
 
     def _collect(self, *, everything: bool = False) -> None:
         """Make requests of what is queued; of what sampling holds back, too, when `everything` is wanted."""
-        sampling = self._sampling
         with self._collecting:
-            while self._queue and not (self._closing_at is not None and self._clock.now() > self._closing_at):
-                items = self._pop(self.limits.batch_spans)
-                self._accepted += sum(item.goes for item in items)
-                self._pack(sampling.take(items, self._clock.now()) if sampling is not None else items)
-            if sampling is not None:
-                self._pack(sampling.release() if everything else sampling.take((), self._clock.now()))
-                discarded = sampling.discarded()
-                if discarded:
-                    self._outbox.drop(len(discarded), "sampled")
-                    self._settle(_tickets(discarded))
+            self._collected_at = self._clock.now()
+            # Threads that record faster than this must keep it neither from sending nor from writing to disk.
+            until = self._collected_at + MEANWHILE_S if self._closing_at is None else self._closing_at
+            while self._queue and not self._outbox.taken_over and self._clock.now() <= until:
+                self._take()
+            self._take_held(everything=everything)
 
-    def _collect_last(self) -> None:
-        try:
-            self._collect(everything=True)
-        except Exception:
-            log.debug("genledger: destination %s: leftovers cannot be encoded", self.name, exc_info=True)
+    def _take(self) -> None:
+        """Make a part of a request of what is queued: a small one, as time may be up after it."""
+        items = self._pop(_PART_SPANS)
+        self._accepted += sum(item.goes for item in items)
+        self._pack(self._sampling.take(items, self._clock.now()) if self._sampling is not None else items)
+
+    def _take_held(self, *, everything: bool) -> None:
+        sampling = self._sampling
+        if sampling is None:
+            return
+        self._pack(sampling.release() if everything else sampling.take((), self._clock.now()))
+        discarded = sampling.discarded()
+        if discarded:
+            self._outbox.drop(len(discarded), "sampled")
+            self._settle(_tickets(discarded))
 
     def _pop(self, most: int) -> list[Ended]:
         items: list[Ended] = []
@@ -352,14 +376,31 @@ class Delivery:
     def _end(self, deadline: float) -> None:
         """Spool what is left, in the thread that shuts down."""
         if not self._outbox.take_over():
+            self._ended.wait(max(0.0, deadline - self._clock.now()) + _LEAVING_S)
             return
-        self._collect_last()
+        try:
+            self._save(deadline)
+        except Exception:
+            log.exception("genledger: destination %s: unexpected fault at the end", self.name)
         unpacked = sum(item.goes for item in self._pop(len(self._queue)))
         self._accepted += unpacked
-        self._outbox.save(deadline, unpacked, journaled=self._journal is not None)
+        self._outbox.abandon(unpacked, journaled=self._journal is not None)
         self.sender.close()
         if self._journal is not None:
             self._journal.close()
+        self._ended.set()
+
+    def _save(self, deadline: float) -> None:
+        """Put on disk what is packed, then what is not, by turns: packing takes the time that writing needs."""
+        self._outbox.save(deadline)
+        with self._collecting:
+            self._take_held(everything=True)
+            while self._queue and (remaining := deadline - self._clock.now()) > 0.01:
+                until = deadline - remaining / 2
+                while self._queue and self._clock.now() < until:
+                    self._take()
+                self._outbox.save(deadline)
+        self._outbox.save(deadline)
 
     def _start_thread(self) -> bool:
         from .untraced import untraced

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import weakref
@@ -11,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal, TypeVar
 
+from genledger.logs import logger_of
+
 from .clock import SYSTEM_CLOCK, Clock
 from .content import without_content
 from .intake import Ended
@@ -18,7 +19,7 @@ from .limits import Stats
 from .lineage import Line
 from .pipeline import Delivery
 
-log = logging.getLogger("genledger")
+log = logger_of("genledger")
 
 Route = TypeVar("Route")
 Unknown = Literal["default", "drop"]

@@ -13,9 +13,10 @@ import encodings.idna  # noqa: F401  see below
 import gzip
 import time
 import zlib
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
 # Not only when first needed: a process that forks while this thread imports leaves the child a module that is
@@ -23,6 +24,9 @@ from urllib.parse import urlsplit
 import requests
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from .attempts import Attempt
+from .connections import Session
 
 Verdict = Literal["delivered", "retry", "too_large", "refused"]
 Compression = Literal["gzip", "deflate", "none"]
@@ -49,26 +53,51 @@ class Answer(NamedTuple):
     rejected: int = 0
 
 
-class Sender(Protocol):
+class Sender(ABC):
     """One way to hand a serialized trace request to one receiver."""
 
     endpoint: str
     """Where it sends to, without credentials."""
 
-    def send(self, data: bytes, timeout_s: float) -> Answer:
-        """Make one attempt. Never raises."""
-        ...
+    _attempt: Attempt[Answer] | None = None
 
-    def forget(self) -> None:
-        """Drop every connection without closing it: they belong to the parent of this process."""
-        ...
+    def send(self, data: bytes, timeout_s: float, meanwhile: Callable[[], None] | None = None) -> Answer:
+        """Make one attempt of at most `timeout_s` seconds in all, whatever the receiver does. Never raises.
+
+        `meanwhile` is called now and then while there is no answer; it must not raise either.
+        """
+        try:
+            self._attempt = attempt = Attempt(self._exchange(data, timeout_s))
+            return attempt.result(timeout_s, meanwhile)
+        except TimeoutError as error:
+            self._disconnect()
+            return Answer("retry", "timeout", str(error))
+        except Exception as error:
+            return Answer("retry", "connection", type(error).__name__)
+        finally:
+            self._attempt = None
 
     def close(self) -> None:
-        """Close every connection."""
-        ...
+        """Close every connection, and end the attempt under way. From any thread."""
+        attempt = self._attempt
+        if attempt is not None:
+            attempt.give_up()
+        self._disconnect()
+
+    @abstractmethod
+    def _exchange(self, data: bytes, timeout_s: float) -> Callable[[], Answer]:
+        """Return what hands `data` over and waits for the answer; it runs in another thread."""
+
+    @abstractmethod
+    def _disconnect(self) -> None:
+        """Close every connection, so that what waits for one ends."""
+
+    @abstractmethod
+    def forget(self) -> None:
+        """Drop every connection without closing it: they belong to the parent of this process."""
 
 
-class HttpSender:
+class HttpSender(Sender):
     """OTLP over HTTP with protobuf.
 
     `reads_partial_success` is for receivers that answer as OTLP says; Langfuse answers 200 with JSON, which
@@ -100,36 +129,38 @@ class HttpSender:
         self._certificate = certificate
         self._reads_partial_success = reads_partial_success
         self._secrets = secrets_of(headers)
-        self._session: requests.Session | None = None
+        self._session: Session | None = None
 
     def __repr__(self) -> str:
         return f"HttpSender({self.endpoint!r})"
 
-    def send(self, data: bytes, timeout_s: float) -> Answer:
-        """Make one attempt of at most `timeout_s` seconds of silence. Never raises."""
-        body = self._compress(data)
+    def _exchange(self, data: bytes, timeout_s: float) -> Callable[[], Answer]:
         kept = self._session is not None
-        try:
+        session = self._session or self._connect()
+
+        def exchange() -> Answer:
+            body = self._compress(data)
             try:
-                response = self._post(body, timeout_s)
-            except requests.ConnectionError as error:
-                if not kept or isinstance(error, requests.Timeout):
-                    raise
-                # A kept connection that the receiver has closed meanwhile looks like this; a new one tells.
-                response = self._post(body, timeout_s)
-            return self._read(response, timeout_s)
-        except requests.Timeout:
-            return Answer("retry", "timeout", f"no answer within {timeout_s:.3g} s")
-        except (
-            requests.exceptions.InvalidURL,
-            requests.exceptions.InvalidSchema,
-            requests.exceptions.InvalidHeader,
-        ) as error:
-            return Answer("refused", "invalid_request", type(error).__name__)
-        except requests.RequestException as error:
-            return Answer("retry", "connection", _cause(error))
-        except Exception as error:
-            return Answer("retry", "connection", type(error).__name__)
+                try:
+                    response = self._post(session, body, timeout_s)
+                except requests.ConnectionError as error:
+                    if not kept or isinstance(error, requests.Timeout) or session is not self._session:
+                        raise
+                    # A kept connection that the receiver has closed meanwhile looks like this; a new one tells.
+                    response = self._post(session, body, timeout_s)
+                return self._read(response)
+            except requests.Timeout:
+                return Answer("retry", "timeout", f"no answer within {timeout_s:.3g} s")
+            except (
+                requests.exceptions.InvalidURL,
+                requests.exceptions.InvalidSchema,
+                requests.exceptions.InvalidHeader,
+            ) as error:
+                return Answer("refused", "invalid_request", type(error).__name__)
+            except requests.RequestException as error:
+                return Answer("retry", "connection", _cause(error))
+
+        return exchange
 
     def _compress(self, data: bytes) -> bytes:
         if self._compression == "gzip":
@@ -138,14 +169,13 @@ class HttpSender:
             return zlib.compress(data)
         return data
 
-    def _post(self, body: bytes, timeout_s: float) -> requests.Response:
-        session = self._session or self._connect()
+    def _post(self, session: Session, body: bytes, timeout_s: float) -> requests.Response:
         return session.post(
             self._url, data=body, headers=self._headers, timeout=timeout_s, allow_redirects=False, stream=True
         )
 
-    def _connect(self) -> requests.Session:
-        session = requests.Session()
+    def _connect(self) -> Session:
+        session = Session()
         session.verify = self._verify
         session.cert = self._certificate
         # Without this, an entry in ~/.netrc for the host would replace the authorization header.
@@ -153,13 +183,12 @@ class HttpSender:
         self._session = session
         return session
 
-    def _read(self, response: requests.Response, timeout_s: float) -> Answer:
+    def _read(self, response: requests.Response) -> Answer:
         content = b""
-        deadline = time.monotonic() + timeout_s
         with response:
             for piece in response.iter_content(8192):
                 content += piece
-                if len(content) > _ANSWER_BYTES or time.monotonic() > deadline:
+                if len(content) > _ANSWER_BYTES:
                     break
         status = response.status_code
         reason = f"http_{status}"
@@ -193,13 +222,12 @@ class HttpSender:
 
     def forget(self) -> None:
         """Drop the connections of the parent process without using them."""
-        self._session = None
+        self._session = self._attempt = None
 
-    def close(self) -> None:
-        """Close every connection."""
-        if self._session is not None:
-            self._session.close()
-            self._session = None
+    def _disconnect(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
 
 
 def secrets_of(headers: Mapping[str, str]) -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 
 One directory per receiver, one file per batch. A file is written under another name and renamed, so that a
 reader sees all of it or nothing; its checksum tells when that was not enough. Several processes may share a
-directory: who sends a file holds a lock on it, which the system releases when the process dies.
+directory: who sends a file holds a lock on it, which the system releases when the process dies. What others than
+this user can have written is neither sent nor removed.
 """
 
 from __future__ import annotations
@@ -25,7 +26,12 @@ try:
 except ImportError:
     CAN_LOCK = False
 
+
 from .clock import SYSTEM_CLOCK, Clock
+from .ownership import is_own_directory, is_own_file, open_own, own_directory
+
+LARGEST_BATCH = 16 * 1024 * 1024
+"""Bytes of a batch before compression. No receiver takes as much; a larger one is neither written nor read."""
 
 _HEADER = struct.Struct("<4sII")
 _MAGIC = b"GLS1"
@@ -49,17 +55,18 @@ class _Name(NamedTuple):
 
     path: str
     created_ns: int
+    process: str
     spans: int
     size: int
 
     @classmethod
-    def parse(cls, entry: os.DirEntry[str]) -> _Name | None:
-        stem, dot, suffix = entry.name.partition(".")
+    def parse(cls, path: str) -> _Name | None:
+        stem, dot, suffix = os.path.basename(path).partition(".")
         parts = stem.split("-")
         if f"{dot}{suffix}" not in (_BATCH, _SET_ASIDE) or len(parts) != 5 or not parts[0].isdigit():
             return None
         try:
-            return cls(entry.path, int(parts[0]), int(parts[3]), int(parts[4]))
+            return cls(path, int(parts[0]), parts[1], int(parts[3]), int(parts[4]))
         except ValueError:
             return None
 
@@ -67,7 +74,7 @@ class _Name(NamedTuple):
 class Spool:
     """Batches of one receiver on disk, bounded by bytes and by age; the oldest goes first.
 
-    Every method but `put` answers for itself when the disk does not: a spool never raises into delivery.
+    Every method but `put` and `keep` answers for itself when the disk does not: a spool never raises into delivery.
     `lost` counts spans by what became of them: `spool_full`, `spool_expired`, `spool_corrupt`.
 
     Args:
@@ -95,67 +102,88 @@ class Spool:
         self._listed_at = float("-inf")
         self._bytes = 0
         self._lock = threading.Lock()
-        self._held: dict[int, Kept] = {}
+        self._held: dict[Path, Kept] = {}
         self._stuck: set[str] = set()
         self._process = f"{os.getpid():x}{secrets.token_hex(4)}"
 
     def put(self, data: bytes, spans: int) -> None:
-        """Keep one batch.
+        """Keep one batch, to be sent later by this process or another.
 
         Raises:
-            OSError: The disk is full, read-only or not there, or the batch is larger than the bound.
+            OSError: The disk is full, read-only or not there, others can write to the directory, or the batch is
+                larger than the bound.
         """
+        self.release(self.keep(data, spans))
+
+    def keep(self, data: bytes, spans: int) -> Kept:
+        """Keep one batch for as long as this process is at it: claimed, so that nobody else sends it meanwhile.
+
+        Raises:
+            OSError: As for `put`.
+        """
+        if len(data) > LARGEST_BATCH:
+            raise OSError(f"a batch of {len(data)} bytes is larger than any receiver takes")
         payload = zlib.compress(data, 1)
         size = _HEADER.size + len(payload)
         if size > self._max_bytes:
             raise OSError(f"a batch of {size} bytes does not fit in a spool of {self._max_bytes}")
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        own_directory(self.directory)
         with self._lock:
             self._make_room(size)
-        created = self._clock.wall_ns()
-        name = f"{created:020d}-{self._process}-{next(self._numbers)}-{spans}-{size}"
+        name = f"{self._clock.wall_ns():020d}-{self._process}-{next(self._numbers)}-{spans}-{size}"
         unfinished = self.directory / f"{name}.tmp"
+        path = self.directory / f"{name}{_BATCH}"
+        descriptor = None
         try:
-            descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            try:
-                write_all(descriptor, _HEADER.pack(_MAGIC, zlib.crc32(payload), spans) + payload)
-            finally:
-                os.close(descriptor)
-            path = self.directory / f"{name}{_BATCH}"
+            descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            write_all(descriptor, _HEADER.pack(_MAGIC, zlib.crc32(payload), spans) + payload)
+            lock_descriptor(descriptor)
             os.rename(unfinished, path)
         except OSError:
+            if descriptor is not None:
+                os.close(descriptor)
             unfinished.unlink(missing_ok=True)
             raise
+        kept = Kept(path, descriptor, data, spans)
         with self._lock:
             self._bytes += size
-            self._listed.append(_Name(str(path), created, spans, size))
+            self._held[path] = kept
+        return kept
 
-    def claim(self) -> Kept | None:
-        """The oldest batch that no other process is sending; `None` when there is none."""
+    def claim(self, *, own: bool = False) -> Kept | None:
+        """The oldest batch (with `own`, that this process has put here) that no other process is sending, if any."""
         with self._lock:
             self._list()
-            for _ in range(len(self._listed)):
+            passed: list[_Name] = []
+            kept = None
+            while self._listed and kept is None:
                 name = self._listed.popleft()
-                if not name.path.endswith(_BATCH):
-                    continue
-                kept = self._open(name)
-                if kept is not None:
-                    return kept
-            return None
+                if own and name.process != self._process:
+                    passed.append(name)
+                elif name.path.endswith(_BATCH):
+                    kept = self._open(name)
+            self._listed.extendleft(reversed(passed))
+            return kept
 
     def done(self, kept: Kept) -> None:
         """The batch needs no keeping any more."""
         with self._lock:
-            self._unlink(kept.path)
-            self._bytes -= os.fstat(kept.descriptor).st_size
-            self._let_go(kept)
+            if self._held.pop(kept.path, None) is not None:
+                self._unlink(kept.path)
+                self._bytes -= os.fstat(kept.descriptor).st_size
+                unlock(kept.descriptor)
 
     def release(self, kept: Kept) -> None:
         """Give a claimed batch back, to be sent later by this process or another."""
         with self._lock:
-            size = os.fstat(kept.descriptor).st_size
-            self._listed.appendleft(_Name(str(kept.path), int(kept.path.name.partition("-")[0]), kept.spans, size))
-            self._let_go(kept)
+            name = _Name.parse(str(kept.path))
+            if name is None or self._held.pop(kept.path, None) is None:
+                return
+            if self._listed and self._listed[-1].path < name.path:
+                self._listed.append(name)
+            else:
+                self._listed.appendleft(name)
+            unlock(kept.descriptor)
 
     def pending(self) -> tuple[int, int]:
         """Batches on disk that nobody is known to be sending, and their bytes."""
@@ -163,6 +191,12 @@ class Spool:
             self._list()
             batches = [name for name in self._listed if name.path.endswith(_BATCH)]
             return len(batches), sum(name.size for name in batches)
+
+    def spans(self) -> int:
+        """Spans in those batches."""
+        with self._lock:
+            self._list()
+            return sum(name.spans for name in self._listed if name.path.endswith(_BATCH))
 
     def expire(self) -> None:
         """Drop what is older than the bound. Asked only while the receiver does not take anything.
@@ -207,25 +241,30 @@ class Spool:
             return
         self._listed_at = now
         names: list[_Name] = []
-        unfinished: list[str] = []
+        for path in self._paths():
+            if path.endswith((".tmp", ".new")):
+                self._clear_unfinished(path)
+            elif (name := _Name.parse(path)) is not None and path not in self._stuck:
+                try:
+                    status = os.lstat(path)
+                except OSError:
+                    continue  # another process has just sent it
+                if is_own_file(status, path):
+                    names.append(name._replace(size=status.st_size))
+        self._bytes = sum(name.size for name in names)
+        self._listed = deque(sorted(name for name in names if Path(name.path) not in self._held))
+
+    def _paths(self) -> list[str]:
         try:
-            with os.scandir(self.directory) as entries:
-                for entry in entries:
-                    name = _Name.parse(entry)
-                    if name is not None and name.path not in self._stuck:
-                        names.append(name)
-                    if entry.name.endswith((".tmp", ".new")):
-                        unfinished.append(entry.path)
+            if is_own_directory(self.directory):
+                return [str(self.directory / name) for name in os.listdir(self.directory)]
         except OSError:
             pass
-        for path in unfinished:
-            self._clear_unfinished(path)
-        self._listed = deque(sorted(names, key=lambda name: name.path))
-        self._bytes = sum(name.size for name in names)
+        return []
 
     def _clear_unfinished(self, path: str) -> None:
         try:
-            if time.time_ns() - os.stat(path).st_mtime_ns > _UNFINISHED_NS:
+            if time.time_ns() - os.lstat(path).st_mtime_ns > _UNFINISHED_NS:
                 os.unlink(path)
         except OSError:
             pass
@@ -235,12 +274,7 @@ class Spool:
         if descriptor is None:
             return None
         try:
-            content = read_all(descriptor)
-            magic, checksum, spans = _HEADER.unpack_from(content)
-            payload = content[_HEADER.size :]
-            if magic != _MAGIC or zlib.crc32(payload) != checksum:
-                raise ValueError("checksum")
-            data = zlib.decompress(payload)
+            data, spans = _read(descriptor)
         except (OSError, ValueError, struct.error, zlib.error):
             self.lost["spool_corrupt"] += name.spans
             try:
@@ -250,12 +284,8 @@ class Spool:
             unlock(descriptor)
             return None
         kept = Kept(Path(name.path), descriptor, data, spans)
-        self._held[descriptor] = kept
+        self._held[kept.path] = kept
         return kept
-
-    def _let_go(self, kept: Kept) -> None:
-        self._held.pop(kept.descriptor, None)
-        unlock(kept.descriptor)
 
     def _unlink(self, path: Path) -> None:
         try:
@@ -265,10 +295,30 @@ class Spool:
             self._stuck.add(str(path))
 
 
+def _read(descriptor: int) -> tuple[bytes, int]:
+    """The data of a batch, and its spans.
+
+    Raises:
+        ValueError, struct.error, zlib.error: It is damaged, or holds more than we write.
+    """
+    if os.fstat(descriptor).st_size > _HEADER.size + LARGEST_BATCH + LARGEST_BATCH // 1000 + 64:
+        raise ValueError("size")
+    content = read_all(descriptor)
+    magic, checksum, spans = _HEADER.unpack_from(content)
+    payload = memoryview(content)[_HEADER.size :]
+    if magic != _MAGIC or zlib.crc32(payload) != checksum:
+        raise ValueError("checksum")
+    inflate = zlib.decompressobj()
+    data = inflate.decompress(payload, LARGEST_BATCH + 1)
+    if len(data) > LARGEST_BATCH or not inflate.eof:
+        raise ValueError("size")
+    return data, spans
+
+
 def lock(path: str) -> int | None:
-    """Open and lock a file; `None` when it is gone, unreadable, or another process's."""
+    """Open and lock a file; `None` when it is gone, unreadable, not ours alone, or another process's."""
     try:
-        descriptor = os.open(path, os.O_RDWR)
+        descriptor = open_own(path)
     except OSError:
         return None
     try:

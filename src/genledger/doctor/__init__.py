@@ -10,7 +10,9 @@ import os
 import platform
 from dataclasses import dataclass
 
+from genledger.credentials import redacted
 from genledger.settings import read_settings
+from genledger.text import each_text
 from genledger.version import __version__
 from genledger.wiring import names_wanted
 
@@ -31,7 +33,7 @@ PROBE_TIMEOUT_S = 5.0
 
 @dataclass(slots=True, frozen=True)
 class Diagnosis:
-    """Everything found. `ok` is false when at least one finding is `wrong`."""
+    """Everything found; no address in it has credentials. `ok` is false when at least one finding is `wrong`."""
 
     genledger: str
     python: str
@@ -74,7 +76,7 @@ def diagnose(*, import_libraries: bool = False, timeout: float = PROBE_TIMEOUT_S
     check_twice(wanted, findings)
     prices = examine_prices(settings, findings)
     budgets = examine_budgets(settings, findings)
-    return Diagnosis(
+    found = Diagnosis(
         genledger=__version__,
         python=platform.python_version(),
         ok=all(finding.level != "wrong" for finding in findings.found),
@@ -89,3 +91,4 @@ def diagnose(*, import_libraries: bool = False, timeout: float = PROBE_TIMEOUT_S
         prices=prices,
         budgets=budgets,
     )
+    return each_text(found, redacted)

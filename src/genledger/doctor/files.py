@@ -8,6 +8,7 @@ from pathlib import Path
 
 from genledger.budgets.rulefile import Rulebook, RuleFileError, read_rules
 from genledger.budgets.stores import StoreDown, open_store
+from genledger.credentials import without_credentials
 from genledger.ledger import Ledger, LedgerError, default_path, queries
 from genledger.pricing import PriceFileError, load_overrides, snapshot, table
 from genledger.settings import Settings
@@ -109,7 +110,7 @@ def examine_budgets(settings: Settings, findings: Findings) -> BudgetState:
             findings.wrong("budgets", "GENLEDGER_BUDGET_STORE=off: the rules are not enforced; name a store")
         return BudgetState(settings.budgets, len(book.rules), "off", None)
     answers = False
-    shown = "the user's own file" if named is None else _without_password(named)
+    shown = "the user's own file" if named is None else without_credentials(named)
     try:
         store = open_store(named)
         store.document()
@@ -118,8 +119,3 @@ def examine_budgets(settings: Settings, findings: Findings) -> BudgetState:
     except (StoreDown, ValueError, ModuleNotFoundError) as error:
         findings.wrong("budgets", error)
     return BudgetState(settings.budgets, len(book.rules), shown, answers)
-
-
-def _without_password(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else url

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from genledger.calls.entry import Entry
 from genledger.pricing.usage import INPUT_BUCKETS, OUTPUT_BUCKETS
+from genledger.text import bounded
 
 from .rows import Step, entry_of, step_of
 
@@ -68,7 +69,11 @@ class Selection:
             "tenant = ?": self.tenant,
             "feature = ?": self.feature,
         }
-        given = {condition: value for condition, value in conditions.items() if value is not None}
+        given = {
+            condition: bounded(value) if isinstance(value, str) else value
+            for condition, value in conditions.items()
+            if value is not None
+        }
         return " AND ".join(given) or "TRUE", list(given.values())
 
 
@@ -294,7 +299,7 @@ def traces(connection: sqlite3.Connection, prefix: str, limit: int = 10) -> list
     """The ids of traces that begin with `prefix`, at most `limit`."""
     rows = connection.execute(
         "SELECT DISTINCT trace_id FROM calls WHERE trace_id >= ? AND trace_id < ? LIMIT ?",
-        (prefix, prefix + "g", limit),  # "g" comes after every hexadecimal digit
+        (bounded(prefix), bounded(prefix) + "g", limit),  # "g" comes after every hexadecimal digit
     )
     return [row["trace_id"] for row in rows]
 

@@ -17,6 +17,7 @@ from genledger.attribution import Attribution
 from genledger.calls.entry import Entry, ProductEvent
 from genledger.pricing.cost import Cost, Part
 from genledger.pricing.usage import TOKEN_BUCKETS, Usage
+from genledger.text import bounded
 
 Values = tuple[Any, ...]
 
@@ -115,6 +116,10 @@ def _trace(trace_id: int | None) -> str | None:
 
 def _span(span_id: int | None) -> str | None:
     return None if span_id is None else span_hex(span_id)
+
+
+def _text(name: str | None) -> str | None:
+    return None if name is None else bounded(name)
 
 
 def _number(digits: str | None) -> int | None:
@@ -260,7 +265,7 @@ def entry_of(row: sqlite3.Row) -> Entry:
 def outcome_values(event: ProductEvent) -> Values:
     """The values of `OUTCOME_COLUMNS`."""
     return (
-        event.name,
+        bounded(event.name),
         event.at_ns,
         event.value,
         _trace(event.trace_id),
@@ -274,11 +279,11 @@ def score_values(score: Score) -> Values:
     return (
         trace_hex(score.trace_id),
         _span(score.span_id),
-        score.name,
-        score.source,
+        bounded(score.name),
+        bounded(score.source),
         score.at_ns,
         score.value,
-        score.label,
+        _text(score.label),
     )
 
 
@@ -288,10 +293,10 @@ def step_values(step: Step) -> Values:
         trace_hex(step.trace_id),
         span_hex(step.span_id),
         _span(step.parent_span_id),
-        step.name,
+        bounded(step.name),
         step.started_ns,
         step.duration_s,
-        step.error_type,
+        _text(step.error_type),
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-import time
+from collections.abc import Callable
 from pathlib import Path
+
+from genledger.shared.database import Damaged, Departure, Locked, SharedDatabase, StartedOver
 
 APPLICATION_ID = 0x474C6467
 """Marks a SQLite file as a ledger (`PRAGMA application_id`, the letters `GLdg`)."""
@@ -97,16 +99,26 @@ class LedgerError(Exception):
     """The ledger file cannot be used. The message names the file, the reason and what to do."""
 
 
-def explain(error: sqlite3.Error | OSError, path: Path) -> LedgerError:
-    """Say what an error of SQLite or the file system means for the ledger at `path`."""
+class LedgerLocked(LedgerError):
+    """Another process keeps the ledger for itself; it may be tried again at once."""
+
+
+class LedgerStartedOver(LedgerError):
+    """The file was damaged or taken away. Nothing of what was to be written is in the new one; write it again."""
+
+
+def explain(error: sqlite3.Error, path: Path) -> LedgerError:
+    """Say what an error of SQLite means for the ledger at `path`."""
+    if isinstance(error, StartedOver):
+        return LedgerStartedOver(f"ledger {path}: {error}. The next use makes a new one.")
     name = getattr(error, "sqlite_errorname", "") or ""
-    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_ERROR")):
+    if isinstance(error, Locked) or name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return LedgerLocked(f"ledger {path}: {error}. Another process keeps it locked; find it with `fuser` or `lsof`.")
+    if isinstance(error, Damaged) or name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_ERROR")):
         advice = (
             f"The file is damaged or not a ledger. Move it away, with its -wal and -shm files if there "
             f"are any, and a new one is made; `sqlite3 {path.name} .recover` may save its rows"
         )
-    elif name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        advice = "Another process keeps it locked; find it with `fuser` or `lsof`"
     elif name.startswith("SQLITE_FULL"):
         advice = "Free some space, or set GENLEDGER_LEDGER to a path on another disk"
     else:
@@ -114,37 +126,35 @@ def explain(error: sqlite3.Error | OSError, path: Path) -> LedgerError:
     return LedgerError(f"ledger {path}: {error}. {advice}.")
 
 
-def connect(path: Path, *, busy_timeout_s: float) -> sqlite3.Connection:
-    """Open the ledger at `path` in autocommit mode, making or migrating it as needed.
+def open_ledger(path: Path, *, busy_timeout_s: float, departed: Callable[[Departure], None]) -> SharedDatabase:
+    """The database at `path`, which is made or migrated when it is first used.
 
-    Several processes may do so at the same time: whoever comes first migrates, the others wait.
+    Several processes may do so at the same time: whoever comes first migrates, the others wait. A file of a newer
+    version, or a database of something else, is refused with a `LedgerError`, and left as it is.
 
     Args:
         path: The file; its directory is made when missing.
-        busy_timeout_s: How long to wait for another process's lock.
-
-    Raises:
-        LedgerError: The file is of a newer version, or a database of something else.
-        sqlite3.Error: SQLite cannot open, read or migrate it.
-        OSError: Its directory cannot be made.
+        busy_timeout_s: How long to wait for other processes.
+        departed: Is told when a damaged file was put aside, or the file was taken away.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # One connection serves several threads, one at a time: the ledger holds a lock around each use.
-    connection = sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
-    try:
-        version = _version(connection, path)
-        if version < VERSION:
-            if version == 0:
-                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only before the first table is made
-            _enter_wal(connection, busy_timeout_s)
+
+    def examine(connection: sqlite3.Connection) -> None:
+        if _version(connection, path) == 0:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only before the first table is made
+
+    def prepare(connection: sqlite3.Connection) -> None:
+        if _version(connection, path) < VERSION:
             _migrate(connection, path)
-        # In WAL mode nothing is lost when the process dies, and at most the last commits when the power does.
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA journal_size_limit = 4194304")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+        connection.row_factory = sqlite3.Row
+
+    return SharedDatabase(
+        path,
+        busy_timeout_s=busy_timeout_s,
+        examine=examine,
+        prepare=prepare,
+        replace_damaged=True,
+        departed=departed,
+    )
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:
@@ -167,20 +177,6 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
             "Upgrade Genledger, or set GENLEDGER_LEDGER to another path."
         )
     return version
-
-
-def _enter_wal(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
-    # SQLite does not wait for other connections when it changes the journal mode; it does when it begins to write.
-    deadline = time.monotonic() + busy_timeout_s
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute("ROLLBACK")
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:

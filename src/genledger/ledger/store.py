@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from weakref import WeakSet
 
 from genledger.attribution import Attribution
 from genledger.calls.entry import Entry, ProductEvent
 from genledger.pricing.cost import Cost
+from genledger.shared.database import Departure
 
 from .rows import (
     ATTRIBUTION_COLUMNS,
@@ -37,7 +36,7 @@ from .rows import (
     step_values,
     trace_hex,
 )
-from .schema import connect, explain
+from .schema import explain, open_ledger
 
 MAX_AGE_DAYS = 90.0
 """How long a record is kept unless told otherwise."""
@@ -51,7 +50,6 @@ BATCH_DAYS = 90.0
 _DAY_NS = 86_400_000_000_000
 _PRUNED_AT_ONCE = 2_000
 _PAGES_AT_ONCE = 1_000
-_FORK_PATIENCE_S = 2.0
 
 _RECORDS = {"calls": "started_ns", "outcomes": "at_ns", "scores": "at_ns", "steps": "started_ns"}
 _BOOKKEEPING = {"batches": "created_ns", "batch_results": "claimed_ns"}
@@ -94,9 +92,11 @@ class Ledger:
         path: The file; `default_path()` when not given.
         max_age_days: `prune` removes what is older; `None` keeps everything.
         max_bytes: `prune` removes the oldest records until the file is smaller; `None` sets no limit.
-        busy_timeout_s: How long to wait while another process writes.
+        busy_timeout_s: How long to wait while other processes write.
+        departed: Is told when the file is no longer the one that was written to.
 
-    Every method raises `LedgerError` when the file cannot be used; the next one tries again.
+    Every method raises `LedgerError` when the file cannot be used; the next one tries again. A file that turns
+    out to be damaged when it is written is put aside, and the next use makes a new one.
     """
 
     def __init__(
@@ -106,16 +106,12 @@ class Ledger:
         max_age_days: float | None = MAX_AGE_DAYS,
         max_bytes: int | None = MAX_BYTES,
         busy_timeout_s: float = 5.0,
+        departed: Callable[[Departure], None] = lambda departure: None,
     ) -> None:
         self.path = default_path() if path is None else Path(path)
         self.max_age_days = max_age_days
         self.max_bytes = max_bytes
-        self._busy_timeout_s = busy_timeout_s
-        self._lock = threading.Lock()
-        self._opened: sqlite3.Connection | None = None
-        self._file: tuple[int, int] | None = None
-        with _all_lock:
-            _all.add(self)
+        self._database = open_ledger(self.path, busy_timeout_s=busy_timeout_s, departed=departed)
 
     def open(self) -> None:
         """Open the file now, so that what is wrong with it is known now."""
@@ -124,8 +120,7 @@ class Ledger:
 
     def close(self) -> None:
         """Close the file. Another use opens it again."""
-        with self._lock:
-            self._close()
+        self._database.close()
 
     def write(
         self,
@@ -138,13 +133,14 @@ class Ledger:
 
         Raises:
             LedgerError: The file cannot be written.
+            LedgerStartedOver: It was damaged or taken away; the same may be written again at once.
             Exception: A record has values that SQLite cannot hold.
         """
         calls = [call_values(entry) for entry in entries]
         outcomes = [outcome_values(event) for event in events]
         judgements = [score_values(score) for score in scores]
         surroundings = [step_values(step) for step in steps]
-        with self._transaction() as connection:
+        with self._writing() as connection:
             # The interpreter is given away for every statement, and with many busy threads the wait for it is long.
             start, rows = 0, _CALLS_AT_ONCE
             while start < len(calls):
@@ -160,8 +156,12 @@ class Ledger:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A connection that sees the ledger as it is at one moment, for `genledger.ledger.queries`."""
-        with self._transaction("DEFERRED") as connection:
-            yield connection
+        with self._connection() as connection:
+            connection.execute("BEGIN DEFERRED")
+            try:
+                yield connection
+            finally:
+                connection.rollback()
 
     def unpriced(self) -> Iterator[Entry]:
         """Calls that have usage but no cost, oldest first. `set_cost` may be called meanwhile."""
@@ -184,12 +184,12 @@ class Ledger:
         values = [
             (*cost_values(cost, None), trace_hex(entry.trace_id), span_hex(entry.span_id)) for entry, cost in costs
         ]
-        with self._transaction() as connection:
+        with self._writing() as connection:
             connection.executemany(_SET_COST, values)
 
     def remember_batch(self, provider: str, batch_id: str, attribution: Attribution) -> None:
         """Keep for whom a batch was created, until its results are read."""
-        with self._transaction() as connection:
+        with self._writing() as connection:
             connection.execute(_INSERT_BATCH, (provider, batch_id, time.time_ns(), *attribution_values(attribution)))
 
     def batch_attribution(self, provider: str, batch_id: str) -> Attribution | None:
@@ -204,7 +204,7 @@ class Ledger:
         """Those of a batch's results that nobody has counted yet. Each is handed out once, whoever asks."""
         claimed = set()
         now = time.time_ns()
-        with self._transaction() as connection:
+        with self._writing() as connection:
             for custom_id in custom_ids:
                 added = connection.execute(
                     "INSERT OR IGNORE INTO batch_results VALUES (?, ?, ?, ?)",
@@ -243,7 +243,7 @@ class Ledger:
     def _remove(self, table: str, column: str, before_ns: int) -> int:
         removed = 0
         while True:
-            with self._transaction() as connection:
+            with self._writing() as connection:
                 last = connection.execute(
                     f"SELECT max({column}) FROM (SELECT {column} FROM {table} WHERE {column} < ? "
                     f"ORDER BY {column} LIMIT {_PRUNED_AT_ONCE})",
@@ -258,7 +258,7 @@ class Ledger:
             f"SELECT * FROM (SELECT {column} AS at_ns FROM {table} ORDER BY {column} LIMIT {_PRUNED_AT_ONCE})"
             for table, column in _RECORDS.items()
         )
-        with self._transaction() as connection:
+        with self._writing() as connection:
             last = connection.execute(
                 f"SELECT max(at_ns) FROM (SELECT at_ns FROM ({each}) ORDER BY at_ns LIMIT {_PRUNED_AT_ONCE})"
             ).fetchone()[0]
@@ -275,99 +275,32 @@ class Ledger:
     def _give_back(self) -> None:
         """Return free pages to the file system, a few at a time."""
         while True:
-            with self._connection() as connection:
+            with self._writing() as connection:
                 # SQLite frees one page per row that is fetched.
                 connection.execute(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})").fetchall()
                 if not _pages(connection, "freelist_count"):
                     return
 
     @contextmanager
-    def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
-        with self._connection() as connection:
-            connection.execute(f"BEGIN {kind}")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                connection.rollback()
-                raise
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._explained(), self._database.writing() as connection:
+            yield connection
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            try:
-                yield self._current()
-            except sqlite3.DatabaseError as error:
-                # The other kinds of error are the fault of a record that SQLite cannot hold.
-                if isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError:
-                    self._close()
-                    raise explain(error, self.path) from error
-                raise
+        with self._explained(), self._database.reading() as connection:
+            yield connection
 
-    def _current(self) -> sqlite3.Connection:
-        if self._opened is not None and self._file != _identity(self.path):
-            self._close()  # the file was moved away or deleted: what is written to it would be lost
-        if self._opened is None:
-            try:
-                self._opened = connect(self.path, busy_timeout_s=self._busy_timeout_s)
-            except OSError as error:
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            # The other kinds of error are the fault of a record that SQLite cannot hold.
+            if isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError:
                 raise explain(error, self.path) from error
-            self._opened.row_factory = sqlite3.Row
-            self._file = _identity(self.path)
-        return self._opened
-
-    def _close(self) -> None:
-        connection, self._opened = self._opened, None
-        if connection is not None:
-            connection.close()
+            raise
 
 
 def _pages(connection: sqlite3.Connection, pragma: str) -> int:
     return int(connection.execute(f"PRAGMA {pragma}").fetchone()[0])
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-# SQLite keeps its file locks in process-wide tables. A child that inherits them believes it holds locks that
-# only its parent holds, even for connections of its own. So no connection is open while the process forks.
-
-_all: WeakSet[Ledger] = WeakSet()
-_all_lock = threading.Lock()
-_held: list[Ledger] = []
-_inherited: list[sqlite3.Connection] = []
-
-
-def _before_fork() -> None:
-    _all_lock.acquire()
-    for ledger in _all:
-        if ledger._lock.acquire(timeout=_FORK_PATIENCE_S):
-            ledger._close()
-            _held.append(ledger)
-
-
-def _after_fork_in_parent() -> None:
-    while _held:
-        _held.pop()._lock.release()
-    _all_lock.release()
-
-
-def _after_fork_in_child() -> None:
-    for ledger in _all:
-        if ledger not in _held:
-            # A thread of the parent was in the middle of something for too long. Its connection is never
-            # touched here again, not even to close it.
-            if ledger._opened is not None:
-                _inherited.append(ledger._opened)
-            ledger._opened = None
-            ledger._lock = threading.Lock()
-    _after_fork_in_parent()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -12,7 +12,7 @@ from .cost import UNPRICED_REASONS, Cost, CostSource, Part
 from .usage import INPUT_BUCKETS, OUTPUT_BUCKETS, TOKEN_BUCKETS, Usage
 
 if TYPE_CHECKING:
-    from .engine import Recorded, backfill, max_price, price, warn_unpriced
+    from .engine import Recorded, backfill, max_price, price, warn_rejected, warn_unpriced
     from .estimate import estimate_tokens
     from .overrides import PriceFileError, configure, load_overrides, override
     from .quick import read_quickly
@@ -36,6 +36,7 @@ _HOMES = {
     "quote": "quotes",
     "read_quickly": "quick",
     "read_usage": "reading",
+    "warn_rejected": "engine",
     "warn_unpriced": "engine",
 }
 
@@ -63,6 +64,7 @@ __all__ = [
     "quote",
     "read_quickly",
     "read_usage",
+    "warn_rejected",
     "warn_unpriced",
 ]
 

@@ -80,5 +80,18 @@ class Cost:
         )
 
 
-UNPRICED_REASONS = ("unknown_model", "unknown_provider", "no_usage", "no_rate", "error")
+REJECTED = "reported_rejected"
+"""A reported cost cannot be true: the note on what the call costs instead, and the reason when that is not known."""
+
+UNPRICED_REASONS = ("unknown_model", "unknown_provider", "no_usage", "no_rate", REJECTED, "error")
 """Why a call has no cost: the values of `genledger.cost.unpriced`."""
+
+
+def rejection(amount: float) -> str:
+    """The note that this amount was reported and is not believed."""
+    return f"{REJECTED}:{amount:g}"
+
+
+def is_rejection(note: str) -> bool:
+    """Whether a note says that a reported cost was not believed."""
+    return note.startswith(REJECTED)

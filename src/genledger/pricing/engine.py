@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,20 +10,21 @@ from threading import Lock
 from time import time_ns
 from typing import NamedTuple
 
+from genledger.logs import logger_of
+from genledger.text import MAX_NAME, bounded
+
 from . import overrides
 from .cost import Cost
 from .names import canonical_provider
+from .plausibility import settled
 from .rates import Card
 from .resolve import Day, resolve
 from .usage import TOKEN_BUCKETS, Usage
 
-_log = logging.getLogger("genledger")
+_log = logger_of("genledger")
 
 _NS_PER_SECOND = 1_000_000_000
 _SECONDS_PER_DAY = 86_400
-_LONGEST_NAME = 512
-"""No provider's model name is longer; what is longer is not kept in a cache."""
-
 _RESOLVED = 2048
 _WARNED = 512
 
@@ -65,16 +65,37 @@ def price(
     The other arguments are a `Reading`'s fields of the same names. Never raises. Once a price is resolved
     for (provider, model, tier, day, region, base URL) the rest is arithmetic.
     """
+    computed = _computed(usage, provider, model, at_ns, tier, region, base_url, notes, requested, context, also)
+    if reported is None and not notes:
+        return computed
     try:
-        if reported is not None:
-            return Cost(reported, "provider", (), None, notes)
+        return settled(reported, computed, usage, notes)
+    except Exception:
+        return _fault()
+
+
+def _computed(
+    usage: Usage,
+    provider: str,
+    model: str | None,
+    at_ns: int | None,
+    tier: str | None,
+    region: str | None,
+    base_url: str | None,
+    notes: tuple[str, ...],
+    requested: str | None,
+    context: int | None,
+    also: tuple[tuple[str, Usage], ...],
+) -> Cost | str:
+    """The cost by the user's own price or the table, or why there is none."""
+    try:
         if model is None:
             model = requested
             if model is None:
                 return "unknown_model"
         seconds = (time_ns() if at_ns is None else at_ns) // _NS_PER_SECOND
         day, second = divmod(seconds, _SECONDS_PER_DAY)
-        if len(model) > _LONGEST_NAME or (requested is not None and len(requested) > _LONGEST_NAME):
+        if len(model) > MAX_NAME or (requested is not None and len(requested) > MAX_NAME):
             return "unknown_model"
         found = _resolved(overrides.generation, provider, model, tier, day, region, base_url, requested)
         if isinstance(found, str):
@@ -86,8 +107,12 @@ def price(
                 cost = _with(cost, other, consumed, provider, at_ns, tier, region, base_url)
         return cost
     except Exception:
-        _log.debug("genledger could not price a call", exc_info=True)
-        return "error"
+        return _fault()
+
+
+def _fault() -> str:
+    _log.debug("genledger could not price a call", exc_info=True)
+    return "error"
 
 
 def at_second(day: Day, second: int) -> Card:
@@ -112,8 +137,10 @@ def _with(
     """A cost with what another model consumed in the same call."""
     more = price(usage, provider=provider, model=model, at_ns=at_ns, tier=tier, region=region, base_url=base_url)
     if isinstance(more, str):
-        return Cost(cost.amount, cost.source, cost.parts, cost.table_date, (*cost.notes, f"unpriced_model:{model}"))
-    notes = (*cost.notes, f"includes_model:{model}", *more.notes)
+        return Cost(
+            cost.amount, cost.source, cost.parts, cost.table_date, (*cost.notes, f"unpriced_model:{bounded(model)}")
+        )
+    notes = (*cost.notes, f"includes_model:{bounded(model)}", *more.notes)
     return Cost(cost.amount + more.amount, cost.source, cost.parts + more.parts, cost.table_date, notes)
 
 
@@ -136,7 +163,7 @@ def max_price(
     this prompt, plus the fee per request. Tool calls and media that are sent are not in it: they are not known before.
     """
     try:
-        if len(model) > _LONGEST_NAME:
+        if len(model) > MAX_NAME:
             return None
         day = (time_ns() if at_ns is None else at_ns) // _NS_PER_SECOND // _SECONDS_PER_DAY
         found = _resolved(overrides.generation, provider, model, tier, day, region, base_url, requested)
@@ -157,7 +184,7 @@ def _most(card: Card, input_tokens: int, output_tokens: int) -> float:
     return input_tokens * dearest_in + output_tokens * dearest_out + rates.get("request", 0.0)
 
 
-_warned: OrderedDict[tuple[str, str], None] = OrderedDict()
+_warned: OrderedDict[tuple[str, str, str], None] = OrderedDict()
 _warned_lock = Lock()
 _silenced = False
 
@@ -167,8 +194,29 @@ def warn_unpriced(provider: str, model: str | None, reason: str) -> None:
 
     After 512 different models the warnings stop, with a last one that says so; the calls are still counted.
     """
+    _warn_once(
+        "No price for %s at %s (%s): the cost of its calls is unknown, not zero. Give it a price with "
+        "GENLEDGER_PRICES or genledger.pricing.override(), or run `genledger prices update`.",
+        provider,
+        model,
+        reason,
+    )
+
+
+def warn_rejected(provider: str, model: str | None, note: str) -> None:
+    """Warn, in the same way and as seldom, that a reported cost was not believed."""
+    _warn_once(
+        "The cost that is reported for %s at %s cannot be right (%s): such calls are priced by the price table. Give "
+        "the model a price with GENLEDGER_PRICES or genledger.pricing.override() if the table is wrong.",
+        provider,
+        model,
+        note,
+    )
+
+
+def _warn_once(message: str, provider: str, model: str | None, detail: str) -> None:
     global _silenced
-    key = (provider[:_LONGEST_NAME], (model or "")[:_LONGEST_NAME])
+    key = (message, provider[:MAX_NAME], (model or "")[:MAX_NAME])
     with _warned_lock:
         if _silenced or key in _warned:
             return
@@ -180,15 +228,9 @@ def warn_unpriced(provider: str, model: str | None, reason: str) -> None:
         else:
             last = False
     if last:
-        _log.warning("Genledger has warned about %d models without a price and stops warning now.", _WARNED)
+        _log.warning("Genledger has warned about the prices of %d models and stops warning now.", _WARNED)
         return
-    _log.warning(
-        "No price for %s at %s (%s): the cost of its calls is unknown, not zero. Give it a price with "
-        "GENLEDGER_PRICES or genledger.pricing.override(), or run `genledger prices update`.",
-        key[1] or "a call without a model name",
-        canonical_provider(key[0]),
-        reason,
-    )
+    _log.warning(message, key[2] or "a call without a model name", canonical_provider(key[1]), detail)
 
 
 class Recorded(NamedTuple):

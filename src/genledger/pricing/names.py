@@ -31,6 +31,7 @@ _ALIASES = {
     "moonshotai": "moonshotai moonshot_ai moonshot",
     "github-copilot": "github-copilot github_copilot copilot",
     "litellm": "litellm litellm_proxy litellm-proxy",
+    "venice": "venice venice_ai venice-ai",
 }
 _CANONICAL = {alias: name for name, aliases in _ALIASES.items() for alias in aliases.split()}
 
@@ -60,6 +61,7 @@ _HOSTS = (
     (re.compile(r"(^|\.)api\.cerebras\.ai$"), "cerebras"),
     (re.compile(r"(^|\.)api\.moonshot\.(ai|cn)$"), "moonshotai"),
     (re.compile(r"(^|\.)githubcopilot\.com$"), "github-copilot"),
+    (re.compile(r"(^|\.)api\.venice\.ai$"), "venice"),
 )
 
 _ARN = re.compile(r"^arn:[\w-]+:[\w-]+:[\w-]*:\d*:(?P<kind>[\w-]+)/(?P<name>.+)$")

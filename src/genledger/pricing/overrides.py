@@ -9,6 +9,9 @@ from datetime import date
 from itertools import count
 from pathlib import Path
 from threading import Lock
+from typing import Any
+
+from genledger.tomlfile import TomlFileError, parse_toml, read_toml
 
 from .rules import Rule, RuleError, Subject, rule
 
@@ -101,22 +104,20 @@ def load_overrides(path: str | Path) -> tuple[Rule, ...]:
     read, is not TOML, or has a price that cannot be right.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PriceFileError(path, None, f"cannot be read: {error}") from error
-    return parse(text, path)
+        return _rules(*read_toml(path), path)
+    except TomlFileError as error:
+        raise PriceFileError(path, error.line, str(error)) from error
 
 
 def parse(text: str, path: str | Path, *, supplement: bool = False) -> tuple[Rule, ...]:
     """The rules in the text of a price file; `path` is for messages."""
-    import tomllib
-
     try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        at = re.search(r"at line (\d+)", str(error))
-        line = int(at.group(1)) if at else len(text.splitlines())
-        raise PriceFileError(path, line, f"not valid TOML: {error}") from error
+        return _rules(text, parse_toml(text), path, supplement=supplement)
+    except TomlFileError as error:
+        raise PriceFileError(path, error.line, str(error)) from error
+
+
+def _rules(text: str, document: Mapping[str, Any], path: str | Path, *, supplement: bool = False) -> tuple[Rule, ...]:
     lines = text.splitlines()
     for key in document:
         if key != "price":
@@ -132,6 +133,8 @@ def parse(text: str, path: str | Path, *, supplement: bool = False) -> tuple[Rul
             rules.append(replace(rule(row, supplement=supplement), line=start + 1))
         except RuleError as error:
             raise PriceFileError(path, _line_of(lines, start, error.key), str(error)) from None
+        except Exception as error:  # such as a value that is nested too deeply to be quoted
+            raise PriceFileError(path, start + 1, f"cannot be understood: {type(error).__name__}: {error}") from error
     return tuple(rules)
 
 

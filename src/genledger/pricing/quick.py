@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .fields import MOST
 from .reading import Reading
 from .usage import Usage
 
 _OPENAI = "https://api.openai.com/"
-_ANTHROPIC = "https://api.anthropic.com"
+_ANTHROPIC = "https://api.anthropic.com/"
 _STANDARD = (None, "default", "auto")
 _FREE_OF_CHARGE = frozenset({"message", "function_call", "reasoning", "custom_tool_call"})
 _SAYS_NO_PRICE = frozenset({"billing", "frequency_penalty", "presence_penalty", "store"})
@@ -48,6 +49,18 @@ def _answer(typed: Any) -> dict[str, Any] | None:
     return None if extra and not _SAYS_NO_PRICE.issuperset(extra) else typed.__dict__
 
 
+def _count(value: object) -> int:
+    """A count as it should be; any other is left to the other reader."""
+    if type(value) is int and 0 <= value <= MOST:
+        return value
+    raise TypeError
+
+
+def _some(fields: Mapping[str, Any], name: str) -> int:
+    value = fields.get(name)
+    return 0 if value is None else _count(value)
+
+
 def _ordinary(body: Mapping[str, Any], request: Mapping[str, Any]) -> bool:
     if body.get("service_tier") not in _STANDARD:
         return False
@@ -69,23 +82,23 @@ def _openai(
     model = body["model"]
     if counts is None or type(model) is not str or not model or "search" in model:
         return None
-    input_tokens, output_tokens = counts[given], counts[generated]
-    if counts["total_tokens"] != input_tokens + output_tokens:
+    input_tokens, output_tokens = _count(counts[given]), _count(counts[generated])
+    if _count(counts["total_tokens"]) != input_tokens + output_tokens:
         return None
     cached = reasoning = 0
     details = counts.get("prompt_tokens_details" if chat else "input_tokens_details")
     if details is not None:
         fields = _fields(details)
-        cached = (fields or {}).get("cached_tokens") or 0
         if fields is None or any(fields[name] for name in fields if name not in ("cached_tokens", "text_tokens")):
             return None
+        cached = _some(fields, "cached_tokens")
     details = counts.get("completion_tokens_details" if chat else "output_tokens_details")
     if details is not None:
         fields = _fields(details)
-        reasoning = (fields or {}).get("reasoning_tokens") or 0
         if fields is None or fields.get("audio_tokens") or fields.get("image_tokens"):
             return None
-    if not 0 <= cached <= input_tokens or not 0 <= reasoning <= output_tokens:
+        reasoning = _some(fields, "reasoning_tokens")
+    if cached > input_tokens or reasoning > output_tokens:
         return None
     if not chat and any(item.type not in _FREE_OF_CHARGE for item in body.get("output") or ()):
         return None
@@ -103,7 +116,7 @@ def _responses(answer: Any, request: Mapping[str, Any], base_url: str | None) ->
 
 def _messages(answer: Any, request: Mapping[str, Any], base_url: str | None) -> Reading | None:
     body = _fields(answer)
-    if body is None or base_url is None or not base_url.startswith(_ANTHROPIC):
+    if body is None or base_url is None or not (base_url + "/").startswith(_ANTHROPIC):
         return None
     if _otherwise_billed(request):
         return None
@@ -117,25 +130,25 @@ def _messages(answer: Any, request: Mapping[str, Any], base_url: str | None) -> 
         return None
     if counts.get("inference_geo") not in (None, "global", "not_available"):
         return None
-    written, written_1h = counts.get("cache_creation_input_tokens") or 0, 0
+    written, written_1h = _some(counts, "cache_creation_input_tokens"), 0
     lifetimes = counts.get("cache_creation")
     if lifetimes is not None:
         fields = _fields(lifetimes)
         if fields is None:
             return None
-        written_1h = fields.get("ephemeral_1h_input_tokens") or 0
-        if written != written_1h + (fields.get("ephemeral_5m_input_tokens") or 0):
+        written_1h = _some(fields, "ephemeral_1h_input_tokens")
+        if written != written_1h + _some(fields, "ephemeral_5m_input_tokens"):
             return None
-    input_tokens, output_tokens = counts["input_tokens"], counts["output_tokens"]
-    cached = counts.get("cache_read_input_tokens") or 0
+    input_tokens, output_tokens = _count(counts["input_tokens"]), _count(counts["output_tokens"])
+    cached = _some(counts, "cache_read_input_tokens")
     thought = 0
     details = counts.get("output_tokens_details")
     if details is not None:
         fields = _fields(details)
         if fields is None:
             return None
-        thought = fields.get("thinking_tokens") or 0
-    if min(input_tokens, cached, written, written_1h, thought) < 0 or thought > output_tokens:
+        thought = _some(fields, "thinking_tokens")
+    if thought > output_tokens:
         return None
     usage = Usage(
         input=input_tokens,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from genledger.text import bounded
+
 from . import shapes
 from .fields import Counts, field, first, items, label, number, path, text
 from .names import canonical_provider, deployment_of_url, region_of_host
+from .reported import reported_cost
 from .tools import image_tool, tool_calls, units_of
 from .usage import Usage
 
@@ -28,9 +31,9 @@ class Reading:
 
     `model` is the model that answered, else the one asked for; `requested` is always the one asked for
     (a deployment, an ARN). `tier` is what the provider says it served: `batch`, `flex`, `priority`, `fast`,
-    another provider's own word, or `None` for standard. `reported` is the cost in USD as the provider gives
-    it. `context` is the size of the largest prompt, in tokens, when the call sampled more than once, because
-    long-context rates look at each prompt. `also` is what other models consumed within the same call.
+    another provider's own word, or `None` for standard. `reported` is the cost in USD, from a provider that
+    reports costs. `context` is the size of the largest prompt, in tokens, when the call sampled more than once,
+    because long-context rates look at each prompt. `also` is what other models consumed within the same call.
     """
 
     usage: Usage
@@ -86,7 +89,7 @@ def _read(
         usage = usage or Usage()
         usage = replace(usage, units={**usage.units, **units})
     also += image_tool(counts, body)
-    reported = _reported(body, headers, notes)
+    reported = reported_cost(provider, base_url, body, headers, notes)
     if usage is None and reported is None and not also:
         return None
     if counts.inconsistent:
@@ -265,51 +268,6 @@ def _without_block(
     return Usage(units=units) if units else None
 
 
-def _reported(body: object, headers: dict[str, object], notes: list[str]) -> float | None:
-    """The cost as the provider reports it, in USD.
-
-    OpenRouter `usage.cost`; with the customer's own key, what the upstream provider charges comes on top of
-    OpenRouter's fee. xAI `cost_in_usd_ticks`, 1e10 to the dollar. Perplexity `usage.cost.total_cost`. GitHub
-    Copilot `total_nano_aiu`, a credit being a cent. Gateways that estimate (LiteLLM's header, Pydantic's
-    gateway) count unless they say zero, which is also what they say of models they do not know.
-    """
-    usage = field(body, "usage")
-    ticks = number(field(usage, "cost_in_usd_ticks"))
-    if ticks is not None:
-        return ticks / 1e10
-    cost = field(usage, "cost")
-    if cost is not None:
-        amount = number(cost)
-        if amount is None:
-            amount = number(field(cost, "total_cost"))
-        elif field(usage, "is_byok") is True:
-            notes.append("byok")
-            amount += number(path(usage, "cost_details", "upstream_inference_cost")) or 0.0
-        if amount is not None:
-            return amount
-    credits = number(path(body, "copilot_usage", "total_nano_aiu"))
-    if credits is not None:
-        return credits * 1e-11
-    for guess in (
-        headers.get("x-litellm-response-cost"),
-        path(usage, "pydantic_ai_gateway", "cost_estimate"),
-    ):
-        estimate = _number_in(guess)
-        if estimate:
-            notes.append("gateway_estimate")
-            return estimate
-    return None
-
-
-def _number_in(value: object) -> float | None:
-    if isinstance(value, str):
-        try:
-            return number(float(value))
-        except ValueError:
-            return None
-    return number(value)
-
-
 def _tier(
     api: str, body: object, request: object, headers: dict[str, object], line: bool, notes: list[str]
 ) -> str | None:
@@ -341,7 +299,7 @@ def _tier(
 
 
 def _tier_name(value: str) -> str | None:
-    name = value.lower().removeprefix("service_tier_")
+    name = bounded(value).lower().removeprefix("service_tier_")
     return None if name in _STANDARD else name
 
 
@@ -351,4 +309,4 @@ def _region(body: object, request: object, base_url: str | None) -> str | None:
         geo = text(request, "inference_geo", "region", "location", "vertex_location", "data_residency")
     if geo is None and base_url is not None:
         geo = region_of_host(base_url)
-    return None if geo in (None, "global", "not_available", "") else geo
+    return None if geo in (None, "global", "not_available", "") else bounded(geo)

@@ -10,6 +10,7 @@ from pathlib import Path
 from . import names, overrides, table
 from .rates import Bands, Card, Rates, card
 from .rules import Rule, Subject, off_peak
+from .usage import INPUT_BUCKETS, OUTPUT_BUCKETS, Usage
 
 _SUPPLEMENT = Path(__file__).with_name("supplement.toml")
 _EPOCH = date(1970, 1, 1)
@@ -67,6 +68,20 @@ def resolve(
     if rule.alias is None and rule.rates:
         return ((0, card(_scaled(_own_bands(rule), rule), "override", notes=_own_notes(rule, tier))),)
     return _of_rule(rule, canonical, subject)
+
+
+def dearest(usage: Usage) -> float | None:
+    """The most in USD that anybody charges for a usage; `None` when it is empty, or in part sold by nobody known."""
+    rates: Rates = {}
+    for known in (table.load().dearest, *(row.rates for row in supplement())):
+        for bucket, rate in known.items():
+            rates[bucket] = max(rate, rates.get(bucket, 0.0))
+    for buckets in (INPUT_BUCKETS, OUTPUT_BUCKETS):
+        rates.update(dict.fromkeys(buckets, max(rates.get(bucket, 0.0) for bucket in buckets)))
+    used = dict(usage.buckets())
+    if not used or not used.keys() <= rates.keys():
+        return None
+    return sum(count * rates[bucket] for bucket, count in used.items())
 
 
 def _subject(

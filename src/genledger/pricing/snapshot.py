@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-_log = logging.getLogger("genledger")
+from genledger.logs import logger_of
+from genledger.shared.private import make_directory
+
+_log = logger_of("genledger")
 _FILE = "price-table.json"
 
 
@@ -87,7 +89,7 @@ def update() -> Snapshot:
 
 def _store(stored: Snapshot) -> None:
     target = location()
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(target.parent)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=_FILE)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

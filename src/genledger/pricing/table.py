@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from . import snapshot
@@ -78,6 +78,20 @@ class Table:
             if found is not None:
                 return found
         return None
+
+    @cached_property
+    def dearest(self) -> Rates:
+        """The highest rate of any model at any time, by bucket."""
+        highest: Rates = {}
+        for provider in self.providers:
+            for model in provider.models:
+                dated = model.prices if isinstance(model.prices, list) else ()
+                plain = () if dated else (model.prices,)
+                for price in (*plain, *(of.prices for of in (*dated, *(model.price_variants or ())))):
+                    for _, rates in bands(price):
+                        for bucket, rate in rates.items():
+                            highest[bucket] = max(rate, highest.get(bucket, 0.0))
+        return highest
 
     def native(self, model: str) -> Provider | None:
         """The provider whose own name pattern a model fits."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 
+from genledger.text import bounded
+
 from . import shapes
 from .fields import Counts, field, first, items, number, path, text
 from .usage import Usage
@@ -144,4 +146,4 @@ def _images(body: object, request: object) -> dict[str, float]:
     quality = "standard" if quality == "auto" else quality
     size = "1024x1024" if size == "auto" else size
     plain = quality == "standard" and size == "1024x1024"
-    return {"image" if plain else f"image_{quality}_{size}": float(made)}
+    return {"image" if plain else bounded(f"image_{quality}_{size}"): float(made)}

@@ -115,6 +115,21 @@ def test_a_webhook_is_told(make_guard: MakeGuard, demand: MakeDemand, receiver: 
     assert body["message"] == "organisation has used $5.00 of $10.00 per month (budget 'b', 50 %)."
 
 
+def test_an_alert_is_one_line_of_plain_text_whatever_things_are_called(
+    make_guard: MakeGuard, demand: MakeDemand, receiver: Receiver
+) -> None:
+    pytest.importorskip("apprise")
+    rule = budget(name="b\n<b>x</b>\x1b[2J", model="each", usd=10, per="month", alert_at=[50])
+    guard = make_guard(Rulebook((rule,), alerts=(f"{receiver.url}?format=html",)), "memory")
+    guard.admit(demand(5.0, model="m\n<script>\u202e" + "x" * 100_000)).settle(5.0, 1)
+    assert guard.flush()
+    body = receiver.bodies.get(timeout=20)
+    for text in (body["title"], body["message"]):
+        assert text.isprintable()
+        assert len(text) < 4000
+    assert "&lt;script&gt;" in body["message"]
+
+
 def test_an_alert_that_cannot_be_sent_is_tried_again_by_whoever_comes_next(
     make_guard: MakeGuard, demand: MakeDemand, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

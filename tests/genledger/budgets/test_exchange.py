@@ -74,7 +74,9 @@ LIMITS = (100, 60, 30)
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite", "redis"])
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(steps=STEPS)
 def test_nothing_is_ever_granted_beyond_a_limit(kind: str, steps: Any, stores: dict[str, Store]) -> None:
     store = stores[kind]
@@ -188,10 +190,10 @@ def test_a_lease_that_is_given_up_twice_counts_once(store: Store) -> None:
 
 def test_a_lease_that_was_given_up_is_forgotten_a_minute_later() -> None:
     counters: dict[str, Counter] = {}
-    exchange(counters, 1, 60.0, [ask("h", "c", 100, total=25, leave=True)], 1000.0)
-    exchange(counters, 1, 60.0, [ask("i", "c", 100)], 1059.0)
+    exchange(counters, 1, 60.0, [ask("h", "c", 100, total=25, leave=True)], 1000.0, 0.0)
+    exchange(counters, 1, 60.0, [ask("i", "c", 100)], 1059.0, 59.0)
     assert set(counters["c"].leases) == {"h", "i"}
-    exchange(counters, 2, 60.0, [ask("i", "c", 100)], 1060.0)
+    exchange(counters, 2, 60.0, [ask("i", "c", 100)], 1060.0, 60.0)
     assert set(counters["c"].leases) == {"i"}
 
 

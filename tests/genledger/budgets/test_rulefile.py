@@ -99,6 +99,14 @@ def test_the_example_in_the_documentation_is_a_rule_file(tmp_path: Path) -> None
     assert len(book.routes) == 1
 
 
+def test_an_error_shows_no_notification_address(tmp_path: Path) -> None:
+    path = tmp_path / "budgets.toml"
+    path.write_text('[alerts]\nto = "slack://TokenA/TokenB/TokenC"\n')
+    with pytest.raises(RuleFileError) as caught:
+        read_rules(path)
+    assert "Token" not in str(caught.value)
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(RuleFileError, match=r"nowhere\.toml: cannot be read"):
         read_rules(tmp_path / "nowhere.toml")

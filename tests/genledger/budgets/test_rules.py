@@ -29,6 +29,13 @@ def test_a_scope_matches_values_globs_and_each(patterns: Any, values: Any, label
     assert Scope(patterns).label(values) == label
 
 
+def test_a_scope_of_absurd_length_is_bounded_and_still_its_own() -> None:
+    scope = Scope({"model": "each"})
+    labels = {scope.label({"model": "x" * 1_000_000 + end}) for end in "ab"}
+    assert len(labels) == 2
+    assert max(len(label or "") for label in labels) < 600
+
+
 VALUES = st.text(alphabet='ab =" é\n', min_size=1, max_size=12)
 
 

@@ -50,6 +50,30 @@ def test_starlette_answers_429() -> None:
     check(response.status_code, response.headers, response.json())
 
 
+def test_a_refusal_is_text_whatever_it_names() -> None:
+    starlette = pytest.importorskip("starlette.applications")
+    routing = pytest.importorskip("starlette.routing")
+    client_module = pytest.importorskip("starlette.testclient")
+    name = "x\r\nSet-Cookie: a=b\x1b[2J\u202e\ud800" + "y" * 1_000_000
+    error = BudgetExceeded(
+        f"budget {name} refused the call of redis://u:pw@host", scope=f"model={name}", rule=name, measure="usd",
+        spent=9.0, reserved=0.0, limit=10.0, resets_at=None, retry_after=41.2,
+    )  # fmt: skip
+
+    async def view(request: Any) -> Any:
+        raise error
+
+    app = starlette.Starlette(routes=[routing.Route("/", view)])
+    install_starlette(app)
+    response = client_module.TestClient(app).get("/")
+    assert response.status_code == 429
+    assert set(response.headers) == {"retry-after", "content-length", "content-type"}
+    for text in (str(error), error.rule, error.scope, response.text):
+        assert text.isprintable()
+        assert len(text) < 2100
+    assert "pw@" not in str(error)
+
+
 def test_flask_answers_429() -> None:
     flask = pytest.importorskip("flask")
     app = flask.Flask("test")

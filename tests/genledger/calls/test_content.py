@@ -172,3 +172,33 @@ def test_no_part_of_a_secret_is_left_where_a_text_was_cut(before: int, after: in
     Capture(max_value=1_000).write({"messages": message(text_part(text)), "query": text}, attributes)
     assert "MIIEvQ" not in str(attributes)
     assert len(attributes["messages"].encode()) <= 1_000
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "中", "😀"])
+def test_the_bounds_are_bytes(letter: str) -> None:
+    attributes: dict[str, Any] = {}
+    text = f"{letter} " * 20_000
+    Capture(max_value=5_000).write({"query": text, "messages": message(text_part(text))}, attributes)
+    for value in attributes.values():
+        assert 1_000 < len(value.encode()) <= 5_000
+
+
+def test_no_more_is_searched_than_is_kept() -> None:
+    searched: list[int] = []
+
+    def own(text: str) -> str:
+        searched.append(len(text))
+        return text
+
+    capture = Capture(redactor=Redactor(function=own), max_value=5_000)
+    capture.write({"query": "word " * 100_000, "messages": message(text_part("word " * 100_000))}, {})
+    assert 2_000 < sum(searched) <= 12_000
+
+
+@pytest.mark.parametrize("times", [1, 1_000])
+def test_secrets_that_become_longer_by_their_labels_still_fit(times: int) -> None:
+    attributes: dict[str, Any] = {}
+    text = "a@b.co " * times
+    Capture(max_value=3_000).write({"query": text, "messages": message(text_part(text))}, attributes)
+    assert all("[email]" in value and "@" not in value for value in attributes.values())
+    assert all(len(value.encode()) <= 3_000 for value in attributes.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -86,6 +87,41 @@ def test_an_unknown_model_is_unpriced_and_not_free(telemetry: Telemetry, theirs:
     (span,) = by_scope(telemetry)
     assert "genledger.cost.amount" not in span
     assert span["genledger.cost.unpriced"]
+
+
+CLAIM = "genledger.cost.amount"
+
+
+def test_a_plausible_cost_on_their_span_is_the_cost(telemetry: Telemetry, theirs: Tracer) -> None:
+    foreign(theirs, **{CLAIM: COST * 2, "genledger.cost.source": "override"})
+    (span,) = by_scope(telemetry)
+    assert (span[CLAIM], span["genledger.cost.source"]) == (COST * 2, "override")
+
+
+@pytest.mark.parametrize("claim", [1e6, 1e308, math.inf, math.nan, -5.0])
+@pytest.mark.parametrize("name", [CLAIM, "gen_ai.usage.cost", "llm.cost.total", "operation.cost"])
+def test_an_impossible_cost_on_their_span_is_not(telemetry: Telemetry, theirs: Tracer, name: str, claim: float) -> None:
+    with genledger.attribution(tenant="acme"):
+        foreign(theirs, **{name: claim})
+        assert genledger.spend().usd == pytest.approx(COST)
+    (span,) = by_scope(telemetry)
+    assert (span[CLAIM], span["genledger.cost.source"]) == (pytest.approx(COST), "table")
+
+
+@pytest.mark.parametrize("claim", [1e6, math.inf])
+def test_an_impossible_cost_of_a_model_without_a_price_is_taken_off_their_span(
+    telemetry: Telemetry, theirs: Tracer, claim: float
+) -> None:
+    foreign(theirs, gen_ai__request__model="no-such-model", gen_ai__usage__output_tokens=10, **{CLAIM: claim})
+    (span,) = by_scope(telemetry)
+    assert {name for name in span if name.startswith("genledger.cost.")} == {"genledger.cost.unpriced"}
+
+
+@pytest.mark.parametrize("count", [math.inf, math.nan, 1e300, -1.0])
+def test_an_impossible_count_on_their_span_costs_nothing(telemetry: Telemetry, theirs: Tracer, count: float) -> None:
+    foreign(theirs, gen_ai__usage__input_tokens=count, genledger__usage__web_search=count)
+    (span,) = by_scope(telemetry)
+    assert span[CLAIM] == pytest.approx(1.00)
 
 
 def test_their_failed_call_without_usage_costs_nothing(telemetry: Telemetry, theirs: Tracer) -> None:

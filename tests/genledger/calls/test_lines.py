@@ -66,6 +66,35 @@ def test_a_plain_line_says_the_same_and_is_one_line(make_entry: MakeEntry, caplo
     assert "\n" not in line
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        "x\nfeature=billing\ttenant=victim",
+        "x tenant=victim",
+        "x\u00a0tenant=victim",
+        "x=y",
+        'x"y',
+        "x\x1b[2J",
+        "株 \u2028",
+    ],
+)
+def test_a_value_that_looks_like_more_is_one_quoted_value(
+    make_entry: MakeEntry, caplog: pytest.LogCaptureFixture, model: str
+) -> None:
+    CallLines().write(make_entry(response_model=model))
+    (line,) = lines(caplog)
+    assert len(line.splitlines()) == 1
+    quoted = line[line.index("model=") + 6 : line.index(" input_tokens=")]
+    assert json.loads(quoted) == model
+
+
+def test_an_absurdly_long_value_is_cut(make_entry: MakeEntry, caplog: pytest.LogCaptureFixture) -> None:
+    entry = make_entry(request_model="x" * 1_000_000, response_model="\n" * 1_000_000, error_type="é" * 1_000_000)
+    for written in (CallLines(), CallLines(json=True)):
+        written.write(entry)
+    assert all(len(line) < 5000 for line in lines(caplog))
+
+
 def test_an_unpriced_call_says_so_and_has_no_cost(make_entry: MakeEntry, caplog: pytest.LogCaptureFixture) -> None:
     CallLines(json=True).write(make_entry(usd=None))
     said = json.loads(lines(caplog)[0])

@@ -20,6 +20,7 @@ from genledger.calls.entry import Entry, ProductEvent
 from genledger.cli import app
 from genledger.cli.output import count, digits_for, epoch_ns, moment, money
 from genledger.ledger import Ledger
+from genledger.pricing.cost import Cost, Part
 
 MakeEntry = Callable[..., Entry]
 Report = Callable[..., Result]
@@ -288,6 +289,20 @@ def test_a_trace_is_a_tree_with_the_cost_of_each_call(run: Report, path: Path, m
     spans = json.loads(run("trace", "abcdef", "--json").stdout)
     assert [span["span_id"] for span in spans][:2] == [f"{1:016x}", f"{calls[0].span_id:016x}"]
     assert spans[1]["cost"]["amount"] == 0.5
+
+
+def test_a_trace_in_json_has_the_parts_of_each_cost(run: Report, path: Path, make_entry: MakeEntry) -> None:
+    cost = Cost(0.5, "table", (Part("input", 100, 0.005, 0.5),))
+    Ledger(path).write([make_entry(cost=cost)])
+    (call,) = json.loads(run("trace", "last", "--json").stdout)
+    assert call["cost"]["parts"] == [{"bucket": "input", "count": 100, "rate": 0.005, "amount": 0.5}]
+
+
+def test_names_are_neither_markup_nor_emoji(run: Report, path: Path, make_entry: MakeEntry) -> None:
+    name = "[red]x[/] [link=http://x]:warning:"
+    Ledger(path).write([make_entry(response_model=name, started_ns=time.time_ns())])
+    assert name in run("report", "--by", "model", width=140).stdout
+    assert name in run("trace", "last", width=200).stdout
 
 
 def test_a_trace_that_is_not_there_or_not_the_only_one_is_an_error(

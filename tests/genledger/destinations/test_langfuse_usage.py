@@ -106,7 +106,12 @@ def test_a_total_alone_stays_a_total_and_unknown_stays_unknown() -> None:
     assert cost_details({"genledger.cost.amount": 0.5}) == {"total": 0.5}
     assert cost_details({"genledger.cost.unpriced": "unknown_model"}) is None
     assert cost_details({"genledger.cost.amount": "0.5"}) is None
-    assert cost_details({"genledger.cost.amount": float("nan")}) is None
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -5, -0.01, True])
+def test_a_cost_that_is_no_amount_is_unknown(wrong) -> None:
+    assert cost_details({"genledger.cost.amount": wrong}) is None
+    assert cost_details({"genledger.cost.amount": 0.5, "genledger.cost.input": wrong}) == {"total": 0.5}
 
 
 @pytest.mark.parametrize(

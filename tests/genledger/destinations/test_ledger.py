@@ -177,14 +177,18 @@ def test_a_full_disk_is_written_to_when_there_is_room_again(tmp_path: Path) -> N
         pytest.skip("file size limits are a matter of Unix")
     done = run(
         """
-        import resource, sys
+        import logging, resource, threading
+        failed = threading.Event()
+        handler = logging.StreamHandler()
+        handler.addFilter(lambda record: failed.set() or True)
+        logging.getLogger("genledger").addHandler(handler)
         destination.ledger.open()
         unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
         size = destination.ledger.size_bytes()
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, unlimited[1]))
         for number in range(1, 2001):
             destination.accept(call(number))
-        assert not destination.flush(1.0)
+        assert failed.wait(60)
         assert destination.stats()["written"] < 2000
         resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
         assert destination.flush(30)
@@ -248,10 +252,10 @@ def test_a_shutdown_that_cannot_write_gives_up_in_time_and_counts_what_is_lost(
 
 
 def test_a_shutdown_does_not_wait_for_a_lock_beyond_its_deadline(
-    open_destination: Callable[..., LedgerDestination], make_entry: MakeEntry
+    open_destination: Callable[..., LedgerDestination], make_entry: MakeEntry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("genledger.destinations.ledger.BUSY_TIMEOUT_S", 60.0)
     destination = open_destination()
-    destination.ledger._busy_timeout_s = 60.0
     destination.ledger.open()
     with closing(sqlite3.connect(destination.ledger.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -278,6 +282,85 @@ def test_check_says_what_is_wrong_and_the_records_are_written_when_it_is_right(
     assert destination.flush(30)
     (recovered,) = log.messages  # that it failed was the caller's to say
     assert "works again" in recovered
+
+
+def fill(destination: LedgerDestination, make_entry: MakeEntry, count: int) -> list[int]:
+    entries = [make_entry() for _ in range(count)]
+    for entry in entries:
+        destination.accept(entry)
+    assert destination.flush(30)
+    return [entry.started_ns for entry in entries]
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, 100)
+
+
+def test_a_file_that_is_cut_is_kept_and_what_may_be_lost_with_it_is_counted_and_said_once(
+    open_destination: Callable[..., LedgerDestination], make_entry: MakeEntry, log: Log
+) -> None:
+    destination = open_destination()
+    path = destination.ledger.path
+    fill(destination, make_entry, 300)
+    cut(path)
+    after = fill(destination, make_entry, 50) + fill(destination, make_entry, 5)
+    assert written(path) == after
+    assert destination.stats() == {"accepted": 355, "written": 55, "waiting": 0, "dropped": {"damaged": 300}}
+    (kept,) = path.parent.glob(f"{path.name}.damaged-*Z")
+    (message,) = log.messages
+    assert f"kept as {kept}" in message
+    assert "300 records" in message
+
+
+def test_every_process_counts_what_it_had_in_a_file_that_another_puts_aside(
+    open_destination: Callable[..., LedgerDestination], make_entry: MakeEntry, log: Log
+) -> None:
+    one, other = open_destination(), open_destination()
+    fill(one, make_entry, 30)
+    fill(other, make_entry, 20)
+    cut(one.ledger.path)
+    after = fill(one, make_entry, 3) + fill(other, make_entry, 2)
+    assert written(one.ledger.path) == after
+    assert one.stats()["dropped"] == {"damaged": 30}
+    assert other.stats()["dropped"] == {"damaged": 20}
+    assert ["30 records" in log.messages[0], "20 records" in log.messages[1]] == [True, True]
+
+
+def test_a_file_that_is_removed_is_made_anew_and_what_was_in_it_is_counted(
+    open_destination: Callable[..., LedgerDestination], make_entry: MakeEntry, log: Log
+) -> None:
+    destination = open_destination()
+    fill(destination, make_entry, 30)
+    destination.ledger.path.unlink()
+    after = fill(destination, make_entry, 5)
+    assert written(destination.ledger.path) == after
+    assert destination.stats() == {"accepted": 35, "written": 5, "waiting": 0, "dropped": {"removed": 30}}
+    (message,) = log.messages
+    assert "30 records" in message
+
+
+def test_a_file_that_is_moved_loses_nothing(
+    open_destination: Callable[..., LedgerDestination], make_entry: MakeEntry, log: Log
+) -> None:
+    destination = open_destination()
+    path = destination.ledger.path
+    before = fill(destination, make_entry, 30)
+    path.rename(path.with_name("november.db"))
+    after = fill(destination, make_entry, 5)
+    assert (written(path.with_name("november.db")), written(path)) == (before, after)
+    assert destination.stats() == {"accepted": 35, "written": 35, "waiting": 0, "dropped": {}}
+    assert log.messages == []
+
+
+def test_a_cut_after_the_last_write_is_noticed_at_the_shutdown(
+    open_destination: Callable[..., LedgerDestination], make_entry: MakeEntry, log: Log
+) -> None:
+    destination = open_destination()
+    fill(destination, make_entry, 30)
+    cut(destination.ledger.path)
+    destination.shutdown(30)
+    assert destination.stats() == {"accepted": 30, "written": 0, "waiting": 0, "dropped": {"damaged": 30}}
+    assert len(log.messages) == 1
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")

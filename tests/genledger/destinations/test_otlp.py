@@ -93,6 +93,7 @@ def test_it_says_whether_an_endpoint_is_named() -> None:
 def test_headers_show_in_no_representation() -> None:
     endpoint = OtlpEndpoint("http://c:1", headers={"api-key": "topsecret"})
     assert "topsecret" not in repr(endpoint) + OtlpDestination(endpoint, spool=None).describe()
+    assert "topsecret" not in repr(OtlpEndpoint("https://host/v1/traces?api_key=topsecret"))
 
 
 def record(destination: OtlpDestination, *names: str) -> None:

@@ -1,15 +1,22 @@
 from __future__ import annotations
 
 import email.utils
+import socket
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
+import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
 from genledger.destinations.batches import encode
+from genledger.destinations.connections import SessionClosed, SessionWithDeadline
+from genledger.destinations.otlp import OtlpEndpoint
 from genledger.destinations.sender import LONGEST_PAUSE_S, HttpSender, retry_after, secrets_of
-from standins.faults import Close, Hang, Status
+from standins.faults import DRIPS, Close, Hang, Late, Status
 
 BODY = encode([])
 
@@ -108,3 +115,112 @@ def test_the_secrets_of_headers_are_found_in_every_form() -> None:
     found = secrets_of({"authorization": "Basic cGstbGYtMTpzay1sZi0yMg==", "x-key": "abcdef123"})
     assert {"Basic cGstbGYtMTpzay1sZi0yMg==", "cGstbGYtMTpzay1sZi0yMg==", "pk-lf-1:sk-lf-22", "sk-lf-22"} <= set(found)
     assert "abcdef123" in found
+
+
+@contextmanager
+def dripping() -> Iterator[int]:
+    """A port at which whatever connects is sent a byte now and then, and nothing is read from it."""
+    stopping = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        with suppress(OSError), connection:
+            while not stopping.wait(0.05):
+                connection.sendall(b"\x16")
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=drip, args=(server.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=accept, daemon=True).start()
+        yield server.getsockname()[1]
+        stopping.set()
+
+
+def no_attempt_is_left() -> bool:
+    """Whether the threads of attempts end, soon."""
+    end = time.monotonic() + 20
+    while any(thread.name == "genledger-attempt" for thread in threading.enumerate()):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+@pytest.mark.parametrize("drip", DRIPS.values(), ids=DRIPS.keys())
+def test_a_timeout_is_the_end_of_an_attempt_however_the_receiver_stretches_its_answer(collector, drip) -> None:
+    collector.always(drip)
+    sender = HttpSender(collector.url, {})
+    started = time.monotonic()
+    answer = sender.send(BODY, 0.5)
+    # What drips goes on dripping: without a deadline this would not come back at all.
+    assert time.monotonic() - started < 20
+    assert (answer.verdict, answer.reason) == ("retry", "timeout")
+    assert no_attempt_is_left()
+    collector.always(None)
+    assert sender.send(BODY, 20).verdict == "delivered"
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_timeout_is_the_end_of_an_attempt_that_does_not_get_as_far_as_an_answer(scheme) -> None:
+    with dripping() as port:
+        answer = HttpSender(f"{scheme}://127.0.0.1:{port}/v1/traces", {}, compression="none").send(bytes(50_000_000), 1)
+        assert answer.verdict == "retry"
+        assert no_attempt_is_left()
+
+
+def test_a_timeout_is_the_end_of_an_attempt_over_grpc_too() -> None:
+    with dripping() as port:
+        assert OtlpEndpoint(f"http://127.0.0.1:{port}", "grpc").sender().send(BODY, 0.5).verdict == "retry"
+        assert no_attempt_is_left()
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_closing_a_sender_ends_the_attempt_under_way(protocol) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        sender = OtlpEndpoint(f"http://127.0.0.1:{server.getsockname()[1]}", protocol).sender()
+        thread = threading.Thread(target=sender.send, args=(BODY, 300))
+        thread.start()
+        connection, _ = server.accept()
+        connection.recv(1)
+        sender.close()
+        thread.join(20)
+        connection.close()
+        assert not thread.is_alive()
+    assert no_attempt_is_left()
+
+
+def test_whoever_waits_for_an_answer_can_do_something_meanwhile(collector) -> None:
+    late = Late()
+    collector.next(late)
+    calls: list[int] = []
+
+    def meanwhile() -> None:
+        calls.append(len(collector.requests))
+        late.go.set()
+
+    assert HttpSender(collector.url, {}).send(BODY, 60, meanwhile).verdict == "delivered"
+    assert calls
+
+
+def test_a_session_with_a_deadline_keeps_it_and_can_be_used_again(collector) -> None:
+    session = SessionWithDeadline()
+    collector.next(DRIPS["headers"])
+    with pytest.raises(requests.Timeout):
+        session.post(collector.url, data=BODY, timeout=0.5)
+    assert session.post(collector.url, data=BODY, timeout=20).status_code == 200
+    session.close()
+    with pytest.raises(SessionClosed):
+        session.post(collector.url, data=BODY, timeout=20)
+    assert no_attempt_is_left()
+
+
+def test_a_request_through_a_proxy_has_a_deadline_too(collector, monkeypatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", collector.base_url)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    collector.always(DRIPS["headers"])
+    answer = HttpSender("http://collector.invalid/v1/traces", {}).send(BODY, 0.5)
+    assert (answer.verdict, answer.reason) == ("retry", "timeout")
+    assert [request.path for request in collector.requests] == ["http://collector.invalid/v1/traces"]
+    assert no_attempt_is_left()

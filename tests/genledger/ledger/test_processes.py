@@ -5,7 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -49,6 +49,31 @@ def test_several_processes_make_one_ledger_and_lose_nothing(tmp_path: Path) -> N
     assert written(path) == {first + number for first in (1, 1_001, 2_001) for number in range(400)}
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA auto_vacuum").fetchone()[0] == 2
+
+
+def test_writers_at_full_speed_take_turns(tmp_path: Path) -> None:
+    """No writer is passed over more than now and then, however busy the others are."""
+    path = tmp_path / "ledger.db"
+    writers = [start_writer(path, first, 1_000_000) for first in (1, 10_000_001, 20_000_001)]
+    for writer in writers:
+        go(writer)
+    for writer in writers:
+        assert writer.stdout is not None
+        for _ in range(300):
+            writer.stdout.readline()
+    for writer in writers:
+        writer.kill()
+        writer.communicate(timeout=60)
+    with closing(sqlite3.connect(path)) as connection:
+        order = [row[0] // 10_000_000 for row in connection.execute("SELECT started_ns FROM calls ORDER BY rowid")]
+    turns = order[::10]  # ten calls at a time
+    begin = max(turns.index(writer) for writer in range(3))
+    end = len(turns) - max(turns[::-1].index(writer) for writer in range(3))
+    waits, longest = [0, 0, 0], 0
+    for turn in turns[begin:end]:
+        waits = [0 if writer == turn else waits[writer] + 1 for writer in range(3)]
+        longest = max(longest, *waits)
+    assert longest < 40, f"a writer waited for {longest} turns of the others"
 
 
 def test_a_killed_process_leaves_a_sound_file_with_all_it_was_told_is_written(tmp_path: Path) -> None:
@@ -98,13 +123,23 @@ def test_a_forked_child_and_its_parent_both_go_on_writing(tmp_path: Path, make_e
         os.close(end)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this platform does not list open files")
 def test_no_connection_is_open_while_the_process_forks(tmp_path: Path, make_entry: MakeEntry) -> None:
     ledger = Ledger(tmp_path / "ledger.db")
     ledger.write([make_entry()])
-    assert ledger._opened is not None
+    assert open_files(tmp_path)
     child = os.fork()
     if child == 0:
-        os._exit(0 if ledger._opened is None else 1)
+        os._exit(0 if not open_files(tmp_path) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert not ledger._lock.locked()
+    ledger.write([make_entry()])
+    assert len(written(tmp_path / "ledger.db")) == 2
+
+
+def open_files(directory: Path) -> list[str]:
+    """The files of a directory that this process has open."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):  # the descriptor of the listing itself
+            found.append(os.readlink(f"/proc/self/fd/{name}"))
+    return [path for path in found if path.startswith(str(directory))]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from genledger.attribution import Attribution
 from genledger.calls.entry import Entry, ProductEvent
-from genledger.ledger import Ledger, LedgerError, Score, default_path
+from genledger.ledger import Ledger, LedgerError, LedgerStartedOver, Score, default_path
 from genledger.ledger.rows import entry_of
 from genledger.pricing.cost import Cost, Part
 from genledger.pricing.usage import TOKEN_BUCKETS, Usage
@@ -95,7 +96,9 @@ def rows(ledger: Ledger, table: str) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in connection.execute(f"SELECT * FROM {table}")]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(entry=entries)
 def test_whatever_is_written_is_read_back_the_same(ledger: Ledger, entry: Entry) -> None:
     ledger.write([entry])
@@ -277,11 +280,10 @@ def test_a_locked_file_is_an_error_that_passes(tmp_path: Path, make_entry: MakeE
 
 
 def test_a_full_disk_is_an_error_that_passes(ledger: Ledger, make_entry: MakeEntry) -> None:
-    ledger.open()
-    assert ledger._opened is not None
-    pages = ledger._opened.execute("PRAGMA page_count").fetchone()[0]
-    # SQLite's own limit fails as a full disk does, and ends with the connection.
-    ledger._opened.execute(f"PRAGMA max_page_count = {pages + 1}")
+    with ledger.reading() as connection:
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        # SQLite's own limit fails as a full disk does, and ends with the connection.
+        connection.execute(f"PRAGMA max_page_count = {pages + 1}")
     some = [make_entry() for _ in range(500)]
     with pytest.raises(LedgerError, match=r"full.*Free some space"):
         ledger.write(some)
@@ -296,6 +298,30 @@ def test_a_deleted_file_is_made_anew(ledger: Ledger, make_entry: MakeEntry) -> N
     after = make_entry()
     ledger.write([after])
     assert calls(Ledger(ledger.path)) == [after]
+
+
+def test_a_damaged_file_is_put_aside_by_a_write_that_may_be_repeated(ledger: Ledger, make_entry: MakeEntry) -> None:
+    ledger.write([make_entry() for _ in range(200)])
+    ledger.close()
+    whole = ledger.path.read_bytes()
+    ledger.path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
+    after = make_entry()
+    with pytest.raises(LedgerStartedOver, match=rf"{ledger.path}.*malformed.*kept as {ledger.path}.damaged-"):
+        ledger.write([after])
+    ledger.write([after])
+    assert calls(ledger) == [after]
+    (kept,) = ledger.path.parent.glob("*.damaged-*Z")
+    assert kept.stat().st_size == len(whole)
+
+
+def test_a_damaged_file_is_left_to_writers_by_those_who_read(ledger: Ledger, make_entry: MakeEntry) -> None:
+    ledger.write([make_entry() for _ in range(200)])
+    ledger.close()
+    os.truncate(ledger.path, 100)
+    reader = Ledger(ledger.path)
+    with pytest.raises(LedgerError, match=rf"{ledger.path}.*cut to 100 bytes.*Move it away"):
+        reader.size_bytes()
+    assert ledger.path.stat().st_size == 100
 
 
 def test_the_path_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

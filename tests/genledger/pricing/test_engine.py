@@ -10,7 +10,18 @@ from threading import Thread
 
 import pytest
 
-from genledger.pricing import UNPRICED_REASONS, Cost, Usage, backfill, engine, max_price, override, price, warn_unpriced
+from genledger.pricing import (
+    UNPRICED_REASONS,
+    Cost,
+    Usage,
+    backfill,
+    engine,
+    max_price,
+    override,
+    price,
+    warn_rejected,
+    warn_unpriced,
+)
 
 
 def at(text: str) -> int:
@@ -150,6 +161,18 @@ def test_a_model_without_a_price_is_warned_about_once(caplog: pytest.LogCaptureF
     assert [record.getMessage().split(":")[0] for record in caplog.records] == [
         "No price for gpt-9 at openai (unknown_model)",
         "No price for gpt-10 at openai (unknown_model)",
+    ]
+
+
+@pytest.mark.usefixtures("fresh_warnings")
+def test_a_report_that_is_not_believed_is_warned_about_once(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, logger="genledger"):
+        for reported in ("1e+06", "2e+06"):
+            warn_rejected("open_router", "gpt-9", f"reported_rejected:{reported}")
+        warn_unpriced("open_router", "gpt-9", "unknown_model")
+    assert [record.getMessage().partition(" (")[0] for record in caplog.records] == [
+        "The cost that is reported for gpt-9 at openrouter cannot be right",
+        "No price for gpt-9 at openrouter",
     ]
 
 

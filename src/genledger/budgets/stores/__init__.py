@@ -6,6 +6,8 @@ import os
 
 import platformdirs
 
+from genledger.credentials import without_credentials
+
 from .base import Store, StoreDown
 
 __all__ = ["Store", "StoreDown", "open_store"]
@@ -38,4 +40,7 @@ def open_store(url: str | os.PathLike[str] | None = None) -> Store:
         from .sqlite import SQLiteStore
 
         return SQLiteStore(text.removeprefix("sqlite:///").removeprefix("sqlite:"))
-    raise ValueError(f"budget store {text!r}: expected memory:, sqlite:///path, a path, redis://, rediss:// or unix://")
+    raise ValueError(
+        f"budget store {without_credentials(text)!r}: "
+        "expected memory:, sqlite:///path, a path, redis://, rediss:// or unix://"
+    )

@@ -15,7 +15,8 @@ class StoreDown(Exception):
 class Store(Protocol):
     """Counters, one small document, and marks. Every method raises `StoreDown` and may be called by any thread.
 
-    The store owns the clock: windows follow its time, so that processes whose clocks differ agree.
+    The store owns the clock: windows follow its time, so that processes whose clocks differ agree. The clock
+    alone deletes no spending; see `exchange`.
     """
 
     def exchange(self, number: int, ttl: float, asks: Sequence[Ask]) -> Reply:
@@ -27,7 +28,7 @@ class Store(Protocol):
         ...
 
     def counters(self) -> dict[str, Counter]:
-        """Every counter that is not yet forgotten."""
+        """Every counter that is not over by the clock."""
         ...
 
     def document(self) -> str:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from ..exchange import Ask, Counter, Reply, exchange
+from ..exchange import Age, Ask, Counter, Reply, exchange
 
 CROWDED = 1024
 """Counters above which those that are over are looked for; then, whenever there are twice as many."""
@@ -20,16 +20,19 @@ class MemoryStore:
         self._counters: dict[str, Counter] = {}
         self._document = ""
         self._marks: dict[str, float] = {}
+        self._age = Age()
         self._crowded = CROWDED
 
     def exchange(self, number: int, ttl: float, asks: Sequence[Ask]) -> Reply:
         """See `Store`."""
         with self._lock:
-            now = time.time()
+            now, age = time.time(), self._age.hear(0.0)
             if len(self._counters) > self._crowded:
-                self._forget(now)
+                for key, counter in list(self._counters.items()):
+                    if counter.expires <= now and counter.forget_at <= age:
+                        del self._counters[key]
                 self._crowded = max(CROWDED, 2 * len(self._counters))
-            return exchange(self._counters, number, ttl, asks, now)
+            return exchange(self._counters, number, ttl, asks, now, age)
 
     def now(self) -> float:
         """See `Store`."""
@@ -38,12 +41,10 @@ class MemoryStore:
     def counters(self) -> dict[str, Counter]:
         """See `Store`."""
         with self._lock:
-            self._forget(time.time())
-            return {key: Counter.load(counter.dump()) for key, counter in self._counters.items()}
-
-    def _forget(self, now: float) -> None:
-        for key in [key for key, counter in self._counters.items() if counter.expires <= now]:
-            del self._counters[key]
+            now = time.time()
+            return {
+                key: Counter.load(counter.dump()) for key, counter in self._counters.items() if counter.expires > now
+            }
 
     def document(self) -> str:
         """See `Store`."""
@@ -60,7 +61,7 @@ class MemoryStore:
     def mark(self, key: str, seconds: float, *, again: bool = False) -> bool:
         """See `Store`."""
         with self._lock:
-            now = time.time()
+            now = time.monotonic()
             for expired in [each for each, until in self._marks.items() if until <= now]:
                 del self._marks[expired]
             if key in self._marks and not again:

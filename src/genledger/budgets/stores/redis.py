@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib import resources
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from ..exchange import Ask, Counter, Lease, Reply, Standing
+from genledger.credentials import without_credentials
+
+from ..exchange import Age, Ask, Counter, Lease, Reply, Standing
 from .base import StoreDown
 
 T = TypeVar("T")
+
+FORGET_EVERY = 60.0
+"""Seconds after which a process looks again for counters that are over."""
+
+FORGOTTEN_AT_ONCE = 500
+"""Counters that are forgotten in one request."""
 
 CONNECT_TIMEOUT = 0.5
 """Seconds to wait for a connection."""
@@ -29,7 +39,8 @@ class RedisStore:
 
     Every exchange is one script and one round trip. All keys carry one hash tag, `{<namespace>}`, because rules
     that overlap must be changed together: in a cluster, one namespace is one slot. Windows follow the server's
-    clock.
+    clock. Keys do not expire by it, but go when the age of the store says the same; what nobody uses any more
+    goes after a year.
 
     Args:
         client: A client of the `redis` package: `Redis`, `RedisCluster`, or what `Sentinel.master_for` returns.
@@ -44,6 +55,10 @@ class RedisStore:
         self._replicas = replicas
         self._prefix = f"{{{namespace}}}:"
         self._index = f"{self._prefix}counters"
+        self._forgetting = f"{self._prefix}forgetting"
+        self._books = [self._index, self._forgetting, f"{self._prefix}age"]
+        self._age = Age()
+        self._forget_at = 0.0
 
     @classmethod
     def from_url(cls, url: str) -> RedisStore:
@@ -51,9 +66,16 @@ class RedisStore:
 
         Raises:
             ModuleNotFoundError: The Redis client is not installed.
+            ValueError: The URL is no address, or has an option that the client does not know.
         """
         redis = _redis()
-        scheme, place, path, query, fragment = urlsplit(url)
+        try:
+            scheme, place, path, query, fragment = parts = urlsplit(url)
+            _ = parts.port
+        except ValueError:  # whose message may quote a part of a password
+            raise ValueError(
+                f"budget store {without_credentials(url)!r} is not an address; it must be like redis://host:6379/0"
+            ) from None
         options = dict(parse_qsl(query))
         namespace = options.pop("namespace", "genledger")
         replicas = int(options.pop("replicas", "0"))
@@ -64,6 +86,11 @@ class RedisStore:
             # A request may safely be sent twice, and the first one after a pause often finds a dead connection.
             retry=redis.retry.Retry(redis.backoff.NoBackoff(), 1),
         )
+        pool = client.connection_pool
+        try:
+            pool.connection_class(**pool.connection_kwargs)
+        except TypeError as error:
+            raise ValueError(f"budget store {without_credentials(url)!r} has an unknown option: {error}") from None
         return cls(client, namespace=namespace, replicas=replicas)
 
     def _try(self, work: Callable[[], T]) -> T:
@@ -98,16 +125,29 @@ class RedisStore:
 
     def exchange(self, number: int, ttl: float, asks: Sequence[Ask]) -> Reply:
         """See `Store`."""
-        keys = [self._index, *(self._prefix + ask.counter for ask in asks)]
-        arguments = [str(number), repr(ttl)]
+        keys = [*self._books, *(self._prefix + ask.counter for ask in asks)]
+        arguments = [str(number), repr(ttl), repr(self._age.claim())]
         for ask in asks:
             arguments.extend(str(int(part)) if isinstance(part, bool) else str(part) for part in ask[1:])
-        answer = [_text(part) for part in self._try(lambda: self._run(_exchange_script(), keys, arguments))]
+        answer = [_text(part) for part in self._try(lambda: self._run(_script("exchange"), keys, arguments))]
         standings = tuple(
             Standing(int(settled), int(others), int(held), refused == "1", float(frees_at))
-            for settled, others, held, refused, frees_at in zip(*[iter(answer[3:])] * 5, strict=True)
+            for settled, others, held, refused, frees_at in zip(*[iter(answer[4:])] * 5, strict=True)
         )
+        age = self._age.hear(float(answer[3]))
+        if time.monotonic() >= self._forget_at:
+            self._forget(age)
         return Reply(float(answer[0]), answer[1] == "1", answer[2] == "1", standings)
+
+    def _forget(self, age: float) -> None:
+        self._forget_at = time.monotonic() + FORGET_EVERY
+        with suppress(StoreDown):
+            over = self._try(
+                lambda: self._client.zrangebyscore(self._forgetting, "-inf", age, start=0, num=FORGOTTEN_AT_ONCE)
+            )
+            keys = [*self._books, *map(_text, over)]
+            if over and self._try(lambda: self._run(_script("forget"), keys, ())) == FORGOTTEN_AT_ONCE:
+                self._forget_at = 0.0  # there may be more: they go with the next request
 
     def now(self) -> float:
         """See `Store`."""
@@ -173,8 +213,8 @@ _REPLACE_SCRIPT = _Script(
 
 
 @cache
-def _exchange_script() -> _Script:
-    return _Script(resources.files(__package__).joinpath("exchange.lua").read_text(encoding="utf-8"))
+def _script(name: str) -> _Script:
+    return _Script(resources.files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8"))
 
 
 @cache
@@ -201,6 +241,8 @@ def _counter(fields: dict[str, str]) -> Counter:
         if kind == "s:":
             counter.spent[int(rest)] = int(value)
         else:
-            number, total, held, expires, charge = value.split()
-            counter.leases[rest] = Lease(int(number), int(total), int(held), float(expires), charge == "1")
+            number, total, held, expires, charge, *forget_at = value.split()
+            counter.leases[rest] = Lease(
+                int(number), int(total), int(held), float(expires), charge == "1", *map(float, forget_at)
+            )
     return counter

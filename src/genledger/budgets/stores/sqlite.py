@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import orjson
 
-from ..exchange import Ask, Counter, Reply, exchange
+from genledger.logs import logger_of
+from genledger.shared.database import Departure, SharedDatabase
+
+from ..exchange import Age, Ask, Counter, Reply, exchange
 from .base import StoreDown
 
+_log = logger_of("genledger.budgets")
+
 BUSY_TIMEOUT = 2.0
-"""Seconds to wait for another process's transaction; one takes well under a millisecond."""
+"""Seconds to wait for the transactions of other processes; one takes well under a millisecond."""
+
+MARKS_KEPT = 31 * 86400.0
+"""Seconds for which marks of others outlive their time, in case it is the clock that is wrong."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS budget_counters (key TEXT PRIMARY KEY, state BLOB NOT NULL, expires REAL NOT NULL)
@@ -22,6 +29,7 @@ CREATE TABLE IF NOT EXISTS budget_counters (key TEXT PRIMARY KEY, state BLOB NOT
 CREATE INDEX IF NOT EXISTS budget_counters_by_expiry ON budget_counters (expires);
 CREATE TABLE IF NOT EXISTS budget_document (one INTEGER PRIMARY KEY CHECK (one = 1), body TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS budget_marks (key TEXT PRIMARY KEY, expires REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS budget_age (one INTEGER PRIMARY KEY CHECK (one = 1), seconds REAL NOT NULL);
 """
 
 # The database engine's clock, not Python's: every process that shares the file asks the same one.
@@ -32,78 +40,87 @@ class SQLiteStore:
     """A store in one SQLite file, in WAL mode. Not for network file systems, which do not lock reliably.
 
     Commits are not flushed to the disk one by one: a crash of a process loses nothing, a crash of the machine
-    may lose the last moments.
+    may lose the last moments. A damaged file is a store that is down: what was spent is never forgotten silently.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
+        self._age = Age()
+        self._database = SharedDatabase(
+            Path(path),
+            busy_timeout_s=BUSY_TIMEOUT,
+            prepare=lambda connection: connection.executescript(_SCHEMA),
+            departed=self._note_departure,
+        )
 
-    def _open(self) -> sqlite3.Connection:
-        Path(self._path).parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.executescript(_SCHEMA)
-        except sqlite3.Error:
-            connection.close()
-            raise
-        return connection
+    def _note_departure(self, departure: Departure) -> None:
+        _log.warning(
+            "budget store %s: the file was taken away, and a new one is used. Only what running processes have spent "
+            "is counted in it.",
+            self._path,
+        )
 
     @contextmanager
-    def _connected(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            try:
-                if self._connection is None:
-                    self._connection = self._open()
-                yield self._connection
-            except (sqlite3.Error, OSError) as error:
-                self._disconnect()
-                raise StoreDown(f"{self._path}: {error}") from error
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with self._database.reading() as connection:
+                yield connection
+        except sqlite3.Error as error:
+            raise StoreDown(f"{self._path}: {error}") from error
 
     @contextmanager
     def _writing(self) -> Iterator[tuple[sqlite3.Connection, float]]:
-        with self._connected() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
+        try:
+            with self._database.writing() as connection:
                 yield connection, connection.execute(_NOW).fetchone()[0]
-            except BaseException:
-                connection.rollback()
-                raise
-            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise StoreDown(f"{self._path}: {error}") from error
 
     def exchange(self, number: int, ttl: float, asks: Sequence[Ask]) -> Reply:
         """See `Store`."""
         with self._writing() as (connection, now):
+            age = self._grow_older(connection)
             keys = [ask.counter for ask in asks]
             places = ",".join("?" * len(keys))
             rows = connection.execute(f"SELECT key, state FROM budget_counters WHERE key IN ({places})", keys)
-            counters = {key: Counter.load(orjson.loads(state)) for key, state in rows}
-            reply = exchange(counters, number, ttl, asks, now)
+            counters = dict(_loaded(rows))
+            reply = exchange(counters, number, ttl, asks, now, age)
             connection.executemany(
                 "INSERT INTO budget_counters VALUES (?, ?, ?) "
                 "ON CONFLICT (key) DO UPDATE SET state = excluded.state, expires = excluded.expires",
                 [(key, orjson.dumps(counter.dump()), counter.expires) for key, counter in counters.items()],
             )
-            connection.execute("DELETE FROM budget_counters WHERE expires <= ?", (now,))
+            self._forget(connection, now, age, 2 * len(keys) + 16)
             return reply
+
+    def _grow_older(self, connection: sqlite3.Connection) -> float:
+        row = connection.execute("SELECT seconds FROM budget_age").fetchone()
+        age = self._age.hear(row[0] if row else 0.0)
+        if row is None or age - row[0] >= 1.0:
+            connection.execute("INSERT OR REPLACE INTO budget_age VALUES (1, ?)", (age,))
+        return age
+
+    def _forget(self, connection: sqlite3.Connection, now: float, age: float, at_most: int) -> None:
+        """Forget counters that are over by the clock and by the age of the store, more than are ever added."""
+        over = connection.execute(
+            "SELECT key, state FROM budget_counters WHERE expires <= ? ORDER BY expires LIMIT ?", (now, at_most)
+        )
+        gone = [(key,) for key, counter in _loaded(over) if counter.forget_at <= age]
+        connection.executemany("DELETE FROM budget_counters WHERE key = ?", gone)
 
     def now(self) -> float:
         """See `Store`."""
-        with self._connected() as connection:
+        with self._reading() as connection:
             return connection.execute(_NOW).fetchone()[0]
 
     def counters(self) -> dict[str, Counter]:
         """See `Store`."""
-        with self._connected() as connection:
-            rows = connection.execute(f"SELECT key, state FROM budget_counters WHERE expires > ({_NOW})")
-            return {key: Counter.load(orjson.loads(state)) for key, state in rows}
+        with self._reading() as connection:
+            return dict(_loaded(connection.execute(f"SELECT key, state FROM budget_counters WHERE expires > ({_NOW})")))
 
     def document(self) -> str:
         """See `Store`."""
-        with self._connected() as connection:
+        with self._reading() as connection:
             row = connection.execute("SELECT body FROM budget_document").fetchone()
         return row[0] if row else ""
 
@@ -119,28 +136,21 @@ class SQLiteStore:
     def mark(self, key: str, seconds: float, *, again: bool = False) -> bool:
         """See `Store`."""
         with self._writing() as (connection, now):
-            connection.execute("DELETE FROM budget_marks WHERE expires <= ?", (now,))
-            verb = "INSERT OR REPLACE" if again else "INSERT OR IGNORE"
-            done = connection.execute(f"{verb} INTO budget_marks VALUES (?, ?)", (key, now + seconds))
+            connection.execute("DELETE FROM budget_marks WHERE expires <= ?", (now - MARKS_KEPT,))
+            done = connection.execute(
+                "INSERT INTO budget_marks VALUES (?, ?) "
+                "ON CONFLICT (key) DO UPDATE SET expires = excluded.expires WHERE expires <= ? OR ?",
+                (key, now + seconds, now, again),
+            )
             return done.rowcount == 1
 
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
     def after_fork(self) -> None:
-        """See `Store`."""
-        self._lock = threading.Lock()
-        # SQLite forbids using, and even closing, a parent's connection here: closing would drop its locks.
-        _INHERITED.append(self._connection)
-        self._connection = None
+        """See `Store`; the database sees to it itself."""
 
     def close(self) -> None:
         """See `Store`."""
-        with self._lock:
-            self._disconnect()
+        self._database.close()
 
 
-_INHERITED: list[sqlite3.Connection | None] = []
-"""Connections of parent processes, kept from being closed by the garbage collector."""
+def _loaded(rows: sqlite3.Cursor) -> Iterator[tuple[str, Counter]]:
+    return ((key, Counter.load(orjson.loads(state))) for key, state in rows)

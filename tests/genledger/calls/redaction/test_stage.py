@@ -7,10 +7,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genledger.calls.redaction import FAILED, Redactor
+from genledger.calls.redaction import FAILED, MAX_MESSAGE, MAX_NAME, Redactor, stage, use
 
 KEYS = [
     "sk-proj-abcdefghijklmnop1234",
@@ -162,3 +162,76 @@ def test_a_document_stays_a_document_of_the_same_shape(document: Any) -> None:
 def test_no_secret_is_left_in_a_document_whatever_is_around_it(texts: list[str], secret: str) -> None:
     document = json.dumps([{"content": f"x {secret} y"}, *texts], ensure_ascii=False)
     assert secret not in Redactor().json(document)
+
+
+def test_a_bare_number_does_not_keep_the_rest_of_a_document_from_being_redacted() -> None:
+    document = {"n": 4111111111111111, "aws_secret_access_key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "m": 5}
+    redacted = json.loads(Redactor().json(json.dumps(document)))
+    assert redacted == {"n": "[card]", "aws_secret_access_key": "[key]", "m": 5}
+
+
+def test_the_applications_own_function_gets_what_the_patterns_left_of_each_value() -> None:
+    seen: list[str] = []
+
+    def own(text: str) -> str:
+        seen.append(text)
+        return text
+
+    document = {"password": "hunter2", "mail": ["a@example.com", 4111111111111111], "n": 5}
+    redacted = json.loads(Redactor(function=own).json(json.dumps(document)))
+    assert redacted == {"password": "[key]", "mail": ["[email]", "[card]"], "n": 5}
+    assert seen == ["[key]", "[email]", "[card]"]
+
+
+def test_a_secret_is_found_in_the_name_of_a_member_too() -> None:
+    document = {KEYS[0]: 1, "n": 4111111111111111}
+    assert json.loads(Redactor().json(json.dumps(document))) == {"[key]": 1, "n": "[card]"}
+
+
+@given(st.text() | st.lists(TEXTS).map(" ".join), st.integers(64, 600))
+@settings(deadline=None)
+def test_a_message_has_at_most_its_bytes(text: str, limit: int) -> None:
+    assert len(Redactor().message(text, limit).encode(errors="replace")) <= limit
+
+
+@given(st.text(max_size=60))
+@settings(deadline=None)
+def test_a_short_message_without_secrets_is_what_it_was(text: str) -> None:
+    if Redactor().text(text) == text:
+        assert Redactor().message(text) == text
+
+
+def test_a_message_that_is_cut_says_so() -> None:
+    bounded = Redactor().message("word " * 2_000)
+    assert bounded.startswith("word word ")
+    assert bounded.endswith("word …")
+    assert MAX_MESSAGE - 20 < len(bounded.encode()) <= MAX_MESSAGE
+
+
+def test_half_a_character_does_not_stop_a_message() -> None:
+    assert Redactor().message("so \ud83d a@example.com") == "so \ud83d [email]"
+    assert len(Redactor().message("\ud83d" * 10_000).encode(errors="replace")) <= MAX_MESSAGE
+
+
+def test_what_an_exception_says_is_redacted_and_bounded() -> None:
+    assert Redactor().error(ValueError("no a@example.com")) == "no [email]"
+    assert len(Redactor().error(ValueError("x " * 100_000))) <= MAX_MESSAGE
+    assert len(Redactor().name("x" * 100_000).encode()) <= MAX_NAME
+
+
+def test_an_exception_that_raises_when_it_is_asked_says_nothing() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    assert Redactor().error(Mute()) == ""
+
+
+def test_a_stage_with_every_pattern_is_in_force_until_there_is_another() -> None:
+    before = stage()
+    try:
+        use(Redactor([]))
+        assert stage().text("a@example.com") == "a@example.com"
+    finally:
+        use(before)
+    assert before.text("a@example.com") == "[email]"

@@ -210,7 +210,7 @@ def test_the_bill_stays_within_a_hundredth_of_the_limit(
     if attack.long and not scale(0, 1):
         pytest.skip("only in the long form")
     started = time.monotonic()
-    result = Result(attack, scale(*attack.calls) * CALL)
+    result = Result(attack, round(scale(*attack.calls) * CALL, 6))
     rules = tmp_path / "rules.toml"
     rules.write_text(
         f'[[budget]]\nname="tenants"\ntenant="each"\nusd={result.limit}\nper="month"\non_crash="{attack.on_crash}"\n'

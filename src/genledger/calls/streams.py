@@ -58,7 +58,7 @@ class Reading:
         self._chunks: list[Any] = []
         self.add = self._chunks.append
         self.stamps: list[float] = []
-        self._asked: list[tuple[int, float]] = []
+        self._asked: dict[int, float] = {}
         call.stamps = self.stamps
         watch(self)
         self._source: weakref.ref[Any] | None = None
@@ -85,7 +85,7 @@ class Reading:
         application had last waited, and had not let chunks wait that were there.
         """
         try:
-            self._asked.append((len(self.stamps), time.perf_counter()))
+            self._asked[len(self.stamps)] = time.perf_counter()
         except Exception as fault:
             faults.report("reading a chunk", fault)
 
@@ -137,7 +137,7 @@ class Reading:
         It waited for a chunk if that took longer to come than the application had kept it from being asked for.
         """
         stamps = self.stamps
-        for index, asked in reversed(self._asked):
+        for index, asked in reversed(self._asked.items()):
             if 0 < index < len(stamps) and stamps[index] - asked > asked - stamps[index - 1]:
                 return index + 1
         return 1
@@ -166,7 +166,8 @@ def pump(source: Iterator[Any], reading: Reading, hide: Callable[[Any], bool] | 
             if len(reading.stamps) - before < room:
                 break
             reading.fold()
-            room = min(2 * room, _BATCH)
+            if room < _BATCH:
+                room *= 2
     except GeneratorExit:
         reading.finish(cut=True)
         raise

@@ -48,6 +48,13 @@ test-compat: $(COMPAT) ## Test with the oldest and the newest of each major vers
 test-neighbours: $(NEIGHBOURS)/.ready ## Test beside other vendors' instrumentation of the same client
 	$(NEIGHBOURS)/bin/python -m pytest tests/neighbours
 
+CONTRACT := .venvs/contract/newest
+
+.PHONY: test-contract
+test-contract: $(CONTRACT)/.ready ## Hold the newest version of every client to the same promises
+	$(CONTRACT)/bin/python -m pytest -n 2 tests/contract tests/instrumentors/frameworks tests/instrumentors/providers \
+		tests/instrumentors/test_bedrock.py tests/instrumentors/test_cohere.py tests/instrumentors/test_mistralai.py
+
 .PHONY: test-adversary
 test-adversary: $(READY) services ## Attack redaction, budgets, delivery and files, at length
 	GENLEDGER_TEST_ADVERSARY=long $(BIN)/python -m pytest tests/adversary -s

@@ -22,16 +22,16 @@ from contextlib import contextmanager
 
 import redis
 
-from genledger.attribution import Attribution
-from genledger.budgets import Demand, Guard, budget, open_store
-from genledger.budgets.status import read_status
+from genledger.budgets import BudgetRequest, Guard, budget, open_store
+from genledger.budgets.budget_status import read_status
+from genledger.context.attribution import Attribution
 
 RULES = [
     budget(name="organisation", usd=1_000_000, per="month"),
     budget(name="tenant", tenant="each", usd=100_000, per="day"),
     budget(name="rate", tenant="each", requests=10**9, per="minute"),
 ]
-DEMAND = Demand(
+DEMAND = BudgetRequest(
     "openai", "chat", "gpt-5", Attribution(tenant="acme"), input_tokens=900, max_output_tokens=100, cost_ceiling=0.001
 )
 COST = 0.0004

@@ -13,7 +13,7 @@ import statistics
 import time
 from collections.abc import Callable
 
-from genledger.pricing import Usage, engine, price, read_usage
+from genledger.pricing import Usage, calculate, price, read_usage
 
 CALLS = {
     "chat, 2 buckets": ("openai", "gpt-6.1-sol", Usage(input=1_000, output=500)),
@@ -70,7 +70,7 @@ def main() -> None:
     )
     print(f"resolve   {'once per model and day':22} {fresh:8.2f} µs")
 
-    engine._resolved.cache_clear()
+    calculate._resolved.cache_clear()
     for number in range(3_000):
         price(Usage(input=1), provider="openai", model=f"warm-{number}", at_ns=now)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

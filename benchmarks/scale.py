@@ -116,7 +116,7 @@ class ScaleWorker(Worker):
 
     def tenants(self, numbers: list[int], calls: int) -> list[dict[str, float]]:
         """Microseconds of CPU for one call in the attribution of one of many tenants, all of them in turn."""
-        from genledger import attribution  # type: ignore[import-not-found,unused-ignore]
+        from genledger.context import attribution  # type: ignore[import-not-found,unused-ignore]
 
         call = self._free()
         seen: list[dict[str, float]] = []
@@ -211,7 +211,7 @@ def _offer(call: Callable[[], Any], due: float, gap: float, end: float, walls: A
 
 
 def _ledger_dropped() -> int:
-    from genledger.bootstrap import wired  # type: ignore[import-not-found,unused-ignore]
+    from genledger.setup.instrument import wired  # type: ignore[import-not-found,unused-ignore]
 
     connected = wired()
     return sum(connected.destinations["ledger"].stats()["dropped"].values()) if connected is not None else 0
@@ -219,7 +219,7 @@ def _ledger_dropped() -> int:
 
 def _destination_stats() -> dict[str, Any]:
     """What each of Genledger's destinations accepted, sent and dropped, in its own words."""
-    from genledger.bootstrap import wired  # type: ignore[import-not-found,unused-ignore]
+    from genledger.setup.instrument import wired  # type: ignore[import-not-found,unused-ignore]
 
     connected = wired()
     if connected is None:

@@ -1,60 +1,53 @@
 """Chroma, 1.x: embedded and over HTTP, synchronous and not.
 
-Client: https://docs.trychroma.com/reference/python/collection. Chroma has no convention of its own: its calls are
-`db.*` spans, and a query is a `retrieval` as well (the conventions allow both on one span).
+Client: https://docs.trychroma.com/reference/python/collection.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 from urllib.parse import urlsplit
 
-from genledger.calls.instrumentor import Instrumentor
-from genledger.calls.methods import Methods
-from genledger.calls.operation import Attributes, Body, Content, Operation, Peer, integer, text
-from genledger.calls.patching import Patches
-from genledger.pricing.fields import field
+from genledger.engine.operation import Attributes, Body, Content, Endpoint, Operation, integer, text
+from genledger.instrumentation.adapters.methods import Methods
+from genledger.instrumentation.instrumentor import Instrumentor
+from genledger.instrumentation.patching import Patches
+from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
-from genledger_semconv import spans as S
+
+from .vectorstores.store import DISTANCES, access, search, write_count, write_spread
 
 _PLACE = {
     "collection": (A.DB_COLLECTION_NAME, text),
     "database": (A.DB_NAMESPACE, text),
 }
+_QUERIES = ("query_texts", "query_embeddings")
 
 
 def read_batch(body: Body, attributes: Attributes) -> None:
     """How many records a call writes, when it is more than one."""
-    ids = body.get("ids")
-    if isinstance(ids, (list, tuple)) and len(ids) > 1:
-        attributes[A.DB_OPERATION_BATCH_SIZE] = len(ids)
+    write_count(body.get("ids"), attributes)
 
 
 def read_query(body: Body, attributes: Attributes) -> None:
-    """What is searched, and for how many results."""
+    """What is searched, for how many results, and whether only among some."""
     attributes[A.GEN_AI_DATA_SOURCE_ID] = str(body.get("collection") or "")
     attributes.setdefault(A.GEN_AI_RETRIEVAL_TOP_K, 10)
-    queries = body.get("query_texts") or body.get("query_embeddings")
-    if isinstance(queries, (list, tuple)) and len(queries) > 1 and not isinstance(queries[0], (int, float)):
-        attributes[A.DB_OPERATION_BATCH_SIZE] = len(queries)
+    if body.get("where") is not None or body.get("where_document") is not None:
+        attributes[A.GENLEDGER_RETRIEVAL_FILTERED] = True
+    queries: Any = next((found for name in _QUERIES if (found := body.get(name)) is not None), ())
+    if len(queries) and not isinstance(queries[0], Real):
+        write_count(queries, attributes)
 
 
 def read_results(answer: Any, attributes: Attributes) -> None:
     """How many results came, and how near they were."""
     found = [ids for ids in field(answer, "ids") or () if isinstance(ids, list)]
     attributes[A.GENLEDGER_RETRIEVAL_RESULTS] = sum(len(ids) for ids in found)
-    distances = [
-        float(distance)
-        for row in field(answer, "distances") or ()
-        if isinstance(row, Sequence)
-        for distance in row
-        if isinstance(distance, (int, float))
-    ]
-    if distances:
-        attributes[A.GENLEDGER_RETRIEVAL_DISTANCE_MIN] = min(distances)
-        attributes[A.GENLEDGER_RETRIEVAL_DISTANCE_MAX] = max(distances)
-        attributes[A.GENLEDGER_RETRIEVAL_DISTANCE_MEAN] = sum(distances) / len(distances)
+    rows = field(answer, "distances") or ()
+    write_spread(DISTANCES, [one for row in rows if isinstance(row, Sequence) for one in row], attributes)
 
 
 def read_rows(answer: Any, attributes: Attributes) -> None:
@@ -86,51 +79,29 @@ def documents(answer: Any) -> Content:
     return {A.GEN_AI_RETRIEVAL_DOCUMENTS: found}
 
 
-def _operation(name: str, **options: Any) -> Operation:
-    return Operation(
-        name=name,
-        api=name,
-        fields=_PLACE,
-        priced=False,
-        family="db",
-        target=lambda attributes: str(attributes.get(A.DB_COLLECTION_NAME) or "") or None,
-        **options,
-    )
-
-
-QUERY = Operation(
-    name=S.RETRIEVAL,
-    api="query",
-    fields={**_PLACE, "n_results": (A.GEN_AI_RETRIEVAL_TOP_K, integer)},
-    request=read_query,
-    response=read_results,
-    input=query_text,
-    output=documents,
-    constant={A.DB_SYSTEM_NAME: "chroma", A.DB_OPERATION_NAME: "query"},
-    priced=False,
-    family="retrieval",
-    target=lambda attributes: str(attributes.get(A.GEN_AI_DATA_SOURCE_ID) or "") or None,
-)
-
 OPERATIONS: Mapping[str, Operation] = {
-    "add": _operation("add", request=read_batch),
-    "upsert": _operation("upsert", request=read_batch),
-    "update": _operation("update", request=read_batch),
-    "delete": _operation("delete", request=read_batch),
-    "get": _operation("get", response=read_rows),
-    "peek": _operation("peek", response=read_rows),
-    "count": _operation("count"),
-    "query": QUERY,
+    **{name: access(name, _PLACE, request=read_batch) for name in ("add", "upsert", "update", "delete")},
+    **{name: access(name, _PLACE, response=read_rows) for name in ("get", "peek")},
+    "count": access("count", _PLACE),
+    "query": search(
+        "chroma",
+        "query",
+        {**_PLACE, "n_results": (A.GEN_AI_RETRIEVAL_TOP_K, integer)},
+        request=read_query,
+        response=read_results,
+        input=query_text,
+        output=documents,
+    ),
 }
 
 
-def peer(collection: Any) -> Peer:
+def endpoint(collection: Any) -> Endpoint:
     """The server that holds a collection; an embedded one has no address."""
     url = field(collection._client, "_api_url")
     if not isinstance(url, str):
-        return Peer("chroma")
+        return Endpoint("chroma")
     parts = urlsplit(url)
-    return Peer("chroma", parts.hostname, parts.port or (443 if parts.scheme == "https" else 80), url)
+    return Endpoint("chroma", parts.hostname, parts.port or (443 if parts.scheme == "https" else 80), url)
 
 
 def body(collection: Any, given: dict[str, Any]) -> Body:
@@ -148,14 +119,7 @@ class ChromaInstrumentor(Instrumentor):
     def patches(self) -> Patches:
         """The methods of collections."""
         return [
-            *Methods("chromadb", "chromadb.api.models.Collection", "Collection", OPERATIONS, peer, body).patches(),
-            *Methods(
-                "chromadb",
-                "chromadb.api.models.AsyncCollection",
-                "AsyncCollection",
-                OPERATIONS,
-                peer,
-                body,
-                asynchronous=True,
-            ).patches(),
+            patch
+            for cls in ("Collection", "AsyncCollection")
+            for patch in Methods("chromadb", f"chromadb.api.models.{cls}", cls, OPERATIONS, endpoint, body).patches()
         ]

@@ -53,6 +53,7 @@ SPEECH: Final = "speech"
 TRANSCRIPTION: Final = "transcription"
 TRANSLATION: Final = "translation"
 MODERATION: Final = "moderation"
+OCR: Final = "ocr"
 COUNT_TOKENS: Final = "count_tokens"
 BATCH: Final = "batch"
 REALTIME: Final = "realtime"
@@ -61,6 +62,6 @@ INFERENCE_OPERATIONS: Final = frozenset({CHAT, GENERATE_CONTENT, TEXT_COMPLETION
 """Operations whose metrics are `gen_ai.client.inference.*`."""
 
 EXTENSION_OPERATIONS: Final = frozenset(
-    {RERANK, IMAGE_GENERATION, SPEECH, TRANSCRIPTION, TRANSLATION, MODERATION, COUNT_TOKENS, BATCH, REALTIME}
+    {RERANK, IMAGE_GENERATION, SPEECH, TRANSCRIPTION, TRANSLATION, MODERATION, OCR, COUNT_TOKENS, BATCH, REALTIME}
 )
 """Operations of ours: spans of type `genledger.client`."""

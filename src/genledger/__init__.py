@@ -1,11 +1,11 @@
 """Genledger: every GenAI call becomes one priced, attributed span, and budgets hold before the call is paid for."""
 
-from .attribution import attribution
-from .bootstrap import flush, instrument, record_outcome, select_model, shutdown, spend, uninstrument
-from .budgets.exceeded import BudgetExceeded
-from .handlers import flush_after
-from .observe import observe
-from .version import __version__
+from genledger.budgets.enforcement.exceeded import BudgetExceeded
+from genledger.context.attribution import attribution
+from genledger.engine.observe import observe
+from genledger.integrations.serverless import flush_after
+from genledger.setup.instrument import flush, instrument, record_outcome, select_model, shutdown, spend, uninstrument
+from genledger.version import __version__
 
 __all__ = [
     "BudgetExceeded",

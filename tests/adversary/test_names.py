@@ -23,8 +23,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import Tracer
 
 import genledger
-from genledger.attribution import Attribution
-from genledger.budgets import BudgetEvent, BudgetExceeded, Demand, Guard, budget, open_store, web
+from genledger.budgets import BudgetEvent, BudgetExceeded, BudgetRequest, Guard, budget, open_store
+from genledger.context.attribution import Attribution
+from genledger.integrations import web
 
 from ..instrumentors import openai_format as wire
 from ..instrumentors.provider import Provider, answer, events
@@ -329,14 +330,14 @@ def test_budgets_say_no_and_warn_in_text(tmp_path: Path, scale: Scale) -> None:
     refused: list[BudgetExceeded] = []
     for name in HOSTILE:
         for tools in ((), (), (name, name)):
-            demand = Demand("openai", "chat", name, run="1", tool_calls=tools)
+            demand = BudgetRequest("openai", "chat", name, run="1", tool_calls=tools)
             try:
                 guard.admit(demand).settle(0.0, 1)
             except BudgetExceeded as error:
                 refused.append(error)
     guard.kill(why=HOSTILE[0], who=HOSTILE[5], tenant=HOSTILE[8])
     with pytest.raises(BudgetExceeded) as stopped:
-        guard.admit(Demand("openai", "chat", "m", Attribution(tenant=HOSTILE[8])))
+        guard.admit(BudgetRequest("openai", "chat", "m", Attribution(tenant=HOSTILE[8])))
     refused.append(stopped.value)
     assert guard.flush(30)
     states, blocks = guard.states(), guard.blocks()

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from genledger.calls.content import Capture
-from genledger.calls.redaction import Redactor
-from genledger.calls.redaction.credentials import CREDENTIALS
+from genledger.engine.content.capture import Capture
+from genledger.engine.content.redaction import Redactor
+from genledger.engine.content.redaction.credentials import CREDENTIALS
 
-from ..genledger.calls.redaction.attacks import ENDS, FILLERS, LINEAR, LITERALS, Attack, attacks, growth
+from ..genledger.engine.content.redaction.attacks import ENDS, FILLERS, LINEAR, LITERALS, Attack, attacks, growth
 from .conftest import Scale
 
 

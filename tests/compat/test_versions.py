@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
-from genledger.bootstrap import INSTRUMENTORS, patched
-from genledger.calls.instrumentor import Instrumentor
+from genledger.instrumentation.instrumentor import Instrumentor
+from genledger.setup.instrument import INSTRUMENTORS, patched
 
 from ..instrumentors.telemetry import instrumented
 

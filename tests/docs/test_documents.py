@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from genledger.settings import Settings
+from genledger.setup.settings import Settings
 from genledger_semconv import metrics as M
 
 ROOT = Path(__file__).parents[2]

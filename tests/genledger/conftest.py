@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from genledger.attribution import Attribution
-from genledger.calls.entry import Entry
+from genledger.context.attribution import Attribution
+from genledger.engine.record import CallRecord
 from genledger.pricing.cost import Cost
 from genledger.pricing.usage import Usage
 
@@ -15,10 +15,10 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture
-def make_entry() -> Callable[..., Entry]:
+def make_entry() -> Callable[..., CallRecord]:
     """Makes priced calls, each with ids of its own; keywords replace fields, `usd` sets the whole cost."""
 
-    def make(usd: float | None = 0.25, **fields: Any) -> Entry:
+    def make(usd: float | None = 0.25, **fields: Any) -> CallRecord:
         number = next(_numbers)
         values: dict[str, Any] = {
             "trace_id": number << 64,
@@ -46,6 +46,6 @@ def make_entry() -> Callable[..., Entry]:
             "server_address": "api.openai.com",
             "server_port": 443,
         }
-        return Entry(**(values | fields))
+        return CallRecord(**(values | fields))
 
     return make

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from genledger.calls.entry import Entry
 from genledger.doctor import Diagnosis, diagnose
+from genledger.engine.record import CallRecord
 from genledger.ledger import Ledger
 
-MakeEntry = Callable[..., Entry]
+MakeEntry = Callable[..., CallRecord]
 MakeDistribution = Callable[..., None]
 
 _PREFIXES = ("OTEL_", "GENLEDGER_", "LANGFUSE_")

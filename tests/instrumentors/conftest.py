@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.contract.server import Server, serving
 
 from genledger_semconv.checker import assert_clean
 
@@ -45,3 +46,16 @@ def capturing() -> Iterator[Telemetry]:
         assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs, capture_content=True)
         assert not telemetry.open.spans
         assert not telemetry.complaints.other
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A provider on loopback."""
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture(params=[False, True], ids=["sync", "async"])
+def asynchronous(request: pytest.FixtureRequest) -> bool:
+    """Which kind of client is used."""
+    return bool(request.param)

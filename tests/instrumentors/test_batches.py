@@ -1,4 +1,4 @@
-"""Batches of OpenAI and Anthropic: paid for when the results are read, by those for whom they were created."""
+"""BatchJobs of OpenAI and Anthropic: paid for when the results are read, by those for whom they were created."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import genledger
-from genledger.calls.entry import Entry
+from genledger.engine.record import CallRecord
 from genledger_semconv.checker import assert_clean
 
 from ..replay.transport import Reply
@@ -48,7 +48,7 @@ class Entries:
     """A destination that keeps the entries."""
 
     def __init__(self) -> None:
-        self.all: list[Entry] = []
+        self.all: list[CallRecord] = []
 
     def accept(self, record: Any) -> None:
         """Keep an entry."""
@@ -63,7 +63,7 @@ class Entries:
         return True
 
     @property
-    def results(self) -> list[Entry]:
+    def results(self) -> list[CallRecord]:
         """The results of batches, once all of them are booked."""
         assert genledger.flush(30)
         return [entry for entry in self.all if entry.operation != "batch"]

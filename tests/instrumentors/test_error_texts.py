@@ -18,8 +18,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import Status, StatusCode
 
 import genledger
-from genledger.calls import faults
-from genledger.calls.redaction import MAX_MESSAGE
+from genledger.engine import internal_errors
+from genledger.engine.content.redaction import MAX_MESSAGE
 
 from ..genledger.applications import run
 from ..standins.receivers import Collector, Langfuse
@@ -172,7 +172,7 @@ async def test_a_fault_of_our_own_that_quotes_what_it_read(
     def failing(text: str) -> str:
         raise ValueError(f"cannot redact {text} of {SAID}")
 
-    monkeypatch.setattr(faults, "_last_warning", {})
+    monkeypatch.setattr(internal_errors, "_last_warning", {})
     caplog.set_level(logging.DEBUG, "genledger")
     with instrumented(redactor=failing, capture_content="both") as telemetry:
         provider.will(answer(wire.error(SAID), 400))
@@ -205,6 +205,9 @@ def receivers(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Langfuse, Colle
         monkeypatch.setenv("LANGFUSE_SECRET_KEY", langfuse.secret_key)
         monkeypatch.setenv("LANGFUSE_BASE_URL", langfuse.base_url)
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.base_url)
+        # Their global providers would go on after the test.
+        monkeypatch.setenv("OTEL_METRICS_EXPORTER", "none")
+        monkeypatch.setenv("OTEL_LOGS_EXPORTER", "none")
         yield langfuse, collector
 
 

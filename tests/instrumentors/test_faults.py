@@ -11,8 +11,10 @@ from opentelemetry.sdk.trace import Span, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 
 from genledger import pricing
-from genledger.calls import charges, content, details, faults, lines, metrics, recorder
-from genledger.calls.operation import Operation
+from genledger.engine import internal_errors, priced_usage, recorder
+from genledger.engine.content import capture
+from genledger.engine.operation import Operation
+from genledger.engine.signals import call_log, details_event, metrics
 
 from ..replay.observation import difference, seen
 from . import anthropic_format, openai_format
@@ -69,13 +71,13 @@ STAGES: dict[str, Break] = {
     "estimate": attribute(pricing, "estimate_tokens"),
     "attribution": attribute(recorder, "current"),
     "the attributes of a request": attribute(recorder, "read_request"),
-    "the attributes of usage": attribute(charges, "usage_attributes"),
-    "the attributes of cost": attribute(charges, "cost_attributes"),
+    "the attributes of usage": attribute(priced_usage, "usage_attributes"),
+    "the attributes of cost": attribute(priced_usage, "cost_attributes"),
     "the outcome": attribute(recorder, "outcome_of"),
     "the error's name": attribute(recorder, "error_type"),
-    "the capture of content": attribute(content.Capture, "write"),
-    "the details event": attribute(details.Details, "emit"),
-    "the log line": attribute(lines.CallLines, "write"),
+    "the capture of content": attribute(capture.Capture, "write"),
+    "the details event": attribute(details_event.Details, "emit"),
+    "the log line": attribute(call_log.CallLog, "write"),
     "the metrics": attribute(metrics.Metrics, "record"),
     "the start of a span": attribute(TracerProvider, "get_tracer", lambda *a, **k: Hopeless()),
     "the attributes of a span": attribute(recorder, "write"),
@@ -93,7 +95,7 @@ def stage(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """No warning has been given yet."""
-    monkeypatch.setattr(faults, "_last_warning", {})
+    monkeypatch.setattr(internal_errors, "_last_warning", {})
 
 
 async def use(provider: Provider) -> list[Any]:

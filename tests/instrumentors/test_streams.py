@@ -17,8 +17,8 @@ from opentelemetry import baggage, context, trace
 from opentelemetry.trace import StatusCode
 
 import genledger
-from genledger.calls.call import Call
-from genledger.calls.streams import Reading
+from genledger.engine.call import Call
+from genledger.engine.streams import StreamRecorder
 
 from ..replay.transport import http_library
 from . import anthropic_format, openai_format
@@ -441,7 +441,7 @@ async def test_abandoned_streams_leave_nothing_behind(api: Api, asynchronous: bo
             await asyncio.wait(closing)
         gc.collect()
         assert genledger.flush(5)
-        return sum(isinstance(one, (Call, Reading)) for one in gc.get_objects())
+        return sum(isinstance(one, (Call, StreamRecorder)) for one in gc.get_objects())
 
     with instrumented():
         first = await left_after(30)

@@ -50,14 +50,15 @@ class Hang(Fault):
 
 @dataclass(frozen=True)
 class Late(Fault):
-    """Takes the request, and says so when it is told to."""
+    """Takes the request, and says so when it is told to, or after some seconds."""
 
     keeps: bool = True
+    seconds: float = 60.0
     go: threading.Event = field(default_factory=threading.Event)
 
     def answer(self, handler: http.server.BaseHTTPRequestHandler, stopping: threading.Event) -> None:
         """Wait, then answer as if nothing had been."""
-        self.go.wait(60)
+        self.go.wait(self.seconds)
         Status(status=200).answer(handler, stopping)
 
 
@@ -77,10 +78,10 @@ class Drip(Fault):
 
 
 DRIPS = {
-    "status": Drip(b""),
+    "status": Drip(start=b""),
     "headers": Drip(),
-    "body": Drip(b"HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n"),
-    "chunks": Drip(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"),
+    "body": Drip(start=b"HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n"),
+    "chunks": Drip(start=b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"),
 }
 """Answers that never end, each in another part."""
 

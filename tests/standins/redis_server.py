@@ -57,7 +57,7 @@ class RedisServer:
             stdout=subprocess.DEVNULL,
         )
         with redis.Redis(port=self.port) as client:
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 120
             while True:
                 try:
                     client.ping()

@@ -11,12 +11,12 @@ from typing import Any
 from opentelemetry.context import get_current
 from opentelemetry.trace import NonRecordingSpan
 
-from genledger.calls import faults
-from genledger.calls.call import CALL_KEY, Call
-from genledger.calls.generated import GeneratedClient, Library
-from genledger.calls.instrumentor import Instrumentor
-from genledger.calls.operation import Operation
-from genledger.calls.patching import Patch, Patches
+from genledger.engine import internal_errors
+from genledger.engine.call import CALL_KEY, Call
+from genledger.engine.operation import Operation
+from genledger.instrumentation.adapters.stainless import ClientSpec, StainlessClient
+from genledger.instrumentation.instrumentor import Instrumentor
+from genledger.instrumentation.patching import Patch, Patches
 
 from . import batches, helpers
 from .messages import COUNT_TOKENS, MESSAGES
@@ -50,11 +50,11 @@ def lend_span(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[s
         if isinstance(call, Call) and not call.settled:
             return NonRecordingSpan(call.span.get_span_context())
     except Exception as error:
-        faults.report("lending a span", error)
+        internal_errors.report("lending a span", error)
     return wrapped(*args, **kwargs)
 
 
-CLIENT = Library(
+CLIENT = ClientSpec(
     name="anthropic",
     module="anthropic._base_client",
     operation=operation_of,
@@ -73,4 +73,4 @@ class AnthropicInstrumentor(Instrumentor):
     def patches(self) -> Patches:
         """The one method that every request passes through, where the client would start its own span, and helpers."""
         own_span = Patch(CLIENT.module, "start_api_call_span", lend_span, optional=True)
-        return [*GeneratedClient(CLIENT).patches(), own_span, *helpers.patches()]
+        return [*StainlessClient(CLIENT).patches(), own_span, *helpers.patches()]

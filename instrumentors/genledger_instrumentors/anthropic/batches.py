@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from genledger.calls.batches import Batch, Job, Line
-from genledger.calls.entry import Outcome
-from genledger.calls.operation import Attributes, Body, Operation
-from genledger.pricing.fields import field
+from genledger.engine.batch_jobs import Batch, Job, Line
+from genledger.engine.operation import Attributes, Body, Operation
+from genledger.engine.record import Outcome
+from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
@@ -77,7 +77,7 @@ BATCH = Operation(
 )
 """A batch that is polled, cancelled, deleted or listed."""
 
-NEW_BATCH = BATCH._replace(batch=Batch(jobs=read_jobs, creates=True, requests=read_requests))
+NEW_BATCH = BATCH._replace(limit=("max_tokens",), batch=Batch(jobs=read_jobs, creates=True, requests=read_requests))
 """A batch that is created."""
 
 RESULTS = BATCH._replace(response=None, batch=Batch(results=_batch, line=read_line))

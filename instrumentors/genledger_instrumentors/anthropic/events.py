@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from genledger.calls.lengths import length_of
-from genledger.calls.operation import Body, text
-from genledger.pricing.fields import field
+from genledger.engine.operation import Body, text
+from genledger.engine.text_size import length_of
+from genledger.pricing.getters import field
 
 
 class Events:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from genledger.calls.patching import Patch, Patches, Wrapper
+from genledger.instrumentation.patching import Patch, Patches, Wrapper
 
 _MODULES = {
     "anthropic.lib.streaming._messages": "MessageStream",

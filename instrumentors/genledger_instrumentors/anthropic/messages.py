@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from genledger.calls.content import (
+from genledger.engine.content.capture import (
     Blob,
     file_part,
     generic_part,
@@ -15,8 +15,8 @@ from genledger.calls.content import (
     tool_call_part,
     tool_response_part,
 )
-from genledger.calls.operation import Attributes, Body, Content, Operation, integer, number, strings, text
-from genledger.pricing.fields import field
+from genledger.engine.operation import Attributes, Body, Content, Operation, integer, number, strings, text
+from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
@@ -166,11 +166,11 @@ MESSAGES = Operation(
     },
     request=read_request,
     response=read_response,
-    gather=Events,
+    accumulate=Events,
     input=read_input,
     output=read_output,
     family="inference",
-    limit="max_tokens",
+    limit=("max_tokens",),
 )
 
 COUNT_TOKENS = Operation(

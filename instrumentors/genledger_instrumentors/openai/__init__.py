@@ -9,11 +9,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from genledger.calls.generated import GeneratedClient, Library
-from genledger.calls.instrumentor import Instrumentor
-from genledger.calls.operation import Body, Operation
-from genledger.calls.patching import Patches
-from genledger.pricing.fields import field
+from genledger.engine.operation import Body, Operation
+from genledger.instrumentation.adapters.stainless import ClientSpec, StainlessClient
+from genledger.instrumentation.instrumentor import Instrumentor
+from genledger.instrumentation.patching import Patches
+from genledger.pricing.getters import field
 
 from . import realtime
 from .batches import BATCH, NEW_BATCH, RESULTS
@@ -73,7 +73,7 @@ def only_usage(chunk: Any) -> bool:
     return not chunk.choices and field(chunk, "usage") is not None
 
 
-CLIENT = Library(
+CLIENT = ClientSpec(
     name="openai",
     module="openai._base_client",
     operation=operation_of,
@@ -93,5 +93,5 @@ class OpenAIInstrumentor(Instrumentor):
 
     def patches(self) -> Patches:
         """The one method that every request passes through, and the sockets."""
-        client = GeneratedClient(CLIENT)
-        return [*client.patches(), *realtime.patches(client.peer)]
+        client = StainlessClient(CLIENT)
+        return [*client.patches(), *realtime.patches(client.endpoint)]

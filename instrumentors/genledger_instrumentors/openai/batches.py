@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from genledger.calls.batches import Batch, Job, Line
-from genledger.calls.entry import Outcome
-from genledger.calls.operation import Attributes, Body, Operation, integer, text
-from genledger.pricing.fields import field
+from genledger.engine.batch_jobs import Batch, Job, Line
+from genledger.engine.operation import Attributes, Body, Operation, integer, text
+from genledger.engine.record import Outcome
+from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from genledger.calls.content import (
+from genledger.engine.content.capture import (
     Blob,
     file_part,
     generic_part,
@@ -15,8 +15,8 @@ from genledger.calls.content import (
     tool_call_part,
     tool_response_part,
 )
-from genledger.calls.operation import Attributes, Body, Content, Operation
-from genledger.pricing.fields import field
+from genledger.engine.operation import Attributes, Body, Content, Operation
+from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
@@ -162,12 +162,13 @@ CHAT = Operation(
     fields=SAMPLING,
     request=read_request,
     response=read_response,
-    gather=Chunks,
+    accumulate=Chunks,
     input=read_input,
     output=read_output,
     constant={A.OPENAI_API_TYPE: "chat_completions"},
     family="inference",
-    limit="max_completion_tokens",
+    limit=("max_completion_tokens", "max_tokens"),
+    choices=("n",),
 )
 
 COMPLETIONS = Operation(
@@ -176,9 +177,10 @@ COMPLETIONS = Operation(
     fields=SAMPLING,
     request=read_sampling,
     response=read_response,
-    gather=Chunks,
+    accumulate=Chunks,
     input=_prompt,
     output=read_output,
     family="inference",
-    limit="max_tokens",
+    limit=("max_tokens",),
+    choices=("n", "best_of"),
 )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from genledger.calls.operation import Attributes, Body, Converter, integer, number, strings, text
-from genledger.pricing.fields import field
+from genledger.engine.operation import Attributes, Body, Converter, integer, number, strings, text
+from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 
 SAMPLING: dict[str, tuple[str, Converter]] = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from genledger.calls.lengths import length_of
-from genledger.calls.operation import Attributes, Body, Operation, integer, strings, text
-from genledger.pricing.fields import field
+from genledger.engine.operation import Attributes, Body, Operation, integer, strings, text
+from genledger.engine.text_size import length_of
+from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
@@ -68,6 +68,26 @@ class LastEvent:
         return isinstance(kind, str) and kind.endswith((".completed", ".done"))
 
 
+IMAGE_TOKENS = 6240
+"""Output tokens of the dearest image: GPT Image's high quality in portrait. https://platform.openai.com/docs/guides/images"""
+
+
+def largest_images(body: Body) -> Mapping[str, Any]:
+    """Return an answer with as many images as are asked for; models billed by tokens make the dearest ones."""
+    count = body.get("n")
+    count = count if type(count) is int and 0 < count <= 10 else 1
+    answer: dict[str, Any] = {"data": [{}] * count}
+    if "dall-e" not in str(body.get("model") or ""):
+        tokens = IMAGE_TOKENS * count
+        answer["usage"] = {"input_tokens": 0, "output_tokens": tokens, "total_tokens": tokens}
+    return answer
+
+
+def no_answer(body: Body) -> Mapping[str, Any]:
+    """Return an empty answer: the request alone says what is billed."""
+    return {}
+
+
 EMBEDDINGS = Operation(
     name=S.EMBEDDINGS,
     api="embeddings",
@@ -85,15 +105,21 @@ IMAGES = Operation(
     fields=_MODEL,
     request=_image_defaults,
     response=read_answer,
-    gather=LastEvent,
+    largest=largest_images,
+    accumulate=LastEvent,
 )
 
 SPEECH = Operation(
-    name=S.SPEECH, api="speech", fields=_MODEL, constant={A.GEN_AI_OUTPUT_TYPE: "speech"}, gather=LastEvent
+    name=S.SPEECH,
+    api="speech",
+    fields=_MODEL,
+    constant={A.GEN_AI_OUTPUT_TYPE: "speech"},
+    accumulate=LastEvent,
+    largest=no_answer,
 )
 
 TRANSCRIPTIONS = Operation(
-    name=S.TRANSCRIPTION, api="transcriptions", fields=_MODEL, response=read_answer, gather=LastEvent
+    name=S.TRANSCRIPTION, api="transcriptions", fields=_MODEL, response=read_answer, accumulate=LastEvent
 )
 
 TRANSLATIONS = Operation(name=S.TRANSLATION, api="transcriptions", fields=_MODEL, response=read_answer)

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from genledger.calls.content import Blob, generic_part, text_part, tool_call_part
-from genledger.calls.lengths import length_of
-from genledger.calls.operation import Attributes, Body, Content, Operation, integer, number, text
-from genledger.calls.patching import Patches
-from genledger.calls.sessions import Asked, Heard, Sessions, SocketClient
-from genledger.pricing.fields import field
+from genledger.engine.content.capture import Blob, generic_part, text_part, tool_call_part
+from genledger.engine.operation import Attributes, Body, Content, Operation, integer, number, text
+from genledger.engine.text_size import length_of
+from genledger.instrumentation.adapters.sockets import Asked, Heard, Sessions, SocketClient
+from genledger.instrumentation.patching import Patches
+from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
@@ -161,7 +161,7 @@ REALTIME = Operation(
     output=read_output,
 )
 
-SPEECH_TO_TEXT = TRANSCRIPTIONS._replace(response=None, gather=None)
+SPEECH_TO_TEXT = TRANSCRIPTIONS._replace(response=None, accumulate=None)
 """What the user said, in writing."""
 
 
@@ -172,7 +172,7 @@ def patches(peer_of: Callable[[Any], Any]) -> Patches:
         for prefix in ("", "Async"):
             manager = f"{prefix}RealtimeConnectionManager"
 
-            def peer(opened: Any, manager: str = manager) -> tuple[Any, str | None]:
+            def endpoint(opened: Any, manager: str = manager) -> tuple[Any, str | None]:
                 client = getattr(opened, f"_{manager}__client")
                 found = peer_of(client)
                 address = field(client, "websocket_base_url")
@@ -188,9 +188,9 @@ def patches(peer_of: Callable[[Any], Any]) -> Patches:
                 connection=f"{prefix}RealtimeConnection",
                 manager=manager,
                 asynchronous=bool(prefix),
-                peer=peer,
+                endpoint=endpoint,
                 operation=REALTIME,
-                gather=Events,
+                accumulate=Events,
                 aside=SPEECH_TO_TEXT,
                 hears=hears,
                 asks=asks,

@@ -5,16 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from genledger.calls.content import (
-    generic_part,
-    reasoning_part,
-    text_part,
-    tool_call_part,
-    tool_response_part,
-)
-from genledger.calls.lengths import length_of
-from genledger.calls.operation import Attributes, Body, Content, Operation, integer, text
-from genledger.pricing.fields import field
+from genledger.engine.content.capture import generic_part, reasoning_part, text_part, tool_call_part, tool_response_part
+from genledger.engine.operation import Attributes, Body, Content, Operation, integer, text
+from genledger.engine.text_size import length_of
+from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
@@ -180,12 +174,12 @@ RESPONSES = Operation(
     fields={**SAMPLING, "previous_response_id": (A.GEN_AI_REQUEST_PREVIOUS_RESPONSE_ID, text)},
     request=read_request,
     response=read_response,
-    gather=Events,
+    accumulate=Events,
     input=read_input,
     output=read_output,
     constant={A.OPENAI_API_TYPE: "responses"},
     family="inference",
-    limit="max_output_tokens",
+    limit=("max_output_tokens",),
 )
 
 
@@ -204,7 +198,7 @@ RETRIEVED_RESPONSE = Operation(
     fields={"starting_after": (A.GEN_AI_REQUEST_STREAM_CURSOR, _cursor)},
     request=read_fetch,
     response=read_fetched,
-    gather=Events,
+    accumulate=Events,
     output=read_output,
     constant={A.OPENAI_API_TYPE: "responses"},
     priced=False,

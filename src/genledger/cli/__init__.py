@@ -11,7 +11,7 @@ import typer
 import typer.main
 from typer.core import TyperGroup
 
-from genledger.text import message
+from genledger.shared.text import message
 from genledger.version import __version__
 
 COMMANDS = {

@@ -17,15 +17,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from genledger.budgets import control
-from genledger.budgets.control import Controls, Kill
-from genledger.budgets.rulefile import Rulebook, RuleFileError, read_rules
-from genledger.budgets.rules import FIELDS, MEASURES, Rule, RuleError
-from genledger.budgets.status import BudgetStatus, read_status
+from genledger.budgets.budget_status import BudgetStatus, read_status
+from genledger.budgets.enforcement import kill_switch
+from genledger.budgets.enforcement.kill_switch import Controls, Kill
+from genledger.budgets.rules.rule import FIELDS, MEASURES, Rule, RuleError
+from genledger.budgets.rules.rule_file import Rulebook, RuleFileError, read_rules
 from genledger.budgets.stores import Store, StoreDown, open_store
-from genledger.text import MAX_MESSAGE, message, shown, visible
-
-from .output import JsonOption, console, count, digits_for, fail, money, print_json, tell
+from genledger.cli.output import JsonOption, console, count, digits_for, fail, money, print_json, tell
+from genledger.shared.text import MAX_MESSAGE, message, shown, visible
 
 _WIDE = 100
 _BAR = 20
@@ -87,10 +86,10 @@ def set_(context: typer.Context, words: Words, who: WhoOption = None) -> None:
     fields = _pairs(words)
     try:
         if set(fields) == {"tenant", "tier"}:
-            control.set_tier(context.obj, fields["tenant"], fields["tier"], who=who)
+            kill_switch.set_tier(context.obj, fields["tenant"], fields["tier"], who=who)
             tell(f"{fields['tenant']} has tier {fields['tier']}.")
         else:
-            rule = control.set_budget(context.obj, _rule_fields(fields), who=who)
+            rule = kill_switch.set_budget(context.obj, _rule_fields(fields), who=who)
             tell(f"Set. `genledger budgets unset '{rule.name}'` takes it back.")
     except (RuleError, StoreDown) as error:
         fail(error)
@@ -100,7 +99,7 @@ def set_(context: typer.Context, words: Words, who: WhoOption = None) -> None:
 def unset(context: typer.Context, name: Annotated[str, typer.Argument()], who: WhoOption = None) -> None:
     """Take back a budget that was set with `set`."""
     try:
-        control.unset_budget(context.obj, name, who=who)
+        kill_switch.unset_budget(context.obj, name, who=who)
     except (RuleError, StoreDown) as error:
         fail(error)
     tell("Taken back.")
@@ -138,7 +137,7 @@ def kill(
     """Stop every call that matches, everywhere, within two seconds: `feature=copilot tenant=acme`."""
     _, opened = _open(file, store)
     try:
-        control.kill(opened, _scope(words), for_=_seconds(for_) if for_ else None, why=why, who=who)
+        kill_switch.kill(opened, _scope(words), for_=_seconds(for_) if for_ else None, why=why, who=who)
     except (RuleError, StoreDown) as error:
         fail(error)
     tell(f"Killed. `genledger revive {' '.join(words)}` lifts it.")
@@ -155,7 +154,7 @@ def revive(
     """Lift a kill switch: name the same keys."""
     _, opened = _open(file, store)
     try:
-        control.revive(opened, _scope(words), why=why, who=who)
+        kill_switch.revive(opened, _scope(words), why=why, who=who)
     except (RuleError, StoreDown) as error:
         fail(error)
     tell("Revived.")

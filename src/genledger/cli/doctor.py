@@ -10,10 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from genledger.cli.output import JsonOption, console, count, number_of, print_json
 from genledger.doctor import PROBE_TIMEOUT_S, Choice, Diagnosis, Library, diagnose
-from genledger.text import MAX_MESSAGE, visible
-
-from .output import JsonOption, console, count, number_of, print_json
+from genledger.shared.text import MAX_MESSAGE, visible
 
 app = typer.Typer(add_completion=False)
 

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from genledger.text import as_json, message
+from genledger.shared.text import as_json, message
 
 LedgerOption = Annotated[
     Path | None,

@@ -13,13 +13,12 @@ from rich import box
 from rich.table import Table
 
 from genledger import pricing
-from genledger.calls.entry import Entry
+from genledger.cli.output import JsonOption, LedgerOption, console, digits_for, fail, money, number_of, print_json, tell
+from genledger.engine.record import CallRecord
 from genledger.ledger import Ledger, LedgerError, default_path
 from genledger.pricing import Cost, PriceFileError, Quote, Recorded
-from genledger.pricing.rates import distinct
-from genledger.text import visible
-
-from .output import JsonOption, LedgerOption, console, digits_for, fail, money, number_of, print_json, tell
+from genledger.pricing.rate_card import distinct
+from genledger.shared.text import visible
 
 PricesOption = Annotated[
     Path | None,
@@ -151,13 +150,13 @@ def update() -> None:
     The table is the one that genai-prices publishes; it is stored with today's date in your data directory, and
     deleting the file goes back to the table that was installed.
     """
-    from genledger.pricing import snapshot
+    from genledger.pricing import table_update
 
     try:
-        stored = snapshot.update()
-    except snapshot.UpdateError as error:
+        stored = table_update.update()
+    except table_update.UpdateError as error:
         fail(f"{error}. Nothing was changed.")
-    tell(f"{number_of(len(stored.providers), 'provider')} from {stored.url}, stored at {snapshot.location()}")
+    tell(f"{number_of(len(stored.providers), 'provider')} from {stored.url}, stored at {table_update.location()}")
 
 
 @app.command()
@@ -179,7 +178,7 @@ def backfill(
     try:
         if path.exists():
             book = Ledger(path)
-            batch: list[Entry] = []
+            batch: list[CallRecord] = []
             for entry in book.unpriced():
                 batch.append(entry)
                 if len(batch) == _AT_ONCE:
@@ -195,9 +194,9 @@ def backfill(
 
 
 def _price(
-    book: Ledger, entries: list[Entry], dry_run: bool, calls: Counter[str], usd: Counter[str], left: Counter[str]
+    book: Ledger, entries: list[CallRecord], dry_run: bool, calls: Counter[str], usd: Counter[str], left: Counter[str]
 ) -> None:
-    priced: list[tuple[Entry, Cost]] = []
+    priced: list[tuple[CallRecord, Cost]] = []
     for entry, cost in zip(entries, pricing.backfill(map(_recorded, entries)), strict=True):
         name = f"{entry.response_model or entry.request_model or 'no model'} at {entry.provider}"
         if isinstance(cost, str):
@@ -210,7 +209,7 @@ def _price(
         book.set_cost(priced)
 
 
-def _recorded(entry: Entry) -> Recorded:
+def _recorded(entry: CallRecord) -> Recorded:
     return Recorded(
         provider=entry.provider,
         model=entry.response_model or entry.request_model,

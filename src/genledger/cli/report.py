@@ -15,11 +15,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from genledger.ledger import Ledger, LedgerError, default_path, queries
-from genledger.ledger.queries import Dimension, OutcomeCost, Report, Retries, Selection, Spending
-from genledger.text import visible
-
-from .output import (
+from genledger.cli.output import (
     JsonOption,
     LedgerOption,
     console,
@@ -34,6 +30,9 @@ from .output import (
     tell,
     time_text,
 )
+from genledger.ledger import Ledger, LedgerError, default_path, queries
+from genledger.ledger.queries import Dimension, OutcomeCost, Report, Retries, Selection, Spending
+from genledger.shared.text import visible
 
 _BAR = 20
 _TOP = 30
@@ -95,7 +94,7 @@ def _title(by: Dimension, begin: datetime | None, end: datetime | None) -> str:
     period = [
         f"{word} {when.astimezone(UTC):%Y-%m-%d %H:%M} UTC" for word, when in (("since", begin), ("until", end)) if when
     ]
-    return ", ".join([f"Spend by {_words(by)}", *period])
+    return ", ".join([f"RunningTotal by {_words(by)}", *period])
 
 
 def _words(by: Dimension) -> str:

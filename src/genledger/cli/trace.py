@@ -13,12 +13,7 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
-from genledger.calls.entry import Entry
-from genledger.ledger import Ledger, LedgerError, Step, default_path, queries
-from genledger.ledger.rows import span_hex, trace_hex
-from genledger.text import visible
-
-from .output import (
+from genledger.cli.output import (
     JsonOption,
     LedgerOption,
     console,
@@ -30,6 +25,10 @@ from .output import (
     print_json,
     time_text,
 )
+from genledger.engine.record import CallRecord
+from genledger.ledger import Ledger, LedgerError, Step, default_path, queries
+from genledger.ledger.rows import span_hex, trace_hex
+from genledger.shared.text import visible
 
 app = typer.Typer(add_completion=False)
 
@@ -64,7 +63,7 @@ def trace(
         print_trace(console(), spans)
 
 
-def _plain(span: Entry | Step) -> dict[str, object]:
+def _plain(span: CallRecord | Step) -> dict[str, object]:
     parent = span.parent_span_id
     return asdict(span) | {
         "trace_id": trace_hex(span.trace_id),
@@ -73,7 +72,7 @@ def _plain(span: Entry | Step) -> dict[str, object]:
     }
 
 
-def print_trace(to: Console, spans: Sequence[Entry | Step]) -> None:
+def print_trace(to: Console, spans: Sequence[CallRecord | Step]) -> None:
     """Print one trace as a tree: every call with its cost, every step with what the calls in it cost.
 
     Args:
@@ -81,10 +80,10 @@ def print_trace(to: Console, spans: Sequence[Entry | Step]) -> None:
         spans: At least one, oldest first: from `genledger.ledger.queries.trace`.
     """
     spans = visible(spans)
-    calls = [span for span in spans if isinstance(span, Entry)]
+    calls = [span for span in spans if isinstance(span, CallRecord)]
     digits = digits_for(_cost(calls))
     known = {span.span_id for span in spans}
-    children: dict[int | None, list[Entry | Step]] = defaultdict(list)
+    children: dict[int | None, list[CallRecord | Step]] = defaultdict(list)
     for span in spans:
         # The parent may be a span that is neither a call nor a step, such as a web server's.
         children[span.parent_span_id if span.parent_span_id in known else None].append(span)
@@ -96,12 +95,12 @@ def print_trace(to: Console, spans: Sequence[Entry | Step]) -> None:
     if len(parties) == 1:
         heading.append(f"  {parties.pop()}".rstrip(), style="dim")
 
-    def grow(branch: Tree, parent: int | None) -> list[Entry]:
-        below: list[Entry] = []
+    def grow(branch: Tree, parent: int | None) -> list[CallRecord]:
+        below: list[CallRecord] = []
         for span in children.pop(parent, ()):
             twig = branch.add("")
             inside = grow(twig, span.span_id)
-            if isinstance(span, Entry):
+            if isinstance(span, CallRecord):
                 twig.label = _call(span, digits)
                 if parties:
                     twig.label.append(f"  {_who(span)}".rstrip(), style="dim")
@@ -115,12 +114,12 @@ def print_trace(to: Console, spans: Sequence[Entry | Step]) -> None:
     to.print(tree)
 
 
-def _cost(calls: Iterable[Entry]) -> float | None:
+def _cost(calls: Iterable[CallRecord]) -> float | None:
     priced = [call.cost.amount for call in calls if call.cost is not None]
     return fsum(priced) if priced else None
 
 
-def _with_cost(label: Text, calls: Sequence[Entry], digits: int) -> Text:
+def _with_cost(label: Text, calls: Sequence[CallRecord], digits: int) -> Text:
     cost = _cost(calls)
     if cost is not None:
         label.append(f"  {money(cost, digits)}", style="bold green")
@@ -130,7 +129,7 @@ def _with_cost(label: Text, calls: Sequence[Entry], digits: int) -> Text:
     return label
 
 
-def _step(step: Step, inside: Sequence[Entry], digits: int) -> Text:
+def _step(step: Step, inside: Sequence[CallRecord], digits: int) -> Text:
     label = _with_cost(Text(step.name, style="bold"), inside, digits)
     label.append(f"  {step.duration_s:.2f} s", style="dim")
     if step.error_type:
@@ -138,7 +137,7 @@ def _step(step: Step, inside: Sequence[Entry], digits: int) -> Text:
     return label
 
 
-def _call(call: Entry, digits: int) -> Text:
+def _call(call: CallRecord, digits: int) -> Text:
     label = Text(f"{call.operation} {call.response_model or call.request_model or call.provider}")
     if call.cost is not None:
         label.append(f"  {money(call.cost.amount, digits)}", style="green")
@@ -156,5 +155,5 @@ def _call(call: Entry, digits: int) -> Text:
     return label
 
 
-def _who(call: Entry) -> str:
+def _who(call: CallRecord) -> str:
     return " / ".join(value for value in (call.attribution.tenant, call.attribution.feature) if value)

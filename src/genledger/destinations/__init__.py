@@ -1,5 +1,5 @@
 """Where telemetry goes: Langfuse, any OTLP endpoint, the local ledger; each behind its own queue and thread."""
 
-from .errors import ConfigurationError
+from genledger.destinations.delivery.errors import ConfigurationError
 
 __all__ = ["ConfigurationError"]

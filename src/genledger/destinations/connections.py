@@ -14,7 +14,7 @@ from weakref import WeakSet
 import requests
 from requests.adapters import HTTPAdapter
 
-from .attempts import Attempt
+from genledger.destinations.delivery.attempt import Attempt
 
 
 class SessionClosed(Exception):
@@ -76,6 +76,7 @@ class Session(requests.Session):
                     self.close()
                     raise ConnectionAbortedError("closed while connecting")
 
+        Watched.__name__ = kind.__name__  # which errors show
         return Watched
 
 
@@ -85,10 +86,12 @@ class SessionWithDeadline(Session):
     def request(self, *args: Any, **options: Any) -> requests.Response:
         """Make a request, as `requests.Session.request`; `timeout` must be given, in seconds."""
         request = super().request
+        attempt = Attempt(lambda: request(*args, **options))
         try:
-            return Attempt(lambda: request(*args, **options)).result(float(options["timeout"]))
+            return attempt.result(float(options["timeout"]))
         except TimeoutError as error:
             self.cut()
+            attempt.leave()
             raise requests.Timeout(str(error)) from None
 
 

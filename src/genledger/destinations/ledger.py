@@ -14,16 +14,15 @@ from weakref import WeakSet
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from genledger.calls.entry import Entry, ProductEvent
-from genledger.calls.redaction import stage
+from genledger.engine.content.redaction import stage
+from genledger.engine.record import CallRecord, ProductEvent
 from genledger.ledger import Ledger, LedgerError, LedgerLocked, LedgerStartedOver, Score, Step
 from genledger.ledger.store import MAX_AGE_DAYS, MAX_BYTES
-from genledger.logs import logger_of
+from genledger.shared.at_exit import run_at_exit
 from genledger.shared.database import Departure
+from genledger.shared.loggers import logger_of
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
-
-from .exits import run_at_exit
 
 _logger = logger_of(__name__)
 
@@ -40,7 +39,7 @@ _LAST_DELAY_S = 30.0
 _PRUNE_EVERY_S = 3_600.0
 _PRUNE_EVERY_RECORDS = 10_000
 
-Record = Entry | ProductEvent | Score | Step
+Record = CallRecord | ProductEvent | Score | Step
 
 
 class LedgerStats(TypedDict):
@@ -198,23 +197,23 @@ class LedgerDestination:
             self._wake.set()
 
     def _start(self) -> None:
-        from .untraced import untraced
+        from genledger.destinations.delivery.suppress import suppressed
 
         with self._lock:
             if self._thread is not None:
                 return
             # Made together with the thread: gevent may have replaced all of them since we were.
             self._wake, self._hurry = threading.Event(), threading.Event()
-            self._thread = threading.Thread(target=self._run, args=(untraced,), name="genledger-ledger", daemon=True)
+            self._thread = threading.Thread(target=self._run, args=(suppressed,), name="genledger-ledger", daemon=True)
             try:
                 self._thread.start()
                 run_at_exit(_shut_down_all)
             except RuntimeError:  # the interpreter is shutting down, or there are too many threads
                 self._thread, self._idle = None, True
 
-    def _run(self, untraced: Callable[[], AbstractContextManager[None]]) -> None:
+    def _run(self, suppressed: Callable[[], AbstractContextManager[None]]) -> None:
         prune_at, unpruned = 0.0, 0
-        with untraced():
+        with suppressed():
             while True:
                 records, mark = self._collect()
                 unpruned += len(records)
@@ -262,7 +261,7 @@ class LedgerDestination:
             some = records[:at_once]
             try:
                 self.ledger.write(
-                    entries=[record for record in some if isinstance(record, Entry)],
+                    entries=[record for record in some if isinstance(record, CallRecord)],
                     events=[record for record in some if isinstance(record, ProductEvent)],
                     scores=[record for record in some if isinstance(record, Score)],
                     steps=[record for record in some if isinstance(record, Step)],
@@ -406,10 +405,10 @@ class LedgerSpanExporter(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Take the spans; they are written soon, or on `force_flush` and `shutdown`."""
-        from genledger.calls.spans import entry_of
+        from genledger.engine.foreign_spans.reader import record_of
 
         for span in spans:
-            record = entry_of(span) or step_of(span)
+            record = record_of(span) or step_of(span)
             if record is not None:
                 self._destination.accept(record)
         return SpanExportResult.SUCCESS

@@ -15,23 +15,28 @@ from urllib.parse import unquote, urlsplit
 
 from opentelemetry.sdk.trace import ReadableSpan
 
-from genledger.credentials import without_credentials
-
-from .addresses import check_http_url
-from .clock import SYSTEM_CLOCK
-from .destination import DeliveryOptions, Destination, OneReceiver, Receivers, open_delivery
-from .errors import ConfigurationError
-from .intake import Ended
-from .limits import Limits, positive
-from .pipeline import Delivery
-from .sender import Compression, HttpSender, Sender
+from genledger.destinations.delivery.delivery_stats import Limits, positive
+from genledger.destinations.delivery.errors import ConfigurationError
+from genledger.destinations.delivery.export_worker import ExportWorker
+from genledger.destinations.delivery.http_exporter import Compression, HttpExporter, Sender
+from genledger.destinations.delivery.remote_destination import (
+    DeliveryOptions,
+    Destination,
+    OneReceiver,
+    Receivers,
+    open_delivery,
+)
+from genledger.destinations.delivery.time_source import SYSTEM_CLOCK
+from genledger.destinations.delivery.validate_url import check_http_url
+from genledger.destinations.selection.span_processor import FinishedSpan
+from genledger.shared.credentials import without_credentials
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter
     from opentelemetry.sdk.metrics.export import MetricExporter, PeriodicExportingMetricReader
 
-    from .connections import SessionWithDeadline
-    from .routing import Unknown
+    from genledger.destinations.connections import SessionWithDeadline
+    from genledger.destinations.selection.tenant_routing import Unknown
 
 Protocol = Literal["http/protobuf", "grpc"]
 
@@ -123,9 +128,9 @@ class OtlpEndpoint:
     def sender(self) -> Sender:
         """The sender for this endpoint."""
         if self.protocol == "grpc":
-            from .grpc_sender import GrpcSender
+            from genledger.destinations.delivery.grpc_exporter import GrpcExporter
 
-            return GrpcSender(
+            return GrpcExporter(
                 self.url,
                 self.headers,
                 compressed=self.compression == "gzip",
@@ -136,7 +141,7 @@ class OtlpEndpoint:
         own: str | tuple[str, str] | None = self.client_certificate
         if self.client_certificate and self.client_key:
             own = (self.client_certificate, self.client_key)
-        return HttpSender(
+        return HttpExporter(
             self.url,
             self.headers,
             compression=self.compression,
@@ -236,11 +241,11 @@ class OtlpDestination(Destination):
         limits = options.get("limits") or Limits.from_environment()
         options["limits"] = limits._replace(timeout_s=target.timeout_s)
 
-        def open_with(headers: Mapping[str, str], identity: str) -> Delivery:
+        def open_with(headers: Mapping[str, str], identity: str) -> ExportWorker:
             sender = replace(target, headers={**target.headers, **headers}).sender()
             return open_delivery(name, identity, sender, _as_it_is, **options)
 
-        def open_route(tenant: str, headers: Mapping[str, str]) -> tuple[str, Callable[[], Delivery]]:
+        def open_route(tenant: str, headers: Mapping[str, str]) -> tuple[str, Callable[[], ExportWorker]]:
             identity = f"{target.url}|{tenant}"
             return identity, lambda: open_with(headers, identity)
 
@@ -250,7 +255,7 @@ class OtlpDestination(Destination):
             assert default is not None
             receivers = OneReceiver(default)
         else:
-            from .routing import TenantReceivers
+            from genledger.destinations.selection.tenant_routing import TenantReceivers
 
             receivers = TenantReceivers(
                 routes, open_route, default=default, operator_copy=operator_copy, pool=pool, clock=clock
@@ -258,7 +263,7 @@ class OtlpDestination(Destination):
         super().__init__(name, receivers, select=False, tells_ends=False, lineage=routes is not None)
 
 
-def _as_it_is(item: Ended) -> ReadableSpan:
+def _as_it_is(item: FinishedSpan) -> ReadableSpan:
     return item.span
 
 
@@ -335,6 +340,6 @@ def _session(signal: str) -> SessionWithDeadline | None:
     name = "CREDENTIAL_PROVIDER"
     if any(os.environ.get(f"OTEL_PYTHON_EXPORTER_OTLP_HTTP_{part}{name}") for part in ("", f"{signal}_")):
         return None
-    from .connections import SessionWithDeadline
+    from genledger.destinations.connections import SessionWithDeadline
 
     return SessionWithDeadline()

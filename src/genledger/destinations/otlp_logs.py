@@ -7,8 +7,8 @@ from weakref import WeakKeyDictionary
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor, ReadWriteLogRecord
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 
-from .exports import Exports
-from .otlp import endpoint_of, otlp_log_exporter
+from genledger.destinations.delivery.exports import Exports
+from genledger.destinations.otlp import endpoint_of, otlp_log_exporter
 
 
 class _LogRelay(LogRecordProcessor):

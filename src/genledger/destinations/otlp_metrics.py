@@ -7,8 +7,8 @@ from typing import Any
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
-from .exports import Exports
-from .otlp import endpoint_of, otlp_metric_exporter
+from genledger.destinations.delivery.exports import Exports
+from genledger.destinations.otlp import endpoint_of, otlp_metric_exporter
 
 
 class _Reader(PeriodicExportingMetricReader):

@@ -10,17 +10,16 @@ import os
 import platform
 from dataclasses import dataclass
 
-from genledger.credentials import redacted
-from genledger.settings import read_settings
-from genledger.text import each_text
+from genledger.doctor.destinations import DestinationState, SpoolState, check_twice, examine_destination, examine_spool
+from genledger.doctor.files import BudgetState, LedgerState, PriceState, examine_budgets, examine_ledger, examine_prices
+from genledger.doctor.findings import Finding, Findings
+from genledger.doctor.launcher import CONFIGURATOR, DISTRO, Choice, examine_choice
+from genledger.doctor.libraries import Library, Tracer, examine_libraries
+from genledger.setup.providers import names_wanted
+from genledger.setup.settings import read_settings
+from genledger.shared.credentials import redacted
+from genledger.shared.text import each_text
 from genledger.version import __version__
-from genledger.wiring import names_wanted
-
-from .destinations import DestinationState, SpoolState, check_twice, examine_destination, examine_spool
-from .files import BudgetState, LedgerState, PriceState, examine_budgets, examine_ledger, examine_prices
-from .findings import Finding, Findings
-from .launcher import CONFIGURATOR, DISTRO, Choice, examine_choice
-from .libraries import Library, Tracer, examine_libraries
 
 __all__ = [
     "BudgetState", "Choice", "DestinationState", "Diagnosis", "Finding", "LedgerState", "Library", "PriceState",

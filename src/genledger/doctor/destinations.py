@@ -7,12 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from genledger.destinations.destination import DeliveryOptions, storage_of
-from genledger.settings import Settings
-from genledger.wiring import LANGFUSE_KEYS, connect
-
-from .findings import Findings
-from .libraries import installed_version
+from genledger.destinations.delivery.remote_destination import DeliveryOptions, storage_of
+from genledger.doctor.findings import Findings
+from genledger.doctor.libraries import installed_version
+from genledger.setup.providers import LANGFUSE_KEYS, connect
+from genledger.setup.settings import Settings
 
 
 @dataclass(slots=True, frozen=True)
@@ -36,14 +35,14 @@ class SpoolState:
 
 def examine_destination(name: str, settings: Settings, timeout: float, findings: Findings) -> DestinationState:
     """Connect a destination as `instrument()` would, but keep nothing on disk; ask it whether it answers."""
-    wired = connect(replace(settings, spool="off", durable=False), (name,))
-    for problem in wired.problems:
+    pipeline = connect(replace(settings, spool="off", durable=False), (name,))
+    for problem in pipeline.problems:
         findings.wrong("destinations", problem)
-    destination: Any = wired.destinations.get(name)
+    destination: Any = pipeline.destinations.get(name)
     if destination is None:
-        for processor in wired.processors:
+        for processor in pipeline.processors:
             processor.shutdown()
-        return DestinationState(name, "", False if wired.problems else None, "; ".join(wired.problems) or None)
+        return DestinationState(name, "", False if pipeline.problems else None, "; ".join(pipeline.problems) or None)
     problem = destination.probe(timeout)
     destination.shutdown(0.0)
     if problem is not None:

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from genledger.budgets.rulefile import Rulebook, RuleFileError, read_rules
+from genledger.budgets.rules.rule_file import Rulebook, RuleFileError, read_rules
 from genledger.budgets.stores import StoreDown, open_store
-from genledger.credentials import without_credentials
+from genledger.doctor.findings import Findings
 from genledger.ledger import Ledger, LedgerError, default_path, queries
-from genledger.pricing import PriceFileError, load_overrides, snapshot, table
-from genledger.settings import Settings
-
-from .findings import Findings
+from genledger.pricing import PriceFileError, load_overrides, table, table_update
+from genledger.setup.settings import Settings
+from genledger.shared.credentials import without_credentials
 
 OLD_TABLE_DAYS = 90
 """Days after which a price table is called old."""
@@ -93,7 +92,7 @@ def examine_prices(settings: Settings, findings: Findings) -> PriceState:
             own = len(load_overrides(settings.prices))
         except PriceFileError as error:
             findings.wrong("prices", error)
-    return PriceState(day, snapshot.read() is not None, settings.prices, own)
+    return PriceState(day, table_update.read() is not None, settings.prices, own)
 
 
 def examine_budgets(settings: Settings, findings: Findings) -> BudgetState:

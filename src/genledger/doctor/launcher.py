@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 
-from .findings import Findings
+from genledger.doctor.findings import Findings
 
 DISTRO, CONFIGURATOR = "opentelemetry_distro", "opentelemetry_configurator"
 _DECIDED_BY = {DISTRO: "OTEL_PYTHON_DISTRO", CONFIGURATOR: "OTEL_PYTHON_CONFIGURATOR"}

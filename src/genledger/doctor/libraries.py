@@ -13,14 +13,18 @@ from importlib.metadata import PackageNotFoundError, entry_points, version
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from genledger.bootstrap import INSTRUMENTORS, available
-from genledger.settings import Settings
-
-from .findings import Findings
+from genledger.doctor.findings import Findings
+from genledger.instrumentation.patching import Patch
+from genledger.setup.instrument import INSTRUMENTORS, available
+from genledger.setup.settings import Settings
 
 _IMPORT_TIMEOUT_S = 120.0
 _SHOW = "import sys; from genledger.doctor.libraries import show_patches; show_patches(sys.argv[1])"
-_OWN_SPANS = {"anthropic": Requirement("anthropic>=1.14")}
+_OWN_SPANS = {
+    "anthropic": Requirement("anthropic>=1.14"),
+    "mistralai": Requirement("mistralai>=1.12"),
+    "xai-sdk": Requirement("xai-sdk>=1.21"),
+}
 """Client libraries that make a span of their own for each call; ours takes its place."""
 
 _GROUPS = {
@@ -81,8 +85,8 @@ def examine_libraries(settings: Settings, try_imports: bool, findings: Findings)
         known = ", ".join(sorted(points))
         findings.wrong("libraries", f"GENLEDGER_LIBRARIES names {name}, which is not supported; there are: {known}")
     installed, absent = [], []
-    for name, point in sorted(points.items()):
-        described = point.load()
+    for name, found_point in sorted(points.items()):
+        described = found_point.point.load()
         found = installed_version(described.distribution)
         if found is None:
             absent.append(name)
@@ -174,7 +178,7 @@ def _try(name: str) -> tuple[list[str], list[str]]:
 
 def show_patches(name: str) -> None:
     """Patch a library, import it, and print a JSON list: what is patched, and what should be but is not."""
-    instrumentor = available()[name].load()()
+    instrumentor = available()[name].point.load()()
     instrumentor.instrument(skip_dep_check=True)
     patches = instrumentor.patches()
     needed = []
@@ -183,7 +187,7 @@ def show_patches(name: str) -> None:
             import_module(patch.module)
         except ModuleNotFoundError:
             pass
-        if not patch.optional and patch.unless is None:
+        if isinstance(patch, Patch) and not patch.optional and patch.unless is None:
             needed.append(patch.path if "." in patch.path else f"{patch.module}.{patch.path}")
     patched = instrumentor.patched
     sys.stdout.write("\n" + json.dumps([patched, [one for one in needed if one not in patched]]))

@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from math import fsum
 from typing import Any, Literal
 
-from genledger.calls.entry import Entry
+from genledger.engine.record import CallRecord
+from genledger.ledger.rows import Step, record_of, step_of
 from genledger.pricing.usage import INPUT_BUCKETS, OUTPUT_BUCKETS
-from genledger.text import bounded
-
-from .rows import Step, entry_of, step_of
+from genledger.shared.text import bounded
 
 Dimension = Literal["feature", "tenant", "model", "user", "session", "prompt_version", "provider", "day"]
 """What spend can be broken down by. `model` is the one that answered, `day` is in UTC."""
@@ -159,7 +158,7 @@ def nothing(by: Dimension) -> Report:
 
 
 def spending(connection: sqlite3.Connection, by: Dimension, selection: Selection = EVERYTHING) -> list[Spending]:
-    """Spend by one dimension, dearest first; by day, oldest first."""
+    """RunningTotal by one dimension, dearest first; by day, oldest first."""
     key = _KEYS[by]
     where, parameters = selection.where("started_ns")
     reasons: dict[str | None, dict[str, int]] = defaultdict(dict)
@@ -280,7 +279,7 @@ def retries(connection: sqlite3.Connection, selection: Selection = EVERYTHING) -
     return Retries(**row, causes={str(cause): count for cause, count in causes})
 
 
-def trace(connection: sqlite3.Connection, trace_id: str) -> list[Entry | Step]:
+def trace(connection: sqlite3.Connection, trace_id: str) -> list[CallRecord | Step]:
     """The calls of one trace and the steps they were made in, oldest first; empty when there are none.
 
     Args:
@@ -289,9 +288,9 @@ def trace(connection: sqlite3.Connection, trace_id: str) -> list[Entry | Step]:
     """
     steps = connection.execute("SELECT * FROM steps WHERE trace_id = ?", (trace_id,)).fetchall()
     calls = connection.execute("SELECT * FROM calls WHERE trace_id = ?", (trace_id,)).fetchall()
-    found: dict[int, Entry | Step] = {step.span_id: step for step in map(step_of, steps)}
+    found: dict[int, CallRecord | Step] = {step.span_id: step for step in map(step_of, steps)}
     # A span that is both is a call: it has a cost.
-    found |= {entry.span_id: entry for entry in map(entry_of, calls)}
+    found |= {entry.span_id: entry for entry in map(record_of, calls)}
     return sorted(found.values(), key=lambda span: span.started_ns)
 
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import orjson
 
-from genledger.attribution import Attribution
-from genledger.calls.entry import Entry, ProductEvent
+from genledger.context.attribution import Attribution
+from genledger.engine.record import CallRecord, ProductEvent
 from genledger.pricing.cost import Cost, Part
 from genledger.pricing.usage import TOKEN_BUCKETS, Usage
-from genledger.text import bounded
+from genledger.shared.text import bounded
 
 Values = tuple[Any, ...]
 
@@ -199,7 +199,7 @@ def _cost_of(row: sqlite3.Row) -> Cost | None:
     )
 
 
-def call_values(entry: Entry) -> Values:
+def call_values(entry: CallRecord) -> Values:
     """The values of `CALL_COLUMNS`."""
     return (
         trace_hex(entry.trace_id),
@@ -230,9 +230,9 @@ def call_values(entry: Entry) -> Values:
     )
 
 
-def entry_of(row: sqlite3.Row) -> Entry:
+def record_of(row: sqlite3.Row) -> CallRecord:
     """The entry in a whole row of `calls`."""
-    return Entry(
+    return CallRecord(
         trace_id=int(row["trace_id"], 16),
         span_id=int(row["span_id"], 16),
         parent_span_id=_number(row["parent_span_id"]),

@@ -11,12 +11,9 @@ from functools import cache
 from itertools import chain
 from pathlib import Path
 
-from genledger.attribution import Attribution
-from genledger.calls.entry import Entry, ProductEvent
-from genledger.pricing.cost import Cost
-from genledger.shared.database import Departure
-
-from .rows import (
+from genledger.context.attribution import Attribution
+from genledger.engine.record import CallRecord, ProductEvent
+from genledger.ledger.rows import (
     ATTRIBUTION_COLUMNS,
     CALL_COLUMNS,
     COST_COLUMNS,
@@ -29,14 +26,16 @@ from .rows import (
     attribution_values,
     call_values,
     cost_values,
-    entry_of,
     outcome_values,
+    record_of,
     score_values,
     span_hex,
     step_values,
     trace_hex,
 )
-from .schema import explain, open_ledger
+from genledger.ledger.schema import explain, open_ledger
+from genledger.pricing.cost import Cost
+from genledger.shared.database import Departure, concerns_the_file
 
 MAX_AGE_DAYS = 90.0
 """How long a record is kept unless told otherwise."""
@@ -124,7 +123,7 @@ class Ledger:
 
     def write(
         self,
-        entries: Iterable[Entry] = (),
+        entries: Iterable[CallRecord] = (),
         events: Iterable[ProductEvent] = (),
         scores: Iterable[Score] = (),
         steps: Iterable[Step] = (),
@@ -163,7 +162,7 @@ class Ledger:
             finally:
                 connection.rollback()
 
-    def unpriced(self) -> Iterator[Entry]:
+    def unpriced(self) -> Iterator[CallRecord]:
         """Calls that have usage but no cost, oldest first. `set_cost` may be called meanwhile."""
         last = (-1, 0)
         while True:
@@ -176,10 +175,10 @@ class Ledger:
             if not rows:
                 return
             for row in rows:
-                yield entry_of(row)
+                yield record_of(row)
             last = (rows[-1]["started_ns"], rows[-1]["rowid"])
 
-    def set_cost(self, costs: Iterable[tuple[Entry, Cost]]) -> None:
+    def set_cost(self, costs: Iterable[tuple[CallRecord, Cost]]) -> None:
         """Give calls that were unpriced their cost."""
         values = [
             (*cost_values(cost, None), trace_hex(entry.trace_id), span_hex(entry.span_id)) for entry, cost in costs
@@ -296,8 +295,7 @@ class Ledger:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            # The other kinds of error are the fault of a record that SQLite cannot hold.
-            if isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError:
+            if concerns_the_file(error):
                 raise explain(error, self.path) from error
             raise
 

@@ -8,36 +8,36 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .cost import UNPRICED_REASONS, Cost, CostSource, Part
-from .usage import INPUT_BUCKETS, OUTPUT_BUCKETS, TOKEN_BUCKETS, Usage
+from genledger.pricing.cost import UNPRICED_REASONS, Cost, CostSource, Part
+from genledger.pricing.usage import INPUT_BUCKETS, OUTPUT_BUCKETS, TOKEN_BUCKETS, Usage
 
 if TYPE_CHECKING:
-    from .engine import Recorded, backfill, max_price, price, warn_rejected, warn_unpriced
-    from .estimate import estimate_tokens
-    from .overrides import PriceFileError, configure, load_overrides, override
-    from .quick import read_quickly
-    from .quotes import Quote, quote
-    from .reading import Reading, read_usage
-    from .response import cost_of_response
+    from genledger.pricing.calculate import Recorded, backfill, max_price, price, warn_rejected, warn_unpriced
+    from genledger.pricing.estimate import estimate_tokens
+    from genledger.pricing.price_file import PriceFileError, configure, load_overrides, override
+    from genledger.pricing.quotes import Quote, quote
+    from genledger.pricing.readers.quick import read_quickly
+    from genledger.pricing.readers.reading import Reading, read_usage
+    from genledger.pricing.response import cost_of_response
 
 _HOMES = {
-    "PriceFileError": "overrides",
-    "Quote": "quotes",
-    "Reading": "reading",
-    "Recorded": "engine",
-    "backfill": "engine",
-    "configure": "overrides",
-    "cost_of_response": "response",
-    "estimate_tokens": "estimate",
-    "load_overrides": "overrides",
-    "max_price": "engine",
-    "override": "overrides",
-    "price": "engine",
-    "quote": "quotes",
-    "read_quickly": "quick",
-    "read_usage": "reading",
-    "warn_rejected": "engine",
-    "warn_unpriced": "engine",
+    "backfill": "genledger.pricing.calculate",
+    "configure": "genledger.pricing.price_file",
+    "cost_of_response": "genledger.pricing.response",
+    "estimate_tokens": "genledger.pricing.estimate",
+    "load_overrides": "genledger.pricing.price_file",
+    "max_price": "genledger.pricing.calculate",
+    "override": "genledger.pricing.price_file",
+    "price": "genledger.pricing.calculate",
+    "PriceFileError": "genledger.pricing.price_file",
+    "Quote": "genledger.pricing.quotes",
+    "quote": "genledger.pricing.quotes",
+    "read_quickly": "genledger.pricing.readers.quick",
+    "read_usage": "genledger.pricing.readers.reading",
+    "Reading": "genledger.pricing.readers.reading",
+    "Recorded": "genledger.pricing.calculate",
+    "warn_rejected": "genledger.pricing.calculate",
+    "warn_unpriced": "genledger.pricing.calculate",
 }
 
 __all__ = [
@@ -73,6 +73,6 @@ def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{home}"), name)
+    value = getattr(import_module(home), name)
     globals()[name] = value
     return value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from .usage import OUTPUT_BUCKETS
+from genledger.pricing.usage import OUTPUT_BUCKETS
 
 CostSource = Literal["provider", "override", "table"]
 """Who said the price: the provider's response, the user's own prices, or the price table."""

@@ -57,7 +57,7 @@ def estimate_tokens(text: str | int, provider: str = "", model: str = "") -> int
 
 
 def _family(provider: str, model: str) -> str:
-    from .names import canonical_provider
+    from genledger.pricing.names import canonical_provider
 
     if "claude" in model:
         return "anthropic"

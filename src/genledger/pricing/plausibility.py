@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .cost import REJECTED, Cost, is_rejection, rejection
-from .reported import NOTES
-from .resolve import dearest
-from .usage import Usage
+from genledger.pricing.cost import REJECTED, Cost, is_rejection, rejection
+from genledger.pricing.lookup import dearest
+from genledger.pricing.reported import NOTES
+from genledger.pricing.usage import Usage
 
 MULTIPLE = 10.0
 """How many times a known price a reported cost may be.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from . import table
-from .cost import CostSource
-from .engine import at_second
-from .names import canonical_provider
-from .resolve import resolve
-from .rules import Rule
+from genledger.pricing import table
+from genledger.pricing.calculate import at_second
+from genledger.pricing.cost import CostSource
+from genledger.pricing.lookup import resolve
+from genledger.pricing.names import canonical_provider
+from genledger.pricing.price_rule import Rule
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf, isfinite, nan
 
-from . import table
-from .cost import rejection
-from .fields import field, path
-from .names import canonical_provider, provider_of_host
+from genledger.pricing import table
+from genledger.pricing.cost import rejection
+from genledger.pricing.getters import field, path
+from genledger.pricing.names import canonical_provider, provider_of_host
 
 NOTES = frozenset({"byok", "gateway_estimate"})
 """Notes that are about a reported cost, and mean nothing when it is not believed."""

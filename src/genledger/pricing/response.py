@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from .cost import Cost
-from .engine import price
-from .reading import read_usage
+from genledger.pricing.calculate import price
+from genledger.pricing.cost import Cost
+from genledger.pricing.readers.reading import read_usage
 
 
 def cost_of_response(

@@ -12,9 +12,9 @@ from datetime import UTC, date, datetime, timedelta
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
-from . import snapshot
-from .names import TABLE_IDS, provider_of_host
-from .rates import Bands, Rates
+from genledger.pricing import table_update
+from genledger.pricing.names import TABLE_IDS, provider_of_host
+from genledger.pricing.rate_card import Bands, Rates
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, PriceVariant, Provider
@@ -109,7 +109,7 @@ def load() -> Table:
     from genai_prices.data import providers
 
     installed = Table(providers, newest_date(providers))
-    stored = snapshot.read()
+    stored = table_update.read()
     if stored is None or stored.fetched < installed.date:
         return installed
     from genai_prices.types import _providers_from_raw
@@ -117,7 +117,7 @@ def load() -> Table:
     try:
         return Table(_providers_from_raw(stored.providers), stored.fetched)
     except Exception as error:
-        snapshot.complain(error)
+        table_update.complain(error)
         return installed
 
 

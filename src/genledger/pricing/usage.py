@@ -60,6 +60,14 @@ class Usage:
     output_image: int = 0
     units: Mapping[str, float] = field(default_factory=lambda: _NO_UNITS)
 
+    def __add__(self, other: Usage) -> Usage:
+        """Return what two calls consumed together."""
+        units = dict(self.units)
+        for unit, count in other.units.items():
+            units[unit] = units.get(unit, 0) + count
+        tokens = {name: getattr(self, name) + getattr(other, name) for name in TOKEN_BUCKETS}
+        return Usage(**tokens, units=units or _NO_UNITS)
+
     @property
     def input_tokens(self) -> int:
         """All input tokens, cached ones included: the conventions' `gen_ai.usage.input_tokens`."""

@@ -20,14 +20,15 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 from weakref import WeakSet
 
-from .private import close_to_others, make_directory, make_file, share_like
-from .turns import Turn, Turns
+from genledger.shared.private import close_to_others, make_directory, make_file, share_like
+from genledger.shared.turns import Turn, Turns
 
 _LOG, _INDEX = "-wal", "-shm"
 _BESIDE = (_LOG, _INDEX, "-journal")
 _FIRST_PAGE = 512
 _FORK_PATIENCE_S = 2.0
 _LOG_BYTES = 4 << 20
+_ASIDE = ".damaged-"
 _NOTE = struct.Struct("<QQQQ")
 
 
@@ -98,7 +99,7 @@ class SharedDatabase:
         replace_damaged: bool = False,
         departed: Callable[[Departure], None] = lambda departure: None,
     ) -> None:
-        self.path = path
+        self.path = path.absolute()
         self._busy_timeout_s = busy_timeout_s
         self._examine = examine
         self._prepare = prepare
@@ -144,20 +145,22 @@ class SharedDatabase:
                 try:
                     yield connection
                     used = _used(connection)
-                    # With the commit, SQLite may move the log into the file, which then has its former size.
-                    self._refuse_cut(_status(self._place))
+                    # With the commit, SQLite writes to the log and perhaps to the file, which hides that they were cut.
+                    self._refuse_cut(_status(self._place), _status(self._log))
                     connection.execute("COMMIT")
                 except BaseException:
                     with suppress(sqlite3.Error):
                         connection.rollback()
                     raise
-                status = _status(self._place)
+                status = _status(self.path)
                 if self._strayed(status):
-                    self._depart()
                     raise StartedOver("the file was taken away while it was written")
-                self._refuse_cut(status)
+                self._refuse_cut(status, None)
                 self._leave_note(turn, status, used)
             except sqlite3.DatabaseError as error:
+                if self._file is not None and self._strayed(_status(self.path)) and concerns_the_file(error):
+                    self._depart()
+                    raise StartedOver("the file was taken away while it was written") from error
                 if _shows_damage(error):
                     raise self._start_over(str(error)) from error
                 raise
@@ -196,8 +199,7 @@ class SharedDatabase:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            # The other kinds of error are the fault of a record that SQLite cannot hold.
-            if isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError:
+            if concerns_the_file(error):
                 self._suspect = self._suspect or _shows_damage(error)
                 self._close()
             raise
@@ -222,7 +224,7 @@ class SharedDatabase:
         if status is not None and (self._suspect or self._is_cut(status) or self._is_log_cut(log)):
             self._refuse_damage(replace=replace)
             self._suspect = False
-            self._note = self._note and self._note._replace(size=status.st_size)  # it is whole, and smaller
+            self._note = self._note and self._note._replace(size=status.st_size, log_size=0)  # it is whole
         if self._opened is None:
             # SQLite would read, or remove, the log of a file that was here before the one that is here now.
             strange = self._note is None and former is not None and log is not None and log.st_ino == former.log
@@ -241,8 +243,8 @@ class SharedDatabase:
         note = self._note
         return log is not None and note is not None and log.st_ino == note.log and log.st_size < note.log_size
 
-    def _refuse_cut(self, status: os.stat_result | None) -> None:
-        if status is not None and self._is_cut(status):
+    def _refuse_cut(self, status: os.stat_result | None, log: os.stat_result | None) -> None:
+        if (status is not None and self._is_cut(status)) or self._is_log_cut(log):
             self._refuse_damage(replace=True)
 
     def _refuse_damage(self, *, replace: bool) -> None:
@@ -380,7 +382,9 @@ class SharedDatabase:
             connection.close()
 
 
-_ASIDE = ".damaged-"
+def concerns_the_file(error: sqlite3.DatabaseError) -> bool:
+    """Whether the file is at fault, and not a record that SQLite cannot hold."""
+    return isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError
 
 
 def _status(path: str | Path) -> os.stat_result | None:

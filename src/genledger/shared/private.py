@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 FILE_MODE = 0o600
@@ -33,10 +34,8 @@ def make_file(path: Path) -> None:
     Raises:
         OSError: It cannot be made.
     """
-    try:
+    with suppress(FileExistsError):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE))
-    except FileExistsError:
-        pass
 
 
 def close_to_others(path: Path) -> None:
@@ -45,21 +44,20 @@ def close_to_others(path: Path) -> None:
     The group keeps its permissions where they differ from everyone's: an operator chose them. Where they do
     not, they came from a umask, and go as well. Does nothing to a file that is missing or another user's.
     """
-    try:
+    with suppress(OSError, AttributeError):  # Windows has no user ids, and no such permissions
         status = path.stat()
         group, others = status.st_mode & stat.S_IRWXG, status.st_mode & stat.S_IRWXO
         if others and status.st_uid == os.geteuid():
             chosen = group if group >> 3 != others else 0
             path.chmod(status.st_mode & stat.S_IRWXU | chosen)
-    except (OSError, AttributeError):  # Windows has no user ids, and no such permissions
-        pass
 
 
 def share_like(path: Path, example: Path) -> None:
-    """Give a file of this user the permissions of another, as SQLite does with the files beside a database."""
-    try:
-        mode = stat.S_IMODE(example.stat().st_mode)
-        if stat.S_IMODE(path.stat().st_mode) != mode:
-            path.chmod(mode)
-    except OSError:
-        pass
+    """Give a file the owner (if the superuser asks), the group and the permissions of another, as far as possible."""
+    with suppress(OSError, AttributeError):
+        mine, other = path.stat(), example.stat()
+        if (mine.st_uid, mine.st_gid) != (other.st_uid, other.st_gid):
+            with suppress(PermissionError):
+                os.chown(path, other.st_uid if os.geteuid() == 0 else -1, other.st_gid)
+        if mine.st_mode != other.st_mode:
+            path.chmod(stat.S_IMODE(other.st_mode))

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from genledger.attribution import Attribution
-from genledger.budgets import Demand, Guard, Store, open_store
+from genledger.budgets import BudgetRequest, Guard, Store, open_store
+from genledger.context.attribution import Attribution
 
 from ...standins.redis_server import RedisServer
 
@@ -74,13 +74,13 @@ def make_guard() -> Iterator[Callable[..., Guard]]:
 
 
 @pytest.fixture
-def demand() -> Callable[..., Demand]:
+def demand() -> Callable[..., BudgetRequest]:
     """Makes calls for tenant `acme` that may cost `usd`; keywords replace fields of the demand or attribution."""
 
-    def make(usd: float | None = 1.0, **fields: Any) -> Demand:
+    def make(usd: float | None = 1.0, **fields: Any) -> BudgetRequest:
         who = {name: fields.pop(name) for name in ("tenant", "feature", "user", "session") if name in fields}
         values: dict[str, Any] = {"provider": "openai", "operation": "chat", "model": "gpt-5", "cost_ceiling": usd}
-        return Demand(**values | fields, attribution=Attribution(**{"tenant": "acme", **who}))
+        return BudgetRequest(**values | fields, attribution=Attribution(**{"tenant": "acme", **who}))
 
     return make
 
@@ -95,7 +95,7 @@ def redis_pair(tmp_path: Path) -> Iterator[tuple[RedisServer, RedisServer]]:
     master, replica = servers
     with replica.client as client, master.client as at_master:
         client.execute_command("REPLICAOF", "127.0.0.1", str(master.port))
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while at_master.execute_command("WAIT", "1", "100") < 1:
             assert time.monotonic() < deadline, "the replica does not follow"
     yield master, replica

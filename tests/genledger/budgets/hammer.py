@@ -14,11 +14,11 @@ import sys
 import time
 from dataclasses import dataclass
 
-from genledger.attribution import Attribution
-from genledger.budgets import BudgetExceeded, Demand, Guard, budget, open_store
+from genledger.budgets import BudgetExceeded, BudgetRequest, Guard, budget, open_store
+from genledger.context.attribution import Attribution
 
 CENT = 10_000_000
-LONGEST = 60.0
+LONGEST = 300.0
 """Seconds after which a process stops in any case."""
 
 
@@ -62,9 +62,9 @@ def work(orders: Orders, index: int) -> None:
     while (refused < 20 or index < orders.doomed) and time.monotonic() < deadline:
         cents = chance.randint(1, 20)
         who = Attribution(tenant="acme")
-        demand = Demand("openai", "chat", "gpt-5", who, cost_ceiling=cents / 100, max_output_tokens=100)
+        demand = BudgetRequest("openai", "chat", "gpt-5", who, cost_ceiling=cents / 100, max_output_tokens=100)
         try:
-            admission = guard.admit(demand)
+            reservation = guard.admit(demand)
         except BudgetExceeded as error:
             if "store is down" in str(error):
                 time.sleep(0.005)
@@ -72,24 +72,24 @@ def work(orders: Orders, index: int) -> None:
                 refused += 1
             continue
         if chance.random() < 0.1:  # Cancelled before it was sent.
-            admission.release()
+            reservation.release()
             continue
         cost = chance.randint(1, cents)
         os.write(bill, struct.pack("<q", cost * CENT))
         if orders.pause:
             time.sleep(chance.uniform(0, orders.pause))
         if chance.random() < 0.3:  # A stream that is read later.
-            streams.append((admission, cost))
+            streams.append((reservation, cost))
             if len(streams) > 5:
-                admission, cost = streams.pop(0)
-                admission.settle(cost / 100, 10)
+                reservation, cost = streams.pop(0)
+                reservation.settle(cost / 100, 10)
         else:
-            admission.settle(cost / 100, 10)
-    for admission, cost in streams:
-        admission.settle(cost / 100, 10)
+            reservation.settle(cost / 100, 10)
+    for reservation, cost in streams:
+        reservation.settle(cost / 100, 10)
     while not guard.flush() and time.monotonic() < deadline:
         pass
-    guard.close(10)
+    guard.close(120)
 
 
 def main() -> None:

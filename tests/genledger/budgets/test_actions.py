@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
-from genledger.budgets import Admission, BudgetExceeded, Demand, Guard, Store, budget
-from genledger.budgets.status import read_status
+from genledger.budgets import BudgetExceeded, BudgetRequest, Guard, Reservation, Store, budget
+from genledger.budgets.budget_status import read_status
 
 MakeGuard = Callable[..., Guard]
-MakeDemand = Callable[..., Demand]
+MakeDemand = Callable[..., BudgetRequest]
 
 SMALL = {"model": "gpt-5-mini", "max_output_tokens": 100}
 
@@ -71,13 +71,13 @@ def test_a_call_waits_in_the_queue_until_there_is_room(
         sleep(seconds)
 
     monkeypatch.setattr(time, "sleep", wait)
-    admitted: list[Admission] = []
+    admitted: list[Reservation] = []
     waiting = threading.Thread(target=lambda: admitted.append(guard.admit(demand(1.0))))
     waiting.start()
-    assert waits.wait(20)
+    assert waits.wait(120)
     assert not admitted
     first.settle(0.0, 1)
-    waiting.join(20)
+    waiting.join(120)
     assert (admitted[0].action, admitted[0].rule) == ("queue", "q")
     assert admitted[0].reason is not None
     assert "made the call wait" in admitted[0].reason
@@ -119,9 +119,9 @@ def test_a_rule_that_warns_lets_everything_through_and_says_so_once(
     guard.admit(demand(1.0)).settle(1.0, 1)
     assert not caplog.records
     for _ in range(3):
-        admission = guard.admit(demand(1.0))
-        assert (admission.action, admission.rule) == ("warn", "w")
-        admission.settle(1.0, 1)
+        reservation = guard.admit(demand(1.0))
+        assert (reservation.action, reservation.rule) == ("warn", "w")
+        reservation.settle(1.0, 1)
     assert len(caplog.records) == 1
     assert "budget 'w' warns about the call: organisation has spent" in caplog.records[0].message
     assert guard.flush()
@@ -130,5 +130,5 @@ def test_a_rule_that_warns_lets_everything_through_and_says_so_once(
 
 def test_a_depth_that_only_warns_lets_the_call_through(make_guard: MakeGuard, demand: MakeDemand) -> None:
     guard = make_guard([budget(name="d", depth=1, at_limit="warn")], "memory")
-    admission = guard.admit(demand(run="r", depth=2))
-    assert (admission.action, admission.rule) == ("warn", "d")
+    reservation = guard.admit(demand(run="r", depth=2))
+    assert (reservation.action, reservation.rule) == ("warn", "d")

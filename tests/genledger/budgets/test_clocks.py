@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from genledger.budgets import Store
-from genledger.budgets.exchange import LONGEST_PAUSE, MARGIN, Age, Ask, Counter, exchange
+from genledger.budgets.leases.lease_protocol import LONGEST_PAUSE, MARGIN, Age, Ask, Counter, exchange
 from genledger.budgets.stores.memory import CROWDED, MemoryStore
 from genledger.budgets.stores.redis import FORGET_EVERY, RedisStore
 from genledger.budgets.stores.sqlite import SQLiteStore
@@ -40,7 +40,7 @@ class Clocks:
         self.passed = 0.0
         self._open_store = open_store
         monotonic = time.monotonic
-        monkeypatch.setattr("genledger.budgets.exchange.time.monotonic", lambda: monotonic() + self.passed)
+        monkeypatch.setattr("genledger.budgets.leases.lease_protocol.time.monotonic", lambda: monotonic() + self.passed)
 
     @property
     def offset(self) -> float:
@@ -194,7 +194,7 @@ def test_the_age_of_a_store_never_runs_ahead_of_time(
     requests: list[tuple[int, float]], pause: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0.0
-    monkeypatch.setattr("genledger.budgets.exchange.time.monotonic", lambda: now)
+    monkeypatch.setattr("genledger.budgets.leases.lease_protocol.time.monotonic", lambda: now)
     processes = [Age() for _ in range(4)]
     age = 0.0
     ages = [(now, age)]
@@ -209,7 +209,7 @@ def test_the_age_of_a_store_never_runs_ahead_of_time(
 
 def test_the_age_of_a_store_in_use_keeps_up_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr("genledger.budgets.exchange.time.monotonic", lambda: now)
+    monkeypatch.setattr("genledger.budgets.leases.lease_protocol.time.monotonic", lambda: now)
     processes, age = [Age(), Age()], 0.0
     for _ in range(1000):
         now += 10.0

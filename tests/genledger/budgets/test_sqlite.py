@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from genledger.budgets import Demand, Guard, StoreDown, budget
-from genledger.budgets.status import read_status
+from genledger.budgets import BudgetRequest, Guard, StoreDown, budget
+from genledger.budgets.budget_status import read_status
 from genledger.budgets.stores.sqlite import SQLiteStore
 
 MakeGuard = Callable[..., Guard]
-MakeDemand = Callable[..., Demand]
+MakeDemand = Callable[..., BudgetRequest]
 
 
 @pytest.fixture

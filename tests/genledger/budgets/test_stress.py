@@ -22,11 +22,11 @@ from typing import Any
 
 import pytest
 
-from genledger.budgets import BudgetExceeded, Demand, Guard, Store, budget, open_store
-from genledger.budgets.amounts import usd_units
+from genledger.budgets import BudgetExceeded, BudgetRequest, Guard, Store, budget, open_store
+from genledger.budgets.rules.units import usd_units
 
 MakeGuard = Callable[..., Guard]
-MakeDemand = Callable[..., Demand]
+MakeDemand = Callable[..., BudgetRequest]
 CENT = 10_000_000
 
 
@@ -75,16 +75,16 @@ def test_64_threads(store: Store, make_guard: MakeGuard, demand: MakeDemand) -> 
         while refused < 3:
             cents = chance.randint(1, 20)
             try:
-                admission = guards[index % 4].admit(demand(cents / 100))
+                reservation = guards[index % 4].admit(demand(cents / 100))
             except BudgetExceeded:
                 refused += 1
                 continue
             if chance.random() < 0.1:
-                admission.release()
+                reservation.release()
                 continue
             cost = chance.randint(1, cents)
             bill.append(cost * CENT)
-            admission.settle(cost / 100, 1)
+            reservation.settle(cost / 100, 1)
 
     with Watch(store) as watch:
         threads = [threading.Thread(target=work, args=(index,)) for index in range(64)]
@@ -93,7 +93,7 @@ def test_64_threads(store: Store, make_guard: MakeGuard, demand: MakeDemand) -> 
         for thread in threads:
             thread.join()
     for guard in guards:
-        guard.close(10)
+        guard.close(120)
     assert 500 * CENT < sum(bill) <= 1000 * CENT
     assert watch.most <= 1000 * CENT
     assert settled(store) == sum(bill)
@@ -106,7 +106,7 @@ async def test_1000_tasks_with_cancelled_streams(store: Store, make_guard: MakeG
     async def work(index: int) -> None:
         chance = random.Random(index)
         cents = chance.randint(1, 20)
-        admission = await guard.admit_async(demand(cents / 100))
+        reservation = await guard.admit_async(demand(cents / 100))
         cost = 0
         try:
             for _ in range(cents):
@@ -114,7 +114,7 @@ async def test_1000_tasks_with_cancelled_streams(store: Store, make_guard: MakeG
                 cost += 1
                 bill.append(CENT)
         finally:
-            admission.settle(cost / 100, 1)
+            reservation.settle(cost / 100, 1)
 
     with Watch(store) as watch:
         tasks = [asyncio.create_task(work(index)) for index in range(1000)]
@@ -123,7 +123,7 @@ async def test_1000_tasks_with_cancelled_streams(store: Store, make_guard: MakeG
             random.choice(tasks).cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
     assert {type(result) for result in results} <= {type(None), BudgetExceeded, asyncio.CancelledError}
-    guard.close(10)
+    guard.close(120)
     assert 500 * CENT < sum(bill) <= 1000 * CENT
     assert watch.most <= 1000 * CENT
     assert settled(store) == sum(bill)
@@ -148,14 +148,14 @@ class Hammer:
         return self._bill.stat().st_size // 8
 
     def until(self, calls: int) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while self.calls() < calls:
             assert time.monotonic() < deadline, f"only {self.calls()} calls were made"
             time.sleep(0.002)
 
     def wait(self) -> int:
         """The provider's bill, in units, when all have ended."""
-        assert self.launcher.wait(60) == 0
+        assert self.launcher.wait(360) == 0
         return sum(cost for (cost,) in struct.iter_unpack("<q", self._bill.read_bytes()))
 
     def stop(self) -> None:
@@ -256,7 +256,7 @@ def test_minutes_are_those_of_the_store(
     for index, skew in enumerate((-60.0, 60.0)):
         monkeypatch.setattr(time, "time", lambda skew=skew: wall() + skew)
         guards.append(make_guard([budget(requests=10, per="minute")], f"{redis_server.url}?namespace=minutes"))
-        assert abs(guards[index]._broker.now() - wall()) > 50
+        assert abs(guards[index]._lease_client.now() - wall()) > 50
     store = guards[0].store
     while True:
         minute = store.now() // 60

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from genledger.attribution import Attribution
-from genledger.budgets import BudgetExceeded, Demand, Guard, open_store
-from genledger.budgets.control import Controls
+from genledger.budgets import BudgetExceeded, BudgetRequest, Guard, open_store
+from genledger.budgets.enforcement.kill_switch import Controls
 from genledger.cli.budgets import app, kill_app, revive_app
+from genledger.context.attribution import Attribution
 
 RULES = """
 [[budget]]
@@ -52,10 +52,10 @@ def store_path(tmp_path: Path) -> str:
 def spend(tmp_path: Path, usd: float, reserved: float = 0.0) -> None:
     guard = Guard(tmp_path / "budgets.toml", tmp_path / "budgets.db")
     for cost, settle in ((usd, True), (reserved, False)):
-        demand = Demand("openai", "chat", "gpt-5", Attribution(tenant="acme"), cost_ceiling=cost)
-        admission = guard.admit(demand)
+        demand = BudgetRequest("openai", "chat", "gpt-5", Attribution(tenant="acme"), cost_ceiling=cost)
+        reservation = guard.admit(demand)
         if settle:
-            admission.settle(cost, 1)
+            reservation.settle(cost, 1)
     assert guard.flush()
     guard.close()
 

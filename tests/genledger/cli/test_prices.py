@@ -9,10 +9,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from genledger import pricing
-from genledger.calls.entry import Entry
 from genledger.cli.prices import app
+from genledger.engine.record import CallRecord
 from genledger.ledger import Ledger
-from genledger.pricing import Usage, snapshot
+from genledger.pricing import Usage, table_update
 
 Run = Callable[..., Result]
 
@@ -128,11 +128,11 @@ def test_update_without_a_network_says_so_and_changes_nothing(run: Run, monkeypa
     assert result.exit_code == 1
     assert "cannot fetch the price table" in result.output
     assert "Nothing was changed" in result.output
-    assert not snapshot.location().exists()
+    assert not table_update.location().exists()
 
 
 def test_backfill_prices_what_it_can_and_says_what_changed(
-    run: Run, tmp_path: Path, make_entry: Callable[..., Entry]
+    run: Run, tmp_path: Path, make_entry: Callable[..., CallRecord]
 ) -> None:
     path = tmp_path / "ledger.db"
     known = make_entry(usd=None, response_model="gpt-4o-2024-08-06", usage=Usage(input=1_000_000))
@@ -155,7 +155,7 @@ def test_backfill_prices_what_it_can_and_says_what_changed(
     assert again["unpriced"] == {"gpt-9 at openai (unknown_model)": 1}
 
 
-def test_backfill_knows_the_users_own_prices(run: Run, tmp_path: Path, make_entry: Callable[..., Entry]) -> None:
+def test_backfill_knows_the_users_own_prices(run: Run, tmp_path: Path, make_entry: Callable[..., CallRecord]) -> None:
     path, file = tmp_path / "ledger.db", tmp_path / "prices.toml"
     file.write_text('[[price]]\ndeployment = "prod"\nalias = "gpt-4o"\n')
     entry = make_entry(usd=None, provider="azure.ai.openai", request_model="prod", response_model=None)

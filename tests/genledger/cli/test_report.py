@@ -15,14 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
-from genledger.attribution import Attribution
-from genledger.calls.entry import Entry, ProductEvent
 from genledger.cli import app
 from genledger.cli.output import count, digits_for, epoch_ns, moment, money
+from genledger.context.attribution import Attribution
+from genledger.engine.record import CallRecord, ProductEvent
 from genledger.ledger import Ledger
 from genledger.pricing.cost import Cost, Part
 
-MakeEntry = Callable[..., Entry]
+MakeEntry = Callable[..., CallRecord]
 Report = Callable[..., Result]
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

@@ -15,7 +15,7 @@ import time
 
 from opentelemetry.sdk.trace import TracerProvider
 
-from genledger.destinations.limits import Limits
+from genledger.destinations.delivery.delivery_stats import Limits
 from genledger.destinations.otlp import OtlpDestination, OtlpEndpoint
 
 

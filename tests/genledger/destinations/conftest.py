@@ -9,8 +9,8 @@ from opentelemetry.sdk.trace import TracerProvider
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from genledger.destinations.clock import Clock
-from genledger.destinations.destination import Destination
+from genledger.destinations.delivery.remote_destination import Destination
+from genledger.destinations.delivery.time_source import Clock
 from standins.receivers import Collector, Langfuse
 
 

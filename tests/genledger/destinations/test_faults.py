@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
-from genledger.destinations.langfuse import LangfuseDestination
-from genledger.destinations.limits import Limits
+from genledger.destinations.delivery.delivery_stats import Limits
+from genledger.destinations.langfuse.destination import LangfuseDestination
 from genledger.destinations.otlp import OtlpDestination, OtlpEndpoint
 from standins.faults import Close, Echo, Fault, Garbage, HalfAnswer, Hang, Status
 from standins.receivers import Collector, Langfuse

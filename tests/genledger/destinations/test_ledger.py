@@ -16,11 +16,11 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
-from genledger.attribution import NOBODY
-from genledger.calls.entry import Entry, ProductEvent
+from genledger.context.attribution import NOBODY
 from genledger.destinations.ledger import LedgerDestination, LedgerSpanExporter, StepProcessor
+from genledger.engine.record import CallRecord, ProductEvent
 
-MakeEntry = Callable[..., Entry]
+MakeEntry = Callable[..., CallRecord]
 LOGGER = "genledger.destinations.ledger"
 
 
@@ -121,7 +121,7 @@ def test_many_threads_may_hand_in_records(
     destination = open_destination()
     entries = [[make_entry() for _ in range(500)] for _ in range(8)]
 
-    def hand_in(mine: list[Entry]) -> None:
+    def hand_in(mine: list[CallRecord]) -> None:
         for entry in mine:
             destination.accept(entry)
 
@@ -390,13 +390,13 @@ def test_after_a_fork_each_process_writes_its_own_records_once(
 PRELUDE = """
 import sys
 sys.path[:0] = {path!r}
-from genledger.attribution import NOBODY
-from genledger.calls.entry import Entry
+from genledger.context.attribution import NOBODY
+from genledger.engine.record import CallRecord
 from genledger.destinations.ledger import LedgerDestination
 from genledger.pricing.cost import Cost
 
 def call(number):
-    return Entry(
+    return CallRecord(
         number, number, None, "openai", "openai", "chat", None, None, None, number, 0.0, None, False, "success", None,
         1, (), NOBODY, None, False, Cost(0.01, "table"), None, None, None,
     )

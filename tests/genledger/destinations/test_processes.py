@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
-from genledger.destinations.langfuse import LangfuseDestination
-from genledger.destinations.limits import Limits
+from genledger.destinations.delivery.delivery_stats import Limits
+from genledger.destinations.langfuse.destination import LangfuseDestination
 from genledger.destinations.otlp import OtlpDestination, OtlpEndpoint
 from standins.faults import Hang
 from standins.grpc_collector import GrpcCollector
@@ -79,8 +79,8 @@ def test_without_durable_mode_a_kill_loses_at_most_the_end(collector, tmp_path, 
 FORKING = """
 import os, sys
 from opentelemetry.sdk.trace import TracerProvider
-from genledger.destinations.langfuse import LangfuseDestination
-from genledger.destinations.limits import Limits
+from genledger.destinations.langfuse.destination import LangfuseDestination
+from genledger.destinations.delivery.delivery_stats import Limits
 from genledger.destinations.otlp import OtlpDestination
 options = dict(spool=sys.argv[1], limits=Limits(delay_s=60), durable=len(sys.argv) > 2)
 provider = TracerProvider(shutdown_on_exit=False)
@@ -185,8 +185,8 @@ def test_forking_while_other_threads_record_never_blocks_a_child(collector, lang
 ENDING = """
 import sys
 from opentelemetry.sdk.trace import TracerProvider
-from genledger.destinations.langfuse import LangfuseDestination
-from genledger.destinations.limits import Limits
+from genledger.destinations.langfuse.destination import LangfuseDestination
+from genledger.destinations.delivery.delivery_stats import Limits
 from genledger.destinations.otlp import OtlpDestination
 provider = TracerProvider()
 for kind in (LangfuseDestination, OtlpDestination):
@@ -207,6 +207,29 @@ def test_a_script_that_fails_delivers_everything(collector, langfuse_server, tmp
     finished = run(ENDING + "\nraise SystemExit(3)", str(tmp_path))
     assert finished.returncode == 3
     assert len(langfuse_server.spans()) == 50
+
+
+def test_what_a_batch_processor_hands_over_at_the_very_end_is_delivered(langfuse_server, tmp_path, monkeypatch) -> None:
+    code = """
+        import threading, time
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from genledger.destinations.langfuse.destination import LangfuseSpanExporter
+        provider = TracerProvider()
+        provider.add_span_processor(BatchSpanProcessor(LangfuseSpanExporter(), schedule_delay_millis=500))
+        def call(name):
+            provider.get_tracer("app").start_span(name, attributes={"gen_ai.operation.name": "chat"}).end()
+        call("first")
+        while not [thread for thread in threading.enumerate() if thread.name == "genledger-langfuse"]:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        for number in range(100):
+            call(f"last {number}")
+    """
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    finished = run(code)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert len(langfuse_server.counts()) == 101
 
 
 def test_exit_keeps_its_deadline_when_nobody_answers_and_the_next_process_delivers(
@@ -299,7 +322,7 @@ def test_records_after_the_shutdown_are_counted_not_kept(collector, tmp_path) ->
 DISK = """
 import json, os, resource, signal, sys
 from opentelemetry.sdk.trace import TracerProvider
-from genledger.destinations.limits import Limits
+from genledger.destinations.delivery.delivery_stats import Limits
 from genledger.destinations.otlp import OtlpDestination, OtlpEndpoint
 broken, healthy = (
     OtlpDestination(OtlpEndpoint(url), name=name, spool=sys.argv[1], durable=True, threaded=False,

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from genledger.attribution import Attribution
-from genledger.calls.entry import Entry, ProductEvent
+from genledger.context.attribution import Attribution
+from genledger.engine.record import CallRecord, ProductEvent
 from genledger.ledger import Ledger, Step
 from genledger.ledger.queries import (
     EVERYTHING,
@@ -33,7 +33,7 @@ from genledger.ledger.queries import (
 from genledger.pricing.cost import Cost
 from genledger.pricing.usage import Usage
 
-MakeEntry = Callable[..., Entry]
+MakeEntry = Callable[..., CallRecord]
 CENT = Fraction(1, 100)
 
 
@@ -51,7 +51,7 @@ def by_key(ledger: Ledger, by: Dimension, selection: Selection = EVERYTHING) -> 
         return {row.key: row for row in spending(connection, by, selection)}
 
 
-KEYS: dict[Dimension, Callable[[Entry], str | None]] = {
+KEYS: dict[Dimension, Callable[[CallRecord], str | None]] = {
     "feature": lambda entry: entry.attribution.feature,
     "tenant": lambda entry: entry.attribution.tenant,
     "user": lambda entry: entry.attribution.user,
@@ -107,7 +107,7 @@ def test_every_breakdown_adds_up_to_the_cent(
     entries = [make_entry(**one) for one in fields]
     ledger.path.unlink(missing_ok=True)
     ledger.write(entries)
-    groups: dict[str | None, list[Entry]] = defaultdict(list)
+    groups: dict[str | None, list[CallRecord]] = defaultdict(list)
     for entry in entries:
         groups[KEYS[by](entry)].append(entry)
     rows = by_key(ledger, by)

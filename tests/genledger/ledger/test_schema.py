@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from genledger.calls.entry import Entry
+from genledger.engine.record import CallRecord
 from genledger.ledger import Ledger, LedgerError, Score
 from genledger.ledger.rows import CALL_COLUMNS, call_values
 from genledger.ledger.schema import APPLICATION_ID, MIGRATIONS, VERSION
@@ -18,7 +18,7 @@ def pragma(path: Path, name: str) -> object:
         return connection.execute(f"PRAGMA {name}").fetchone()[0]
 
 
-def make_older(path: Path, version: int, entry: Entry) -> None:
+def make_older(path: Path, version: int, entry: CallRecord) -> None:
     """A file as the release with that schema version left it: one call in it."""
     with closing(sqlite3.connect(path)) as connection:
         for statements in MIGRATIONS[:version]:
@@ -44,7 +44,7 @@ def test_a_new_file_is_current_in_wal_mode_and_can_shrink(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("version", range(1, VERSION))
 def test_an_older_file_is_migrated_and_keeps_its_calls(
-    tmp_path: Path, make_entry: Callable[..., Entry], version: int
+    tmp_path: Path, make_entry: Callable[..., CallRecord], version: int
 ) -> None:
     path = tmp_path / "ledger.db"
     old, new = make_entry(usd=None), make_entry()
@@ -58,7 +58,7 @@ def test_an_older_file_is_migrated_and_keeps_its_calls(
         assert connection.execute("SELECT count(*) FROM calls").fetchone()[0] == 2
 
 
-def test_a_newer_file_is_refused_and_left_as_it_is(tmp_path: Path, make_entry: Callable[..., Entry]) -> None:
+def test_a_newer_file_is_refused_and_left_as_it_is(tmp_path: Path, make_entry: Callable[..., CallRecord]) -> None:
     path = tmp_path / "ledger.db"
     make_older(path, VERSION, make_entry())
     with closing(sqlite3.connect(path)) as connection:
@@ -81,7 +81,7 @@ def test_another_applications_database_is_refused_and_left_as_it_is(tmp_path: Pa
 
 @pytest.mark.parametrize("moment", ["sqlite_master", "user_version", "application_id"])
 def test_a_ledger_that_another_process_makes_meanwhile_is_no_other_application(
-    moment: str, tmp_path: Path, make_entry: Callable[..., Entry], monkeypatch: pytest.MonkeyPatch
+    moment: str, tmp_path: Path, make_entry: Callable[..., CallRecord], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "ledger.db"
     old, new = make_entry(), make_entry()
@@ -114,7 +114,7 @@ def test_a_ledger_that_another_process_makes_meanwhile_is_no_other_application(
 
 
 def test_a_failed_migration_changes_nothing(
-    tmp_path: Path, make_entry: Callable[..., Entry], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, make_entry: Callable[..., CallRecord], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "ledger.db"
     make_older(path, 1, make_entry())

@@ -15,14 +15,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from genledger.attribution import Attribution
-from genledger.calls.entry import Entry, ProductEvent
+from genledger.context.attribution import Attribution
+from genledger.engine.record import CallRecord, ProductEvent
 from genledger.ledger import Ledger, LedgerError, LedgerStartedOver, Score, default_path
-from genledger.ledger.rows import entry_of
+from genledger.ledger.rows import record_of
 from genledger.pricing.cost import Cost, Part
 from genledger.pricing.usage import TOKEN_BUCKETS, Usage
 
-MakeEntry = Callable[..., Entry]
+MakeEntry = Callable[..., CallRecord]
 DAY_NS = 86_400 * 10**9
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -53,7 +53,7 @@ costs = st.builds(
     notes=st.lists(text, max_size=2).map(tuple),
 )
 entries = st.builds(
-    Entry,
+    CallRecord,
     trace_id=st.integers(1, 2**128 - 1),
     span_id=st.integers(1, 2**64 - 1),
     parent_span_id=st.none() | st.integers(1, 2**64 - 1),
@@ -86,9 +86,9 @@ def ledger(tmp_path: Path) -> Ledger:
     return Ledger(tmp_path / "ledger.db")
 
 
-def calls(ledger: Ledger) -> list[Entry]:
+def calls(ledger: Ledger) -> list[CallRecord]:
     with ledger.reading() as connection:
-        return [entry_of(row) for row in connection.execute("SELECT * FROM calls ORDER BY started_ns, span_id")]
+        return [record_of(row) for row in connection.execute("SELECT * FROM calls ORDER BY started_ns, span_id")]
 
 
 def rows(ledger: Ledger, table: str) -> list[tuple[Any, ...]]:
@@ -100,7 +100,7 @@ def rows(ledger: Ledger, table: str) -> list[tuple[Any, ...]]:
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(entry=entries)
-def test_whatever_is_written_is_read_back_the_same(ledger: Ledger, entry: Entry) -> None:
+def test_whatever_is_written_is_read_back_the_same(ledger: Ledger, entry: CallRecord) -> None:
     ledger.write([entry])
     assert [read for read in calls(ledger) if (read.trace_id, read.span_id) == (entry.trace_id, entry.span_id)] == [
         entry

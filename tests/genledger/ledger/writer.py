@@ -1,20 +1,21 @@
-"""Run as a process of its own: `writer.py PATH FIRST COUNT` writes COUNT calls, numbered from FIRST.
+"""Run as a process of its own: `writer.py PATH FIRST COUNT AT_ONCE` writes COUNT calls, numbered from FIRST.
 
-Says `FIRST` + n on standard output after each write that has come back, ten calls at a time.
+Says `FIRST` + n on standard output after each write that has come back, and when that write began and ended.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 
-from genledger.attribution import NOBODY
-from genledger.calls.entry import Entry
+from genledger.context.attribution import NOBODY
+from genledger.engine.record import CallRecord
 from genledger.ledger import Ledger
 from genledger.pricing.cost import Cost
 
 
-def call(number: int) -> Entry:
-    return Entry(
+def call(number: int) -> CallRecord:
+    return CallRecord(
         trace_id=number,
         span_id=number,
         parent_span_id=None,
@@ -44,8 +45,10 @@ def call(number: int) -> Entry:
 
 if __name__ == "__main__":
     ledger = Ledger(sys.argv[1])
-    first, count = int(sys.argv[2]), int(sys.argv[3])
+    first, count, at_once = map(int, sys.argv[2:])
     sys.stdin.readline()
-    for number in range(first, first + count, 10):
-        ledger.write([call(one) for one in range(number, number + 10)])
-        print(number + 10, flush=True)
+    for number in range(first, first + count, at_once):
+        calls = [call(one) for one in range(number, number + at_once)]
+        began = time.monotonic()
+        ledger.write(calls)
+        print(number + at_once, began, time.monotonic(), flush=True)

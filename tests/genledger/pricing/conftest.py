@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from genledger.pricing import Cost, configure, cost_of_response, overrides
+from genledger.pricing import Cost, configure, cost_of_response, price_file
 
 AT = "2026-11-21T12:00:00+00:00"
 
@@ -16,8 +16,8 @@ def _no_stored_table_and_no_prices_of_others(tmp_path: Any, monkeypatch: pytest.
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     yield
     configure(None)
-    overrides._from_code = ()
-    overrides._forget()
+    price_file._from_code = ()
+    price_file._forget()
 
 
 @pytest.fixture

@@ -131,6 +131,13 @@ def test_invoke_model_counts_in_headers(cost: CostOf) -> None:
     assert usd(cost("aws.bedrock", "invoke_model", response, asked)) == pytest.approx(0.1)
 
 
+def test_a_count_that_a_guardrail_took_out_of_the_body_is_in_the_headers(cost: CostOf) -> None:
+    headers = {"x-amzn-bedrock-input-token-count": "1000000", "x-amzn-bedrock-output-token-count": "1000000"}
+    body = {"usage": {"inputTokens": 1_000_000}, "amazon-bedrock-guardrailAction": "INTERVENED"}
+    asked = {"modelId": "amazon.nova-lite-v1:0"}
+    assert usd(cost("aws.bedrock", "converse", body, asked, headers=headers)) == pytest.approx(0.06 + 0.24)
+
+
 @pytest.mark.parametrize(("documents", "searches"), [(1, 1), (100, 1), (101, 2)])
 def test_rerank_bills_a_search_per_hundred_documents(cost: CostOf, documents: int, searches: int) -> None:
     """https://docs.aws.amazon.com/bedrock/latest/userguide/rerank-pricing.html"""

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from genledger.pricing import Cost, Usage, overrides, price, resolve, snapshot, table
-from genledger.pricing.rules import Subject
+from genledger.pricing import Cost, Usage, lookup, price, price_file, table, table_update
+from genledger.pricing.price_rule import Subject
 
 NOON = 1_795_262_400 * 10**9
 PROVIDERS = [
@@ -31,7 +31,7 @@ def reload() -> Any:
 
     def forget() -> None:
         table.load.cache_clear()
-        overrides._forget()
+        price_file._forget()
 
     forget()
     yield forget
@@ -39,7 +39,7 @@ def reload() -> Any:
 
 
 def store(fetched: str = "2026-11-20") -> None:
-    snapshot._store(snapshot.Snapshot(PROVIDERS, fetched, "https://example.test"))
+    table_update._store(table_update.Snapshot(PROVIDERS, fetched, "https://example.test"))
 
 
 def test_a_stored_table_is_used_with_its_own_date(reload: Any) -> None:
@@ -57,8 +57,8 @@ def test_a_stored_table_is_used_with_its_own_date(reload: Any) -> None:
 def test_a_broken_stored_table_is_complained_about_and_the_installed_one_serves(
     reload: Any, caplog: pytest.LogCaptureFixture, text: str
 ) -> None:
-    snapshot.location().parent.mkdir(parents=True)
-    snapshot.location().write_text(text)
+    table_update.location().parent.mkdir(parents=True)
+    table_update.location().write_text(text)
     assert isinstance(price(Usage(input=1), provider="openai", model="gpt-4o", at_ns=NOON), Cost)
     assert "genledger prices update" in caplog.text
 
@@ -82,8 +82,8 @@ def answer(monkeypatch: pytest.MonkeyPatch, content: bytes | Exception) -> None:
 
 def test_update_stores_what_was_fetched(reload: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, json.dumps(PROVIDERS).encode())
-    stored = snapshot.update()
-    assert snapshot.read() == stored
+    stored = table_update.update()
+    assert table_update.read() == stored
     assert stored.fetched == datetime.now(UTC).date().isoformat()
     assert isinstance(price(Usage(input=1), provider="openai", model="gpt-9", at_ns=NOON), Cost)
 
@@ -96,12 +96,12 @@ def test_update_stores_what_was_fetched(reload: Any, monkeypatch: pytest.MonkeyP
 def test_an_update_that_fails_changes_nothing(reload: Any, monkeypatch: pytest.MonkeyPatch, content: Any) -> None:
     store("2026-11-01")
     answer(monkeypatch, content)
-    with pytest.raises(snapshot.UpdateError, match=r"raw\.githubusercontent\.com"):
-        snapshot.update()
-    kept = snapshot.read()
+    with pytest.raises(table_update.UpdateError, match=r"raw\.githubusercontent\.com"):
+        table_update.update()
+    kept = table_update.read()
     assert kept is not None
     assert kept.fetched == "2026-11-01"
-    assert [path.name for path in snapshot.location().parent.iterdir()] == [snapshot.location().name]
+    assert [path.name for path in table_update.location().parent.iterdir()] == [table_update.location().name]
 
 
 def test_pricing_never_opens_a_connection(monkeypatch: pytest.MonkeyPatch, reload: Any) -> None:
@@ -153,7 +153,7 @@ def test_the_adapter_gives_what_the_table_computes() -> None:
 
 
 def test_every_supplementary_row_names_its_source_and_the_day_it_was_checked() -> None:
-    rows = resolve.supplement()
+    rows = lookup.supplement()
     assert len(rows) > 100
     for row in rows:
         assert row.source is not None
@@ -165,4 +165,4 @@ def test_no_supplementary_row_makes_every_model_of_a_provider_known() -> None:
     subject = Subject(("openai",), ("gpt-9",), ("gpt-9",), None, None, None, date(2026, 11, 21))
     for name in ("openai", "azure", "anthropic", "google", "vertex", "aws", "mistral", "x-ai", "cohere"):
         everyone = Subject((name,), subject.models, subject.requested, None, None, None, subject.day)
-        assert not any(row.prices_a_model for row in resolve.supplement() if row.matches(everyone)), name
+        assert not any(row.prices_a_model for row in lookup.supplement() if row.matches(everyone)), name

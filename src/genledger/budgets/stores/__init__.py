@@ -6,9 +6,8 @@ import os
 
 import platformdirs
 
-from genledger.credentials import without_credentials
-
-from .base import Store, StoreDown
+from genledger.budgets.stores.base import Store, StoreDown
+from genledger.shared.credentials import without_credentials
 
 __all__ = ["Store", "StoreDown", "open_store"]
 
@@ -29,15 +28,15 @@ def open_store(url: str | os.PathLike[str] | None = None) -> Store:
     text = os.fspath(url)
     scheme, separator, rest = text.partition(":")
     if scheme == "memory" and not rest.strip("/"):
-        from .memory import MemoryStore
+        from genledger.budgets.stores.memory import MemoryStore
 
         return MemoryStore()
     if scheme in ("redis", "rediss", "unix"):
-        from .redis import RedisStore
+        from genledger.budgets.stores.redis import RedisStore
 
         return RedisStore.from_url(text)
     if scheme == "sqlite" or not separator or len(scheme) == 1:
-        from .sqlite import SQLiteStore
+        from genledger.budgets.stores.sqlite import SQLiteStore
 
         return SQLiteStore(text.removeprefix("sqlite:///").removeprefix("sqlite:"))
     raise ValueError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from ..exchange import Ask, Counter, Reply
+from genledger.budgets.leases.lease_protocol import Ask, Counter, Reply
 
 
 class StoreDown(Exception):

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from ..exchange import Age, Ask, Counter, Reply, exchange
+from genledger.budgets.leases.lease_protocol import Age, Ask, Counter, Reply, exchange
 
 CROWDED = 1024
 """Counters above which those that are over are looked for; then, whenever there are twice as many."""

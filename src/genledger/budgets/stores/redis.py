@@ -11,10 +11,9 @@ from importlib import resources
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from genledger.credentials import without_credentials
-
-from ..exchange import Age, Ask, Counter, Lease, Reply, Standing
-from .base import StoreDown
+from genledger.budgets.leases.lease_protocol import Age, Ask, Counter, Lease, Reply, Standing
+from genledger.budgets.stores.base import StoreDown
+from genledger.shared.credentials import without_credentials
 
 T = TypeVar("T")
 

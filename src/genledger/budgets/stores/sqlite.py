@@ -9,11 +9,10 @@ from pathlib import Path
 
 import orjson
 
-from genledger.logs import logger_of
+from genledger.budgets.leases.lease_protocol import Age, Ask, Counter, Reply, exchange
+from genledger.budgets.stores.base import StoreDown
 from genledger.shared.database import Departure, SharedDatabase
-
-from ..exchange import Age, Ask, Counter, Reply, exchange
-from .base import StoreDown
+from genledger.shared.loggers import logger_of
 
 _log = logger_of("genledger.budgets")
 

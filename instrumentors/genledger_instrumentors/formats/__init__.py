@@ -1,0 +1,1 @@
+"""How payloads read: one module for each format that clients share."""

@@ -1,0 +1,87 @@
+"""Amazon Bedrock's clients in boto3 and botocore, 1.38 to 1.x.
+
+https://docs.aws.amazon.com/bedrock/latest/APIReference/API_Operations_Amazon_Bedrock_Runtime.html
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from genledger.engine.operation import Body, Operation, at_path, text
+from genledger.instrumentation.adapters.botocore import ServiceClients, ServiceOperation
+from genledger.instrumentation.instrumentor import Instrumentor
+from genledger.instrumentation.patching import Patches
+from genledger_semconv import attributes as A
+
+from ..anthropic.messages import COUNT_TOKENS, MESSAGES
+from ..formats.converse import CONVERSE
+from ..formats.invoke_model import CHAT_DOCUMENTS, EMBEDDINGS, GENERATION, IMAGES, RERANK
+
+_BY_MODEL: tuple[tuple[re.Pattern[str], Operation], ...] = (
+    (re.compile(r"embed"), EMBEDDINGS),
+    (re.compile(r"rerank"), RERANK),
+    (re.compile(r"nova-canvas|image|^stability\."), IMAGES),
+    (re.compile(r"amazon\.nova-"), CONVERSE),
+)
+"""Families of models that their names tell."""
+
+_BY_FIELD: Mapping[str, Operation] = {
+    "anthropic_version": MESSAGES,
+    "inferenceConfig": CONVERSE,
+    "inputText": GENERATION,
+    "prompt": GENERATION,
+    "messages": CHAT_DOCUMENTS,
+    "query": RERANK,
+    "texts": EMBEDDINGS,
+}
+"""Families that a field of their documents tells: the name of a profile of the customer's own says nothing."""
+
+
+def _family(body: Body) -> Operation:
+    name = str(body.get("model"))
+    by_name = (operation for pattern, operation in _BY_MODEL if pattern.search(name))
+    by_field = (operation for marker, operation in _BY_FIELD.items() if marker in body)
+    return next(by_name, None) or next(by_field, GENERATION)
+
+
+def invoked(body: Body) -> Operation:
+    """Return what a document asks of a model, by the model's family."""
+    operation = _family(body)
+    if not operation.inference:
+        return operation
+    fields = {**operation.fields, "guardrailIdentifier": (A.AWS_BEDROCK_GUARDRAIL_ID, text)}
+    if operation is MESSAGES or operation is CONVERSE:
+        return operation._replace(fields=fields)
+    # The name of a limit differs from model to model, and one that a model does not know makes it refuse the request.
+    known = tuple(name for name in operation.limit if at_path(body, name) is not None)
+    return operation._replace(fields=fields, limit=known)
+
+
+CLIENTS = ServiceClients(
+    library="bedrock",
+    provider="aws.bedrock",
+    operations={
+        ("bedrock-runtime", "Converse"): ServiceOperation(lambda body: CONVERSE),
+        ("bedrock-runtime", "ConverseStream"): ServiceOperation(lambda body: CONVERSE, stream="stream"),
+        ("bedrock-runtime", "InvokeModel"): ServiceOperation(invoked, document="body"),
+        ("bedrock-runtime", "InvokeModelWithResponseStream"): ServiceOperation(invoked, document="body", stream="body"),
+        ("bedrock-runtime", "CountTokens"): ServiceOperation(lambda body: COUNT_TOKENS),
+        ("bedrock-agent-runtime", "Rerank"): ServiceOperation(
+            lambda body: RERANK,
+            model="rerankingConfiguration.bedrockRerankingConfiguration.modelConfiguration.modelArn",
+        ),
+    },
+)
+
+
+class BedrockInstrumentor(Instrumentor):
+    """Records the calls of Bedrock by clients of AWS."""
+
+    library = "bedrock"
+    distribution = "botocore"
+    supports = "botocore >= 1.38, < 2"
+
+    def patches(self) -> Patches:
+        """Return the one method that every operation of every service passes through."""
+        return CLIENTS.patches()

@@ -1,0 +1,1 @@
+"""Asking before a call is made, and settling after it."""

@@ -1,0 +1,415 @@
+"""The guard in the path of every call."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import os
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from genledger.budgets.budget_alerts import Alerts, Listener
+from genledger.budgets.budget_metrics import Figures
+from genledger.budgets.enforcement import kill_switch
+from genledger.budgets.enforcement.admission import Admission
+from genledger.budgets.enforcement.exceeded import BudgetExceeded
+from genledger.budgets.enforcement.kill_switch import Controls
+from genledger.budgets.enforcement.matcher import Matcher, amounts
+from genledger.budgets.enforcement.request import BudgetRequest
+from genledger.budgets.enforcement.reservation import UNGUARDED, Reservation
+from genledger.budgets.leases.lease_client import LEASE_TTL, LeaseClient, StaleWindow
+from genledger.budgets.leases.lease_worker import Worker
+from genledger.budgets.leases.local_lease import CounterKey, LocalLease
+from genledger.budgets.rules.model_choice import ModelChoice
+from genledger.budgets.rules.model_routing import choose
+from genledger.budgets.rules.plan_tiers import TierFunction, Tiers
+from genledger.budgets.rules.rule import Rule
+from genledger.budgets.rules.rule_file import Rulebook, RuleFileError, read_rules
+from genledger.budgets.stores import Store, StoreDown, open_store
+from genledger.shared.loggers import logger_of
+
+_log = logger_of("genledger.budgets")
+
+READ_SECONDS = 0.5
+"""How often kill switches, and changes of the rule file, are looked for."""
+
+POOL_THREADS = 4
+"""Threads that wait for the store on behalf of event loops."""
+
+LEAVE_ATTEMPTS = 3
+"""How often the last report is tried; a process that cannot leave is forgotten when its leases run out."""
+
+
+class Guard:
+    """Admits calls within their budgets. One for a process; every method may be called by any thread.
+
+    Args:
+        rules: Rules made by `budget()`, a whole `Rulebook`, or the path of a rule file, which is read again
+            whenever it changes.
+        store: Where the budgets are kept; by default what the rule file names, else this machine's SQLite file.
+        tier_of: The tenant's plan tier, asked for once and then every minute in the background. May raise.
+        on_event: Called with every `BudgetEvent` that this process is the one to report.
+        lease_ttl: Seconds after which a crashed process's slices are taken back.
+
+    Raises:
+        RuleFileError: The rule file cannot be read; the message names file, line and what was expected.
+    """
+
+    def __init__(
+        self,
+        rules: Sequence[Rule] | Rulebook | str | os.PathLike[str] = (),
+        store: Store | str | os.PathLike[str] | None = None,
+        *,
+        tier_of: TierFunction | None = None,
+        on_event: Listener | None = None,
+        lease_ttl: float = LEASE_TTL,
+    ) -> None:
+        self._path: str | None = None
+        self._stamp: tuple[int, int] | None = None
+        match rules:
+            case Rulebook():
+                self._rulebook = rules
+            case str() | os.PathLike():
+                self._path = os.fspath(rules)
+                self._stamp = _stamp(self._path)
+                self._rulebook = read_rules(self._path)
+            case _:
+                self._rulebook = Rulebook(tuple(rules))
+        named = store if store is not None else self._rulebook.store
+        self._named = named is not None
+        self._opened = named is None or isinstance(named, (str, os.PathLike))
+        store = open_store(named) if named is None or isinstance(named, (str, os.PathLike)) else named
+        self._controls = Controls()
+        self._document = ""
+        self._informed = False
+        self._tiers = Tiers(tier_of)
+        self._figures = Figures()
+        self._alerts = Alerts(store, self._rulebook.alerts, on_event)
+        self._lease_client = LeaseClient(store, self._heard, ttl=lease_ttl)
+        self._lock = threading.Lock()
+        self._informing = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+        self._worker: Worker | None = None
+        self._refreshing: Future[None] | None = None
+        self._next_read = 0.0
+        self._rebuild()
+        _guards.add(self)
+
+    # Reservation ---------------------------------------------------------------------------------------
+
+    @property
+    def active(self) -> bool:
+        """Whether a call could be refused at all; while it is false, making a `BudgetRequest` is wasted work."""
+        return not self._informed or bool(self._matcher.rules or self._matcher.kills)
+
+    def admit(self, request: BudgetRequest) -> Reservation:
+        """Reserve what a call may need. May wait for the store, and for a rule that queues.
+
+        Raises:
+            BudgetExceeded: A rule refuses the call.
+        """
+        reservation = self._quick(request)
+        if reservation is not None:
+            return reservation
+        attempt = Admission(request, self._lease_client, self)
+        while True:
+            step = self._step(attempt)
+            if isinstance(step, Reservation):
+                return step
+            time.sleep(step)
+
+    async def admit_async(self, request: BudgetRequest) -> Reservation:
+        """As `admit`, without ever blocking the event loop. Cancelling it gives back what it reserved.
+
+        Raises:
+            BudgetExceeded: A rule refuses the call.
+        """
+        reservation = self._quick(request)
+        if reservation is not None:
+            return reservation
+        attempt = Admission(request, self._lease_client, self)
+        while True:
+            future = self._executor().submit(self._step, attempt)
+            try:
+                step = await asyncio.wrap_future(future)
+            except asyncio.CancelledError:
+                future.add_done_callback(_give_back)
+                raise
+            if isinstance(step, Reservation):
+                return step
+            await asyncio.sleep(step)
+
+    def _quick(self, request: BudgetRequest) -> Reservation | None:
+        matcher = self._matcher
+        plan = matcher.plans.get(matcher.key(request))
+        lease_client = self._lease_client
+        if plan is None or lease_client.down:
+            return None
+        now = time.monotonic() + lease_client.offset
+        if now >= plan.until or not (plan.plain or plan.allows(request)):
+            return None
+        if not plan.lines:
+            return UNGUARDED
+        needs = amounts(request)
+        holds = [(account, needs[kind]) for account, kind in plan.lines]
+        books = lease_client.books
+        with books.lock:
+            if not books.take(holds, now):
+                return None
+        return Reservation(books, holds)
+
+    def _step(self, attempt: Admission) -> Reservation | float:
+        if not self._informed:
+            self._inform()
+        self._start()
+        return attempt.step(self._matcher)
+
+    # Observer -----------------------------------------------------------------------------------------
+
+    def blocked(self, error: BudgetExceeded, account: LocalLease | None) -> None:
+        """Count a refused call; a rule that refuses for want of budget has reached its 100 %."""
+        self._figures.blocked(error.rule, error.scope)
+        if account is not None:
+            self._alerts.offer(account.counted, 100, account.standing.settled, self._lease_client.now())
+
+    def warned(self, counted: CounterKey, reason: str) -> None:
+        """Say once, for each window, that a rule that only warns has no room."""
+        if self._figures.first_warning(counted.key):
+            _log.warning("%s", reason)
+
+    # What is set for everybody ------------------------------------------------------------------------
+
+    def kill(self, *, for_: float | None = None, why: str, who: str | None = None, **scope: str) -> None:
+        """Stop every matching call, in every process that shares the store, within two seconds.
+
+        Args:
+            for_: Seconds after which it lifts itself; `None` for never.
+            why: What the callers and the log are told.
+            who: Who did it; this system's user name when not given.
+            scope: `tenant`, `feature`, `user`, `session`, `model`, `api_key`, `run`: a value, a glob or `each`.
+
+        Raises:
+            RuleError: The arguments make no sense.
+            StoreDown: The store did not answer.
+        """
+        kill_switch.kill(self.store, scope, for_=for_, why=why, who=who)
+        self._read_document()
+
+    def revive(self, *, why: str = "", who: str | None = None, **scope: str) -> None:
+        """Lift the kill switch that was set with exactly this scope.
+
+        Raises:
+            RuleError: There is none.
+            StoreDown: The store did not answer.
+        """
+        kill_switch.revive(self.store, scope, why=why, who=who)
+        self._read_document()
+
+    def select_model(
+        self, feature: str | None = None, tenant: str | None = None, *, default: str | None = None
+    ) -> ModelChoice:
+        """The model to use, by the first `[[route]]` that matches, else `default`.
+
+        Raises:
+            ValueError: No route matches and there is no default.
+        """
+        values = {"feature": feature, "tenant": tenant}
+        return choose(self._rulebook.routes, values, self._tiers.of(tenant), default)
+
+    # Looking in ---------------------------------------------------------------------------------------
+
+    @property
+    def store(self) -> Store:
+        """Where the budgets are kept."""
+        return self._lease_client.store
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules in force: those of the file or the code, and those set in the store."""
+        return self._matcher.rules
+
+    def states(self) -> list[tuple[dict[str, str], float, float]]:
+        """Of each counter that this process uses: its attributes, the settled share, and what is reserved."""
+        return self._figures.states(self._lease_client.now())
+
+    def blocks(self) -> list[tuple[dict[str, str], int]]:
+        """The calls that this process refused, by counter."""
+        return self._figures.blocks()
+
+    @property
+    def failures(self) -> int:
+        """The requests that the store did not answer."""
+        return self._lease_client.failures
+
+    def flush(self, timeout: float = 2.0) -> bool:
+        """Report everything that was settled; false when that was not done after `timeout` seconds."""
+        try:
+            self._executor().submit(self._report).result(timeout)
+        except (StoreDown, StaleWindow, TimeoutError):
+            return False
+        return True
+
+    def close(self, timeout: float = 2.0) -> None:
+        """Report, give back every slice, and stop the background threads; waits at most `timeout` seconds."""
+        if self._worker is not None:
+            self._worker.stop(timeout)
+            self._worker = None
+        self._alerts.close(timeout)
+        if self._pool is not None:
+            self._pool.shutdown(wait=False)
+            self._pool = None
+        if self._opened:
+            self.store.close()
+
+    # In the background --------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        if self._worker is None:
+            with self._lock:
+                if self._worker is None:
+                    self._worker = Worker(self._lease_client.books.wake, self._tick, self._leave)
+                    self._alerts.start()
+
+    def _executor(self) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(POOL_THREADS, "genledger-reservation")
+            return self._pool
+
+    def _tick(self) -> None:
+        moment = time.monotonic()
+        if moment >= self._next_read:
+            self._next_read = moment + READ_SECONDS
+            if self._lease_client.down:
+                self._lease_client.probe()
+            if not self._lease_client.down:
+                self._try_document()
+            self._read_file()
+            if self._tiers.due() and (self._refreshing is None or self._refreshing.done()):
+                self._refreshing = self._executor().submit(self._refresh_tiers)
+        if not self._lease_client.down:
+            with contextlib.suppress(StoreDown):
+                self._lease_client.sync()
+
+    def _refresh_tiers(self) -> None:
+        if self._tiers.refresh():
+            self._rebuild()
+
+    def _report(self) -> None:
+        if self._lease_client.down:
+            self._lease_client.probe()
+        self._lease_client.sync()
+
+    def _leave(self) -> None:
+        for _ in range(1 if self._lease_client.down else LEAVE_ATTEMPTS):
+            with contextlib.suppress(StoreDown):
+                self._lease_client.sync(leave=True)
+                return
+
+    def _inform(self) -> None:
+        """Read what is set in the store before the first call is let through."""
+        with self._informing:
+            if not self._informed:
+                self._try_document()
+                self._informed = True
+
+    def _try_document(self) -> None:
+        try:
+            self._read_document()
+        except StoreDown as error:
+            # Who set no budgets and named no store is not bothered about a store that cannot be opened.
+            if self._named or self._matcher.rules:
+                self._lease_client.failed(error)
+            else:
+                _log.debug("The budget store cannot be read, so nobody can stop calls through it: %s", error)
+
+    def _read_document(self) -> None:
+        document = self.store.document()
+        if document == self._document:
+            return
+        self._document = document
+        try:
+            controls = Controls.read(document)
+            controls.rules()
+        except (ValueError, KeyError, TypeError) as error:
+            _log.warning("What is set in the budget store cannot be read; the last known state stays: %s", error)
+            return
+        self._controls = controls
+        self._rebuild()
+
+    def _read_file(self) -> None:
+        if self._path is None:
+            return
+        stamp = _stamp(self._path)
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            self._rulebook = read_rules(self._path)
+        except RuleFileError as error:
+            _log.warning("The budget rules that were in force stay: %s", error)
+            return
+        self._alerts.urls = self._rulebook.alerts
+        self._alerts.start()
+        self._rebuild()
+
+    def _rebuild(self) -> None:
+        rules = {rule.name: rule for rule in self._rulebook.rules}
+        rules.update((rule.name, rule) for rule in self._controls.rules())
+        self._tiers.update(self._controls.tiers, self._rulebook.tenants, self._rulebook.default_tier)
+        self._matcher = Matcher(tuple(rules.values()), self._controls.kills, self._tiers.of)
+
+    def _heard(self, account: LocalLease) -> None:
+        """Called with the lock of the books held, whenever the store has said how a counter stands."""
+        counted, settled = account.counted, account.standing.settled
+        self._figures.heard(account)
+        for percent in counted.rule.alert_at:
+            if settled * 100 >= percent * counted.limit:
+                self._alerts.offer(counted, percent, settled, self._lease_client.now())
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+        self._informing = threading.Lock()
+        self._pool = None
+        self._worker = None
+        self._refreshing = None
+        self._lease_client.after_fork()
+        self._alerts.after_fork()
+        self._rebuild()
+
+
+def _stamp(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+def _give_back(future: Future[Reservation | float]) -> None:
+    if not future.cancelled() and future.exception() is None:
+        result = future.result()
+        if isinstance(result, Reservation):
+            result.release()
+
+
+_guards: weakref.WeakSet[Guard] = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    for guard in list(_guards):
+        guard.close()
+
+
+def _begin_child() -> None:
+    for guard in list(_guards):
+        guard._after_fork()
+
+
+atexit.register(_close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_child)

@@ -1,0 +1,187 @@
+"""What is set for everybody through the store: kill switches, budgets, tiers, and who did it.
+
+All of it is one small JSON document that every process reads twice a second.
+"""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from genledger.budgets.rules.rule import Rule, RuleError, Scope, budget, read_scope
+from genledger.budgets.stores.base import Store
+from genledger.shared.text import as_json
+
+MAX_LOG = 1000
+"""Changes that are remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """A switch that stops matching calls. Times are seconds since the epoch; `until` is `None` for no end."""
+
+    scope: Scope
+    until: float | None
+    why: str
+    who: str
+    at: float
+
+
+@dataclass(slots=True)
+class Controls:
+    """The document. `budgets` holds the keys of `[[budget]]` tables, `log` what was done, by whom and why."""
+
+    kills: list[Kill] = field(default_factory=list)
+    budgets: list[dict[str, Any]] = field(default_factory=list)
+    tiers: dict[str, str] = field(default_factory=dict)
+    log: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, document: str) -> Controls:
+        """From the store's text; empty when there is none."""
+        if not document:
+            return cls()
+        data = orjson.loads(document)
+        kills = [Kill(**{**kill, "scope": read_scope(kill["scope"])}) for kill in data["kills"]]
+        return cls(kills, data["budgets"], data["tiers"], data["log"])
+
+    def write(self) -> str:
+        """As the store's text."""
+        kills = [
+            {
+                "scope": kill.scope.patterns,
+                "until": kill.until,
+                "why": kill.why,
+                "who": kill.who,
+                "at": kill.at,
+            }
+            for kill in self.kills
+        ]
+        data = {"kills": kills, "budgets": self.budgets, "tiers": self.tiers, "log": self.log[-MAX_LOG:]}
+        return as_json(data)
+
+    def rules(self) -> list[Rule]:
+        """The budgets as rules."""
+        return [budget(**fields) for fields in self.budgets]
+
+
+def _change(store: Store, change: Callable[[Controls, float], dict[str, Any]], who: str | None) -> None:
+    while True:
+        before = store.document()
+        controls = Controls.read(before)
+        now = store.now()
+        done = change(controls, now)
+        controls.log.append({"at": now, "who": who or _whoami(), **done})
+        if store.replace_document(before, controls.write()):
+            return
+
+
+def _whoami() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return "unknown"
+
+
+def kill(store: Store, scope: Mapping[str, str], *, for_: float | None, why: str, who: str | None = None) -> None:
+    """Stop every call that matches, everywhere, within two seconds.
+
+    Args:
+        store: Where the processes to reach keep their budgets.
+        scope: Fields and patterns; an empty one stops everything.
+        for_: Seconds after which it lifts itself; `None` for never.
+        why: What the callers and the log are told.
+        who: Who did it; this system's user name when not given.
+
+    Raises:
+        RuleError: The scope or the time makes no sense, or no reason is given.
+        StoreDown: The store did not answer.
+    """
+    wanted = read_scope(scope)
+    if not why.strip():
+        raise RuleError("why", "say why: it is what the callers will be told")
+    if for_ is not None and for_ <= 0:
+        raise RuleError("for", f"expected seconds above 0, got {for_!r}")
+
+    def change(controls: Controls, now: float) -> dict[str, Any]:
+        until = now + for_ if for_ is not None else None
+        controls.kills = [each for each in controls.kills if each.scope != wanted]
+        controls.kills.append(Kill(wanted, until, why, who or _whoami(), now))
+        return {"did": "kill", "scope": str(wanted), "until": until, "why": why}
+
+    _change(store, change, who)
+
+
+def revive(store: Store, scope: Mapping[str, str], *, why: str = "", who: str | None = None) -> None:
+    """Lift the kill switch that was set with exactly this scope.
+
+    Raises:
+        RuleError: There is no such switch.
+        StoreDown: The store did not answer.
+    """
+    wanted = read_scope(scope)
+
+    def change(controls: Controls, now: float) -> dict[str, Any]:
+        left = [each for each in controls.kills if each.scope != wanted]
+        if len(left) == len(controls.kills):
+            there = ", ".join(str(each.scope) for each in controls.kills) or "none"
+            raise RuleError("scope", f"no kill switch is set for {wanted}; set are: {there}")
+        controls.kills = left
+        return {"did": "revive", "scope": str(wanted), "why": why}
+
+    _change(store, change, who)
+
+
+def set_budget(store: Store, fields: Mapping[str, Any], *, who: str | None = None) -> Rule:
+    """Set a budget for everybody; it replaces one of the same name, also one that a file sets.
+
+    Raises:
+        RuleError: The keys do not make a rule.
+        StoreDown: The store did not answer.
+    """
+    rule = budget(**fields)
+
+    def change(controls: Controls, now: float) -> dict[str, Any]:
+        others = [each for each in controls.budgets if budget(**each).name != rule.name]
+        controls.budgets = [*others, dict(fields)]
+        return {"did": "set", "budget": rule.name, "to": dict(fields)}
+
+    _change(store, change, who)
+    return rule
+
+
+def unset_budget(store: Store, name: str, *, who: str | None = None) -> None:
+    """Take back what `set_budget` set.
+
+    Raises:
+        RuleError: No budget of that name is set in the store.
+        StoreDown: The store did not answer.
+    """
+
+    def change(controls: Controls, now: float) -> dict[str, Any]:
+        left = [each for each in controls.budgets if budget(**each).name != name]
+        if len(left) == len(controls.budgets):
+            there = ", ".join(repr(budget(**each).name) for each in controls.budgets) or "none"
+            raise RuleError("name", f"no budget {name!r} is set in the store; set are: {there}")
+        controls.budgets = left
+        return {"did": "unset", "budget": name}
+
+    _change(store, change, who)
+
+
+def set_tier(store: Store, tenant: str, tier: str, *, who: str | None = None) -> None:
+    """Give a tenant a plan tier.
+
+    Raises:
+        StoreDown: The store did not answer.
+    """
+
+    def change(controls: Controls, now: float) -> dict[str, Any]:
+        controls.tiers[tenant] = tier
+        return {"did": "tier", "tenant": tenant, "tier": tier}
+
+    _change(store, change, who)

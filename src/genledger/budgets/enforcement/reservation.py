@@ -1,0 +1,85 @@
+"""What the guard hands out for a call that may be made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from genledger.budgets.leases.local_lease import Hold, LocalLeases
+from genledger.budgets.rules.units import usd_units
+
+Action = Literal["degrade", "queue", "warn"]
+"""What a rule did to a call that it let through."""
+
+
+class Reservation:
+    """Leave to make one call. End it with `settle` or `release`; the first of them counts, later ones do nothing.
+
+    Both may be called by any thread and by finalisers; neither waits, locks or raises.
+
+    Attributes:
+        model: The model to use instead of the one asked for, or `None`.
+        max_output_tokens: The output limit to use instead of the one asked for, or `None`.
+        action: What a rule did: `degrade`, `queue` (it waited), `warn`, or `None`.
+        rule: The name of that rule.
+        reason: Why, in one line.
+    """
+
+    __slots__ = ("_books", "_open", "action", "max_output_tokens", "model", "reason", "rule")
+
+    def __init__(self, books: LocalLeases | None, holds: Sequence[Hold]) -> None:
+        self._books = books
+        # One element, popped by whoever ends the call: popping is atomic.
+        self._open = [holds] if holds else []
+        self.model: str | None = None
+        self.max_output_tokens: int | None = None
+        self.action: Action | None = None
+        self.rule: str | None = None
+        self.reason: str | None = None
+
+    def settle(self, usd: float | None, tokens: int | None) -> None:
+        """The call was made and cost this.
+
+        Args:
+            usd: What it cost; when not known (`None`), what was reserved for it counts as spent.
+            tokens: Input and output tokens; when not known (`None`), what was reserved counts.
+        """
+        if not self._open:
+            return
+        try:
+            holds = self._open.pop()
+        except IndexError:
+            return
+        spent = []
+        overran = False
+        for account, amount in holds:
+            actual = amount
+            match account.counted.rule.measure:
+                case "usd" if usd is not None:
+                    actual = usd_units(usd)
+                case "tokens" if tokens is not None:
+                    actual = max(0, tokens)
+            overran = overran or actual > amount
+            spent.append(actual)
+        self._end(holds, spent, overran)
+
+    def release(self) -> None:
+        """The call was never made, or cost nothing and is not to be counted: everything is given back."""
+        if not self._open:
+            return
+        try:
+            holds = self._open.pop()
+        except IndexError:
+            return
+        self._end(holds, [0] * len(holds), False)
+
+    def _end(self, holds: Sequence[Hold], spent: Sequence[int], overran: bool) -> None:
+        books = self._books
+        if books is not None:
+            books.inbox.append((holds, spent))
+            if overran:
+                books.wake.put(None)
+
+
+UNGUARDED = Reservation(None, ())
+"""The reservation of every call that no rule applies to."""

@@ -1,0 +1,1 @@
+"""A process's slices of shared budgets."""

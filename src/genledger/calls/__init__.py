@@ -1,1 +1,0 @@
-"""What happens around one call to a provider, once for all client libraries."""

@@ -1,5 +1,0 @@
-"""The one stage that takes secrets and personal data out of every text, before any destination sees it."""
-
-from .stage import FAILED, MAX_MESSAGE, MAX_NAME, Redactor, stage, use
-
-__all__ = ["FAILED", "MAX_MESSAGE", "MAX_NAME", "Redactor", "stage", "use"]

@@ -1,0 +1,310 @@
+"""Who and what a call is for: tenant, feature, user, session, prompt, tags and metadata.
+
+The attribution lives in the OpenTelemetry context, so it goes wherever the context goes: into tasks,
+`asyncio.to_thread`, executors (with the threading instrumentation that `instrument()` turns on) and, for
+the keys allowed to travel, into the next service as W3C baggage.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType, TracebackType
+from typing import Any, Self, TypeVar, cast
+
+from opentelemetry import baggage
+from opentelemetry.context import Context, create_key, get_current, set_value
+from opentelemetry.util.types import AttributeValue
+
+from genledger.context.scoped_context import async_steps_in_context, enter, leave, steps_in_context
+from genledger.context.totals import RunningTotal
+from genledger.engine import internal_errors
+from genledger_semconv import attributes as A
+
+F = TypeVar("F", bound=Callable[..., Any])
+MetadataValue = str | int | float | bool
+
+MAX_VALUE_LENGTH = 256
+"""Characters that one attribution value may have."""
+
+MAX_TAGS = 32
+"""Tags that one attribution may have."""
+
+MAX_METADATA = 32
+"""Metadata keys that one attribution may have."""
+
+BAGGAGE_KEYS: Mapping[str, str] = MappingProxyType(
+    {
+        "tenant": A.GENLEDGER_TENANT_ID,
+        "feature": A.GENLEDGER_FEATURE,
+        "user": A.USER_ID,
+        "session": A.SESSION_ID,
+        "prompt_name": A.GEN_AI_PROMPT_NAME,
+        "prompt_version": A.GEN_AI_PROMPT_VERSION,
+    }
+)
+"""The baggage key, and span attribute, of each field that can travel to the next service."""
+
+_NO_METADATA: Mapping[str, MetadataValue] = MappingProxyType({})
+
+ATTRIBUTION_KEY = create_key("genledger-attribution")
+SPEND_KEY = create_key("genledger-spend")
+
+
+@dataclass(slots=True, frozen=True)
+class Attribution:
+    """What a call is for. Immutable; every field is optional."""
+
+    tenant: str | None = None
+    feature: str | None = None
+    user: str | None = None
+    session: str | None = None
+    prompt_name: str | None = None
+    prompt_version: str | None = None
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, MetadataValue] = field(default_factory=lambda: _NO_METADATA)
+    _attributes: Mapping[str, AttributeValue] | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def attributes(self) -> Mapping[str, AttributeValue]:
+        """This attribution as span attributes; made once, then kept."""
+        if self._attributes is None:
+            object.__setattr__(self, "_attributes", self._as_attributes())
+        return cast("Mapping[str, AttributeValue]", self._attributes)
+
+    def _as_attributes(self) -> Mapping[str, AttributeValue]:
+        attributes: dict[str, AttributeValue] = {}
+        for name, key in BAGGAGE_KEYS.items():
+            value = getattr(self, name)
+            if value is not None:
+                attributes[key] = value
+        if self.tags:
+            attributes[A.GENLEDGER_TAGS] = self.tags
+        for key, metadata in self.metadata.items():
+            attributes[f"{A.GENLEDGER_METADATA}.{key}"] = metadata
+        return attributes
+
+
+NOBODY = Attribution()
+"""The attribution of a call made outside of any block."""
+
+
+class BaggagePolicy:
+    """Which attribution fields travel to other services, and whether theirs are believed.
+
+    `fields` names fields of `Attribution`. Users and sessions identify people, so they stay home by default.
+    `trust_inbound` accepts the same fields, and no others, from the baggage of an incoming request.
+    """
+
+    fields: frozenset[str] = frozenset({"tenant", "feature"})
+    trust_inbound: bool = False
+
+
+baggage_policy = BaggagePolicy()
+"""The policy in force; set by `genledger.instrument()` from the settings."""
+
+
+def current(context: Context | None = None) -> Attribution:
+    """The attribution of `context`, or of the current context."""
+    context = get_current() if context is None else context
+    own = context.get(ATTRIBUTION_KEY)
+    if own is not None:
+        return cast(Attribution, own)
+    if baggage_policy.trust_inbound:
+        return _from_baggage(context)
+    return NOBODY
+
+
+def current_spend(context: Context | None = None) -> RunningTotal | None:
+    """The innermost running total of `context`, or of the current context."""
+    return cast("RunningTotal | None", (get_current() if context is None else context).get(SPEND_KEY))
+
+
+def _from_baggage(context: Context) -> Attribution:
+    entries = baggage.get_all(context)
+    found: dict[str, Any] = {}
+    for name in baggage_policy.fields:
+        value = entries.get(BAGGAGE_KEYS[name])
+        if isinstance(value, str) and _problem(value) is None:
+            found[name] = value
+    return replace(NOBODY, **found) if found else NOBODY
+
+
+def _problem(value: str) -> str | None:
+    if not value or value.isspace():
+        return "must not be empty"
+    if len(value) > MAX_VALUE_LENGTH:
+        return f"has {len(value)} characters, more than the {MAX_VALUE_LENGTH} allowed"
+    if not value.isprintable():
+        return "contains control characters"
+    return None
+
+
+def _check(argument: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"attribution({argument}=…) must be a string, not {type(value).__name__}: {value!r:.60}")
+    problem = _problem(value)
+    if problem is not None:
+        raise ValueError(f"attribution({argument}=…) {problem}: {value!r:.60}")
+    return value
+
+
+def _check_tags(tags: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(tags, str) or not isinstance(tags, Iterable):
+        raise TypeError(f"attribution(tags=…) must be a list of strings, not {type(tags).__name__}: {tags!r:.60}")
+    checked = tuple(_check(f"tags[{index}]", tag) for index, tag in enumerate(tags))
+    if len(checked) > MAX_TAGS:
+        raise ValueError(f"attribution(tags=…) has {len(checked)} tags, more than the {MAX_TAGS} allowed")
+    return checked
+
+
+def _check_metadata(metadata: Mapping[str, MetadataValue]) -> Mapping[str, MetadataValue]:
+    if not isinstance(metadata, Mapping):
+        raise TypeError(f"attribution(metadata=…) must be a mapping, not {type(metadata).__name__}")
+    if len(metadata) > MAX_METADATA:
+        raise ValueError(f"attribution(metadata=…) has {len(metadata)} keys, more than the {MAX_METADATA} allowed")
+    checked: dict[str, MetadataValue] = {}
+    for key, value in metadata.items():
+        _check("metadata key", key)
+        if isinstance(value, str):
+            _check(f"metadata[{key!r}]", value)
+        elif not isinstance(value, (bool, int, float)):
+            raise TypeError(
+                f"attribution(metadata[{key!r}]) must be a string, number or boolean, not {type(value).__name__}"
+            )
+        elif type(value) is int and not -(2**63) <= value < 2**63:
+            raise ValueError(f"attribution(metadata[{key!r}]) must fit in 64 bits")
+        checked[key] = value
+    return MappingProxyType(checked)
+
+
+class _Block:
+    """One `with attribution(...)` block; also a decorator. Re-entrant, and usable by many tasks and threads at once."""
+
+    __slots__ = ("_changes",)
+
+    def __init__(self, changes: dict[str, Any]) -> None:
+        self._changes = changes
+
+    def inside(self, outer: Context) -> Context:
+        """The context that the block's code runs in."""
+        try:
+            return self._inside(outer)
+        except Exception as error:
+            internal_errors.report("attributing a block", error)
+            return outer
+
+    def _inside(self, outer: Context) -> Context:
+        before = current(outer)
+        changes = self._changes
+        if before is not NOBODY:
+            if before.tags and changes.get("tags"):
+                changes = {**changes, "tags": tuple(dict.fromkeys((*before.tags, *changes["tags"])))}
+            if before.metadata and changes.get("metadata"):
+                changes = {
+                    **changes,
+                    "metadata": MappingProxyType({**before.metadata, **changes["metadata"]}),
+                }
+        inside = set_value(ATTRIBUTION_KEY, replace(before, **changes), outer)
+        inside = set_value(SPEND_KEY, RunningTotal(current_spend(outer)), inside)
+        for name in baggage_policy.fields:
+            value = changes.get(name)
+            if value is not None:
+                inside = baggage.set_baggage(BAGGAGE_KEYS[name], value, inside)
+        return inside
+
+    def __enter__(self) -> Self:
+        outer = get_current()
+        enter(self, outer, self.inside(outer))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        leave(self)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+    def __call__(self, function: F) -> F:
+        return cast(F, _decorate(function, lambda: _Block(self._changes)))
+
+
+def _decorate(function: Callable[..., Any], block: Callable[[], _Block]) -> Callable[..., Any]:
+    def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Context, Callable[..., None]]:
+        return block().inside(get_current()), lambda error: None
+
+    if inspect.isasyncgenfunction(function):
+        return async_steps_in_context(function, begin)
+    if inspect.isgeneratorfunction(function):
+        return steps_in_context(function, begin)
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def asynchronous(*args: Any, **kwargs: Any) -> Any:
+            with block():
+                return await function(*args, **kwargs)
+
+        return asynchronous
+
+    @functools.wraps(function)
+    def synchronous(*args: Any, **kwargs: Any) -> Any:
+        with block():
+            return function(*args, **kwargs)
+
+    return synchronous
+
+
+def attribution(
+    *,
+    tenant: str | None = None,
+    feature: str | None = None,
+    user: str | None = None,
+    session: str | None = None,
+    prompt_name: str | None = None,
+    prompt_version: str | None = None,
+    tags: Iterable[str] | None = None,
+    metadata: Mapping[str, MetadataValue] | None = None,
+) -> _Block:
+    """Say who and what the calls inside are for: a context manager, and a decorator (sync, async, generators).
+
+    Blocks nest. An inner value wins over an outer one; tags add up; metadata merges by key. An argument that
+    is not given keeps the outer value.
+
+    Args:
+        tenant: The customer whose calls these are.
+        feature: The part of the product that makes them.
+        user: The person they are made for.
+        session: The conversation or visit they belong to (the conventions' `session.id`).
+        prompt_name: The managed prompt in use (`gen_ai.prompt.name`).
+        prompt_version: Its version (`gen_ai.prompt.version`).
+        tags: Free labels, at most 32.
+        metadata: Free keys with string, number or boolean values, at most 32.
+
+    Raises:
+        TypeError: A value has the wrong type; the message names the argument.
+        ValueError: A value is empty, longer than 256 characters, or contains control characters.
+    """
+    changes: dict[str, Any] = {}
+    for name, value in (
+        ("tenant", tenant),
+        ("feature", feature),
+        ("user", user),
+        ("session", session),
+        ("prompt_name", prompt_name),
+        ("prompt_version", prompt_version),
+    ):
+        if value is not None:
+            changes[name] = _check(name, value)
+    if tags is not None and (checked_tags := _check_tags(tags)):
+        changes["tags"] = checked_tags
+    if metadata is not None and (checked_metadata := _check_metadata(metadata)):
+        changes["metadata"] = checked_metadata
+    return _Block(changes)

@@ -1,0 +1,151 @@
+"""Blocks of code, and generators, that run in a context of their own and leave no trace of it behind.
+
+A context that stayed attached would become that of whatever runs next in the same thread or task: the next call
+of another tenant would be billed to the wrong one.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+from opentelemetry.context import Context, attach, create_key, get_current, set_value
+
+from genledger.engine import internal_errors
+
+Begin = Callable[[tuple[Any, ...], dict[str, Any]], tuple[Context, Callable[[BaseException | None], None]]]
+"""Given a generator's arguments: the context that it runs in, and what to call when it has ended."""
+
+_VISIT_KEY = create_key("genledger-visit")
+
+
+class ScopedContext:
+    """One block that has been entered: what it runs in, and what was current before."""
+
+    __slots__ = ("block", "inside", "outer")
+
+    def __init__(self, block: object, outer: Context, inside: Context) -> None:
+        self.block = block
+        self.outer = outer
+        self.inside = set_value(_VISIT_KEY, self, inside)
+
+
+def enter(block: object, outer: Context, inside: Context) -> None:
+    """Make a context current until `leave` is called for the same block."""
+    try:
+        attach(ScopedContext(block, outer, inside).inside)
+    except Exception as error:
+        internal_errors.report("entering a block", error)
+
+
+def leave(block: object) -> None:
+    """Make current what was current before the block, whichever of several blocks is left first.
+
+    What is remembered is in the context itself, so that one block can be entered by many tasks and threads. In a
+    context that the block was not entered in (a generator finished elsewhere), nothing is ours to change.
+    """
+    for _ in range(2):  # a fault may pass, a context that is left behind stays
+        nearer: ScopedContext | None = None
+        try:
+            for visit in visits():
+                if visit.block is block:
+                    if visit.inside is get_current():
+                        attach(visit.outer)
+                    elif nearer is not None and nearer.outer is visit.inside:
+                        nearer.outer = visit.outer
+                    return
+                nearer = visit
+            return
+        except Exception as error:
+            internal_errors.report("leaving a block", error)
+
+
+def visits() -> Iterator[ScopedContext]:
+    """The blocks that the current context is in, from the innermost outwards."""
+    visit = cast("ScopedContext | None", get_current().get(_VISIT_KEY))
+    while visit is not None:
+        yield visit
+        visit = cast("ScopedContext | None", visit.outer.get(_VISIT_KEY))
+
+
+def steps_in_context(function: Callable[..., Any], begin: Begin) -> Callable[..., Any]:
+    """A generator function, each step of which runs in a context of its own; its consumer keeps its own."""
+
+    @functools.wraps(function)
+    def generate(*args: Any, **kwargs: Any) -> Any:
+        inside, ended = begin(args, kwargs)
+        steps = function(*args, **kwargs)
+        send: Any = None
+        thrown: BaseException | None = None
+        try:
+            while True:
+                outer = get_current()
+                attach(inside)
+                try:
+                    item = steps.throw(thrown) if thrown is not None else steps.send(send)
+                finally:
+                    # Not the same as before: the generator may be within a block of its own.
+                    inside = get_current()
+                    attach(outer)
+                send = thrown = None
+                try:
+                    send = yield item
+                except GeneratorExit:
+                    outer = get_current()
+                    attach(inside)
+                    try:
+                        steps.close()
+                    finally:
+                        attach(outer)
+                    raise
+                except BaseException as error:
+                    thrown = error
+        except StopIteration as stop:
+            ended(None)
+            return stop.value
+        except BaseException as error:
+            ended(error)
+            raise
+
+    return generate
+
+
+def async_steps_in_context(function: Callable[..., Any], begin: Begin) -> Callable[..., Any]:
+    """The same for an asynchronous generator function."""
+
+    @functools.wraps(function)
+    async def generate(*args: Any, **kwargs: Any) -> Any:
+        inside, ended = begin(args, kwargs)
+        steps = function(*args, **kwargs)
+        send: Any = None
+        thrown: BaseException | None = None
+        try:
+            while True:
+                outer = get_current()
+                attach(inside)
+                try:
+                    item = await (steps.athrow(thrown) if thrown is not None else steps.asend(send))
+                finally:
+                    inside = get_current()
+                    attach(outer)
+                send = thrown = None
+                try:
+                    send = yield item
+                except GeneratorExit:
+                    outer = get_current()
+                    attach(inside)
+                    try:
+                        await steps.aclose()
+                    finally:
+                        attach(outer)
+                    raise
+                except BaseException as error:
+                    thrown = error
+        except StopAsyncIteration:
+            ended(None)
+        except BaseException as error:
+            ended(error)
+            raise
+
+    return generate

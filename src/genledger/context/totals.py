@@ -1,0 +1,97 @@
+"""What the current work has cost so far.
+
+Every attribution block and every observed function has a `RunningTotal`; a call adds to all of those it was
+opened in, and to that of its trace.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import NamedTuple
+
+from genledger.pricing.cost import Cost
+from genledger.pricing.usage import Usage
+
+MAX_TRACES = 4096
+"""Traces whose spend is remembered; the oldest are forgotten first."""
+
+_UNCOUNTED = 64
+"""Calls that wait in a spend before one of their threads adds them up."""
+
+
+class Spend(NamedTuple):
+    """What calls have cost so far. `usd` counts priced calls only; `unpriced` is the number missing from it."""
+
+    usd: float
+    calls: int
+    unpriced: int
+    tokens: int
+
+
+class RunningTotal:
+    """A running total that calls from many threads add to, without waiting for each other."""
+
+    __slots__ = ("_calls", "_lock", "_tokens", "_uncounted", "_unpriced", "_usd", "outer")
+
+    def __init__(self, outer: RunningTotal | None = None) -> None:
+        self.outer = outer
+        self._uncounted: list[tuple[float, bool, int]] = []
+        self._lock = threading.Lock()
+        self._usd = 0.0
+        self._calls = 0
+        self._unpriced = 0
+        self._tokens = 0
+
+    def add(self, cost: Cost | None, usage: Usage | None, *, unpriced: bool) -> None:
+        """Count one call here and in every enclosing spend."""
+        usd = cost.amount if cost is not None else 0.0
+        tokens = usage.total_tokens if usage is not None else 0
+        one = (usd, unpriced, tokens)
+        spend: RunningTotal | None = self
+        while spend is not None:
+            spend._uncounted.append(one)
+            if len(spend._uncounted) >= _UNCOUNTED and spend._lock.acquire(blocking=False):
+                try:
+                    spend._count()
+                finally:
+                    spend._lock.release()
+            spend = spend.outer
+
+    def _count(self) -> None:
+        waiting = self._uncounted
+        counted = len(waiting)
+        for usd, unpriced, tokens in waiting[:counted]:
+            self._usd += usd
+            self._calls += 1
+            self._unpriced += unpriced
+            self._tokens += tokens
+        del waiting[:counted]
+
+    def read(self) -> Spend:
+        """The totals at this moment."""
+        with self._lock:
+            self._count()
+            return Spend(self._usd, self._calls, self._unpriced, self._tokens)
+
+
+class TraceTotals:
+    """The spend of the most recent traces, by trace id; bounded. Single operations on the dictionary are atomic."""
+
+    def __init__(self, limit: int = MAX_TRACES) -> None:
+        self._limit = limit
+        self._by_trace: OrderedDict[int, RunningTotal] = OrderedDict()
+
+    def of(self, trace_id: int) -> RunningTotal:
+        """The spend of one trace, made when first asked for."""
+        spend = self._by_trace.get(trace_id)
+        if spend is None:
+            spend = self._by_trace.setdefault(trace_id, RunningTotal())
+            if len(self._by_trace) > self._limit:
+                self._by_trace.popitem(last=False)
+        return spend
+
+    def read(self, trace_id: int) -> Spend:
+        """What a trace has cost so far; zero for one that is not known."""
+        spend = self._by_trace.get(trace_id)
+        return spend.read() if spend is not None else Spend(0.0, 0, 0, 0)

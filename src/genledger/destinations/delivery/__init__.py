@@ -1,0 +1,1 @@
+"""Sending, retrying and keeping what could not be sent."""

@@ -1,0 +1,480 @@
+"""The way from an ended span to one receiver: a queue, and a thread that makes requests of it and sends them."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from opentelemetry.sdk.trace import ReadableSpan
+
+from genledger.destinations.delivery import otlp_request
+from genledger.destinations.delivery.attempt import MEANWHILE_S
+from genledger.destinations.delivery.delivery_stats import Limits, Stats
+from genledger.destinations.delivery.http_exporter import Sender
+from genledger.destinations.delivery.retry_queue import Receipt, RetryQueue
+from genledger.destinations.delivery.spool import Spool
+from genledger.destinations.delivery.time_source import SYSTEM_CLOCK, Clock
+from genledger.destinations.selection.span_processor import FinishedSpan
+from genledger.shared.at_exit import run_at_exit
+from genledger.shared.loggers import logger_of
+
+if TYPE_CHECKING:
+    from genledger.destinations.delivery.write_ahead_log import Journal, Ticket
+    from genledger.destinations.selection.sampling import TraceSampling
+
+log = logger_of("genledger")
+
+_FLUSH_ROUND_S = 0.2
+_PART_SPANS = 64
+_LEAVING_S = 1.0
+
+
+class ExportWorker:
+    """Delivers ended spans to one receiver from a thread of its own.
+
+    `offer` is all that the application's threads ever run: it appends to a queue. Everything else happens in
+    the delivery's thread, one round after the other: take what is queued, make requests of it, send them.
+    A receiver's trouble concerns nobody else: there is one delivery for each.
+
+    Args:
+        name: What logs and metrics call the receiver.
+        sender: Makes the attempts.
+        translate: Gives a span the receiver's vocabulary. Called in the delivery's thread, except that with
+            a journal it is called where the span ends.
+        limits: Bounds.
+        spool: Where requests are kept that cannot be delivered; without one they stay in memory.
+        journal: Where spans are kept from the moment they end until they are delivered or spooled. Needs a
+            spool.
+        sampling: Decides which spans go on.
+        clock: The time.
+        threaded: Whether to run a thread; without one, the owner calls `step`.
+    """
+
+    is_fed = False
+    """Whether it is behind another's queue, whose owner hands the last spans over and shuts it down: at exit that may
+    come after our turn."""
+
+    def __init__(
+        self,
+        name: str,
+        sender: Sender,
+        translate: Callable[[FinishedSpan], ReadableSpan],
+        *,
+        limits: Limits | None = None,
+        spool: Spool | None = None,
+        journal: Journal | None = None,
+        sampling: TraceSampling | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        threaded: bool = True,
+    ) -> None:
+        self.name = name
+        self.sender = sender
+        self.limits = limits or Limits()
+        self._translate = translate
+        self._spool = spool
+        self._journal = journal
+        self._sampling = sampling
+        self._clock = clock
+        self._threaded = threaded
+        self._outbox = RetryQueue(name, sender, self.limits, spool, clock)
+        self._start_empty()
+        _alive.add(self)
+        if threaded and not self.is_idle():
+            self._start_thread()
+
+    def _start_empty(self) -> None:
+        self._queue: deque[FinishedSpan] = deque()
+        self._accepted = 0
+        self._starting = threading.Lock()
+        self._collecting = threading.Lock()
+        self._collected_at = float("-inf")
+        self._ended = threading.Event()
+        self._wake = threading.Event()
+        self._rounds = threading.Condition(threading.Lock())
+        self._thread: threading.Thread | None = None
+        self._closing_at: float | None = None
+        self._retired = False
+        self._hurry = False
+        self._turns = 0
+
+    # What the application's threads run
+
+    def offer(self, item: FinishedSpan) -> None:
+        """Take a span for delivery, or count it as dropped. Never blocks on the receiver, never raises."""
+        queue = self._queue
+        if self._closing_at is not None:
+            self._outbox.drop(item.goes, "shutdown")
+            return
+        if len(queue) >= self.limits.queue_spans:
+            self._outbox.drop(item.goes, "queue_full")
+            return
+        if self._journal is not None and item.goes:
+            self._write_ahead(self._journal, item)
+        queue.append(item)
+        if self._thread is None and self._threaded:
+            self._start_thread()
+        if len(queue) >= self.limits.batch_spans and not self._wake.is_set():
+            self._wake.set()
+
+    def _write_ahead(self, journal: Journal, item: FinishedSpan) -> None:
+        try:
+            item.ready = self._translate(item)
+            item.ticket = journal.append(otlp_request.encode([item.ready]))
+        except Exception as error:
+            # The span still goes the ordinary way.
+            self._outbox.disk_failed(error)
+
+    def scored(self, trace_id: int, value: float) -> None:
+        """A score has been given to a trace; sampling may want to know."""
+        if self._sampling is not None:
+            self._sampling.scored(trace_id, value)
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Deliver everything accepted so far, the spool included; wait at most `timeout` seconds for it.
+
+        Returns:
+            Whether nothing is left. What is left stays where it is and is tried again.
+        """
+        return self.begin_flush() and self.finish_flush(self._clock.now() + timeout)
+
+    def begin_flush(self) -> bool:
+        """Let the thread deliver at once; whether there is a thread, or nothing to do."""
+        if self.is_idle():
+            return True
+        if self._thread is None and not self._start_thread():
+            return False
+        self._hurry = True
+        self._wake.set()
+        return True
+
+    def finish_flush(self, deadline: float) -> bool:
+        """Wait until `deadline` (of the clock) for what `begin_flush` began; whether nothing is left."""
+        next_round = self._clock.now() + _FLUSH_ROUND_S
+        with self._rounds:
+            while not self.is_idle():
+                now = self._clock.now()
+                if now >= deadline or self._thread is None:
+                    return False
+                if now >= next_round:
+                    # Another process may have been at what one round could not get.
+                    self._wake.set()
+                    next_round = now + _FLUSH_ROUND_S
+                self._rounds.wait(min(deadline - now, _FLUSH_ROUND_S))
+        return True
+
+    def begin_shutdown(self, deadline: float) -> None:
+        """Take no more spans, and let the thread deliver what there is until `deadline` (of the clock)."""
+        if self._closing_at is None:
+            self._closing_at = deadline
+            self._wake.set()
+
+    def finish_shutdown(self) -> bool:
+        """Wait for the deadline given to `begin_shutdown` at most; spool what is left.
+
+        Returns:
+            Whether everything was delivered.
+        """
+        closing_at = self._closing_at
+        assert closing_at is not None, "begin_shutdown comes first"
+        thread = self._thread
+        if thread is None:
+            from genledger.destinations.delivery.suppress import suppressed
+
+            with suppressed():
+                self._guarded_step()
+        elif thread is not threading.current_thread():
+            # The thread may be waiting for a receiver that does not answer. What could not be delivered needs time,
+            # too, to get to the disk.
+            remaining = closing_at - self._clock.now()
+            thread.join(max(0.0, remaining - min(1.0, 0.25 * remaining)))
+        self._end(closing_at)
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_LEAVING_S)
+        return self.is_idle() and not self._outbox.dropped["exit"]
+
+    def shutdown(self, timeout: float | None = None) -> bool:
+        """Deliver what can be delivered within `timeout` seconds, spool the rest, and stop."""
+        self.begin_shutdown(self._clock.now() + (self.limits.exit_s if timeout is None else timeout))
+        return self.finish_shutdown()
+
+    def retire(self) -> None:
+        """Shut down without anybody waiting for it."""
+        self._retired = True
+        self.begin_shutdown(self._clock.now() + self.limits.exit_s)
+        if self._thread is None:
+            self.finish_shutdown()
+
+    def is_idle(self) -> bool:
+        """Whether nothing waits to be delivered."""
+        # What is on its way from one place to the next is in none of them for a moment, so the places count only
+        # when no round was under way while they were looked at: the number is odd during a round.
+        before = self._turns
+        held = self._sampling.held() if self._sampling is not None else 0
+        left = self._journal is not None and self._journal.leftovers()
+        empty = not self._queue and not held and not left and self._outbox.is_empty()
+        return empty and before % 2 == 0 and before == self._turns
+
+    def has_ended(self) -> bool:
+        """Whether it has been shut down, and its thread has ended."""
+        return self._closing_at is not None and (self._thread is None or not self._thread.is_alive())
+
+    def stats(self) -> Stats:
+        """What became of the spans so far."""
+        outbox = self._outbox
+        dropped = Counter(outbox.dropped)
+        files = size = 0
+        if self._spool is not None:
+            files, size = self._spool.pending()
+            dropped += self._spool.lost
+        if self._journal is not None:
+            dropped += self._journal.lost
+        return Stats(
+            accepted=self._accepted + len(self._queue),
+            sent=outbox.sent,
+            retried=outbox.retried,
+            spooled=outbox.spooled,
+            dropped=dict(dropped),
+            waiting=len(self._queue) + outbox.waiting() + (self._sampling.held() if self._sampling is not None else 0),
+            spool_files=files,
+            spool_bytes=size,
+            units=self._sampling.units if self._sampling is not None else 0,
+            problem=outbox.problem,
+        )
+
+    # What the delivery's thread runs
+
+    def step(self) -> float:
+        """One round. Returns the seconds until the next one is due."""
+        self._turns += 1
+        try:
+            hurry, self._hurry = self._hurry, False
+            if hurry or self._closing_at is not None:
+                self._outbox.hurry()
+            self._collect(everything=hurry or self._closing_at is not None)
+            if self._closing_at is None:
+                self._rescue()
+            self._outbox.send(lambda: self._closing_at, self._between, self._meanwhile)
+        finally:
+            self._turns += 1
+        if len(self._queue) >= self.limits.batch_spans:
+            return 0.0
+        pause = self._outbox.due_in
+        # During a pause, what is queued still gets to the disk.
+        return min(pause, MEANWHILE_S) if pause > 0.0 else self.limits.delay_s
+
+    def _run(self, suppressed: Callable[[], AbstractContextManager[None]]) -> None:
+        with suppressed():
+            wait_s = self.limits.delay_s if self._queue else 0.0
+            while self._closing_at is None:
+                self._wake.wait(wait_s)
+                self._wake.clear()
+                wait_s = self._guarded_step()
+            self._guarded_step()
+            if self._retired:
+                self._end(self._clock.now() + _LEAVING_S)
+
+    def _guarded_step(self) -> float:
+        try:
+            return self.step()
+        except Exception:
+            log.exception("genledger: destination %s: unexpected fault; it goes on", self.name)
+            return self.limits.delay_s
+        finally:
+            with self._rounds:
+                self._rounds.notify_all()
+
+    def _between(self) -> None:
+        """After a request, when others follow: the queue must not fill up, and what is in it must not get old."""
+        due = self._clock.now() - self._collected_at >= MEANWHILE_S
+        if due or len(self._queue) >= self.limits.batch_spans:
+            self._collect()
+
+    def _meanwhile(self) -> None:
+        """While a request waits for its answer: what there is in memory must not depend on the answer."""
+        try:
+            self._collect()
+            self._outbox.keep()
+        except Exception:
+            log.exception("genledger: destination %s: unexpected fault; it goes on", self.name)
+
+    def _collect(self, *, everything: bool = False) -> None:
+        """Make requests of what is queued; of what sampling holds back, too, when `everything` is wanted."""
+        with self._collecting:
+            self._collected_at = self._clock.now()
+            # Threads that record faster than this must keep it neither from sending nor from writing to disk.
+            until = self._collected_at + MEANWHILE_S if self._closing_at is None else self._closing_at
+            while self._queue and not self._outbox.taken_over and self._clock.now() <= until:
+                self._take()
+            self._take_held(everything=everything)
+
+    def _take(self) -> None:
+        """Make a part of a request of what is queued: a small one, as time may be up after it."""
+        items = self._pop(_PART_SPANS)
+        self._accepted += sum(item.goes for item in items)
+        self._pack(self._sampling.take(items, self._clock.now()) if self._sampling is not None else items)
+
+    def _take_held(self, *, everything: bool) -> None:
+        sampling = self._sampling
+        if sampling is None:
+            return
+        self._pack(sampling.release() if everything else sampling.take((), self._clock.now()))
+        discarded = sampling.discarded()
+        if discarded:
+            self._outbox.drop(len(discarded), "sampled")
+            self._settle(_tickets(discarded))
+
+    def _pop(self, most: int) -> list[FinishedSpan]:
+        items: list[FinishedSpan] = []
+        try:
+            while len(items) < most:
+                items.append(self._queue.popleft())
+        except IndexError:
+            pass
+        return items
+
+    def _pack(self, items: Sequence[FinishedSpan]) -> None:
+        for start in range(0, len(items), self.limits.batch_spans):
+            part = items[start : start + self.limits.batch_spans]
+            try:
+                self._pack_part(part)
+            except Exception:
+                # One odd span must not take its neighbours with it.
+                if len(part) > 1:
+                    for item in part:
+                        self._pack([item])
+                else:
+                    self._outbox.drop(1, "unencodable")
+                    self._settle(_tickets(part))
+                    log.debug("genledger: destination %s: a span cannot be encoded", self.name, exc_info=True)
+
+    def _pack_part(self, items: Sequence[FinishedSpan]) -> None:
+        spans = [item.ready or self._translate(item) for item in items]
+        made = list(otlp_request.pack(spans, self.limits.batch_bytes))
+        tickets = _tickets(items)
+        self._outbox.add(made, Receipt(lambda: self._settle(tickets), len(made)))
+
+    def _settle(self, tickets: Sequence[Ticket]) -> None:
+        if self._journal is not None and tickets:
+            self._journal.settle(tickets)
+
+    def _rescue(self) -> None:
+        """Take over what processes that died left in their journals."""
+        if self._journal is None or self._spool is None:
+            return
+        for data, spans, done in self._journal.rescued(self.limits.batch_bytes):
+            try:
+                self._spool.put(data, spans)
+            except OSError as error:
+                self._outbox.disk_failed(error)
+                return
+            done()
+
+    # Beginning and end
+
+    def _end(self, deadline: float) -> None:
+        """Spool what is left, in the thread that shuts down."""
+        if not self._outbox.take_over():
+            self._ended.wait(max(0.0, deadline - self._clock.now()) + _LEAVING_S)
+            return
+        try:
+            self._save(deadline)
+        except Exception:
+            log.exception("genledger: destination %s: unexpected fault at the end", self.name)
+        unpacked = sum(item.goes for item in self._pop(len(self._queue)))
+        self._accepted += unpacked
+        self._outbox.abandon(unpacked, journaled=self._journal is not None)
+        self.sender.close()
+        if self._journal is not None:
+            self._journal.close()
+        self._ended.set()
+
+    def _save(self, deadline: float) -> None:
+        """Put on disk what is packed, then what is not, by turns: packing takes the time that writing needs."""
+        self._outbox.save(deadline)
+        with self._collecting:
+            self._take_held(everything=True)
+            while self._queue and (remaining := deadline - self._clock.now()) > 0.01:
+                until = deadline - remaining / 2
+                while self._queue and self._clock.now() < until:
+                    self._take()
+                self._outbox.save(deadline)
+        self._outbox.save(deadline)
+
+    def _start_thread(self) -> bool:
+        from genledger.destinations.delivery.suppress import suppressed
+
+        with self._starting:
+            if self._thread is None:
+                thread = threading.Thread(
+                    target=self._run, args=(suppressed,), name=f"genledger-{self.name}", daemon=True
+                )
+                try:
+                    thread.start()
+                except RuntimeError:
+                    # The interpreter is shutting down; what is queued is sent by `shutdown`.
+                    return False
+                self._thread = thread
+                run_at_exit(_at_exit)
+        return True
+
+    def after_fork(self) -> None:
+        """In a forked child: nothing of the parent's is ours to send, and its threads are not here."""
+        self._start_empty()
+        self._outbox.start_empty()
+        self.sender.forget()
+        if self._spool is not None:
+            self._spool.forget()
+        if self._journal is not None:
+            self._journal.forget()
+        if self._sampling is not None:
+            self._sampling.clear()
+
+
+def _tickets(items: Iterable[FinishedSpan]) -> list[Ticket]:
+    return [item.ticket for item in items if item.ticket is not None]
+
+
+_alive: weakref.WeakSet[ExportWorker] = weakref.WeakSet()
+
+
+def begin_together(deliveries: Iterable[ExportWorker], timeout: float) -> None:
+    """Begin to shut several deliveries down, all within `timeout` seconds from now."""
+    for delivery in deliveries:
+        delivery.begin_shutdown(delivery._clock.now() + timeout)
+
+
+def shutdown_together(deliveries: Iterable[ExportWorker], timeout: float) -> bool:
+    """Shut several deliveries down at once, all within `timeout` seconds.
+
+    Returns:
+        Whether all of them delivered everything.
+    """
+    closing = list(deliveries)
+    begin_together(closing, timeout)
+    finished = [delivery.finish_shutdown() for delivery in closing]
+    return all(finished)
+
+
+def _at_exit() -> None:
+    running = [delivery for delivery in _alive if delivery._threaded]
+    fed = [delivery for delivery in running if delivery.is_fed]
+    for delivery in fed:
+        delivery.begin_flush()
+    ending = [delivery for delivery in running if not delivery.is_fed]
+    shutdown_together(ending, max((delivery.limits.exit_s for delivery in ending), default=0.0))
+    for delivery in fed:
+        delivery.finish_flush(delivery._clock.now() + _LEAVING_S)
+
+
+def _after_fork_in_child() -> None:
+    for delivery in tuple(_alive):
+        delivery.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,19 @@
+"""What destinations do themselves is not traced.
+
+A module of its own because it is imported when a destination has its first work, by the thread that gives it: a
+start does not pay for it, and a thread of ours that starts while the process ends can import nothing any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from opentelemetry.instrumentation.utils import suppress_http_instrumentation, suppress_instrumentation
+
+
+@contextmanager
+def suppressed() -> Iterator[None]:
+    """A block whose requests, queries and calls no instrumentation records."""
+    with suppress_instrumentation(), suppress_http_instrumentation():
+        yield

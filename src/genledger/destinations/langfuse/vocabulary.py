@@ -1,0 +1,376 @@
+"""A span in Langfuse's words: a copy with explicit observation type, usage, cost, model, prompt and trace fields.
+
+Every field is written out, so that what Langfuse shows depends neither on the server's version nor on what
+it makes of attribute names: its generic rule turns any `gen_ai.usage.*` key into a usage bucket and adds it
+to the total. Sources: Langfuse's OTLP mapping (`OtelIngestionProcessor`) and its SDK's attribute constants.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import StatusCode
+
+from genledger.destinations.langfuse.langfuse_usage import cost_details, is_usage_key, usage_details
+from genledger.destinations.selection.span_processor import FinishedSpan
+from genledger_semconv import attributes as A
+
+OBSERVATION = "langfuse.observation"
+_METADATA = f"{OBSERVATION}.metadata"
+
+_TYPES = {
+    "chat": "generation",
+    "completion": "generation",
+    "text_completion": "generation",
+    "generate_content": "generation",
+    "image_generation": "generation",
+    "speech": "generation",
+    "transcription": "generation",
+    "translation": "generation",
+    "realtime": "generation",
+    "embeddings": "embedding",
+    "retrieval": "retriever",
+    "rerank": "retriever",
+    "search_memory": "retriever",
+    "invoke_agent": "agent",
+    "create_agent": "agent",
+    "execute_tool": "tool",
+    "invoke_workflow": "chain",
+    "plan": "chain",
+    "evaluation": "evaluator",
+    "guardrail": "guardrail",
+    "moderation": "guardrail",
+}
+_OPENINFERENCE_TYPES = {
+    "LLM": "generation",
+    "CHAIN": "chain",
+    "RETRIEVER": "retriever",
+    "RERANKER": "retriever",
+    "EMBEDDING": "embedding",
+    "AGENT": "agent",
+    "TOOL": "tool",
+    "GUARDRAIL": "guardrail",
+    "EVALUATOR": "evaluator",
+}
+_TRACELOOP_TYPES = {"workflow": "chain", "task": "chain", "agent": "agent", "tool": "tool"}
+_VECTOR_QUERIES = frozenset({"query", "search", "get", "peek"})
+
+_LEVELS = {
+    "error": "ERROR",
+    "timeout": "ERROR",
+    "rate_limited": "ERROR",
+    "blocked": "WARNING",
+    "cancelled": "WARNING",
+}
+_FAILED = frozenset({"error", "timeout", "rate_limited", "blocked"})
+
+_MODELS = (A.GEN_AI_RESPONSE_MODEL, A.GEN_AI_REQUEST_MODEL, "llm.response.model", "llm.model_name")
+
+_PARAMETERS = {
+    A.GEN_AI_REQUEST_TEMPERATURE: "temperature",
+    A.GEN_AI_REQUEST_TOP_P: "top_p",
+    A.GEN_AI_REQUEST_TOP_K: "top_k",
+    A.GEN_AI_REQUEST_MAX_TOKENS: "max_tokens",
+    A.GEN_AI_REQUEST_CHOICE_COUNT: "n",
+    A.GEN_AI_REQUEST_STOP_SEQUENCES: "stop",
+    A.GEN_AI_REQUEST_FREQUENCY_PENALTY: "frequency_penalty",
+    A.GEN_AI_REQUEST_PRESENCE_PENALTY: "presence_penalty",
+    A.GEN_AI_REQUEST_SEED: "seed",
+    A.GEN_AI_REQUEST_STREAM: "stream",
+    A.GEN_AI_REQUEST_REASONING_LEVEL: "reasoning_effort",
+    A.GEN_AI_REQUEST_ENCODING_FORMATS: "encoding_formats",
+    "gen_ai.embeddings.dimension.count": "dimensions",
+}
+
+_CONTENT = (
+    (A.GEN_AI_INPUT_MESSAGES, A.GEN_AI_OUTPUT_MESSAGES),
+    (A.GEN_AI_TOOL_CALL_ARGUMENTS, A.GEN_AI_TOOL_CALL_RESULT),
+    (A.GEN_AI_RETRIEVAL_QUERY_TEXT, A.GEN_AI_RETRIEVAL_DOCUMENTS),
+)
+_VERSION = re.compile(r"v?(\d{1,9})", re.ASCII | re.IGNORECASE)
+_NOT_IN_ENVIRONMENT = re.compile(r"[^a-z0-9\-_]")
+
+
+@dataclass(slots=True, frozen=True)
+class Project:
+    """What is the same for every span of a process.
+
+    `environment` must match `[a-z0-9-_]{1,40}` and not begin with `langfuse`; `environment_name` makes it so.
+    """
+
+    environment: str | None = None
+    release: str | None = None
+    version: str | None = None
+
+
+def environment_name(value: str) -> str:
+    """`value` as Langfuse takes it for the name of an environment."""
+    lowered = re.sub(r"^langfuse[-_]?", "", value.strip().lower())
+    return _NOT_IN_ENVIRONMENT.sub("-", lowered)[:40]
+
+
+def translate(item: FinishedSpan, project: Project) -> ReadableSpan:
+    """A copy of an ended span in Langfuse's vocabulary. The span itself is not touched."""
+    span = item.span
+    # A plain copy: the SDK's own mapping takes a lock for every look.
+    given = dict(span.attributes or {})
+    attributes = _Writer(given)
+    attributes.trace(item, project)
+    if span.instrumentation_scope is None or span.instrumentation_scope.name != "langfuse-sdk":
+        attributes.observation(span)
+    return ReadableSpan(
+        name=span.name,
+        context=span.context,
+        parent=item.parent,
+        resource=span.resource,
+        attributes=attributes.result(),
+        events=span.events,
+        links=span.links,
+        kind=span.kind,
+        instrumentation_scope=span.instrumentation_scope,
+        status=span.status,
+        start_time=span.start_time,
+        end_time=span.end_time,
+    )
+
+
+class _Writer:
+    """Collects the attributes of the copy: `new` ones, and the given ones that were not `used` for them."""
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        self.given = given
+        self.new: dict[str, Any] = {}
+        self.used: set[str] = set()
+
+    def result(self) -> dict[str, Any]:
+        """New attributes, and the given ones that remain. What the application has set itself wins."""
+        kept = {
+            key: value
+            for key, value in self.given.items()
+            if key not in self.used and not is_usage_key(key) and not key.startswith("genledger.")
+        }
+        return {**self.new, **kept}
+
+    def put(self, key: str, value: Any) -> None:
+        if value is not None and value != "" and value != ():
+            self.new[key] = value
+
+    def take(self, *keys: str) -> Any:
+        """The first of several attributes that is there; all of them count as used."""
+        self.used.update(keys)
+        for key in keys:
+            value = self.given.get(key)
+            if value is not None:
+                return value
+        return None
+
+    # Fields of the trace, which Langfuse keeps on every observation
+
+    def trace(self, item: FinishedSpan, project: Project) -> None:
+        who = item.attribution
+        given = self.given
+        resource = item.span.resource.attributes
+        self.put("user.id", given.get(A.USER_ID) or who.user)
+        self.put("session.id", given.get(A.SESSION_ID) or who.session)
+        self.put("langfuse.trace.name", item.trace_name)
+        self.put("langfuse.trace.tags", tuple(given.get(A.GENLEDGER_TAGS) or who.tags))
+        self.put("langfuse.environment", project.environment or _resource_environment(resource))
+        self.put("langfuse.release", project.release)
+        self.put("langfuse.version", project.version or resource.get("service.version"))
+        if item.is_app_root:
+            self.put("langfuse.internal.is_app_root", True)
+        prefix = f"{A.GENLEDGER_METADATA}."
+        metadata = {
+            **who.metadata,
+            **{key.removeprefix(prefix): value for key, value in given.items() if key.startswith(prefix)},
+        }
+        metadata.setdefault("tenant", given.get(A.GENLEDGER_TENANT_ID) or who.tenant)
+        metadata.setdefault("feature", given.get(A.GENLEDGER_FEATURE) or who.feature)
+        for key, value in metadata.items():
+            self.put(f"langfuse.trace.metadata.{key}", value)
+
+    # Fields of the observation
+
+    def observation(self, span: ReadableSpan) -> None:
+        given = self.given
+        kind = given.get(f"{OBSERVATION}.type") or observation_type(given)
+        outcome = given.get(A.GENLEDGER_OUTCOME)
+        failed = span.status.status_code is StatusCode.ERROR or outcome in _FAILED
+        self.put(f"{OBSERVATION}.type", kind)
+        self.put(f"{OBSERVATION}.level", "ERROR" if failed and outcome != "blocked" else _LEVELS.get(outcome or ""))
+        self.put(f"{OBSERVATION}.status_message", _status_message(span, given) if failed else None)
+        if kind in ("generation", "embedding") or self._is_priced():
+            self._model()
+            self._usage_and_cost(failed)
+        self._prompt(kind)
+        self._content()
+        self._first_chunk(span)
+        self._details()
+
+    def _is_priced(self) -> bool:
+        return A.GENLEDGER_COST_AMOUNT in self.given or A.GENLEDGER_COST_UNPRICED in self.given
+
+    def _model(self) -> None:
+        self.put(f"{OBSERVATION}.model.name", self.take(*_MODELS))
+        parameters = {}
+        for key, name in _PARAMETERS.items():
+            value = self.take(key)
+            if value is not None:
+                parameters[name] = list(value) if isinstance(value, tuple) else value
+        if parameters:
+            self.put(f"{OBSERVATION}.model.parameters", to_json(parameters))
+
+    def _usage_and_cost(self, failed: bool) -> None:
+        usage = usage_details(self.given)
+        cost = cost_details(self.given)
+        if usage is not None:
+            self.put(f"{OBSERVATION}.usage_details", to_json(usage))
+        elif failed and cost is None:
+            # Otherwise Langfuse counts the tokens of the text and bills the failed call.
+            cost = {"total": 0}
+        if cost is not None:
+            self.put(f"{OBSERVATION}.cost_details", to_json(cost))
+        if self._is_priced() and self.given.get(A.GEN_AI_OPERATION_NAME) in ("invoke_agent", "agent_step"):
+            # Langfuse throws away model, usage and cost of a span with this operation name.
+            self.put(f"{_METADATA}.operation", self.take(A.GEN_AI_OPERATION_NAME))
+
+    def _prompt(self, kind: str) -> None:
+        name, version = self.take(A.GEN_AI_PROMPT_NAME), self.take(A.GEN_AI_PROMPT_VERSION)
+        if name is None:
+            return
+        number = _VERSION.fullmatch(str(version)) if version is not None else None
+        if kind == "generation":
+            self.put(f"{OBSERVATION}.prompt.name", name)
+            self.put(f"{OBSERVATION}.prompt.version", int(number[1]) if number else None)
+        self.put(f"{_METADATA}.prompt_name", name)
+        self.put(f"{_METADATA}.prompt_version", version)
+
+    def _content(self) -> None:
+        if f"{OBSERVATION}.input" in self.given or f"{OBSERVATION}.output" in self.given:
+            return
+        for input_key, output_key in _CONTENT:
+            if input_key in self.given or output_key in self.given:
+                put_in, put_out = self.take(input_key), self.take(output_key)
+                if input_key == A.GEN_AI_INPUT_MESSAGES:
+                    put_in = _with_instructions(put_in, self.take(A.GEN_AI_SYSTEM_INSTRUCTIONS))
+                # Langfuse takes either both from here or neither.
+                self.new[f"{OBSERVATION}.input"] = as_json(put_in)
+                self.new[f"{OBSERVATION}.output"] = as_json(put_out)
+                return
+
+    def _first_chunk(self, span: ReadableSpan) -> None:
+        seconds = self.take(A.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK)
+        if isinstance(seconds, (int, float)) and span.start_time is not None:
+            at_us = span.start_time // 1000 + round(seconds * 1e6)
+            at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at_us)
+            self.put(
+                f"{OBSERVATION}.completion_start_time",
+                at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            )
+
+    def _details(self) -> None:
+        """Whatever else of ours is on the span, as metadata of the observation."""
+        for key, value in self.given.items():
+            if key.startswith("genledger.") and not key.startswith(f"{A.GENLEDGER_METADATA}."):
+                if key in _IN_TRACE or (key.startswith("genledger.cost.") and isinstance(value, float)):
+                    continue
+                name = key.removeprefix("genledger.").replace(".", "_")
+                self.put(f"{_METADATA}.{name}", to_json(value) if isinstance(value, tuple) else value)
+
+
+_IN_TRACE = frozenset({A.GENLEDGER_TENANT_ID, A.GENLEDGER_FEATURE, A.GENLEDGER_TAGS})
+
+
+def observation_type(given: Mapping[str, Any]) -> str:
+    """Langfuse's type for a span with such attributes.
+
+    Returns:
+        `generation`, `embedding`, `retriever`, `agent`, `tool`, `chain`, `evaluator`, `guardrail` or `span`.
+    """
+    operation = given.get(A.GEN_AI_OPERATION_NAME)
+    if operation in _TYPES:
+        return _TYPES[str(operation)]
+    if operation is None:
+        for key, types in (
+            ("openinference.span.kind", _OPENINFERENCE_TYPES),
+            ("traceloop.span.kind", _TRACELOOP_TYPES),
+        ):
+            named = types.get(str(given.get(key)))
+            if named is not None:
+                return named
+        if given.get(A.GENLEDGER_OPERATION_KIND) == "task":
+            return "span"
+        if A.GEN_AI_TOOL_NAME in given:
+            return "tool"
+        if given.get("db.operation.name") in _VECTOR_QUERIES:
+            return "retriever"
+        if "llm.request.type" in given or any(key in given for key in _MODELS):
+            return "embedding" if given.get("llm.request.type") == "embedding" else "generation"
+    return "span"
+
+
+def _status_message(span: ReadableSpan, given: Mapping[str, Any]) -> str | None:
+    if span.status.description:
+        return span.status.description
+    for event in span.events:
+        if event.name == "exception" and event.attributes:
+            said = event.attributes.get("exception.message")
+            kind = event.attributes.get("exception.type")
+            return ": ".join(str(part) for part in (kind, said) if part)
+    return given.get(A.ERROR_TYPE) or given.get(A.GENLEDGER_OUTCOME)
+
+
+def _resource_environment(resource: Mapping[str, Any]) -> str | None:
+    value = resource.get("deployment.environment.name") or resource.get("deployment.environment")
+    return environment_name(str(value)) if value else None
+
+
+def _with_instructions(messages: Any, instructions: Any) -> Any:
+    """The messages with the system's instructions in front, unless they have a system message already."""
+    if instructions is None:
+        return messages
+    listed, parts = _from_json(messages), _from_json(instructions)
+    listed = listed if isinstance(listed, list) else []
+    if any(isinstance(message, dict) and message.get("role") == "system" for message in listed):
+        return messages
+    parts = parts if isinstance(parts, list) else [{"type": "text", "content": instructions}]
+    return to_json([{"role": "system", "parts": parts}, *listed])
+
+
+def _from_json(value: Any) -> Any:
+    if not isinstance(value, str):
+        return _plain(value)
+    try:
+        return orjson.loads(value)
+    except ValueError:
+        return None
+
+
+def as_json(value: Any) -> str:
+    """A JSON text: `value` itself if it is one (an array or object), else `value` encoded."""
+    if isinstance(value, str) and value[:1] in ("[", "{"):
+        try:
+            orjson.loads(value)
+        except ValueError:
+            return to_json(value)
+        return value
+    return to_json(_plain(value))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
+        return [_plain(inner) for inner in value]
+    return value
+
+
+def to_json(value: Any) -> str:
+    """`value` as JSON text; what JSON has no form for becomes its text."""
+    return orjson.dumps(value, default=str).decode()

@@ -1,0 +1,130 @@
+"""Which open span is whose child: what a span's ancestors are when it ends, before they have ended."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from opentelemetry.baggage import get_baggage
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import SpanContext, format_trace_id
+
+from genledger.context.attribution import NOBODY, Attribution, current
+from genledger_semconv import attributes as A
+
+OPEN_SPANS = 16_384
+"""Open spans that are remembered; of more, the oldest is forgotten and its children count as roots."""
+
+ENDED_SPANS = 4_096
+"""FinishedSpan spans that are remembered for children that start late."""
+
+_DEEPEST = 512
+_CLAIM = "langfuse_trace_id"
+"""The baggage entry by which Langfuse's SDK tells the next service which trace has a root already."""
+
+
+@dataclass(slots=True, eq=False)
+class SpanNode:
+    """A span, its local parent, and what has been decided about it.
+
+    `span` is there while the span is open; afterwards only what its descendants may still ask for is.
+    `wanted` says that a descendant has been sent with this span as its parent, so that this one must be sent
+    too. `sent` is known once the span has ended. `claimed` says of a topmost span that another service has
+    already shown Langfuse the root of the trace.
+    """
+
+    span: ReadableSpan | None
+    context: SpanContext
+    above: SpanContext | None
+    parent: SpanNode | None
+    depth: int
+    attribution: Attribution
+    claimed: bool = False
+    wanted: bool = False
+    sent: bool | None = None
+    _name: str = ""
+    _tenant: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The span's name, so far or at its end."""
+        return self.span.name if self.span is not None else self._name
+
+    @property
+    def tenant(self) -> str | None:
+        """The tenant that the span names itself, or was started for."""
+        return _tenant_of(self.span) or self.attribution.tenant if self.span is not None else self._tenant
+
+    def close(self, span: ReadableSpan) -> None:
+        """Let go of an ended span: it may hold a lot of content."""
+        self._name = span.name
+        self._tenant = _tenant_of(span) or self.attribution.tenant
+        self.span = None
+
+    def ancestors(self) -> Iterator[SpanNode]:
+        """Parent, its parent, and so on, as far as they are of this process."""
+        line = self.parent
+        while line is not None:
+            yield line
+            line = line.parent
+
+    def root(self) -> SpanNode:
+        """The topmost span of this process."""
+        line = self
+        while line.parent is not None:
+            line = line.parent
+        return line
+
+
+def _tenant_of(span: ReadableSpan) -> str | None:
+    tenant = span.attributes.get(A.GENLEDGER_TENANT_ID) if span.attributes else None
+    return tenant if isinstance(tenant, str) else None
+
+
+class OpenSpans:
+    """The open spans of one process, bounded."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: dict[int, SpanNode] = {}
+        self._ended: dict[int, SpanNode] = {}
+
+    def start(self, span: ReadableSpan, parent_context: Context | None, *, live: bool = True) -> None:
+        """Remember a span that has just started; `live` when it did so in the current context."""
+        context = span.context
+        parent = None
+        if span.parent is not None:
+            parent = self._open.get(span.parent.span_id) or self._ended.get(span.parent.span_id)
+        depth = 0
+        if parent is not None:
+            depth = parent.depth + 1
+            if depth >= _DEEPEST:
+                parent, depth = None, 0
+        claimed = False
+        if parent is None and span.parent is not None:
+            claimed = get_baggage(_CLAIM, parent_context) == format_trace_id(context.trace_id)
+        attribution = current(parent_context) if live else NOBODY
+        line = SpanNode(span, context, span.parent, parent, depth, attribution, claimed)
+        with self._lock:
+            self._open[context.span_id] = line
+            if len(self._open) > OPEN_SPANS:
+                del self._open[next(iter(self._open))]
+
+    def end(self, span: ReadableSpan) -> SpanNode:
+        """The line of a span that has ended."""
+        span_id = span.context.span_id
+        with self._lock:
+            line = self._open.pop(span_id, None)
+            if line is None:
+                line = SpanNode(span, span.context, span.parent, None, 0, NOBODY)
+            self._ended[span_id] = line
+            if len(self._ended) > ENDED_SPANS:
+                del self._ended[next(iter(self._ended))]
+        line.close(span)
+        return line
+
+    def after_fork(self) -> None:
+        """In a forked child: the lock may have been held by a thread that is not here."""
+        self._lock = threading.Lock()

@@ -1,0 +1,310 @@
+"""One open call: from the client method's entry to the end of its response or stream."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.context import Context, attach, create_key, get_current, set_value
+from opentelemetry.trace import Span, set_span_in_context
+
+from genledger.budgets.enforcement.exceeded import BudgetExceeded
+from genledger.context.attribution import Attribution
+from genledger.engine import internal_errors
+from genledger.engine.attempts import Fate, fate_of, fate_of_status
+from genledger.engine.budget_hook import changes
+from genledger.engine.operation import Attributes, Body, Endpoint, Operation, Received, with_changes
+from genledger.engine.priced_usage import Lost, lost_attempt
+
+if TYPE_CHECKING:
+    from genledger.budgets import Reservation
+    from genledger.context.totals import RunningTotal
+    from genledger.engine.priced_usage import PricedUsage
+    from genledger.engine.recorder import Recorder
+
+CALL_KEY = create_key("genledger-call")
+"""The context key of the call whose client method is running."""
+
+
+class Call:
+    """A call that has been opened and not yet settled.
+
+    It settles exactly once, whichever of exhaustion, close, error, cancellation or garbage collection comes
+    first; everything after that does nothing.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_pending",
+        "answered",
+        "around",
+        "asked",
+        "attribution",
+        "body",
+        "changes",
+        "content",
+        "endpoint",
+        "fate",
+        "first_chunk",
+        "headers",
+        "inner",
+        "library",
+        "lost",
+        "lost_attempt",
+        "model",
+        "operation",
+        "outer",
+        "priced_usage",
+        "recorder",
+        "request",
+        "reservation",
+        "retry_causes",
+        "settled_attempts",
+        "span",
+        "spend",
+        "stamps",
+        "started",
+        "started_ns",
+        "streamed",
+    )
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        operation: Operation,
+        library: str,
+        endpoint: Endpoint,
+        body: Body,
+        model: str | None,
+        span: Span,
+        outer: Context,
+        attribution: Attribution,
+        spend: RunningTotal | None,
+        streamed: bool,
+        started_ns: int,
+        asked: Attributes,
+        content: Attributes,
+    ) -> None:
+        self.recorder = recorder
+        self.operation = operation
+        self.library = library
+        self.endpoint = endpoint
+        self.body = body
+        self.model = model
+        self.span = span
+        self.outer = outer
+        self.attribution = attribution
+        self.spend = spend
+        self.streamed = streamed
+        self.started_ns = started_ns
+        self.asked = asked
+        self.content = content
+        self.started = time.perf_counter()
+        self.changes: Mapping[str, Any] = {}
+        self.first_chunk: float | None = None
+        self.stamps: list[float] | None = None
+        self.retry_causes: list[str] = []
+        self.fate: Fate | None = None
+        self.around: Call | None = None
+        self.inner: list[Call] = []
+        self.priced_usage: PricedUsage | None = None
+        self.lost = 0
+        self.lost_attempt: Lost | None = None
+        self.settled_attempts = 0
+        self.headers: Any = None
+        self.request: Any = None
+        self.answered: Any = None
+        self.reservation: Reservation | None = None
+        self._pending = [True]
+
+    def enter(self) -> Context:
+        """Make this call current while the client's own method runs: spans it starts become children."""
+        try:
+            inside = self.inside()
+            attach(inside)
+        except Exception as fault:
+            internal_errors.report("entering the call", fault)
+            return self.outer
+        return inside
+
+    def inside(self) -> Context:
+        """Return the context in which this call is the current one."""
+        return set_value(CALL_KEY, self, set_span_in_context(self.span, self.outer))
+
+    def leave(self, inside: Context) -> None:
+        """Make current what was current before.
+
+        By value, not by token: a coroutine that is thrown away may be finished in another context, where
+        there is nothing to restore and a token would be refused.
+        """
+        try:
+            if get_current() is inside:
+                attach(self.outer)
+        except Exception as fault:
+            attach(self.outer)
+            internal_errors.report("leaving the call", fault)
+
+    def contains(self, operation: Operation, library: str) -> bool:
+        """Return whether an operation begun inside is only how this one is done: a store's client calls itself."""
+        return (
+            not (self.settled or self.operation.priced or operation.priced)
+            and self.library == library
+            and self.operation.family == operation.family
+        )
+
+    def nest_in(self, around: Call) -> None:
+        """Note that this call is made by the client method of another one, which did the same thing by it.
+
+        Both are one request: the inner one is priced, the outer one becomes structure. Budgets have admitted it.
+        """
+        if around.settled or around.operation.name != self.operation.name or not self.operation.priced:
+            return
+        self.around = around
+        around.inner.append(self)
+
+    @property
+    def priced(self) -> bool:
+        """Whether the call has settled with usage or a cost of its own."""
+        return self.priced_usage is not None and (
+            self.priced_usage.usage is not None or self.priced_usage.cost is not None
+        )
+
+    @property
+    def covered(self) -> bool:
+        """Whether a call inside is, or may still become, the priced one."""
+        return any(call.priced or call.covered or not call.settled for call in self.inner)
+
+    def admit(self) -> None:
+        """Ask the budgets. Raises `BudgetExceeded`, with the call ended as `blocked`, when one says no."""
+        budget_hook = self.recorder.budget_hook
+        if budget_hook is not None and self.around is None:
+            try:
+                self._admitted(budget_hook.admit(self))
+            except BaseException as error:
+                if not self._goes_on(error):
+                    raise
+
+    async def admit_async(self) -> None:
+        """As `admit`, without blocking the event loop."""
+        budget_hook = self.recorder.budget_hook
+        if budget_hook is not None and self.around is None:
+            try:
+                self._admitted(await budget_hook.admit_async(self))
+            except BaseException as error:
+                if not self._goes_on(error):
+                    raise
+
+    def _goes_on(self, error: BaseException) -> bool:
+        """Whether the call is made all the same: a fault of ours stops nobody. A budget's refusal ends it."""
+        if isinstance(error, Exception) and not isinstance(error, BudgetExceeded):
+            internal_errors.report("asking the budgets", error)
+            return True
+        self.settle(error=error)
+        return False
+
+    def _admitted(self, reservation: Reservation | None) -> None:
+        self.reservation = reservation
+        if reservation is not None:
+            if reservation.model is not None:
+                self.model = reservation.model
+            self.changes = changes(self, reservation)
+            if self.changes:
+                self.body = with_changes(self.body, self.changes)
+
+    def retried(self, response: Any, error: BaseException | None) -> bool:
+        """Note that the client sends its request again, and why.
+
+        Returns:
+            Whether the attempt before may be billed, so that the next one needs a reservation of its own.
+        """
+        self.retry_causes.append(retry_cause(response, error))
+        status = getattr(response, "status_code", None)
+        fate = fate_of_status(status) if type(status) is int else fate_of(error) if error is not None else "unsent"
+        if fate != "lost":
+            return False
+        self.lost += 1
+        return True
+
+    def readmit(self) -> None:
+        """Ask the budgets for one more attempt, after one that may be billed. Raises `BudgetExceeded`."""
+        budget_hook, before = self.recorder.budget_hook, self.reservation
+        if budget_hook is not None and before is not None:
+            try:
+                self._readmitted(budget_hook.admit(self), before)
+            except BudgetExceeded:
+                raise
+            except Exception as fault:
+                internal_errors.report("asking the budgets", fault)
+
+    async def readmit_async(self) -> None:
+        """As `readmit`, without blocking the event loop."""
+        budget_hook, before = self.recorder.budget_hook, self.reservation
+        if budget_hook is not None and before is not None:
+            try:
+                self._readmitted(await budget_hook.admit_async(self), before)
+            except BudgetExceeded:
+                raise
+            except Exception as fault:
+                internal_errors.report("asking the budgets", fault)
+
+    def _readmitted(self, reservation: Reservation | None, before: Reservation) -> None:
+        """Settle the lost attempt; the next attempt has the new reservation."""
+        try:
+            lost = self.lost_attempt = lost_attempt(self)
+            before.settle(lost.cost.amount if lost.cost is not None else None, lost.usage.total_tokens)
+        except Exception as fault:
+            internal_errors.report("settling the budgets", fault)
+            before.settle(None, None)
+        self.settled_attempts += 1
+        if reservation is not None:
+            reservation.model, reservation.max_output_tokens = before.model, before.max_output_tokens
+            reservation.action = reservation.action or before.action
+            self.reservation = reservation
+
+    def settle(
+        self,
+        response: Any = None,
+        *,
+        error: BaseException | None = None,
+        cut: bool = False,
+        complete: bool = True,
+        received: Received | None = None,
+    ) -> None:
+        """End the call. Only the first time does anything; never raises.
+
+        Args:
+            response: The provider's answer, as far as it came: a typed object or a mapping of the same shape.
+            error: What went wrong, when something did.
+            cut: The application stopped reading before the provider had finished.
+            complete: Whether the provider had finished its answer.
+            received: How much generated text came, for an estimate when the answer's usage does not count it all.
+        """
+        try:
+            del self._pending[-1]
+        except IndexError:
+            return
+        try:
+            self.recorder.settle(self, response, error, cut, complete, received)
+        except Exception as fault:
+            internal_errors.report("settling the call", fault)
+            if self.reservation is not None:
+                self.reservation.settle(None, None)
+            with suppress(Exception):
+                self.span.end()
+
+    @property
+    def settled(self) -> bool:
+        """Whether the call has ended."""
+        return not self._pending
+
+
+def retry_cause(response: Any, error: BaseException | None) -> str:
+    """One word for why a request was sent again: the HTTP status, `timeout` or `connection`."""
+    if response is None:
+        response = getattr(error, "response", None)
+    status = getattr(response, "status_code", None)
+    if isinstance(status, int):
+        return str(status)
+    return "timeout" if error is not None and "Timeout" in type(error).__name__ else "connection"

@@ -1,0 +1,352 @@
+"""The way of one call through a client: the only place where it is written, once sync and once async.
+
+An adapter says what it knows of one kind of client by subclassing `Exchange`. The driver asks the budgets, calls
+the client's own method on the request as it is to be sent, and settles whatever comes of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from inspect import isasyncgenfunction, isawaitable
+from typing import Any
+
+from opentelemetry.context import Context, attach, get_current
+
+from genledger.engine import internal_errors
+from genledger.engine.call import Call
+from genledger.engine.operation import StreamAccumulator
+from genledger.engine.recorder import Recorder, active, suppressed
+from genledger.engine.streams import AsyncStreamIterator, StreamRecorder, iterated
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+"""Positional and keyword arguments of a client's method."""
+
+
+class Exchange:
+    """One request of a client and what comes back for it.
+
+    Args:
+        call: The open call.
+    """
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+
+    def send(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+        """Return the arguments to send: those given, with `call.changes` written into a copy of the request."""
+        return args, kwargs
+
+    def answer(self, error: BaseException) -> Any:
+        """Return what the provider had answered when the client raised `error`; `None` when it had not."""
+        return None
+
+    def receive(self, result: Any) -> Any:
+        """Settle the call with what the client returned, or follow it; return what the application gets."""
+        self.call.settle(result)
+        return result
+
+
+Open = Callable[[Recorder, Any, Any, tuple[Any, ...], dict[str, Any]], Exchange | None]
+"""Given recorder, method, instance and arguments: opens a call, or returns `None` for what is not one."""
+
+Wrapper = Callable[[Any, Any, tuple[Any, ...], dict[str, Any]], Any]
+"""`wrapper(wrapped, instance, args, kwargs)`, as wrapt calls it."""
+
+
+def synchronous(open_call: Open) -> Wrapper:
+    """Return the wrapper of a method that returns its result."""
+
+    def drive(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        exchange = _begin(open_call, wrapped, instance, args, kwargs)
+        if exchange is None:
+            return wrapped(*args, **kwargs)
+        call = exchange.call
+        call.admit()
+        args, kwargs = _sent(exchange, args, kwargs)
+        inside = call.enter()
+        try:
+            result = wrapped(*args, **kwargs)
+        except BaseException as error:
+            call.settle(_answered(exchange, error), error=error)
+            raise
+        finally:
+            call.leave(inside)
+        return _await(exchange, result) if isawaitable(result) else _received(exchange, result)
+
+    return drive
+
+
+async def _await(exchange: Exchange, result: Awaitable[Any]) -> Any:
+    """Wait for what a plain function promised, with the call as the current one."""
+    call = exchange.call
+    before = get_current()
+    inside = call.inside()
+    attach(inside)
+    try:
+        answer = await result
+    except BaseException as error:
+        call.settle(_answered(exchange, error), error=error)
+        raise
+    finally:
+        if get_current() is inside:
+            attach(before)
+    return _received(exchange, answer)
+
+
+def asynchronous(open_call: Open) -> Wrapper:
+    """Return the wrapper of a coroutine function."""
+
+    async def drive(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        exchange = _begin(open_call, wrapped, instance, args, kwargs)
+        if exchange is None:
+            return await wrapped(*args, **kwargs)
+        call = exchange.call
+        await call.admit_async()
+        args, kwargs = _sent(exchange, args, kwargs)
+        inside = call.enter()
+        try:
+            result = await wrapped(*args, **kwargs)
+        except BaseException as error:
+            call.settle(_answered(exchange, error), error=error)
+            raise
+        finally:
+            call.leave(inside)
+        return _received(exchange, result)
+
+    return drive
+
+
+def generating(open_call: Open) -> Wrapper:
+    """Return the wrapper of a generator function: it sends its request when its first item is asked for.
+
+    The call belongs to who called the function, whoever reads the items.
+    """
+
+    def drive(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return _generate(open_call, get_current(), wrapped, instance, args, kwargs)
+
+    return drive
+
+
+def generating_async(open_call: Open) -> Wrapper:
+    """Return the wrapper of an asynchronous generator function, as `generating` does."""
+
+    def drive(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return _generate_async(open_call, get_current(), wrapped, instance, args, kwargs)
+
+    return drive
+
+
+def _generate(
+    open_call: Open, context: Context, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Generator[Any, Any, Any]:
+    exchange = _begin(open_call, wrapped, instance, args, kwargs, context)
+    if exchange is None:
+        return (yield from wrapped(*args, **kwargs))
+    exchange.call.admit()
+    args, kwargs = _sent(exchange, args, kwargs)
+    source = _first_in(exchange.call.inside(), iter(wrapped(*args, **kwargs)))
+    return (yield from _received(exchange, source))
+
+
+async def _generate_async(
+    open_call: Open, context: Context, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> AsyncGenerator[Any, None]:
+    exchange = _begin(open_call, wrapped, instance, args, kwargs, context)
+    if exchange is None:
+        async for item in wrapped(*args, **kwargs):
+            yield item
+        return
+    await exchange.call.admit_async()
+    args, kwargs = _sent(exchange, args, kwargs)
+    source = _first_in_async(exchange.call.inside(), aiter(wrapped(*args, **kwargs)))
+    stream = _received(exchange, source)
+    try:
+        async for item in stream:
+            yield item
+    finally:
+        await stream.aclose()
+
+
+def in_callers_context(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run a generator function up to its first item in the context of who called it.
+
+    For a generator, asynchronous or not, that makes a call by another method of the client, which has the wrapper of
+    its own: the call belongs to who asked for the stream, whoever reads it.
+    """
+    function = getattr(wrapped, "__func__", wrapped)
+    first_in = _first_in_async if isasyncgenfunction(function) else _first_in
+    return first_in(get_current(), wrapped(*args, **kwargs))
+
+
+def _first_in(context: Context, source: Iterator[Any]) -> Generator[Any, Any, Any]:
+    """The items of a stream; the request is sent, in a context of its own, for the first of them."""
+    before = get_current()
+    attach(context)
+    try:
+        first = next(source)
+    except StopIteration as end:
+        return end.value
+    finally:
+        attach(before)
+    try:
+        yield first
+    except GeneratorExit:
+        close = getattr(source, "close", None)
+        if close is not None:
+            close()
+        raise
+    return (yield from source)
+
+
+async def _first_in_async(context: Context, source: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
+    before = get_current()
+    attach(context)
+    try:
+        first = await anext(source)
+    except StopAsyncIteration:
+        return
+    finally:
+        attach(before)
+    try:
+        yield first
+        async for item in source:
+            yield item
+    finally:
+        aclose = getattr(source, "aclose", None)
+        if aclose is not None:
+            await aclose()
+
+
+def entering(open_call: Open) -> Wrapper:
+    """Return the wrapper of a function that gives a context manager: it sends its request when it is entered."""
+
+    def drive(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return _enter(open_call, wrapped, instance, args, kwargs)
+
+    return drive
+
+
+def entering_async(open_call: Open) -> Wrapper:
+    """Return the wrapper of a function that gives an asynchronous context manager, as `entering` does."""
+
+    def drive(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return _enter_async(open_call, wrapped, instance, args, kwargs)
+
+    return drive
+
+
+@contextmanager
+def _enter(
+    open_call: Open, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Iterator[Any]:
+    exchange = _begin(open_call, wrapped, instance, args, kwargs)
+    with ExitStack() as entered:
+        if exchange is None:
+            yield entered.enter_context(wrapped(*args, **kwargs))
+            return
+        call = exchange.call
+        call.admit()
+        args, kwargs = _sent(exchange, args, kwargs)
+        inside = call.enter()
+        try:
+            result = entered.enter_context(wrapped(*args, **kwargs))
+        except BaseException as error:
+            call.settle(_answered(exchange, error), error=error)
+            raise
+        finally:
+            call.leave(inside)
+        yield _received(exchange, result)
+
+
+@asynccontextmanager
+async def _enter_async(
+    open_call: Open, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> AsyncIterator[Any]:
+    exchange = _begin(open_call, wrapped, instance, args, kwargs)
+    async with AsyncExitStack() as entered:
+        if exchange is None:
+            yield await entered.enter_async_context(wrapped(*args, **kwargs))
+            return
+        call = exchange.call
+        await call.admit_async()
+        args, kwargs = _sent(exchange, args, kwargs)
+        inside = call.enter()
+        try:
+            result = await entered.enter_async_context(wrapped(*args, **kwargs))
+        except BaseException as error:
+            call.settle(_answered(exchange, error), error=error)
+            raise
+        finally:
+            call.leave(inside)
+        yield _received(exchange, result)
+
+
+def follow(call: Call, source: Any, accumulator: StreamAccumulator, hide: Callable[[Any], bool] | None = None) -> Any:
+    """Return an iterator over `source`, of its kind (sync or async), that settles the call when it ends.
+
+    Args:
+        call: The call that the stream is the result of.
+        source: An iterator or asynchronous iterator of chunks.
+        accumulator: Puts the chunks together.
+        hide: Tells the chunks that the application did not ask for and does not get.
+    """
+    recording = StreamRecorder(call, accumulator)
+    if hasattr(source, "__anext__"):
+        return AsyncStreamIterator(source, recording, hide)
+    return iterated(source, recording, hide)
+
+
+def _begin(
+    open_call: Open,
+    wrapped: Any,
+    instance: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    context: Context | None = None,
+) -> Exchange | None:
+    try:
+        recorder = active()
+        if recorder is None:
+            return None
+        here = get_current()
+        if suppressed(here):
+            return None
+        if context is None:
+            return open_call(recorder, wrapped, instance, args, kwargs)
+        attach(context)
+        try:
+            return open_call(recorder, wrapped, instance, args, kwargs)
+        finally:
+            attach(here)
+    except Exception as error:
+        internal_errors.report("opening a call", error)
+        return None
+
+
+def _sent(exchange: Exchange, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+    try:
+        return exchange.send(args, kwargs)
+    except Exception as error:
+        internal_errors.report("preparing the request", error)
+        return args, kwargs
+
+
+def _answered(exchange: Exchange, error: BaseException) -> Any:
+    try:
+        return exchange.answer(error)
+    except Exception as fault:
+        internal_errors.report("recording the response", fault)
+        return None
+
+
+def _received(exchange: Exchange, result: Any) -> Any:
+    try:
+        return exchange.receive(result)
+    except Exception as error:
+        internal_errors.report("handing over the response", error)
+        exchange.call.settle()
+        return result

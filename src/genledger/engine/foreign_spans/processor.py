@@ -1,0 +1,119 @@
+"""Spans that others make: given the attribution of their context, and priced when nobody else priced the call."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+from opentelemetry.context import Context, get_current
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+
+from genledger.context.attribution import NOBODY, current, current_spend
+from genledger.engine import internal_errors
+from genledger.engine.call import CALL_KEY, Call
+from genledger.engine.foreign_spans.reader import priced_attributes, record_of
+from genledger.engine.recorder import Recorder, active
+
+MAX_OPEN = 10_000
+"""Foreign spans remembered while they are open; the oldest is forgotten first and then not priced twice."""
+
+
+class _Open:
+    __slots__ = ("covered", "parent", "spend")
+
+    def __init__(self, parent: int | None, covered: bool, spend: Any) -> None:
+        self.parent = parent
+        self.covered = covered
+        self.spend = spend
+
+
+class ForeignSpanProcessor(SpanProcessor):
+    """Adds what we know to every span of a provider.
+
+    One provider call is priced once: a span that runs inside one of our calls, or that has had a priced call
+    inside it, is structure. There is no lock: single operations on a dictionary are atomic, and every call of
+    every thread comes through here.
+    """
+
+    def __init__(self, scope: str) -> None:
+        self._scope = scope
+        self._open: OrderedDict[int, _Open] = OrderedDict()
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Give the span its attribution, and remember where it stands."""
+        if active() is None:
+            return
+        try:
+            context = get_current() if parent_context is None else parent_context
+            scope = span.instrumentation_scope
+            ours = scope is not None and scope.name == self._scope
+            parent = span.parent.span_id if span.parent is not None else None
+            if ours:
+                # Now, not when ours ends: theirs around a stream may end at its last event, before the stream does.
+                self._cover(parent)
+                return
+            attribution = current(context)
+            if attribution is not NOBODY:
+                span.set_attributes(attribution.attributes)
+            call = context.get(CALL_KEY)
+            inside = isinstance(call, Call) and not call.settled
+            self._open[span.get_span_context().span_id] = _Open(parent, inside, current_spend(context))
+            if len(self._open) > MAX_OPEN:
+                self._open.popitem(last=False)
+        except Exception as error:
+            internal_errors.report("enriching a span", error)
+
+    def _on_ending(self, span: Span) -> None:
+        recorder = active()
+        try:
+            found = self._open.pop(span.get_span_context().span_id, None)
+            if recorder is None or found is None:
+                return
+            if not found.covered and self._price(recorder, span, found):
+                self._cover(found.parent)
+        except Exception as error:
+            internal_errors.report("pricing a span of another instrumentation", error)
+
+    def _cover(self, parent: int | None) -> None:
+        while parent is not None:
+            outer = self._open.get(parent)
+            if outer is None or outer.covered:
+                return
+            outer.covered = True
+            parent = outer.parent
+
+    def _price(self, recorder: Recorder, span: Span, found: _Open) -> bool:
+        entry = record_of(span)
+        if entry is None or (entry.cost is None and entry.usage is None):
+            return False
+        _write(span, priced_attributes(entry))
+        recorder.book(entry, "inference" if entry.operation != "embeddings" else "operation", None, found.spend)
+        return True
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Nothing: everything is done while the span can still be written to."""
+
+    def shutdown(self) -> None:
+        """Forget the open spans."""
+        self._open.clear()
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """Nothing waits here."""
+        return True
+
+
+def _write(span: Any, attributes: dict[str, Any]) -> None:
+    # The SDK closes a span's attributes just before it announces the end; there is no public moment at which
+    # the final attributes are known and can still be added to.
+    stored = span._attributes
+    frozen = getattr(stored, "_immutable", False)
+    if frozen:
+        stored._immutable = False
+    try:
+        for name in [name for name in stored if name.startswith("genledger.cost.")]:
+            del stored[name]  # a cost that was not believed
+        for name, value in attributes.items():
+            stored[name] = value
+    finally:
+        if frozen:
+            stored._immutable = True

@@ -1,0 +1,217 @@
+"""Finished spans read back as entries: those of other instrumentations, and our own under other distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from opentelemetry.sdk.trace import ReadableSpan
+
+from genledger import pricing
+from genledger.context.attribution import BAGGAGE_KEYS, Attribution
+from genledger.engine.attributes import cost_attributes
+from genledger.engine.content.redaction import stage
+from genledger.engine.record import CallRecord, Outcome
+from genledger.engine.recorder import SCOPE
+from genledger.pricing.cost import Cost, CostSource, Part
+from genledger.pricing.getters import MOST, number
+from genledger.pricing.usage import Usage
+from genledger.shared.text import bounded
+from genledger_semconv import attributes as A
+from genledger_semconv import spans as S
+
+_APIS = {
+    S.CHAT: "chat",
+    S.GENERATE_CONTENT: "generateContent",
+    S.TEXT_COMPLETION: "completions",
+    S.EMBEDDINGS: "embeddings",
+}
+_RECORDED = frozenset(_APIS) | S.EXTENSION_OPERATIONS | {S.RETRIEVAL, S.FETCH_RESPONSE}
+
+_INPUT = (A.GEN_AI_USAGE_INPUT_TOKENS, "gen_ai.usage.prompt_tokens", "llm.token_count.prompt")
+_OUTPUT = (A.GEN_AI_USAGE_OUTPUT_TOKENS, "gen_ai.usage.completion_tokens", "llm.token_count.completion")
+_CACHE_READ = (
+    A.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS,
+    "gen_ai.usage.cache_read_input_tokens",
+    "llm.token_count.prompt_details.cache_read",
+)
+_CACHE_WRITE = (
+    A.GEN_AI_USAGE_CACHE_WRITE_INPUT_TOKENS,
+    "gen_ai.usage.cache_creation.input_tokens",
+    "gen_ai.usage.cache_creation_input_tokens",
+    "llm.token_count.prompt_details.cache_write",
+)
+_PROVIDER = (A.GEN_AI_PROVIDER_NAME, "gen_ai.system", "llm.provider", "llm.system")
+_REQUEST_MODEL = (A.GEN_AI_REQUEST_MODEL,)
+_RESPONSE_MODEL = (A.GEN_AI_RESPONSE_MODEL, "llm.model_name", "embedding.model_name")
+
+
+def record_of(span: ReadableSpan) -> CallRecord | None:
+    """The entry of a span that is a call to a provider, priced if it was not; `None` for any other span."""
+    attributes: Mapping[str, Any] = span.attributes or {}
+    operation = attributes.get(A.GEN_AI_OPERATION_NAME)
+    if operation is None and attributes.get("openinference.span.kind") in ("LLM", "EMBEDDING"):
+        operation = S.CHAT if attributes["openinference.span.kind"] == "LLM" else S.EMBEDDINGS
+    if operation is None and A.DB_SYSTEM_NAME in attributes and A.GENLEDGER_OUTCOME in attributes:
+        operation = attributes.get(A.DB_OPERATION_NAME)
+    elif operation not in _RECORDED:
+        return None
+    context = span.get_span_context()
+    if context is None or not isinstance(operation, str):
+        return None
+    provider = _first(attributes, _PROVIDER) or attributes.get(A.DB_SYSTEM_NAME) or "unknown"
+    usage = _usage(attributes)
+    model = _first(attributes, _RESPONSE_MODEL) or _first(attributes, _REQUEST_MODEL)
+    cost, unpriced = _cost(attributes)
+    started = span.start_time or 0
+    scope = span.instrumentation_scope.name if span.instrumentation_scope is not None else "unknown"
+    # We priced our own spans; a cost on another's is a report like any other.
+    claimed = cost is not None and scope != SCOPE
+    if claimed or (cost is None and unpriced is None and usage is not None and operation in _APIS):
+        answer = pricing.price(
+            usage or Usage(),
+            provider=str(provider),
+            model=model,
+            requested=_first(attributes, _REQUEST_MODEL),
+            at_ns=started,
+            reported=cost.amount if cost is not None else None,
+        )
+        if isinstance(answer, str):
+            cost, unpriced = None, answer
+        elif not claimed or answer.source != "provider":
+            cost = answer
+    error = attributes.get(A.ERROR_TYPE)
+    return CallRecord(
+        context.trace_id,
+        context.span_id,
+        span.parent.span_id if span.parent is not None else None,
+        scope,
+        str(provider),
+        operation,
+        _first(attributes, _REQUEST_MODEL),
+        _first(attributes, _RESPONSE_MODEL),
+        _first(attributes, (A.GEN_AI_RESPONSE_ID,)),
+        started,
+        max(0, (span.end_time or started) - started) / 1e9,
+        attributes.get(A.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK),
+        bool(attributes.get(A.GEN_AI_REQUEST_STREAM)),
+        cast(
+            Outcome,
+            _first(attributes, (A.GENLEDGER_OUTCOME,)) or ("success" if span.status.is_unset else _outcome(span)),
+        ),
+        stage().name(error) if isinstance(error, str) else None,
+        int(attributes.get(A.GENLEDGER_ATTEMPTS) or 1),
+        tuple(attributes.get(A.GENLEDGER_RETRY_CAUSES) or ()),
+        _attribution(attributes),
+        usage,
+        bool(attributes.get(A.GENLEDGER_USAGE_ESTIMATED)),
+        cost,
+        unpriced,
+        _first(attributes, (A.SERVER_ADDRESS,)),
+        attributes.get(A.SERVER_PORT),
+    )
+
+
+def priced_attributes(entry: CallRecord) -> dict[str, Any]:
+    """What an entry adds to a span that another instrumentation made."""
+    attributes: dict[str, Any] = {A.GENLEDGER_OUTCOME: entry.outcome}
+    cost_attributes(entry.cost, entry.unpriced, attributes)
+    return attributes
+
+
+def _outcome(span: ReadableSpan) -> Outcome:
+    return "success" if span.status.is_ok else "error"
+
+
+def _first(attributes: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
+    for name in names:
+        value = attributes.get(name)
+        if isinstance(value, str) and value:
+            return value
+    return None
+
+
+def _count(attributes: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
+    for name in names:
+        value = attributes.get(name)
+        if isinstance(value, (int, float)) and 0 <= value <= MOST:
+            return int(value)
+    return None
+
+
+def _usage(attributes: Mapping[str, Any]) -> Usage | None:
+    total_in = _count(attributes, _INPUT)
+    total_out = _count(attributes, _OUTPUT)
+    prefix = f"{A.GENLEDGER_USAGE}."
+    extra = {
+        name[len(prefix) :]: value
+        for name, value in attributes.items()
+        if name.startswith(prefix) and (amount := number(value)) is not None and amount <= MOST
+    }
+    if total_in is None and total_out is None and not extra:
+        return None
+    cache_write_1h = int(extra.pop("cache_write_1h", 0))
+    read = _count(attributes, _CACHE_READ) or 0
+    write = max(0, (_count(attributes, _CACHE_WRITE) or 0) - cache_write_1h)
+
+    def modal(direction: str, modality: str) -> int:
+        return _count(attributes, (f"gen_ai.usage.{modality}.{direction}",)) or 0
+
+    read_audio = min(read, modal("cache_read.input_tokens", "audio"))
+    read_image = min(read - read_audio, modal("cache_read.input_tokens", "image"))
+    audio = max(0, modal("input_tokens", "audio") - read_audio)
+    image = max(0, modal("input_tokens", "image") - read_image)
+    out_audio = modal("output_tokens", "audio")
+    out_image = modal("output_tokens", "image")
+    reasoning = _count(attributes, (A.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS,)) or 0
+    return Usage(
+        input=max(0, (total_in or 0) - read - write - cache_write_1h - audio - image),
+        input_audio=audio,
+        input_image=image,
+        cache_read=read - read_audio - read_image,
+        cache_read_audio=read_audio,
+        cache_read_image=read_image,
+        cache_write=write,
+        cache_write_1h=cache_write_1h,
+        output=max(0, (total_out or 0) - reasoning - out_audio - out_image),
+        reasoning=reasoning,
+        output_audio=out_audio,
+        output_image=out_image,
+        units=extra,
+    )
+
+
+def _cost(attributes: Mapping[str, Any]) -> tuple[Cost | None, str | None]:
+    amount = number(attributes.get(A.GENLEDGER_COST_AMOUNT))
+    if amount is None:
+        return None, attributes.get(A.GENLEDGER_COST_UNPRICED)
+    parts = tuple(
+        Part(bucket, 0, 0.0, value)
+        for bucket, name in (
+            ("input", A.GENLEDGER_COST_INPUT),
+            ("output", A.GENLEDGER_COST_OUTPUT),
+            ("cache_read", A.GENLEDGER_COST_CACHE_READ),
+            ("cache_write", A.GENLEDGER_COST_CACHE_WRITE),
+            ("other", A.GENLEDGER_COST_OTHER),
+        )
+        if (value := number(attributes.get(name))) is not None
+    )
+    source = cast(CostSource, attributes.get(A.GENLEDGER_COST_SOURCE) or "table")
+    notes = tuple(attributes.get(A.GENLEDGER_COST_NOTES) or ())
+    return Cost(amount, source, parts, attributes.get(A.GENLEDGER_COST_TABLE_DATE), notes), None
+
+
+def _attribution(attributes: Mapping[str, Any]) -> Attribution:
+    """Who a span says it was for, in whichever instrumentation's words: not checked when it was said."""
+    prefix = f"{A.GENLEDGER_METADATA}."
+
+    def text(value: Any) -> Any:
+        return bounded(value) if isinstance(value, str) else value
+
+    return Attribution(
+        **{name: text(str(attributes[key])) for name, key in BAGGAGE_KEYS.items() if attributes.get(key) is not None},
+        tags=tuple(map(text, attributes.get(A.GENLEDGER_TAGS) or ())),
+        metadata={
+            text(name[len(prefix) :]): text(value) for name, value in attributes.items() if name.startswith(prefix)
+        },
+    )

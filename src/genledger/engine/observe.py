@@ -1,0 +1,175 @@
+"""Spans for the application's own agents, tools, retrievals, workflows and tasks."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import zlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast, overload
+
+from opentelemetry.context import Context, get_current
+from opentelemetry.trace import INVALID_SPAN, Span
+
+from genledger.context.scoped_context import async_steps_in_context, enter, leave, steps_in_context, visits
+from genledger.context.totals import Spend
+from genledger.engine import internal_errors
+from genledger.engine.steps import OPERATIONS, Kind, Step, start_step
+from genledger.shared.text import bounded
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Observation(AbstractContextManager["Observation"]):
+    """One observed block. `spend()` says what the calls inside have cost so far."""
+
+    __slots__ = ("_arguments", "_kind", "_name", "_step")
+
+    def __init__(self, kind: Kind, name: str, arguments: object = None) -> None:
+        self._kind = kind
+        self._name = name
+        self._arguments = arguments
+        self._step: Step | None = None
+
+    @property
+    def span(self) -> Span:
+        """The span of the block."""
+        return self._step.span if self._step is not None else INVALID_SPAN
+
+    def spend(self) -> Spend:
+        """Return what the calls inside this block have cost so far."""
+        return self._step.spend.read() if self._step is not None else Spend(0.0, 0, 0, 0)
+
+    def start(self, outer: Context) -> Context:
+        """Start the span and return the context to run in: the same one, when a fault of ours is in the way."""
+        try:
+            self._step = start_step(self._kind, self._name, signature=self._signature())
+            return self._step.inside(outer)
+        except Exception as fault:
+            internal_errors.report("starting a step", fault)
+            return outer
+
+    def _signature(self) -> str:
+        arguments, self._arguments = self._arguments, None  # a context that is kept must not keep the values
+        if self._kind != "tool":
+            return self._name
+        return f"{bounded(self._name)}:{zlib.crc32(repr(arguments).encode()):08x}"
+
+    def finish(self, error: BaseException | None = None) -> None:
+        """End the span, and count it."""
+        if self._step is not None:
+            self._step.end(error)
+
+    def __enter__(self) -> Self:
+        outer = get_current()
+        enter(self, outer, self.start(outer))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        leave(self)
+        self.finish(error)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+
+class _Block:
+    """What `observe` gives: a decorator and a context manager, usable by many tasks and threads at once."""
+
+    def __init__(self, name: str | None, kind: Kind) -> None:
+        if kind not in OPERATIONS:
+            raise ValueError(f"observe(kind=…) must be one of {', '.join(OPERATIONS)}, not {kind!r}")
+        self._name = name
+        self._kind: Kind = kind
+        self._entered: list[Observation] = []
+
+    def __enter__(self) -> Observation:
+        observation = Observation(self._kind, self._name or self._kind)
+        self._entered.append(observation)
+        return observation.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        entered = self._entered
+        try:
+            observation = next((visit.block for visit in visits() if visit.block in entered), entered[-1])
+            assert isinstance(observation, Observation)
+            entered.remove(observation)
+        except Exception as fault:
+            internal_errors.report("ending a step", fault)
+            observation = entered.pop()
+        observation.__exit__(kind, error, traceback)
+
+    async def __aenter__(self) -> Observation:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+    def __call__(self, function: F) -> F:
+        name = self._name or function.__name__
+
+        def make(*args: Any, **kwargs: Any) -> Observation:
+            return Observation(self._kind, name, (args, kwargs) if self._kind == "tool" else None)
+
+        def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Context, Callable[..., None]]:
+            observation = make(*args, **kwargs)
+            return observation.start(get_current()), observation.finish
+
+        if inspect.isasyncgenfunction(function):
+            return cast(F, async_steps_in_context(function, begin))
+        if inspect.isgeneratorfunction(function):
+            return cast(F, steps_in_context(function, begin))
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def asynchronous(*args: Any, **kwargs: Any) -> Any:
+                with make(*args, **kwargs):
+                    return await function(*args, **kwargs)
+
+            return cast(F, asynchronous)
+
+        @functools.wraps(function)
+        def synchronous(*args: Any, **kwargs: Any) -> Any:
+            with make(*args, **kwargs):
+                return function(*args, **kwargs)
+
+        return cast(F, synchronous)
+
+
+@overload
+def observe(name: F, /) -> F: ...
+
+
+@overload
+def observe(name: str | None = None, *, kind: Kind = "task") -> _Block: ...
+
+
+def observe(name: Any = None, *, kind: Kind = "task") -> Any:
+    """Record a function or block of the application as a span that the calls inside belong to.
+
+    Use it as `@genledger.observe(kind="agent")`, as bare `@genledger.observe`, or as
+    `with genledger.observe("research", kind="agent") as run: …`. Generators are observed from their first
+    item to their last.
+
+    Args:
+        name: What the span is called after; the function's own name by default.
+        kind: `agent`, `tool`, `retrieval`, `workflow` or `task`, after the conventions' operations
+            `invoke_agent`, `execute_tool`, `retrieval` and `invoke_workflow`; a task has none.
+
+    Raises:
+        ValueError: The kind is not one of these.
+    """
+    return _Block(None, kind)(name) if callable(name) else _Block(name, kind)

@@ -1,0 +1,206 @@
+"""What an instrumentor says about one kind of call.
+
+An instrumentor is a description: which methods, which operation, and small readers for the request, the
+response and the chunks of a stream. Everything that happens around the call is done by this package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+from opentelemetry.trace import SpanKind
+from opentelemetry.util.types import AttributeValue
+
+from genledger.shared.text import shown
+
+if TYPE_CHECKING:
+    from genledger.engine.batch_jobs import Batch
+
+Attributes = MutableMapping[str, AttributeValue]
+"""Span attributes under construction."""
+
+Body = Mapping[str, Any]
+"""What the application asked for, by the names of the provider's API."""
+
+Family = Literal["inference", "operation", "retrieval", "db"]
+
+Converter = Callable[[Any], AttributeValue | None]
+"""Turns one field of a request into an attribute value; `None` leaves the attribute out."""
+
+
+def text(value: Any) -> str | None:
+    """A string that is not empty."""
+    return value if isinstance(value, str) and value else None
+
+
+def integer(value: Any) -> int | None:
+    """An integer; booleans are none."""
+    return value if type(value) is int else None
+
+
+def number(value: Any) -> float | None:
+    """A number, as a double."""
+    return float(value) if isinstance(value, (int, float)) and type(value) is not bool else None
+
+
+def strings(value: Any) -> Sequence[str] | None:
+    """A list of strings; a single string is a list of one."""
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, (list, tuple)):
+        return tuple(item for item in value if isinstance(item, str)) or None
+    return None
+
+
+def at_path(body: Any, path: str) -> Any:
+    """Return the field of a request at a path such as `inferenceConfig.maxTokens`; `None` when it is absent."""
+    for name in path.split("."):
+        if isinstance(body, Mapping):
+            body = body.get(name)
+        elif body is not None:
+            body = getattr(body, name, None)
+    return body
+
+
+def with_path(body: Body, path: str, value: Any) -> dict[str, Any]:
+    """Return a copy of a request with the field at a path set; mappings on the way are copied, too."""
+    name, _, rest = path.partition(".")
+    inner = body.get(name)
+    return {**body, name: with_path(inner if isinstance(inner, Mapping) else {}, rest, value) if rest else value}
+
+
+def with_changes(body: Body, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of a request with changed fields, each given by its path."""
+    changed = dict(body)
+    for path, value in changes.items():
+        changed = with_path(changed, path, value)
+    return changed
+
+
+class Received(NamedTuple):
+    """How much of a streamed answer came.
+
+    Args:
+        length: Bytes of generated text, in UTF-8.
+        chunks: Chunks received; when the answer was cut, each is taken for a token at least.
+        generating: Whether the provider may have gone on generating when the stream ended here.
+        level: Chunks received when the application had last waited for one, and so had all that there was.
+        seconds: From the first chunk until then.
+        since: Seconds from then until the stream ended here.
+    """
+
+    length: int
+    chunks: int = 0
+    generating: bool = False
+    level: int = 0
+    seconds: float = 0.0
+    since: float = 0.0
+
+
+def span_name(operation: str, target: object) -> str:
+    """The conventions' name of a span: the operation, and what it is about when that is known."""
+    if not target:
+        return operation
+    about = shown(str(target))
+    return f"{operation} {about}" if operation else about
+
+
+Content = Mapping[str, Any]
+"""Content of a call, by the attribute that it belongs in; in the shape of the conventions' JSON schemas."""
+
+
+class StreamAccumulator(Protocol):
+    """Puts a streamed response together.
+
+    `fold` is given chunks in the order they came, a few at a time. `response` gives what has been received so
+    far, in the shape of a response that was not streamed, so that one reader serves both.
+    """
+
+    def fold(self, chunks: Sequence[Any]) -> None:
+        """Take in more chunks."""
+        ...
+
+    def response(self) -> Mapping[str, Any]:
+        """What has been received, shaped like a whole response."""
+        ...
+
+    def text_length(self) -> int:
+        """Bytes of generated text received so far, for an estimate when the usage never came."""
+        ...
+
+    @property
+    def complete(self) -> bool:
+        """Whether the provider has said that the response is finished."""
+        ...
+
+    @property
+    def counted(self) -> bool:
+        """Whether the usage received so far counts everything that was generated."""
+        ...
+
+
+class Operation(NamedTuple):
+    """One kind of call of a client library.
+
+    Args:
+        name: The operation (`gen_ai.operation.name`), which begins the span's name.
+        api: The endpoint's name, as `genledger.pricing.cost_of_response` knows it.
+        fields: For each field of the request that becomes an attribute: the attribute and its converter.
+        nested: As `fields`, for fields inside of others, by path.
+        request: Reads what the tables cannot say into the span's attributes.
+        response: Reads a response (a typed object or a mapping) into the span's attributes.
+        accumulate: Makes the accumulator of one stream, from the request and whether its content is captured; `None`
+            when the operation does not stream.
+        input: Reads the content of a request; only called when capture is on.
+        output: Reads the content of a response; only called when capture is on.
+        constant: Attributes that every such call has.
+        priced: Whether the call is paid for. One that is not has neither cost nor usage.
+        family: Which of the conventions' metrics it counts in: those of inference, of other client operations,
+            of databases, or, for a search in a database, of both.
+        target: Gives what follows the operation in the span's name; the request's model by default.
+        limit: The fields of the request that limit the tokens generated, by path; a budget's limit is written to
+            the one that is set, else to the first.
+        choices: The fields of the request that say how many answers are generated, by path.
+        largest: Makes the largest answer that a request can have, for what is billed by something other than
+            generated tokens: the format's own reader counts it, and budgets reserve it.
+        batch: What the endpoint says about batch jobs, where it is about them.
+    """
+
+    name: str
+    api: str
+    fields: Mapping[str, tuple[str, Converter]] = MappingProxyType({})
+    nested: Mapping[str, tuple[str, Converter]] = MappingProxyType({})
+    request: Callable[[Body, Attributes], None] | None = None
+    response: Callable[[Any, Attributes], None] | None = None
+    accumulate: Callable[[Body, bool], StreamAccumulator] | None = None
+    input: Callable[[Body], Content] | None = None
+    output: Callable[[Any], Content] | None = None
+    constant: Mapping[str, AttributeValue] = MappingProxyType({})
+    priced: bool = True
+    family: Family = "operation"
+    kind: SpanKind = SpanKind.CLIENT
+    target: Callable[[Attributes], str | None] | None = None
+    limit: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    largest: Callable[[Body], Mapping[str, Any]] | None = None
+    batch: Batch | None = None
+
+    @property
+    def inference(self) -> bool:
+        """Whether the call generates something: its usage has output tokens."""
+        return self.family == "inference"
+
+
+class Endpoint(NamedTuple):
+    """Whom a client talks to: the provider behind its address.
+
+    `api_key` is a digest that budgets can name; the key itself is kept nowhere.
+    """
+
+    provider: str
+    host: str | None = None
+    port: int | None = None
+    base_url: str | None = None
+    api_key: str | None = None

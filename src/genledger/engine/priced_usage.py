@@ -1,0 +1,214 @@
+"""What a settled call consumed and cost, from what the provider answered or what was received of it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from math import ceil
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from genledger import pricing
+from genledger.engine import internal_errors
+from genledger.engine.attributes import cost_attributes, usage_attributes
+from genledger.engine.ceiling import ceiling, largest
+from genledger.engine.operation import Attributes, Endpoint, Received
+from genledger.engine.text_size import input_tokens
+from genledger.pricing.cost import Cost, is_rejection
+from genledger.pricing.usage import Usage
+from genledger_semconv import attributes as A
+
+if TYPE_CHECKING:
+    from genledger.engine.call import Call
+
+
+NOTICE = 0.5
+"""Seconds that a provider is taken to go on generating, and billing, after a stream was dropped."""
+
+PACE = 100.0
+"""Tokens a second that a provider is taken to generate before chunks have shown how fast it is, and at most while
+they came for less than `NOTICE` seconds: those that waited in a buffer arrive faster than they were made."""
+
+_SHORTEST = 0.05
+"""Seconds over which a pace is measured at least."""
+
+
+class Lost(NamedTuple):
+    """What one attempt that may have been billed is taken to have consumed, and its cost, or why that is not known."""
+
+    usage: Usage
+    cost: Cost | None
+    unpriced: str | None
+
+
+class PricedUsage(NamedTuple):
+    """What a call consumed and cost; `unpriced` says why the cost is not known, when that has to be said.
+
+    `usage` and `cost` include the attempts that were `lost`, each of which is estimated alike.
+    """
+
+    usage: Usage | None = None
+    cost: Cost | None = None
+    unpriced: str | None = None
+    estimated: bool = False
+    tier: str | None = None
+    region: str | None = None
+    lost: Lost | None = None
+
+
+NOTHING = PricedUsage()
+"""The priced of a call that nobody bills."""
+
+
+def priced_usage_of(call: Call, response: Any, *, failed: bool, received: Received | None) -> PricedUsage:
+    """Return the priced of one call. Never raises: a fault of ours leaves it unpriced, with the reason `error`.
+
+    Args:
+        call: The call.
+        response: The provider's answer, as far as it came.
+        failed: The call failed: without an answer, and with no attempt that may be billed, it costs nothing.
+        received: How much generated text came, when the provider has not counted all of it.
+    """
+    if not call.operation.priced:
+        return NOTHING
+    priced = NOTHING
+    try:
+        reading, estimated = _read(call, response, received)
+        if reading is not None:
+            usage = reading.usage
+            if received is not None and not estimated:
+                usage, estimated = _completed(call, usage, received)
+            priced = PricedUsage(usage, None, "error", estimated, reading.tier, reading.region)
+            cost, unpriced = cost_of(reading, usage, call.endpoint, reading.model or call.model, call.started_ns)
+            priced = priced._replace(cost=cost, unpriced=unpriced)
+        elif not failed and not call.lost:
+            priced = PricedUsage(unpriced="no_usage")
+        return _with_lost(call, priced) if call.lost else priced
+    except Exception as fault:
+        internal_errors.report("pricing", fault)
+        return priced._replace(cost=None, unpriced="error")
+
+
+def _read(call: Call, response: Any, received: Received | None) -> tuple[pricing.Reading | None, bool]:
+    """What the answer says of usage; for a stream that says nothing, an estimate."""
+    if response is None:
+        return None, False
+    provider, api, base_url = call.endpoint.provider, call.operation.api, call.endpoint.base_url
+    reading = pricing.read_quickly(api, response, call.body, base_url)
+    if reading is None:
+        reading = pricing.read_usage(provider, api, response, call.body, base_url=base_url, headers=call.headers)
+    if reading is not None or not call.streamed:
+        return reading, False
+    output = _generated(call, received) if received is not None else 0
+    usage = Usage(input=input_tokens(call.body, provider, call.model or "", carefully=True), output=output)
+    return pricing.Reading(usage=usage, model=call.model, requested=call.model), True
+
+
+def known_by_headers(call: Call) -> bool:
+    """Return whether the headers of an answer say by themselves what the call consumed or cost."""
+    endpoint, api, headers = call.endpoint, call.operation.api, call.headers
+    if headers is None:
+        return False
+    provider, base_url = endpoint.provider, endpoint.base_url
+    return pricing.read_usage(provider, api, {}, call.body, base_url=base_url, headers=headers) is not None
+
+
+def _completed(call: Call, usage: Usage, received: Received) -> tuple[Usage, bool]:
+    """The usage of a stream that was cut: what was generated counts, where the provider had said less."""
+    missing = _generated(call, received) - usage.output_tokens
+    return (replace(usage, output=usage.output + missing), True) if missing > 0 else (usage, False)
+
+
+def _generated(call: Call, received: Received) -> int:
+    """About how many tokens the provider generated: never less than came, within what the request allows.
+
+    A provider bills what it generated until it noticed that nobody reads on. So a stream that was cut counts what
+    came, what may have been generated since the application last had all there was, and what `NOTICE` more seconds
+    bring; at the pace at which chunks came until then.
+    """
+    tokens = pricing.estimate_tokens(received.length, call.endpoint.provider, call.model or "")
+    if not received.generating:
+        return tokens
+    tokens = max(tokens, received.chunks)
+    if received.chunks:
+        then, pace = tokens * received.level / received.chunks, PACE
+        if received.seconds >= _SHORTEST:
+            pace = then / received.seconds
+        if received.seconds < NOTICE:
+            pace = min(pace, PACE)
+        made = max(float(tokens), then + pace * received.since) + pace * NOTICE
+    else:
+        made = PACE * (time.perf_counter() - call.started + NOTICE)
+    most = largest(call.endpoint.provider, call.operation, call.body).output_tokens
+    return max(tokens, min(ceil(made), most))
+
+
+def lost_attempt(call: Call) -> Lost:
+    """Return what an attempt of this call is taken for whose answer never came: its ceiling."""
+    usage = ceiling(call, call.body, carefully=True)
+    reading = pricing.Reading(usage=usage, model=call.model, requested=call.model)
+    return Lost(usage, *cost_of(reading, usage, call.endpoint, call.model, call.started_ns))
+
+
+def _with_lost(call: Call, priced: PricedUsage) -> PricedUsage:
+    """Add the attempts that may have been billed although their answer never came: each at its ceiling."""
+    lost = call.lost_attempt if call.lost_attempt is not None else lost_attempt(call)
+    each, cost, unpriced = lost
+    usage = priced.usage
+    for _ in range(call.lost):
+        usage = each if usage is None else usage + each
+    more = _times(cost, call.lost)
+    if priced.usage is None and priced.cost is None:
+        return PricedUsage(usage, more, unpriced, True, lost=lost)
+    if priced.cost is None or more is None:
+        reason = priced.unpriced or unpriced
+        return priced._replace(usage=usage, cost=None, unpriced=reason, estimated=True, lost=lost)
+    total = replace(
+        priced.cost,
+        amount=priced.cost.amount + more.amount,
+        parts=priced.cost.parts + more.parts if priced.cost.parts else (),
+        notes=(*priced.cost.notes, f"includes_lost_attempts:{call.lost}"),
+    )
+    return priced._replace(usage=usage, cost=total, estimated=True, lost=lost)
+
+
+def _times(cost: Cost | None, number: int) -> Cost | None:
+    if cost is None:
+        return None
+    parts = tuple(part._replace(count=part.count * number, amount=part.amount * number) for part in cost.parts)
+    return replace(cost, amount=cost.amount * number, parts=parts)
+
+
+def cost_of(
+    reading: pricing.Reading, usage: Usage, endpoint: Endpoint, model: str | None, at_ns: int
+) -> tuple[Cost | None, str | None]:
+    """What a usage costs by what the provider says about it, or else why that is not known."""
+    answer = pricing.price(
+        usage,
+        provider=endpoint.provider,
+        model=model,
+        at_ns=at_ns,
+        tier=reading.tier,
+        region=reading.region,
+        base_url=endpoint.base_url,
+        reported=reading.reported,
+        notes=reading.notes,
+        requested=reading.requested,
+        context=reading.context,
+        also=reading.also,
+    )
+    if not isinstance(answer, str):
+        for note in filter(is_rejection, answer.notes):
+            pricing.warn_rejected(endpoint.provider, model, note)
+        return answer, None
+    if answer != "no_usage":
+        pricing.warn_unpriced(endpoint.provider, model, answer)
+    return None, answer
+
+
+def write_priced_usage(priced: PricedUsage, attributes: Attributes, *, generates: bool) -> None:
+    """Write a priced into the attributes of its span."""
+    if priced.usage is not None:
+        usage_attributes(priced.usage, attributes, generates=generates)
+        if priced.estimated:
+            attributes[A.GENLEDGER_USAGE_ESTIMATED] = True
+    cost_attributes(priced.cost, priced.unpriced, attributes)

@@ -1,0 +1,86 @@
+"""The priced entry: what one call was, for whom, what it cost and how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Literal, NamedTuple
+
+from genledger.context.attribution import Attribution
+from genledger.pricing.cost import Cost
+from genledger.pricing.usage import Usage
+from genledger.shared.text import MAX_NAME, bounded
+
+Outcome = Literal["success", "timeout", "rate_limited", "error", "cancelled", "blocked"]
+"""How a call ended."""
+
+
+@dataclass(slots=True)
+class CallRecord:
+    """One settled call. Made once, when the call settles; nobody changes it afterwards.
+
+    Times are nanoseconds since the epoch, durations seconds (0 for the result of a batch, which does not say how
+    long it took). `trace_id` and `span_id` are the integers of the
+    span context; together they identify the call. `cost` is `None` when `unpriced` says why, and for a call that
+    nobody bills (an embedded database, a request that failed before it was served).
+    `attempts` counts the requests sent (1 without retries); `retry_causes` has one word per retry
+    (`429`, `503`, `timeout`, `connection`). `tier` and `region` are what the price depends on beside the model:
+    `batch`, `flex`, `priority`; the place the provider says it served from. Texts are `bounded`, whoever they are from.
+    """
+
+    trace_id: int
+    span_id: int
+    parent_span_id: int | None
+    library: str
+    provider: str
+    operation: str
+    request_model: str | None
+    response_model: str | None
+    response_id: str | None
+    started_ns: int
+    duration_s: float
+    time_to_first_chunk_s: float | None
+    stream: bool
+    outcome: Outcome
+    error_type: str | None
+    attempts: int
+    retry_causes: tuple[str, ...]
+    attribution: Attribution
+    usage: Usage | None
+    usage_estimated: bool
+    cost: Cost | None
+    unpriced: str | None
+    server_address: str | None
+    server_port: int | None
+    tier: str | None = None
+    region: str | None = None
+
+    def __post_init__(self) -> None:
+        # All at once: nearly every call has short names, and is on the application's way.
+        together = "".join(filter(None, _texts(self)))
+        if len(together) > MAX_NAME or not together.isascii():
+            for name in _TEXTS:
+                value = getattr(self, name)
+                if value is not None:
+                    setattr(self, name, bounded(value))
+
+
+_TEXTS = (
+    "library", "provider", "operation", "request_model", "response_model", "response_id", "outcome", "error_type",
+    "server_address", "tier", "region",
+)  # fmt: skip
+_texts = attrgetter(*_TEXTS)
+
+
+class ProductEvent(NamedTuple):
+    """Something the application's user did with a result: `draft_accepted`, `ticket_deflected`.
+
+    Joined to the spend of the same attribution. `at_ns` is nanoseconds since the epoch.
+    """
+
+    name: str
+    at_ns: int
+    attribution: Attribution
+    trace_id: int | None
+    span_id: int | None
+    value: float

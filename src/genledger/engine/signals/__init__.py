@@ -1,0 +1,1 @@
+"""The metrics, events and log lines of calls and steps."""

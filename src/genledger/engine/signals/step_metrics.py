@@ -1,0 +1,48 @@
+"""The conventions' metrics of what the application does around its calls: agents, tools, workflows, retrievals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from opentelemetry.metrics import Histogram, Meter
+
+from genledger.shared.text import bounded
+from genledger_semconv import attributes as A
+from genledger_semconv import metrics as M
+
+
+class StepMetrics:
+    """The instruments of one meter."""
+
+    def __init__(self, meter: Meter) -> None:
+        def histogram(name: str, unit: str) -> Histogram:
+            return meter.create_histogram(name, unit, explicit_bucket_boundaries_advisory=M.BUCKETS[name])
+
+        self._durations = {
+            "agent": (histogram(M.GEN_AI_INVOKE_AGENT_DURATION, "s"), A.GEN_AI_AGENT_NAME),
+            "tool": (histogram(M.GEN_AI_EXECUTE_TOOL_DURATION, "s"), A.GEN_AI_TOOL_NAME),
+            "workflow": (histogram(M.GEN_AI_INVOKE_WORKFLOW_DURATION, "s"), A.GEN_AI_WORKFLOW_NAME),
+        }
+        self._inferences = histogram(M.GEN_AI_INVOKE_AGENT_INFERENCE_CALLS, "{inference_call}")
+        self._tools = histogram(M.GEN_AI_INVOKE_AGENT_TOOL_CALLS, "{tool_call}")
+
+    def record(self, kind: str, name: str, seconds: float, error: str | None, inferences: int, tools: int) -> None:
+        """Count one finished step.
+
+        Args:
+            kind: What it was; a kind without a metric is left out.
+            name: The agent, tool or workflow.
+            seconds: How long it took.
+            error: Its `error.type`, when it failed.
+            inferences: Inference calls that an agent made itself.
+            tools: Tools that an agent ran itself.
+        """
+        found = self._durations.get(kind)
+        if found is None:
+            return
+        histogram, naming = found
+        labels: dict[str, Any] = {naming: bounded(name)}
+        if kind == "agent":
+            self._inferences.record(inferences, labels)
+            self._tools.record(tools, labels)
+        histogram.record(seconds, {**labels, A.ERROR_TYPE: bounded(error)} if error is not None else labels)

@@ -1,0 +1,159 @@
+"""Steps: the structure around calls. A step is a span that is never priced."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from opentelemetry import trace
+from opentelemetry.context import Context, set_value
+from opentelemetry.trace import Span, SpanKind, StatusCode, get_current_span, set_span_in_context
+
+from genledger.context.agent_run import RUN_KEY, AgentRun, run_in
+from genledger.context.attribution import SPEND_KEY, current, current_spend
+from genledger.context.totals import RunningTotal
+from genledger.engine import internal_errors
+from genledger.engine.content.redaction import stage
+from genledger.engine.operation import Content, span_name
+from genledger.engine.outcome import error_type
+from genledger.engine.parents import parent_context
+from genledger.engine.recorder import SCOPE, active
+from genledger_semconv import SCHEMA_URL
+from genledger_semconv import attributes as A
+
+Kind = Literal["agent", "tool", "retrieval", "workflow", "task"]
+"""What a step does: the conventions' operations, and `task` for what they have no operation for."""
+
+OPERATIONS: Mapping[Kind, tuple[str, str]] = {
+    "agent": ("invoke_agent", A.GEN_AI_AGENT_NAME),
+    "tool": ("execute_tool", A.GEN_AI_TOOL_NAME),
+    "retrieval": ("retrieval", A.GEN_AI_DATA_SOURCE_ID),
+    "workflow": ("invoke_workflow", A.GEN_AI_WORKFLOW_NAME),
+    "task": ("", ""),
+}
+"""The operation of each kind, and the attribute that has its name."""
+
+
+class Step:
+    """One step that has begun.
+
+    Attributes:
+        span: The step's span.
+        outer: The context that the step belongs in.
+        around: The span that was current where it began.
+        spend: Running total of the calls inside.
+    """
+
+    __slots__ = ("_kind", "_name", "_run", "_started", "around", "ended", "outer", "span", "spend")
+
+    def __init__(self, kind: Kind, name: str, outer: Context, span: Span) -> None:
+        self._kind = kind
+        self._name = name
+        self._started = time.perf_counter()
+        self.outer = outer
+        self.around = get_current_span()
+        self.span = span
+        self.spend = RunningTotal(current_spend(outer))
+        self.ended = False
+        around = run_in(outer)
+        self._run: AgentRun | None = None
+        if kind in ("agent", "workflow"):
+            span_id = f"{span.get_span_context().span_id:016x}"
+            self._run = AgentRun(span_id, 0 if around is None else around.depth + 1)
+
+    def inside(self, context: Context) -> Context:
+        """Return `context` with this step as the one that it is in."""
+        inside = set_value(SPEND_KEY, self.spend, set_span_in_context(self.span, context))
+        return inside if self._run is None else set_value(RUN_KEY, self._run, inside)
+
+    def write(self, content: Content) -> None:
+        """Put content on the span, redacted and bounded, where content is captured."""
+        recorder = active()
+        if recorder is None or recorder.capture is None or not recorder.capture.spans:
+            return
+        try:
+            attributes: dict[str, Any] = {}
+            recorder.capture.write(content, attributes)
+            self.span.set_attributes(attributes)
+        except Exception as error:
+            internal_errors.report("capturing the content of a step", error)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End the span and count the step. Only the first time does anything; never raises."""
+        if self.ended:
+            return
+        self.ended = True
+        try:
+            self._count(error)
+        except Exception as fault:
+            internal_errors.report("ending a step", fault)
+        try:
+            self.span.end()
+        except Exception as fault:
+            internal_errors.report("ending the span", fault)
+
+    def _count(self, error: BaseException | None) -> None:
+        recorder = active()
+        failure: str | None = None
+        if error is not None and not isinstance(error, GeneratorExit):
+            failure = error_type(error)
+            self.span.set_status(StatusCode.ERROR, stage().error(error))
+            self.span.set_attribute(A.ERROR_TYPE, failure)
+        if recorder is not None and recorder.metrics is not None:
+            run = self._run or AgentRun("", 0)
+            seconds = time.perf_counter() - self._started
+            recorder.metrics.steps.record(self._kind, self._name, seconds, failure, run.inferences, run.tools)
+
+
+def start_step(
+    kind: Kind,
+    name: str,
+    *,
+    parent: Context | None = None,
+    attributes: Mapping[str, Any] | None = None,
+    content: Content | None = None,
+    signature: str | None = None,
+) -> Step:
+    """Begin a step. It becomes nobody's current span: give `step.inside(context)` to what runs in it.
+
+    Args:
+        kind: What the step does.
+        name: Of the agent, tool, data source, workflow or task.
+        parent: The context that it belongs in; by default that of a framework's running step, or the current one.
+        attributes: Further attributes of its span.
+        content: What it is given, written where content is captured.
+        signature: Of a tool call, for budgets that count repeats.
+    """
+    outer = parent_context() if parent is None else parent
+    operation, naming = OPERATIONS[kind]
+    found: dict[str, Any] = dict(current(outer).attributes)
+    if operation:
+        found[A.GEN_AI_OPERATION_NAME] = operation
+        found[naming] = name
+    else:
+        found[A.GENLEDGER_OPERATION_KIND] = kind
+    if attributes:
+        found.update(attributes)
+    recorder = active()
+    tracer = recorder.tracer if recorder is not None else trace.get_tracer(SCOPE, schema_url=SCHEMA_URL)
+    span = tracer.start_span(
+        span_name(operation, name),
+        outer,
+        SpanKind.CLIENT if kind == "retrieval" else SpanKind.INTERNAL,
+        found,
+        record_exception=False,
+        set_status_on_exception=False,
+    )
+    try:
+        step = Step(kind, name, outer, span)
+        run = run_in(outer)
+        if kind == "tool" and run is not None:
+            run.tool_calls.append(signature or name)
+            run.tools += 1
+        if content is not None:
+            step.write(content)
+        return step
+    except Exception:
+        span.end()
+        raise

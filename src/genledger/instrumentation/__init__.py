@@ -1,0 +1,1 @@
+"""What an instrumentor is made of."""

@@ -1,0 +1,167 @@
+"""Frameworks that tell of their runs in callbacks: what begins, under which parent, and how it ends.
+
+Nothing is attached in a callback. The adapter keeps the step of each open run, and a resolver gives the step of the
+run that the framework says is current. A model run is no step: the provider's client makes the priced call, which
+belongs to the run that the model was called in. Where no client of ours makes it, the framework's own usage is priced.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from typing import Any
+
+from opentelemetry.context import Context, get_current
+
+from genledger.engine import internal_errors
+from genledger.engine.operation import Body, Content, Endpoint, Operation
+from genledger.engine.parents import parent_context
+from genledger.engine.recorder import active
+from genledger.engine.steps import Kind, Step, start_step
+
+MAX_OPEN = 10_000
+"""Runs that are kept while they are open; the oldest are ended first, as runs that never end would pile up."""
+
+
+class ModelRun:
+    """One call of a model, as a framework tells of it. A client's call that is made for it claims it."""
+
+    __slots__ = ("claimed", "ended", "parent", "started_ns")
+
+    def __init__(self, parent: Step | None) -> None:
+        self.parent = parent
+        self.started_ns = time.time_ns()
+        self.claimed = False
+        self.ended = False
+
+
+class Runs:
+    """The open runs of a framework, by the ids that it gives them.
+
+    Args:
+        current: Returns the id of the run that the framework is in here, or `None`.
+    """
+
+    def __init__(self, current: Callable[[], Any]) -> None:
+        self._current = current
+        self._lock = threading.Lock()
+        self._steps: OrderedDict[Any, Step | None] = OrderedDict()
+        self._parents: dict[Any, Any] = {}
+        self._models: OrderedDict[Any, ModelRun] = OrderedDict()
+        self._model: ContextVar[ModelRun | None] = ContextVar("genledger-model-run", default=None)
+
+    def step_of(self, run: Any) -> Step | None:
+        """Return the step of a run, or of the nearest run around it that has one."""
+        seen = 0
+        while run is not None and seen < 100:
+            step = self._steps.get(run)
+            if step is not None:
+                return step
+            run = self._parents.get(run)
+            seen += 1
+        return None
+
+    def resolve(self) -> Step | None:
+        """Return the step that a call made here belongs to: a resolver for `genledger.engine.parents`."""
+        model = self._model.get()
+        if model is not None and not model.ended:
+            model.claimed = True
+            return model.parent
+        return self.step_of(self._current())
+
+    def hide(self, run: Any, parent: Any) -> None:
+        """Note a run that is plumbing: what happens in it belongs to its parent."""
+        self._keep(run, parent, None)
+
+    def start(
+        self,
+        run: Any,
+        parent: Any,
+        kind: Kind,
+        name: str,
+        attributes: Mapping[str, Any] | None = None,
+        content: Content | None = None,
+    ) -> None:
+        """Begin the step of a run. A run that has begun already is left alone."""
+        if active() is None or run in self._steps:
+            return
+        step = start_step(kind, name, parent=self._context(parent), attributes=attributes, content=content)
+        self._keep(run, parent, step)
+
+    def end(self, run: Any, error: BaseException | None = None, content: Content | None = None) -> None:
+        """End the step of a run; nothing for a run that is not known."""
+        with self._lock:
+            step = self._steps.pop(run, None)
+            self._parents.pop(run, None)
+        if step is not None:
+            if content is not None:
+                step.write(content)
+            step.end(error)
+
+    def start_model(self, run: Any, parent: Any) -> None:
+        """Note that a model is called."""
+        model = ModelRun(self.step_of(parent))
+        with self._lock:
+            self._models[run] = model
+            if len(self._models) > MAX_OPEN:
+                self._models.popitem(last=False)[1].ended = True
+        self._model.set(model)
+
+    def end_model(
+        self,
+        run: Any,
+        answer: Any = None,
+        *,
+        operation: Operation,
+        library: str,
+        endpoint: Endpoint,
+        body: Body,
+        error: BaseException | None = None,
+    ) -> None:
+        """Note that a model has answered, or failed; its usage is priced if no client's call was made for it."""
+        with self._lock:
+            model = self._models.pop(run, None)
+        recorder = active()
+        if model is None or model.ended:
+            return
+        model.ended = True
+        if recorder is None or model.claimed:
+            return
+        context = model.parent.inside(get_current()) if model.parent is not None else None
+        call = recorder.open(
+            operation, library, endpoint, body, context=context or get_current(), started_ns=model.started_ns
+        )
+        if call is not None:
+            call.started -= (time.time_ns() - model.started_ns) / 1e9
+            call.settle(answer, error=error)
+
+    def _context(self, parent: Any) -> Context:
+        step = self.step_of(parent)
+        return step.inside(get_current()) if step is not None else parent_context()
+
+    def _keep(self, run: Any, parent: Any, step: Step | None) -> None:
+        forgotten: Step | None = None
+        with self._lock:
+            self._steps[run] = step
+            if parent is not None:
+                self._parents[run] = parent
+            if len(self._steps) > MAX_OPEN:
+                old, forgotten = self._steps.popitem(last=False)
+                self._parents.pop(old, None)
+        if forgotten is not None:
+            forgotten.end()
+
+
+def guarded(name: str, act: Callable[..., None]) -> Callable[..., None]:
+    """Return a callback that never raises into the framework."""
+
+    def callback(*args: Any, **kwargs: Any) -> None:
+        try:
+            act(*args, **kwargs)
+        except Exception as error:
+            internal_errors.report(f"a callback of {name}", error)
+
+    return callback

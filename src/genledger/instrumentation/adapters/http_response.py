@@ -1,0 +1,312 @@
+"""HTTP response bodies that the application reads by itself: raw and streaming responses.
+
+A typed stream only has to know when its body is closed. When nothing else reads the answer for us, the body's
+byte stream is put behind a proxy that listens to the bytes that pass.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import weakref
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+import orjson
+import wrapt
+
+from genledger.engine import internal_errors
+from genledger.engine.call import Call
+from genledger.engine.operation import StreamAccumulator
+from genledger.engine.outcome import ErrorEvent
+from genledger.engine.priced_usage import known_by_headers
+from genledger.engine.streams import StreamRecorder, watch
+
+MAX_BODY = 32 * 1024 * 1024
+"""Bytes of an unstreamed body that are kept to read its usage; a longer body is settled without."""
+
+
+class Body(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]
+    """A response's byte stream, with somebody listening."""
+
+    def __init__(
+        self,
+        stream: Any,
+        closed: Callable[[], None],
+        tap: ResponseTap | None = None,
+    ) -> None:
+        super().__init__(stream)
+        self._self_closed = closed
+        self._self_tap = tap
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self._self_tap is None:
+            return iter(self.__wrapped__)
+        return tapped(self.__wrapped__, self._self_tap)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._self_tap is None:
+            return self.__wrapped__.__aiter__()
+        return _tapped_async(self.__wrapped__, self._self_tap)
+
+    def close(self) -> None:
+        """Close the body, then tell."""
+        try:
+            self.__wrapped__.close()
+        finally:
+            self._self_closed()
+
+    async def aclose(self) -> None:
+        """Close the body, then tell."""
+        try:
+            await self.__wrapped__.aclose()
+        finally:
+            self._self_closed()
+
+
+def tapped(stream: Any, tap: ResponseTap) -> Iterator[bytes]:
+    """Pass on the pieces of a body, with somebody listening."""
+    try:
+        for data in stream:
+            tap.feed(data)
+            yield data
+            tap.asks()
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        tap.finish(error)
+        raise
+    tap.finish(None)
+
+
+async def _tapped_async(stream: Any, tap: ResponseTap) -> AsyncIterator[bytes]:
+    try:
+        async for data in stream:
+            tap.feed(data)
+            yield data
+            tap.asks()
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        tap.finish(error)
+        raise
+    tap.finish(None)
+
+
+def watch_close(response: Any, recording: StreamRecorder) -> None:
+    """Settle a typed stream when its body is closed behind its back.
+
+    The body itself stays in place: a client may look something up in it with every event.
+    """
+    # A body that was complete from the start (a cache, a test transport) is never closed again: the response is
+    # all that still hears of it.
+    body = response if response.is_closed else response.stream
+    try:
+        if (close := getattr(body, "close", None)) is not None:
+            body.close = _closing(close, recording)
+        if (aclose := getattr(body, "aclose", None)) is not None:
+            body.aclose = _aclosing(aclose, recording)
+    except AttributeError:
+        response.stream = Body(response.stream, recording.closed)
+
+
+def _closing(original: Callable[[], None], recording: StreamRecorder) -> Callable[[], None]:
+    method = _weak(original)
+
+    def closing() -> None:
+        try:
+            close = method()
+            if close is not None:
+                close()
+        finally:
+            recording.closed()
+
+    return closing
+
+
+def _aclosing(original: Callable[[], Awaitable[None]], recording: StreamRecorder) -> Callable[[], Awaitable[None]]:
+    method = _weak(original)
+
+    async def aclosing() -> None:
+        try:
+            aclose = method()
+            if aclose is not None:
+                await aclose()
+        finally:
+            recording.closed()
+
+    return aclosing
+
+
+def _weak(method: Any) -> Callable[[], Any]:
+    """Gives the method while its object lives, then `None`: what it replaces must not keep the object alive."""
+    try:
+        return weakref.WeakMethod(method)
+    except TypeError:
+        return lambda: method
+
+
+def tap(response: Any, call: Call, accumulator: StreamAccumulator | None) -> None:
+    """Settle a call from the bytes of a response that the application reads by itself, or has read."""
+    tap = ResponseTap(call, accumulator, response.headers)
+    if response.is_stream_consumed or response.is_closed:
+        tap.feed_all(response.content)
+    else:
+        response.stream = Body(response.stream, tap.closed, tap)
+
+
+def tap_content(result: Any, call: Call) -> None:
+    """Settle a call of a batch, recording the results if that is what the application has got: a file, or its text."""
+    results = call.recorder.batches.results(call)
+    if results is not None:
+        content = getattr(getattr(result, "response", None), "content", result)
+        if isinstance(content, (str, bytes)):
+            results.feed(content.encode() if isinstance(content, str) else content)
+            results.end()
+    call.settle(result)
+
+
+_LINES = re.compile(r"application/(x-ndjson|ndjson|jsonl|x-jsonlines|jsonlines|stream\+json)")
+"""Content types of streams that have one JSON object on each line."""
+
+
+def _mark_of(kind: str) -> bytes | None:
+    """Return what begins a line with a chunk in a stream of this content type; `None` when it is no stream."""
+    if "text/event-stream" in kind:
+        return b"data:"
+    return b"" if _LINES.match(kind) else None
+
+
+class ResponseTap:
+    """Reads a body as it passes: events and lines of a stream as they come, JSON once it is whole."""
+
+    def __init__(self, call: Call, accumulator: StreamAccumulator | None, headers: Any) -> None:
+        self._call = call
+        kind = headers.get("content-type", "")
+        mark = _mark_of(kind) if accumulator is not None else None
+        self._mark = mark or b""
+        self._reading = StreamRecorder(call, accumulator) if accumulator is not None and mark is not None else None
+        self._results = call.recorder.batches.results(call) if call.operation.batch is not None else None
+        self._json = "json" in kind and self._results is None
+        self._kept: list[bytes] = []
+        self._size = 0
+        self._rest = b""
+        self._done = False
+        self._refusal: ErrorEvent | None = None
+        encoding = headers.get("content-encoding", "identity")
+        self._decode: Callable[[bytes], bytes] | None = None
+        if self._reading is None:
+            watch(self)
+        if encoding in ("gzip", "deflate"):
+            self._decode = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress
+        elif encoding != "identity":
+            if self._results is not None:
+                internal_errors.report("recording the results of a batch", ValueError(f"their encoding is {encoding}"))
+            self._json, self._reading, self._results = False, None, None
+
+    def feed(self, data: bytes) -> None:
+        """Take in bytes as they came from the network."""
+        try:
+            if self._decode is not None:
+                data = self._decode(data)
+            if self._results is not None:
+                self._results.feed(data)
+            elif self._reading is not None:
+                self._events(data)
+            elif self._json and self._size <= MAX_BODY:
+                self._size += len(data)
+                self._kept.append(data)
+        except Exception as error:
+            internal_errors.report("listening to a response", error)
+
+    def asks(self) -> None:
+        """The application asks for more."""
+        if self._reading is not None:
+            self._reading.asks()
+
+    def feed_all(self, content: bytes) -> None:
+        """Take in a body that is already there, decoded."""
+        self._decode = None
+        self.feed(content)
+        self.finish(None)
+
+    def _events(self, data: bytes) -> None:
+        recording = self._reading
+        assert recording is not None
+        lines = (self._rest + data).replace(b"\r\n", b"\n").split(b"\n")
+        self._rest = lines.pop()
+        for line in lines:
+            if line.startswith(self._mark):
+                payload = line[len(self._mark) :].strip()
+                if payload == b"[DONE]":
+                    self._done = True
+                elif payload:
+                    recording.stamps.append(time.perf_counter())
+                    try:
+                        event = orjson.loads(payload)
+                    except orjson.JSONDecodeError:
+                        continue
+                    recording.add(event)
+                    if isinstance(event, dict) and isinstance(said := event.get("error"), dict):
+                        self._refusal = ErrorEvent(said)
+        recording.fold()
+
+    def finish(self, error: BaseException | None) -> None:
+        """The body was read to its end, or broke off."""
+        try:
+            if self._results is not None:
+                self._results.end()
+            if self._reading is not None:
+                if error is None:
+                    self.feed_rest()
+                self._reading.finish(error or self._refusal)
+            else:
+                response = self._response()
+                if response is None and error is not None:
+                    self._call.fate = "lost"  # its answer had begun
+                self._call.settle(response, error=error)
+        except Exception as fault:
+            internal_errors.report("listening to a response", fault)
+            self._call.settle(error=error)
+
+    def feed_rest(self) -> None:
+        """Take in a last line that the provider did not end."""
+        try:
+            self._events(b"\n")
+        except Exception as error:
+            internal_errors.report("listening to a response", error)
+
+    def closed(self) -> None:
+        """The body was closed."""
+        try:
+            if self._results is not None:
+                self._results.end()
+            if self._reading is not None:
+                self._reading.finish(self._refusal, cut=not self._done and self._refusal is None)
+            else:
+                response = self._response()
+                cut = self._results is not None or (self._json and response is None and self._size <= MAX_BODY)
+                self._call.settle(response, cut=cut)
+        except Exception as fault:
+            internal_errors.report("listening to a response", fault)
+            self._call.settle(cut=True)
+
+    def _response(self) -> Any:
+        if not self._json:
+            return {}
+        response = parse(b"".join(self._kept)) if self._size <= MAX_BODY else None
+        return {} if response is None and known_by_headers(self._call) else response
+
+    def __del__(self) -> None:
+        if not self._call.settled:
+            self.closed()
+
+
+def parse(data: bytes | bytearray | str) -> Any:
+    """A JSON object, or `None` for anything else."""
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,206 @@
+"""Clients of jobs: one request creates a job, and others learn later what became of it.
+
+A job is one call, of the request that created it: the request opens it, with its attribution, its parent and its
+reservation, and whichever answer ends the job settles it. Requests that only ask how a job is doing are no calls.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from genledger.engine import internal_errors
+from genledger.engine.call import Call
+from genledger.engine.driver import asynchronous, follow, synchronous
+from genledger.engine.operation import Body, Endpoint, Operation
+from genledger.engine.recorder import Recorder, active
+from genledger.engine.streams import watch
+from genledger.instrumentation.adapters.methods import MethodExchange, Write, named_arguments
+from genledger.instrumentation.patching import Patch, Patches
+
+MAX_OPEN = 10_000
+"""Jobs of a process whose end is waited for; the oldest are settled as unfinished first."""
+
+
+class Job(NamedTuple):
+    """What an answer says of a job.
+
+    Args:
+        id: Its identifier.
+        ended: How it ended; `None` while it runs.
+        answer: The answer, as the operation reads it.
+        stream: The address of the stream of its output, where there is one.
+    """
+
+    id: str
+    ended: Literal["finished", "cancelled"] | None
+    answer: Mapping[str, Any]
+    stream: str | None = None
+
+
+class _OpenJob:
+    """A job whose end is waited for."""
+
+    __slots__ = ("__weakref__", "call", "job")
+
+    def __init__(self, call: Call, job: Job) -> None:
+        self.call = call
+        self.job = job
+        watch(self)
+
+    def closed(self) -> None:
+        """Nobody waits any longer: it may go on, and be billed."""
+        self.call.settle(cut=True, complete=False)
+
+
+class _OpenJobs:
+    """The jobs of this process, by identifier and by the address of their streams. Each is taken once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._jobs: OrderedDict[str, _OpenJob] = OrderedDict()
+        self._streams: dict[str, str] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._jobs)
+
+    def keep(self, call: Call, job: Job) -> None:
+        """Wait for the end of a job."""
+        with self._lock:
+            self._jobs[job.id] = _OpenJob(call, job)
+            if job.stream is not None:
+                self._streams[job.stream] = job.id
+            oldest = next(iter(self._jobs)) if len(self._jobs) > MAX_OPEN else None
+        if oldest is not None and (left := self.take(oldest)) is not None:
+            left.closed()
+
+    def take(self, name: str) -> _OpenJob | None:
+        """Give a job away, by its identifier or the address of its stream; `None` when it is not known."""
+        with self._lock:
+            found = self._jobs.pop(self._streams.get(name, name), None)
+            if found is not None and found.job.stream is not None:
+                self._streams.pop(found.job.stream, None)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class JobClient:
+    """The one method of a class that every request passes through, by its two names, and how jobs read.
+
+    Args:
+        library: The library's name for users.
+        module: The module that the class is in.
+        sync: The method, `Client._request`.
+        coroutine: The same as a coroutine function.
+        operation: The operation of a request, from its named arguments; `None` for one that creates no job.
+        endpoint: Finds the endpoint that an instance talks to.
+        body: Makes the request, by the provider's names, from the named arguments.
+        write: Writes changed fields of the request back into the named arguments.
+        job: Reads the job that an answer tells of, given the named arguments of its request as well.
+    """
+
+    library: str
+    module: str
+    sync: str
+    coroutine: str
+    operation: Callable[[dict[str, Any]], Operation | None]
+    endpoint: Callable[[Any], Endpoint]
+    body: Callable[[dict[str, Any]], Body]
+    write: Write
+    job: Callable[[Any, dict[str, Any]], Job | None]
+
+    def patches(self) -> Patches:
+        """Return what to patch, and with what."""
+        drive, drive_async = synchronous(self._open), asynchronous(self._open)
+
+        def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            result = drive(wrapped, instance, args, kwargs)
+            self._notice(wrapped, args, kwargs, result)
+            return result
+
+        async def wrapper_async(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            result = await drive_async(wrapped, instance, args, kwargs)
+            self._notice(wrapped, args, kwargs, result)
+            return result
+
+        return [Patch(self.module, self.sync, wrapper), Patch(self.module, self.coroutine, wrapper_async)]
+
+    def _open(
+        self, recorder: Recorder, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> JobExchange | None:
+        given = named_arguments(wrapped, args, kwargs)
+        operation = self.operation(given)
+        if operation is None:
+            return None
+        body = self.body(given)
+        streamed = operation.accumulate is not None and bool(body.get("stream"))
+        call = recorder.open(operation, self.library, self.endpoint(instance), body, streamed=streamed)
+        if call is None:
+            return None
+        return JobExchange(call, wrapped, self.write, lambda result: self.job(result, given))
+
+    def _notice(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        """Settle the job whose end an answer tells of."""
+        if not _open_jobs or active() is None:
+            return
+        try:
+            job = self.job(result, named_arguments(wrapped, args, kwargs))
+            if job is not None and job.ended is not None and (found := _open_jobs.take(job.id)) is not None:
+                _settle(found.call, job)
+        except Exception as error:
+            internal_errors.report("reading what became of a job", error)
+
+
+class JobExchange(MethodExchange):
+    """One request that creates a job."""
+
+    __slots__ = ()
+
+    def receive(self, result: Any) -> Any:
+        """Settle the call when its job has ended already; wait for that otherwise."""
+        job = self._read(result)
+        if job is None:
+            self.call.settle({})
+        elif job.ended is not None:
+            _settle(self.call, job)
+        else:
+            _open_jobs.keep(self.call, job)
+        return result
+
+
+def streams(module: str, path: str, address: Callable[[Any], str]) -> Patch:
+    """Return the patch of a generator function that reads the stream of a job: its end is the job's.
+
+    Args:
+        module: The module that it is in.
+        path: The function; synchronous or not.
+        address: The address that the stream of an instance comes from.
+    """
+
+    def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        source = wrapped(*args, **kwargs)
+        try:
+            found = _open_jobs.take(address(instance)) if _open_jobs and active() is not None else None
+            if found is None:
+                return source
+            call = found.call
+            accumulate = call.operation.accumulate
+            if accumulate is None:
+                return source
+            call.streamed = True
+            return follow(call, source, accumulate(call.body, call.recorder.capture is not None))
+        except Exception as error:
+            internal_errors.report("following the stream of a job", error)
+            return source
+
+    return Patch(module, path, wrapper)
+
+
+def _settle(call: Call, job: Job) -> None:
+    call.settle(job.answer, cut=job.ended == "cancelled", complete=job.ended == "finished")
+
+
+_open_jobs = _OpenJobs()

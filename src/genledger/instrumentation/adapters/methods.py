@@ -1,0 +1,165 @@
+"""Clients whose calls are ordinary functions or methods: one call in, one result or stream out."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from genledger.engine import internal_errors
+from genledger.engine.call import Call
+from genledger.engine.driver import (
+    Arguments,
+    Exchange,
+    asynchronous,
+    follow,
+    generating,
+    generating_async,
+    synchronous,
+)
+from genledger.engine.operation import Body, Endpoint, Operation, with_changes
+from genledger.engine.recorder import Recorder
+from genledger.instrumentation.patching import Patch, Patches
+
+Write = Callable[[dict[str, Any], Mapping[str, Any]], None]
+"""`write(arguments, changes)`: put changed fields of a request into the named arguments of a method."""
+
+
+def update(arguments: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    """Write changes into arguments that have the names of the request's fields."""
+    arguments.update(with_changes(arguments, changes))
+
+
+@dataclass(frozen=True, slots=True)
+class Methods:
+    """Functions of a module, or methods of one class of it.
+
+    What a function is (a coroutine function, a generator function, or one that just returns) is read from the
+    function itself. A result that is an iterator, of an operation that streams, is followed to its end.
+
+    Args:
+        library: The library's name for users.
+        module: The module that the functions or the class are in.
+        cls: The class; empty for functions of the module.
+        operations: The operation that each function is.
+        endpoint: Finds the endpoint that an instance (`None` for a function) talks to.
+        body: Makes the request, by the provider's names, from the instance and the named arguments.
+        write: Writes changed fields of the request back into the named arguments.
+        streamed: Tells from the request whether its answer is a stream.
+        answer: Makes an answer, as the operation reads it, of what a function returned or had received.
+    """
+
+    library: str
+    module: str
+    cls: str
+    operations: Mapping[str, Operation]
+    endpoint: Callable[[Any], Endpoint]
+    body: Callable[[Any, dict[str, Any]], Body]
+    write: Write = update
+    streamed: Callable[[Body], bool] = lambda body: bool(body.get("stream"))
+    answer: Callable[[Any], Any] = lambda result: result
+
+    def patches(self) -> Patches:
+        """Return what to patch, and with what."""
+        prefix = f"{self.cls}." if self.cls else ""
+        return [
+            Patch(self.module, f"{prefix}{name}", self._wrapper(operation), optional=True)
+            for name, operation in self.operations.items()
+        ]
+
+    def _wrapper(self, operation: Operation) -> Callable[..., Any]:
+        def open_call(
+            recorder: Recorder, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> Exchange | None:
+            body = self.body(instance, named_arguments(wrapped, args, kwargs))
+            streamed = operation.accumulate is not None and self.streamed(body)
+            call = recorder.open(operation, self.library, self.endpoint(instance), body, streamed=streamed)
+            return MethodExchange(call, wrapped, self.write, self.answer) if call is not None else None
+
+        drivers = {
+            kind: make(open_call)
+            for kind, make in (
+                ("plain", synchronous),
+                ("coroutine", asynchronous),
+                ("generator", generating),
+                ("async generator", generating_async),
+            )
+        }
+
+        def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            return drivers[_kind_of(getattr(wrapped, "__func__", wrapped))](wrapped, instance, args, kwargs)
+
+        return wrapper
+
+
+class MethodExchange(Exchange):
+    """One call of a function, and its result.
+
+    Args:
+        call: The open call.
+        wrapped: The function.
+        write: Writes changed fields into its named arguments.
+        read: Makes an answer of what it returned or had received.
+    """
+
+    __slots__ = ("_read", "_wrapped", "_write")
+
+    def __init__(self, call: Call, wrapped: Any, write: Write, read: Callable[[Any], Any]) -> None:
+        super().__init__(call)
+        self._wrapped = wrapped
+        self._write = write
+        self._read = read
+
+    def send(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+        """Return the arguments with the changes written into them."""
+        if not self.call.changes:
+            return args, kwargs
+        arguments = named_arguments(self._wrapped, args, kwargs)
+        self._write(arguments, self.call.changes)
+        return (), arguments
+
+    def answer(self, error: BaseException) -> Any:
+        """Return what had been received when the function raised."""
+        received = self.call.answered
+        try:
+            return None if received is None else self._read(received)
+        except Exception as fault:
+            internal_errors.report("reading the answer", fault)
+            return None
+
+    def receive(self, result: Any) -> Any:
+        """Settle the call with the result, or follow the stream that it is."""
+        call = self.call
+        accumulate = call.operation.accumulate
+        if accumulate is not None and (hasattr(result, "__next__") or hasattr(result, "__anext__")):
+            call.streamed = True
+            return follow(call, result, accumulate(call.body, call.recorder.capture is not None))
+        call.settle(self._read(result))
+        return result
+
+
+@lru_cache(1024)
+def _kind_of(function: Any) -> str:
+    if inspect.isasyncgenfunction(function):
+        return "async generator"
+    if inspect.iscoroutinefunction(function):
+        return "coroutine"
+    return "generator" if inspect.isgeneratorfunction(function) else "plain"
+
+
+@lru_cache(1024)
+def _names(function: Any, bound: bool) -> tuple[str, ...]:
+    parameters = inspect.signature(function).parameters.values()
+    names = [one.name for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    return tuple(names[1:] if bound else names)
+
+
+def named_arguments(wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a method by name; those beyond the named parameters are left out."""
+    if not args:
+        return dict(kwargs)
+    function = getattr(wrapped, "__func__", None)
+    names = _names(wrapped, False) if function is None else _names(function, True)
+    return {**dict(zip(names, args, strict=False)), **kwargs}

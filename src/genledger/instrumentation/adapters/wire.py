@@ -1,0 +1,99 @@
+"""Clients whose requests all pass one method that gives back an HTTP response: what every kind of them shares.
+
+The method knows the request as it goes over the wire, and the answer before anybody has parsed it. So the one method
+covers every resource of the client, and the answer is read whatever the client makes of it. `speakeasy` and `fern` are
+the kinds whose method is always the same, because their clients are generated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from opentelemetry.context import get_current
+
+from genledger.budgets.enforcement.request import hash_api_key
+from genledger.engine import internal_errors
+from genledger.engine.call import CALL_KEY, Call
+from genledger.engine.driver import Arguments, Exchange
+from genledger.engine.operation import Endpoint, Operation
+from genledger.engine.outcome import ErrorAnswer
+from genledger.instrumentation.adapters.http_response import tap
+
+Write = Callable[[tuple[Any, ...], dict[str, Any], Mapping[str, Any]], Arguments]
+"""`write(args, kwargs, changes)`: return the arguments with changed fields written into a copy of the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class WireClient:
+    """A client library.
+
+    Args:
+        library: The library's name for users.
+        operations: The operation behind each endpoint, by what the kind of client calls an endpoint.
+        provider: Finds the provider behind a client, from the object whose method is called and the host.
+    """
+
+    library: str
+    operations: Mapping[str, Operation]
+    provider: Callable[[Any, str], str]
+
+    def endpoint(self, client: Any, base_url: str, api_key: Any = None) -> Endpoint:
+        """Return whom a client talks to."""
+        url = urlsplit(base_url)
+        host = url.hostname or ""
+        port = url.port or (443 if url.scheme == "https" else 80)
+        digest = hash_api_key(api_key) if isinstance(api_key, str) and api_key else None
+        return Endpoint(self.provider(client, host), host or None, port, base_url, digest)
+
+
+class WireExchange(Exchange):
+    """One request, and its HTTP response.
+
+    Args:
+        call: The open call.
+        write: Writes changed fields into the arguments of the method.
+    """
+
+    __slots__ = ("_write",)
+
+    def __init__(self, call: Call, write: Write) -> None:
+        super().__init__(call)
+        self._write = write
+
+    def send(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+        """Return the arguments with the request as it is to be sent."""
+        changes = self.call.changes
+        return self._write(args, kwargs, changes) if changes else (args, kwargs)
+
+    def receive(self, result: Any) -> Any:
+        """Settle the call with the response, or when the application has read it."""
+        call = self.call
+        call.headers = result.headers
+        if result.status_code >= 400:
+            call.settle(error=ErrorAnswer(result.status_code))
+            return result
+        accumulate = call.operation.accumulate
+        tap(
+            result,
+            call,
+            accumulate(call.body, call.recorder.capture is not None) if call.streamed and accumulate else None,
+        )
+        return result
+
+
+def running_call() -> Call | None:
+    """Return the call whose client method is running here."""
+    call = get_current().get(CALL_KEY)
+    return call if isinstance(call, Call) and not call.settled else None
+
+
+def note_retry(call: Call, response: Any, error: BaseException | None) -> bool:
+    """Note that a request is about to be sent again; tell whether the attempt before may be billed."""
+    try:
+        return call.retried(response, error)
+    except Exception as fault:
+        internal_errors.report("counting a retry", fault)
+        return False

@@ -1,0 +1,80 @@
+"""The base of every instrumentor: patches on import, under any distribution of OpenTelemetry."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from typing import Any, ClassVar, Self
+
+from opentelemetry import metrics, trace
+
+from genledger.engine.recorder import SCOPE, Recorder, activate, active
+from genledger.engine.signals.metrics import Metrics
+from genledger.instrumentation.patching import Patcher, Patches
+from genledger_semconv import SCHEMA_URL
+
+
+class Instrumentor:
+    """An instrumentor is its patches. One object for each class of instrumentor.
+
+    It has the interface of OpenTelemetry's `BaseInstrumentor`, so that every distribution can load it, without the
+    dependency checks behind that class: they take longer to import than our whole start, and an unsupported
+    version is `genledger doctor`'s to report.
+
+    Attributes:
+        library: The library's name for users: that of the entry point.
+        distribution: The distribution that provides it, on the package index.
+        supports: The versions that are tested, as a requirement.
+    """
+
+    library: ClassVar[str]
+    distribution: ClassVar[str]
+    supports: ClassVar[str]
+
+    _instance: ClassVar[Self | None] = None
+    _patcher: Patcher | None = None
+
+    def __new__(cls) -> Self:
+        if cls.__dict__.get("_instance") is None:
+            cls._instance = super().__new__(cls)
+        return cls._instance  # type: ignore[return-value]
+
+    def patches(self) -> Patches:
+        """What to patch, and with what."""
+        raise TypeError(f"{type(self).__name__} must say what it patches")
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """The requirement that the installed library has to meet."""
+        return (self.supports,)
+
+    def instrument(self, **kwargs: Any) -> None:
+        """Patch the library, now or when it is imported. Doing it again changes nothing.
+
+        Args:
+            **kwargs: `tracer_provider` and `meter_provider` are used when nobody has set up a recorder.
+        """
+        if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+            return
+        if active() is None:
+            # Under a distribution other than ours, whatever providers there are get the telemetry.
+            tracer = trace.get_tracer(SCOPE, None, kwargs.get("tracer_provider"), SCHEMA_URL)
+            meter = metrics.get_meter(SCOPE, "", kwargs.get("meter_provider"), SCHEMA_URL)
+            activate(Recorder(tracer, Metrics(meter)))
+        if self._patcher is None:
+            self._patcher = Patcher(self.patches())
+        self._patcher.apply()
+
+    def uninstrument(self, **kwargs: Any) -> None:
+        """Put back what was patched."""
+        if self._patcher is not None:
+            self._patcher.restore()
+
+    @property
+    def is_instrumented_by_opentelemetry(self) -> bool:
+        """Whether the patches are applied, or waiting for the library."""
+        return self._patcher is not None and self._patcher.active
+
+    @property
+    def patched(self) -> list[str]:
+        """The attributes that are patched at this moment."""
+        return self._patcher.patched if self._patcher is not None else []

@@ -1,0 +1,175 @@
+"""Patches that apply when the application imports a library, before or after `instrument()`.
+
+Nothing here imports a client library. Uninstrumenting puts back the very attributes that were there. Where
+somebody else has patched on top of us in the meantime, our layer stays underneath theirs and does nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import wrapt
+
+from genledger.engine import internal_errors
+
+Wrapper = Callable[[Any, Any, tuple[Any, ...], dict[str, Any]], Any]
+"""`wrapper(wrapped, instance, args, kwargs)`, as wrapt calls it."""
+
+
+class Patch(NamedTuple):
+    """One attribute to wrap.
+
+    Args:
+        module: The module it is in.
+        path: The attribute, with dots for a method of a class.
+        wrapper: What runs in its place.
+        optional: Some supported versions do not have it.
+        unless: Skip it where this other attribute of the module exists.
+        overriding: Only where the class itself has the attribute: another instrumentation has put its own over
+            the inherited one, and would go past ours.
+    """
+
+    module: str
+    path: str
+    wrapper: Wrapper
+    optional: bool = False
+    unless: str | None = None
+    overriding: bool = False
+
+
+class Hook(NamedTuple):
+    """Something to set up in a module when it is imported, where there is a public way in.
+
+    Args:
+        module: The module.
+        install: Sets it up; given the module.
+        remove: Takes it away again; given the module.
+    """
+
+    module: str
+    install: Callable[[ModuleType], None]
+    remove: Callable[[ModuleType], None]
+
+
+Patches = list[Patch | Hook]
+
+
+class _Applied(NamedTuple):
+    parent: Any
+    name: str
+    original: Any
+    replacement: Any
+    own: bool
+
+
+class Patcher:
+    """Applies and restores the patches of one client library."""
+
+    def __init__(self, patches: Patches) -> None:
+        self._patches = patches
+        self._applied: list[_Applied] = []
+        self._waiting: set[str] = set()
+        self._installed: list[Hook] = []
+        self.active = False
+
+    def apply(self) -> None:
+        """Patch what is imported, and the rest when it is."""
+        self.active = True
+        for module in dict.fromkeys(patch.module for patch in self._patches):
+            if module in sys.modules:
+                self._patch(sys.modules[module])
+            elif module not in self._waiting:
+                self._waiting.add(module)
+                wrapt.register_post_import_hook(self._imported, module)
+
+    def restore(self) -> None:
+        """Put back every attribute that is still ours."""
+        self.active = False
+        for applied in reversed(self._applied):
+            if vars(applied.parent).get(applied.name) is applied.replacement:
+                if applied.own:
+                    setattr(applied.parent, applied.name, applied.original)
+                else:
+                    delattr(applied.parent, applied.name)
+                self._applied.remove(applied)
+        while self._installed:
+            hook = self._installed.pop()
+            try:
+                hook.remove(sys.modules[hook.module])
+            except Exception as error:
+                internal_errors.report(f"removing the hook from {hook.module}", error)
+
+    @property
+    def patched(self) -> list[str]:
+        """The attributes that are patched at this moment."""
+        attributes = [f"{applied.parent.__name__}.{applied.name}" for applied in self._applied]
+        return attributes + [hook.module for hook in self._installed]
+
+    def _install(self, hook: Hook, module: ModuleType) -> None:
+        if hook in self._installed:
+            return
+        try:
+            hook.install(module)
+            self._installed.append(hook)
+        except Exception as error:
+            internal_errors.report(f"installing the hook in {hook.module}", error)
+
+    def _imported(self, module: ModuleType) -> None:
+        if self.active:
+            self._patch(module)
+
+    def _patch(self, module: ModuleType) -> None:
+        for patch in self._patches:
+            if patch.module != module.__name__:
+                continue
+            if isinstance(patch, Hook):
+                self._install(patch, module)
+                continue
+            if patch.unless is not None and _resolve(module, patch.unless) is not None:
+                continue
+            found = _resolve(module, patch.path)
+            if found is None:
+                if not patch.optional:
+                    internal_errors.report(
+                        f"patching {patch.module}.{patch.path}",
+                        AttributeError("this version does not have it; its calls are not recorded"),
+                    )
+                continue
+            parent, name, own, original = found
+            if patch.overriding and (not own or any(_is_within(original, one.replacement) for one in self._applied)):
+                continue
+            before = next((one for one in self._applied if one.parent is parent and one.name == name), None)
+            if before is not None:
+                if _is_within(original, before.replacement):
+                    continue
+                self._applied.remove(before)
+            replacement = wrapt.FunctionWrapper(original, patch.wrapper)
+            setattr(parent, name, replacement)
+            self._applied.append(_Applied(parent, name, original, replacement, own))
+
+
+def _is_within(attribute: Any, layer: Any) -> bool:
+    """Whether a layer is still among those that wrap an attribute."""
+    seen = 0
+    while attribute is not None and seen < 100:
+        if attribute is layer:
+            return True
+        attribute = getattr(attribute, "__wrapped__", None)
+        seen += 1
+    return False
+
+
+def _resolve(module: ModuleType, path: str) -> tuple[Any, str, bool, Any] | None:
+    parent: Any = module
+    *outer, name = path.split(".")
+    for part in outer:
+        parent = getattr(parent, part, None)
+        if parent is None:
+            return None
+    for owner in getattr(parent, "__mro__", (parent,)):
+        if name in vars(owner):
+            return parent, name, owner is parent, vars(owner)[name]
+    return None

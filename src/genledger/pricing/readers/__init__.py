@@ -1,0 +1,1 @@
+"""Usage as each format reports it."""

@@ -1,0 +1,148 @@
+"""What an answer consumed that is not a token: tool calls, sessions, images, seconds, characters."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from genledger.pricing.getters import Counts, field, first, items, number, path, text
+from genledger.pricing.readers import shapes
+from genledger.pricing.usage import Usage
+from genledger.shared.text import bounded
+
+_PER_PROMPT = re.compile(r"gemini-(live-)?[12]\.\d")
+_SEARCH_MODEL = re.compile(r"-search-(preview|api)")
+_DOCUMENTS_PER_SEARCH = 100
+_LEAST_SECONDS = {"groq": 10.0}
+"""Groq bills at least ten seconds per transcription (Groq: speech to text)."""
+
+_SERVED = (
+    ("web_search_calls", "web_search"),
+    ("x_search_calls", "x_search"),
+    ("code_interpreter_calls", "code_execution"),
+    ("document_search_calls", "file_search"),
+    ("file_search_calls", "file_search"),
+)
+_CONNECTORS = ("web_search", "web_search_premium", "image_generation", "code_interpreter")
+
+
+def tool_calls(counts: Counts, provider: str, body: object, model: str | None, request: object) -> dict[str, float]:
+    """Billable tool calls, counted where each provider leaves their traces."""
+    units = _output_items(counts, body, request) if field(body, "output") is not None else {}
+    usage = field(body, "usage")
+    served = field(usage, "server_side_tool_usage_details")
+    if served is not None:
+        units |= {unit: float(counts(served, name)) for name, unit in _SERVED}
+    connectors = field(usage, "connectors")
+    if connectors is not None:
+        units |= {f"connector_{name}": float(counts(connectors, name)) for name in _CONNECTORS}
+    if model and _SEARCH_MODEL.search(model) and field(body, "choices") is not None:
+        units["web_search"] = 1.0
+    if provider in ("google", "vertex"):
+        units.update(_grounding(body, model or ""))
+    return {unit: calls for unit, calls in units.items() if calls}
+
+
+def _output_items(counts: Counts, body: object, request: object) -> dict[str, float]:
+    """OpenAI's Responses: each billable call is an item of the output.
+
+    Searches are billed, opening a page that was found is not. A code interpreter session is one container;
+    a container that the request names was created, and billed, elsewhere. Where the answer carries its own
+    count (`tool_usage.web_search.num_requests`) that count is the bill.
+    """
+    units: dict[str, float] = {}
+    containers: set[str] = set()
+    search = "web_search"
+    own: set[str | None] = set()
+    for holder in (body, request):
+        for tool in items(holder, "tools"):
+            own.add(text(tool, "container"))
+            if "web_search_preview" in (text(tool, "type") or ""):
+                search = "web_search_preview"
+    for item in items(body, "output"):
+        kind = field(item, "type")
+        if kind == "web_search_call" and path(item, "action", "type") in (None, "search"):
+            units[search] = units.get(search, 0.0) + 1.0
+        elif kind == "file_search_call":
+            units["file_search"] = units.get("file_search", 0.0) + 1.0
+        elif kind == "code_interpreter_call":
+            containers.add(text(item, "container_id") or "")
+    units["code_session"] = float(len(containers - own))
+    searched = counts.get(path(body, "tool_usage", "web_search"), "num_requests")
+    if searched is not None and search in units:
+        units[search] = float(searched)
+    return units
+
+
+def _grounding(body: object, model: str) -> dict[str, float]:
+    """Gemini 3 bills each search query; Gemini 2 bills a grounded prompt once for all its queries."""
+    queries = maps = 0
+    for candidate in items(body, "candidates"):
+        metadata = first(candidate, "groundingMetadata", "grounding_metadata")
+        for key in ("webSearchQueries", "web_search_queries"):
+            queries += sum(1 for query in items(metadata, key) if query)
+        for key in ("groundingChunks", "grounding_chunks"):
+            maps = maps or int(any(field(chunk, "maps") is not None for chunk in items(metadata, key)))
+    if _PER_PROMPT.search(model):
+        queries = min(queries, 1)
+    return {"web_search": float(queries), "maps_search": float(maps)}
+
+
+def image_tool(counts: Counts, body: object) -> tuple[tuple[str, Usage], ...]:
+    """What the Responses API's image generation tool consumed, at its own model's rates."""
+    block = path(body, "tool_usage", "image_gen")
+    if block is None:
+        return ()
+    usage = shapes.responses(counts, block, images=True)
+    if not usage.total_tokens:
+        return ()
+    models = (text(tool, "model") for tool in items(body, "tools") if field(tool, "type") == "image_generation")
+    return ((next((model for model in models if model), "gpt-image-1"), usage),)
+
+
+def units_of(provider: str, api: str, body: object, request: object) -> dict[str, float]:
+    """The units of answers that have no token counts at all."""
+    if api in ("transcriptions", "audio_transcriptions", "translations"):
+        seconds = number(field(body, "duration"))
+        return {"second": max(seconds, _LEAST_SECONDS.get(provider, 0.0))} if seconds else {}
+    if api in ("speech", "audio_speech"):
+        spoken = text(request, "input", "text")
+        return {"character": float(len(spoken))} if spoken else {}
+    if api in ("images", "image_generation") or (api == "invoke_model" and field(body, "images") is not None):
+        return _images(body, request)
+    pages = number(path(body, "usage_info", "pages_processed"))
+    if pages:
+        annotated = first(request, "document_annotation_format", "bbox_annotation_format") is not None
+        return {"annotated_page" if annotated else "page": pages}
+    if api == "moderations":
+        return {"request": 1.0} if field(body, "results") is not None else {}
+    if api in ("rerank", "invoke_model") and field(body, "results") is not None:
+        documents = _documents(request)
+        return {"search_unit": float(-(-documents // _DOCUMENTS_PER_SEARCH))} if documents else {}
+    return {}
+
+
+def _documents(request: object) -> int:
+    """How many documents a rerank was asked about; InvokeModel takes its request as JSON text."""
+    body = field(request, "body")
+    if isinstance(body, (str, bytes, bytearray)):
+        try:
+            body = json.loads(body)
+        except ValueError:
+            return 0
+    found = first(request, "sources", "documents") or field(body, "documents")
+    return len(found) if isinstance(found, (list, tuple)) else 0
+
+
+def _images(body: object, request: object) -> dict[str, float]:
+    """Images that are billed each. Size and quality are in the unit's name unless they are the default."""
+    lists = ("data", "images", "generatedImages", "generated_images", "predictions")
+    made = sum(1 for name in lists for _ in items(body, name))
+    if not made:
+        return {}
+    quality = text(body, "quality") or text(request, "quality") or "standard"
+    size = text(body, "size") or text(request, "size") or "1024x1024"
+    quality = "standard" if quality == "auto" else quality
+    size = "1024x1024" if size == "auto" else size
+    plain = quality == "standard" and size == "1024x1024"
+    return {"image" if plain else bounded(f"image_{quality}_{size}"): float(made)}

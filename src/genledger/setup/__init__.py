@@ -1,0 +1,1 @@
+"""`instrument()`: settings, providers, destinations and instrumentors; exit and flush."""

@@ -1,0 +1,79 @@
+"""Our one place among a provider's span processors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+
+from genledger.engine import internal_errors
+
+
+class DelegatingSpanProcessor(SpanProcessor):
+    """Passes spans on to the processors that are connected at the moment.
+
+    A provider keeps for ever the processors that it was given. Without this, each further `instrument()` would
+    add another set beside those of the one before, and every foreign span would be priced once more.
+
+    A processor that fails keeps no span from the others, nor from the application that starts or ends it.
+    """
+
+    def __init__(self) -> None:
+        self._processors: tuple[SpanProcessor, ...] = ()
+
+    def connect(self, processors: Iterable[SpanProcessor]) -> None:
+        """Pass spans on to these, and no others."""
+        self._processors = tuple(processors)
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        for processor in self._processors:
+            try:
+                processor.on_start(span, parent_context)
+            except Exception as error:
+                internal_errors.report("following a span", error)
+
+    def _on_ending(self, span: Span) -> None:
+        for processor in self._processors:
+            try:
+                processor._on_ending(span)
+            except Exception as error:
+                internal_errors.report("following a span", error)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        for processor in self._processors:
+            try:
+                processor.on_end(span)
+            except Exception as error:
+                internal_errors.report("following a span", error)
+
+    def shutdown(self) -> None:
+        for processor in self._processors:
+            processor.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        flushed = [processor.force_flush(timeout_millis) for processor in self._processors]
+        return all(flushed)
+
+
+_processors_of: WeakKeyDictionary[Any, DelegatingSpanProcessor] = WeakKeyDictionary()
+
+
+def delegating_processor_of(provider: Any) -> DelegatingSpanProcessor | None:
+    """The delegating of a tracer provider, added to it when there is none; `None` for one that takes no processors."""
+    add = getattr(provider, "add_span_processor", None)
+    if add is None:
+        return None
+    delegating = _processors_of.get(provider)
+    if delegating is None:
+        delegating = _processors_of[provider] = DelegatingSpanProcessor()
+        add(delegating)
+    return delegating
+
+
+def disconnect() -> None:
+    """Pass no spans on, whatever the provider."""
+    for delegating in list(_processors_of.values()):
+        delegating.connect(())

@@ -1,0 +1,452 @@
+"""`instrument()`: settings → providers → destinations → instrumentors."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import threading
+import time
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import wrapt
+from opentelemetry import metrics, trace
+from opentelemetry._logs import get_logger
+from opentelemetry.context import get_current
+from opentelemetry.trace import get_current_span
+
+from genledger import pricing
+from genledger.context.attribution import baggage_policy, current, current_spend
+from genledger.context.totals import Spend
+from genledger.engine.budget_hook import BudgetHook
+from genledger.engine.content.redaction import Redactor, stage, use
+from genledger.engine.foreign_spans.processor import ForeignSpanProcessor
+from genledger.engine.record import ProductEvent
+from genledger.engine.recorder import SCOPE, Recorder, activate, active
+from genledger.engine.signals.call_log import CallLog
+from genledger.engine.signals.metrics import Metrics
+from genledger.engine.streams import finish_open
+from genledger.instrumentation.instrumentor import Instrumentor
+from genledger.setup import threads
+from genledger.setup.delegating_processor import delegating_processor_of, disconnect
+from genledger.setup.providers import (
+    REMOTE,
+    Pipeline,
+    connect,
+    logger_provider,
+    meter_provider,
+    names_wanted,
+    tracer_provider,
+)
+from genledger.setup.settings import Settings, read_settings
+from genledger.shared.at_exit import run_at_exit
+from genledger.shared.concurrency import run_all
+from genledger.shared.loggers import logger_of
+from genledger.version import __version__
+from genledger_semconv import SCHEMA_URL
+
+if TYPE_CHECKING:
+    from genledger.budgets import Guard
+    from genledger.ledger import Ledger
+
+logger = logger_of("genledger")
+
+INSTRUMENTORS = "opentelemetry_instrumentor"
+"""The entry point group of instrumentors, by the library's name for users."""
+
+MODULES = "genledger_instrumented_modules"
+"""The entry point group of modules that load an instrumentor which is not named like an import package."""
+
+_lock = threading.RLock()
+_pipeline: Pipeline | None = None
+_counting: tuple[Any, Metrics] | None = None
+_prices_given = False
+_instrumentors: dict[str, Instrumentor] = {}
+_wanted: set[str] = set()
+_waiting: set[tuple[str, str]] = set()
+
+
+def instrument(**options: Any) -> None:
+    """Record, price and attribute every call of the client libraries that the application uses.
+
+    Client libraries are patched when the application imports them, before or after this call; none is imported
+    here. An application's own TracerProvider is added to, never replaced. Calling it again replaces the options.
+
+    Args:
+        **options: The options of `genledger.setup.settings.Settings`, such as `libraries`, `exclude`, `destinations`,
+            `capture_content`, `tracer_provider`, `meter_provider`, `logger_provider`. What is not given comes
+            from the environment. An option that cannot be used is reported in one log line and left at its default.
+            Nothing is raised: what cannot work is reported, and the application goes on without it.
+    """
+    try:
+        settings, problems = read_settings(options)
+        with _lock:
+            if configure(settings, problems):
+                _patch(settings)
+    except Exception as error:
+        logger.exception("genledger: calls are not recorded: %s: %s", type(error).__name__, error)
+
+
+def configure(settings: Settings, problems: list[str]) -> bool:
+    """Connect destinations and providers, and make calls go to them; the instrumentors come after.
+
+    Returns:
+        Whether there is anything to do at all: `OTEL_SDK_DISABLED=true` says that there is not.
+    """
+    global _pipeline, _prices_given
+    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return False
+    if _pipeline is not None:
+        _take_down(5.0)
+    given = settings.tracer_provider is not None
+    wanted = () if given and settings.destinations is None else names_wanted(settings, os.environ)
+    pipeline = connect(settings, wanted)
+    provider = tracer_provider(settings, pipeline)
+    meters = meter_provider(settings, pipeline)
+    recorder = _recorder(settings, pipeline, provider, meters)
+    delegating = delegating_processor_of(provider)
+    langfuse = pipeline.destinations.get("langfuse")
+    if langfuse is not None and (conflict := langfuse.conflict(provider)) is not None:
+        pipeline.problems.append(conflict)
+    if delegating is not None:
+        delegating.connect((ForeignSpanProcessor(SCOPE), *pipeline.processors))
+    if any(isinstance(name, str) and name in REMOTE for name in wanted):
+        from genledger.destinations.delivery.delivery_metrics import observe_destinations
+
+        observe_destinations(metrics.get_meter(SCOPE, __version__, meters, SCHEMA_URL), _remote)
+    recorder.sinks.extend(pipeline.sinks)
+    recorder.event_sinks.extend(pipeline.sinks)
+    baggage_policy.fields = frozenset(settings.baggage)
+    baggage_policy.trust_inbound = settings.trust_baggage
+    if settings.prices is not None or _prices_given:
+        _prices_given = settings.prices is not None
+        try:
+            pricing.configure(settings.prices)
+        except pricing.PriceFileError as error:
+            problems.append(f"prices: {error}; the price table is used without it")
+    if settings.budgets is not None:
+        from genledger.budgets import RuleFileError, read_rules
+
+        try:
+            read_rules(settings.budgets)
+        except RuleFileError as error:
+            problems.append(f"budgets: {error}; no budget holds until this is put right")
+    pipeline.recorder = recorder
+    activate(recorder)
+    _pipeline = pipeline
+    for problem in (*problems, *pipeline.problems):
+        # A value that cannot be used, or an error about it, may hold a password.
+        logger.error("genledger: %s", stage().message(problem))
+    return True
+
+
+def _recorder(settings: Settings, pipeline: Pipeline, provider: Any, meters: Any) -> Recorder:
+    redactor = Redactor(settings.redact, settings.redactor)  # type: ignore[arg-type]
+    use(redactor)
+    capture = None
+    if settings.capture_content != "off":
+        from genledger.engine.content.capture import Capture
+
+        capture = Capture(
+            spans=settings.capture_content in ("span", "both"),
+            events=settings.capture_content in ("event", "both"),
+            redactor=redactor,
+            max_value=settings.content_max_bytes,
+            max_span=settings.span_content_max_bytes,
+            keep_media=settings.keep_media,
+        )
+    logs = logger_provider(settings, pipeline)
+    details = None
+    if logs is not None and settings.capture_content != "span":
+        from genledger.engine.signals.details_event import DetailsEvent
+
+        details = DetailsEvent(get_logger(SCOPE, __version__, logs, SCHEMA_URL))
+    return Recorder(
+        trace.get_tracer(SCOPE, __version__, provider, SCHEMA_URL),
+        _metrics(settings, meters),
+        capture=capture,
+        lines=CallLog(json=settings.log == "json", hash_users=settings.log_hash_users),
+        details=details,
+        budget_hook=_budget_hook(settings, meters),
+        book=functools.partial(_book, settings),
+        ask_for_usage=settings.stream_usage == "ask",
+    )
+
+
+def _metrics(settings: Settings, meters: Any) -> Metrics:
+    """The metrics of a meter provider. It cannot forget instruments: made twice, they would contradict each other."""
+    global _counting
+    if _counting is not None:
+        provider, counting = _counting
+        if provider is meters and counting.names == settings.metric_names:
+            counting.label_limit = settings.label_limit
+            return counting
+        counting.close()
+    counting = Metrics(
+        metrics.get_meter(SCOPE, __version__, meters, SCHEMA_URL),
+        names=settings.metric_names,  # type: ignore[arg-type]
+        label_limit=settings.label_limit,
+    )
+    _counting = meters, counting
+    return counting
+
+
+def _budget_hook(settings: Settings, meters: Any) -> BudgetHook | None:
+    if settings.budget_store == "off":
+        return None
+
+    def make() -> Guard:
+        from genledger.budgets import Guard
+        from genledger.budgets.budget_metrics import observe_budgets
+
+        observe_budgets(metrics.get_meter(SCOPE, __version__, meters, SCHEMA_URL), _guard)
+        return Guard(
+            settings.budgets or (),
+            settings.budget_store,
+            tier_of=settings.tier_of,
+            on_event=settings.on_budget_event,
+        )
+
+    return BudgetHook(make)
+
+
+def _guard() -> Guard | None:
+    connected = _pipeline
+    budget_hook = connected.recorder.budget_hook if connected is not None else None
+    return budget_hook.made if budget_hook is not None else None
+
+
+def _book(settings: Settings, create: bool) -> Ledger | None:
+    """The ledger file, which keeps for whom batches were created also when it is not a destination."""
+    from genledger.ledger import Ledger
+
+    ledger = Ledger(
+        settings.ledger,
+        max_age_days=settings.ledger_max_days,
+        max_bytes=settings.ledger_max_mb * 1024 * 1024,
+        busy_timeout_s=0.5,
+    )
+    return ledger if create or ledger.path.exists() else None
+
+
+def _remote() -> dict[str, Any]:
+    """The destinations in use whose records travel."""
+    connected = _pipeline
+    return {name: one for name, one in connected.destinations.items() if name in REMOTE} if connected else {}
+
+
+class Available(NamedTuple):
+    """An instrumentor that is installed.
+
+    Attributes:
+        point: Its entry point, by the library's name for users.
+        modules: The modules that it is loaded with: any of them, as soon as the application imports it.
+    """
+
+    point: EntryPoint
+    modules: tuple[str, ...]
+
+
+def available() -> dict[str, Available]:
+    """Return Genledger's own instrumentors, by the library's name for users.
+
+    An instrumentor is loaded with the import package of its library's name, unless the entry point group
+    `genledger_instrumented_modules` names modules for it.
+    """
+    try:
+        points = distribution("genledger").entry_points
+    except PackageNotFoundError:
+        return {}
+    modules: dict[str, list[str]] = {}
+    for point in points:
+        if point.group == MODULES:
+            modules.setdefault(point.value, []).append(point.name)
+    return {
+        point.name: Available(point, tuple(modules.get(point.value, (point.name,))))
+        for point in points
+        if point.group == INSTRUMENTORS
+    }
+
+
+def _patch(settings: Settings) -> None:
+    found = available()
+    for name in settings.libraries or ():
+        if name not in found:
+            logger.error("genledger: there is no instrumentor for %s; there are: %s", name, ", ".join(sorted(found)))
+    _wanted.clear()
+    if "*" not in settings.exclude:
+        chosen = found.keys() if settings.libraries is None else found.keys() & set(settings.libraries)
+        _wanted.update(set(chosen) - set(settings.exclude))
+    for name in set(_instrumentors) - _wanted:
+        _instrumentors.pop(name).uninstrument()
+    for name in _wanted:
+        # An instrumentor is loaded when the application has use for it.
+        if any(module in sys.modules for module in found[name].modules):
+            _load(name)
+        for module in found[name].modules:
+            if (name, module) not in _waiting:
+                _waiting.add((name, module))
+                wrapt.register_post_import_hook(functools.partial(_load_with, name), module)
+    threads.PATCHER.apply()
+
+
+def _load_with(name: str, module: object) -> None:
+    _load(name)
+
+
+def _load(name: str) -> None:
+    if name not in _wanted:
+        return
+    try:
+        instrumentor = _instrumentors.get(name) or available()[name].point.load()()
+        instrumentor.instrument(skip_dep_check=True)
+        _instrumentors[name] = instrumentor
+    except Exception as error:
+        logger.error(
+            "genledger: the calls of %s are not recorded: %s: %s", name, type(error).__name__, stage().error(error)
+        )
+
+
+def uninstrument() -> None:
+    """Put back every patched attribute, deliver what is waiting, and record nothing more.
+
+    A TracerProvider that Genledger made stays the global one, as OpenTelemetry has no way to take it back.
+    """
+    with _lock:
+        for instrumentor in _instrumentors.values():
+            instrumentor.uninstrument()
+        _instrumentors.clear()
+        _wanted.clear()
+        threads.PATCHER.restore()
+        activate(None)
+        _take_down(5.0)
+
+
+def patched() -> dict[str, list[str]]:
+    """The patched attributes of each library, at this moment."""
+    return {name: instrumentor.patched for name, instrumentor in _instrumentors.items()}
+
+
+def pipeline() -> Pipeline | None:
+    """What is connected at this moment."""
+    return _pipeline
+
+
+def _take_down(timeout: float) -> None:
+    """Stop the destinations and what else is exported. Providers of our own stay: nobody can replace a global one."""
+    global _pipeline
+    if _pipeline is not None:
+        before, _pipeline = _pipeline, None
+        disconnect()
+        _all(before, timeout, shutdown=True)
+
+
+def _all(connected: Pipeline, timeout: float, *, shutdown: bool = False) -> bool:
+    """Flush everything, or shut it down, within one deadline for all."""
+    recorder = connected.recorder
+    began = time.monotonic()
+    booked = recorder.flush(timeout)
+    timeout = max(0.0, timeout - (time.monotonic() - began))
+    parts: list[Any] = [*connected.destinations.values(), *connected.exports]
+    if recorder.budget_hook is not None:
+        parts.append(recorder.budget_hook)
+    if shutdown:
+        # All at once, even where no threads can be started any more to do so.
+        for part in parts:
+            if hasattr(part, "begin_shutdown"):
+                part.begin_shutdown(timeout)
+    return all(run_all([part.shutdown if shutdown else part.flush for part in parts], timeout)) and booked
+
+
+def flush(timeout: float = 5.0) -> bool:
+    """Deliver what has been recorded so far to every destination; at most `timeout` seconds in all.
+
+    Returns:
+        Whether everything was delivered (or safely written to the spool) in time.
+    """
+    connected = _pipeline
+    return connected is None or _all(connected, timeout)
+
+
+def shutdown(timeout: float = 5.0) -> bool:
+    """Deliver what is waiting and stop the destinations; at most `timeout` seconds in all. Also runs at exit."""
+    with _lock:
+        before = _pipeline
+        finish_open()
+        done = before is None or _all(before, timeout, shutdown=True)
+        globals()["_pipeline"] = None
+        return done
+
+
+def spend() -> Spend:
+    """What the current attribution or observe block, or else the current trace, has cost so far.
+
+    Returns:
+        `usd` (of the priced calls), `calls`, `unpriced` (calls missing from `usd`) and `tokens`.
+    """
+    running = current_spend()
+    if running is not None:
+        return running.read()
+    recorder = active()
+    context = get_current_span().get_span_context()
+    if recorder is None or not context.is_valid:
+        return Spend(0.0, 0, 0, 0)
+    return recorder.traces.read(context.trace_id)
+
+
+def select_model(default: str, *, feature: str | None = None, tenant: str | None = None) -> str:
+    """The model that the routing rules of the budget file choose; `default` where none applies.
+
+    A call made with the chosen model says on its span which model was asked for, and why another was used.
+
+    Args:
+        default: The model to use without a rule.
+        feature: The feature to choose for; that of the current attribution by default.
+        tenant: The tenant to choose for; that of the current attribution by default.
+    """
+    recorder = active()
+    guard = recorder.budget_hook.guard if recorder is not None and recorder.budget_hook is not None else None
+    if guard is None:
+        return default
+    here = current()
+    return guard.select_model(feature or here.feature, tenant or here.tenant, default=default).model
+
+
+def record_outcome(name: str, value: float = 1.0) -> None:
+    """Record a product event, to be joined to the spend of the same attribution: `draft_accepted`.
+
+    Args:
+        name: What happened; lower case with underscores, so that reports group it.
+        value: How much of it, when it is more than one.
+
+    Raises:
+        ValueError: The name is empty or longer than 128 characters.
+    """
+    if not isinstance(name, str) or not name.strip() or len(name) > 128:
+        raise ValueError(f"record_outcome(name) must be a name of 1 to 128 characters, not {name!r:.60}")
+    recorder = active()
+    if recorder is None:
+        return
+    context = get_current()
+    span = get_current_span(context).get_span_context()
+    event = ProductEvent(
+        name,
+        time.time_ns(),
+        current(context),
+        span.trace_id if span.is_valid else None,
+        span.span_id if span.is_valid else None,
+        float(value),
+    )
+    for sink in recorder.event_sinks:
+        try:
+            sink(event)
+        except Exception as error:
+            logger.warning("genledger: the outcome %s was not recorded: %s", name, stage().error(error))
+
+
+def _at_exit() -> None:
+    shutdown()
+
+
+run_at_exit(_at_exit)

@@ -1,0 +1,248 @@
+"""Settings → destinations, and the providers that feed them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+from weakref import WeakSet
+
+from opentelemetry import metrics, trace
+from opentelemetry._logs import get_logger_provider, set_logger_provider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.trace import ProxyTracerProvider
+
+from genledger.destinations.delivery.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from genledger.destinations.delivery.exports import Exports
+    from genledger.destinations.delivery.remote_destination import DeliveryOptions
+    from genledger.setup.settings import Settings
+
+LANGFUSE_KEYS = ("LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY")
+_PROTOCOLS: dict[str, Literal["grpc", "http/protobuf"]] = {
+    "otlp_proto_grpc": "grpc",
+    "otlp_proto_http": "http/protobuf",
+}
+_OTLP_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+
+
+REMOTE = frozenset({"langfuse", "otlp", "otlp_proto_grpc", "otlp_proto_http"})
+"""The destinations that send over a network, and count what becomes of their records."""
+
+
+_made: WeakSet[Any] = WeakSet()
+"""Providers of metrics and log records that we made: they stay the global ones, as there is no way to replace them."""
+
+
+class Destination(Protocol):
+    """One place telemetry goes to."""
+
+    def flush(self, timeout: float) -> bool:
+        """Deliver what is waiting, within so many seconds."""
+        ...
+
+    def shutdown(self, timeout: float) -> bool:
+        """Deliver what is waiting, and stop."""
+        ...
+
+
+@dataclass(slots=True)
+class Pipeline:
+    """What has been connected, to be flushed and shut down in this order."""
+
+    destinations: dict[str, Any] = field(default_factory=dict)
+    processors: list[SpanProcessor] = field(default_factory=list)
+    sinks: list[Callable[[Any], None]] = field(default_factory=list)
+    exports: list[Exports] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    recorder: Any = None
+
+
+def names_wanted(settings: Settings, environ: os._Environ[str] | dict[str, str]) -> tuple[Any, ...]:
+    """Which destinations: those that were named, else those whose variables are set, else the ledger.
+
+    `OTEL_TRACES_EXPORTER` is a list of names as the OpenTelemetry specification has it.
+    """
+    if settings.destinations is not None:
+        return settings.destinations
+    listed = environ.get("OTEL_TRACES_EXPORTER", "")
+    names = [name.strip() for name in listed.split(",") if name.strip()]
+    if names == ["none"]:
+        names = []
+    off = environ.get("LANGFUSE_TRACING_ENABLED", "").strip().lower() in ("false", "0")
+    if not off and any(environ.get(key) for key in LANGFUSE_KEYS) and "langfuse" not in names:
+        names.append("langfuse")
+    if not listed and any(environ.get(key) for key in _OTLP_ENDPOINTS):
+        names.append("otlp")
+    if not names and not listed:
+        names.append("ledger")
+    return tuple(names)
+
+
+def connect(settings: Settings, wanted: tuple[Any, ...]) -> Pipeline:
+    """Build the destinations. One that cannot work is left out and named among the problems."""
+    pipeline = Pipeline()
+    for one in wanted:
+        name = one if isinstance(one, str) else type(one).__name__
+        try:
+            if isinstance(one, str):
+                _BUILDERS.get(name, _exporter)(pipeline, settings, name)
+            else:
+                _given(pipeline, one)
+        except (ConfigurationError, OSError, ValueError) as error:
+            pipeline.problems.append(f"destination {name}: {error}; it is left out")
+        except Exception as error:
+            pipeline.problems.append(f"destination {name}: {type(error).__name__}: {error}; it is left out")
+    return pipeline
+
+
+def _given(pipeline: Pipeline, destination: Any) -> None:
+    name = type(destination).__name__
+    if hasattr(destination, "processor"):
+        pipeline.processors.append(destination.processor)
+    if hasattr(destination, "accept"):
+        pipeline.sinks.append(destination.accept)
+    if not hasattr(destination, "processor") and not hasattr(destination, "accept"):
+        raise ConfigurationError(f"{name} is no destination: it has neither `processor` nor `accept`")
+    pipeline.destinations[f"{name.lower()}-{len(pipeline.destinations)}"] = destination
+
+
+def _ledger(pipeline: Pipeline, settings: Settings, name: str) -> None:
+    from genledger.destinations.ledger import LedgerDestination, StepProcessor
+
+    ledger = LedgerDestination(
+        settings.ledger, max_age_days=settings.ledger_max_days, max_bytes=settings.ledger_max_mb * 1024 * 1024
+    )
+    problem = ledger.check()
+    if problem is not None:
+        # It may pass (a lock, a full disk): the destination keeps what it can and tries again.
+        pipeline.problems.append(f"destination {name}: {problem}")
+    pipeline.destinations[name] = ledger
+    pipeline.sinks.append(ledger.accept)
+    pipeline.processors.append(StepProcessor(ledger))
+
+
+def _delivery(settings: Settings) -> DeliveryOptions:
+    options: DeliveryOptions = {"durable": settings.durable}
+    if settings.spool is not None:
+        options["spool"] = None if settings.spool == "off" else settings.spool
+    return options
+
+
+def _langfuse(pipeline: Pipeline, settings: Settings, name: str) -> None:
+    from genledger.destinations.langfuse.destination import LangfuseDestination
+
+    destination = LangfuseDestination(
+        everything=settings.langfuse_all,
+        units_per_month=settings.langfuse_units_per_month,
+        **_delivery(settings),
+    )
+    pipeline.destinations[name] = destination
+    pipeline.processors.append(destination.processor)
+
+
+def _otlp(pipeline: Pipeline, settings: Settings, name: str) -> None:
+    from genledger.destinations.otlp import OtlpDestination
+
+    protocol = _PROTOCOLS.get(name)
+    destination = OtlpDestination(protocol=protocol, **_delivery(settings))
+    pipeline.destinations[name] = destination
+    pipeline.processors.append(destination.processor)
+
+
+def _exporter(pipeline: Pipeline, settings: Settings, name: str) -> None:
+    """Any other exporter that is installed, by its entry point, behind the SDK's own batching."""
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.util._importlib_metadata import entry_points
+
+    from genledger.destinations.delivery.exports import Exports
+    from genledger.destinations.selection.redacting_exporter import RedactingExporter
+
+    found = list(entry_points(group="opentelemetry_traces_exporter", name=name))
+    if not found:
+        raise ConfigurationError(
+            "there is no such destination; use langfuse, otlp, ledger, console or an installed exporter"
+        )
+    exporter = RedactingExporter(found[0].load()())
+    processor = BatchSpanProcessor(exporter)
+    pipeline.destinations[name] = Exports(f"spans for {name}", exporter, processor.force_flush, processor.shutdown)
+    pipeline.processors.append(processor)
+
+
+_BUILDERS: dict[str, Callable[[Pipeline, Any, str], None]] = {
+    "ledger": _ledger,
+    "langfuse": _langfuse,
+    "otlp": _otlp,
+    "otlp_proto_grpc": _otlp,
+    "otlp_proto_http": _otlp,
+}
+
+
+def tracer_provider(settings: Settings, pipeline: Pipeline) -> Any:
+    """The given provider, or the application's own, or a new one that becomes the global one."""
+    if settings.tracer_provider is not None:
+        return settings.tracer_provider
+    current = trace.get_tracer_provider()
+    if isinstance(current, TracerProvider):
+        return current
+    provider = TracerProvider(shutdown_on_exit=False)
+    if isinstance(current, ProxyTracerProvider):
+        trace.set_tracer_provider(provider)
+    else:
+        pipeline.problems.append(
+            f"the global tracer provider is a {type(current).__name__}, which takes no span processors; "
+            "Genledger's spans go through a provider of their own"
+        )
+    return provider
+
+
+def _exports(signal: str, pipeline: Pipeline) -> bool:
+    listed = os.environ.get(f"OTEL_{signal}_EXPORTER")
+    if listed is not None:
+        return "otlp" in listed
+    return any(name.startswith("otlp") for name in pipeline.destinations)
+
+
+def meter_provider(settings: Settings, pipeline: Pipeline) -> Any:
+    """The given provider, or the application's own, or one that exports over OTLP when that is a destination."""
+    if settings.meter_provider is not None:
+        return settings.meter_provider
+    current = metrics.get_meter_provider()
+    if not _exports("METRICS", pipeline):
+        return current
+    from opentelemetry.sdk.metrics import MeterProvider
+
+    if not isinstance(current, MeterProvider):
+        current = MeterProvider(shutdown_on_exit=False)
+        _made.add(current)
+        metrics.set_meter_provider(current)
+    if current in _made:
+        from genledger.destinations.otlp_metrics import export_metrics
+
+        pipeline.exports.append(export_metrics(current))
+    return current
+
+
+def logger_provider(settings: Settings, pipeline: Pipeline) -> Any:
+    """The given provider, or the application's own, or one that exports over OTLP; `None` without any."""
+    if settings.logger_provider is not None:
+        return settings.logger_provider
+    current = get_logger_provider()
+    sdk = sys.modules.get("opentelemetry.sdk._logs")  # whose provider it cannot be before the import
+    if sdk is not None and isinstance(current, sdk.LoggerProvider) and current not in _made:
+        return current
+    if not _exports("LOGS", pipeline):
+        return None
+    from opentelemetry.sdk._logs import LoggerProvider
+
+    from genledger.destinations.otlp_logs import export_logs
+
+    if not isinstance(current, LoggerProvider):
+        current = LoggerProvider(shutdown_on_exit=False)
+        _made.add(current)
+        set_logger_provider(current)
+    pipeline.exports.append(export_logs(current))
+    return current

@@ -1,0 +1,267 @@
+"""Every option of Genledger: typed, from a keyword of `instrument()` or from the environment, in one place.
+
+A keyword wins over the environment. A value that cannot be used is named in one line, and its default stands.
+"""
+
+from __future__ import annotations
+
+import os
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+from genledger.shared.credentials import redacted
+
+if TYPE_CHECKING:
+    from opentelemetry._logs import LoggerProvider
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import TracerProvider
+
+CaptureMode = Literal["off", "span", "event", "both"]
+
+_CAPTURE: dict[str, CaptureMode] = {
+    "no_content": "off",
+    "span_only": "span",
+    "event_only": "event",
+    "span_and_event": "both",
+    "off": "off",
+    "span": "span",
+    "event": "event",
+    "both": "both",
+    "true": "span",
+    "1": "span",
+    "false": "off",
+    "0": "off",
+    "": "off",
+}
+
+PREFIX = "GENLEDGER_"
+
+
+class Unusable(ValueError):
+    """A value that an option cannot take; the message says what it can take."""
+
+
+def _flag(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    if text in ("1", "true", "yes", "on"):
+        return True
+    if text in ("0", "false", "no", "off", ""):
+        return False
+    raise Unusable("true or false")
+
+
+def _names(value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return tuple(name.strip() for name in value.split(",") if name.strip())
+    if isinstance(value, Sequence) and all(isinstance(name, str) for name in value):
+        return tuple(value)
+    raise Unusable("a list of names")
+
+
+def _number(value: object) -> int:
+    try:
+        number = int(str(value))
+    except ValueError:
+        raise Unusable("a whole number") from None
+    if number < 0:
+        raise Unusable("a number that is not negative")
+    return number
+
+
+def _text(value: object) -> str:
+    if isinstance(value, (str, os.PathLike)):
+        return os.fspath(value)
+    raise Unusable("a string")
+
+
+def _capture(value: object) -> CaptureMode:
+    mode = _CAPTURE.get(str(value).strip().lower())
+    if mode is None:
+        raise Unusable("true, false, span, event, both, or one of " + ", ".join(k.upper() for k in list(_CAPTURE)[:4]))
+    return mode
+
+
+def _one_of(*choices: str) -> Callable[[object], str]:
+    def parse(value: object) -> str:
+        if value in choices:
+            return str(value)
+        raise Unusable("one of " + ", ".join(choices))
+
+    return parse
+
+
+def _some_of(*choices: str) -> Callable[[object], tuple[str, ...]]:
+    def parse(value: object) -> tuple[str, ...]:
+        names = () if value in (None, False, "none", "off") else choices if value is True else _names(value)
+        unknown = [name for name in names if name not in choices]
+        if unknown:
+            raise Unusable("any of " + ", ".join(choices) + ", or none")
+        return tuple(names)
+
+    return parse
+
+
+def _destinations(value: object) -> tuple[Any, ...]:
+    if isinstance(value, str):
+        return _names(value)
+    if isinstance(value, Sequence):
+        return tuple(value)
+    raise Unusable("a list of names or destinations")
+
+
+def _callable(value: object) -> Callable[[str], str]:
+    if callable(value):
+        return value
+    raise Unusable("a function")
+
+
+def _durability(value: object) -> bool | Literal["fsync"]:
+    return "fsync" if value == "fsync" else _flag(value)
+
+
+def _with(method: str) -> Callable[[object], Any]:
+    def parse(value: object) -> Any:
+        if callable(getattr(value, method, None)):
+            return value
+        raise Unusable(f"a provider: something with `{method}`")
+
+    return parse
+
+
+def _option(default: Any, parse: Callable[[object], Any], *env: str) -> Any:
+    return field(default=default, metadata={"parse": parse, "env": env})
+
+
+@dataclass(slots=True, frozen=True)
+class Settings:
+    """The options in force. Each can be a keyword of `instrument()`; the environment variable follows in brackets.
+
+    Attributes:
+        libraries: Instrument only these client libraries (`GENLEDGER_LIBRARIES`).
+        exclude: Leave these out (`GENLEDGER_EXCLUDE`, `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS`).
+        destinations: `langfuse`, `otlp`, `ledger`, `console`, or destination objects (`GENLEDGER_DESTINATIONS`).
+            By default Langfuse and OTLP when their own variables are set, else the ledger.
+        capture_content: Where content goes (`OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`).
+        tracer_provider: Used as it is.
+        meter_provider: Used as it is.
+        logger_provider: Used as it is.
+        content_max_bytes: Bytes of one content attribute (`GENLEDGER_CONTENT_MAX_BYTES`).
+        span_content_max_bytes: Bytes of all content of a span (`GENLEDGER_SPAN_CONTENT_MAX_BYTES`).
+        keep_media: Keep media in content instead of type, size and digest (`GENLEDGER_KEEP_MEDIA`).
+        redact: Patterns to redact: keys, email, card, phone, or none (`GENLEDGER_REDACT`).
+        redactor: The application's own redaction, text to text.
+        stream_usage: `as_is`, or `ask` the provider for usage on streams (`GENLEDGER_STREAM_USAGE`).
+        metric_names: Generation of the conventions' metric names (`GENLEDGER_METRIC_NAMES`).
+        label_limit: Different values that one metric label may have (`GENLEDGER_LABEL_LIMIT`).
+        log: Format of the line per call: `plain` or `json` (`GENLEDGER_LOG`).
+        log_hash_users: Write a digest in place of the user (`GENLEDGER_LOG_HASH_USERS`).
+        baggage: Attribution fields that travel to other services (`GENLEDGER_BAGGAGE`).
+        trust_baggage: Believe the attribution of incoming requests, in the same fields (`GENLEDGER_TRUST_BAGGAGE`).
+        ledger: The ledger file (`GENLEDGER_LEDGER`).
+        ledger_max_days: Days that the ledger keeps (`GENLEDGER_LEDGER_MAX_DAYS`).
+        ledger_max_mb: Megabytes that the ledger may grow to (`GENLEDGER_LEDGER_MAX_MB`).
+        prices: A TOML file with the user's own prices (`GENLEDGER_PRICES`).
+        budgets: A TOML file with budget rules (`GENLEDGER_BUDGETS`).
+        budget_store: Where budgets are kept: `memory:`, the path of a SQLite file, `redis://…`, or `off`
+            (`GENLEDGER_BUDGET_STORE`).
+        tier_of: Gives the plan tier of a tenant, for budgets that differ by tier.
+        on_budget_event: Called with each budget event that this process is the one to report.
+        langfuse_all: Send all spans to Langfuse, not only GenAI ones (`GENLEDGER_LANGFUSE_ALL`).
+        langfuse_units_per_month: Units that may be used in a month; as they are used up, traces are thinned out
+            (`GENLEDGER_LANGFUSE_UNITS_PER_MONTH`).
+        spool: Directory for what could not be delivered; `off` for none (`GENLEDGER_SPOOL`).
+        durable: A record is on disk before the call returns; `fsync` survives a loss of power, too
+            (`GENLEDGER_DURABLE`).
+    """
+
+    libraries: tuple[str, ...] | None = _option(None, _names, "GENLEDGER_LIBRARIES")
+    exclude: tuple[str, ...] = _option((), _names, "GENLEDGER_EXCLUDE", "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS")
+    destinations: tuple[Any, ...] | None = _option(None, _destinations, "GENLEDGER_DESTINATIONS")
+    capture_content: CaptureMode = _option("off", _capture, "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT")
+    tracer_provider: TracerProvider | None = _option(None, _with("get_tracer"))
+    meter_provider: MeterProvider | None = _option(None, _with("get_meter"))
+    logger_provider: LoggerProvider | None = _option(None, _with("get_logger"))
+    content_max_bytes: int = _option(64 * 1024, _number, "GENLEDGER_CONTENT_MAX_BYTES")
+    span_content_max_bytes: int = _option(256 * 1024, _number, "GENLEDGER_SPAN_CONTENT_MAX_BYTES")
+    keep_media: bool = _option(False, _flag, "GENLEDGER_KEEP_MEDIA")
+    redact: tuple[str, ...] = _option(
+        ("keys", "email", "card", "phone"), _some_of("keys", "email", "card", "phone"), "GENLEDGER_REDACT"
+    )
+    redactor: Callable[[str], str] | None = _option(None, _callable)
+    stream_usage: str = _option("as_is", _one_of("as_is", "ask"), "GENLEDGER_STREAM_USAGE")
+    metric_names: str = _option("newest", _one_of("newest", "v1.41", "both"), "GENLEDGER_METRIC_NAMES")
+    label_limit: int = _option(1000, _number, "GENLEDGER_LABEL_LIMIT")
+    log: str = _option("plain", _one_of("plain", "json"), "GENLEDGER_LOG")
+    log_hash_users: bool = _option(False, _flag, "GENLEDGER_LOG_HASH_USERS")
+    baggage: tuple[str, ...] = _option(
+        ("tenant", "feature"),
+        _some_of("tenant", "feature", "user", "session", "prompt_name", "prompt_version"),
+        "GENLEDGER_BAGGAGE",
+    )
+    trust_baggage: bool = _option(False, _flag, "GENLEDGER_TRUST_BAGGAGE")
+    ledger: str | None = _option(None, _text, "GENLEDGER_LEDGER")
+    ledger_max_days: int = _option(90, _number, "GENLEDGER_LEDGER_MAX_DAYS")
+    ledger_max_mb: int = _option(1024, _number, "GENLEDGER_LEDGER_MAX_MB")
+    prices: str | None = _option(None, _text, "GENLEDGER_PRICES")
+    budgets: str | None = _option(None, _text, "GENLEDGER_BUDGETS")
+    budget_store: str | None = _option(None, _text, "GENLEDGER_BUDGET_STORE")
+    tier_of: Callable[[str], str | None] | None = _option(None, _callable)
+    on_budget_event: Callable[[Any], None] | None = _option(None, _callable)
+    langfuse_all: bool = _option(False, _flag, "GENLEDGER_LANGFUSE_ALL")
+    langfuse_units_per_month: int | None = _option(None, _number, "GENLEDGER_LANGFUSE_UNITS_PER_MONTH")
+    spool: str | None = _option(None, _text, "GENLEDGER_SPOOL")
+    durable: bool | Literal["fsync"] = _option(False, _durability, "GENLEDGER_DURABLE")
+
+
+def read_settings(
+    keywords: Mapping[str, object], environ: Mapping[str, str] | None = None
+) -> tuple[Settings, list[str]]:
+    """The settings that keywords and environment make, and one line for each thing that is wrong with them."""
+    environ = os.environ if environ is None else environ
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    known = {option.name: option for option in fields(Settings)}
+    variables = {name for option in known.values() for name in option.metadata["env"]}
+    for name, option in known.items():
+        parse = option.metadata["parse"]
+        given = keywords.get(name)
+        sources = [(f"instrument({name}=…)", given)] if given is not None else []
+        if not sources:
+            sources = [(variable, environ[variable]) for variable in option.metadata["env"] if environ.get(variable)]
+        for source, value in sources:
+            try:
+                parsed = parse(value)
+            except Unusable as error:
+                problems.append(f"{source} must be {error}, not {_quoted(value)}; using the default")
+                continue
+            except Exception as error:
+                problems.append(f"{source} cannot be read: {type(error).__name__}; using the default")
+                continue
+            both = isinstance(parsed, tuple) and name == "exclude" and name in values
+            values[name] = (*values[name], *parsed) if both else parsed
+    for name in keywords:
+        if name not in known:
+            problems.append(f"instrument({name}=…) is not an option{_nearest(name, known)}; it is ignored")
+    for variable in environ:
+        if variable.startswith(PREFIX) and variable not in variables:
+            problems.append(f"{variable} is not a variable of Genledger{_nearest(variable, variables)}; it is ignored")
+    return Settings(**values), problems
+
+
+_repr = reprlib.Repr()  # does not fail, whatever the value is
+_repr.maxstring = _repr.maxother = 10_000  # not cut before credentials are taken out
+
+
+def _quoted(value: object) -> str:
+    return redacted(_repr.repr(value))[:80]
+
+
+def _nearest(name: str, known: Sequence[str] | Mapping[str, Any] | set[str]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

@@ -1,0 +1,276 @@
+"""Attacks on files: whoever looks at them, opens them, cuts them or takes them away, nothing is lost in silence."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genledger.budgets import open_store
+from genledger.context.attribution import Attribution
+from genledger.destinations.delivery.disk_quota import Allowance
+from genledger.destinations.delivery.spool import Spool
+from genledger.destinations.delivery.write_ahead_log import Journal
+from genledger.destinations.ledger import LedgerDestination
+from genledger.ledger import Ledger
+from genledger.ledger.rows import Step
+from genledger.shared.turns import Turns
+
+Scale = Callable[[int, int], int]
+LONG = 120.0
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="these attacks are on Unix")
+
+
+def write_ledger(path: Path, number: int) -> None:
+    destination = LedgerDestination(path)
+    destination.accept(Step(number, number, None, "step", number, 0.0, None))
+    assert destination.shutdown(LONG)
+
+
+def count_ledger(path: Path) -> int:
+    with Ledger(path).reading() as connection:
+        return int(connection.execute("SELECT count(*) FROM steps").fetchone()[0])
+
+
+def write_book(path: Path, number: int) -> None:
+    ledger = Ledger(path, busy_timeout_s=LONG)
+    ledger.remember_batch("openai", f"batch {number}", Attribution(tenant="acme"))
+    assert ledger.claim_results("openai", "batch", [str(number)]) == {str(number)}
+    ledger.close()
+
+
+def count_book(path: Path) -> int:
+    with Ledger(path).reading() as connection:
+        return int(connection.execute("SELECT count(*) FROM batch_results").fetchone()[0])
+
+
+def write_budgets(path: Path, number: int) -> None:
+    store = open_store(path)
+    assert store.mark(f"mark {number}", 3600.0)
+    store.close()
+
+
+def count_budgets(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        return int(connection.execute("SELECT count(*) FROM budget_marks").fetchone()[0])
+
+
+def write_spool(path: Path, number: int) -> None:
+    Spool(path / "below").put(b"spans" * 100, number + 1)
+
+
+def count_spool(path: Path) -> int:
+    return Spool(path / "below").pending()[0]
+
+
+def write_journal(path: Path, number: int) -> None:
+    Journal(path / "below").append(b"span")
+
+
+def count_journal(path: Path) -> int:
+    return sum(spans for _, spans, _ in Journal(path / "below").rescued(1000))
+
+
+def write_allowance(path: Path, number: int) -> None:
+    allowance = Allowance(1000, path)
+    allowance.add(1)
+    deadline = time.monotonic() + LONG
+    while Allowance(1000, path).used == 0:  # another process was counting at this moment
+        allowance.save()
+        assert time.monotonic() < deadline
+
+
+def count_allowance(path: Path) -> int:
+    return Allowance(1000, path).used
+
+
+Kind = tuple[Callable[[Path, int], None], Callable[[Path], int]]
+KINDS: dict[str, Kind] = {
+    "ledger": (write_ledger, count_ledger),
+    "book": (write_book, count_book),
+    "budgets": (write_budgets, count_budgets),
+    "spool": (write_spool, count_spool),
+    "journal": (write_journal, count_journal),
+    "allowance": (write_allowance, count_allowance),
+}
+UNSURE = {"allowance"}
+"""Kinds that may count less when processes meet, and say so."""
+
+
+@pytest.fixture(params=[0o000, 0o002, 0o022, 0o027, 0o077], ids=oct)
+def umask(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = os.umask(request.param)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("umask")
+@pytest.mark.parametrize("kind", KINDS)
+def test_nobody_else_may_read_what_is_written_whatever_the_umask(tmp_path: Path, kind: str) -> None:
+    write, _ = KINDS[kind]
+    write(tmp_path / "state" / "deep" / kind, 1)
+    made = list(tmp_path.rglob("*"))
+    assert len(made) > 2
+    assert {str(path): oct(path.stat().st_mode) for path in made if path.stat().st_mode & 0o077} == {}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_processes_that_start_together_all_get_their_file(tmp_path: Path, kind: str, scale: Scale) -> None:
+    write, count = KINDS[kind]
+    for start in range(scale(3, 60)):
+        path = tmp_path / str(start) / kind
+        ready, go = os.pipe()
+        children = []
+        for number in range(6):
+            child = os.fork()
+            if child == 0:
+                status = 1
+                try:
+                    os.close(go)
+                    os.read(ready, 1)  # ends when the parent closes its end: all go at once
+                    write(path, number)
+                    status = 0
+                finally:
+                    os._exit(status)
+            children.append(child)
+        os.close(ready)
+        os.close(go)
+        assert [os.waitpid(child, 0)[1] for child in children] == [0] * 6
+        assert count(path) == 6 or kind in UNSURE
+
+
+class Writers:
+    """Processes that write one ledger."""
+
+    def __init__(self, path: Path, count: int) -> None:
+        program = str(Path(__file__).with_name("scribe.py"))
+        self._processes = [
+            subprocess.Popen(
+                [sys.executable, program, str(path), str(index)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            )
+            for index in range(1, count + 1)
+        ]
+        for process in self._processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+
+    def end(self) -> list[dict[str, Any]]:
+        """What each has made of its records, and what it said (`said`)."""
+        found = []
+        for process in self._processes:
+            output, said = process.communicate(timeout=LONG)
+            found.append({**json.loads(output), "said": said})
+        return found
+
+    def kill(self) -> None:
+        for process in self._processes:
+            process.kill()
+            process.wait()
+            for stream in (process.stdin, process.stdout, process.stderr):
+                assert stream is not None
+                stream.close()
+
+
+# Between two writes: what is cut off at the very moment at which SQLite writes there is not told from what it wrote.
+
+
+def cut(path: Path, chance: random.Random) -> None:
+    with Turns(path.with_name(f"{path.name}-lock")).take(LONG):
+        size = path.stat().st_size
+        os.truncate(path, chance.choice((0, 100, 4096, chance.randrange(size + 1), max(0, size - 4096))))
+
+
+def cut_log(path: Path, chance: random.Random) -> None:
+    with Turns(path.with_name(f"{path.name}-lock")).take(LONG):
+        log = path.with_name(f"{path.name}-wal")
+        os.truncate(log, chance.randrange(log.stat().st_size + 1))
+
+
+def remove(path: Path, chance: random.Random) -> None:
+    path.unlink()
+
+
+def remove_all(path: Path, chance: random.Random) -> None:
+    for suffix in ("", "-wal", "-shm", "-lock"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def move(path: Path, chance: random.Random) -> None:
+    path.rename(path.with_name(f"moved-{chance.getrandbits(64)}.db"))
+
+
+def restore(path: Path, chance: random.Random) -> None:
+    """Put an older copy in its place, if that is sound."""
+    copy = path.with_name("copy")
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+        assert sound(target)
+    os.replace(copy, path)
+
+
+ATTACKS = {attack.__name__: attack for attack in (cut, cut_log, remove, remove_all, move, restore)}
+
+
+def sound(connection: sqlite3.Connection) -> bool:
+    return connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def readable(path: Path) -> set[int]:
+    """The calls in a file, as far as it can be read."""
+    found: set[int] = set()
+    with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as connection:
+        for order in ("rowid", "rowid DESC", "started_ns", "started_ns DESC"):
+            with suppress(sqlite3.Error):
+                for row in connection.execute(f"SELECT started_ns FROM calls ORDER BY {order}"):
+                    found.add(row[0])
+    return found
+
+
+@pytest.mark.parametrize("attacks", [[name] for name in ATTACKS] + [list(ATTACKS)], ids=lambda names: "+".join(names))
+def test_what_is_lost_of_a_ledger_is_reported(tmp_path: Path, scale: Scale, attacks: list[str]) -> None:
+    for seed in range(scale(1, 20)):
+        directory = tmp_path / str(seed)
+        path = directory / "ledger.db"
+        chance = random.Random(seed)
+        writers = Writers(path, 3)
+        try:
+            for _ in range(scale(6, 30)):
+                time.sleep(chance.uniform(0.05, 0.4))
+                with suppress(OSError, sqlite3.Error, AssertionError):  # the file is not there yet, or just made
+                    ATTACKS[chance.choice(attacks)](path, chance)
+            found = writers.end()
+        finally:
+            writers.kill()
+        made = sum(one["made"] for one in found)
+        written = sum(one["written"] for one in found)
+        dropped = sum(sum(one["dropped"].values()) for one in found)
+        assert [one["waiting"] for one in found] == [0, 0, 0]
+        assert made == written + dropped
+        here = readable(path)
+        everywhere = here.union(*(readable(each) for each in directory.glob("*.db*") if each.suffix != ".db-lock"))
+        assert made - len(everywhere) <= dropped, found
+        moved = set().union(*(readable(each) for each in directory.glob("moved-*.db")))
+        assert written <= len(here | moved), found
+        with closing(sqlite3.connect(path)) as connection:
+            assert sound(connection)
+        for one in found:
+            for reason, count in one["dropped"].items():
+                assert f"{count} records" in one["said"] or one["said"].count(" records ") > 1, (reason, one)
+        shutil.rmtree(directory)

@@ -1,0 +1,70 @@
+"""What the contract suite has to know of one client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.contract.server import Reply, Server
+
+
+@dataclass(frozen=True)
+class Row:
+    """One client of the suite.
+
+    Args:
+        library: The library's name for users.
+        module: What has to be importable, or the row is skipped.
+        client: Makes a client of the server's URL, synchronous or not, with so many retries.
+        call: Makes the call; keywords: `stream` and `max_tokens` (`None`: not set).
+        whole: A whole answer with usage.
+        events: The parts of a streamed answer, each as it is sent; the usage is in the last ones.
+        provider: `gen_ai.provider.name` of a client at an address that is not the provider's own.
+        model: The model that is asked for.
+        usage: Input and output tokens of both answers.
+        cost: USD of both answers, by the provider's public list.
+        error: An error answer of the provider for a status.
+        text: Text of the answers, which content has to show when it is on, and never otherwise.
+        prompt: Text of the prompt, likewise.
+        limit: Reads the output limit out of a request as the server got it.
+        sent_model: Reads the model out of a request as the server got it.
+        cheaper: A model of the same provider to degrade to, with a price.
+        asynchronous: Whether there is an asynchronous client.
+        streams: Whether the operation streams.
+        stream_counts: Whether a stream says its usage; one that does not is estimated.
+        retries: Whether the client sends a failed request again when it is allowed to.
+        read_chunk: Makes text of a chunk, to compare streams.
+        operation: The operation's name.
+        options: Options of `genledger.instrument`.
+    """
+
+    library: str
+    module: str
+    client: Callable[[str, bool, int], Any]
+    call: Callable[..., Any]
+    whole: Reply
+    events: tuple[bytes, ...]
+    provider: str
+    model: str
+    usage: tuple[int, int]
+    cost: float
+    error: Callable[[int], Reply]
+    text: str = "The capital of France is Paris."
+    prompt: str = "What is the capital of France?"
+    limit: Callable[[Any], Any] = lambda request: request.json.get("max_tokens")
+    sent_model: Callable[[Any], Any] = lambda request: request.json.get("model")
+    cheaper: str = ""
+    asynchronous: bool = True
+    streams: bool = True
+    stream_counts: bool = True
+    retries: bool = True
+    stream_type: str = "text/event-stream"
+    operation: str = "chat"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    server: Callable[[], Any] = Server
+
+    def streamed(self, count: int | None = None) -> Reply:
+        """The streamed answer, or its first `count` parts, after which the connection breaks."""
+        parts = self.events if count is None else self.events[:count]
+        return Reply(200, self.stream_type, parts, breaks=count is not None)

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from genledger.budgets import RuleFileError, read_rules
+
+WHOLE = """
+store = "memory"
+
+[tiers]
+default = "starter"
+
+[tiers.tenants]
+acme = "pro"
+
+[alerts]
+to = ["json://alerts.example/budgets"]
+
+[[budget]]
+name = "tenants"
+tenant = "each"
+usd = { starter = 0.1, pro = 50 }
+per = "day"
+timezone = "Europe/Berlin"
+alert_at = [90]
+at_limit = "degrade"
+degrade = { model = "gpt-5-mini", max_output_tokens = 500 }
+on_store_down = "closed"
+on_crash = "spend"
+unpriced = "block"
+
+[[budget]]
+user = "each"
+requests = 60
+per = "rolling 1m"
+at_limit = "queue"
+queue_seconds = 2.5
+
+[[route]]
+feature = "summaries"
+tier = "starter"
+model = "gpt-5-mini"
+"""
+
+
+def test_everything_that_a_file_can_say_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "budgets.toml"
+    path.write_text(WHOLE)
+    book = read_rules(path)
+    tenants, users = book.rules
+    assert (tenants.limits, tenants.window.zone) == ({"starter": 100_000_000, "pro": 50_000_000_000}, "Europe/Berlin")
+    assert (tenants.alert_at, tenants.degraded_model, tenants.degraded_tokens) == ((90,), "gpt-5-mini", 500)
+    assert (tenants.on_store_down, tenants.on_crash, tenants.unpriced) == ("closed", "spend", "block")
+    assert (users.limits, str(users.window), users.queue_seconds) == ({"": 60}, "rolling 1m", 2.5)
+    assert (book.default_tier, book.tenants, book.store) == ("starter", {"acme": "pro"}, "memory")
+    assert book.alerts == ("json://alerts.example/budgets",)
+    assert book.routes[0].model == "gpt-5-mini"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ('[[budget]]\nusd = 5\nper = "day"\n\n[[budget]]\nusd = 5\nper = "fortnight"\n', 7, "not a window"),
+        ('[[budget]]\nusd = 5\nper = "day"\n\n[[budget]]\ntenant = "x"\nusd = 5\n', 5, "per: is missing"),
+        ('[[budget]]\nusd = { pro = "x" }\nper = "day"\n', 2, "usd.pro: expected a number"),
+        ('[[budget]]\nper = "day"\nusd.pro = "x"\n', 3, "usd.pro: expected a number"),
+        ('[[budget]]\n"usd" = -3\nper = "day"\n', 2, "must not be negative"),
+        ('[[budget]]\nusd = 5\nper = "day"\n[[budget]]\nusd = 6\nper = "day"\n', 4, "there is another budget"),
+        ("budgets = 5\n", 1, "did you mean 'budget'?"),
+        ("budget = 5\n", 1, "expected [[budget]] tables"),
+        ("# tiers\n[tiers]\ndefault = 5\n", 3, "expected the name of a tier"),
+        ('[tiers.tenants]\na = "x"\nacme = 5\n', 3, "expected the name of a tier"),
+        ('[alerts]\nto = ["slack"]\n', 2, "expected a list of notification URLs"),
+        ('[[route]]\nfeature = "x"\nmodell = "y"\n', 3, "did you mean 'model'?"),
+        ('[[route]]\nfeature = "x"\n', 1, "expected the name of the model"),
+        ("store = 5\n", 1, "expected a URL"),
+        ('[[budget]]\nusd = \nper = "day"\n', 2, "Invalid value"),
+    ],
+)
+def test_an_error_names_the_file_the_line_and_what_was_expected(
+    tmp_path: Path, text: str, line: int, message: str
+) -> None:
+    path = tmp_path / "budgets.toml"
+    path.write_text(text)
+    with pytest.raises(RuleFileError) as caught:
+        read_rules(path)
+    assert str(caught.value).startswith(f"{path}:{line}: ")
+    assert message in str(caught.value)
+
+
+def test_the_example_in_the_documentation_is_a_rule_file(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[4] / "docs" / "budgets.md").read_text(encoding="utf-8")
+    path = tmp_path / "budgets.toml"
+    path.write_text(page.split("```toml\n", 1)[1].split("```", 1)[0], encoding="utf-8")
+    book = read_rules(path)
+    assert {rule.measure for rule in book.rules} == {"usd", "requests", "steps", "repeats", "depth"}
+    assert len(book.routes) == 1
+
+
+def test_an_error_shows_no_notification_address(tmp_path: Path) -> None:
+    path = tmp_path / "budgets.toml"
+    path.write_text('[alerts]\nto = "slack://TokenA/TokenB/TokenC"\n')
+    with pytest.raises(RuleFileError) as caught:
+        read_rules(path)
+    assert "Token" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RuleFileError, match=r"nowhere\.toml: cannot be read"):
+        read_rules(tmp_path / "nowhere.toml")

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import http.server
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
+from typing import Any
+
+import orjson
+import pytest
+
+from genledger.budgets import BudgetEvent, BudgetExceeded, BudgetRequest, Guard, Store, budget, open_store
+from genledger.budgets.rules.rule_file import Rulebook
+
+MakeGuard = Callable[..., Guard]
+MakeDemand = Callable[..., BudgetRequest]
+
+
+def spend(guard: Guard, demand: MakeDemand, usd: float) -> None:
+    guard.admit(demand(usd)).settle(usd, 1)
+    assert guard.flush()
+
+
+def test_every_threshold_is_reported_once(store: Store, make_guard: MakeGuard, demand: MakeDemand) -> None:
+    events: list[BudgetEvent] = []
+    guard = make_guard([budget(name="b", tenant="each", usd=10, per="month")], store, on_event=events.append)
+    for usd in (4.0, 1.0, 0.5, 2.0):
+        spend(guard, demand, usd)
+    spend(guard, demand, 1.5)
+    with pytest.raises(BudgetExceeded):
+        guard.admit(demand(5.0))
+    with pytest.raises(BudgetExceeded):
+        guard.admit(demand(5.0))
+    guard.close(120)
+    assert [(event.percent, event.spent) for event in events] == [(50, 5.0), (80, 9.0), (100, 9.0)]
+    assert (events[0].rule, events[0].scope, events[0].limit, events[0].window) == ("b", "tenant=acme", 10.0, "month")
+    assert events[0].text == "tenant=acme has used $5.00 of $10.00 per month (budget 'b', 50 %)."
+
+
+def test_a_jump_over_two_thresholds_reports_both(make_guard: MakeGuard, demand: MakeDemand) -> None:
+    events: list[BudgetEvent] = []
+    guard = make_guard([budget(usd=10, per="month", alert_at=[10, 20, 90])], "memory", on_event=events.append)
+    spend(guard, demand, 5.0)
+    guard.close(120)
+    assert [event.percent for event in events] == [10, 20]
+
+
+PROGRAM = """
+import os, sys
+from genledger.budgets import BudgetRequest, Guard, budget, open_store
+open_store(sys.argv[1])  # loads what the children need
+
+def process():
+    guard = Guard([budget(name="b", usd=10, per="month")], sys.argv[1], on_event=lambda event: print(event.percent))
+    guard.admit(BudgetRequest("openai", "chat", "gpt-5", cost_ceiling=1.0)).settle(1.0, 1)
+    guard.close(120)
+
+for _ in range(4):
+    children = []
+    for _ in range(2):
+        child = os.fork()
+        if child == 0:
+            process()
+            sys.stdout.flush()
+            os._exit(0)
+        children.append(child)
+    for child in children:
+        os.waitpid(child, 0)
+"""
+
+
+def test_processes_and_restarts_report_a_threshold_once(shared_url: str) -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM, shared_url], capture_output=True, text=True, timeout=300)
+    assert sorted(done.stdout.split(), key=int) == ["50", "80"], done.stderr
+
+
+class Receiver:
+    def __init__(self) -> None:
+        self.bodies: SimpleQueue[Any] = SimpleQueue()
+        self.status = 200
+        receiver = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                self.send_response(receiver.status)
+                self.end_headers()
+                receiver.bodies.put(orjson.loads(body))
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"json://127.0.0.1:{self.server.server_port}/budgets"
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    receiver = Receiver()
+    yield receiver
+    receiver.server.shutdown()
+    receiver.server.server_close()
+
+
+def test_a_webhook_is_told(make_guard: MakeGuard, demand: MakeDemand, receiver: Receiver) -> None:
+    pytest.importorskip("apprise")
+    book = Rulebook((budget(name="b", usd=10, per="month"),), alerts=(receiver.url,))
+    guard = make_guard(book, "memory")
+    spend(guard, demand, 5.0)
+    body = receiver.bodies.get(timeout=120)
+    assert body["title"] == "Budget b: 50 %"
+    assert body["message"] == "organisation has used $5.00 of $10.00 per month (budget 'b', 50 %)."
+
+
+def test_an_alert_is_one_line_of_plain_text_whatever_things_are_called(
+    make_guard: MakeGuard, demand: MakeDemand, receiver: Receiver
+) -> None:
+    pytest.importorskip("apprise")
+    rule = budget(name="b\n<b>x</b>\x1b[2J", model="each", usd=10, per="month", alert_at=[50])
+    guard = make_guard(Rulebook((rule,), alerts=(f"{receiver.url}?format=html",)), "memory")
+    guard.admit(demand(5.0, model="m\n<script>\u202e" + "x" * 100_000)).settle(5.0, 1)
+    assert guard.flush()
+    body = receiver.bodies.get(timeout=20)
+    for text in (body["title"], body["message"]):
+        assert text.isprintable()
+        assert len(text) < 4000
+    assert "&lt;script&gt;" in body["message"]
+
+
+def test_an_alert_that_cannot_be_sent_is_tried_again_by_whoever_comes_next(
+    make_guard: MakeGuard, demand: MakeDemand, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("apprise")
+    # The claim of a delivery that fails lasts a minute; here it is over at once.
+    monkeypatch.setattr("genledger.budgets.budget_alerts.CLAIM_SECONDS", 0.001)
+    book = Rulebook((budget(name="b", usd=10, per="month"),), alerts=(receiver.url,))
+    guard = make_guard(book, "memory")
+    receiver.status = 500
+    spend(guard, demand, 5.0)
+    receiver.bodies.get(timeout=120)
+    receiver.status = 200
+    while receiver.bodies.empty():
+        spend(guard, demand, 0.001)
+    guard.close(120)
+    delivered = receiver.bodies.get()
+    assert delivered["title"] == "Budget b: 50 %"
+
+
+def test_a_listener_that_fails_harms_nothing(
+    make_guard: MakeGuard, demand: MakeDemand, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(event: BudgetEvent) -> None:
+        raise ZeroDivisionError
+
+    guard = make_guard([budget(usd=10, per="month")], open_store("memory"), on_event=broken)
+    spend(guard, demand, 5.0)
+    guard.admit(demand(1.0)).settle(1.0, 1)
+    guard.close(120)
+    assert "listener failed" in caplog.text

@@ -1,0 +1,411 @@
+"""What readers collect is what was recorded, under bounded labels, by the names that were asked for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.sdk.metrics import Counter as SdkCounter
+from opentelemetry.sdk.metrics import Histogram, MeterProvider, ObservableCounter
+from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
+from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
+
+from genledger.context.attribution import Attribution
+from genledger.engine.record import CallRecord
+from genledger.engine.signals.histogram_bulk import record_all
+from genledger.engine.signals.metrics import MAX_PENDING, MetricNames, Metrics
+from genledger.pricing.usage import Usage
+from genledger_semconv import SCHEMA_URL
+from genledger_semconv.checker import check
+
+MakeEntry = Callable[..., CallRecord]
+DELTA = dict.fromkeys((SdkCounter, Histogram, ObservableCounter), AggregationTemporality.DELTA)
+NEWEST = {
+    "gen_ai.client.inference.duration",
+    "gen_ai.client.inference.operation.input_tokens",
+    "gen_ai.client.inference.operation.output_tokens",
+    "gen_ai.client.inference.time_to_first_chunk",
+    "gen_ai.client.inference.time_per_output_chunk",
+    "gen_ai.client.inference.usage.input_tokens",
+    "gen_ai.client.inference.usage.output_tokens",
+    "gen_ai.client.inference.usage.cache_read.input_tokens",
+    "gen_ai.client.inference.usage.reasoning.output_tokens",
+}
+V1_41 = {
+    "gen_ai.client.operation.duration",
+    "gen_ai.client.token.usage",
+    "gen_ai.client.operation.time_to_first_chunk",
+    "gen_ai.client.operation.time_per_output_chunk",
+}
+OURS = {"genledger.cost", "genledger.unpriced.calls"}
+
+
+class Meters:
+    """Metrics on a provider of their own, and what its readers collect."""
+
+    def __init__(self, *readers: InMemoryMetricReader, names: MetricNames = "newest", **options: Any) -> None:
+        self.readers = readers or (InMemoryMetricReader(),)
+        self.provider = MeterProvider(self.readers, shutdown_on_exit=False)
+        meter = self.provider.get_meter("genledger", "0", SCHEMA_URL)
+        self.metrics = Metrics(meter, names=names, **options)
+        self.names = names
+
+    def collect(self, reader: int = 0) -> dict[str, list[Any]]:
+        """The points by metric; the telemetry is checked against the registry."""
+        data = self.readers[reader].get_metrics_data()
+        if data is None:
+            return {}
+        assert check(metrics=data, metric_names=self.names) == []
+        return {
+            metric.name: list(metric.data.data_points)
+            for resource in data.resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+        }
+
+
+@pytest.fixture
+def meters() -> Iterator[Meters]:
+    made = Meters()
+    yield made
+    made.provider.shutdown()
+
+
+def test_a_call_does_not_wait_for_whoever_is_counting(meters: Meters, make_entry: MakeEntry) -> None:
+    metrics = meters.metrics
+    metrics.record(make_entry(), "inference")
+    (series,) = metrics._series.values()
+    with series.lock:
+        for _ in range(199):
+            metrics.record(make_entry(), "inference")
+    (duration,) = meters.collect()["gen_ai.client.inference.duration"]
+    assert duration.count == 200
+
+
+def test_one_call_is_one_point_of_each_with_its_labels(meters: Meters, make_entry: MakeEntry) -> None:
+    meters.metrics.record(make_entry(), "inference")
+    found = meters.collect()
+    labels = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "openai",
+        "gen_ai.request.model": "gpt-4o-mini",
+        "gen_ai.response.model": "gpt-4o-mini-2024-07-18",
+        "server.address": "api.openai.com",
+        "server.port": 443,
+        "genledger.tenant.id": "acme",
+        "genledger.feature": "copilot",
+        "genledger.outcome": "success",
+    }
+    (cost,) = found["genledger.cost"]
+    assert (cost.value, dict(cost.attributes)) == (0.25, labels)
+    (duration,) = found["gen_ai.client.inference.duration"]
+    assert (duration.count, duration.sum, dict(duration.attributes)) == (1, 0.5, labels)
+    (size,) = found["gen_ai.client.inference.operation.input_tokens"]
+    assert (size.count, size.sum) == (1, 120)
+    tokens = {
+        name: [(p.value, p.attributes["gen_ai.token.modality"]) for p in found[name]]
+        for name in found.keys() & NEWEST_COUNTERS
+    }
+    assert tokens == {
+        "gen_ai.client.inference.usage.input_tokens": [(120, "unknown")],
+        "gen_ai.client.inference.usage.output_tokens": [(15, "unknown")],
+        "gen_ai.client.inference.usage.cache_read.input_tokens": [(20, "unknown")],
+        "gen_ai.client.inference.usage.reasoning.output_tokens": [(5, "unknown")],
+    }
+
+
+NEWEST_COUNTERS = {name for name in NEWEST if ".usage." in name}
+
+
+def test_users_and_sessions_are_no_labels(meters: Meters, make_entry: MakeEntry) -> None:
+    who = Attribution("acme", "copilot", "u1", "s1", "draft", "v4", ("beta",), {"plan": "pro"})
+    meters.metrics.record(make_entry(attribution=who), "inference")
+    labels = {name for points in meters.collect().values() for point in points for name in point.attributes}
+    assert not labels & {"user.id", "session.id", "gen_ai.prompt.name", "gen_ai.prompt.version", "genledger.tags"}
+
+
+def test_a_failed_call_has_its_error_on_its_duration(meters: Meters, make_entry: MakeEntry) -> None:
+    failed = {"usage": None, "outcome": "rate_limited", "error_type": "openai.RateLimitError"}
+    meters.metrics.record(make_entry(usd=0.0, **failed), "inference")
+    meters.metrics.record(make_entry(), "inference")
+    durations = meters.collect()["gen_ai.client.inference.duration"]
+    assert Counter(point.attributes.get("error.type") for point in durations) == Counter(
+        [None, "openai.RateLimitError"]
+    )
+
+
+def test_unpriced_calls_are_counted_by_reason_and_never_as_nothing(meters: Meters, make_entry: MakeEntry) -> None:
+    for _ in range(3):
+        meters.metrics.record(make_entry(usd=None), "inference")
+    found = meters.collect()
+    assert "genledger.cost" not in found
+    (unpriced,) = found["genledger.unpriced.calls"]
+    assert unpriced.value == 3
+    assert unpriced.attributes["genledger.cost.unpriced"] == "unknown_model"
+
+
+def test_each_modality_is_counted_apart(meters: Meters, make_entry: MakeEntry) -> None:
+    usage = Usage(input=100, input_audio=30, input_image=20, output=10, output_audio=5)
+    meters.metrics.record(make_entry(usage=usage), "inference")
+    found = meters.collect()
+
+    def by_modality(name: str) -> dict[str, int]:
+        return {point.attributes["gen_ai.token.modality"]: point.value for point in found[name]}
+
+    assert by_modality("gen_ai.client.inference.usage.input_tokens") == {"text": 100, "audio": 30, "image": 20}
+    assert by_modality("gen_ai.client.inference.usage.output_tokens") == {"text": 10, "audio": 5}
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"), [("newest", NEWEST | OURS), ("v1.41", V1_41 | OURS), ("both", NEWEST | V1_41 | OURS)]
+)
+def test_the_names_are_those_that_were_asked_for(names: MetricNames, expected: set[str], make_entry: MakeEntry) -> None:
+    meters = Meters(names=names)
+    meters.metrics.record(make_entry(time_to_first_chunk_s=0.1), "inference", [0.01, 0.02])
+    meters.metrics.record(make_entry(usd=None), "inference")
+    found = meters.collect()
+    assert set(found) == expected
+    if names != "newest":
+        assert {p.attributes["gen_ai.token.type"]: p.sum for p in found["gen_ai.client.token.usage"]} == {
+            "input": 240,
+            "output": 30,
+        }
+    if names == "both":
+        for pair in (
+            ("gen_ai.client.inference.duration", "gen_ai.client.operation.duration"),
+            ("gen_ai.client.inference.time_to_first_chunk", "gen_ai.client.operation.time_to_first_chunk"),
+        ):
+            newest, old = ([(p.count, p.sum) for p in found[name]] for name in pair)
+            assert newest == old
+
+
+@pytest.mark.parametrize(
+    ("family", "names"),
+    [
+        ("operation", {"gen_ai.client.operation.duration"}),
+        ("retrieval", {"gen_ai.client.operation.duration", "db.client.operation.duration"}),
+        ("db", {"db.client.operation.duration"}),
+    ],
+)
+def test_other_calls_count_in_the_metrics_of_their_family(
+    family: str, names: set[str], meters: Meters, make_entry: MakeEntry
+) -> None:
+    operation = {"operation": "embeddings", "retrieval": "retrieval", "db": "add"}[family]
+    provider = "openai" if family == "operation" else "chroma"
+    about = {"operation": operation, "provider": provider, "usage": None, "cost": None, "unpriced": None}
+    meters.metrics.record(make_entry(request_model=None, response_model=None, **about), family)
+    assert set(meters.collect()) == names
+
+
+# Labels are bounded
+
+
+def test_a_label_with_too_many_values_says_other_and_the_overflow_is_counted(make_entry: MakeEntry) -> None:
+    meters = Meters(label_limit=3)
+    for number in range(10):
+        meters.metrics.record(make_entry(attribution=Attribution(f"t{number}")), "inference")
+        meters.metrics.record(make_entry(attribution=Attribution(f"t{number}")), "inference")
+    found = meters.collect()
+    tenants = {point.attributes["genledger.tenant.id"]: point.value for point in found["genledger.cost"]}
+    assert tenants == {"t0": 0.5, "t1": 0.5, "t2": 0.5, "other": 7 * 0.5}
+    (overflow,) = found["genledger.labels.overflow"]
+    assert overflow.attributes == {"genledger.label.name": "genledger.tenant.id"}
+    assert overflow.value == 7
+    assert {p.attributes["gen_ai.request.model"] for p in found["genledger.cost"]} == {"gpt-4o-mini"}
+
+
+def test_other_labels_are_bounded_too(make_entry: MakeEntry) -> None:
+    meters = Meters(label_limit=2)
+    for number in range(6):
+        failed = {"outcome": "error", "error_type": f"E{number}", "request_model": f"m{number}"}
+        meters.metrics.record(make_entry(**failed), "inference")
+    points = meters.collect()["gen_ai.client.inference.duration"]
+    assert {point.attributes["gen_ai.request.model"] for point in points} == {"m0", "m1", "other"}
+    assert {point.attributes["error.type"] for point in points} == {"E0", "E1", "other"}
+    assert sum(point.count for point in points) == 6
+
+
+# Readers
+
+
+CALLS = st.lists(
+    st.tuples(
+        st.sampled_from(["acme", "globex", None]),
+        st.sampled_from(["success", "error"]),
+        st.one_of(st.none(), st.integers(0, 10**9)),
+        st.integers(0, 5000),
+        st.integers(0, 5000),
+        st.floats(0.001, 100),
+        st.lists(st.floats(0, 2), max_size=4),
+        st.booleans(),
+    ),
+    max_size=60,
+)
+
+
+def entries(make: MakeEntry, calls: list[Any]) -> Iterator[tuple[CallRecord, list[float]]]:
+    for tenant, outcome, nanos, input, output, duration, gaps, streamed in calls:
+        error = "openai.APIError" if outcome == "error" else None
+        yield (
+            make(
+                usd=None if nanos is None else nanos / 1e9,
+                attribution=Attribution(tenant),
+                outcome=outcome,
+                error_type=error,
+                usage=Usage(input=input, output=output),
+                duration_s=duration,
+                time_to_first_chunk_s=0.25 if streamed else None,
+            ),
+            gaps,
+        )
+
+
+def totals(found: dict[str, list[Any]]) -> dict[str, Any]:
+    """Everything that a reader collected, without times."""
+    summed: dict[str, Any] = {}
+    for name, points in found.items():
+        for point in points:
+            key = f"{name} {sorted(point.attributes.items())}"
+            if hasattr(point, "bucket_counts"):
+                said: Any = (point.count, tuple(point.bucket_counts), pytest.approx(point.sum), point.min, point.max)
+            else:
+                said = pytest.approx(point.value, abs=1e-9)
+            summed[key] = said
+    return summed
+
+
+@given(CALLS)
+def test_points_in_bulk_are_the_same_as_points_one_by_one(calls: list[Any]) -> None:
+    made = list(entries(plain_entry, calls))
+    quick, slow = Meters(), Meters()
+    for entry, gaps in made:
+        quick.metrics.record(entry, "inference", gaps)
+    for entry, gaps in made:
+        slow.metrics.record(entry, "inference", gaps)
+        slow.metrics.flush()  # a series that holds one point hands it over through the public method
+    assert totals(quick.collect()) == totals(slow.collect())
+
+
+@given(CALLS, st.integers(1, 5))
+def test_what_is_collected_is_what_was_recorded_cumulative_and_delta(calls: list[Any], every: int) -> None:
+    cumulative = InMemoryMetricReader()
+    delta = InMemoryMetricReader(preferred_temporality=DELTA)  # type: ignore[arg-type]
+    meters = Meters(cumulative, delta)
+    cost: Counter[Any] = Counter()
+    count: Counter[Any] = Counter()
+    inputs: Counter[Any] = Counter()
+    made = list(entries(plain_entry, calls))
+    for number, (entry, gaps) in enumerate(made):
+        meters.metrics.record(entry, "inference", gaps)
+        if number % every == 0 or number == len(made) - 1:
+            found = meters.collect(1)
+            for point in found.get("genledger.cost", ()):
+                cost[point.attributes.get("genledger.tenant.id")] += round(point.value * 1e9)
+            for point in found.get("gen_ai.client.inference.duration", ()):
+                count[point.attributes.get("genledger.tenant.id")] += point.count
+            for point in found.get("gen_ai.client.inference.operation.input_tokens", ()):
+                inputs[point.attributes.get("genledger.tenant.id")] += point.sum
+    truth: Counter[Any] = Counter()
+    calls_of: Counter[Any] = Counter()
+    tokens_of: Counter[Any] = Counter()
+    for entry, _ in made:
+        calls_of[entry.attribution.tenant] += 1
+        tokens_of[entry.attribution.tenant] += entry.usage.input_tokens if entry.usage is not None else 0
+        if entry.cost is not None:
+            truth[entry.attribution.tenant] += round(entry.cost.amount * 1e9)
+    assert count == calls_of
+    assert inputs == tokens_of
+    assert cost == truth
+    whole = meters.collect(0)
+    kept: Counter[Any] = Counter()
+    for point in whole.get("genledger.cost", ()):
+        kept[point.attributes.get("genledger.tenant.id")] += round(point.value * 1e9)
+    assert kept == truth
+    assert sum(point.count for point in whole.get("gen_ai.client.inference.duration", ())) == len(made)
+
+
+def plain_entry(**fields: Any) -> CallRecord:
+    usd = fields.pop("usd", 0.25)
+    from genledger.pricing.cost import Cost
+
+    values: dict[str, Any] = {
+        "trace_id": 1,
+        "span_id": 2,
+        "parent_span_id": None,
+        "library": "openai",
+        "provider": "openai",
+        "operation": "chat",
+        "request_model": "gpt-4o-mini",
+        "response_model": "gpt-4o-mini-2024-07-18",
+        "response_id": None,
+        "started_ns": 1,
+        "stream": False,
+        "attempts": 1,
+        "retry_causes": (),
+        "usage_estimated": False,
+        "cost": None if usd is None else Cost(usd, "table"),
+        "unpriced": "unknown_model" if usd is None else None,
+        "server_address": "api.openai.com",
+        "server_port": 443,
+    }
+    return CallRecord(**(values | fields))
+
+
+def test_points_that_no_reader_asks_for_are_handed_on_in_time(meters: Meters, make_entry: MakeEntry) -> None:
+    for _ in range(3 * MAX_PENDING):
+        meters.metrics.record(make_entry(), "inference")
+    (series,) = meters.metrics._series.values()
+    assert len(series.durations.get(None, ())) < MAX_PENDING
+    assert len(series.input_sizes) < MAX_PENDING
+    (point,) = meters.collect()["gen_ai.client.inference.duration"]
+    assert point.count == 3 * MAX_PENDING
+
+
+def test_a_view_that_aggregates_otherwise_gets_every_point(make_entry: MakeEntry) -> None:
+    reader = InMemoryMetricReader()
+    view = View(instrument_name="*.duration", aggregation=ExponentialBucketHistogramAggregation())
+    provider = MeterProvider([reader], views=[view], shutdown_on_exit=False)
+    metrics = Metrics(provider.get_meter("genledger", "0", SCHEMA_URL))
+    for number in range(5):
+        metrics.record(make_entry(duration_s=float(number + 1)), "inference")
+    data = reader.get_metrics_data()
+    assert data is not None
+    (point,) = [
+        point
+        for resource in data.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+        if metric.name == "gen_ai.client.inference.duration"
+        for point in metric.data.data_points
+    ]
+    assert (getattr(point, "count", 0), getattr(point, "sum", 0)) == (5, 15.0)
+
+
+def test_a_view_that_drops_labels_gets_every_point() -> None:
+    reader = InMemoryMetricReader()
+    provider = MeterProvider(
+        [reader], views=[View(instrument_name="h", attribute_keys={"kept"})], shutdown_on_exit=False
+    )
+    histogram = provider.get_meter("m").create_histogram("h")
+    record_all(histogram, [1.0, 2.0, 3.0], {"kept": 1, "dropped": 2})
+    data = reader.get_metrics_data()
+    assert data is not None
+    (point,) = data.resource_metrics[0].scope_metrics[0].metrics[0].data.data_points
+    assert (getattr(point, "count", 0), point.attributes) == (3, {"kept": 1})
+
+
+def test_no_points_are_no_series() -> None:
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    record_all(provider.get_meter("m").create_histogram("h"), [], {"a": 1})
+    assert reader.get_metrics_data() is None
+
+
+def test_after_close_nothing_is_reported(meters: Meters, make_entry: MakeEntry) -> None:
+    meters.metrics.record(make_entry(), "inference")
+    meters.metrics.close()
+    assert "genledger.cost" not in meters.collect()

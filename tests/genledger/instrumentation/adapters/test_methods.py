@@ -1,0 +1,165 @@
+"""Ordinary functions and methods as calls: every kind of function, what budgets change, and calls inside calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.context import get_current
+from tests.instrumentation_clients import PRICE, Client, library
+from tests.instrumentors import openai_format as wire
+from tests.instrumentors.provider import Provider, answer, now
+from tests.instrumentors.telemetry import Telemetry, attributes_of, instrumented
+
+import genledger
+from genledger_semconv.checker import assert_clean
+
+
+@pytest.fixture
+def telemetry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Telemetry]:
+    monkeypatch.setenv("GENLEDGER_LEDGER", str(tmp_path / "ledger.db"))
+    with instrumented() as telemetry:
+        yield telemetry
+        assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs)
+        assert not telemetry.complaints.other
+
+
+@pytest.fixture
+def client() -> Iterator[Client]:
+    with library() as cls:
+        yield cls()
+
+
+async def read(result: Any) -> list[Any]:
+    """Everything that a result gives, however it comes."""
+    if hasattr(result, "__anext__"):
+        return [item async for item in result]
+    if hasattr(result, "__next__"):
+        return list(result)
+    return [await now(result)]
+
+
+@pytest.mark.parametrize("name", ["chat", "achat", "stream", "astream", "iterator"])
+async def test_every_kind_of_function_is_one_priced_call(client: Client, telemetry: Telemetry, name: str) -> None:
+    before = get_current()
+    await read(getattr(client, name)("gpt-4o"))
+    assert get_current() is before
+    assert telemetry.span.name == "chat gpt-4o"
+    assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(PRICE)
+
+
+@pytest.mark.parametrize("name", ["stream", "astream"])
+async def test_a_generator_that_is_never_read_sends_nothing_and_is_no_call(
+    client: Client, telemetry: Telemetry, name: str
+) -> None:
+    result = getattr(client, name)("gpt-4o")
+    del result
+    assert not telemetry.spans
+    assert not client.asked
+
+
+@pytest.mark.parametrize("name", ["stream", "astream", "iterator"])
+async def test_a_stream_that_is_dropped_settles_at_once_and_marked(
+    client: Client, telemetry: Telemetry, name: str
+) -> None:
+    stream = getattr(client, name)("gpt-4o")
+    await (anext(stream) if hasattr(stream, "__anext__") else now(next(stream)))
+    if hasattr(stream, "aclose"):
+        await stream.aclose()
+    del stream
+    assert telemetry.attributes["genledger.outcome"] == "cancelled"
+    assert telemetry.attributes["genledger.usage.estimated"] is True
+
+
+def test_a_generator_belongs_to_who_called_it_not_to_who_reads_it(client: Client, telemetry: Telemetry) -> None:
+    with genledger.attribution(tenant="maker"):
+        stream = client.stream("gpt-4o")
+    with genledger.attribution(tenant="reader"):
+        list(stream)
+    assert telemetry.attributes["genledger.tenant.id"] == "maker"
+
+
+@pytest.mark.parametrize("name", ["chat", "achat", "stream", "astream", "iterator"])
+async def test_what_a_budget_changes_is_what_is_sent_and_priced(tmp_path: Path, client: Client, name: str) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text(
+        '[[budget]]\nname="cheap"\nusd=0.000001\nper="day"\nat_limit="degrade"\n'
+        'degrade = { model = "gpt-4o-mini", max_output_tokens = 50 }\n'
+    )
+    with instrumented(budgets=str(rules), budget_store="memory:") as telemetry:
+        await read(getattr(client, name)("gpt-4o", 400))
+        assert client.asked == [{"model": "gpt-4o-mini", "max_tokens": 50}]
+        attributes = telemetry.attributes
+        assert attributes["gen_ai.request.model"] == "gpt-4o-mini"
+        assert attributes["gen_ai.request.max_tokens"] == 50
+        assert attributes["genledger.budget.action"] == "degrade"
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_a_call_inside_a_call_is_priced_once_and_admitted_once(tmp_path: Path, asynchronous: bool) -> None:
+    provider = Provider(asynchronous=asynchronous)
+    provider.will(answer(wire.chat()))
+    rules = tmp_path / "rules.toml"
+    rules.write_text('[[budget]]\nname="day"\nrequests=1\nper="day"\n')
+    with library() as cls, instrumented(budgets=str(rules), budget_store="memory:") as telemetry:
+        inner = provider.openai()
+        client = cls(lambda: inner.chat.completions.create(model="gpt-4o", messages=wire.USER))
+        if asynchronous:
+            await client.over("gpt-4o")
+        else:
+            client.over("gpt-4o")
+        assert genledger.flush(5)
+        with pytest.raises(genledger.BudgetExceeded):
+            await now(inner.chat.completions.create(model="gpt-4o", messages=wire.USER))
+        priced = [span for span in telemetry.spans if "genledger.cost.amount" in attributes_of(span)]
+        assert len(priced) == 1
+
+
+def test_the_outer_call_is_structure_without_usage(telemetry: Telemetry) -> None:
+    provider = Provider(asynchronous=False)
+    provider.will(answer(wire.chat()))
+    inner = provider.openai()
+    with library() as cls:
+        cls(lambda: inner.chat.completions.create(model="gpt-4o", messages=wire.USER)).over("gpt-4o")
+    first, second = telemetry.spans
+    assert second.context is not None
+    assert first.parent is not None
+    assert first.parent.span_id == second.context.span_id
+    assert "genledger.cost.amount" in attributes_of(first)
+    kept = [name for name in attributes_of(second) if "usage" in name or "cost" in name]
+    assert kept == []
+
+
+def test_an_inner_call_without_usage_leaves_the_outer_one_priced(telemetry: Telemetry) -> None:
+    provider = Provider(asynchronous=False)
+    provider.will(answer({"error": {"message": "no"}}, 500))
+    inner = provider.openai()
+
+    def attempt() -> Any:
+        try:
+            inner.chat.completions.create(model="gpt-4o", messages=wire.USER)
+        except Exception:
+            return {"model": "gpt-4o", "usage": {"prompt_tokens": 1000, "completion_tokens": 500}}
+
+    with library() as cls:
+        cls(attempt).over("gpt-4o")
+    outer = telemetry.spans[-1]
+    assert attributes_of(outer)["genledger.cost.amount"] == pytest.approx(PRICE)
+    assert trace.get_current_span() is trace.INVALID_SPAN
+
+
+@pytest.mark.parametrize("name", ["find", "afind"])
+async def test_a_search_that_the_client_makes_by_another_search_is_one_span(
+    client: Client, telemetry: Telemetry, name: str
+) -> None:
+    assert await now(getattr(client, name)()) == ["found"]
+    assert [attributes_of(span)["db.operation.name"] for span in telemetry.spans] == ["load", name]
+
+
+async def test_a_search_after_another_one_is_a_span_of_its_own(client: Client, telemetry: Telemetry) -> None:
+    client.nearest()
+    client.nearest()
+    assert [attributes_of(span)["db.operation.name"] for span in telemetry.spans] == ["load", "nearest"] * 2

@@ -1,0 +1,193 @@
+"""LangChain and LangGraph: the tree of a run in every way of calling, and every call priced once."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, TypedDict
+
+import httpx2
+import openai
+import pytest
+from opentelemetry.context import get_current
+from tests.instrumentors import openai_format as wire
+from tests.instrumentors.telemetry import Telemetry, attributes_of, instrumented
+
+import genledger
+from genledger_semconv.checker import assert_clean
+
+pytest.importorskip("langchain_core", reason="langchain-core has an environment of its own: make test-contract")
+pytest.importorskip("langgraph", reason="langgraph has an environment of its own: make test-contract")
+
+from langchain_core.language_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnableLambda
+from langchain_core.tools import tool
+from langgraph.graph import END, START, StateGraph
+
+PRICE = 176 * 2.5e-6 + 1024 * 1.25e-6 + 300 * 10e-6
+"""USD of `wire.chat()`, 1,024 of whose input tokens were cached: gpt-4o has 2.50, 1.25 and 10.00 USD per million."""
+
+CLIENT = openai.OpenAI(
+    api_key="k",
+    http_client=httpx2.Client(transport=httpx2.MockTransport(lambda _: httpx2.Response(200, json=wire.chat()))),
+)
+
+
+def ask() -> str:
+    """One call of a provider."""
+    return str(CLIENT.chat.completions.create(model="gpt-4o", messages=wire.USER).model)
+
+
+@tool
+def weather(city: str) -> str:
+    """Say what the weather is like."""
+    return ask()
+
+
+class State(TypedDict):
+    """The state of the graph."""
+
+    x: str
+
+
+def graph() -> Any:
+    """A graph of two nodes after each other: one runs a tool, one asks a provider."""
+    made = StateGraph(State)
+    made.add_node("first", lambda state: {"x": weather.invoke({"city": "Paris"})})
+    made.add_node("second", lambda state: {"x": ask()})
+    made.add_edge(START, "first")
+    made.add_edge("first", "second")
+    made.add_edge("second", END)
+    return made.compile()
+
+
+GRAPH = """\
+invoke_workflow LangGraph
+  first
+    execute_tool weather
+      chat gpt-4o
+  second
+    chat gpt-4o
+"""
+
+
+def tree(telemetry: Telemetry) -> str:
+    """The spans as an indented text, in the order that they began."""
+    spans = {span.context.span_id: span for span in telemetry.spans if span.context is not None}
+
+    def depth(span: Any) -> int:
+        return 0 if span.parent is None or span.parent.span_id not in spans else 1 + depth(spans[span.parent.span_id])
+
+    ordered = sorted(spans.values(), key=lambda span: span.start_time or 0)
+    return "".join(f"{'  ' * depth(span)}{span.name}\n" for span in ordered)
+
+
+@pytest.fixture
+def telemetry() -> Iterator[Telemetry]:
+    with instrumented(libraries=["openai", "langchain"]) as telemetry:
+        yield telemetry
+        assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs)
+        assert not telemetry.open.spans
+        assert not telemetry.complaints.other
+
+
+def _in_thread(act: Callable[[], Any]) -> None:
+    thread = threading.Thread(target=act)
+    thread.start()
+    thread.join()
+
+
+async def _astream(runnable: Any, given: Any) -> None:
+    async for _ in runnable.astream(given):
+        pass
+
+
+WAYS: dict[str, Callable[[Any, Any], Any]] = {
+    "invoke": lambda runnable, given: runnable.invoke(given),
+    "ainvoke": lambda runnable, given: asyncio.run(runnable.ainvoke(given)),
+    "stream": lambda runnable, given: list(runnable.stream(given)),
+    "astream": lambda runnable, given: asyncio.run(_astream(runnable, given)),
+    "batch": lambda runnable, given: runnable.batch([given]),
+    "abatch": lambda runnable, given: asyncio.run(runnable.abatch([given])),
+    "in a thread": lambda runnable, given: _in_thread(lambda: runnable.invoke(given)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_graph_has_its_tree_however_it_is_called(telemetry: Telemetry, way: str) -> None:
+    before = get_current()
+    WAYS[way](graph(), {"x": "go"})
+    assert get_current() is before
+    assert tree(telemetry) == GRAPH
+    costs = [attributes_of(span).get("genledger.cost.amount") for span in telemetry.spans if "chat" in span.name]
+    assert costs == [pytest.approx(PRICE)] * 2
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_calls_in_parallel_branches_belong_to_their_own(telemetry: Telemetry, way: str) -> None:
+    branches = {name: RunnableLambda(lambda _, name=name: weather.invoke({"city": name})) for name in ("a", "b", "c")}
+    WAYS[way](RunnableLambda(lambda x: x) | branches, "go")
+    calls = [span for span in telemetry.spans if span.name == "chat gpt-4o"]
+    tools = {span.context.span_id for span in telemetry.spans if span.name == "execute_tool weather" and span.context}
+    assert len(calls) == len(tools) == 3
+    assert {span.parent.span_id for span in calls if span.parent is not None} == tools
+
+
+def test_the_body_of_a_loop_over_a_stream_is_not_inside_the_run(telemetry: Telemetry) -> None:
+    for _ in graph().stream({"x": "go"}):
+        assert get_current() == {}
+        ask()
+    roots = [span.name for span in telemetry.spans if span.parent is None]
+    assert sorted(roots) == ["chat gpt-4o", "chat gpt-4o", "invoke_workflow LangGraph"]
+
+
+def test_an_error_ends_every_step_with_it(telemetry: Telemetry) -> None:
+    def fail(state: State) -> State:
+        raise ValueError("the node's own")
+
+    made = StateGraph(State)
+    made.add_node("failing", fail)
+    made.add_edge(START, "failing")
+    with pytest.raises(ValueError, match="the node's own"):
+        made.compile().invoke({"x": "go"})
+    assert {span.name: attributes_of(span).get("error.type") for span in telemetry.spans} == {
+        "invoke_workflow LangGraph": "ValueError",
+        "failing": "ValueError",
+    }
+
+
+def test_a_model_without_an_instrumented_client_is_priced_by_the_usage_of_its_message(telemetry: Telemetry) -> None:
+    usage = {
+        "input_tokens": 1000,
+        "output_tokens": 500,
+        "total_tokens": 1500,
+        "input_token_details": {"cache_read": 400},
+    }
+    message = AIMessage("hello", usage_metadata=usage, response_metadata={"model_name": "gpt-4o"})
+    (RunnableLambda(lambda x: x) | GenericFakeChatModel(messages=iter([message]))).invoke("hi")
+    (call,) = [found for span in telemetry.spans if "genledger.outcome" in (found := attributes_of(span))]
+    assert call["gen_ai.usage.input_tokens"] == 1000
+    assert call["gen_ai.usage.cache_read.input_tokens"] == 400
+    assert call["gen_ai.usage.output_tokens"] == 500
+
+
+def test_a_run_takes_the_attribution_around_it(telemetry: Telemetry) -> None:
+    with genledger.attribution(tenant="acme"):
+        graph().invoke({"x": "go"})
+    assert {attributes_of(span).get("genledger.tenant.id") for span in telemetry.spans} == {"acme"}
+
+
+def test_the_conversation_of_a_thread_is_on_the_workflow(telemetry: Telemetry) -> None:
+    graph().invoke({"x": "go"}, {"metadata": {"thread_id": "t-1"}})
+    (workflow,) = [span for span in telemetry.spans if span.name == "invoke_workflow LangGraph"]
+    assert attributes_of(workflow)["gen_ai.conversation.id"] == "t-1"
+
+
+def test_nothing_is_recorded_after_uninstrument() -> None:
+    with instrumented(libraries=["openai", "langchain"]) as telemetry:
+        graph().invoke({"x": "go"})
+        count = len(telemetry.spans)
+    graph().invoke({"x": "go"})
+    assert len(telemetry.spans) == count == 6

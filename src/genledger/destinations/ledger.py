@@ -33,6 +33,7 @@ BUSY_TIMEOUT_S = 1.0
 """Seconds to wait for other processes before it is said that the file is locked."""
 
 _INTERVAL_S = 0.25
+_FLUSH_FED_S = 1.0
 _AT_ONCE = 1_000
 _FIRST_DELAY_S = 0.1
 _LAST_DELAY_S = 30.0
@@ -82,6 +83,10 @@ class LedgerDestination:
         max_bytes: The oldest records are removed beyond this size of the file; `None` sets no limit.
         max_queue: Records that wait in memory at most.
     """
+
+    is_fed = False
+    """Whether it is behind another's queue, whose owner hands the last records over and shuts it down: at exit that may
+    come after our turn."""
 
     def __init__(
         self,
@@ -343,7 +348,10 @@ _all: WeakSet[LedgerDestination] = WeakSet()
 
 def _shut_down_all() -> None:
     for destination in list(_all):
-        destination.shutdown()
+        if destination.is_fed:
+            destination.flush(_FLUSH_FED_S)
+        else:
+            destination.shutdown()
 
 
 def _after_fork_in_child() -> None:
@@ -402,6 +410,7 @@ class LedgerSpanExporter(SpanExporter):
 
     def __init__(self) -> None:
         self._destination = LedgerDestination()
+        self._destination.is_fed = True
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Take the spans; they are written soon, or on `force_flush` and `shutdown`."""

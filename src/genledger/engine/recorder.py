@@ -17,7 +17,7 @@ from genledger.context.agent_run import run_in
 from genledger.context.attribution import current, current_spend
 from genledger.context.totals import TraceTotals
 from genledger.engine import internal_errors
-from genledger.engine.attempts import fate_of
+from genledger.engine.attempts import fate_of, status_of
 from genledger.engine.budget_hook import account
 from genledger.engine.call import CALL_KEY, Call
 from genledger.engine.content.redaction import stage
@@ -244,8 +244,8 @@ class Recorder:
             _mark_unfinished(operation, response, attributes)
         failed = error is not None or kind is not None
         if response is None and error is not None:
-            # Headers are kept once an answer is accepted: what fails after that was sent for sure.
-            fate = fate_of(error) if call.headers is None else "lost"
+            # Headers are kept once an answer begins: what fails after that, and is no refusal, was sent for sure.
+            fate = fate_of(error) if call.headers is None or status_of(error) is not None else "lost"
             if fate != "unsent" or call.fate is None:
                 call.fate = fate
         if response is None and (cut or (error is not None and call.fate == "lost")):

@@ -496,3 +496,32 @@ def test_the_exporter_writes_calls_and_steps_of_any_distribution(
     assert written(tmp_path / "ledger.db", column="response_model") == ["gpt-4o-mini-2024-07-18"]
     assert written(tmp_path / "ledger.db", "steps", "name") == ["invoke_agent helper"]
     provider.shutdown()
+
+
+def test_what_a_batch_processor_hands_over_at_the_very_end_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = tmp_path / "ledger.db"
+    monkeypatch.setenv("GENLEDGER_LEDGER", str(ledger))
+    done = run(
+        """
+        import threading, time
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from genledger.destinations.ledger import LedgerSpanExporter
+        provider = TracerProvider()
+        provider.add_span_processor(BatchSpanProcessor(LedgerSpanExporter(), schedule_delay_millis=500))
+        def step(name):
+            attributes = {"gen_ai.operation.name": "invoke_agent"}
+            provider.get_tracer("app").start_span(name, attributes=attributes).end()
+        step("first")
+        while not [thread for thread in threading.enumerate() if thread.name == "genledger-ledger"]:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        for number in range(100):
+            step(f"last {number}")
+        """,
+        ledger,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(written(ledger, "steps", "name")) == 101

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from inspect import CO_ASYNC_GENERATOR, CO_GENERATOR
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType
@@ -20,102 +21,121 @@ from typing import Any
 import genledger
 import genledger_instrumentors
 import genledger_semconv
+from genledger.context import scoped_context
+from genledger.engine import call, driver, observe, steps, streams
+from genledger.instrumentation.adapters import http_response, stainless
+from genledger.setup import threads
+from genledger.setup.delegating_processor import DelegatingSpanProcessor
+from genledger_instrumentors import anthropic
+
+attribution = import_module("genledger.context.attribution")
 
 _HOMES = tuple(
     f"{Path(package.__file__).parent}/" for package in (genledger, genledger_instrumentors, genledger_semconv)
 )
 
-IN_PLACE = {
+
+def _codes(*functions: Any) -> frozenset[CodeType]:
+    """The code of functions, and of what is defined inside of them."""
+    found: list[CodeType] = []
+    for function in functions:
+        function = function.fget if isinstance(function, property) else function
+        found.append(function.__code__)
+    for code in found:
+        found += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+    return frozenset(found)
+
+
+IN_PLACE = _codes(
     # What stands where the client's method, or the application's function, stands: its own work is done in here, so
     # what is raised at these very lines is raised into it. They call guarded functions, and do nothing else that could
     # fail.
-    "generated.StainlessClient._request",
-    "generated.StainlessClient._arequest",
-    "generated._Sent.__init__",
-    "generated._Sent.watch_parser.<locals>.parse_answer",
-    "generated._answered",
-    "generated._aretry",
-    "generated._retry",
-    "generated._with_options",
-    "streams.pump",
-    "streams.AsyncStreamIterator.__aiter__",
-    "streams.AsyncStreamIterator.__anext__",
-    "streams.AsyncStreamIterator.__del__",
-    "streams.AsyncStreamIterator.aclose",
-    "bodies.Body.__aiter__",
-    "bodies.Body.__iter__",
-    "bodies.Body.aclose",
-    "bodies.Body.close",
-    "bodies.Listener.__del__",
-    "bodies._aclosing.<locals>.aclosing",
-    "bodies._alistened",
-    "bodies._closing.<locals>.closing",
-    "bodies._listened",
-    "threads._start",
-    "threads._submit",
-    "observe.Observation.__enter__",
-    "observe.Observation.__exit__",
-    "observe._Block.__call__",
-    "observe._Block.__call__.<locals>.asynchronous",
-    "observe._Block.__call__.<locals>.make",
-    "observe._Block.__call__.<locals>.synchronous",
-    "observe._Block.__enter__",
-    "observe._Block.__init__",
-    "observe.observe",
-    "attribution._Block.__enter__",
-    "attribution._Block.__exit__",
-    "attribution._Block.__init__",
-    "attribution.attribution",
-    "relay.DelegatingSpanProcessor.on_start",
-    "relay.DelegatingSpanProcessor._on_ending",
-    "relay.DelegatingSpanProcessor.on_end",
+    driver.asynchronous,
+    driver.synchronous,
+    stainless.StainlessExchange._with_parser,
+    stainless._answered,
+    stainless._aretry,
+    stainless._retry,
+    streams.AsyncStreamIterator.__aiter__,
+    streams.AsyncStreamIterator.__anext__,
+    streams.AsyncStreamIterator.__del__,
+    streams.AsyncStreamIterator.aclose,
+    streams.iterate,
+    http_response.Body.__aiter__,
+    http_response.Body.__iter__,
+    http_response.Body.aclose,
+    http_response.Body.close,
+    http_response.ResponseTap.__del__,
+    http_response._aclosing,
+    http_response._closing,
+    http_response._tapped_async,
+    http_response.tapped,
+    threads._start,
+    threads._submit,
+    observe.Observation.__enter__,
+    observe.Observation.__exit__,
+    observe._Block.__call__,
+    observe._Block.__enter__,
+    observe._Block.__init__,
+    observe.observe,
+    attribution._Block.__enter__,
+    attribution._Block.__exit__,
+    attribution._Block.__init__,
+    attribution.attribution,
+    DelegatingSpanProcessor.on_start,
+    DelegatingSpanProcessor._on_ending,
+    DelegatingSpanProcessor.on_end,
     # What is there to raise: it checks the application's arguments.
-    "attribution._check",
-    "attribution._check_metadata",
-    "attribution._check_tags",
-    "attribution._check_tags.<locals>.<genexpr>",
-    "attribution._problem",
-}
+    attribution._check,
+    attribution._check_metadata,
+    attribution._check_tags,
+    attribution._problem,
+)
 
-GUARDED = {
+GUARDED = _codes(
     # What these call: functions that catch everything that happens inside of them.
-    "generated.StainlessClient._hand_over",
-    "generated.StainlessClient._open",
-    "generated.StainlessClient._sent",
-    "generated._Sent.answer",
-    "generated._note_retry",
-    "call.Call.admit",
-    "call.Call.admit_async",
-    "call.Call.enter",
-    "call.Call.leave",
-    "call.Call.readmit",
-    "call.Call.readmit_async",
-    "call.Call.settle",
-    "call.Call.settled",
-    "streams.Reading.asks",
-    "streams.Reading.closed",
-    "streams.Reading.finish",
-    "streams.Reading.fold",
-    "bodies.Listener.asks",
-    "bodies.Listener.closed",
-    "bodies.Listener.ended",
-    "bodies.Listener.hear",
-    "__init__.lend_span",
-    "contexts.enter",
-    "contexts.leave",
-    "observe.Observation.__init__",
-    "observe.Observation.finish",
-    "observe.Observation.start",
-    "observe._Block.__exit__",
-    "attribution._Block.inside",
-    # Constructors of what has a finalizer: it would run without what they set first.
-    "bodies.Listener.__init__",
-    "streams.AsyncStreamIterator.__init__",
-}
-
+    driver._answered,
+    driver._begin,
+    driver._received,
+    driver._sent,
+    stainless._note_retry,
+    call.Call.admit,
+    call.Call.admit_async,
+    call.Call.enter,
+    call.Call.leave,
+    call.Call.readmit,
+    call.Call.readmit_async,
+    call.Call.settle,
+    call.Call.settled,
+    streams.StreamRecorder.asks,
+    streams.StreamRecorder.closed,
+    streams.StreamRecorder.finish,
+    streams.StreamRecorder.fold,
+    http_response.ResponseTap.asks,
+    http_response.ResponseTap.closed,
+    http_response.ResponseTap.feed,
+    http_response.ResponseTap.finish,
+    anthropic.lend_span,
+    scoped_context.enter,
+    scoped_context.leave,
+    observe.Observation.__init__,
+    observe.Observation.finish,
+    observe.Observation.start,
+    observe._Block.__exit__,
+    attribution._Block.inside,
+    steps.Step.end,
+    # Constructors that only keep what they are given, and those of what has a finalizer, which would run without it.
+    driver.Exchange.__init__,
+    stainless.StainlessExchange.__init__,
+    http_response.ResponseTap.__init__,
+    streams.AsyncStreamIterator.__init__,
+)
 
 RELEASING = {"__exit__", "release"}
 """What gives a lock back. It cannot fail; were it kept from running, everything would stand still."""
+
+
+_REMOVING = "WeakSet.__init__.<locals>._remove"
 
 
 class Entered:
@@ -216,7 +236,7 @@ def _ours(code: CodeType) -> bool:
 @cache
 def _attacked(code: CodeType) -> bool:
     """Whether faults happen in this function: it is ours, and does not stand in place of the application's."""
-    return _ours(code) and _name(code) not in IN_PLACE
+    return _ours(code) and code not in IN_PLACE
 
 
 @cache
@@ -227,7 +247,7 @@ def _enters(code: CodeType) -> bool:
     raise is printed and changes nothing.
     """
     resumed = code.co_flags & (CO_GENERATOR | CO_ASYNC_GENERATOR)
-    return not resumed and _name(code) not in IN_PLACE | GUARDED | {"_weakrefset.WeakSet.__init__.<locals>._remove"}
+    return not resumed and code not in IN_PLACE and code not in GUARDED and code.co_qualname != _REMOVING
 
 
 def _name(code: CodeType) -> str:

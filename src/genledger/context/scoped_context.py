@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import Any, cast
 
 from opentelemetry.context import Context, attach, create_key, get_current, set_value
@@ -46,24 +45,20 @@ def leave(block: object) -> None:
     What is remembered is in the context itself, so that one block can be entered by many tasks and threads. In a
     context that the block was not entered in (a generator finished elsewhere), nothing is ours to change.
     """
-    try:
-        _leave(block)
-    except Exception as error:
-        internal_errors.report("leaving a block", error)
-        with suppress(Exception):
-            _leave(block)  # a fault may pass, a context that is left behind stays
-
-
-def _leave(block: object) -> None:
-    nearer: ScopedContext | None = None
-    for visit in visits():
-        if visit.block is block:
-            if visit.inside is get_current():
-                attach(visit.outer)
-            elif nearer is not None and nearer.outer is visit.inside:
-                nearer.outer = visit.outer
+    for _ in range(2):  # a fault may pass, a context that is left behind stays
+        nearer: ScopedContext | None = None
+        try:
+            for visit in visits():
+                if visit.block is block:
+                    if visit.inside is get_current():
+                        attach(visit.outer)
+                    elif nearer is not None and nearer.outer is visit.inside:
+                        nearer.outer = visit.outer
+                    return
+                nearer = visit
             return
-        nearer = visit
+        except Exception as error:
+            internal_errors.report("leaving a block", error)
 
 
 def visits() -> Iterator[ScopedContext]:

@@ -282,7 +282,7 @@ class Call:
             received: How much generated text came, for an estimate when the answer's usage does not count it all.
         """
         try:
-            self._pending.pop()
+            del self._pending[-1]
         except IndexError:
             return
         try:

@@ -42,9 +42,8 @@ class Observation(AbstractContextManager["Observation"]):
         """Return what the calls inside this block have cost so far."""
         return self._step.spend.read() if self._step is not None else Spend(0.0, 0, 0, 0)
 
-    def start(self) -> Context:
+    def start(self, outer: Context) -> Context:
         """Start the span and return the context to run in: the same one, when a fault of ours is in the way."""
-        outer = get_current()
         try:
             self._step = start_step(self._kind, self._name, signature=self._signature())
             return self._step.inside(outer)
@@ -65,7 +64,7 @@ class Observation(AbstractContextManager["Observation"]):
 
     def __enter__(self) -> Self:
         outer = get_current()
-        enter(self, outer, self.start())
+        enter(self, outer, self.start(outer))
         return self
 
     def __exit__(
@@ -127,7 +126,7 @@ class _Block:
 
         def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Context, Callable[..., None]]:
             observation = make(*args, **kwargs)
-            return observation.start(), observation.finish
+            return observation.start(get_current()), observation.finish
 
         if inspect.isasyncgenfunction(function):
             return cast(F, async_steps_in_context(function, begin))

@@ -145,11 +145,15 @@ def start_step(
         record_exception=False,
         set_status_on_exception=False,
     )
-    step = Step(kind, name, outer, span)
-    run = run_in(outer)
-    if kind == "tool" and run is not None:
-        run.tool_calls.append(signature or name)
-        run.tools += 1
-    if content is not None:
-        step.write(content)
-    return step
+    try:
+        step = Step(kind, name, outer, span)
+        run = run_in(outer)
+        if kind == "tool" and run is not None:
+            run.tool_calls.append(signature or name)
+            run.tools += 1
+        if content is not None:
+            step.write(content)
+        return step
+    except Exception:
+        span.end()
+        raise

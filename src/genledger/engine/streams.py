@@ -58,7 +58,7 @@ class StreamRecorder:
         self._chunks: list[Any] = []
         self.add = self._chunks.append
         self.stamps: list[float] = []
-        self._asked: list[tuple[int, float]] = []
+        self._asked: dict[int, float] = {}
         call.stamps = self.stamps
         watch(self)
         self._source: weakref.ref[Any] | None = None
@@ -85,7 +85,7 @@ class StreamRecorder:
         application had last waited, and had not let chunks wait that were there.
         """
         try:
-            self._asked.append((len(self.stamps), time.perf_counter()))
+            self._asked[len(self.stamps)] = time.perf_counter()
         except Exception as fault:
             internal_errors.report("recording a chunk", fault)
 
@@ -140,7 +140,7 @@ class StreamRecorder:
         It waited for a chunk if that took longer to come than the application had kept it from being asked for.
         """
         stamps = self.stamps
-        for index, asked in reversed(self._asked):
+        for index, asked in reversed(self._asked.items()):
             if 0 < index < len(stamps) and stamps[index] - asked > asked - stamps[index - 1]:
                 return index + 1
         return 1
@@ -171,7 +171,8 @@ def iterate(
             if len(recording.stamps) - before < room:
                 break
             recording.fold()
-            room = min(2 * room, _BATCH)
+            if room < _BATCH:
+                room *= 2
     except GeneratorExit:
         recording.finish(cut=True)
         raise

@@ -153,9 +153,9 @@ def test_an_accepted_draft_costs_what_all_drafts_cost_by_how_many_were_accepted(
 def test_the_tables_the_tree_and_the_next_steps_are_printed(finished: Run) -> None:
     total = sum(map(charged, finished.journal))
     for text in (
-        "RunningTotal by feature",
-        "RunningTotal by tenant",
-        "RunningTotal by model",
+        "Spend by feature",
+        "Spend by tenant",
+        "Spend by model",
         f"${total:.6f}",
         "draft_accepted",
         "draft_reply",

@@ -94,7 +94,7 @@ def _title(by: Dimension, begin: datetime | None, end: datetime | None) -> str:
     period = [
         f"{word} {when.astimezone(UTC):%Y-%m-%d %H:%M} UTC" for word, when in (("since", begin), ("until", end)) if when
     ]
-    return ", ".join([f"RunningTotal by {_words(by)}", *period])
+    return ", ".join([f"Spend by {_words(by)}", *period])
 
 
 def _words(by: Dimension) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from genledger.engine.content.redaction import Redactor
 
-from ....calls.redaction.attacks import ENDS, LINEAR, LITERALS, attacks, growth
+from .attacks import ENDS, LINEAR, LITERALS, attacks, growth
 
 TELLING = ["", "a", "-", "a.", "\n"]
 """The fillers that have found something; the attack in `tests/adversary` has them all."""

@@ -7,8 +7,10 @@ full, or a line of ours may be wrong.
 
 from __future__ import annotations
 
+import _weakrefset
 import gc
 import sys
+import weakref
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -135,7 +137,8 @@ RELEASING = {"__exit__", "release"}
 """What gives a lock back. It cannot fail; were it kept from running, everything would stand still."""
 
 
-_REMOVING = "WeakSet.__init__.<locals>._remove"
+CALLED_BACK = (weakref.__file__, _weakrefset.__file__)
+"""Where callbacks of weak references are. The interpreter runs them when something is dropped."""
 
 
 class Entered:
@@ -247,7 +250,7 @@ def _enters(code: CodeType) -> bool:
     raise is printed and changes nothing.
     """
     resumed = code.co_flags & (CO_GENERATOR | CO_ASYNC_GENERATOR)
-    return not resumed and code not in IN_PLACE and code not in GUARDED and code.co_qualname != _REMOVING
+    return not resumed and code not in IN_PLACE and code not in GUARDED and code.co_filename not in CALLED_BACK
 
 
 def _name(code: CodeType) -> str:

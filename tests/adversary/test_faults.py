@@ -29,6 +29,9 @@ from ..replay.observation import difference, seen
 from .conftest import Scale
 from .injection import Entered, Fault, failing, functions_with, injected
 
+# Python prints what a finalizer raises, and goes on: the application gets nothing of it.
+pytestmark = pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning")
+
 CHAT: dict[str, Any] = {"model": "gpt-4o", "messages": openai_format.USER, "max_tokens": 100}
 
 

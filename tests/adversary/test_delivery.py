@@ -25,6 +25,7 @@ from genledger.destinations.otlp import OtlpDestination, OtlpEndpoint
 
 from ..standins.faults import DRIPS, Close, Fault, Garbage, HalfAnswer, Hang, Late, Status
 from ..standins.receivers import Collector
+from ..standins.spools import on_disk
 from .conftest import Scale
 
 APPLICATION = Path(__file__).with_name("delivery_application.py")
@@ -119,7 +120,7 @@ class Lane:
     children: list[dict[str, float]] = field(default_factory=list)
     """The calls of each process that was killed, and the seconds that were left to it after each."""
     received: Counter[str] = field(default_factory=Counter)
-    left_over: list[str] = field(default_factory=list)
+    left_over: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
 
     def run(self, nursery: Nursery, directory: Path, calls: int, chance: random.Random) -> None:
@@ -145,7 +146,7 @@ class Lane:
             destination.shutdown(20)
             self.dropped = destination.stats().dropped
             self.received = Counter({"".join(key): times for key, times in collector.counts().items()})
-        self.left_over = [file.name for file in spool.rglob("*.*") if file.suffix != ".json"]
+        self.left_over = on_disk(spool)
 
     @property
     def made(self) -> int:
@@ -203,7 +204,7 @@ def test_what_killed_processes_made_is_received_but_for_the_last_second(tmp_path
         # At most the call that had not returned when its process was killed is there beside those that had.
         assert lane.unknown <= len(lane.children), lane
         assert lane.dropped == {}, lane
-        assert lane.left_over == [], lane
+        assert lane.left_over == 0, lane
         for lost in lane.lost:
             assert not (lost and lane.durable), lane
             assert max(lost, default=0.0) < LOST_S, lane
@@ -236,10 +237,10 @@ def test_what_thirty_threads_recorded_is_received_on_disk_or_counted_at_the_end(
         for thread in threads:
             thread.join()
     stats = destination.stats()
-    on_disk = sum(int(file.name.split("-")[3]) for file in tmp_path.rglob("*.batch"))
-    print(f"\n30 threads, {behaviour}, {timeout:.0f} s: made {sum(made)}, on disk {on_disk}, dropped {stats.dropped}")
+    kept = on_disk(tmp_path)
+    print(f"\n30 threads, {behaviour}, {timeout:.0f} s: made {sum(made)}, on disk {kept}, dropped {stats.dropped}")
     assert stats.sent == 0
-    assert sum(made) == on_disk + sum(stats.dropped.values())
+    assert sum(made) == kept + sum(stats.dropped.values())
     assert delivered is False
     at_exit = stats.dropped.get("exit", 0)
     if timeout:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from genledger.destinations.delivery.remote_destination import spool_directory
+from genledger.destinations.delivery.spool import Spool
 from genledger.doctor import Diagnosis, diagnose
 from genledger.engine.record import CallRecord
 from genledger.ledger import Ledger
@@ -372,9 +374,10 @@ def test_wrong_settings_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_waits_in_the_spool_is_counted(tmp_path: Path) -> None:
-    receiver = tmp_path / "spool" / "otlp-0123456789abcdef"
-    receiver.mkdir(parents=True)
-    (receiver / "1-2-3-4-5.batch").write_bytes(b"12345")
-    (receiver / "units.json").write_bytes(b"{}")
+    assert diagnose().spool.records == 0
+    directory = spool_directory(spool=tmp_path / "spool")
+    assert directory is not None
+    Spool(directory, "langfuse").put(b"12345", 2)
+    Spool(directory, "otlp").put(b"1", 1)
     spool = diagnose().spool
-    assert (spool.path, spool.batches, spool.size_bytes) == (str(tmp_path / "spool"), 1, 5)
+    assert (spool.path, spool.records, spool.size_bytes) == (str(directory / "spool.db"), 3, 6)

@@ -166,9 +166,9 @@ def _spool(found: Diagnosis) -> str:
     spool = found.spool
     if spool.path is None:
         return "off: what cannot be delivered is kept in memory only"
-    if not spool.batches:
+    if not spool.records:
         return "empty"
-    return f"{spool.path}: {spool.batches:,} batches wait to be delivered, {_size(spool.size_bytes)}"
+    return f"{spool.path}: {spool.records:,} records wait to be delivered, {_size(spool.size_bytes)}"
 
 
 def _size(size_bytes: int) -> str:

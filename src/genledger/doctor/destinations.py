@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from genledger.destinations.delivery.remote_destination import DeliveryOptions, storage_of
+from genledger.destinations.delivery.remote_destination import DeliveryOptions, spool_directory
 from genledger.doctor.findings import Findings
 from genledger.doctor.libraries import installed_version
 from genledger.setup.providers import LANGFUSE_KEYS, connect
@@ -29,7 +29,7 @@ class SpoolState:
     """What waits on disk for a destination that did not take it."""
 
     path: str | None
-    batches: int
+    records: int
     size_bytes: int
 
 
@@ -70,8 +70,11 @@ def check_twice(wanted: Iterable[str], findings: Findings) -> None:
 def examine_spool(settings: Settings) -> SpoolState:
     """Count what waits in the spool directory, of all destinations together."""
     options: DeliveryOptions = {} if settings.spool is None else {"spool": settings.spool}
-    place = None if settings.spool == "off" else storage_of("", "", **options)
-    if place is None:
+    directory = None if settings.spool == "off" else spool_directory(**options)
+    if directory is None:
         return SpoolState(None, 0, 0)
-    sizes = [file.stat().st_size for file in place.parent.glob("*/*.batch")]
-    return SpoolState(str(place.parent), len(sizes), sum(sizes))
+    from genledger.destinations.delivery.spool import Spool
+
+    spool = Spool(directory)
+    _, records, size = spool.all_pending()
+    return SpoolState(str(spool.path), records, size)

@@ -13,7 +13,7 @@ import sqlite3
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -128,6 +128,22 @@ class SharedDatabase:
                 with self._turn() as turn:
                     connection = self._current(turn, replace=False)
             yield connection
+
+    def add(self, statement: str, values: Sequence[str | bytes | int]) -> None:
+        """Run one small statement that cannot wait for its turn.
+
+        SQLite alone keeps it apart from what others write, and that the file was cut, replaced or removed is for
+        others to notice, who have their turns.
+
+        Raises:
+            sqlite3.Error: As for `writing`.
+        """
+        with self._lock, self._closed_by_faults():
+            connection = self._opened
+            if connection is None:
+                with self._turn() as turn:
+                    connection = self._current(turn, replace=True)
+            connection.execute(statement, values)
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:

@@ -93,7 +93,7 @@ def test_ten_minutes_of_trouble_lose_nothing_and_reach_nobody_else(
     stats = rig.langfuse.stats()
     assert (stats.accepted, stats.sent, stats.dropped) == (calls, calls, {})
     assert stats.retried > 0
-    assert (stats.waiting, stats.spool_files) == (0, 0)
+    assert (stats.waiting, stats.spool_requests) == (0, 0)
 
 
 def test_a_backend_that_is_down_for_ten_minutes_gets_everything_when_it_is_back(rig: Rig, langfuse_server, collector):

@@ -18,6 +18,7 @@ from genledger.destinations.otlp import OtlpDestination, OtlpEndpoint
 from standins.faults import Hang
 from standins.grpc_collector import GrpcCollector
 from standins.receivers import Collector
+from standins.spools import on_disk
 
 APPLICATION = Path(__file__).with_name("application.py")
 
@@ -66,7 +67,8 @@ def test_with_durable_mode_a_kill_at_any_moment_loses_nothing(collector, tmp_pat
     delivered = kill_fifty(collector, tmp_path, "durable", up)
     assert all(call for child in delivered for call in child)
     assert sum(len(child) for child in delivered) >= 50
-    assert [file for file in tmp_path.glob("*/*.*") if file.suffix in (".batch", ".journal", ".corrupt")] == []
+    assert on_disk(tmp_path) == 0
+    assert list(tmp_path.rglob("*.damaged-*")) == []
 
 
 @pytest.mark.parametrize("up", [True, False], ids=["backend up", "backend down"])

@@ -31,6 +31,7 @@ from ...instrumentors import openai_format as wire
 from ...instrumentors.provider import Provider, answer
 from ...instrumentors.telemetry import Telemetry, instrumented
 from ...standins.receivers import Collector
+from ...standins.spools import on_disk
 from ..applications import rows, run
 
 COST = 176 * 2.5e-6 + 1024 * 1.25e-6 + 300 * 10e-6
@@ -266,7 +267,7 @@ def test_instrument_imports_no_client_library(tmp_path: Path, variables: dict[st
                 "sqlite3",
                 "genledger_semconv.registry",
                 "opentelemetry.propagate",
-                "genledger.destinations.delivery.write_ahead_log",
+                "genledger.destinations.delivery.spool",
                 "genledger.destinations.ledger",
                 *(f"genledger.destinations.selection.{part}" for part in ("tenant_routing", "sampling")),
             ),
@@ -586,7 +587,7 @@ def test_the_end_where_nobody_listens_takes_no_time_and_what_waits_is_on_disk(tm
     assert delivered == "False"
     assert float(took) < 20
     assert "connection refused; records are kept and sent" in done.stderr
-    assert len(list(tmp_path.rglob("*.batch"))) == 1
+    assert on_disk(tmp_path) == 1
 
 
 def test_an_end_without_any_time_says_what_is_lost(tmp_path: Path) -> None:

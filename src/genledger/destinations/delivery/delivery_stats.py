@@ -72,7 +72,7 @@ class Stats:
 
     `accepted` = `sent` + the sum of `dropped` + those still waiting, here or in the spool; spans that a
     former process left in the spool are counted in `sent` only. `retried` counts a span once for every
-    attempt that failed. `dropped` is by reason. `spool_files` and `spool_bytes` are what is on disk now.
+    attempt that failed. `dropped` is by reason. `spool_requests` and `spool_bytes` are what waits on disk now.
     `units` are the units that Langfuse bills (traces, observations, scores) of this month, all processes of
     the machine together. `problem` is what is wrong at the moment.
     """
@@ -83,7 +83,7 @@ class Stats:
     spooled: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     waiting: int = 0
-    spool_files: int = 0
+    spool_requests: int = 0
     spool_bytes: int = 0
     units: int = 0
     problem: str | None = None
@@ -96,7 +96,7 @@ class Stats:
             self.spooled + other.spooled,
             dict(Counter(self.dropped) + Counter(other.dropped)),
             self.waiting + other.waiting,
-            self.spool_files + other.spool_files,
+            self.spool_requests + other.spool_requests,
             self.spool_bytes + other.spool_bytes,
             self.units + other.units,
             self.problem or other.problem,

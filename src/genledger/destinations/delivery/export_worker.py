@@ -16,15 +16,14 @@ from genledger.destinations.delivery import otlp_request
 from genledger.destinations.delivery.attempt import MEANWHILE_S
 from genledger.destinations.delivery.delivery_stats import Limits, Stats
 from genledger.destinations.delivery.http_exporter import Sender
-from genledger.destinations.delivery.retry_queue import Receipt, RetryQueue
-from genledger.destinations.delivery.spool import Spool
+from genledger.destinations.delivery.retry_queue import Batch, RetryQueue
 from genledger.destinations.delivery.time_source import SYSTEM_CLOCK, Clock
 from genledger.destinations.selection.span_processor import FinishedSpan
 from genledger.shared.at_exit import run_at_exit
 from genledger.shared.loggers import logger_of
 
 if TYPE_CHECKING:
-    from genledger.destinations.delivery.write_ahead_log import Journal, Ticket
+    from genledger.destinations.delivery.spool import Spool
     from genledger.destinations.selection.sampling import TraceSampling
 
 log = logger_of("genledger")
@@ -44,12 +43,11 @@ class ExportWorker:
     Args:
         name: What logs and metrics call the receiver.
         sender: Makes the attempts.
-        translate: Gives a span the receiver's vocabulary. Called in the delivery's thread, except that with
-            a journal it is called where the span ends.
+        translate: Gives a span the receiver's vocabulary. Called in the delivery's thread, or, if that is
+            `durable`, where the span ends.
         limits: Bounds.
         spool: Where requests are kept that cannot be delivered; without one they stay in memory.
-        journal: Where spans are kept from the moment they end until they are delivered or spooled. Needs a
-            spool.
+        durable: Whether spans are in the spool from the moment they end until they are delivered.
         sampling: Decides which spans go on.
         clock: The time.
         threaded: Whether to run a thread; without one, the owner calls `step`.
@@ -67,7 +65,7 @@ class ExportWorker:
         *,
         limits: Limits | None = None,
         spool: Spool | None = None,
-        journal: Journal | None = None,
+        durable: bool = False,
         sampling: TraceSampling | None = None,
         clock: Clock = SYSTEM_CLOCK,
         threaded: bool = True,
@@ -76,15 +74,15 @@ class ExportWorker:
         self.sender = sender
         self.limits = limits or Limits()
         self._translate = translate
-        self._spool = spool
-        self._journal = journal
+        self.spool = spool
+        self._durable = durable
         self._sampling = sampling
         self._clock = clock
         self._threaded = threaded
         self._outbox = RetryQueue(name, sender, self.limits, spool, clock)
         self._start_empty()
         _alive.add(self)
-        if threaded and not self.is_idle():
+        if threaded and spool is not None and spool.exists():
             self._start_thread()
 
     def _start_empty(self) -> None:
@@ -113,18 +111,18 @@ class ExportWorker:
         if len(queue) >= self.limits.queue_spans:
             self._outbox.drop(item.goes, "queue_full")
             return
-        if self._journal is not None and item.goes:
-            self._write_ahead(self._journal, item)
+        if self._durable and self.spool is not None and item.goes:
+            self._write_ahead(self.spool, item)
         queue.append(item)
         if self._thread is None and self._threaded:
             self._start_thread()
         if len(queue) >= self.limits.batch_spans and not self._wake.is_set():
             self._wake.set()
 
-    def _write_ahead(self, journal: Journal, item: FinishedSpan) -> None:
+    def _write_ahead(self, spool: Spool, item: FinishedSpan) -> None:
         try:
             item.ready = self._translate(item)
-            item.ticket = journal.append(otlp_request.encode([item.ready]))
+            item.row = spool.append(otlp_request.encode([item.ready]))
         except Exception as error:
             # The span still goes the ordinary way.
             self._outbox.disk_failed(error)
@@ -215,8 +213,7 @@ class ExportWorker:
         # when no round was under way while they were looked at: the number is odd during a round.
         before = self._turns
         held = self._sampling.held() if self._sampling is not None else 0
-        left = self._journal is not None and self._journal.leftovers()
-        empty = not self._queue and not held and not left and self._outbox.is_empty()
+        empty = not self._queue and not held and self._outbox.is_empty()
         return empty and before % 2 == 0 and before == self._turns
 
     def has_ended(self) -> bool:
@@ -227,12 +224,10 @@ class ExportWorker:
         """What became of the spans so far."""
         outbox = self._outbox
         dropped = Counter(outbox.dropped)
-        files = size = 0
-        if self._spool is not None:
-            files, size = self._spool.pending()
-            dropped += self._spool.lost
-        if self._journal is not None:
-            dropped += self._journal.lost
+        requests = size = 0
+        if self.spool is not None:
+            requests, _, size = self.spool.pending()
+            dropped += self.spool.lost
         return Stats(
             accepted=self._accepted + len(self._queue),
             sent=outbox.sent,
@@ -240,7 +235,7 @@ class ExportWorker:
             spooled=outbox.spooled,
             dropped=dict(dropped),
             waiting=len(self._queue) + outbox.waiting() + (self._sampling.held() if self._sampling is not None else 0),
-            spool_files=files,
+            spool_requests=requests,
             spool_bytes=size,
             units=self._sampling.units if self._sampling is not None else 0,
             problem=outbox.problem,
@@ -256,8 +251,6 @@ class ExportWorker:
             if hurry or self._closing_at is not None:
                 self._outbox.hurry()
             self._collect(everything=hurry or self._closing_at is not None)
-            if self._closing_at is None:
-                self._rescue()
             self._outbox.send(lambda: self._closing_at, self._between, self._meanwhile)
         finally:
             self._turns += 1
@@ -326,7 +319,7 @@ class ExportWorker:
         discarded = sampling.discarded()
         if discarded:
             self._outbox.drop(len(discarded), "sampled")
-            self._settle(_tickets(discarded))
+            self._settle(discarded)
 
     def _pop(self, most: int) -> list[FinishedSpan]:
         items: list[FinishedSpan] = []
@@ -349,30 +342,20 @@ class ExportWorker:
                         self._pack([item])
                 else:
                     self._outbox.drop(1, "unencodable")
-                    self._settle(_tickets(part))
+                    self._settle(part)
                     log.debug("genledger: destination %s: a span cannot be encoded", self.name, exc_info=True)
 
     def _pack_part(self, items: Sequence[FinishedSpan]) -> None:
         spans = [item.ready or self._translate(item) for item in items]
-        made = list(otlp_request.pack(spans, self.limits.batch_bytes))
-        tickets = _tickets(items)
-        self._outbox.add(made, Receipt(lambda: self._settle(tickets), len(made)))
+        start = 0
+        for data, count in list(otlp_request.pack(spans, self.limits.batch_bytes)):
+            self._outbox.add(Batch(data, count, _rows(items[start : start + count])))
+            start += count
 
-    def _settle(self, tickets: Sequence[Ticket]) -> None:
-        if self._journal is not None and tickets:
-            self._journal.settle(tickets)
-
-    def _rescue(self) -> None:
-        """Take over what processes that died left in their journals."""
-        if self._journal is None or self._spool is None:
-            return
-        for data, spans, done in self._journal.rescued(self.limits.batch_bytes):
-            try:
-                self._spool.put(data, spans)
-            except OSError as error:
-                self._outbox.disk_failed(error)
-                return
-            done()
+    def _settle(self, items: Sequence[FinishedSpan]) -> None:
+        """These go nowhere."""
+        if self.spool is not None:
+            self.spool.done(_rows(items))
 
     # Beginning and end
 
@@ -385,12 +368,12 @@ class ExportWorker:
             self._save(deadline)
         except Exception:
             log.exception("genledger: destination %s: unexpected fault at the end", self.name)
-        unpacked = sum(item.goes for item in self._pop(len(self._queue)))
-        self._accepted += unpacked
-        self._outbox.abandon(unpacked, journaled=self._journal is not None)
+        unpacked = [item for item in self._pop(len(self._queue)) if item.goes]
+        self._accepted += len(unpacked)
+        self._outbox.abandon(sum(item.row is None for item in unpacked))
         self.sender.close()
-        if self._journal is not None:
-            self._journal.close()
+        if self.spool is not None:
+            self.spool.close()
         self._ended.set()
 
     def _save(self, deadline: float) -> None:
@@ -427,16 +410,14 @@ class ExportWorker:
         self._start_empty()
         self._outbox.start_empty()
         self.sender.forget()
-        if self._spool is not None:
-            self._spool.forget()
-        if self._journal is not None:
-            self._journal.forget()
+        if self.spool is not None:
+            self.spool.forget()
         if self._sampling is not None:
             self._sampling.clear()
 
 
-def _tickets(items: Iterable[FinishedSpan]) -> list[Ticket]:
-    return [item.ticket for item in items if item.ticket is not None]
+def _rows(items: Iterable[FinishedSpan]) -> list[int]:
+    return [item.row for item in items if item.row is not None]
 
 
 _alive: weakref.WeakSet[ExportWorker] = weakref.WeakSet()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from genledger.shared.loggers import logger_of
@@ -43,30 +44,24 @@ def is_own_directory(path: Path) -> bool:
     return True
 
 
-def is_own_file(status: os.stat_result, path: str) -> bool:
-    """Whether a file, of which `os.lstat` says `status`, is one that only this user can open."""
-    try:
-        _check(status, path, stat.S_ISREG, "file")
-    except NotOurs:
-        return False
-    return True
-
-
-def open_own(path: str) -> int:
-    """Open a file for reading and writing; return its descriptor.
+def own_file(path: Path) -> None:
+    """Check that a file, if it is there, is one that only this user can open.
 
     Raises:
         NotOurs: Somebody else's, a symbolic link, no file, or open to others.
-        OSError: It is not there or cannot be opened.
+        OSError: It cannot be looked at.
     """
-    _check(os.lstat(path), path, stat.S_ISREG, "file")
-    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with suppress(FileNotFoundError):
+        _check(os.lstat(path), str(path), stat.S_ISREG, "file")
+
+
+def is_own_file(path: Path) -> bool:
+    """Whether a file is there and only this user can open it."""
     try:
-        _check(os.fstat(descriptor), path, stat.S_ISREG, "file")
-    except NotOurs:
-        os.close(descriptor)
-        raise
-    return descriptor
+        _check(os.lstat(path), str(path), stat.S_ISREG, "file")
+    except OSError:
+        return False
+    return True
 
 
 def _check(status: os.stat_result, path: str, is_kind: Callable[[int], bool], kind: str) -> None:
@@ -75,6 +70,8 @@ def _check(status: os.stat_result, path: str, is_kind: Callable[[int], bool], ki
         problem = "a symbolic link"
     elif not is_kind(status.st_mode):
         problem = f"no {kind}"
+    elif not hasattr(os, "geteuid"):
+        problem = None  # Windows has no user ids, and no such permissions
     elif status.st_uid != os.geteuid():
         problem = f"owned by user {status.st_uid}, not by {os.geteuid()} as this process"
     elif status.st_mode & 0o077:

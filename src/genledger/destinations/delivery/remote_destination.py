@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -14,7 +15,6 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from genledger.destinations.delivery.delivery_stats import Limits, Stats
 from genledger.destinations.delivery.export_worker import ExportWorker, begin_together, shutdown_together
 from genledger.destinations.delivery.http_exporter import Sender
-from genledger.destinations.delivery.spool import CAN_LOCK, Spool
 from genledger.destinations.delivery.time_source import SYSTEM_CLOCK, Clock
 from genledger.destinations.selection.open_spans import OpenSpans, SpanNode
 from genledger.destinations.selection.span_processor import FinishedSpan, SelectingSpanProcessor
@@ -29,7 +29,7 @@ class DeliveryOptions(TypedDict, total=False):
 
     Keys:
         limits: Bounds of queue, batches and time.
-        spool: The directory for what cannot be delivered, in which each receiver has one of its own; `None`
+        spool: The directory for what cannot be delivered, in which each user has one of its own; `None`
             keeps nothing on disk. Default: `spool` in the user's state directory (`GENLEDGER_SPOOL`).
         spool_bytes: Bytes on disk per receiver; default 256 MiB.
         spool_age_s: Seconds after which a record that is still not taken is dropped; default 7 days.
@@ -62,44 +62,45 @@ def open_delivery(
     """
     clock = options.get("clock", SYSTEM_CLOCK)
     durable = options.get("durable", False)
-    directory = storage_of(name, identity, **options)
-    spool = journal = None
+    directory = spool_directory(**options)
+    spool = None
     if directory is not None:
+        from genledger.destinations.delivery.spool import MAX_AGE_S, MAX_BYTES, Spool
+
+        label = re.sub(r"[^a-z0-9]+", "-", name.lower())
         spool = Spool(
             directory,
-            max_bytes=options.get("spool_bytes", 256 * 1024 * 1024),
-            max_age_s=options.get("spool_age_s", 7 * 86_400.0),
+            f"{label}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}",
+            max_bytes=options.get("spool_bytes", MAX_BYTES),
+            max_age_s=options.get("spool_age_s", MAX_AGE_S),
+            fsync=durable == "fsync",
             clock=clock,
         )
-        if durable:
-            from genledger.destinations.delivery.write_ahead_log import Journal
-
-            journal = Journal(directory, fsync=durable == "fsync", clock=clock)
     sampler = None
     if sampling is not None:
-        from genledger.destinations.delivery.disk_quota import Allowance
+        from genledger.destinations.selection.allowance import Allowance
         from genledger.destinations.selection.sampling import TraceSampling
 
-        units = directory / "units.json" if directory is not None else None
-        allowance = Allowance(sampling.units_per_month, units, clock)
-        sampler = TraceSampling(allowance, rate=sampling.rate, keep=sampling.keep)
+        sampler = TraceSampling(
+            Allowance(sampling.units_per_month, spool, clock), rate=sampling.rate, keep=sampling.keep
+        )
     return ExportWorker(
         name,
         sender,
         lambda item: translate(replace(item, span=without_secrets(item.span))),
         limits=options.get("limits"),
         spool=spool,
-        journal=journal,
+        durable=bool(durable),
         sampling=sampler,
         clock=clock,
         threaded=options.get("threaded", True),
     )
 
 
-def storage_of(name: str, identity: str, **options: Unpack[DeliveryOptions]) -> Path | None:
-    """The directory of one receiver; `None` when nothing is kept on disk."""
+def spool_directory(**options: Unpack[DeliveryOptions]) -> Path | None:
+    """The directory of this user's spool; `None` when nothing is kept on disk."""
     given = options.get("spool", "")
-    if given is None or not CAN_LOCK:
+    if given is None:
         return None
     if given:
         common = Path(given)
@@ -107,8 +108,8 @@ def storage_of(name: str, identity: str, **options: Unpack[DeliveryOptions]) -> 
         import platformdirs
 
         common = platformdirs.user_state_path("genledger") / "spool"
-    label = re.sub(r"[^a-z0-9]+", "-", name.lower())
-    return common / f"{label}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+    # The one that was given may belong to others, or to several users.
+    return common / f"user-{getattr(os, 'geteuid', int)()}"
 
 
 class Receivers(Protocol):

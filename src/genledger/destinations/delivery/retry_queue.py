@@ -8,13 +8,16 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from genledger.destinations.delivery import otlp_request
 from genledger.destinations.delivery.delivery_stats import Limits
 from genledger.destinations.delivery.http_exporter import Answer, Sender
-from genledger.destinations.delivery.spool import Kept, Spool
 from genledger.destinations.delivery.time_source import Clock
 from genledger.shared.loggers import logger_of
+
+if TYPE_CHECKING:
+    from genledger.destinations.delivery.spool import Spool
 
 log = logger_of("genledger")
 
@@ -28,48 +31,21 @@ LAST_TRY_S = 1.0
 """Seconds that a receiver in trouble is given at exit."""
 
 _DISK_AGAIN_S = 3600.0
-_JOINED_S = 10.0
-_JOINED_BYTES = 512 * 1024
-
-
-class Receipt:
-    """Calls `settled` once all requests that some spans were split into are safe or given up."""
-
-    __slots__ = ("_parts", "_settled")
-
-    def __init__(self, settled: Callable[[], None], parts: int = 1) -> None:
-        self._settled = settled
-        self._parts = parts
-
-    def split(self) -> None:
-        """One request has become two."""
-        self._parts += 1
-
-    def settle(self) -> None:
-        """One request needs no keeping any more."""
-        self._parts -= 1
-        if self._parts == 0:
-            self._settled()
 
 
 @dataclass(slots=True)
 class Batch:
-    """One request, or a part of one. `kept` says that it is in the spool, too; `alone`, that none joins it.
+    """One request, or a part of one.
 
-    `receipts` are those of the spans in it that are not safe elsewhere yet.
+    `rows` are those in the spool that the spans in it have; `kept` says that there is one, and that it is this very
+    request. `alone` says that none joins it.
     """
 
     data: bytes
     spans: int
-    receipts: Sequence[Receipt] = ()
-    kept: Kept | None = None
+    rows: Sequence[int] = ()
+    kept: bool = False
     alone: bool = False
-
-    def settle(self) -> None:
-        """It needs no keeping any more."""
-        for receipt in self.receipts:
-            receipt.settle()
-        self.receipts = ()
 
 
 class RetryQueue:
@@ -101,9 +77,7 @@ class RetryQueue:
         self._bytes = 0
         self._in_flight: Batch | None = None
         self._moving = threading.Lock()
-        self._youngest: Kept | None = None
         self._cut_off = False
-        self._joined_until = float("-inf")
         self.taken_over = False
         self._failures = 0
         self._next_attempt = float("-inf")
@@ -123,8 +97,7 @@ class RetryQueue:
 
     def is_empty(self) -> bool:
         """Whether nothing waits, in memory or on disk. From any thread."""
-        spooled = self.spool is not None and self.spool.pending()[0] > 0
-        return not self._batches and self._in_flight is None and self._youngest is None and not spooled
+        return not self._batches and self._in_flight is None and (self.spool is None or self.spool.is_empty())
 
     def waiting(self) -> int:
         """Spans that wait in memory. From any thread."""
@@ -140,12 +113,11 @@ class RetryQueue:
         with self._lock:
             self.dropped[reason] += spans
 
-    def add(self, made: list[tuple[bytes, int]], receipt: Receipt) -> None:
-        """Take serialized requests, each with its spans, that share a receipt."""
+    def add(self, batch: Batch) -> None:
+        """Take a request."""
         with self._lock:
-            for data, spans in made:
-                self._batches.append(Batch(data, spans, (receipt,)))
-                self._bytes += len(data)
+            self._batches.append(batch)
+            self._bytes += len(batch.data)
 
     def send(
         self, closing_at: Callable[[], float | None], between: Callable[[], None], meanwhile: Callable[[], None]
@@ -177,8 +149,10 @@ class RetryQueue:
         if self.failing or self._bytes > self._limits.memory_bytes:
             self._spill()
         self._bound()
-        if self.spool is not None and self.failing:
-            self.spool.expire()
+        if self.spool is not None:
+            if self.failing:
+                self.spool.expire()
+            self.spool.tidy()
 
     def _next(self, *, closing: bool) -> Batch | None:
         with self._lock:
@@ -190,26 +164,18 @@ class RetryQueue:
                 return batch
         if self.spool is None or self._refused:
             return None
-        with self._moving:
-            self._release_youngest()
         # What former processes left must not hold up the end of this one.
-        kept = self.spool.claim(own=closing)
+        kept = self.spool.claim(self._limits.batch_spans, self._limits.batch_bytes, own=closing)
         if kept is not None:
-            self._in_flight = Batch(kept.data, kept.spans, kept=kept)
+            self._in_flight = Batch(kept.data, kept.spans, (kept.row,), kept=True, alone=True)
         return self._in_flight
 
     def keep(self) -> None:
         """Put on disk what is under way and what waits behind it, as the receiver takes its time with an answer."""
         with self._moving:
             batch = self._in_flight
-            if batch is not None and batch.kept is None and self.spool is not None and not self.taken_over:
-                try:
-                    batch.kept = self.spool.keep(batch.data, batch.spans)
-                except OSError as error:
-                    self.disk_failed(error)
-                else:
-                    self.spooled += batch.spans
-                    batch.settle()
+            if batch is not None and not batch.kept and not self.taken_over:
+                self._put(batch, held=True)
         self._spill()
         self._bound()
 
@@ -226,10 +192,7 @@ class RetryQueue:
         elif answer.verdict == "retry":
             self.retried += batch.spans
             self._failed(answer)
-            if batch.kept is not None and self.spool is not None:
-                self.spool.release(batch.kept)
-            else:
-                self._back(batch)
+            self._back(batch)
         elif answer.verdict == "too_large":
             self._make_smaller(batch, answer)
         else:
@@ -255,20 +218,17 @@ class RetryQueue:
     def _make_smaller(self, batch: Batch, answer: Answer) -> None:
         halves = otlp_request.halve(batch.data)
         if halves is not None:
-            for receipt in batch.receipts:
-                receipt.split()
-            parts = [Batch(data, spans, batch.receipts, alone=True) for data, spans in halves]
+            parts = [Batch(data, spans, alone=True) for data, spans in halves]
         else:
             trimmed = otlp_request.trim(batch.data, len(batch.data) // 2)
             if trimmed is None:
                 self._refuse(batch, answer)
                 return
-            parts = [Batch(trimmed, 1, batch.receipts, alone=True)]
+            parts = [Batch(trimmed, 1, alone=True)]
+        parts[-1].rows = batch.rows  # what is on disk is needed until the last part is safe
         with self._lock:
             self._batches.extendleft(reversed(parts))
             self._bytes += sum(len(part.data) for part in parts)
-        if batch.kept is not None and self.spool is not None:
-            self.spool.done(batch.kept)
 
     def _refuse(self, batch: Batch, answer: Answer) -> None:
         """The receiver will never take this request."""
@@ -277,18 +237,18 @@ class RetryQueue:
         about_us = answer.verdict == "refused" and answer.reason not in ("http_400", "grpc_invalid_argument")
         if about_us:
             self._refused = True
-        if about_us and batch.kept is not None and self.spool is not None:
+        if about_us and batch.kept:
             # It is the sender that is refused, not the data: what a former process left waits until the
             # settings are right again.
-            self.spool.release(batch.kept)
+            self._back(batch)
             return
         self.drop(batch.spans, answer.reason)
         self._finish(batch)
 
     def _finish(self, batch: Batch) -> None:
-        batch.settle()
-        if batch.kept is not None and self.spool is not None:
-            self.spool.done(batch.kept)
+        """It needs no keeping any more."""
+        if self.spool is not None:
+            self.spool.done(batch.rows)
 
     def _complain(self, answer: Answer, level: int, then: str) -> None:
         """Say once what is wrong; again only after it was right, or when something else is wrong."""
@@ -300,7 +260,11 @@ class RetryQueue:
     # Keeping what cannot be sent
 
     def _back(self, batch: Batch) -> None:
-        """Put a request back in memory."""
+        """Put a request back to where it waits."""
+        if batch.kept and self.spool is not None:
+            for row in batch.rows:
+                self.spool.release(row, batch.spans)
+            return
         with self._lock:
             self._batches.appendleft(batch)
             self._bytes += len(batch.data)
@@ -314,7 +278,7 @@ class RetryQueue:
                     given_up += self._pop_together(1)
         for oldest in given_up:
             self.drop(oldest.spans, "memory_full")
-            oldest.settle()
+            self._finish(oldest)
 
     def _pop_together(self, spans: int) -> list[Batch]:
         """Take the oldest request in memory, and those after it as long as all of them make one of `spans` spans.
@@ -340,42 +304,28 @@ class RetryQueue:
                 pass
 
     def _put_oldest(self) -> bool:
-        """Move the oldest requests in memory to one file, as many as make one request; whether that was done.
-
-        While it is small, the file before it is joined: a receiver that is down for a day must not cost a file for
-        every half second.
-        """
+        """Move the oldest requests in memory to one row, as many as make one request; whether that was done."""
         if self.spool is None:
             return False
         with self._lock:
             batch = _join(self._pop_together(self._limits.queue_spans))
-        now, former = self._clock.now(), self._youngest
-        if former is not None and (
-            batch.alone or now > self._joined_until or len(former.data) + len(batch.data) > _JOINED_BYTES
-        ):
-            self._release_youngest()
-            former = None
+        done = self._put(batch, held=False)
+        if not done:
+            self._back(batch)
+        return done
+
+    def _put(self, batch: Batch, *, held: bool) -> bool:
+        """Put a request on disk, in one row; whether that was done."""
+        if self.spool is None:
+            return False
         try:
-            if former is None:
-                self._youngest = self.spool.keep(batch.data, batch.spans)
-                self._joined_until = now + _JOINED_S
-            else:
-                self._youngest = self.spool.keep(former.data + batch.data, former.spans + batch.spans)
-                self.spool.done(former)
+            row = self.spool.put(batch.data, batch.spans, replacing=batch.rows, alone=batch.alone, held=held)
         except OSError as error:
             self.disk_failed(error)
-            self._back(batch)
             return False
-        if batch.alone:
-            self._release_youngest()
+        batch.rows, batch.kept = (row,), True
         self.spooled += batch.spans
-        batch.settle()
         return True
-
-    def _release_youngest(self) -> None:
-        youngest, self._youngest = self._youngest, None
-        if youngest is not None and self.spool is not None:
-            self.spool.release(youngest)
 
     def disk_failed(self, error: Exception) -> None:
         """Say that the disk does not take records, now and then."""
@@ -399,30 +349,24 @@ class RetryQueue:
         with self._moving:
             before = self.spooled
             batch, self._in_flight = self._in_flight, None
-            if batch is not None and batch.kept is not None and self.spool is not None:
-                self.spool.release(batch.kept)
-                self._cut_off = True
-            elif batch is not None:
+            if batch is not None:
+                self._cut_off = batch.kept
                 self._back(batch)
             while self._batches and self._clock.now() <= deadline and self._put_oldest():
                 pass
-            self._release_youngest()
             self._cut_off = self._cut_off or self.spooled > before
 
-    def abandon(self, unpacked: int, *, journaled: bool) -> None:
-        """Count what could not be saved, and `unpacked` spans besides, as lost, and say so; and what could be.
-
-        Unless they are `journaled`: then the next process finds them.
-        """
+    def abandon(self, unpacked: int) -> None:
+        """Count what could not be saved, and `unpacked` spans besides, as lost, and say so; and what could be."""
         if self._cut_off and self._said is None and self.spool is not None:
             log.warning(
                 "genledger: destination %s (%s): no answer until the end; %d records wait on disk for the next process",
-                self.name, self.sender.endpoint, self.spool.spans(),
+                self.name, self.sender.endpoint, self.spool.pending().spans,
             )  # fmt: skip
-        lost = unpacked + self.waiting()
+        lost = unpacked + sum(batch.spans for batch in self._batches if not batch.rows)
         self._batches.clear()
         self._bytes = 0
-        if lost and not journaled:
+        if lost:
             self.drop(lost, "exit")
             log.warning(
                 "genledger: destination %s (%s): %d records were neither delivered nor kept at exit",
@@ -437,5 +381,5 @@ def _join(parts: Sequence[Batch]) -> Batch:
     return Batch(
         b"".join(part.data for part in parts),
         sum(part.spans for part in parts),
-        [receipt for part in parts for receipt in part.receipts],
+        [row for part in parts for row in part.rows],
     )

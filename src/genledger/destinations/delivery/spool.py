@@ -1,370 +1,589 @@
-"""BatchJobs kept on disk until their receiver takes them.
+"""What is kept on disk until a receiver takes it, in one SQLite file for all of them.
 
-One directory per receiver, one file per batch. A file is written under another name and renamed, so that a
-reader sees all of it or nothing; its checksum tells when that was not enough. Several processes may share a
-directory: who sends a file holds a lock on it, which the system releases when the process dies. What others than
-this user can have written is neither sent nor removed.
+A row is one request, or one span of a durable call. It belongs to whoever put it there for as long as that lives; then
+the next process of the same receiver takes it over. What others than this user can have written is neither sent nor
+removed.
 """
 
 from __future__ import annotations
 
-import os
-import secrets
-import struct
 import threading
-import time
 import zlib
-from collections import Counter, deque
-from itertools import count
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from sqlite3 import Connection, Error, IntegrityError
+from typing import NamedTuple, TypeVar
 
-try:
-    import fcntl
-
-    CAN_LOCK = True
-except ImportError:
-    CAN_LOCK = False
-
-
-from genledger.destinations.delivery.ownership import is_own_directory, is_own_file, open_own, own_directory
+from genledger.destinations.delivery.ownership import is_own_directory, is_own_file, own_directory, own_file
 from genledger.destinations.delivery.time_source import SYSTEM_CLOCK, Clock
+from genledger.shared.database import Departure, SharedDatabase, StartedOver
+from genledger.shared.liveness import Liveness
+from genledger.shared.loggers import logger_of
+
+log = logger_of("genledger")
 
 LARGEST_BATCH = 16 * 1024 * 1024
-"""Bytes of a batch before compression. No receiver takes as much; a larger one is neither written nor read."""
+"""Bytes of a request before compression. No receiver takes as much; a larger one is neither written nor read."""
 
-_HEADER = struct.Struct("<4sII")
-_MAGIC = b"GLS1"
-_BATCH = ".batch"
-_SET_ASIDE = ".corrupt"
-_LISTING_S = 10.0
-_UNFINISHED_NS = 3600 * 10**9
+MAX_BYTES = 256 * 1024 * 1024
+"""Bytes that one receiver may have on disk unless told otherwise."""
+
+MAX_AGE_S = 7 * 86_400.0
+"""Seconds after which a request that its receiver still does not take is dropped, unless told otherwise."""
+
+_FILE = "spool.db"
+_BUSY_TIMEOUT_S = 1.0
+_REFUSED_S = 1.0
+_ROOM = 0.95
+_CHECK_S = 1.0
+_LOG_PAGES = 8_000
+_FREE_PAGES = 1_000
+_AT_ONCE = 100
+
+# The upper bits of `id` are of the destination, so that its rows are side by side, oldest first, without an index that
+# a durable call would pay for; the lower ones are when the row was put there, in microseconds since the epoch. `size`
+# is that of the request, `bytes` that of `body`, which is compressed if that is less. One that is `alone` was sent
+# before, and is sent again as it is.
+_TIME_BITS = 52
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS waiting (id INTEGER PRIMARY KEY, destination TEXT NOT NULL, owner INTEGER NOT NULL, "
+    "spans INTEGER NOT NULL, size INTEGER NOT NULL, bytes INTEGER NOT NULL, alone INTEGER NOT NULL, "
+    "checksum INTEGER NOT NULL, body BLOB NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS units (destination TEXT, month TEXT, units INTEGER, PRIMARY KEY (destination, month))",
+)
+_PLACES = "(?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_OURS = "id >= ? AND id < ? AND destination = ?"
+_INSERT = f"INSERT INTO waiting VALUES {_PLACES}"
+
+T = TypeVar("T")
+_Values = tuple[str | bytes | int, ...]
 
 
 class Kept(NamedTuple):
-    """A batch on disk that this process holds the lock of."""
+    """A request on disk that its spool has handed out."""
 
-    path: Path
-    descriptor: int
+    row: int
     data: bytes
     spans: int
 
 
-class _Name(NamedTuple):
-    """What the name of a file says: `<created, ns>-<process>-<number>-<spans>-<bytes>.batch`."""
+class Pending(NamedTuple):
+    """How much waits on disk: requests, the spans in them, and their bytes there."""
 
-    path: str
-    created_ns: int
-    process: str
+    requests: int
+    spans: int
+    bytes: int
+
+
+class _Row(NamedTuple):
+    id: int
+    owner: int
     spans: int
     size: int
+    bytes: int
+    alone: bool
+    checksum: int
 
-    @classmethod
-    def parse(cls, path: str) -> _Name | None:
-        stem, dot, suffix = os.path.basename(path).partition(".")
-        parts = stem.split("-")
-        if f"{dot}{suffix}" not in (_BATCH, _SET_ASIDE) or len(parts) != 5 or not parts[0].isdigit():
-            return None
-        try:
-            return cls(path, int(parts[0]), parts[1], int(parts[3]), int(parts[4]))
-        except ValueError:
-            return None
+
+@dataclass(eq=False, slots=True)
+class _Arrival:
+    """A span that is to be on disk before its call returns."""
+
+    data: bytes
+    row: int | None = None
 
 
 class Spool:
-    """BatchJobs of one receiver on disk, bounded by bytes and by age; the oldest goes first.
+    """What one receiver has not taken, on disk, bounded by bytes and by age; the oldest goes first.
 
-    Every method but `put` and `keep` answers for itself when the disk does not: a spool never raises into delivery.
-    `lost` counts spans by what became of them: `spool_full`, `spool_expired`, `spool_corrupt`.
+    Every method but `put` and `append` answers for itself when the disk does not: a spool never raises into delivery.
+    `lost` counts spans by what became of them: `spool_full`, `spool_expired`, `spool_corrupt`, `spool_removed`.
 
     Args:
-        directory: Where the files are; made when first needed, readable by the owner only.
-        max_bytes: Bytes that the files of this directory may have together.
-        max_age_s: Seconds after which a batch that its receiver still does not take is dropped.
+        directory: Where the file is; made when first needed, for this user only.
+        destination: Who the receiver is.
+        max_bytes: Bytes that its requests may have together.
+        max_age_s: Seconds after which a request that the receiver still does not take is dropped.
+        fsync: Whether `append` waits for the disk itself, so that a power loss loses nothing either.
         clock: Whose time the age is measured in.
     """
 
     def __init__(
         self,
         directory: Path,
+        destination: str = "",
         *,
-        max_bytes: int = 256 * 1024 * 1024,
-        max_age_s: float = 7 * 86_400.0,
+        max_bytes: int = MAX_BYTES,
+        max_age_s: float = MAX_AGE_S,
+        fsync: bool = False,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        self.directory = directory
-        self.lost: Counter[str] = Counter()
+        self.path = directory.absolute() / _FILE
+        self.destination = destination
         self._max_bytes = max_bytes
-        self._max_age_ns = int(max_age_s * 1e9)
+        self._max_age_us = int(max_age_s * 1e6)
+        self._first_id = zlib.crc32(destination.encode()) >> 21 << _TIME_BITS
         self._clock = clock
-        self._numbers = count()
-        self._listed: deque[_Name] = deque()
-        self._listed_at = float("-inf")
-        self._bytes = 0
-        self._lock = threading.Lock()
-        self._held: dict[Path, Kept] = {}
-        self._stuck: set[str] = set()
-        self._process = f"{os.getpid():x}{secrets.token_hex(4)}"
+        self._database = self._open("NORMAL", self._departed)
+        # Who ends a span must not wait while the delivery's thread reads, joins and moves the log.
+        self._appends = self._open("FULL" if fsync else "NORMAL", lambda departure: None)
+        self.forget()
 
-    def put(self, data: bytes, spans: int) -> None:
-        """Keep one batch, to be sent later by this process or another.
+    def forget(self) -> None:
+        """Begin anew, as at first, and in a forked child: what is on disk is the parent's."""
+        self.lost: Counter[str] = Counter()
+        self._liveness = Liveness(self.path.with_name(f"{_FILE}-owners"))
+        self._lock = threading.RLock()
+        self._arrivals: list[_Arrival] = []
+        self._last_id = 0
+        self._held: set[int] = set()
+        self._left = 0  # spans that are on disk only
+        self._bytes: int | None = None
+        self._changed = self._stale = False
+        self._checked_at = self._refused_at = float("-inf")
+        self._inside: int | None = None
+
+    def _open(self, synchronous: str, departed: Callable[[Departure], None]) -> SharedDatabase:
+        def prepare(connection: Connection) -> None:
+            connection.execute(f"PRAGMA synchronous = {synchronous}")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")  # `tidy` comes before that
+            for statement in _TABLES:
+                connection.execute(statement)
+
+        return SharedDatabase(
+            self.path,
+            busy_timeout_s=_BUSY_TIMEOUT_S,
+            prepare=prepare,
+            replace_damaged=True,
+            departed=departed,
+        )
+
+    # Putting
+
+    def put(
+        self, data: bytes, spans: int, *, replacing: Collection[int] = (), alone: bool = False, held: bool = False
+    ) -> int:
+        """Keep one request, in place of the rows that it consists of, if there are any.
+
+        Args:
+            data: The request.
+            spans: How many spans are in it.
+            replacing: The rows that go, at the same moment.
+            alone: Whether no other is ever joined to it, as it has been sent before.
+            held: Whether it is in memory, too: `claim` does not find it before it is released.
+
+        Returns:
+            Its row.
 
         Raises:
-            OSError: The disk is full, read-only or not there, others can write to the directory, or the batch is
+            OSError: The disk is full, read-only or not there, others can write to the directory, or the request is
                 larger than the bound.
         """
-        self.release(self.keep(data, spans))
+        if len(data) > LARGEST_BATCH:
+            raise OSError(f"a request of {len(data)} bytes is larger than any receiver takes")
+        body = _compress(data)
+        if len(body) > self._max_bytes:
+            raise OSError(f"a request of {len(body)} bytes does not fit in a spool of {self._max_bytes}")
 
-    def keep(self, data: bytes, spans: int) -> Kept:
-        """Keep one batch for as long as this process is at it: claimed, so that nobody else sends it meanwhile.
+        def insert(connection: Connection) -> tuple[int, int, int]:
+            connection.execute(_delete(replacing))
+            size, dropped = self._make_room(connection, len(body))
+            (row,) = self._insert(connection.execute, [self._row(data, body, spans, alone)], held=held)
+            return row, size + len(body), dropped
+
+        row, self._bytes, dropped = self._write(insert)
+        self._held.difference_update(replacing)
+        self._left += 0 if held else spans
+        self._drop(dropped, "spool_full")
+        return row
+
+    def append(self, data: bytes) -> int | None:
+        """Keep one span that is in memory, too, and return when it is on disk. Any thread may call this.
+
+        Those that come together are written together.
+
+        Returns:
+            Its row; `None` when the span ended in here, by a garbage collection.
 
         Raises:
-            OSError: As for `put`.
+            OSError: The disk does not take it, or did not take another one a moment ago.
         """
-        if len(data) > LARGEST_BATCH:
-            raise OSError(f"a batch of {len(data)} bytes is larger than any receiver takes")
-        own_directory(self.directory)
-        payload = zlib.compress(data, 1)
-        size = _HEADER.size + len(payload)
-        if size > self._max_bytes:
-            raise OSError(f"a batch of {size} bytes does not fit in a spool of {self._max_bytes}")
+        me = threading.get_ident()
+        if self._inside == me:
+            return None
+        if self._clock.now() - self._refused_at < _REFUSED_S:
+            raise OSError("the disk did not take a record a moment ago")
+        arrival = _Arrival(data)
+        self._arrivals.append(arrival)
         with self._lock:
-            self._make_room(size)
-        name = f"{self._clock.wall_ns():020d}-{self._process}-{next(self._numbers)}-{spans}-{size}"
-        unfinished = self.directory / f"{name}.tmp"
-        path = self.directory / f"{name}{_BATCH}"
-        descriptor = None
+            self._inside = me
+            try:
+                while arrival in self._arrivals:
+                    self._write_arrivals()
+            except Exception:
+                self._refused_at = self._clock.now()
+                raise
+            finally:
+                self._inside = None
+        if arrival.row is None:
+            raise OSError("the disk did not take the records that came together")
+        return arrival.row
+
+    def _write_arrivals(self) -> None:
+        arrivals = self._arrivals[:_AT_ONCE]
+        del self._arrivals[:_AT_ONCE]
+        size = sum([len(arrival.data) for arrival in arrivals])
+        if self._bytes is None or self._bytes + size > self._max_bytes:
+            self._bytes, dropped = self._write(partial(self._make_room, size=size))
+            self._drop(dropped, "spool_full")
+        self._prepare()
+        if self._stale:
+            self._stale = False
+            self._appends.close()
+        with _explained(self.path):
+            values = [self._row(one.data, one.data, 1, False) for one in arrivals]
+            rows = self._insert(self._appends.add, values, held=True)
+        self._bytes += size
+        self._changed = True
+        for arrival, row in zip(arrivals, rows, strict=True):
+            arrival.row = row
+
+    def _row(self, data: bytes, body: bytes, spans: int, alone: bool) -> _Values:
+        token = self._liveness.token
+        return self.destination, token, spans, len(data), len(body), alone, zlib.crc32(body), body
+
+    def _now(self) -> int:
+        return self._first_id + self._clock.wall_ns() // 1000
+
+    def _insert(
+        self, execute: Callable[[str, list[str | bytes | int]], object], rows: Sequence[_Values], *, held: bool
+    ) -> range:
+        while True:
+            # Unique also after a damaged file has been replaced: what is known of the former fits no row of the new.
+            first = max(self._last_id + 1, self._now())
+            ids = range(first, first + len(rows))
+            self._last_id = ids[-1]
+            if held:
+                self._held.update(ids)  # before anybody can see them
+            values = [value for number, row in zip(ids, rows, strict=True) for value in (number, *row)]
+            try:
+                execute(_INSERT + f", {_PLACES}" * (len(rows) - 1), values)
+            except IntegrityError:
+                self._held.difference_update(ids)  # another process was here at the same microsecond
+            else:
+                return ids
+
+    def _make_room(self, connection: Connection, size: int) -> tuple[int, int]:
+        """Drop the oldest until so many bytes fit: the bytes that are left, and the spans that were dropped."""
+        left = int(
+            connection.execute(f"SELECT coalesce(sum(bytes), 0) FROM waiting WHERE {_OURS}", self._ours()).fetchone()[0]
+        )
+        spans, gone = 0, []
+        if left + size > self._max_bytes:
+            # A little more than needed, so that not every further one makes room for itself.
+            for row in self._free(connection):
+                if left + size <= self._max_bytes * _ROOM:
+                    break
+                gone.append(row.id)
+                spans += row.spans
+                left -= row.bytes
+        connection.execute(_delete(gone))
+        if left + size > self._max_bytes:
+            raise OSError(f"no room for {size} bytes in a spool of {self._max_bytes}")
+        return left, spans
+
+    # Sending
+
+    def claim(self, spans: int, size: int, *, own: bool = False) -> Kept | None:
+        """The oldest request that this process may send, and no other meanwhile, if there is any.
+
+        Requests that were never sent are joined to one of at most so many spans and bytes.
+
+        Args:
+            spans: How many spans are sent at once.
+            size: How many bytes.
+            own: Whether to leave what former processes left.
+        """
         try:
-            descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            write_all(descriptor, _HEADER.pack(_MAGIC, zlib.crc32(payload), spans) + payload)
-            lock_descriptor(descriptor)
-            os.rename(unfinished, path)
+            with self._reading() as connection:
+                rows = [] if connection is None else self._oldest(connection, spans, size, own=own)
+            if not rows:
+                return None
+            if rows[0][1] is None:
+                # Damaged, or larger than we write.
+                self._write(lambda connection: connection.execute(_delete([rows[0][0].id])))
+                self._drop(rows[0][0].spans, "spool_corrupt")
+                return self.claim(spans, size, own=own)
+            return self._take(rows)
         except OSError:
-            if descriptor is not None:
-                os.close(descriptor)
-            unfinished.unlink(missing_ok=True)
-            raise
-        kept = Kept(path, descriptor, data, spans)
-        with self._lock:
-            self._bytes += size
-            self._held[path] = kept
+            with suppress(OSError):
+                self._write(lambda connection: None)  # finds out whether the file is damaged, and starts over
+            return None
+
+    def _oldest(self, connection: Connection, spans: int, size: int, *, own: bool) -> list[tuple[_Row, bytes | None]]:
+        """The rows that make the next request, and what is in them."""
+        rows: list[tuple[_Row, bytes | None]] = []
+        for row in self._free(connection, own=own):
+            spans, size = spans - row.spans, size - row.size
+            if rows and (row.alone or spans < 0 or size < 0):
+                break
+            data = _read(connection, row)
+            if rows and data is None:
+                break
+            rows.append((row, data))
+            if row.alone or data is None:
+                break
+        return rows
+
+    def _take(self, found: list[tuple[_Row, bytes | None]]) -> Kept | None:
+        """Make one row of several, which is this process's; `None` if another one was faster."""
+        rows = [row for row, _ in found]
+        # Serialized messages of one type, one after the other, are that message with all their parts.
+        kept = Kept(rows[0].id, b"".join([data for _, data in found if data]), sum(row.spans for row in rows))
+        joined = self._row(kept.data, _compress(kept.data), kept.spans, True) if len(rows) > 1 else None
+        ids = _listed(row.id for row in rows)
+
+        def take(connection: Connection) -> bool:
+            owners = connection.execute(f"SELECT id, owner FROM waiting WHERE id IN ({ids})").fetchall()
+            if dict(owners) != {row.id: row.owner for row in rows}:
+                return False
+            if joined is not None:
+                connection.execute(f"DELETE FROM waiting WHERE id IN ({ids})")
+                connection.execute(_INSERT, (kept.row, *joined))
+            else:
+                connection.execute(
+                    "UPDATE waiting SET owner = ?, alone = 1 WHERE id = ?", (self._liveness.token, kept.row)
+                )
+            return True
+
+        if not self._write(take):
+            return None
+        self._held.add(kept.row)
+        self._left = max(0, self._left - kept.spans)
         return kept
 
-    def claim(self, *, own: bool = False) -> Kept | None:
-        """The oldest batch (with `own`, that this process has put here) that no other process is sending, if any."""
-        with self._lock:
-            self._list()
-            passed: list[_Name] = []
-            kept = None
-            while self._listed and kept is None:
-                name = self._listed.popleft()
-                if own and name.process != self._process:
-                    passed.append(name)
-                elif name.path.endswith(_BATCH):
-                    kept = self._open(name)
-            self._listed.extendleft(reversed(passed))
-            return kept
+    def release(self, row: int, spans: int) -> None:
+        """Give a request back that was not sent, to be claimed again."""
+        if row in self._held:
+            self._held.remove(row)
+            self._left += spans
 
-    def done(self, kept: Kept) -> None:
-        """The batch needs no keeping any more."""
-        with self._lock:
-            if self._held.pop(kept.path, None) is not None:
-                self._unlink(kept.path)
-                self._bytes -= os.fstat(kept.descriptor).st_size
-                unlock(kept.descriptor)
-
-    def release(self, kept: Kept) -> None:
-        """Give a claimed batch back, to be sent later by this process or another."""
-        with self._lock:
-            name = _Name.parse(str(kept.path))
-            if name is None or self._held.pop(kept.path, None) is None:
-                return
-            if self._listed and self._listed[-1].path < name.path:
-                self._listed.append(name)
-            else:
-                self._listed.appendleft(name)
-            unlock(kept.descriptor)
-
-    def pending(self) -> tuple[int, int]:
-        """BatchJobs on disk that nobody is known to be sending, and their bytes."""
-        with self._lock:
-            self._list()
-            batches = [name for name in self._listed if name.path.endswith(_BATCH)]
-            return len(batches), sum(name.size for name in batches)
-
-    def spans(self) -> int:
-        """Spans in those batches."""
-        with self._lock:
-            self._list()
-            return sum(name.spans for name in self._listed if name.path.endswith(_BATCH))
+    def done(self, rows: Collection[int]) -> None:
+        """These rows need no keeping any more."""
+        if rows:
+            # What a disk that has become read-only does not let go of stays held, and is not sent over and over.
+            with suppress(OSError):
+                self._write(lambda connection: connection.execute(_delete(rows)))
+                self._held.difference_update(rows)
 
     def expire(self) -> None:
         """Drop what is older than the bound. Asked only while the receiver does not take anything.
 
-        A batch is therefore never dropped for its age before it was tried, whatever the clock says.
+        A request is therefore never dropped for its age before it was tried, whatever the clock says.
         """
-        with self._lock:
-            self._list()
-            oldest = self._clock.wall_ns() - self._max_age_ns
-            while self._listed and self._listed[0].created_ns < oldest:
-                self._drop(self._listed.popleft(), "spool_expired")
+        oldest = self._now() - self._max_age_us
 
-    def forget(self) -> None:
-        """In a forked child: let go of what the parent is sending, without unlocking it."""
-        for kept in self._held.values():
-            os.close(kept.descriptor)
-        self._held.clear()
-        self._listed.clear()
-        self._listed_at = float("-inf")
-        self._lock = threading.Lock()
-        self._process = f"{os.getpid():x}{secrets.token_hex(4)}"
-        self.lost.clear()
+        def delete(connection: Connection) -> int:
+            old = list(self._free(connection, before=oldest))
+            connection.execute(_delete(row.id for row in old))
+            return sum(row.spans for row in old)
 
-    def _make_room(self, size: int) -> None:
-        self._list()
-        while self._listed and self._bytes + size > self._max_bytes:
-            self._drop(self._listed.popleft(), "spool_full")
+        with suppress(OSError):
+            if not self._is_empty(before=oldest):
+                self._drop(self._write(delete), "spool_expired")
 
-    def _drop(self, name: _Name, reason: str) -> None:
-        descriptor = lock(name.path)
-        if descriptor is None:
+    # What there is
+
+    def is_empty(self) -> bool:
+        """Whether nothing waits that this process could send."""
+        with suppress(OSError):
+            return self._is_empty()
+        return True
+
+    def pending(self) -> Pending:
+        """What waits that this process could send."""
+        rows: list[_Row] = []
+        with suppress(OSError), self._reading() as connection:
+            rows = list(self._free(connection)) if connection is not None else []
+        return Pending(len(rows), sum(row.spans for row in rows), sum(row.bytes for row in rows))
+
+    def all_pending(self) -> Pending:
+        """What waits for all receivers together, whoever may be sending it."""
+        found = (0, 0, 0)
+        with suppress(OSError), self._reading() as connection:
+            if connection is not None:
+                sums = "SELECT count(*), coalesce(sum(spans), 0), coalesce(sum(bytes), 0) FROM waiting"
+                found = connection.execute(sums).fetchone()
+        return Pending(*found)
+
+    def exists(self) -> bool:
+        """Whether anything was ever kept here."""
+        return is_own_directory(self.path.parent) and is_own_file(self.path)
+
+    def _is_empty(self, *, own: bool = False, before: int | None = None) -> bool:
+        with self._reading() as connection:
+            return connection is None or next(self._free(connection, own=own, before=before), None) is None
+
+    def _ours(self, before: int | None = None) -> tuple[int, int, str]:
+        return self._first_id, before or self._first_id + (1 << _TIME_BITS), self.destination
+
+    def _free(self, connection: Connection, *, own: bool = False, before: int | None = None) -> Iterator[_Row]:
+        """The rows that this process may send or drop, oldest first: what it does not hold, and what the dead left."""
+        lives: dict[int, bool] = {}
+        columns = ", ".join(_Row._fields)
+        rows = connection.execute(f"SELECT {columns} FROM waiting WHERE {_OURS} ORDER BY id", self._ours(before))
+        for row in map(_Row._make, rows):
+            if row.owner == self._liveness.token:
+                if row.id not in self._held:
+                    yield row
+            elif not own:
+                if row.owner not in lives:
+                    lives[row.owner] = self._liveness.lives(row.owner)
+                if not lives[row.owner]:
+                    yield row
+
+    # Units
+
+    def add_units(self, month: str, units: int) -> int:
+        """Count units that Langfuse bills for; return those of the month, of all processes that share this spool.
+
+        Raises:
+            OSError: They cannot be counted here.
+        """
+        key = (self.destination, month)
+
+        def add(connection: Connection) -> int:
+            connection.execute("INSERT OR IGNORE INTO units VALUES (?, ?, 0)", key)
+            connection.execute("UPDATE units SET units = units + ? WHERE destination = ? AND month = ?", (units, *key))
+            found = connection.execute("SELECT units FROM units WHERE destination = ? AND month = ?", key)
+            return int(found.fetchone()[0])
+
+        return self._write(add)
+
+    # The file
+
+    def tidy(self) -> None:
+        """Move the log into the file, which waits for the disk; and give back what is free when little else is left."""
+        if self._changed:
+            self._changed = False
+            with suppress(OSError), self._reading() as connection:
+                if connection is not None:
+                    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+                    free = connection.execute("PRAGMA freelist_count").fetchone()[0]
+                    used = connection.execute("PRAGMA page_count").fetchone()[0] - free
+                    if free > _FREE_PAGES > used:
+                        connection.execute("VACUUM")
+
+    def close(self) -> None:
+        """Let go of the file; what is in it is for the next process."""
+        self._liveness.end()
+        self._checked_at = float("-inf")
+        self._appends.close()
+        self._database.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection | None]:
+        """A connection to read from, if there is a file.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        if not self.exists():
+            yield None
             return
-        self._unlink(Path(name.path))
-        self._bytes -= name.size
-        if name.path.endswith(_BATCH):
-            self.lost[reason] += name.spans
-        unlock(descriptor)
+        with _explained(self.path), self._database.reading() as connection:
+            yield connection
 
-    def _list(self) -> None:
-        now = self._clock.now()
-        if now - self._listed_at < _LISTING_S:
-            return
-        self._listed_at = now
-        names: list[_Name] = []
-        for path in self._paths():
-            if path.endswith((".tmp", ".new")):
-                self._clear_unfinished(path)
-            elif (name := _Name.parse(path)) is not None and path not in self._stuck:
-                try:
-                    status = os.lstat(path)
-                except OSError:
-                    continue  # another process has just sent it
-                if is_own_file(status, path):
-                    names.append(name._replace(size=status.st_size))
-        self._bytes = sum(name.size for name in names)
-        self._listed = deque(sorted(name for name in names if Path(name.path) not in self._held))
+    def _write(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in a transaction, perhaps twice.
 
-    def _paths(self) -> list[str]:
-        try:
-            if is_own_directory(self.directory):
-                return [str(self.directory / name) for name in os.listdir(self.directory)]
-        except OSError:
-            pass
-        return []
-
-    def _clear_unfinished(self, path: str) -> None:
-        try:
-            if time.time_ns() - os.lstat(path).st_mtime_ns > _UNFINISHED_NS:
-                os.unlink(path)
-        except OSError:
-            pass
-
-    def _open(self, name: _Name) -> Kept | None:
-        descriptor = lock(name.path)
-        if descriptor is None:
-            return None
-        try:
-            data, spans = _read(descriptor)
-        except (OSError, ValueError, struct.error, zlib.error):
-            self.lost["spool_corrupt"] += name.spans
+        Raises:
+            OSError: The file cannot be written.
+        """
+        with self._lock, _explained(self.path):
+            before, self._inside = self._inside, threading.get_ident()
             try:
-                os.rename(name.path, name.path.removesuffix(_BATCH) + _SET_ASIDE)
-            except OSError:
-                pass
-            unlock(descriptor)
-            return None
-        kept = Kept(Path(name.path), descriptor, data, spans)
-        self._held[kept.path] = kept
-        return kept
+                self._prepare()
+                self._changed = True
+                try:
+                    with self._database.writing() as connection:
+                        return work(connection)
+                except StartedOver:
+                    with self._database.writing() as connection:
+                        return work(connection)
+            finally:
+                self._inside = before
 
-    def _unlink(self, path: Path) -> None:
-        try:
-            path.unlink(missing_ok=True)
-        except OSError:
-            # The disk has become read-only. The file stays; this process must not send it over and over.
-            self._stuck.add(str(path))
+    def _prepare(self) -> None:
+        """See that the file, and all that belongs to it, is this user's alone.
+
+        Raises:
+            OSError: It is not, or cannot be made so.
+        """
+        now = self._clock.now()
+        if now - self._checked_at > _CHECK_S:
+            own_directory(self.path.parent)
+            for suffix in ("", "-wal", "-shm", "-lock", "-owners"):
+                own_file(self.path.with_name(f"{_FILE}{suffix}"))
+            self._liveness.begin()
+            self._checked_at = now
+
+    def _drop(self, spans: int, reason: str) -> None:
+        if spans:
+            self.lost[reason] += spans
+            self._left = max(0, self._left - spans)
+
+    def _departed(self, departure: Departure) -> None:
+        """Count what was in a file that is no longer at its path."""
+        left, self._left, self._bytes, self._checked_at = self._left, 0, None, float("-inf")
+        self._stale = True
+        if departure.reason != "moved":
+            self._drop(left, "spool_corrupt" if departure.reason == "damaged" else "spool_removed")
+        log.warning(
+            "genledger: the spool %s was %s%s; a new one is used. %d records of this process were in it",
+            self.path, departure.reason, "" if departure.where is None else f" ({departure.where})", left,
+        )  # fmt: skip
 
 
-def _read(descriptor: int) -> tuple[bytes, int]:
-    """The data of a batch, and its spans.
-
-    Raises:
-        ValueError, struct.error, zlib.error: It is damaged, or holds more than we write.
-    """
-    if os.fstat(descriptor).st_size > _HEADER.size + LARGEST_BATCH + LARGEST_BATCH // 1000 + 64:
-        raise ValueError("size")
-    content = read_all(descriptor)
-    magic, checksum, spans = _HEADER.unpack_from(content)
-    payload = memoryview(content)[_HEADER.size :]
-    if magic != _MAGIC or zlib.crc32(payload) != checksum:
-        raise ValueError("checksum")
-    inflate = zlib.decompressobj()
-    data = inflate.decompress(payload, LARGEST_BATCH + 1)
-    if len(data) > LARGEST_BATCH or not inflate.eof:
-        raise ValueError("size")
-    return data, spans
-
-
-def lock(path: str) -> int | None:
-    """Open and lock a file; `None` when it is gone, unreadable, not ours alone, or another process's."""
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
     try:
-        descriptor = open_own(path)
-    except OSError:
+        yield
+    except Error as error:
+        raise OSError(f"{path}: {error}") from error
+
+
+def _compress(data: bytes) -> bytes:
+    return min(zlib.compress(data, 1), data, key=len)
+
+
+def _listed(rows: Iterable[int]) -> str:
+    # One statement for all of them: the interpreter is given away for each, and with many busy threads the wait for it
+    # is long.
+    return ", ".join(map(str, rows))
+
+
+def _delete(rows: Iterable[int]) -> str:
+    return f"DELETE FROM waiting WHERE id IN ({_listed(rows)})"
+
+
+def _read(connection: Connection, row: _Row) -> bytes | None:
+    """The request in a row; `None` when it is damaged, or larger than we write."""
+    if max(row.size, row.bytes) > LARGEST_BATCH:
         return None
-    try:
-        lock_descriptor(descriptor)
-        if os.fstat(descriptor).st_nlink:
-            return descriptor
-    except OSError:
-        pass
-    os.close(descriptor)
+    found = connection.execute("SELECT body FROM waiting WHERE id = ? AND length(body) = ?", (row.id, row.bytes))
+    (body,) = found.fetchone() or (b"",)
+    if len(body) != row.bytes or zlib.crc32(body) != row.checksum:
+        return None
+    if row.bytes == row.size:
+        return bytes(body)
+    inflate = zlib.decompressobj()
+    with suppress(zlib.error):
+        data = inflate.decompress(body, row.size)
+        if len(data) == row.size and inflate.eof:
+            return data
     return None
-
-
-def lock_descriptor(descriptor: int) -> None:
-    """Lock an open file until it is unlocked, or closed in all processes that have it.
-
-    Raises:
-        OSError: Another process holds the lock.
-    """
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def unlock(descriptor: int) -> None:
-    """Unlock and close a file. Closing alone would not do if the process has forked since the file was opened."""
-    fcntl.flock(descriptor, fcntl.LOCK_UN)
-    os.close(descriptor)
-
-
-def read_all(descriptor: int) -> bytes:
-    """The whole content of an open file."""
-    size = os.fstat(descriptor).st_size
-    pieces = []
-    while size > 0:
-        piece = os.read(descriptor, size)
-        if not piece:
-            break
-        pieces.append(piece)
-        size -= len(piece)
-    return b"".join(pieces)
-
-
-def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of `data`.
-
-    Raises:
-        OSError: The disk did not take it all.
-    """
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from opentelemetry.trace import StatusCode
 
-from genledger.destinations.delivery.disk_quota import Allowance
+from genledger.destinations.selection.allowance import Allowance
 from genledger.destinations.selection.span_processor import FinishedSpan
 from genledger_semconv import attributes as A
 

@@ -6,7 +6,6 @@ import os
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
@@ -16,9 +15,6 @@ from genledger.context.attribution import NOBODY, Attribution
 from genledger.destinations.selection.open_spans import OpenSpans, SpanNode
 from genledger.destinations.selection.span_filter import adopt, is_genai
 from genledger.shared.loggers import logger_of
-
-if TYPE_CHECKING:
-    from genledger.destinations.delivery.write_ahead_log import Ticket
 
 log = logger_of("genledger")
 
@@ -30,8 +26,8 @@ class FinishedSpan:
     `parent` is its parent among the spans that go there; `is_app_root` says that there is none in this
     process though the trace has one elsewhere or above. `attribution` is what it was started for.
     `trace_name` is the name of the topmost span of this process. `ends_trace` marks that span itself;
-    `goes` is false for one that is only there to say that the trace has ended. `ready` and `ticket` belong to
-    the delivery: the translated span, and its place in the journal.
+    `goes` is false for one that is only there to say that the trace has ended. `ready` and `row` belong to
+    the delivery: the translated span, and its row in the spool.
     """
 
     span: ReadableSpan
@@ -42,7 +38,7 @@ class FinishedSpan:
     ends_trace: bool = False
     goes: bool = True
     ready: ReadableSpan | None = None
-    ticket: Ticket | None = None
+    row: int | None = None
 
 
 class SelectingSpanProcessor(SpanProcessor):

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
-from genledger.destinations.delivery.disk_quota import Allowance
 from genledger.destinations.delivery.export_worker import ExportWorker
 from genledger.destinations.delivery.http_exporter import HttpExporter
 from genledger.destinations.delivery.spool import Spool
+from genledger.destinations.selection.allowance import Allowance
 from genledger.destinations.selection.sampling import TraceSampling
 from genledger.destinations.selection.span_processor import FinishedSpan
 from standins.receivers import Collector
+from standins.spools import on_disk
 
 
 class Meanwhile(TraceSampling):
@@ -88,10 +89,6 @@ def slowly(ended: FinishedSpan) -> ReadableSpan:
     """What translating comes to when thirty threads of the application want the processor, too."""
     time.sleep(0.002)
     return ended.span
-
-
-def on_disk(spool: Path) -> int:
-    return sum(int(file.name.split("-")[3]) for file in spool.glob("*.batch"))
 
 
 @pytest.mark.parametrize("translate", [slowly, lambda ended: ended.span], ids=["too slow", "in time"])

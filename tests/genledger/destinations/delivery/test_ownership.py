@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import struct
+import sqlite3
 import tracemalloc
 import zlib
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,6 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from genledger.destinations.delivery.otlp_request import encode
 from genledger.destinations.delivery.spool import LARGEST_BATCH, Spool
-from genledger.destinations.delivery.write_ahead_log import Journal
 from genledger.destinations.otlp import OtlpDestination, OtlpEndpoint
 from standins.receivers import Collector
 
@@ -44,38 +44,43 @@ WAYS: dict[str, Callable[[Path], None]] = {
 }
 
 
-def planted(directory: Path, clock: SimulatedClock) -> Path:
-    """A batch and a journal as another process of the destination would have left them."""
-    spool, journal = Spool(directory, clock=clock), Journal(directory, clock=clock)
+def planted(directory: Path, clock: SimulatedClock) -> None:
+    """A request and a span as another process of the destination would have left them."""
+    spool = Spool(directory, clock=clock)
     spool.put(encode([]), 1)
-    journal.append(encode([]))
-    journal.close()
-    (batch,) = directory.glob("*.batch")
-    return batch
+    spool.append(encode([]))
+    spool.close()
 
 
-def tried(directory: Path, clock: SimulatedClock) -> tuple[bool, bool]:
-    """Whether anything is found in the spool, and in the journal."""
-    spool, journal = Spool(directory, clock=clock), Journal(directory, clock=clock)
-    kept = spool.claim()
-    return kept is not None or spool.pending() != (0, 0), bool(list(journal.rescued(1_000)))
+def tried(directory: Path, clock: SimulatedClock) -> bool:
+    """Whether anything is found in the spool."""
+    spool = Spool(directory, clock=clock)
+    found = not spool.is_empty()
+    kept = spool.claim(1, 1_000_000)
+    assert (kept is not None) is found
+    spool.close()
+    return found
+
+
+def refused(directory: Path, clock: SimulatedClock) -> None:
+    with pytest.raises(OSError, match="receiver"):
+        Spool(directory, clock=clock).put(b"data", 1)
+    with pytest.raises(OSError, match="receiver"):
+        Spool(directory, clock=clock).append(b"data")
 
 
 @pytest.mark.parametrize("change", WAYS.values(), ids=WAYS.keys())
 def test_a_directory_that_others_can_change_is_left_alone_and_named_once(tmp_path, clock, caplog, change) -> None:
     directory = tmp_path / "receiver"
     planted(directory, clock)
-    assert tried(directory, clock) == (True, True)
-    before = sorted(file.name for file in directory.iterdir())
+    assert tried(directory, clock)
+    before = {file.name: file.read_bytes() for file in directory.iterdir()}
     change(directory)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            assert tried(directory, clock) == (False, False)
-            with pytest.raises(OSError, match="receiver"):
-                Spool(directory, clock=clock).put(b"data", 1)
-            with pytest.raises(OSError, match="receiver"):
-                Journal(directory, clock=clock).append(b"data")
-    assert sorted(file.name for file in directory.iterdir()) == before
+            assert not tried(directory, clock)
+            refused(directory, clock)
+    assert {file.name: file.read_bytes() for file in directory.iterdir()} == before
     (line,) = caplog.messages
     assert str(directory) in line
     assert "left alone" in line
@@ -84,21 +89,32 @@ def test_a_directory_that_others_can_change_is_left_alone_and_named_once(tmp_pat
 @pytest.mark.parametrize("change", WAYS.values(), ids=WAYS.keys())
 def test_a_file_that_others_can_change_is_left_alone_and_named_once(tmp_path, clock, caplog, change) -> None:
     directory = tmp_path / "receiver"
-    batch = planted(directory, clock)
-    (segment,) = directory.glob("*.journal")
-    change(batch)
-    change(segment)
-    before = sorted(file.name for file in directory.iterdir())
+    planted(directory, clock)
+    file = directory / "spool.db"
+    change(file)
+    before = {each.name: each.read_bytes() for each in directory.iterdir()}
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            clock.seconds += 60
-            assert tried(directory, clock) == (False, False)
-    spool = Spool(directory, max_age_s=1, clock=clock)
+            assert not tried(directory, clock)
+            refused(directory, clock)
+    spool = Spool(directory, max_age_s=-1, clock=clock)
     spool.expire()
     assert spool.lost == {}
-    assert sorted(file.name for file in directory.iterdir()) == before
-    assert len(caplog.messages) == 2
-    assert {path.name in caplog.text for path in (batch, segment)} == {True}
+    assert {each.name: each.read_bytes() for each in directory.iterdir()} == before
+    (line,) = caplog.messages
+    assert str(file) in line
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-shm", "-lock", "-owners"])
+def test_a_planted_file_beside_the_spool_is_not_believed_or_written_to(tmp_path, clock, suffix) -> None:
+    directory = tmp_path / "receiver"
+    directory.mkdir(0o700)
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (directory / f"spool.db{suffix}").symlink_to(victim)
+    refused(directory, clock)
+    assert not tried(directory, clock)
+    assert victim.read_text() == "precious"
 
 
 def test_nothing_planted_is_sent_with_our_credentials(collector: Collector, clock, tmp_path) -> None:
@@ -132,35 +148,40 @@ def test_nothing_planted_is_sent_with_our_credentials(collector: Collector, cloc
 
 
 @pytest.mark.parametrize("size", [LARGEST_BATCH + 1, 1_000_000_000])
-def test_a_batch_larger_than_we_write_costs_no_more_memory_than_one_of_ours(tmp_path, clock, size) -> None:
-    spool = Spool(tmp_path, clock=clock)
+@pytest.mark.parametrize("claimed", [100, None])
+def test_a_request_larger_than_we_write_costs_no_more_memory_than_one_of_ours(tmp_path, clock, size, claimed) -> None:
+    directory = tmp_path / "spool"
+    spool = Spool(directory, clock=clock)
+    spool.put(b"a bomb" * 100, 3)
+    clock.seconds += 1
     spool.put(b"whole", 1)
-    (whole,) = tmp_path.iterdir()
     deflate = zlib.compressobj(9)
     block = bytes(1_000_000)
-    payload = b"".join([deflate.compress(block[: size - done]) for done in range(0, size, len(block))])
-    payload += deflate.flush()
-    bomb = whole.with_name(whole.name.replace(whole.name[:20], "0" * 19 + "1"))
-    bomb.write_bytes(struct.pack("<4sII", b"GLS1", zlib.crc32(payload), 3) + payload)
-    bomb.chmod(0o600)
-    del deflate, block, payload
+    body = b"".join([deflate.compress(block[: size - done]) for done in range(0, size, len(block))])
+    body += deflate.flush()
+    with closing(sqlite3.connect(spool.path)) as connection, connection:
+        connection.execute(
+            "UPDATE waiting SET body = ?, bytes = ?, size = ?, checksum = ? WHERE spans = 3",
+            (body, len(body), claimed or size, zlib.crc32(body)),
+        )
+    spool.close()
+    del deflate, block, body
 
     tracemalloc.start()
-    other = Spool(tmp_path, clock=clock)
-    kept = other.claim()
+    other = Spool(directory, clock=clock)
+    kept = other.claim(1, 1_000)
     assert tracemalloc.get_traced_memory()[1] < 4 * LARGEST_BATCH
     tracemalloc.stop()
     assert kept is not None
     assert kept.data == b"whole"
-    assert other.lost == {"spool_corrupt": 1}
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".batch", ".corrupt"]
+    assert other.lost == {"spool_corrupt": 3}
 
 
-def test_a_batch_as_large_as_they_get_comes_back(tmp_path, clock) -> None:
-    spool = Spool(tmp_path, clock=clock)
+def test_a_request_as_large_as_they_get_comes_back(tmp_path, clock) -> None:
+    spool = Spool(tmp_path / "spool", clock=clock)
     data = os.urandom(LARGEST_BATCH)
     spool.put(data, 1)
-    kept = spool.claim()
+    kept = spool.claim(1, 1_000)
     assert kept is not None
     assert kept.data == data
     with pytest.raises(OSError, match="larger than any receiver takes"):

@@ -8,8 +8,9 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from genledger.destinations.delivery.disk_quota import Allowance
+from genledger.destinations.delivery.spool import Spool
 from genledger.destinations.langfuse.destination import LangfuseDestination
+from genledger.destinations.selection.allowance import Allowance
 from genledger.destinations.selection.sampling import HELD_S, Keep, TraceSampling
 from genledger.destinations.selection.span_processor import FinishedSpan
 
@@ -143,7 +144,7 @@ def test_as_an_allowance_is_used_up_ordinary_traces_go_first_and_errors_and_expe
 
 
 def test_a_new_month_begins_with_the_whole_allowance(clock, tmp_path) -> None:
-    allowance = Allowance(100, tmp_path / "units.json", clock)
+    allowance = Allowance(100, Spool(tmp_path / "spool"), clock)
     allowance.add(100)
     allowance.save()
     assert allowance.share == 0.0
@@ -153,24 +154,23 @@ def test_a_new_month_begins_with_the_whole_allowance(clock, tmp_path) -> None:
 
 
 def test_the_processes_of_a_machine_count_together(clock, tmp_path) -> None:
-    file = tmp_path / "units.json"
-    one, other = Allowance(1_000, file, clock), Allowance(1_000, file, clock)
+    one, other, third = (Allowance(1_000, Spool(tmp_path / "spool"), clock) for _ in range(3))
     one.add(300)
     one.save()
     other.add(200)
     other.save()
     one.save()
-    assert (one.used, other.used, Allowance(1_000, file, clock).used) == (500, 500, 500)
+    assert (one.used, other.used, third.used) == (500, 500, 500)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"month": 5}', b"\x00" * 100])
-def test_a_damaged_count_begins_anew(clock, tmp_path, content) -> None:
-    file = tmp_path / "units.json"
-    file.write_bytes(content)
-    allowance = Allowance(None, file, clock)
-    allowance.add(5)
-    allowance.save()
-    assert Allowance(None, file, clock).used == 5
+def test_where_nothing_can_be_written_units_are_counted_in_this_process(clock, tmp_path, caplog) -> None:
+    (tmp_path / "no directory").write_text("")
+    allowance = Allowance(None, Spool(tmp_path / "no directory" / "spool"), clock)
+    for _ in range(3):
+        allowance.add(5)
+        allowance.save()
+    assert allowance.used == 15
+    assert len(caplog.messages) == 1
 
 
 def test_a_destination_samples_its_spans_and_says_how_many(langfuse_server, clock, tmp_path) -> None:

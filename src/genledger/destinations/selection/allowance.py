@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import orjson
-
-from genledger.destinations.delivery.ownership import own_directory
-from genledger.destinations.delivery.spool import CAN_LOCK, lock, read_all, unlock, write_all
 from genledger.destinations.delivery.time_source import SYSTEM_CLOCK, Clock
 from genledger.shared.loggers import logger_of
-from genledger.shared.private import close_to_others, make_file
+
+if TYPE_CHECKING:
+    from genledger.destinations.delivery.spool import Spool
 
 log = logger_of("genledger")
 
@@ -28,18 +25,18 @@ _WRITE_EVERY_S = 10.0
 class Allowance:
     """Counts the units that Langfuse bills (traces, observations and scores) in the current month (UTC).
 
-    The count is shared by the processes of a machine through a small file. It is written every ten seconds:
-    a process that is killed may leave that much uncounted.
+    The count is shared by the processes of a machine through the spool. It is written every ten seconds: a process
+    that is killed may leave that much uncounted.
 
     Args:
         per_month: Units that may be used in a month; `None` only counts.
-        file: Where the count is kept; `None` keeps it in this process.
+        spool: Where the count is kept; `None` keeps it in this process.
         clock: Whose month it is.
     """
 
-    def __init__(self, per_month: int | None = None, file: Path | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, per_month: int | None = None, spool: Spool | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
         self.per_month = per_month
-        self._file = file if CAN_LOCK else None
+        self._spool = spool
         self._clock = clock
         self._month = ""
         self._elsewhere = 0
@@ -79,43 +76,15 @@ class Allowance:
         month = datetime.fromtimestamp(self._clock.wall_ns() / 1e9, UTC).strftime("%Y-%m")
         if month != self._month:
             self._month, self._elsewhere = month, 0
-        if self._file is None:
+        if self._spool is None:
             return
         try:
-            self._elsewhere = self._exchange(self._file, month)
+            self._elsewhere, self._uncounted = self._spool.add_units(month, self._uncounted), 0
         except OSError as error:
             if not self._complained:
                 self._complained = True
                 log.warning("genledger: units are counted in this process only: %s", error)
 
-    def _exchange(self, file: Path, month: str) -> int:
-        own_directory(file.parent)
-        make_file(file)
-        close_to_others(file)
-        descriptor = lock(str(file))
-        if descriptor is None:
-            # Another process is counting at this moment; our count goes in next time.
-            return self._elsewhere
-        try:
-            total = _read(read_all(descriptor), month) + self._uncounted
-            if self._uncounted:
-                kept = orjson.dumps({"month": month, "units": total})
-                os.lseek(descriptor, 0, os.SEEK_SET)
-                write_all(descriptor, kept)
-                os.ftruncate(descriptor, len(kept))  # last: a full disk must not leave an empty file
-            self._uncounted = 0
-            return total
-        finally:
-            unlock(descriptor)
-
     def forget(self) -> None:
         """In a forked child: what the parent has counted, the parent writes."""
         self._uncounted = 0
-
-
-def _read(content: bytes, month: str) -> int:
-    try:
-        kept = orjson.loads(content)
-        return int(kept["units"]) if kept["month"] == month else 0
-    except (ValueError, KeyError, TypeError):
-        return 0

@@ -87,6 +87,17 @@ def umask(request: pytest.FixtureRequest) -> Iterator[None]:
     os.umask(before)
 
 
+def test_what_is_added_out_of_turn_is_there_for_all(path: Path, open_numbers: OpenNumbers) -> None:
+    one, other = open_numbers(), open_numbers()
+    one.database.add("INSERT INTO numbers VALUES (?, ?)", (1, b""))
+    other.write(2)
+    one.database.add("INSERT INTO numbers VALUES (?, ?)", (3, b""))
+    assert one.read() == other.read() == [1, 2, 3]
+    other.database.close()
+    one.database.close()
+    assert numbers_in(path) == [1, 2, 3]
+
+
 @pytest.mark.usefixtures("umask")
 def test_no_other_user_may_read_what_is_made(path: Path, open_numbers: OpenNumbers) -> None:
     open_numbers().write(1)

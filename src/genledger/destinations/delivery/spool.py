@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from sqlite3 import Connection, Error, IntegrityError
 from typing import NamedTuple, TypeVar
@@ -127,6 +128,7 @@ class Spool:
         self._max_bytes = max_bytes
         self._max_age_us = int(max_age_s * 1e6)
         self._first_id = zlib.crc32(destination.encode()) >> 21 << _TIME_BITS
+        self._ours = (self._first_id, self._first_id + (1 << _TIME_BITS), destination)
         self._clock = clock
         self._database = self._open("NORMAL", self._departed)
         # Who ends a span must not wait while the delivery's thread reads, joins and moves the log.
@@ -145,7 +147,7 @@ class Spool:
         self._bytes: int | None = None
         self._changed = self._stale = False
         self._checked_at = self._refused_at = float("-inf")
-        self._inside: int | None = None
+        self._inside: set[int] = set()
 
     def _open(self, synchronous: str, departed: Callable[[Departure], None]) -> SharedDatabase:
         def prepare(connection: Connection) -> None:
@@ -213,14 +215,14 @@ class Spool:
             OSError: The disk does not take it, or did not take another one a moment ago.
         """
         me = threading.get_ident()
-        if self._inside == me:
+        if me in self._inside:
             return None
         if self._clock.now() - self._refused_at < _REFUSED_S:
             raise OSError("the disk did not take a record a moment ago")
         arrival = _Arrival(data)
         self._arrivals.append(arrival)
         with self._lock:
-            self._inside = me
+            self._inside.add(me)
             try:
                 while arrival in self._arrivals:
                     self._write_arrivals()
@@ -228,7 +230,7 @@ class Spool:
                 self._refused_at = self._clock.now()
                 raise
             finally:
-                self._inside = None
+                self._inside.discard(me)
         if arrival.row is None:
             raise OSError("the disk did not take the records that came together")
         return arrival.row
@@ -280,7 +282,7 @@ class Spool:
     def _make_room(self, connection: Connection, size: int) -> tuple[int, int]:
         """Drop the oldest until so many bytes fit: the bytes that are left, and the spans that were dropped."""
         left = int(
-            connection.execute(f"SELECT coalesce(sum(bytes), 0) FROM waiting WHERE {_OURS}", self._ours()).fetchone()[0]
+            connection.execute(f"SELECT coalesce(sum(bytes), 0) FROM waiting WHERE {_OURS}", self._ours).fetchone()[0]
         )
         spans, gone = 0, []
         if left + size > self._max_bytes:
@@ -309,16 +311,16 @@ class Spool:
             own: Whether to leave what former processes left.
         """
         try:
-            with self._reading() as connection:
-                rows = [] if connection is None else self._oldest(connection, spans, size, own=own)
-            if not rows:
-                return None
-            if rows[0][1] is None:
-                # Damaged, or larger than we write.
-                self._write(lambda connection: connection.execute(_delete([rows[0][0].id])))
-                self._drop(rows[0][0].spans, "spool_corrupt")
-                return self.claim(spans, size, own=own)
-            return self._take(rows)
+            while True:
+                with self._reading() as connection:
+                    rows = [] if connection is None else self._oldest(connection, spans, size, own=own)
+                if not rows:
+                    return None
+                (first, data), *_ = rows
+                if data is not None:
+                    return self._take(rows)
+                self._write(partial(_execute, statement=_delete([first.id])))
+                self._drop(first.spans, "spool_corrupt")
         except OSError:
             with suppress(OSError):
                 self._write(lambda connection: None)  # finds out whether the file is damaged, and starts over
@@ -377,7 +379,7 @@ class Spool:
         if rows:
             # What a disk that has become read-only does not let go of stays held, and is not sent over and over.
             with suppress(OSError):
-                self._write(lambda connection: connection.execute(_delete(rows)))
+                self._write(partial(_execute, statement=_delete(rows)))
                 self._held.difference_update(rows)
 
     def expire(self) -> None:
@@ -388,20 +390,20 @@ class Spool:
         oldest = self._now() - self._max_age_us
 
         def delete(connection: Connection) -> int:
-            old = list(self._free(connection, before=oldest))
+            old = list(takewhile(lambda row: row.id < oldest, self._free(connection)))
             connection.execute(_delete(row.id for row in old))
             return sum(row.spans for row in old)
 
-        with suppress(OSError):
-            if not self._is_empty(before=oldest):
+        if self.exists():
+            with suppress(OSError):
                 self._drop(self._write(delete), "spool_expired")
 
     # What there is
 
     def is_empty(self) -> bool:
         """Whether nothing waits that this process could send."""
-        with suppress(OSError):
-            return self._is_empty()
+        with suppress(OSError), self._reading() as connection:
+            return connection is None or next(self._free(connection), None) is None
         return True
 
     def pending(self) -> Pending:
@@ -424,18 +426,11 @@ class Spool:
         """Whether anything was ever kept here."""
         return is_own_directory(self.path.parent) and is_own_file(self.path)
 
-    def _is_empty(self, *, own: bool = False, before: int | None = None) -> bool:
-        with self._reading() as connection:
-            return connection is None or next(self._free(connection, own=own, before=before), None) is None
-
-    def _ours(self, before: int | None = None) -> tuple[int, int, str]:
-        return self._first_id, before or self._first_id + (1 << _TIME_BITS), self.destination
-
-    def _free(self, connection: Connection, *, own: bool = False, before: int | None = None) -> Iterator[_Row]:
+    def _free(self, connection: Connection, *, own: bool = False) -> Iterator[_Row]:
         """The rows that this process may send or drop, oldest first: what it does not hold, and what the dead left."""
         lives: dict[int, bool] = {}
         columns = ", ".join(_Row._fields)
-        rows = connection.execute(f"SELECT {columns} FROM waiting WHERE {_OURS} ORDER BY id", self._ours(before))
+        rows = connection.execute(f"SELECT {columns} FROM waiting WHERE {_OURS} ORDER BY id", self._ours)
         for row in map(_Row._make, rows):
             if row.owner == self._liveness.token:
                 if row.id not in self._held:
@@ -495,7 +490,7 @@ class Spool:
         if not self.exists():
             yield None
             return
-        with _explained(self.path), self._database.reading() as connection:
+        with self._marked(), _explained(self.path), self._database.reading() as connection:
             yield connection
 
     def _write(self, work: Callable[[Connection], T]) -> T:
@@ -504,19 +499,28 @@ class Spool:
         Raises:
             OSError: The file cannot be written.
         """
-        with self._lock, _explained(self.path):
-            before, self._inside = self._inside, threading.get_ident()
+        with self._lock, self._marked(), _explained(self.path):
+            self._prepare()
+            self._changed = True
             try:
-                self._prepare()
-                self._changed = True
-                try:
-                    with self._database.writing() as connection:
-                        return work(connection)
-                except StartedOver:
-                    with self._database.writing() as connection:
-                        return work(connection)
-            finally:
-                self._inside = before
+                with self._database.writing() as connection:
+                    return work(connection)
+            except StartedOver:
+                with self._database.writing() as connection:
+                    return work(connection)
+
+    @contextmanager
+    def _marked(self) -> Iterator[None]:
+        """A span that ends in here, by a garbage collection, must not wait for what its own thread holds."""
+        me = threading.get_ident()
+        if me in self._inside:
+            yield
+            return
+        self._inside.add(me)
+        try:
+            yield
+        finally:
+            self._inside.discard(me)
 
     def _prepare(self) -> None:
         """See that the file, and all that belongs to it, is this user's alone.
@@ -569,6 +573,10 @@ def _listed(rows: Iterable[int]) -> str:
 
 def _delete(rows: Iterable[int]) -> str:
     return f"DELETE FROM waiting WHERE id IN ({_listed(rows)})"
+
+
+def _execute(connection: Connection, statement: str) -> None:
+    connection.execute(statement)
 
 
 def _read(connection: Connection, row: _Row) -> bytes | None:

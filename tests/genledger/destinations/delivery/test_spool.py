@@ -248,6 +248,19 @@ def test_spans_of_many_threads_are_each_on_disk_once(tmp_path, fsync) -> None:
     )
 
 
+def test_a_span_that_ends_in_the_middle_of_the_spools_work_waits_for_nobody(spool, clock, monkeypatch) -> None:
+    spool.append(b"1")
+    found = []
+
+    def collect_garbage() -> float:
+        found.append(spool.append(b"2"))
+        return 1_000.0
+
+    monkeypatch.setattr(clock, "now", collect_garbage)
+    spool.put(b"3", 1)
+    assert found == [None]
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_takes_nothing_of_its_parents_and_leaves_what_it_kept_itself(spool) -> None:
     spool.put(b"the parent's", 1)

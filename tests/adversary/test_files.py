@@ -67,7 +67,9 @@ def count_budgets(path: Path) -> int:
 
 
 def write_spool(path: Path, number: int) -> None:
-    Spool(path / "below").put(b"spans" * 100, number + 1)
+    spool = Spool(path / "below")
+    spool.put(b"spans" * 100, number + 1)
+    spool.close()
 
 
 def count_spool(path: Path) -> int:
@@ -75,7 +77,9 @@ def count_spool(path: Path) -> int:
 
 
 def write_durable(path: Path, number: int) -> None:
-    assert Spool(path / "below").append(b"span") is not None
+    spool = Spool(path / "below")
+    assert spool.append(b"span") is not None
+    spool.close()
 
 
 def count_durable(path: Path) -> int:
@@ -83,7 +87,9 @@ def count_durable(path: Path) -> int:
 
 
 def write_allowance(path: Path, number: int) -> None:
-    Allowance(1000, Spool(path / "below")).add(1)
+    spool = Spool(path / "below")
+    Allowance(1000, spool).add(1)
+    spool.close()
 
 
 def count_allowance(path: Path) -> int:

@@ -196,7 +196,7 @@ def _named(value: str, sign: str) -> Iterator[Span]:
 
 
 def _is_name(text: str) -> bool:
-    return text.isascii() and _bare(text).endswith(_PASSWORDS + _RANDOM)
+    return _bare(text[-_LONGEST_NAME:]).endswith(_PASSWORDS + _RANDOM)
 
 
 def _bare(name: str) -> str:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import openai
 import pydantic
 import pytest
 from opentelemetry.trace import StatusCode
+from tests.contract.server import Server, json_reply
+
+import genledger
 
 from . import openai_format as wire
 from .provider import Provider, Within, answer, events, items, now
@@ -134,23 +142,118 @@ async def test_a_fetch_that_fails_still_names_its_response(provider: Provider, t
     assert telemetry.attributes["error.type"] == "openai.NotFoundError"
 
 
+QUEUED = wire.response(status="queued", usage=None, output=[], background=True)
+FAILED = wire.response(
+    status="failed", usage=None, output=[], background=True, error={"code": "server_error", "message": "Sorry."}
+)
+
+
+async def in_background(provider: Provider, *replies: dict[str, Any], tenant: str = "acme") -> None:
+    """Create a response in the background for a tenant, and fetch it by another."""
+    client = provider.client("openai")
+    provider.will(answer(QUEUED))
+    with genledger.attribution(tenant=tenant):
+        await now(client.responses.create(**ASK, background=True))
+    with genledger.attribution(tenant="poller"):
+        for reply in replies:
+            provider.will(answer(reply))
+            await now(client.responses.retrieve("resp_1"))
+    assert genledger.flush(30)
+
+
 async def test_a_background_response_is_paid_for_once_when_it_is_fetched_often(
     provider: Provider, telemetry: Telemetry
 ) -> None:
-    client = provider.openai()
-    queued = wire.response(status="queued", usage=None, output=[], background=True)
-    provider.will(answer(queued))
-    await now(client.responses.create(**ASK, background=True))
-    created = telemetry.attributes
-    assert "gen_ai.usage.output_tokens" not in created
-    assert created["genledger.cost.unpriced"] == "no_usage"
-    for reply in (queued | {"status": "in_progress"}, wire.response(), wire.response()):
-        provider.will(answer(reply))
-        await now(client.responses.retrieve("resp_1"))
-    fetched = [attributes_of(span) for span in telemetry.spans[1:]]
+    await in_background(provider, QUEUED | {"status": "in_progress"}, wire.response(), wire.response())
+    created = telemetry.attributes_of("chat gpt-4o")
+    assert created["gen_ai.usage.output_tokens"] == 300
+    assert created["genledger.cost.amount"] > 0
+    assert created["genledger.tenant.id"] == "acme"
+    assert created["genledger.outcome"] == "success"
+    fetched = [attributes_of(span) for span in telemetry.spans if span.name == "fetch_response"]
     assert [a["gen_ai.response.status"] for a in fetched] == ["in_progress", "completed", "completed"]
-    assert not any(name.startswith("gen_ai.usage.") for a in fetched for name in a)
-    assert sum("genledger.cost.amount" in a for a in fetched) <= 1
+    assert not any(name.startswith(("gen_ai.usage.", "genledger.cost.")) for a in fetched for name in a)
+
+
+async def test_a_background_response_that_failed_is_its_creators_failure_and_no_failed_fetch(
+    provider: Provider, telemetry: Telemetry
+) -> None:
+    await in_background(provider, FAILED)
+    created, fetched = telemetry.attributes_of("chat gpt-4o"), telemetry.attributes_of("fetch_response")
+    assert (created["genledger.outcome"], created["error.type"]) == ("error", "server_error")
+    assert fetched["genledger.outcome"] == "success"
+    assert "error.type" not in fetched
+    assert fetched["gen_ai.response.status"] == "failed"
+
+
+async def test_a_background_response_that_is_cancelled_costs_what_it_used(
+    provider: Provider, telemetry: Telemetry
+) -> None:
+    await in_background(provider)
+    provider.will(answer(wire.response(status="cancelled", background=True)))
+    await now(provider.client("openai").responses.cancel("resp_1"))
+    assert genledger.flush(30)
+    created = telemetry.attributes_of("chat gpt-4o")
+    assert created["genledger.outcome"] == "cancelled"
+    assert created["gen_ai.usage.output_tokens"] == 300
+
+
+async def test_a_background_stream_that_breaks_off_is_paid_for_when_it_is_resumed(
+    provider: Provider, telemetry: Telemetry
+) -> None:
+    client = provider.client("openai")
+    provider.will(events(wire.response_events()[:4], done=False))
+    with genledger.attribution(tenant="acme"):
+        stream = await now(client.responses.create(**ASK, background=True, stream=True))
+    assert len(await items(stream, 3)) == 3
+    await now(stream.close())
+    assert not telemetry.spans
+    provider.will(events(wire.response_events()[4:], done=False))
+    await items(await now(client.responses.retrieve("resp_1", stream=True, starting_after=3)))
+    assert genledger.flush(30)
+    created = telemetry.attributes_of("chat gpt-4o")
+    assert created["gen_ai.usage.output_tokens"] == 300
+    assert "genledger.usage.estimated" not in created
+    assert created["genledger.tenant.id"] == "acme"
+
+
+CREATE = """
+import sys, genledger, openai
+genledger.instrument(destinations=["ledger"])
+client = openai.OpenAI(api_key="test", base_url=sys.argv[1], max_retries=0)
+with genledger.attribution(tenant="acme"):
+    print(client.responses.create(model="gpt-4o", input="Hello", background=True).id)
+"""
+FETCH = """
+import sys, genledger, openai
+genledger.instrument(destinations=["ledger"])
+client = openai.OpenAI(api_key="test", base_url=sys.argv[1], max_retries=0)
+with genledger.attribution(tenant="poller"):
+    for _ in range(2):
+        print(client.responses.retrieve("resp_1").status)
+"""
+
+
+def test_what_another_process_fetches_is_paid_for_once_by_the_creator(server: Server, ledger: Path) -> None:
+    def run(script: str) -> None:
+        subprocess.run([sys.executable, "-c", script, f"{server.url}/v1"], check=True, timeout=60)
+
+    def costs() -> list[tuple[Any, ...]]:
+        with contextlib.closing(sqlite3.connect(ledger)) as connection:
+            found = "SELECT tenant, unpriced, cost_usd > 0, output + reasoning FROM calls WHERE operation = 'chat'"
+            return connection.execute(found).fetchall()
+
+    server.will(json_reply(QUEUED))
+    run(CREATE)
+    assert costs() == [("acme", "pending", None, None)]
+    server.will(json_reply(wire.response()))
+    server.will(json_reply(wire.response()))
+    run(FETCH)
+    assert costs() == [("acme", None, 1, 300)]
+    server.will(json_reply(wire.response()))
+    server.will(json_reply(wire.response()))
+    run(FETCH)
+    assert costs() == [("acme", None, 1, 300)]
 
 
 async def test_a_resumed_stream_is_a_fetch_with_its_cursor(provider: Provider, telemetry: Telemetry) -> None:

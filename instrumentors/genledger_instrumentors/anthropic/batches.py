@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from genledger.engine.batch_jobs import Batch, Job, Line
+from genledger.engine.later_usage.batch_jobs import Batch, Job, Line
 from genledger.engine.operation import Attributes, Body, Operation
 from genledger.engine.record import Outcome
 from genledger.pricing.getters import field

@@ -38,6 +38,7 @@ _POSTED: Mapping[str, Operation] = {
     "/batches": NEW_BATCH,
 }
 _RESPONSE = re.compile(r"^/responses/[^/?]+(\?.*)?$")
+_CANCELLED = re.compile(r"^/responses/[^/?]+/cancel$")
 _BATCH = re.compile(r"^/batches(/[^/?]+(/cancel)?)?(\?.*)?$")
 _FILE = re.compile(r"^/files/[^/?]+/content(\?.*)?$")
 
@@ -49,6 +50,8 @@ def operation_of(method: str, path: str) -> Operation | None:
         return posted
     if path.startswith("/batches") and _BATCH.match(path):
         return BATCH
+    if method == "post" and path.startswith("/responses/") and _CANCELLED.match(path):
+        return RETRIEVED_RESPONSE
     if method == "get":
         if path.startswith("/responses/") and _RESPONSE.match(path):
             return RETRIEVED_RESPONSE

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from genledger.engine.batch_jobs import Batch, Job, Line
+from genledger.engine.later_usage.batch_jobs import Batch, Job, Line
 from genledger.engine.operation import Attributes, Body, Operation, integer, text
 from genledger.engine.record import Outcome
 from genledger.pricing.getters import field

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from genledger.engine.content.capture import generic_part, reasoning_part, text_part, tool_call_part, tool_response_part
-from genledger.engine.operation import Attributes, Body, Content, Operation, integer, text
+from genledger.engine.operation import Attributes, Body, Content, Finished, Operation, integer, text
 from genledger.engine.text_size import length_of
 from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
@@ -60,11 +60,34 @@ def read_response(answer: Any, attributes: Attributes) -> None:
 
 
 def read_fetched(answer: Any, attributes: Attributes) -> None:
-    """A response that was fetched: its state, but not its usage, which its creation paid for."""
+    """A response that was fetched: its state, but not its usage, which its creation pays for.
+
+    To fetch a response that failed is no failure.
+    """
     read_response(answer, attributes)
+    attributes.pop(A.ERROR_TYPE, None)
     status = field(answer, "status")
     if isinstance(status, str):
         attributes[A.GEN_AI_RESPONSE_STATUS] = status
+
+
+_FINAL = {"completed", "incomplete", "failed", "cancelled"}
+
+
+def unfinished(body: Body, answer: Any) -> str | None:
+    """The response that is made in the background: its usage comes when it is fetched, or streamed to its end."""
+    if body.get("background") is not True or field(answer, "status") in _FINAL:
+        return None
+    return text(field(answer, "id"))
+
+
+def finished(answer: Any) -> Finished | None:
+    """The response that an answer carries the usage of."""
+    status, name = field(answer, "status"), text(field(answer, "id"))
+    if status not in _FINAL or name is None:
+        return None
+    error = text(field(field(answer, "error"), "code")) or "failed" if status == "failed" else None
+    return Finished(name, error, cancelled=status == "cancelled")
 
 
 class Events:
@@ -180,6 +203,7 @@ RESPONSES = Operation(
     constant={A.OPENAI_API_TYPE: "responses"},
     family="inference",
     limit=("max_output_tokens",),
+    unfinished=unfinished,
 )
 
 
@@ -188,8 +212,9 @@ def _cursor(value: Any) -> str | None:
 
 
 def read_fetch(body: Body, attributes: Attributes) -> None:
-    """Which response is fetched, from the path."""
-    attributes[A.GEN_AI_RESPONSE_ID] = str(body.get("path", "")).rpartition("/")[2].partition("?")[0]
+    """Which response is fetched, from the path: `/responses/{id}`, `/responses/{id}/cancel`."""
+    parts = str(body.get("path", "")).partition("?")[0].split("/")
+    attributes[A.GEN_AI_RESPONSE_ID] = parts[2] if len(parts) > 2 else ""
 
 
 RETRIEVED_RESPONSE = Operation(
@@ -203,4 +228,5 @@ RETRIEVED_RESPONSE = Operation(
     constant={A.OPENAI_API_TYPE: "responses"},
     priced=False,
     target=lambda attributes: None,
+    finishes=finished,
 )

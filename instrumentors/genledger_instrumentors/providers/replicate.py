@@ -103,7 +103,12 @@ class ReplicateInstrumentor(Instrumentor):
         return [
             *client.patches(),
             *(
-                streams("replicate.stream", f"EventSource.{name}", lambda source: str(source.response.request.url))
+                streams(
+                    "replicate.stream",
+                    f"EventSource.{name}",
+                    "replicate",
+                    lambda source: str(source.response.request.url),
+                )
                 for name in ("__iter__", "__aiter__")
             ),
         ]

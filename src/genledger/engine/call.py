@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from opentelemetry.context import Context, attach, create_key, get_current, set_value
 from opentelemetry.trace import Span, set_span_in_context
@@ -50,6 +50,7 @@ class Call:
         "first_chunk",
         "headers",
         "inner",
+        "later",
         "library",
         "lost",
         "lost_attempt",
@@ -109,6 +110,7 @@ class Call:
         self.fate: Fate | None = None
         self.around: Call | None = None
         self.inner: list[Call] = []
+        self.later: Literal["pending", "elsewhere"] | None = None
         self.priced_usage: PricedUsage | None = None
         self.lost = 0
         self.lost_attempt: Lost | None = None
@@ -175,6 +177,11 @@ class Call:
     def covered(self) -> bool:
         """Whether a call inside is, or may still become, the priced one."""
         return any(call.priced or call.covered or not call.settled for call in self.inner)
+
+    @property
+    def structural(self) -> bool:
+        """Whether the call counts nowhere: one inside is the priced one, or another process has recorded it."""
+        return self.later == "elsewhere" or self.covered
 
     def admit(self) -> None:
         """Ask the budgets. Raises `BudgetExceeded`, with the call ended as `blocked`, when one says no."""
@@ -285,6 +292,34 @@ class Call:
             del self._pending[-1]
         except IndexError:
             return
+        if not self._defer(response, error, cut):
+            self._settle(response, error, cut, complete, received)
+
+    def conclude(
+        self, answer: Any, *, error: BaseException | None = None, cut: bool = False, complete: bool = True
+    ) -> None:
+        """Settle a call that waited for its usage. Called once, by who kept it; never raises."""
+        self._pending.clear()
+        self._settle(answer, error, cut, complete, None)
+
+    def _defer(self, response: Any, error: BaseException | None, cut: bool) -> bool:
+        """Let the call wait when its answer says that the usage comes later; return whether it waits."""
+        unfinished = self.operation.unfinished
+        if unfinished is None or response is None or self.recorder.closed:
+            return False
+        try:
+            job = unfinished(self.body, response)
+            if job is None:
+                return False
+            self.recorder.deferred.defer(self, job, answer=response, error=error, cut=cut)
+            return True
+        except Exception as fault:
+            internal_errors.report("waiting for a later answer", fault)
+            return False
+
+    def _settle(
+        self, response: Any, error: BaseException | None, cut: bool, complete: bool, received: Received | None
+    ) -> None:
         try:
             self.recorder.settle(self, response, error, cut, complete, received)
         except Exception as fault:

@@ -16,7 +16,7 @@ from opentelemetry.util.types import AttributeValue
 from genledger.shared.text import shown
 
 if TYPE_CHECKING:
-    from genledger.engine.batch_jobs import Batch
+    from genledger.engine.later_usage.batch_jobs import Batch
 
 Attributes = MutableMapping[str, AttributeValue]
 """Span attributes under construction."""
@@ -141,6 +141,14 @@ class StreamAccumulator(Protocol):
         ...
 
 
+class Finished(NamedTuple):
+    """What an answer says of a job that has ended: its id, why it failed, and whether it was cancelled."""
+
+    job: str
+    error: str | None = None
+    cancelled: bool = False
+
+
 class Operation(NamedTuple):
     """One kind of call of a client library.
 
@@ -166,6 +174,9 @@ class Operation(NamedTuple):
         largest: Makes the largest answer that a request can have, for what is billed by something other than
             generated tokens: the format's own reader counts it, and budgets reserve it.
         batch: What the endpoint says about batch jobs, where it is about them.
+        unfinished: Names the job that an answer leaves unfinished, given the request as well: the usage of the call
+            comes with a later answer.
+        finishes: Names the job whose usage an answer carries: the call that created it pays.
     """
 
     name: str
@@ -186,11 +197,32 @@ class Operation(NamedTuple):
     choices: tuple[str, ...] = ()
     largest: Callable[[Body], Mapping[str, Any]] | None = None
     batch: Batch | None = None
+    unfinished: Callable[[Body, Any], str | None] | None = None
+    finishes: Callable[[Any], Finished | None] | None = None
 
     @property
     def inference(self) -> bool:
         """Whether the call generates something: its usage has output tokens."""
         return self.family == "inference"
+
+
+def read_request(operation: Operation, body: Body, attributes: Attributes) -> None:
+    """Write what a request says into the attributes of its span."""
+    if operation.constant:
+        attributes.update(operation.constant)
+    fields = operation.fields
+    for name, value in body.items():
+        field = fields.get(name)
+        if field is not None and value is not None:
+            converted = field[1](value)
+            if converted is not None:
+                attributes[field[0]] = converted
+    for name, (attribute, convert) in operation.nested.items():
+        converted = convert(at_path(body, name))
+        if converted is not None:
+            attributes[attribute] = converted
+    if operation.request is not None:
+        operation.request(body, attributes)
 
 
 class Endpoint(NamedTuple):

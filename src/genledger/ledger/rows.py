@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from genledger.context.attribution import Attribution
+from genledger.engine.later_usage.job_book import CallStart
 from genledger.engine.record import CallRecord, ProductEvent
 from genledger.pricing.cost import Cost, Part
 from genledger.pricing.usage import TOKEN_BUCKETS, Usage
@@ -260,6 +261,19 @@ def record_of(row: sqlite3.Row) -> CallRecord:
         tier=row["tier"],
         region=row["region"],
     )
+
+
+def start_value(start: CallStart | None) -> str | None:
+    """What is known of a call before its answer, as a column holds it."""
+    return None if start is None else _json((trace_hex(start.trace_id), *start[1:]))
+
+
+def start_of(text: str | None) -> CallStart | None:
+    """What a column holds of a call before its answer."""
+    if text is None:
+        return None
+    trace, *rest = _tuple(text)
+    return CallStart(int(trace, 16), *rest)
 
 
 def outcome_values(event: ProductEvent) -> Values:

@@ -88,6 +88,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX batches_created ON batches (created_ns)",
         "CREATE INDEX batch_results_claimed ON batch_results (claimed_ns)",
     ),
+    # 4: jobs other than batches: the call that created one is the one that is paid for.
+    ("ALTER TABLE batches ADD COLUMN call TEXT",),
 )
 """What turns a file of version *n* into one of version *n + 1*. Released migrations never change."""
 

@@ -169,7 +169,7 @@ def _recorder(settings: Settings, pipeline: Pipeline, provider: Any, meters: Any
         lines=CallLog(json=settings.log == "json", hash_users=settings.log_hash_users),
         details=details,
         budget_hook=_budget_hook(settings, meters),
-        book=functools.partial(_book, settings),
+        registry=functools.partial(_registry, settings),
         ask_for_usage=settings.stream_usage == "ask",
     )
 
@@ -217,8 +217,8 @@ def _guard() -> Guard | None:
     return budget_hook.made if budget_hook is not None else None
 
 
-def _book(settings: Settings, create: bool) -> Ledger | None:
-    """The ledger file, which keeps for whom batches were created also when it is not a destination."""
+def _registry(settings: Settings, create: bool) -> Ledger | None:
+    """The ledger file, which keeps for whom jobs were created also when it is not a destination."""
     from genledger.ledger import Ledger
 
     ledger = Ledger(

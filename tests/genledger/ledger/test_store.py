@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from genledger.context.attribution import Attribution
+from genledger.engine.later_usage.job_book import CallStart, Origin
 from genledger.engine.record import CallRecord, ProductEvent
 from genledger.ledger import Ledger, LedgerError, LedgerStartedOver, Score, default_path
 from genledger.ledger.rows import record_of
@@ -183,9 +184,15 @@ def test_unpriced_calls_may_be_priced_while_they_are_read(ledger: Ledger, make_e
 
 def test_a_batch_remembers_for_whom_it_was_created(ledger: Ledger) -> None:
     who = Attribution(tenant="acme", feature="nightly", tags=("a", "b"), metadata={"plan": "pro", "seats": 3})
-    ledger.remember_batch("openai", "batch_1", who)
-    assert ledger.batch_attribution("openai", "batch_1") == who
-    assert ledger.batch_attribution("anthropic", "batch_1") is None
+    ledger.remember_job("openai", "batch_1", Origin(who))
+    assert ledger.job_origin("openai", "batch_1") == Origin(who)
+    assert ledger.job_origin("anthropic", "batch_1") is None
+    start = CallStart(2**128 - 1, 2**64 - 1, None, "openai", "chat", "responses", "inference", "gpt-5", 1, True)
+    ledger.remember_job("openai", "resp_1", Origin(who, start))
+    assert ledger.job_origin("openai", "resp_1") == Origin(who, start)
+    assert ledger.unclaimed_results("openai", "resp_1", ["answer"]) == {"answer"}
+    assert ledger.claim_results("openai", "resp_1", ["answer"]) == {"answer"}
+    assert ledger.unclaimed_results("openai", "resp_1", ["answer"]) == set()
 
 
 def test_each_result_of_a_batch_is_handed_out_once(ledger: Ledger) -> None:
@@ -231,7 +238,7 @@ def test_batches_are_remembered_longer_than_providers_keep_their_results(tmp_pat
     path = tmp_path / "ledger.db"
     ledger = Ledger(path, max_age_days=1)
     for name, age in (("young", 89), ("old", 91)):
-        ledger.remember_batch("openai", name, Attribution())
+        ledger.remember_job("openai", name, Origin(Attribution()))
         ledger.claim_results("openai", name, ["1"])
         with closing(sqlite3.connect(path)) as connection:
             at = time.time_ns() - age * DAY_NS
@@ -239,8 +246,8 @@ def test_batches_are_remembered_longer_than_providers_keep_their_results(tmp_pat
             connection.execute("UPDATE batch_results SET claimed_ns = ? WHERE batch_id = ?", (at, name))
             connection.commit()
     ledger.prune()
-    assert ledger.batch_attribution("openai", "young") is not None
-    assert ledger.batch_attribution("openai", "old") is None
+    assert ledger.job_origin("openai", "young") is not None
+    assert ledger.job_origin("openai", "old") is None
     assert ledger.claim_results("openai", "young", ["1"]) == set()
     assert ledger.claim_results("openai", "old", ["1"]) == {"1"}
 

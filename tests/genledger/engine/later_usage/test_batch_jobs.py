@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from opentelemetry.trace import NoOpTracer
 
 from genledger.context.attribution import Attribution
-from genledger.engine import batch_jobs
 from genledger.engine.background import Worker
-from genledger.engine.batch_jobs import Batch, BatchRegistry, Line, Memory
+from genledger.engine.later_usage import batch_jobs
+from genledger.engine.later_usage.batch_jobs import Batch, Line
+from genledger.engine.later_usage.job_book import JobRegistry, Memory, Origin
 from genledger.engine.operation import Endpoint, Operation
 from genledger.engine.record import CallRecord
 from genledger.engine.recorder import Recorder
@@ -41,8 +42,8 @@ def result(custom_id: str) -> bytes:
     return json.dumps({"custom_id": custom_id, "response": {"status_code": 200, "body": body}}).encode() + b"\n"
 
 
-def recorder(book: Callable[[bool], BatchRegistry | None] | None = None) -> tuple[Recorder, list[CallRecord]]:
-    made = Recorder(NoOpTracer(), book=book)
+def recorder(registry: Callable[[bool], JobRegistry | None] | None = None) -> tuple[Recorder, list[CallRecord]]:
+    made = Recorder(NoOpTracer(), registry=registry)
     entries: list[CallRecord] = []
     made.sinks.append(entries.append)
     return made, entries
@@ -105,7 +106,7 @@ def test_readers_at_the_same_time_count_every_result_once(tmp_path: Path) -> Non
 def test_nothing_is_opened_to_look_up_what_nobody_created() -> None:
     asked: list[bool] = []
 
-    def book(create: bool) -> BatchRegistry | None:
+    def book(create: bool) -> JobRegistry | None:
         asked.append(create)
         return None
 
@@ -118,8 +119,8 @@ def test_nothing_is_opened_to_look_up_what_nobody_created() -> None:
 def test_memory_is_bounded() -> None:
     memory = Memory(3)
     for number in range(5):
-        memory.remember_batch("openai", str(number), Attribution(tenant=str(number)))
-    assert [memory.batch_attribution("openai", str(number)) is not None for number in range(5)] == [
+        memory.remember_job("openai", str(number), Origin(Attribution(tenant=str(number))))
+    assert [memory.job_origin("openai", str(number)) is not None for number in range(5)] == [
         False, False, True, True, True,
     ]  # fmt: skip
     assert memory.claim_results("openai", "b", [str(number) for number in range(40)]) == set(map(str, range(40)))

@@ -49,6 +49,11 @@ def blocks(document: Path) -> list[Block]:
     return [Block(text.count("\n", 0, found.start()) + 1, found[1], found[2]) for found in FENCE.finditer(text)]
 
 
+def block(document: Path, part: str) -> Block:
+    """Return the first block of a document that has a text in it."""
+    return next(one for one in blocks(document) if part in one.text)
+
+
 def commands(text: str) -> list[str]:
     """Return the commands of a shell block, without comments."""
     return [line for line in (re.sub(r"(^|\s+)# .*", "", line) for line in text.splitlines()) if line]

@@ -18,7 +18,7 @@ from genledger.pricing.price_file import load_overrides
 
 from ..genledger.applications import REPOSITORY, rows
 from ..standins.receivers import Collector, Langfuse, Receiver
-from .blocks import DOCUMENTS, FENCE, Block, blocks, commands, run, run_python, run_shell, shape
+from .blocks import DOCUMENTS, FENCE, block, blocks, commands, run, run_python, run_shell, shape
 
 README = REPOSITORY / "README.md"
 DOCS = REPOSITORY / "docs"
@@ -61,12 +61,6 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     done = run_shell("python -m examples.demo", directory)
     assert (done.returncode, done.stderr) == (0, "")
     return Demo(directory, done.stdout)
-
-
-def block(document: Path, beginning: str) -> Block:
-    """Return the one block of a document that has a text near its beginning."""
-    (found,) = [one for one in blocks(document) if beginning in one.text[:200]]
-    return found
 
 
 # Python

@@ -18,8 +18,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import Status, StatusCode
 
 import genledger
-from genledger.engine import internal_errors
 from genledger.engine.content.redaction import MAX_MESSAGE
+from genledger.shared import internal_errors
 
 from ..genledger.applications import run
 from ..standins.receivers import Collector, Langfuse

@@ -11,10 +11,11 @@ from opentelemetry.sdk.trace import Span, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 
 from genledger import pricing
-from genledger.engine import internal_errors, priced_usage, recorder
+from genledger.engine import priced_usage, recorder
 from genledger.engine.content import capture
 from genledger.engine.operation import Operation
 from genledger.engine.signals import call_log, details_event, metrics
+from genledger.shared import internal_errors
 
 from ..replay.observation import difference, seen
 from . import anthropic_format, openai_format

@@ -21,12 +21,12 @@ import orjson
 
 from genledger import pricing
 from genledger.context.attribution import Attribution
-from genledger.engine import internal_errors
 from genledger.engine.background import Worker
 from genledger.engine.content.redaction import stage
 from genledger.engine.priced_usage import cost_of
 from genledger.engine.record import CallRecord, Outcome
 from genledger.pricing.getters import field
+from genledger.shared import internal_errors
 from genledger.shared.text import bounded
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S

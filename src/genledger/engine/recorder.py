@@ -16,7 +16,6 @@ from genledger.budgets.rules.model_choice import chosen
 from genledger.context.agent_run import run_in
 from genledger.context.attribution import current, current_spend
 from genledger.context.totals import TraceTotals
-from genledger.engine import internal_errors
 from genledger.engine.attempts import fate_of, status_of
 from genledger.engine.budget_hook import account
 from genledger.engine.call import CALL_KEY, Call
@@ -27,6 +26,7 @@ from genledger.engine.parents import parent_context
 from genledger.engine.priced_usage import NOTHING, priced_usage_of, write_priced_usage
 from genledger.engine.record import CallRecord, ProductEvent
 from genledger.engine.span_writer import write
+from genledger.shared import internal_errors
 from genledger.shared.text import bounded
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S

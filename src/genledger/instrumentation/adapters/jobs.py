@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from genledger.engine import internal_errors
 from genledger.engine.call import Call
 from genledger.engine.driver import asynchronous, follow, synchronous
 from genledger.engine.operation import Body, Endpoint, Operation
@@ -20,6 +19,7 @@ from genledger.engine.recorder import Recorder, active
 from genledger.engine.streams import watch
 from genledger.instrumentation.adapters.methods import MethodExchange, Write, named_arguments
 from genledger.instrumentation.patching import Patch, Patches
+from genledger.shared import internal_errors
 
 MAX_OPEN = 10_000
 """Jobs of a process whose end is waited for; the oldest are settled as unfinished first."""

@@ -116,7 +116,6 @@ def test_what_a_version_does_not_have_is_a_warning_unless_it_is_optional(
     module: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     loaded(module)
-    internal_errors._last_warning.clear()
     Patcher([Patch(module, "Client.absent", plus_ten, optional=True)]).apply()
     assert caplog.records == []
     Patcher([Patch(module, "Client.absent", plus_ten), Patch(module, "Gone.call", plus_ten)]).apply()
@@ -138,7 +137,6 @@ def test_a_fault_is_counted_each_time_and_warned_about_once_in_a_while(
 ) -> None:
     now = [1000.0]
     monkeypatch.setattr("genledger.shared.internal_errors.time.monotonic", lambda: now[0])
-    monkeypatch.setattr(internal_errors, "_last_warning", {})
     before = internal_errors.counts().get("a stage", 0)
     for _ in range(5):
         internal_errors.report("a stage", ValueError("boom"))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import genledger
-from genledger.budgets import kill, open_store, revive
+from genledger.budgets import budget, kill, open_store, revive
 from genledger_semconv.checker import assert_clean
 
 from . import anthropic_format, openai_format
@@ -85,6 +85,25 @@ async def test_a_call_over_its_budget_is_refused_once_and_before_the_network(
         assert blocked["genledger.budget.rule"] == "daily"
         assert not any(name.startswith(("gen_ai.usage", "genledger.cost")) for name in blocked)
         assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs)
+
+
+async def test_rules_and_a_store_made_in_code_hold_for_calls(provider: Provider) -> None:
+    reply, make = CALLS["chat"]
+    provider.will(reply)
+    store = open_store("memory:")
+    rule = budget(name="once", tenant="each", requests={"free": 1, "pro": 2}, per="day")
+    plans = {"acme": "free", "globex": "pro"}
+    with instrumented(budgets=[rule], budget_store=store, tier_of=plans.get):
+        for tenant, admitted in (("acme", 1), ("globex", 2)):
+            with genledger.attribution(tenant=tenant):
+                for _ in range(admitted):
+                    await now(make(provider))
+                with pytest.raises(genledger.BudgetExceeded) as refused:
+                    await now(make(provider))
+                assert (refused.value.rule, refused.value.limit) == ("once", admitted)
+        assert len(provider.requests) == 3
+        genledger.flush()
+        assert len(store.counters()) == 2
 
 
 async def test_of_several_rules_the_one_without_room_is_named(provider: Provider, tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ from opentelemetry.sdk.trace import Span, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 
 from genledger import pricing
-from genledger.engine import internal_errors, priced_usage, recorder, settling
+from genledger.engine import priced_usage, recorder, settling
 from genledger.engine.content import capture
 from genledger.engine.operation import Operation
 from genledger.engine.signals import call_log, details_event, metrics
+from genledger.shared import internal_errors
 
 from ..replay.observation import difference, seen
 from . import anthropic_format, openai_format
@@ -94,8 +95,8 @@ def stage(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No warning has been given yet."""
-    monkeypatch.setattr(internal_errors, "_last_warning", {})
+    """Every fault is warned about, also one that an earlier test met."""
+    monkeypatch.setattr(internal_errors, "INTERVAL_S", 0.0)
 
 
 async def use(provider: Provider) -> list[Any]:

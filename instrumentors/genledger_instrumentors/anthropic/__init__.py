@@ -11,12 +11,12 @@ from typing import Any
 from opentelemetry.context import get_current
 from opentelemetry.trace import NonRecordingSpan
 
-from genledger.engine import internal_errors
 from genledger.engine.call import CALL_KEY, Call
 from genledger.engine.operation import Operation
 from genledger.instrumentation.adapters.stainless import ClientSpec, StainlessClient
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
+from genledger.shared import internal_errors
 
 from . import batches, helpers
 from .messages import COUNT_TOKENS, MESSAGES

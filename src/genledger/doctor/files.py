@@ -98,16 +98,17 @@ def examine_prices(settings: Settings, findings: Findings) -> PriceState:
 def examine_budgets(settings: Settings, findings: Findings) -> BudgetState:
     """Whether the rule file can be used, and whether the store answers."""
     book = Rulebook()
-    if settings.budgets is not None:
+    file = settings.budgets if isinstance(settings.budgets, str) else None
+    if file is not None:
         try:
-            book = read_rules(settings.budgets)
+            book = read_rules(file)
         except RuleFileError as error:
             findings.wrong("budgets", error)
     named = settings.budget_store or book.store
     if named == "off":
         if book.rules:
             findings.wrong("budgets", "GENLEDGER_BUDGET_STORE=off: the rules are not enforced; name a store")
-        return BudgetState(settings.budgets, len(book.rules), "off", None)
+        return BudgetState(file, len(book.rules), "off", None)
     answers = False
     shown = "the user's own file" if named is None else without_credentials(named)
     try:
@@ -117,4 +118,4 @@ def examine_budgets(settings: Settings, findings: Findings) -> BudgetState:
         answers = True
     except (StoreDown, ValueError, ModuleNotFoundError) as error:
         findings.wrong("budgets", error)
-    return BudgetState(settings.budgets, len(book.rules), shown, answers)
+    return BudgetState(file, len(book.rules), shown, answers)

@@ -11,10 +11,10 @@ from genledger import pricing
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
 from genledger.budgets.enforcement.request import BudgetRequest
 from genledger.context.agent_run import run_in
-from genledger.engine import internal_errors
 from genledger.engine.ceiling import ceiling, choices
 from genledger.engine.operation import Attributes, Operation, at_path, span_name
 from genledger.pricing.usage import Usage
+from genledger.shared import internal_errors
 from genledger_semconv import attributes as A
 
 if TYPE_CHECKING:

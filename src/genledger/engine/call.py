@@ -12,11 +12,11 @@ from opentelemetry.trace import Span, set_span_in_context
 
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
 from genledger.context.attribution import Attribution
-from genledger.engine import internal_errors
 from genledger.engine.attempts import Fate, fate_of, fate_of_status
 from genledger.engine.budget_hook import changes
 from genledger.engine.operation import Attributes, Body, Endpoint, Operation, Received, with_changes
 from genledger.engine.priced_usage import Lost, lost_attempt
+from genledger.shared import internal_errors
 
 if TYPE_CHECKING:
     from genledger.budgets import Reservation

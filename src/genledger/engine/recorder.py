@@ -15,13 +15,13 @@ from opentelemetry.trace import Span, Tracer
 from genledger.budgets.rules.model_choice import chosen
 from genledger.context.attribution import current, current_spend
 from genledger.context.totals import TraceTotals
-from genledger.engine import internal_errors
 from genledger.engine.call import CALL_KEY, Call
 from genledger.engine.operation import Attributes, Body, Endpoint, Operation, Received, read_request, span_name
 from genledger.engine.parents import parent_context
 from genledger.engine.record import CallRecord, ProductEvent
 from genledger.engine.settling import Settlement, settle
 from genledger.engine.span_writer import write
+from genledger.shared import internal_errors
 from genledger.shared.text import bounded
 from genledger_semconv import attributes as A
 

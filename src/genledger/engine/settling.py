@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.trace import StatusCode
 
 from genledger.context.agent_run import run_in
-from genledger.engine import internal_errors
 from genledger.engine.attempts import fate_of, status_of
 from genledger.engine.budget_hook import account
 from genledger.engine.content.redaction import stage
@@ -18,6 +17,7 @@ from genledger.engine.outcome import error_type, outcome_of
 from genledger.engine.priced_usage import NOTHING, PricedUsage, priced_usage_of, write_priced_usage
 from genledger.engine.record import CallRecord, Outcome
 from genledger.engine.span_writer import write
+from genledger.shared import internal_errors
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 

@@ -13,10 +13,10 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from itertools import islice
 from typing import Any
 
-from genledger.engine import internal_errors
 from genledger.engine.call import Call
 from genledger.engine.operation import Received, StreamAccumulator
 from genledger.engine.outcome import ErrorEvent
+from genledger.shared import internal_errors
 from genledger.shared.at_exit import run_at_exit
 
 _BATCH = 16

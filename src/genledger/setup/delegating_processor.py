@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
-from genledger.engine import internal_errors
+from genledger.shared import internal_errors
 
 
 class DelegatingSpanProcessor(SpanProcessor):

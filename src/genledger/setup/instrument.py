@@ -125,7 +125,7 @@ def configure(settings: Settings, problems: list[str]) -> bool:
             pricing.configure(settings.prices)
         except pricing.PriceFileError as error:
             problems.append(f"prices: {error}; the price table is used without it")
-    if settings.budgets is not None:
+    if isinstance(settings.budgets, str):
         from genledger.budgets import RuleFileError, read_rules
 
         try:

@@ -113,6 +113,24 @@ def _destinations(value: object) -> tuple[Any, ...]:
     raise Unusable("a list of names or destinations")
 
 
+def _rules(value: object) -> str | tuple[Any, ...]:
+    if isinstance(value, (str, os.PathLike)):
+        return os.fspath(value)
+    from genledger.budgets import Rule
+
+    if isinstance(value, Sequence) and all(isinstance(rule, Rule) for rule in value):
+        return tuple(value)
+    raise Unusable("the path of a rule file, or a list of what genledger.budgets.budget() makes")
+
+
+def _store(value: object) -> Any:
+    if isinstance(value, (str, os.PathLike)):
+        return os.fspath(value)
+    if callable(getattr(value, "exchange", None)):
+        return value
+    raise Unusable("a URL, a path, or a store")
+
+
 def _callable(value: object) -> Callable[[str], str]:
     if callable(value):
         return value
@@ -165,9 +183,9 @@ class Settings:
         ledger_max_days: Days that the ledger keeps (`GENLEDGER_LEDGER_MAX_DAYS`).
         ledger_max_mb: Megabytes that the ledger may grow to (`GENLEDGER_LEDGER_MAX_MB`).
         prices: A TOML file with the user's own prices (`GENLEDGER_PRICES`).
-        budgets: A TOML file with budget rules (`GENLEDGER_BUDGETS`).
+        budgets: A TOML file with budget rules (`GENLEDGER_BUDGETS`), or a list of `genledger.budgets.budget(…)`.
         budget_store: Where budgets are kept: `memory:`, the path of a SQLite file, `redis://…`, or `off`
-            (`GENLEDGER_BUDGET_STORE`).
+            (`GENLEDGER_BUDGET_STORE`); or a store of `genledger.budgets.stores`.
         tier_of: Gives the plan tier of a tenant, for budgets that differ by tier.
         on_budget_event: Called with each budget event that this process is the one to report.
         langfuse_all: Send all spans to Langfuse, not only GenAI ones (`GENLEDGER_LANGFUSE_ALL`).
@@ -207,8 +225,8 @@ class Settings:
     ledger_max_days: int = _option(90, _number, "GENLEDGER_LEDGER_MAX_DAYS")
     ledger_max_mb: int = _option(1024, _number, "GENLEDGER_LEDGER_MAX_MB")
     prices: str | None = _option(None, _text, "GENLEDGER_PRICES")
-    budgets: str | None = _option(None, _text, "GENLEDGER_BUDGETS")
-    budget_store: str | None = _option(None, _text, "GENLEDGER_BUDGET_STORE")
+    budgets: str | tuple[Any, ...] | None = _option(None, _rules, "GENLEDGER_BUDGETS")
+    budget_store: Any = _option(None, _store, "GENLEDGER_BUDGET_STORE")
     tier_of: Callable[[str], str | None] | None = _option(None, _callable)
     on_budget_event: Callable[[Any], None] | None = _option(None, _callable)
     langfuse_all: bool = _option(False, _flag, "GENLEDGER_LANGFUSE_ALL")

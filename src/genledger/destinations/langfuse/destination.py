@@ -241,11 +241,3 @@ def _compression(environ: Mapping[str, str]) -> Compression:
     if value == "gzip":
         return "gzip"
     raise ConfigurationError(f"Langfuse: LANGFUSE_OTEL_COMPRESSION={value!r} is not known; use gzip or none")
-
-
-def __getattr__(name: str) -> type:
-    if name == "LangfuseSpanExporter":
-        from genledger.destinations.langfuse.exporter import LangfuseSpanExporter
-
-        return LangfuseSpanExporter
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

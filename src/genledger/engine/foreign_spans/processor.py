@@ -9,10 +9,10 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 from genledger.context.attribution import NOBODY, current, current_spend
-from genledger.engine import internal_errors
 from genledger.engine.call import CALL_KEY, Call
 from genledger.engine.foreign_spans.reader import priced_attributes, record_of
 from genledger.engine.recorder import Recorder, active
+from genledger.shared import internal_errors
 
 MAX_OPEN = 10_000
 """Foreign spans remembered while they are open; the oldest is forgotten first and then not priced twice."""

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from genledger.context.attribution import Attribution
-from genledger.engine import internal_errors
 from genledger.engine.later_usage.job_book import MAX_REMEMBERED, CallStart, JobBook, Origin, bounded_to
 from genledger.engine.later_usage.late_record import late_record
 from genledger.engine.record import CallRecord, Outcome
+from genledger.shared import internal_errors
 from genledger.shared.text import bounded
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from genledger.context.attribution import Attribution
-from genledger.engine import internal_errors
 from genledger.engine.background import Worker
+from genledger.shared import internal_errors
 
 T = TypeVar("T")
 

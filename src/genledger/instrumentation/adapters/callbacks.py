@@ -16,11 +16,11 @@ from typing import Any
 
 from opentelemetry.context import Context, get_current
 
-from genledger.engine import internal_errors
 from genledger.engine.operation import Body, Content, Endpoint, Operation
 from genledger.engine.parents import parent_context
 from genledger.engine.recorder import active
 from genledger.engine.steps import Kind, Step, start_step
+from genledger.shared import internal_errors
 
 MAX_OPEN = 10_000
 """Runs that are kept while they are open; the oldest are ended first, as runs that never end would pile up."""

@@ -17,10 +17,10 @@ import wrapt
 from opentelemetry.context import get_current
 from opentelemetry.trace import NonRecordingSpan
 
-from genledger.engine import internal_errors
 from genledger.engine.call import CALL_KEY, Call
 from genledger.engine.operation import Endpoint
 from genledger.instrumentation.patching import Hook, Patch
+from genledger.shared import internal_errors
 
 _LAYERS = 16
 """The most interceptors that are looked through for the channel under them."""

@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from genledger.engine import internal_errors
 from genledger.engine.call import Call
 from genledger.engine.driver import asynchronous, follow, synchronous
 from genledger.engine.operation import Body, Endpoint, Finished, Operation
 from genledger.engine.recorder import Recorder, active
 from genledger.instrumentation.adapters.methods import MethodExchange, Write, named_arguments
 from genledger.instrumentation.patching import Patch, Patches
+from genledger.shared import internal_errors
 
 
 class Job(NamedTuple):

@@ -15,7 +15,6 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from opentelemetry.context import attach, get_current
 
-from genledger.engine import internal_errors
 from genledger.engine.call import Call
 from genledger.engine.operation import Body, Endpoint, Operation, Received
 from genledger.engine.recorder import active, suppressed
@@ -23,6 +22,7 @@ from genledger.engine.streams import watch
 from genledger.engine.to_json import plain
 from genledger.instrumentation.patching import Patch, Patches
 from genledger.pricing.getters import field
+from genledger.shared import internal_errors
 
 _FOLDED = 32
 

@@ -18,7 +18,6 @@ from typing import Any
 from opentelemetry.context import get_current
 
 from genledger.budgets.enforcement.request import hash_api_key
-from genledger.engine import internal_errors
 from genledger.engine.call import CALL_KEY, Call
 from genledger.engine.driver import Arguments, Exchange, asynchronous, synchronous
 from genledger.engine.operation import Body, Endpoint, Operation, with_changes
@@ -26,6 +25,7 @@ from genledger.engine.recorder import Recorder
 from genledger.engine.streams import AsyncStreamIterator, StreamRecorder, iterated
 from genledger.instrumentation.adapters.http_response import tap, tap_content, watch_close
 from genledger.instrumentation.patching import Patch, Patches
+from genledger.shared import internal_errors
 
 
 @dataclass(frozen=True, slots=True)

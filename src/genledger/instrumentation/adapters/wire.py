@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 from opentelemetry.context import get_current
 
 from genledger.budgets.enforcement.request import hash_api_key
-from genledger.engine import internal_errors
 from genledger.engine.call import CALL_KEY, Call
 from genledger.engine.driver import Arguments, Exchange
 from genledger.engine.operation import Endpoint, Operation
 from genledger.engine.outcome import ErrorAnswer
 from genledger.instrumentation.adapters.http_response import tap
+from genledger.shared import internal_errors
 
 Write = Callable[[tuple[Any, ...], dict[str, Any], Mapping[str, Any]], Arguments]
 """`write(args, kwargs, changes)`: return the arguments with changed fields written into a copy of the request."""

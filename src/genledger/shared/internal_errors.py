@@ -6,6 +6,7 @@ import logging
 import time
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 
 from genledger.shared.loggers import logger_of
@@ -15,8 +16,15 @@ logger = logger_of("genledger")
 INTERVAL_S = 60.0
 """Seconds between two warnings about the same stage."""
 
+_describe: Callable[[BaseException], str] | None = None
 _last_warning: dict[str, float] = {}
 _counts: Counter[str] = Counter()
+
+
+def describe_with(describe: Callable[[BaseException], str]) -> None:
+    """Set what makes text of an error: redaction, whose own faults are reported here, too."""
+    global _describe
+    _describe = describe
 
 
 def report(stage: str, error: BaseException) -> None:
@@ -36,14 +44,12 @@ def _report(stage: str, error: BaseException) -> None:
     last = _last_warning.get(stage)
     if last is None or now - last >= INTERVAL_S:
         _last_warning[stage] = now
-        from genledger.engine.content import redaction  # which reports its own faults here
-
         lines = traceback.format_tb(error.__traceback__) if logger.isEnabledFor(logging.DEBUG) else ()
         logger.warning(
             "genledger: telemetry is incomplete, the application is not affected: %s failed: %s: %s%s",
             stage,
             type(error).__name__,
-            redaction.stage().error(error),
+            _describe(error) if _describe is not None else "",
             "".join(("\n", *lines)).rstrip("\n"),
         )
 

@@ -303,7 +303,8 @@ class Results:
                 generates = line.operation in (S.CHAT, S.TEXT_COMPLETION)
                 try:
                     entry = self._entry(line, payload, attribution)
-                    call.recorder.book(entry, "inference" if generates else "operation", spend=call.spend)
+                    family = "inference" if generates else "operation"
+                    call.recorder.book(entry, family, None, call.spend, call.span.get_span_context())
                 except Exception as error:
                     internal_errors.report("booking the result of a batch", error)
 

@@ -8,9 +8,8 @@ from functools import cached_property
 from operator import sub
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry import context as context_api
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, StatusCode, Tracer
+from opentelemetry.trace import Span, SpanContext, StatusCode, Tracer
 
 from genledger.budgets.rules.model_choice import chosen
 from genledger.context.agent_run import run_in
@@ -26,7 +25,7 @@ from genledger.engine.outcome import error_type, outcome_of
 from genledger.engine.parents import parent_context
 from genledger.engine.priced_usage import NOTHING, priced_usage_of, write_priced_usage
 from genledger.engine.record import CallRecord, ProductEvent
-from genledger.engine.span_writer import write
+from genledger.shared.private_attributes import suppression_keys
 from genledger.shared.text import bounded
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
@@ -167,8 +166,11 @@ class Recorder:
                 record_exception=False,
                 set_status_on_exception=False,
             )
+            if span.is_recording():
+                if named not in getattr(span, "attributes", ()):
+                    span.set_attributes(sampled)  # the sampler left them out
+                span.set_attributes(attributes)
             attributes.update(sampled)
-            write(span, attributes)
             call = Call(
                 self,
                 operation,
@@ -289,7 +291,7 @@ class Recorder:
                     kind = None
             elif kind is not None:
                 span.set_status(StatusCode.ERROR, kind)
-            write(span, attributes)
+            span.set_attributes(attributes)
         except Exception as fault:
             internal_errors.report("writing the span", fault)
         if covered:
@@ -327,7 +329,7 @@ class Recorder:
                 priced.tier,
                 priced.region,
             )
-            self.book(entry, call.operation.family, call.stamps, call.spend)
+            self.book(entry, call.operation.family, call.stamps, call.spend, context)
         except Exception as fault:
             internal_errors.report("booking the call", fault)
         if self.details is not None and operation.inference:
@@ -340,8 +342,23 @@ class Recorder:
         except Exception as fault:
             internal_errors.report("ending the span", fault)
 
-    def book(self, entry: CallRecord, family: str, stamps: Sequence[float] | None = None, spend: Any = None) -> None:
-        """Count an entry in the metrics and the spend, log it, and hand it to the ledger."""
+    def book(
+        self,
+        entry: CallRecord,
+        family: str,
+        stamps: Sequence[float] | None = None,
+        spend: Any = None,
+        span: SpanContext | None = None,
+    ) -> None:
+        """Count an entry in the metrics and the spend, log it, and hand it to the ledger.
+
+        Args:
+            entry: The call.
+            family: Its operation's.
+            stamps: When the chunks of a stream came, in seconds.
+            spend: Running total that it belongs to.
+            span: The span that metrics lead to.
+        """
         priced = entry.cost is not None or entry.unpriced is not None
         if priced:
             missing = entry.cost is None
@@ -350,10 +367,8 @@ class Recorder:
             self.traces.of(entry.trace_id).add(entry.cost, entry.usage, unpriced=missing)
         if self.metrics is not None:
             try:
-                gaps = None
-                if stamps is not None and len(stamps) > 1:
-                    gaps = list(map(sub, stamps[1:], stamps))
-                self.metrics.record(entry, family, gaps)
+                gaps = list(map(sub, stamps[1:], stamps)) if stamps else ()
+                self.metrics.record(entry, family, gaps, span)
             except Exception as fault:
                 internal_errors.report("recording metrics", fault)
         if self.lines is not None:
@@ -374,11 +389,16 @@ class Recorder:
 
         return BatchJobs(self._book)
 
-    def flush(self, timeout: float) -> bool:
-        """Book the results of batches that are waiting, and hand every metric point to the SDK."""
+    def flush(self, timeout: float, collect: Callable[[], object] | None = None) -> bool:
+        """Book the results of batches that are waiting, and hand every metric point to the SDK.
+
+        Args:
+            timeout: Seconds for the batches.
+            collect: As `Metrics.flush` takes it.
+        """
         done = self.batches.flush(timeout) if "batches" in self.__dict__ else True
         if self.metrics is not None:
-            self.metrics.flush()
+            self.metrics.flush(collect)
         return done
 
 
@@ -441,9 +461,4 @@ def suppressed(context: Context) -> bool:
     return any(context.get(key) for key in _SUPPRESSING)
 
 
-# Libraries set either of two keys; the newer one is made unique for each process by the API package.
-_SUPPRESSING = tuple(
-    key
-    for key in ("suppress_instrumentation", getattr(context_api, "_SUPPRESS_INSTRUMENTATION_KEY", None))
-    if key is not None
-)
+_SUPPRESSING = suppression_keys()

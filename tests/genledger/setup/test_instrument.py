@@ -167,6 +167,7 @@ def test_a_second_instrument_prices_the_spans_of_others_once_and_counts_on(telem
                 },
             ).end()
             assert genledger.spend() == (2.5, 1, 0, 1_000_000)
+        genledger.flush()
         (point,) = points(telemetry, "genledger.cost")
         assert point.value == 2.5 * round
         (point,) = points(telemetry, "gen_ai.client.inference.duration")
@@ -351,7 +352,9 @@ spans, reader, logs = InMemorySpanExporter(), InMemoryMetricReader(), InMemoryLo
 tracers, meters, loggers = TracerProvider(), MeterProvider([reader]), LoggerProvider()
 tracers.add_span_processor(SimpleSpanProcessor(spans))
 loggers.add_log_record_processor(SimpleLogRecordProcessor(logs))
-genledger.instrument(tracer_provider=tracers, meter_provider=meters, logger_provider=loggers)
+genledger.instrument(
+    tracer_provider=tracers, meter_provider=meters, logger_provider=loggers, emit_event=True
+)
 {CALL}
 call()
 print(len(spans.get_finished_spans()), len(logs.get_finished_logs()), reader.get_metrics_data() is not None)

@@ -20,6 +20,7 @@ import openai
 import pytest
 import wrapt
 from examples.demo.provider import DemoProvider
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.trace import Span
 
@@ -564,6 +565,27 @@ def test_each_time_it_is_switched_on_every_signal_is_exported_and_none_in_betwee
         cycles(tmp_path, 3, OTEL_EXPORTER_OTLP_ENDPOINT=collector.base_url)
         exported = Counter(request.path for request in collector.requests)
     assert exported == {"/v1/traces": 3, "/v1/metrics": 3, "/v1/logs": 3}
+
+
+def test_a_script_of_one_call_exports_its_cost_as_0_and_then_as_the_amount(
+    tmp_path: Path, demo: dict[str, str]
+) -> None:
+    with Collector() as collector:
+        code = f"import genledger\ngenledger.instrument()\n{CALL}\ncall()"
+        run(tmp_path, code, OTEL_EXPORTER_OTLP_ENDPOINT=collector.base_url, **demo)
+        exported = [
+            (point.as_double, len(point.exemplars))
+            for request in collector.requests
+            if request.path == "/v1/metrics"
+            for resource in ExportMetricsServiceRequest.FromString(request.content).resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.name == "genledger.cost"
+            for point in metric.sum.data_points
+        ]
+    (zero, none), (cost, one) = exported
+    assert (zero, none, one) == (0.0, 0, 1)
+    assert cost > 0
 
 
 END = """

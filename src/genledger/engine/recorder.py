@@ -166,11 +166,8 @@ class Recorder:
                 record_exception=False,
                 set_status_on_exception=False,
             )
-            if span.is_recording():
-                if named not in getattr(span, "attributes", ()):
-                    span.set_attributes(sampled)  # the sampler left them out
-                span.set_attributes(attributes)
             attributes.update(sampled)
+            span.set_attributes(attributes)
             call = Call(
                 self,
                 operation,

@@ -18,6 +18,7 @@ from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext, set_span_in_context
 
+from genledger.engine import internal_errors
 from genledger.engine.background import Worker
 from genledger.engine.record import CallRecord
 from genledger.engine.signals.metric_points import (
@@ -120,8 +121,11 @@ class Metrics:
         """
         waiting = self._waiting
         waiting.append(CountedCall(record, family, chunk_gaps, span))
-        if len(waiting) >= MAX_BACKLOG:
-            self._take_in(MAX_WAITING)
+        if len(waiting) >= MAX_BACKLOG and self._lock.acquire(blocking=False):
+            try:
+                self._take(MAX_WAITING)
+            finally:
+                self._lock.release()
         elif len(waiting) >= MAX_WAITING and not self._working:
             self._working = True
             self._worker.do(self._work)
@@ -132,20 +136,26 @@ class Metrics:
         Args:
             collect: Makes the readers collect. It is called when there are new series, so that they start at 0.
         """
-        self._take_in()
-        if collect is not None and not self._sums.keys() <= self._started:
-            collect()
+        if collect is not None:
+            with self._lock:
+                self._take()
+                new = not self._sums.keys() <= self._started
+            if new:
+                collect()
         with self._lock:
+            self._take()
             self._hand_over(everything=True)
 
     def _work(self) -> None:
         self._working = False
-        self._take_in()
+        with self._lock:
+            self._take()
 
     def _collect(self, _: CallbackOptions) -> Iterator[Observation]:
-        self._take_in()
+        everything = is_last_collection(self._meter)
         with self._lock:
-            self._hand_over(everything=is_last_collection(self._meter))
+            self._take()
+            self._hand_over(everything=everything)
         for label, count in list(self._overflow.items()):
             yield Observation(count, {A.GENLEDGER_LABEL_NAME: label})
 
@@ -162,15 +172,18 @@ class Metrics:
                 counter.add(total.zero, total.labels, _NOWHERE)
             self._started.add(series)
 
-    def _take_in(self, most: int | None = None) -> None:
-        """Record the points of histograms, and add up those of counters, of at most so many calls."""
-        with self._lock:
-            waiting = self._waiting
-            while waiting and most != 0:
-                self._take(waiting.popleft())
-                most = None if most is None else most - 1
+    def _take(self, most: int | None = None) -> None:
+        """Take in the calls that wait, or so many of them."""
+        waiting = self._waiting
+        while waiting and most != 0:
+            try:
+                self._count(waiting.popleft())
+            except Exception as error:
+                internal_errors.report("recording metrics", error)
+            most = None if most is None else most - 1
 
-    def _take(self, call: CountedCall) -> None:
+    def _count(self, call: CountedCall) -> None:
+        """Record the points of histograms, and add up those of counters."""
         record = call.record
         labels = self._labels(record)
         context = _context(call.span)

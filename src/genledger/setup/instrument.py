@@ -9,6 +9,7 @@ import threading
 import time
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import wrapt
 from opentelemetry import metrics, trace
@@ -60,7 +61,7 @@ MODULES = "genledger_instrumented_modules"
 
 _lock = threading.RLock()
 _pipeline: Pipeline | None = None
-_counting: tuple[Any, Metrics] | None = None
+_metrics_of: WeakKeyDictionary[Any, Metrics] = WeakKeyDictionary()
 _prices_given = False
 _instrumentors: dict[str, Instrumentor] = {}
 _wanted: set[str] = set()
@@ -176,10 +177,9 @@ def _recorder(settings: Settings, pipeline: Pipeline, provider: Any, meters: Any
 
 def _metrics(settings: Settings, meters: Any) -> Metrics:
     """The metrics of a meter provider. They stay: it keeps its instruments and their callbacks for ever."""
-    global _counting
-    if _counting is None or _counting[0] is not meters:
-        _counting = meters, Metrics(metrics.get_meter(SCOPE, __version__, meters, SCHEMA_URL))
-    counting = _counting[1]
+    counting = _metrics_of.get(meters)
+    if counting is None:
+        counting = _metrics_of[meters] = Metrics(metrics.get_meter(SCOPE, __version__, meters, SCHEMA_URL))
     counting.names = settings.metric_names  # type: ignore[assignment]
     counting.label_limit = settings.label_limit
     return counting

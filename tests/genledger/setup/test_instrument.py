@@ -175,6 +175,22 @@ def test_a_second_instrument_prices_the_spans_of_others_once_and_counts_on(telem
         assert point.count == round
 
 
+def test_each_meter_provider_counts_its_own_calls_also_when_one_comes_back(telemetry: Telemetry) -> None:
+    other = Telemetry()
+    for meters in (telemetry, other, telemetry):
+        genledger.instrument(
+            destinations=[], tracer_provider=telemetry.tracer_provider, meter_provider=meters.meter_provider
+        )
+        chat()()
+        meters.reader.collect()
+    for meters, calls in ((telemetry, 2), (other, 1)):
+        (cost,) = points(meters, "genledger.cost")
+        assert cost.value == pytest.approx(calls * COST)
+        (duration,) = points(meters, "gen_ai.client.inference.duration")
+        assert duration.count == calls
+    other.meter_provider.shutdown()
+
+
 def points(telemetry: Telemetry, name: str) -> list[Any]:
     data = telemetry.metrics
     assert data is not None

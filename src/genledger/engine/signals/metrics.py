@@ -1,8 +1,8 @@
 """The metrics of calls: the conventions' own, and what they cost.
 
-One point recorded through an instrument costs nearly as much as a span. So on the caller's path a call is only put in line,
-without a lock; when a reader collects, or when many wait, another thread records what waits, each call in the context
-of its span: points carry exemplars. What counters are to be given is added up until a reader collects.
+One point recorded through an instrument costs nearly as much as a span. So on the caller's path a call is only put
+in line, without a lock; when a reader collects, or when many wait, another thread records what waits, each call in
+the context of its span: points carry exemplars. What counters are to be given is added up until a reader collects.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ STAGES: dict[str, Break] = {
     "the log line": attribute(call_log.CallLog, "write"),
     "the metrics": attribute(metrics.Metrics, "record"),
     "the start of a span": attribute(TracerProvider, "get_tracer", lambda *a, **k: Hopeless()),
-    "the attributes of a span": attribute(settling, "write"),
+    "the attributes of a span": attribute(Span, "set_attributes"),
     "the status of a span": attribute(Span, "set_status"),
     "the end of a span": attribute(Span, "end"),
     "the settling": attribute(recorder.Recorder, "settle"),

@@ -8,9 +8,8 @@ from functools import cached_property
 from operator import sub
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry import context as context_api
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, Tracer
+from opentelemetry.trace import Span, SpanContext, Tracer
 
 from genledger.budgets.rules.model_choice import chosen
 from genledger.context.attribution import current, current_spend
@@ -20,8 +19,8 @@ from genledger.engine.operation import Attributes, Body, Endpoint, Operation, Re
 from genledger.engine.parents import parent_context
 from genledger.engine.record import CallRecord, ProductEvent
 from genledger.engine.settling import Settlement, settle
-from genledger.engine.span_writer import write
 from genledger.shared import internal_errors
+from genledger.shared.private_attributes import suppression_keys
 from genledger.shared.text import bounded
 from genledger_semconv import attributes as A
 
@@ -162,7 +161,7 @@ class Recorder:
                 set_status_on_exception=False,
             )
             attributes.update(sampled)
-            write(span, attributes)
+            span.set_attributes(attributes)
             call = Call(
                 self,
                 operation,
@@ -204,8 +203,23 @@ class Recorder:
             return
         settle(self, Settlement(call, response, error, cut, complete, received))
 
-    def book(self, entry: CallRecord, family: str, stamps: Sequence[float] | None = None, spend: Any = None) -> None:
-        """Count an entry in the metrics and the spend, log it, and hand it to the ledger."""
+    def book(
+        self,
+        entry: CallRecord,
+        family: str,
+        stamps: Sequence[float] | None = None,
+        spend: Any = None,
+        span: SpanContext | None = None,
+    ) -> None:
+        """Count an entry in the metrics and the spend, log it, and hand it to the ledger.
+
+        Args:
+            entry: The call.
+            family: Its operation's.
+            stamps: When the chunks of a stream came, in seconds.
+            spend: Running total that it belongs to.
+            span: The span that metrics lead to.
+        """
         priced = entry.cost is not None or entry.unpriced is not None
         if priced:
             missing = entry.cost is None
@@ -214,10 +228,8 @@ class Recorder:
             self.traces.of(entry.trace_id).add(entry.cost, entry.usage, unpriced=missing)
         if self.metrics is not None:
             try:
-                gaps = None
-                if stamps is not None and len(stamps) > 1:
-                    gaps = list(map(sub, stamps[1:], stamps))
-                self.metrics.record(entry, family, gaps)
+                gaps = list(map(sub, stamps[1:], stamps)) if stamps else ()
+                self.metrics.record(entry, family, gaps, span)
             except Exception as fault:
                 internal_errors.report("recording metrics", fault)
         if self.lines is not None:
@@ -252,11 +264,16 @@ class Recorder:
 
         return DeferredCalls(self, self.jobs)
 
-    def flush(self, timeout: float) -> bool:
-        """Record what came of jobs, and hand every metric point to the SDK."""
+    def flush(self, timeout: float, collect: Callable[[], object] | None = None) -> bool:
+        """Record what came of jobs, and hand every metric point to the SDK.
+
+        Args:
+            timeout: Seconds for the jobs.
+            collect: As `Metrics.flush` takes it.
+        """
         done = self.jobs.flush(timeout) if "jobs" in self.__dict__ else True
         if self.metrics is not None:
-            self.metrics.flush()
+            self.metrics.flush(collect)
         return done
 
 
@@ -290,9 +307,4 @@ def suppressed(context: Context) -> bool:
     return any(context.get(key) for key in _SUPPRESSING)
 
 
-# Libraries set either of two keys; the newer one is made unique for each process by the API package.
-_SUPPRESSING = tuple(
-    key
-    for key in ("suppress_instrumentation", getattr(context_api, "_SUPPRESS_INSTRUMENTATION_KEY", None))
-    if key is not None
-)
+_SUPPRESSING = suppression_keys()

@@ -16,7 +16,6 @@ from genledger.engine.operation import Attributes, Received, read_request, span_
 from genledger.engine.outcome import error_type, outcome_of
 from genledger.engine.priced_usage import NOTHING, PricedUsage, priced_usage_of, write_priced_usage
 from genledger.engine.record import CallRecord, Outcome
-from genledger.engine.span_writer import write
 from genledger.shared import internal_errors
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
@@ -185,7 +184,7 @@ def _write_span(recorder: Recorder, settlement: Settlement) -> None:
             settlement.error_kind = None
     elif settlement.error_kind is not None:
         span.set_status(StatusCode.ERROR, settlement.error_kind)
-    write(span, attributes)
+    span.set_attributes(attributes)
 
 
 def _record(recorder: Recorder, settlement: Settlement) -> None:
@@ -222,7 +221,7 @@ def _record(recorder: Recorder, settlement: Settlement) -> None:
         priced.tier,
         priced.region,
     )
-    recorder.book(entry, call.operation.family, call.stamps, call.spend)
+    recorder.book(entry, call.operation.family, call.stamps, call.spend, context)
 
 
 def _emit_details(recorder: Recorder, settlement: Settlement) -> None:

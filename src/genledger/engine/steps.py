@@ -103,7 +103,8 @@ class Step:
         if recorder is not None and recorder.metrics is not None:
             run = self._run or AgentRun("", 0)
             seconds = time.perf_counter() - self._started
-            recorder.metrics.steps.record(self._kind, self._name, seconds, failure, run.inferences, run.tools)
+            context = set_span_in_context(self.span, self.outer)
+            recorder.metrics.steps.record(self._kind, self._name, seconds, failure, run.inferences, run.tools, context)
 
 
 def start_step(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from genledger.pricing import table_update
 from genledger.pricing.names import TABLE_IDS, provider_of_host
 from genledger.pricing.rate_card import Bands, Rates
+from genledger.shared.private_attributes import read_price_table
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, PriceVariant, Provider
@@ -112,10 +113,8 @@ def load() -> Table:
     stored = table_update.read()
     if stored is None or stored.fetched < installed.date:
         return installed
-    from genai_prices.types import _providers_from_raw
-
     try:
-        return Table(_providers_from_raw(stored.providers), stored.fetched)
+        return Table(read_price_table(stored.providers), stored.fetched)
     except Exception as error:
         table_update.complain(error)
         return installed

@@ -9,6 +9,7 @@ import threading
 import time
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import wrapt
 from opentelemetry import metrics, trace
@@ -60,7 +61,7 @@ MODULES = "genledger_instrumented_modules"
 
 _lock = threading.RLock()
 _pipeline: Pipeline | None = None
-_counting: tuple[Any, Metrics] | None = None
+_metrics_of: WeakKeyDictionary[Any, Metrics] = WeakKeyDictionary()
 _prices_given = False
 _instrumentors: dict[str, Instrumentor] = {}
 _wanted: set[str] = set()
@@ -158,7 +159,7 @@ def _recorder(settings: Settings, pipeline: Pipeline, provider: Any, meters: Any
         )
     logs = logger_provider(settings, pipeline)
     details = None
-    if logs is not None and settings.capture_content != "span":
+    if logs is not None and settings.emits_event:
         from genledger.engine.signals.details_event import DetailsEvent
 
         details = DetailsEvent(get_logger(SCOPE, __version__, logs, SCHEMA_URL))
@@ -175,20 +176,12 @@ def _recorder(settings: Settings, pipeline: Pipeline, provider: Any, meters: Any
 
 
 def _metrics(settings: Settings, meters: Any) -> Metrics:
-    """The metrics of a meter provider. It cannot forget instruments: made twice, they would contradict each other."""
-    global _counting
-    if _counting is not None:
-        provider, counting = _counting
-        if provider is meters and counting.names == settings.metric_names:
-            counting.label_limit = settings.label_limit
-            return counting
-        counting.close()
-    counting = Metrics(
-        metrics.get_meter(SCOPE, __version__, meters, SCHEMA_URL),
-        names=settings.metric_names,  # type: ignore[arg-type]
-        label_limit=settings.label_limit,
-    )
-    _counting = meters, counting
+    """The metrics of a meter provider. They stay: it keeps its instruments and their callbacks for ever."""
+    counting = _metrics_of.get(meters)
+    if counting is None:
+        counting = _metrics_of[meters] = Metrics(metrics.get_meter(SCOPE, __version__, meters, SCHEMA_URL))
+    counting.names = settings.metric_names  # type: ignore[assignment]
+    counting.label_limit = settings.label_limit
     return counting
 
 
@@ -346,7 +339,8 @@ def _all(connected: Pipeline, timeout: float, *, shutdown: bool = False) -> bool
     """Flush everything, or shut it down, within one deadline for all."""
     recorder = connected.recorder
     began = time.monotonic()
-    booked = recorder.flush(timeout)
+    export = connected.metrics_export
+    booked = recorder.flush(timeout, functools.partial(export.flush, timeout / 4) if export is not None else None)
     timeout = max(0.0, timeout - (time.monotonic() - began))
     parts: list[Any] = [*connected.destinations.values(), *connected.exports]
     if recorder.budget_hook is not None:

@@ -164,6 +164,8 @@ class Settings:
         destinations: `langfuse`, `otlp`, `ledger`, `console`, or destination objects (`GENLEDGER_DESTINATIONS`).
             By default Langfuse and OTLP when their own variables are set, else the ledger.
         capture_content: Where content goes (`OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`).
+        emit_event: Emit the details event of each call (`OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT`). By default where
+            content goes on it.
         tracer_provider: Used as it is.
         meter_provider: Used as it is.
         logger_provider: Used as it is.
@@ -200,6 +202,7 @@ class Settings:
     exclude: tuple[str, ...] = _option((), _names, "GENLEDGER_EXCLUDE", "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS")
     destinations: tuple[Any, ...] | None = _option(None, _destinations, "GENLEDGER_DESTINATIONS")
     capture_content: CaptureMode = _option("off", _capture, "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT")
+    emit_event: bool | None = _option(None, _flag, "OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT")
     tracer_provider: TracerProvider | None = _option(None, _with("get_tracer"))
     meter_provider: MeterProvider | None = _option(None, _with("get_meter"))
     logger_provider: LoggerProvider | None = _option(None, _with("get_logger"))
@@ -233,6 +236,11 @@ class Settings:
     langfuse_units_per_month: int | None = _option(None, _number, "GENLEDGER_LANGFUSE_UNITS_PER_MONTH")
     spool: str | None = _option(None, _text, "GENLEDGER_SPOOL")
     durable: bool | Literal["fsync"] = _option(False, _durability, "GENLEDGER_DURABLE")
+
+    @property
+    def emits_event(self) -> bool:
+        """Whether the details event is emitted: as asked, else where content goes on it."""
+        return self.capture_content in ("event", "both") if self.emit_event is None else self.emit_event
 
 
 def read_settings(

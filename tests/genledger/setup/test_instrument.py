@@ -20,6 +20,7 @@ import openai
 import pytest
 import wrapt
 from examples.demo.provider import DemoProvider
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.trace import Span
 
@@ -167,10 +168,27 @@ def test_a_second_instrument_prices_the_spans_of_others_once_and_counts_on(telem
                 },
             ).end()
             assert genledger.spend() == (2.5, 1, 0, 1_000_000)
+        genledger.flush()
         (point,) = points(telemetry, "genledger.cost")
         assert point.value == 2.5 * round
         (point,) = points(telemetry, "gen_ai.client.inference.duration")
         assert point.count == round
+
+
+def test_each_meter_provider_counts_its_own_calls_also_when_one_comes_back(telemetry: Telemetry) -> None:
+    other = Telemetry()
+    for meters in (telemetry, other, telemetry):
+        genledger.instrument(
+            destinations=[], tracer_provider=telemetry.tracer_provider, meter_provider=meters.meter_provider
+        )
+        chat()()
+        meters.reader.collect()
+    for meters, calls in ((telemetry, 2), (other, 1)):
+        (cost,) = points(meters, "genledger.cost")
+        assert cost.value == pytest.approx(calls * COST)
+        (duration,) = points(meters, "gen_ai.client.inference.duration")
+        assert duration.count == calls
+    other.meter_provider.shutdown()
 
 
 def points(telemetry: Telemetry, name: str) -> list[Any]:
@@ -351,7 +369,9 @@ spans, reader, logs = InMemorySpanExporter(), InMemoryMetricReader(), InMemoryLo
 tracers, meters, loggers = TracerProvider(), MeterProvider([reader]), LoggerProvider()
 tracers.add_span_processor(SimpleSpanProcessor(spans))
 loggers.add_log_record_processor(SimpleLogRecordProcessor(logs))
-genledger.instrument(tracer_provider=tracers, meter_provider=meters, logger_provider=loggers)
+genledger.instrument(
+    tracer_provider=tracers, meter_provider=meters, logger_provider=loggers, emit_event=True
+)
 {CALL}
 call()
 print(len(spans.get_finished_spans()), len(logs.get_finished_logs()), reader.get_metrics_data() is not None)
@@ -561,6 +581,27 @@ def test_each_time_it_is_switched_on_every_signal_is_exported_and_none_in_betwee
         cycles(tmp_path, 3, OTEL_EXPORTER_OTLP_ENDPOINT=collector.base_url)
         exported = Counter(request.path for request in collector.requests)
     assert exported == {"/v1/traces": 3, "/v1/metrics": 3, "/v1/logs": 3}
+
+
+def test_a_script_of_one_call_exports_its_cost_as_0_and_then_as_the_amount(
+    tmp_path: Path, demo: dict[str, str]
+) -> None:
+    with Collector() as collector:
+        code = f"import genledger\ngenledger.instrument()\n{CALL}\ncall()"
+        run(tmp_path, code, OTEL_EXPORTER_OTLP_ENDPOINT=collector.base_url, **demo)
+        exported = [
+            (point.as_double, len(point.exemplars))
+            for request in collector.requests
+            if request.path == "/v1/metrics"
+            for resource in ExportMetricsServiceRequest.FromString(request.content).resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.name == "genledger.cost"
+            for point in metric.sum.data_points
+        ]
+    (zero, none), (cost, one) = exported
+    assert (zero, none, one) == (0.0, 0, 1)
+    assert cost > 0
 
 
 END = """

@@ -12,7 +12,7 @@ from genledger.destinations.delivery.ownership import own_directory
 from genledger.destinations.delivery.spool import CAN_LOCK, lock, read_all, unlock, write_all
 from genledger.destinations.delivery.time_source import SYSTEM_CLOCK, Clock
 from genledger.shared.loggers import logger_of
-from genledger.shared.private import close_to_others, make_file
+from genledger.shared.private_files import close_to_others, make_file
 
 log = logger_of("genledger")
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from genledger.shared.loggers import logger_of
-from genledger.shared.private import make_directory
+from genledger.shared.private_files import make_directory
 
 log = logger_of("genledger")
 

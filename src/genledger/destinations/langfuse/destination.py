@@ -29,6 +29,7 @@ from genledger.destinations.delivery.time_source import SYSTEM_CLOCK
 from genledger.destinations.delivery.validate_url import check_http_url
 from genledger.destinations.langfuse.vocabulary import Project, environment_name, translate
 from genledger.destinations.selection.sampling import Keep, SamplingOptions
+from genledger.shared.private_attributes import span_processors
 
 if TYPE_CHECKING:
     from genledger.destinations.selection.tenant_routing import Unknown
@@ -189,8 +190,7 @@ class LangfuseDestination(Destination):
 
     def conflict(self, provider: object) -> str | None:
         """What is wrong when Langfuse's own span processor sends the same spans to the same project."""
-        inner = getattr(provider, "_active_span_processor", None)
-        for processor in getattr(inner, "_span_processors", ()):
+        for processor in span_processors(provider):
             if type(processor).__name__ == "LangfuseSpanProcessor":
                 key = getattr(processor, "public_key", None)
                 if key == self._public_key:

@@ -203,7 +203,7 @@ class Results:
             if custom_id in fresh:
                 try:
                     entry = self._entry(line, payload, attribution)
-                    call.recorder.book(entry, _family(line), spend=call.spend)
+                    call.recorder.book(entry, _family(line), None, call.spend, call.span.get_span_context())
                 except Exception as error:
                     internal_errors.report("booking the result of a batch", error)
 

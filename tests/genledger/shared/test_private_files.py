@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from genledger.shared.private import close_to_others, make_directory, make_file, share_like
+from genledger.shared.private_files import close_to_others, make_directory, make_file, share_like
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
 

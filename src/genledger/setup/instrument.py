@@ -170,7 +170,7 @@ def _recorder(settings: Settings, pipeline: Pipeline, provider: Any, meters: Any
         details=details,
         budget_hook=_budget_hook(settings, meters),
         book=functools.partial(_book, settings),
-        ask_for_usage=settings.stream_usage == "ask",
+        request_stream_usage=settings.request_stream_usage,
     )
 
 
@@ -180,13 +180,13 @@ def _metrics(settings: Settings, meters: Any) -> Metrics:
     if _counting is not None:
         provider, counting = _counting
         if provider is meters and counting.names == settings.metric_names:
-            counting.label_limit = settings.label_limit
+            counting.max_label_values = settings.max_label_values
             return counting
         counting.close()
     counting = Metrics(
         metrics.get_meter(SCOPE, __version__, meters, SCHEMA_URL),
         names=settings.metric_names,  # type: ignore[arg-type]
-        label_limit=settings.label_limit,
+        max_label_values=settings.max_label_values,
     )
     _counting = meters, counting
     return counting

@@ -154,9 +154,10 @@ class Settings:
         keep_media: Keep media in content instead of type, size and digest (`GENLEDGER_KEEP_MEDIA`).
         redact: Patterns to redact: keys, email, card, phone, or none (`GENLEDGER_REDACT`).
         redactor: The application's own redaction, text to text.
-        stream_usage: `as_is`, or `ask` the provider for usage on streams (`GENLEDGER_STREAM_USAGE`).
+        request_stream_usage: Ask the provider for usage on streams that would come without
+            (`GENLEDGER_REQUEST_STREAM_USAGE`).
         metric_names: Generation of the conventions' metric names (`GENLEDGER_METRIC_NAMES`).
-        label_limit: Different values that one metric label may have (`GENLEDGER_LABEL_LIMIT`).
+        max_label_values: Different values that one metric label may have (`GENLEDGER_MAX_LABEL_VALUES`).
         log: Format of the line per call: `plain` or `json` (`GENLEDGER_LOG`).
         log_hash_users: Write a digest in place of the user (`GENLEDGER_LOG_HASH_USERS`).
         baggage: Attribution fields that travel to other services (`GENLEDGER_BAGGAGE`).
@@ -170,7 +171,7 @@ class Settings:
             (`GENLEDGER_BUDGET_STORE`).
         tier_of: Gives the plan tier of a tenant, for budgets that differ by tier.
         on_budget_event: Called with each budget event that this process is the one to report.
-        langfuse_all: Send all spans to Langfuse, not only GenAI ones (`GENLEDGER_LANGFUSE_ALL`).
+        langfuse_send_all_spans: Send all spans to Langfuse, not only GenAI ones (`GENLEDGER_LANGFUSE_SEND_ALL_SPANS`).
         langfuse_units_per_month: Units that may be used in a month; as they are used up, traces are thinned out
             (`GENLEDGER_LANGFUSE_UNITS_PER_MONTH`).
         spool: Directory for what could not be delivered; `off` for none (`GENLEDGER_SPOOL`).
@@ -192,9 +193,9 @@ class Settings:
         ("keys", "email", "card", "phone"), _some_of("keys", "email", "card", "phone"), "GENLEDGER_REDACT"
     )
     redactor: Callable[[str], str] | None = _option(None, _callable)
-    stream_usage: str = _option("as_is", _one_of("as_is", "ask"), "GENLEDGER_STREAM_USAGE")
+    request_stream_usage: bool = _option(False, _flag, "GENLEDGER_REQUEST_STREAM_USAGE")
     metric_names: str = _option("newest", _one_of("newest", "v1.41", "both"), "GENLEDGER_METRIC_NAMES")
-    label_limit: int = _option(1000, _number, "GENLEDGER_LABEL_LIMIT")
+    max_label_values: int = _option(1000, _number, "GENLEDGER_MAX_LABEL_VALUES")
     log: str = _option("plain", _one_of("plain", "json"), "GENLEDGER_LOG")
     log_hash_users: bool = _option(False, _flag, "GENLEDGER_LOG_HASH_USERS")
     baggage: tuple[str, ...] = _option(
@@ -211,7 +212,7 @@ class Settings:
     budget_store: str | None = _option(None, _text, "GENLEDGER_BUDGET_STORE")
     tier_of: Callable[[str], str | None] | None = _option(None, _callable)
     on_budget_event: Callable[[Any], None] | None = _option(None, _callable)
-    langfuse_all: bool = _option(False, _flag, "GENLEDGER_LANGFUSE_ALL")
+    langfuse_send_all_spans: bool = _option(False, _flag, "GENLEDGER_LANGFUSE_SEND_ALL_SPANS")
     langfuse_units_per_month: int | None = _option(None, _number, "GENLEDGER_LANGFUSE_UNITS_PER_MONTH")
     spool: str | None = _option(None, _text, "GENLEDGER_SPOOL")
     durable: bool | Literal["fsync"] = _option(False, _durability, "GENLEDGER_DURABLE")

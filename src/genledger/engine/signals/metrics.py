@@ -131,9 +131,9 @@ class Series:
 class Metrics:
     """The instruments of one meter, and the series behind them."""
 
-    def __init__(self, meter: Meter, *, names: MetricNames = "newest", label_limit: int = 1000) -> None:
+    def __init__(self, meter: Meter, *, names: MetricNames = "newest", max_label_values: int = 1000) -> None:
         self.names = names
-        self.label_limit = label_limit
+        self.max_label_values = max_label_values
         self._meter = meter
         self._closed = False
         self._start_empty()
@@ -264,7 +264,7 @@ class Metrics:
             values = self._values[label] = set()
         if value in values:
             return value
-        if len(values) >= self.label_limit:
+        if len(values) >= self.max_label_values:
             self._overflow[label] += 1
             return OTHER
         values.add(value)

@@ -6,12 +6,11 @@ A keyword wins over the environment. A value that cannot be used is named in one
 from __future__ import annotations
 
 import os
-import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
-from genledger.shared.credentials import redacted
+from genledger.shared.text import quoted
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
@@ -237,7 +236,7 @@ def read_settings(
             try:
                 parsed = parse(value)
             except Unusable as error:
-                problems.append(f"{source} must be {error}, not {_quoted(value)}; using the default")
+                problems.append(f"{source} must be {error}, not {quoted(value)}; using the default")
                 continue
             except Exception as error:
                 problems.append(f"{source} cannot be read: {type(error).__name__}; using the default")
@@ -251,14 +250,6 @@ def read_settings(
         if variable.startswith(PREFIX) and variable not in variables:
             problems.append(f"{variable} is not a variable of Genledger{_nearest(variable, variables)}; it is ignored")
     return Settings(**values), problems
-
-
-_repr = reprlib.Repr()  # does not fail, whatever the value is
-_repr.maxstring = _repr.maxother = 10_000  # not cut before credentials are taken out
-
-
-def _quoted(value: object) -> str:
-    return redacted(_repr.repr(value))[:80]
 
 
 def _nearest(name: str, known: Sequence[str] | Mapping[str, Any] | set[str]) -> str:

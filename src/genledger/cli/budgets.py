@@ -20,8 +20,9 @@ from rich.text import Text
 from genledger.budgets.budget_status import BudgetStatus, read_status
 from genledger.budgets.enforcement import kill_switch
 from genledger.budgets.enforcement.kill_switch import Controls, Kill
-from genledger.budgets.rules.rule import FIELDS, MEASURES, Rule, RuleError
+from genledger.budgets.rules.rule import MEASURES, Rule
 from genledger.budgets.rules.rule_file import Rulebook, RuleFileError, read_rules
+from genledger.budgets.rules.scope import FIELDS, RuleError
 from genledger.budgets.stores import Store, StoreDown, open_store
 from genledger.cli.output import JsonOption, console, count, digits_for, fail, money, print_json, tell
 from genledger.shared.text import MAX_MESSAGE, message, shown, visible

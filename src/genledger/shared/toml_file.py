@@ -11,6 +11,10 @@ from typing import Any, NamedTuple
 MAX_BYTES = 4 * 1024 * 1024
 """Bytes that such a file may have; one with ten thousand prices has two million."""
 
+MAX_TABLES = 25_000
+MAX_VALUES = 250_000
+"""What such a file may hold, so that looking at it takes seconds and megabytes even when all of it is wrong."""
+
 Path = tuple[str | int, ...]
 """Where something stands in a document: keys, and indexes of lists and of `[[tables]]`."""
 
@@ -67,7 +71,7 @@ def read_toml(
     except (OSError, ValueError) as error:
         raise failure(path, Mistake(f"cannot be read: {error}")) from error
     try:
-        return text, tomllib.loads(text, parse_float=parse_float)
+        document = tomllib.loads(text, parse_float=parse_float)
     except tomllib.TOMLDecodeError as error:
         at = re.search(r"at line (\d+)", str(error))
         line = int(at[1]) if at else len(text.splitlines())
@@ -76,6 +80,24 @@ def read_toml(
         raise failure(path, Mistake("not usable: it is nested too deeply")) from error
     except Exception as error:  # numbers too long to be read, or too little memory
         raise failure(path, Mistake(f"not usable: {type(error).__name__}: {error}")) from error
+    if _is_too_much(document):
+        raise failure(path, Mistake(f"not usable: more than {MAX_TABLES:,} tables or {MAX_VALUES:,} values"))
+    return text, document
+
+
+def _is_too_much(document: dict[str, Any]) -> bool:
+    tables = values = 0
+    rest: list[Any] = [document]
+    while rest and tables <= MAX_TABLES and values <= MAX_VALUES:
+        one = rest.pop()
+        if isinstance(one, dict):
+            tables += 1
+            rest.extend(one.values())
+        elif isinstance(one, list):
+            rest.extend(one)
+        else:
+            values += 1
+    return bool(rest)
 
 
 def _read(path: str | os.PathLike[str]) -> bytes:
@@ -120,7 +142,8 @@ def lines_of(text: str) -> dict[Path, int]:
         elif mark == "]" and brackets:
             if key:
                 opened[0] = _header(key, counts, new=brackets == 2)
-                lines.setdefault(opened[0], line)
+                for end in range(len(opened[0])):
+                    lines.setdefault(opened[0][: end + 1], line)
             key = []
         elif mark in ("]", "}"):
             value = opened.pop()

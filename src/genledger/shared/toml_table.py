@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Iterator, Mapping
+from operator import itemgetter
 from typing import Any, NamedTuple, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
@@ -44,35 +45,41 @@ class Table(BaseModel):
     @classmethod
     def _validate(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         """Report together what is wrong with single keys and between them."""
+        if not isinstance(given, Mapping):
+            return handler(given)
+        mistakes: list[InitErrorDetails] = []
+        made = None
+        known = given.keys() <= cls.model_fields.keys()  # else what is missing may be there, misspelt
         try:
-            made, mistakes = handler(given), []
+            made = handler(given)
         except ValidationError as error:
             if error.error_count() > MAX_MISTAKES:
                 raise
-            made, mistakes = None, [_as_given(one) for one in error.errors(include_url=False)]
-        if isinstance(given, Mapping):
-            # What is missing may be there under an unknown key.
-            known = given.keys() <= cls.model_fields.keys()
-            mistakes += (_mistake(key, given, text) for key, text in cls.relations(given) if key or known)
-            mistakes += (_mistake(key, given) for key in cls.model_fields if key in given and given[key] is None)
+            mistakes = [
+                InitErrorDetails(type=one["type"], loc=one["loc"], input=one["input"], ctx=one.get("ctx", {}))
+                for one in error.errors(include_url=False)
+                if known or one["type"] != "missing"
+            ]
+        relations = ((key, text) for key, text in cls.relations(given) if known or key in given)
+        mistakes += (_mistake((key,) if key else (), text) for key, text in relations)
+        mistakes += (_mistake((key,)) for key in cls.model_fields if key in given and given[key] is None)
         if made is None or mistakes:
             raise ValidationError.from_exception_data(cls.__name__, mistakes)
         return made
 
 
-def _as_given(error: Any) -> InitErrorDetails:
-    return InitErrorDetails(type=error["type"], loc=error["loc"], input=error["input"], ctx=error.get("ctx", {}))
+def refusal(mistakes: Mapping[Path, str]) -> ValidationError:
+    """Return what a validator raises to name several mistakes: what is wrong, by its place below the field."""
+    return ValidationError.from_exception_data("refusal", [_mistake(path, text) for path, text in mistakes.items()])
 
 
-def _mistake(key: str, given: Mapping[str, Any], text: str = "") -> InitErrorDetails:
-    place = (key,) if key else ()
-    return InitErrorDetails(type="value_error", loc=place, input=given.get(key), ctx={"error": ValueError(text)})
+def _mistake(path: Path, text: str = "") -> InitErrorDetails:
+    return InitErrorDetails(type="value_error", loc=path, input=None, ctx={"error": ValueError(text)})
 
 
 class Explained(NamedTuple):
-    """A mistake in a table: where it is, the key for people, and what is wrong."""
+    """A mistake in a table: the key, and what is wrong with it."""
 
-    path: Path
     key: str
     text: str
 
@@ -89,7 +96,7 @@ def make(model: type[T], given: Mapping[str, Any], failure: Callable[[list[Expla
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        raise failure(_explain(model, error)) from None
+        raise failure([_explain(model, one) for one in error.errors(include_url=False)]) from None
 
 
 def read_table(
@@ -108,14 +115,14 @@ def read_table(
         return model.model_validate(document)
     except ValidationError as error:
         if error.error_count() > MAX_MISTAKES:
-            mistakes = [Mistake(f"not usable: it has {error.error_count():,} mistakes; is it the right file?")]
-        else:
-            lines = lines_of(text)
-            found = [Mistake(str(one), _line(lines, one.path)) for one in _explain(model, error)]
-            found.sort(key=lambda mistake: mistake.line or 0)
-            mistakes = found[:MAX_LISTED]
-            if len(found) > MAX_LISTED:
-                mistakes.append(Mistake(f"and {len(found) - MAX_LISTED:,} more mistakes"))
+            raise failure(
+                path, Mistake(f"not usable: {error.error_count():,} mistakes; is it the right file?")
+            ) from None
+        lines = lines_of(text)
+        found = sorted(((_line(lines, one["loc"]), one) for one in error.errors(include_url=False)), key=itemgetter(0))
+        mistakes = [Mistake(str(_explain(model, one)), line) for line, one in found[:MAX_LISTED]]
+        if len(found) > MAX_LISTED:
+            mistakes.append(Mistake(f"and {len(found) - MAX_LISTED:,} more mistakes"))
         raise failure(path, *mistakes, document=document) from None
     except Exception as error:  # such as too little memory
         raise failure(path, Mistake(f"not usable: {type(error).__name__}: {error}"), document=document) from error
@@ -128,12 +135,9 @@ def _line(lines: Mapping[Path, int], path: Path) -> int:
     return lines.get(path, 1)
 
 
-def _explain(model: type[Table], error: ValidationError) -> list[Explained]:
-    found = []
-    for one in error.errors(include_url=False):
-        path: Path = tuple(part for part in one["loc"] if part not in ("", "[key]"))
-        found.append(Explained(path, _key(path), _text(model, path, one)))
-    return found
+def _explain(model: type[Table], error: Any) -> Explained:
+    path: Path = tuple(part for part in error["loc"] if part not in ("", "[key]"))
+    return Explained(_key(path), _text(model, path, error))
 
 
 def _key(path: Path) -> str:

@@ -100,7 +100,8 @@ def test_set_understands_every_action(run: Run, store_path: str) -> None:
         == 0
     )
     degrade, queue = Controls.read(open_store(store_path).document()).rules()
-    assert (degrade.degraded_model, degrade.degraded_tokens) == ("gpt-5-mini", 500)
+    assert degrade.degrade is not None
+    assert (degrade.degrade.model, degrade.degrade.max_output_tokens) == ("gpt-5-mini", 500)
     assert (str(queue.window), queue.queue_seconds) == ("rolling 1m", 2.5)
 
 

@@ -245,7 +245,11 @@ def test_what_the_provider_reported_goes_before_the_users_price(cost: CostOf) ->
         ('[[price]]\nmodel = "m"\n\nper_million = { inptu = 1 }\n', 4, "expected one of input"),
         ('[[price]]\nmodel = "m"\nper_million = { input = -1 }\n', 3, "zero or more"),
         ('[[price]]\nmodel = "m"\nper_million = { input = "2" }\n', 3, "a number, zero or more, got '2'"),
-        ('[[price]]\nmodel = "m"\nfree = true\n\n[[price]]\nmodel = "n"\nfactor = "half"\n', 7, "a number, zero or more"),
+        (
+            '[[price]]\nmodel = "m"\nfree = true\n\n[[price]]\nmodel = "n"\nfactor = "half"\n',
+            7,
+            "a number, zero or more",
+        ),
         ("# mine\n[[price]]\nper_million = { input = 1 }\n", 2, "at least one of provider"),
         ('[[price]]\nmodel = "m"\n', 1, "at least one of per_million"),
         ('[[price]]\nmodel = "/gpt-(/"\nfree = true\n', 2, "regular expression"),

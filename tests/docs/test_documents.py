@@ -13,6 +13,8 @@ import pytest
 from genledger.setup.settings import Settings
 from genledger_semconv import metrics as M
 
+from ..genledger.applications import run
+
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 
@@ -74,3 +76,25 @@ def test_python_in_documents_is_python(document: Path) -> None:
     for language, code in _FENCE.findall(document.read_text(encoding="utf-8")):
         if language == "python":
             ast.parse(re.sub(r", (…|\.{3})\)", ")", code).replace("…", "..."))
+
+
+IN_FORCE = """
+from genledger.setup.instrument import pipeline
+print([rule.name for rule in pipeline().recorder.budget_hook.guard.rules])
+"""
+
+
+def test_the_rules_in_code_on_the_budgets_page_are_in_force(tmp_path: Path) -> None:
+    code, client_of_their_own = (
+        code
+        for language, code in _FENCE.findall(text("docs/budgets.md"))
+        if language == "python" and "genledger.instrument(" in code
+    )
+    # Nobody answers at the addresses of the page: rules hold by their `on_store_down`.
+    done = run(tmp_path, code + IN_FORCE, GENLEDGER_DESTINATIONS="ledger")
+    assert done.stdout == "['tenant=each usd/day', 'run=each steps/run']\n"
+    assert not done.stderr
+    (tmp_path / "budgets.toml").write_text('[[budget]]\nname = "daily"\nusd = 5\nper = "day"\n')
+    done = run(tmp_path, client_of_their_own + IN_FORCE, GENLEDGER_DESTINATIONS="ledger")
+    assert done.stdout == "['daily']\n"
+    assert not done.stderr

@@ -249,4 +249,4 @@ def _use(prices: Path | None) -> None:
     try:
         pricing.configure(prices)
     except PriceFileError as error:
-        fail(error)
+        fail(*error.lines)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
+    from genledger.budgets import Guard, Rulebook, Store
+
 CaptureMode = Literal["off", "span", "event", "both"]
 
 _CAPTURE: dict[str, CaptureMode] = {
@@ -93,6 +95,25 @@ def _one_of(*choices: str) -> Callable[[object], str]:
     return parse
 
 
+def _budgets(value: object) -> Any:
+    if isinstance(value, (str, os.PathLike)):
+        return os.fspath(value)
+    from genledger.budgets import Guard, Rule, Rulebook, RuleError
+
+    if isinstance(value, (Guard, Rulebook)):
+        return value
+    if isinstance(value, Sequence) and all(isinstance(rule, Rule) for rule in value):
+        try:
+            return Rulebook(tuple(value))
+        except RuleError as error:
+            raise Unusable(f"rules that can be told apart ({error})") from None
+    raise Unusable("the path of a rule file, a list of `budget(...)`, or a Guard")
+
+
+def _store(value: object) -> Any:
+    return value if callable(getattr(value, "exchange", None)) else _text(value)
+
+
 def _some_of(*choices: str) -> Callable[[object], tuple[str, ...]]:
     def parse(value: object) -> tuple[str, ...]:
         names = () if value in (None, False, "none", "off") else choices if value is True else _names(value)
@@ -165,9 +186,10 @@ class Settings:
         ledger_max_days: Days that the ledger keeps (`GENLEDGER_LEDGER_MAX_DAYS`).
         ledger_max_mb: Megabytes that the ledger may grow to (`GENLEDGER_LEDGER_MAX_MB`).
         prices: A TOML file with the user's own prices (`GENLEDGER_PRICES`).
-        budgets: A TOML file with budget rules (`GENLEDGER_BUDGETS`).
-        budget_store: Where budgets are kept: `memory:`, the path of a SQLite file, `redis://…`, or `off`
-            (`GENLEDGER_BUDGET_STORE`).
+        budgets: A TOML file with budget rules (`GENLEDGER_BUDGETS`), or rules made by `budget()`, a `Rulebook`, or a
+            `Guard`, whose own store and functions are then used.
+        budget_store: Where budgets are kept: `memory:`, the path of a SQLite file, `redis://…`, a store object, or
+            `off` (`GENLEDGER_BUDGET_STORE`).
         tier_of: Gives the plan tier of a tenant, for budgets that differ by tier.
         on_budget_event: Called with each budget event that this process is the one to report.
         langfuse_send_all_spans: Send all spans to Langfuse, not only GenAI ones (`GENLEDGER_LANGFUSE_SEND_ALL_SPANS`).
@@ -207,8 +229,8 @@ class Settings:
     ledger_max_days: int = _option(90, _number, "GENLEDGER_LEDGER_MAX_DAYS")
     ledger_max_mb: int = _option(1024, _number, "GENLEDGER_LEDGER_MAX_MB")
     prices: str | None = _option(None, _text, "GENLEDGER_PRICES")
-    budgets: str | None = _option(None, _text, "GENLEDGER_BUDGETS")
-    budget_store: str | None = _option(None, _text, "GENLEDGER_BUDGET_STORE")
+    budgets: str | Rulebook | Guard | None = _option(None, _budgets, "GENLEDGER_BUDGETS")
+    budget_store: str | Store | None = _option(None, _store, "GENLEDGER_BUDGET_STORE")
     tier_of: Callable[[str], str | None] | None = _option(None, _callable)
     on_budget_event: Callable[[Any], None] | None = _option(None, _callable)
     langfuse_send_all_spans: bool = _option(False, _flag, "GENLEDGER_LANGFUSE_SEND_ALL_SPANS")

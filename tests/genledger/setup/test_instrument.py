@@ -257,6 +257,8 @@ def test_instrument_imports_no_client_library(tmp_path: Path, variables: dict[st
                 "opentelemetry.sdk.metrics",
                 "opentelemetry.sdk._logs",
                 "requests",
+                "pydantic",
+                "genledger.budgets.rules.rule_file",
                 "genledger.destinations.delivery.export_worker",
             ),
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from genledger.budgets.rules.rule_file import stamp_of
+from genledger.shared.file_stamp import stamp_of
 from genledger.shared.loggers import logger_of
 
 _log = logger_of("genledger.budgets")
@@ -44,7 +44,7 @@ class StoreWatch:
         stamps = stamp_of(path), stamp_of(f"{path}-wal")
         if stamps[0] is None or stamps == self._stamp:
             return False
-        settled = time.time_ns() - max(stamp[0] for stamp in stamps if stamp is not None) > SETTLED_NS
+        settled = time.time_ns() - max(stamp.modified_ns for stamp in stamps if stamp is not None) > SETTLED_NS
         self._stamp = stamps if settled else None
         return self._is_set(path)
 

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from genledger.budgets.rules.scope import RuleError
+from genledger.shared.file_stamp import stamp_of
 from genledger.shared.toml_file import TomlFileError
 
 if TYPE_CHECKING:
@@ -110,12 +111,3 @@ class WatchedRules:
             raise
         self._understood = True
         return True
-
-
-def stamp_of(path: str | os.PathLike[str]) -> tuple[int, int] | None:
-    """What changes when a file does; `None` when it is not there."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size

@@ -142,6 +142,16 @@ async def test_processes_that_share_a_redis_by_a_client_of_their_own_share_the_r
         server.kill()
 
 
+async def test_a_guard_goes_on_holding_when_the_options_are_replaced(provider: Provider) -> None:
+    reply, make = CALLS["chat"]
+    guard = Guard([budget(requests=1, per="day")], "memory:")
+    with instrumented(budgets=guard):
+        provider.will(reply)
+        await now(make(provider))
+    with instrumented(budgets=guard), pytest.raises(genledger.BudgetExceeded):
+        await now(make(provider))
+
+
 async def test_a_tier_function_decides_which_limit_a_tenant_has(provider: Provider) -> None:
     reply, make = CALLS["chat"]
     rule = budget(tenant="each", requests={"starter": 1, "pro": 2}, per="day")
@@ -206,6 +216,15 @@ async def test_a_broken_rule_file_is_reported_once_at_start_and_stops_no_kill_sw
     with instrumented(budgets=str(file)), pytest.raises(genledger.BudgetExceeded, match="a loop"):
         await now(make(provider))
     store.close()
+
+
+async def test_a_rule_file_that_changes_before_the_first_call_holds_for_it(provider: Provider, tmp_path: Path) -> None:
+    options = rules(tmp_path, '[[budget]]\nrequests = 1\nper = "day"\n')
+    _, make = CALLS["chat"]
+    with instrumented(**options):
+        rules(tmp_path, '[[budget]]\nname = "none"\nrequests = 0\nper = "day"\n')
+        with pytest.raises(genledger.BudgetExceeded, match="none"):
+            await now(make(provider))
 
 
 async def test_a_rule_file_that_is_corrected_holds_without_a_restart(provider: Provider, tmp_path: Path) -> None:

@@ -314,10 +314,11 @@ class Guard:
                 return
 
     def _inform(self) -> None:
-        """Read what is set in the store before the first call is let through."""
+        """Read what is set in the store, and what has changed in the file, before the first call is let through."""
         with self._informing:
             if not self._informed:
                 self._try_document()
+                self._read_file()
                 self._informed = True
 
     def _try_document(self) -> None:

@@ -18,6 +18,12 @@ MAX_VALUES = 250_000
 Path = tuple[str | int, ...]
 """Where something stands in a document: keys, and indexes of lists and of `[[tables]]`."""
 
+MAX_DEPTH = 8
+"""Steps of a path that lines are kept for; what is deeper has the line of what it is in."""
+
+_LONG_KEY = re.compile(r"(?<![\"'\w-])(?:[\"'\w-]++[ \t]*+\.[ \t]*+){50}")
+"""A key of so many parts that reading it takes time and memory by their square."""
+
 _TOKEN = re.compile(
     r'(?P<text>"""(?:\\.|[^\\])*?"{3,5}|\'\'\'.*?\'{3,5}|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|[^\s\[\]{}=,.#"\']+)'
     r"|(?P<mark>[\[\]{}=,\n])|#[^\n]*",
@@ -70,6 +76,8 @@ def read_toml(
         text = _read(path).decode("utf-8")
     except (OSError, ValueError) as error:
         raise failure(path, Mistake(f"cannot be read: {error}")) from error
+    if _LONG_KEY.search(text):
+        raise failure(path, Mistake("not usable: it is nested too deeply"))
     try:
         document = tomllib.loads(text, parse_float=parse_float)
     except tomllib.TOMLDecodeError as error:
@@ -116,7 +124,7 @@ def _read(path: str | os.PathLike[str]) -> bytes:
 
 
 def lines_of(text: str) -> dict[Path, int]:
-    """Return the line, counted from 1, of everything in a valid TOML document: tables, keys and items of lists."""
+    """Return the line, counted from 1, of every table, key and item of a list in a valid TOML document."""
     lines: dict[Path, int] = {}
     counts: dict[Path, int] = {}  # the tables so far of each [[array of tables]]
     opened: list[Path] = [()]  # the table that the line belongs to, and the lists and inline tables around a value
@@ -136,7 +144,7 @@ def lines_of(text: str) -> dict[Path, int]:
         elif mark in ("[", "{") and value is not None:
             opened.append(value)
             indexes.append(0 if mark == "[" else None)
-            key, value = [], (*value, 0) if mark == "[" else None
+            key, value = [], _below(value, 0) if mark == "[" else None
         elif mark == "[":
             brackets += 1
         elif mark == "]" and brackets:
@@ -153,11 +161,11 @@ def lines_of(text: str) -> dict[Path, int]:
             key, value = [], None
             if index is not None:
                 indexes[-1] = index + 1
-                value = (*opened[-1], index + 1)
+                value = _below(opened[-1], index + 1)
         elif mark == "=":
             value = opened[-1]
             for part in key:
-                value = (*value, part)
+                value = _below(value, part)
                 lines.setdefault(value, line)
         elif mark is None and token["text"]:
             if value is None:
@@ -170,12 +178,16 @@ def _header(key: list[str], counts: dict[Path, int], *, new: bool) -> Path:
     """The place of a `[table]`, or of the next one of `[[tables]]`."""
     path: Path = ()
     for position, part in enumerate(key):
-        path = (*path, part)
+        path = _below(path, part)
         if new and position == len(key) - 1:
             counts[path] = counts.get(path, -1) + 1
         if path in counts:
-            path = (*path, counts[path])
+            path = _below(path, counts[path])
     return path
+
+
+def _below(path: Path, part: str | int) -> Path:
+    return (*path, part) if len(path) < MAX_DEPTH else path
 
 
 def _unquoted(key: str) -> str:

@@ -117,6 +117,8 @@ def test_all_mistakes_are_named_at_once_in_the_order_of_the_file(tmp_path: Path)
         pytest.param("budget = [" + "1," * 100_000 + "]", id="many values that are no tables"),
         pytest.param("budget = [" + "{}," * 1_000_000 + "]", id="as many tables as fit"),
         pytest.param("x = " + "[" * 100_000 + "]" * 100_000, id="nested too deeply to be TOML"),
+        pytest.param(f"[{'.'.join('a' * 20_000)}]", id="a header of many parts"),
+        pytest.param(f"[[budget]]\n{'.'.join('a' * 20_000)} = 1", id="a key of many parts"),
         pytest.param("[[budget]]\nusd = " + "[" * 150 + "]" * 150, id="nested deeply"),
         pytest.param("[[budget]]\nusd = " + "9" * 10_000, id="a number too long to be read"),
     ],

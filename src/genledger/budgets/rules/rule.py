@@ -7,7 +7,7 @@ from decimal import Decimal
 from functools import cached_property, partial
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from genledger.budgets.rules.rule_file import twin, twins
 from genledger.budgets.rules.scope import EACH, FIELDS, RuleError, Scope, ScopeField
@@ -36,6 +36,11 @@ def _name(text: str) -> str:
     if "|" in text:
         raise ValueError
     return bounded(text)
+
+
+def _period(text: str) -> str:
+    Window.parse(text)
+    return text
 
 
 def _seconds(value: object) -> float:
@@ -103,7 +108,7 @@ class Rule(Table):
     timezone: Annotated[str, AfterValidator(known_zone)] = Field(
         "UTC", description="the name of a time zone such as Europe/Berlin"
     )
-    per: str = Field("run", description=EXPECTED)
+    per: Annotated[str, AfterValidator(_period)] = Field("run", description=EXPECTED)
     alert_at: Annotated[tuple[Percent, ...], Field(strict=False), AfterValidator(_sorted)] = Field(
         (50, 80, 100), description="percentages from 1 to 100 such as [50, 80]"
     )
@@ -133,16 +138,10 @@ class Rule(Table):
         if ("queue_seconds" in given) != (at_limit == "queue"):
             yield "queue_seconds", "goes together with at_limit = 'queue'; expected the seconds to wait at most"
 
-    @field_validator("per")
-    @classmethod
-    def _is_window(cls, value: str, info: ValidationInfo) -> str:
-        Window.parse(value)
-        return value
-
     def model_post_init(self, context: Any) -> None:
         """Give a rule without a name one that tells what it limits."""
-        counts_nothing = all(getattr(self, measure) is None for measure in MEASURES)  # it is refused
-        if not self.name and not counts_nothing:
+        refused = all(getattr(self, measure) is None for measure in MEASURES)
+        if not self.name and not refused:
             object.__setattr__(self, "name", bounded(f"{self.scope} {self.measure}/{self.window}"))
 
     @cached_property

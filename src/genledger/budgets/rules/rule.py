@@ -32,10 +32,14 @@ def _by_tier(value: object) -> object:
     return value if isinstance(value, Mapping) else {"": value}
 
 
+def _as_data(value: object) -> object:
+    return bounded(value) if isinstance(value, str) else value
+
+
 def _name(text: str) -> str:
     if "|" in text:
         raise ValueError
-    return bounded(text)
+    return text
 
 
 def _period(text: str) -> str:
@@ -59,8 +63,7 @@ def _url(text: str) -> str:
     return text
 
 
-Text = Annotated[str, Field(min_length=1)]
-Pattern = Annotated[str, Field(min_length=1), AfterValidator(bounded)]
+Text = Annotated[str, BeforeValidator(_as_data), Field(min_length=1)]
 Usd = Annotated[int, BeforeValidator(partial(_units, "usd"))]
 Count = Annotated[int, BeforeValidator(partial(_units, "tokens"))]
 UsdLimits = Annotated[dict[str, Usd], BeforeValidator(_by_tier), Field(min_length=1)]
@@ -91,14 +94,14 @@ class Rule(Table):
     Each measure holds one limit in units (see `to_units`) by plan tier, or a single one under the empty name.
     """
 
-    name: Annotated[str, Field(min_length=1), AfterValidator(_name)] = Field("", description="a name without '|'")
-    tenant: Pattern | None = Field(None, description=_PATTERN)
-    feature: Pattern | None = Field(None, description=_PATTERN)
-    user: Pattern | None = Field(None, description=_PATTERN)
-    session: Pattern | None = Field(None, description=_PATTERN)
-    model: Pattern | None = Field(None, description=_PATTERN)
-    api_key: Pattern | None = Field(None, description=_PATTERN)
-    run: Pattern | None = Field(None, description=_PATTERN)
+    name: Annotated[Text, AfterValidator(_name)] = Field("", description="a name without '|'")
+    tenant: Text | None = Field(None, description=_PATTERN)
+    feature: Text | None = Field(None, description=_PATTERN)
+    user: Text | None = Field(None, description=_PATTERN)
+    session: Text | None = Field(None, description=_PATTERN)
+    model: Text | None = Field(None, description=_PATTERN)
+    api_key: Text | None = Field(None, description=_PATTERN)
+    run: Text | None = Field(None, description=_PATTERN)
     usd: UsdLimits | None = Field(None, description=_LIMIT)
     tokens: CountLimits | None = Field(None, description=_LIMIT)
     requests: CountLimits | None = Field(None, description=_LIMIT)
@@ -184,8 +187,8 @@ class Route(Table):
     """One routing rule: a `[[route]]` table."""
 
     name: Text = Field("", description="a name")
-    tenant: Pattern | None = Field(None, description=_PATTERN)
-    feature: Pattern | None = Field(None, description=_PATTERN)
+    tenant: Text | None = Field(None, description=_PATTERN)
+    feature: Text | None = Field(None, description=_PATTERN)
     tier: Text | None = Field(None, description="the name of a plan tier")
     model: Text = Field(description=_MODEL)
 

@@ -183,7 +183,7 @@ async def test_a_fault_of_our_own_that_quotes_what_it_read(
 
 
 def test_a_setting_that_cannot_be_used(caplog: pytest.LogCaptureFixture) -> None:
-    with instrumented(budgets="redis://:hunter2@db.example.com/1", stream_usage="redis://:hunter2@h"):
+    with instrumented(budgets="redis://:hunter2@db.example.com/1", request_stream_usage="redis://:hunter2@h"):
         assert "hunter2" not in caplog.text
         assert "redis://" in caplog.text
 

@@ -335,7 +335,7 @@ async def test_retries_are_counted_on_the_one_span(provider: Provider, telemetry
 
 async def test_usage_can_be_asked_for_and_its_chunk_stays_hidden(provider: Provider) -> None:
     kwargs: dict[str, Any] = {**CHAT, "stream": True}
-    with instrumented(stream_usage="ask") as telemetry:
+    with instrumented(request_stream_usage=True) as telemetry:
         provider.will(events(wire.chat_chunks()))
         chunks = await items(await now(provider.openai().chat.completions.create(**kwargs)))
         assert provider.bodies[-1]["stream_options"] == {"include_usage": True}
@@ -346,7 +346,7 @@ async def test_usage_can_be_asked_for_and_its_chunk_stays_hidden(provider: Provi
 
 
 async def test_usage_is_not_asked_for_where_its_chunk_could_not_be_hidden(provider: Provider) -> None:
-    with instrumented(stream_usage="ask"):
+    with instrumented(request_stream_usage=True):
         provider.will(events(wire.chat_chunks(usage=False)))
         method = provider.openai().chat.completions.with_streaming_response.create
         async with Within(method(**CHAT, stream=True)) as response:
@@ -355,7 +355,7 @@ async def test_usage_is_not_asked_for_where_its_chunk_could_not_be_hidden(provid
 
 
 async def test_an_application_that_asks_for_usage_itself_sees_its_chunk(provider: Provider) -> None:
-    with instrumented(stream_usage="ask"):
+    with instrumented(request_stream_usage=True):
         provider.will(events(wire.chat_chunks()))
         stream = await now(
             provider.openai().chat.completions.create(**CHAT, stream=True, stream_options={"include_usage": True})

@@ -196,7 +196,7 @@ async def test_streams_are_what_they_were(provider: Provider, sdk: str, call: Ca
 
 
 async def test_arguments_are_the_same_objects_and_untouched(provider: Provider) -> None:
-    with instrumented(capture_content="both", stream_usage="ask"):
+    with instrumented(capture_content="both", request_stream_usage=True):
         kwargs: dict[str, Any] = {
             "model": "gpt-4o",
             "messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}],

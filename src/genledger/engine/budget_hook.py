@@ -27,11 +27,13 @@ class BudgetHook:
     """Asks the guard about every priced call.
 
     Args:
-        make: Makes the guard, when the first call comes: an application that makes none opens no store.
+        make: Makes the guard, when the first call needs it: an application that makes none opens no store.
+        needed: Whether calls need a guard by now; asked until they do.
     """
 
-    def __init__(self, make: Callable[[], Guard]) -> None:
+    def __init__(self, make: Callable[[], Guard], needed: Callable[[], bool] = lambda: True) -> None:
         self._make = make
+        self._needed = needed
         self._lock = threading.Lock()
         self._guard: Guard | None = None
         self._failed = False
@@ -43,8 +45,8 @@ class BudgetHook:
 
     @property
     def guard(self) -> Guard | None:
-        """The guard; `None` when it could not be made."""
-        if self._guard is None and not self._failed:
+        """The guard; `None` when it is not needed or could not be made."""
+        if self._guard is None and not self._failed and self._needed():
             with self._lock:
                 if self._guard is None and not self._failed:
                     try:

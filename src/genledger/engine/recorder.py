@@ -55,7 +55,7 @@ class Recorder:
         details: Emits the conventions' details event; `None` when it is off.
         budget_hook: Asks the budgets before the money is spent; `None` when there are none.
         registry: Opens where jobs are kept beyond the life of the process, as `JobBook` takes it.
-        ask_for_usage: Whether streams that would come without usage are asked to include it.
+        request_stream_usage: Whether streams that would come without usage are asked to include it.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Recorder:
         details: DetailsEvent | None = None,
         budget_hook: BudgetHook | None = None,
         registry: Callable[[bool], JobRegistry | None] | None = None,
-        ask_for_usage: bool = False,
+        request_stream_usage: bool = False,
     ) -> None:
         self.tracer = tracer
         self.metrics = metrics
@@ -77,7 +77,7 @@ class Recorder:
         self.details = details
         self.budget_hook = budget_hook
         self._registry = registry
-        self.ask_for_usage = ask_for_usage
+        self.request_stream_usage = request_stream_usage
         self.sinks: list[Sink] = []
         self.event_sinks: list[EventSink] = []
         self.traces = TraceTotals()

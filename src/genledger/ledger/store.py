@@ -18,9 +18,7 @@ from genledger.ledger.rows import (
     CALL_COLUMNS,
     COST_COLUMNS,
     OUTCOME_COLUMNS,
-    SCORE_COLUMNS,
     STEP_COLUMNS,
-    Score,
     Step,
     attribution_of,
     attribution_values,
@@ -28,7 +26,6 @@ from genledger.ledger.rows import (
     cost_values,
     outcome_values,
     record_of,
-    score_values,
     span_hex,
     start_of,
     start_value,
@@ -52,7 +49,7 @@ _DAY_NS = 86_400_000_000_000
 _PRUNED_AT_ONCE = 2_000
 _PAGES_AT_ONCE = 1_000
 
-_RECORDS = {"calls": "started_ns", "outcomes": "at_ns", "scores": "at_ns", "steps": "started_ns"}
+_RECORDS = {"calls": "started_ns", "outcomes": "at_ns", "steps": "started_ns"}
 _BOOKKEEPING = {"batches": "created_ns", "batch_results": "claimed_ns"}
 
 
@@ -67,7 +64,6 @@ _CALLS_AT_ONCE = 999 // len(CALL_COLUMNS) if sqlite3.sqlite_version_info < (3, 3
 
 
 _INSERT_OUTCOME = _insert("outcomes", OUTCOME_COLUMNS)
-_INSERT_SCORE = _insert("scores", SCORE_COLUMNS)
 _INSERT_STEP = _insert("steps", STEP_COLUMNS)
 _INSERT_BATCH = _insert("batches", ("provider", "batch_id", "created_ns", "call", *ATTRIBUTION_COLUMNS))
 _SET_COST = (
@@ -127,10 +123,9 @@ class Ledger:
         self,
         entries: Iterable[CallRecord] = (),
         events: Iterable[ProductEvent] = (),
-        scores: Iterable[Score] = (),
         steps: Iterable[Step] = (),
     ) -> None:
-        """Write all of them or none. An entry, score or step that is already there is replaced, not added.
+        """Write all of them or none. An entry or step that is already there is replaced, not added.
 
         Raises:
             LedgerError: The file cannot be written.
@@ -139,7 +134,6 @@ class Ledger:
         """
         calls = [call_values(entry) for entry in entries]
         outcomes = [outcome_values(event) for event in events]
-        judgements = [score_values(score) for score in scores]
         surroundings = [step_values(step) for step in steps]
         with self._writing() as connection:
             # The interpreter is given away for every statement, and with many busy threads the wait for it is long.
@@ -151,7 +145,6 @@ class Ledger:
                 connection.execute(_insert("calls", CALL_COLUMNS, rows), values)
                 start += rows
             connection.executemany(_INSERT_OUTCOME, outcomes)
-            connection.executemany(_INSERT_SCORE, judgements)
             connection.executemany(_INSERT_STEP, surroundings)
 
     @contextmanager

@@ -48,8 +48,11 @@ from genledger.version import __version__
 from genledger_semconv import SCHEMA_URL
 
 if TYPE_CHECKING:
-    from genledger.budgets import Guard
+    from genledger.budgets import Guard, Rulebook
+    from genledger.budgets.rules.rule_file import WatchedRules
     from genledger.ledger import Ledger
+
+    Rules = Rulebook | WatchedRules | Guard
 
 logger = logger_of("genledger")
 
@@ -105,7 +108,7 @@ def configure(settings: Settings, problems: list[str]) -> bool:
     pipeline = connect(settings, wanted)
     provider = tracer_provider(settings, pipeline)
     meters = meter_provider(settings, pipeline)
-    recorder = _recorder(settings, pipeline, provider, meters)
+    recorder = _recorder(settings, pipeline, provider, meters, _rules(settings, problems))
     delegating = delegating_processor_of(provider)
     langfuse = pipeline.destinations.get("langfuse")
     if langfuse is not None and (conflict := langfuse.conflict(provider)) is not None:
@@ -125,14 +128,7 @@ def configure(settings: Settings, problems: list[str]) -> bool:
         try:
             pricing.configure(settings.prices)
         except pricing.PriceFileError as error:
-            problems.append(f"prices: {error}; the price table is used without it")
-    if isinstance(settings.budgets, str):
-        from genledger.budgets import RuleFileError, read_rules
-
-        try:
-            read_rules(settings.budgets)
-        except RuleFileError as error:
-            problems.append(f"budgets: {error}; no budget holds until this is put right")
+            problems.append(f"prices: {'; '.join(error.lines)}; the price table is used without it")
     pipeline.recorder = recorder
     activate(recorder)
     _pipeline = pipeline
@@ -142,7 +138,7 @@ def configure(settings: Settings, problems: list[str]) -> bool:
     return True
 
 
-def _recorder(settings: Settings, pipeline: Pipeline, provider: Any, meters: Any) -> Recorder:
+def _recorder(settings: Settings, pipeline: Pipeline, provider: Any, meters: Any, rules: Rules | None) -> Recorder:
     redactor = Redactor(settings.redact, settings.redactor)  # type: ignore[arg-type]
     use(redactor)
     capture = None
@@ -169,9 +165,9 @@ def _recorder(settings: Settings, pipeline: Pipeline, provider: Any, meters: Any
         capture=capture,
         lines=CallLog(json=settings.log == "json", hash_users=settings.log_hash_users),
         details=details,
-        budget_hook=_budget_hook(settings, meters),
+        budget_hook=_budget_hook(settings, rules, meters),
         registry=functools.partial(_registry, settings),
-        ask_for_usage=settings.stream_usage == "ask",
+        request_stream_usage=settings.request_stream_usage,
     )
 
 
@@ -181,12 +177,27 @@ def _metrics(settings: Settings, meters: Any) -> Metrics:
     if counting is None:
         counting = _metrics_of[meters] = Metrics(metrics.get_meter(SCOPE, __version__, meters, SCHEMA_URL))
     counting.names = settings.metric_names  # type: ignore[assignment]
-    counting.label_limit = settings.label_limit
+    counting.max_label_values = settings.max_label_values
     return counting
 
 
-def _budget_hook(settings: Settings, meters: Any) -> BudgetHook | None:
-    if settings.budget_store == "off":
+def _rules(settings: Settings, problems: list[str]) -> Rules | None:
+    """The rules of the file or the code; mistakes in a file are reported here, and it is read again when it changes."""
+    if not isinstance(settings.budgets, str):
+        return settings.budgets
+    from genledger.budgets.rules.rule_file import RuleFileError, WatchedRules
+
+    rules = WatchedRules(settings.budgets)
+    try:
+        rules.read()
+    except RuleFileError as error:
+        problems.append(f"budgets: {'; '.join(error.lines)}; no budget holds until the file is corrected")
+    return rules
+
+
+def _budget_hook(settings: Settings, rules: Rules | None, meters: Any) -> BudgetHook | None:
+    store = settings.budget_store
+    if store == "off":
         return None
 
     def make() -> Guard:
@@ -194,13 +205,14 @@ def _budget_hook(settings: Settings, meters: Any) -> BudgetHook | None:
         from genledger.budgets.budget_metrics import observe_budgets
 
         observe_budgets(metrics.get_meter(SCOPE, __version__, meters, SCHEMA_URL), _guard)
-        return Guard(
-            settings.budgets or (),
-            settings.budget_store,
-            tier_of=settings.tier_of,
-            on_event=settings.on_budget_event,
-        )
+        if isinstance(rules, Guard):
+            return rules
+        return Guard(rules or (), store, tier_of=settings.tier_of, on_event=settings.on_budget_event)
 
+    if rules is None and (store is None or isinstance(store, str)):
+        from genledger.budgets.enforcement.store_watch import StoreWatch
+
+        return BudgetHook(make, StoreWatch(store).in_use)
     return BudgetHook(make)
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from genledger.context.attribution import Attribution
 from genledger.engine.later_usage.job_book import CallStart, Origin
 from genledger.engine.record import CallRecord, ProductEvent
-from genledger.ledger import Ledger, LedgerError, LedgerStartedOver, Score, default_path
+from genledger.ledger import Ledger, LedgerError, LedgerStartedOver, default_path
 from genledger.ledger.rows import record_of
 from genledger.pricing.cost import Cost, Part
 from genledger.pricing.usage import TOKEN_BUCKETS, Usage
@@ -125,20 +125,6 @@ def test_however_many_calls_are_written_at_once_each_is_there_once(
     assert sorted(calls(ledger), key=lambda call: call.span_id) == written
 
 
-def test_a_later_score_of_the_same_thing_replaces_the_earlier_one(ledger: Ledger) -> None:
-    ledger.write(
-        scores=[
-            Score("helpful", "user", 1, trace_id=7, value=0.0),
-            Score("helpful", "user", 2, trace_id=7, value=1.0, label="yes"),
-            Score("helpful", "judge", 3, trace_id=7, span_id=8, value=0.5),
-        ]
-    )
-    assert rows(ledger, "scores") == [
-        (f"{7:032x}", None, "helpful", "user", 2, 1.0, "yes"),
-        (f"{7:032x}", f"{8:016x}", "helpful", "judge", 3, 0.5, None),
-    ]
-
-
 def test_product_events_are_kept_with_their_attribution(ledger: Ledger) -> None:
     ledger.write(events=[ProductEvent("draft_accepted", 5, Attribution(tenant="acme", tags=("a",)), 7, None, 2.0)])
     with ledger.reading() as connection:
@@ -223,13 +209,11 @@ def test_what_is_too_old_is_pruned(tmp_path: Path, make_entry: MakeEntry) -> Non
     ledger.write(
         [*old, young],
         [ProductEvent("x", now - age * DAY_NS, Attribution(), None, None, 1.0) for age in (9, 11)],
-        [Score("x", "user", now - age * DAY_NS, trace_id=age) for age in (9, 11)],
     )
     before = ledger.size_bytes()
-    assert ledger.prune() == 5_002
+    assert ledger.prune() == 5_001
     assert calls(ledger) == [young]
     assert [row[1] for row in rows(ledger, "outcomes")] == [now - 9 * DAY_NS]
-    assert [row[4] for row in rows(ledger, "scores")] == [now - 9 * DAY_NS]
     assert ledger.size_bytes() < before / 10
     assert ledger.prune() == 0
 

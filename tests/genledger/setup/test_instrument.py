@@ -275,6 +275,8 @@ def test_instrument_imports_no_client_library(tmp_path: Path, variables: dict[st
                 "opentelemetry.sdk.metrics",
                 "opentelemetry.sdk._logs",
                 "requests",
+                "pydantic",
+                "genledger.budgets.rules.rule_file",
                 "genledger.destinations.delivery.export_worker",
             ),
         ),
@@ -647,8 +649,8 @@ BAD_OPTIONS: list[Any] = [
     pytest.param({"libraries": 5}, ["instrument(libraries=", "a list of names", "5"], id="no list"),
     pytest.param({"libraries": ["opanai"]}, ["no instrumentor for opanai", "openai"], id="unknown library"),
     pytest.param({"capture_content": "some"}, ["instrument(capture_content=", "'some'"], id="unknown mode"),
-    pytest.param({"label_limit": -1}, ["instrument(label_limit=", "not negative"], id="negative number"),
-    pytest.param({"label_limit": "many"}, ["instrument(label_limit=", "whole number"], id="no number"),
+    pytest.param({"max_label_values": -1}, ["instrument(max_label_values=", "not negative"], id="negative number"),
+    pytest.param({"max_label_values": "many"}, ["instrument(max_label_values=", "whole number"], id="no number"),
     pytest.param({"redact": ["emails"]}, ["instrument(redact=", "email"], id="unknown pattern"),
     pytest.param({"redactor": "x"}, ["instrument(redactor=", "function"], id="no function"),
     pytest.param({"log": "xml"}, ["instrument(log=", "plain, json"], id="unknown format"),
@@ -753,8 +755,8 @@ def test_no_value_of_any_option_is_raised_into_the_application(value: Any) -> No
 
 
 BAD_VARIABLES: list[Any] = [
-    pytest.param("GENLEDGER_LABLE_LIMIT", "5", ["did you mean GENLEDGER_LABEL_LIMIT?"], id="misspelt"),
-    pytest.param("GENLEDGER_LABEL_LIMIT", "5k", ["whole number", "'5k'"], id="no number"),
+    pytest.param("GENLEDGER_MAX_LABLE_VALUES", "5", ["did you mean GENLEDGER_MAX_LABEL_VALUES?"], id="misspelt"),
+    pytest.param("GENLEDGER_MAX_LABEL_VALUES", "5k", ["whole number", "'5k'"], id="no number"),
     pytest.param("GENLEDGER_LOG_HASH_USERS", "perhaps", ["true or false"], id="no flag"),
     pytest.param("GENLEDGER_DESTINATIONS", "ledgr", ["destination ledgr"], id="unknown destination"),
     pytest.param(

@@ -112,7 +112,7 @@ class LangfuseDestination(Destination):
         everything: Send web, database and queue spans, too, not only GenAI spans and the ancestors they need.
         sample_rate: The share of ordinary traces that is sent (`LANGFUSE_SAMPLE_RATE`).
         keep: Traces that are sent anyway.
-        units_per_month: Units (traces, observations, scores) that each project may use in a month: as they
+        units_per_month: Units (traces, observations) that each project may use in a month: as they
             are used up, ordinary traces are thinned out, then only those of `keep` are sent, then none.
         routes: The project of a tenant: a mapping, or a function that gives `None` for a tenant without one.
         unknown: Where spans of no tenant, of several, or of one without a route go: to `project`
@@ -196,16 +196,6 @@ class LangfuseDestination(Destination):
                 if key == self._public_key:
                     return f"Langfuse's own SDK sends the spans of project {key} too: every cost is counted twice there"
         return None
-
-    def scored(self, trace_id: int, value: float) -> None:
-        """Say that a trace has been given a score: it is a unit, and a low one is a reason to keep the trace.
-
-        Args:
-            trace_id: The trace's id as an integer.
-            value: The score, 0 to 1.
-        """
-        for delivery in self.deliveries():
-            delivery.scored(trace_id, value)
 
 
 def _release(environ: Mapping[str, str]) -> str | None:

@@ -73,13 +73,13 @@ class Metrics:
 
     Attributes:
         names: Generation of the conventions' metric names.
-        label_limit: Different values that one label may have.
+        max_label_values: Different values that one label may have.
         steps: The metrics of steps.
     """
 
-    def __init__(self, meter: Meter, *, names: MetricNames = "newest", label_limit: int = 1000) -> None:
+    def __init__(self, meter: Meter, *, names: MetricNames = "newest", max_label_values: int = 1000) -> None:
         self.names = names
-        self.label_limit = label_limit
+        self.max_label_values = max_label_values
         self.steps = StepMetrics(meter)
         self._meter = meter
         self._instruments: dict[str, Any] = {}
@@ -241,7 +241,7 @@ class Metrics:
         values = self._values.setdefault(label, set())
         if value in values:
             return value
-        if len(values) >= self.label_limit:
+        if len(values) >= self.max_label_values:
             self._overflow[label] += 1
             return OTHER
         values.add(value)

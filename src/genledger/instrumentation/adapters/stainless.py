@@ -142,7 +142,7 @@ class StainlessExchange(Exchange):
         """Return the arguments with the request as it is to be sent."""
         call, options = self.call, self._options
         changes: Mapping[str, Any] = call.changes
-        ask = call.streamed and call.recorder.ask_for_usage and not _raw(options)
+        ask = call.streamed and call.recorder.request_stream_usage and not _raw(options)
         if ask and self._library.ask_for_usage is not None:
             asked = self._library.ask_for_usage(call.operation, call.body)
             if asked is not None:

@@ -247,7 +247,7 @@ def test_other_calls_count_in_the_metrics_of_their_family(
 
 
 def test_a_label_with_too_many_values_says_other_and_the_overflow_is_counted(make_entry: MakeEntry) -> None:
-    meters = Meters(label_limit=3)
+    meters = Meters(max_label_values=3)
     for number in range(10):
         meters.metrics.record(make_entry(attribution=Attribution(f"t{number}")), "inference")
         meters.metrics.record(make_entry(attribution=Attribution(f"t{number}")), "inference")
@@ -261,7 +261,7 @@ def test_a_label_with_too_many_values_says_other_and_the_overflow_is_counted(mak
 
 
 def test_other_labels_are_bounded_too(make_entry: MakeEntry) -> None:
-    meters = Meters(label_limit=2)
+    meters = Meters(max_label_values=2)
     for number in range(6):
         failed = {"outcome": "error", "error_type": f"E{number}", "request_model": f"m{number}"}
         meters.metrics.record(make_entry(**failed), "inference")

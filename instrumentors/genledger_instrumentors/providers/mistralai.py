@@ -20,10 +20,11 @@ from genledger.pricing.getters import path
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
-from ..openai.chat import CHAT as OPENAI_CHAT
-from ..openai.chat import COMPLETIONS
-from ..openai.fields import SAMPLING, read_answer
-from ..openai.others import EMBEDDINGS, MODERATIONS, SPEECH, TRANSCRIPTIONS
+from ..formats.openai_chat import CHAT as OPENAI_CHAT
+from ..formats.openai_chat import COMPLETIONS
+from ..formats.openai_embeddings import EMBEDDINGS, MODERATIONS
+from ..formats.openai_fields import SAMPLING, read_answer
+from ..formats.openai_media import SPEECH, TRANSCRIPTIONS
 
 _MOST_PAGES = 1000
 """Pages that a document may have. https://docs.mistral.ai/capabilities/document_ai/basic_ocr"""

@@ -20,7 +20,7 @@ from tests.contract.server import Reply, Server, json_reply, serving
 from genledger_instrumentors.formats.converse import ConverseEvents
 from genledger_semconv.checker import assert_clean
 
-from .telemetry import Telemetry, attributes_of, instrumented
+from ..telemetry import Telemetry, attributes_of, instrumented
 
 boto3 = pytest.importorskip("boto3")
 from botocore.config import Config  # noqa: E402

@@ -9,9 +9,9 @@ import pydantic
 import pytest
 from opentelemetry.trace import SpanKind, StatusCode
 
-from . import openai_format as wire
-from .provider import Provider, Within, answer, events, items, now
-from .telemetry import Telemetry, attributes_of, instrumented
+from .. import openai_format as wire
+from ..provider import Provider, Within, answer, events, items, now
+from ..telemetry import Telemetry, attributes_of, instrumented
 
 CHAT: dict[str, Any] = {"model": "gpt-4o", "messages": wire.USER}
 

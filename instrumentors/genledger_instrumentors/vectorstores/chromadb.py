@@ -17,7 +17,7 @@ from genledger.instrumentation.patching import Patches
 from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 
-from .vectorstores.store import DISTANCES, access, search, write_count, write_spread
+from .store import DISTANCES, access, search, write_count, write_spread
 
 _PLACE = {
     "collection": (A.DB_COLLECTION_NAME, text),

@@ -15,7 +15,7 @@ from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
-from .fields import listed
+from .openai_fields import listed
 
 _OPERATIONS = {
     "chat.completion": S.CHAT,

@@ -9,7 +9,7 @@ from genledger.engine.operation import Body, text
 from genledger.engine.text_size import length_of
 from genledger.pricing.getters import field
 
-from .fields import listed
+from .openai_fields import listed
 
 _REPORTED_BESIDE = ("cost", "copilot_usage")
 """Fields of a last chunk in which Venice and GitHub Copilot report the cost."""

@@ -15,12 +15,13 @@ from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patches
 from genledger.pricing.getters import field
 
-from . import realtime
-from .batches import BATCH, NEW_BATCH, RESULTS
-from .chat import CHAT, COMPLETIONS
-from .hosts import provider_of
-from .others import EMBEDDINGS, IMAGES, MODERATIONS, SPEECH, TRANSCRIPTIONS, TRANSLATIONS
-from .responses import RESPONSES, RETRIEVED_RESPONSE
+from ..formats import openai_realtime as realtime
+from ..formats.openai_batches import BATCH, NEW_BATCH, RESULTS
+from ..formats.openai_chat import CHAT, COMPLETIONS
+from ..formats.openai_embeddings import EMBEDDINGS, MODERATIONS
+from ..formats.openai_media import IMAGES, SPEECH, TRANSCRIPTIONS, TRANSLATIONS
+from ..formats.openai_responses import RESPONSES, RETRIEVED_RESPONSE
+from .openai_hosts import provider_of
 
 _POSTED: Mapping[str, Operation] = {
     "/chat/completions": CHAT,

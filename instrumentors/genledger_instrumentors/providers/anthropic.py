@@ -18,8 +18,9 @@ from genledger.instrumentation.adapters.stainless import ClientSpec, StainlessCl
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
 
-from . import batches, helpers
-from .messages import COUNT_TOKENS, MESSAGES
+from ..formats import anthropic_batches as batches
+from ..formats.anthropic_messages import COUNT_TOKENS, MESSAGES
+from . import anthropic_helpers as helpers
 
 _PATHS = {"/v1/messages": MESSAGES, "/v1/messages/count_tokens": COUNT_TOKENS}
 _CLOUD = re.compile(r"Bedrock|Vertex|Foundry")

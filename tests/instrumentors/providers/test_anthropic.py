@@ -11,10 +11,10 @@ import pytest
 from anthropic.lib.tools import beta_async_tool, beta_tool
 from opentelemetry.trace import SpanKind, StatusCode
 
-from ..replay.transport import Reply
-from . import anthropic_format as wire
-from .provider import JSON, Provider, Within, answer, events, items, now
-from .telemetry import Telemetry, attributes_of
+from ...replay.transport import Reply
+from .. import anthropic_format as wire
+from ..provider import JSON, Provider, Within, answer, events, items, now
+from ..telemetry import Telemetry, attributes_of
 
 
 async def test_a_message_is_one_span_with_request_response_usage_and_cost(

@@ -19,9 +19,9 @@ from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
-from .fields import listed, read_answer
-from .others import TRANSCRIPTIONS
-from .responses import read_input
+from .openai_fields import listed, read_answer
+from .openai_media import TRANSCRIPTIONS
+from .openai_responses import read_input
 
 _MODULES = ("openai.resources.realtime.realtime", "openai.resources.beta.realtime.realtime")
 _SPOKEN = ("input_audio", "audio", "output_audio")

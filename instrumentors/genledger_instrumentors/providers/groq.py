@@ -12,8 +12,9 @@ from genledger.instrumentation.adapters.stainless import ClientSpec, StainlessCl
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patches
 
-from .openai.chat import CHAT
-from .openai.others import EMBEDDINGS, SPEECH, TRANSCRIPTIONS, TRANSLATIONS
+from ..formats.openai_chat import CHAT
+from ..formats.openai_embeddings import EMBEDDINGS
+from ..formats.openai_media import SPEECH, TRANSCRIPTIONS, TRANSLATIONS
 
 _POSTED: Mapping[str, Operation] = {
     "/openai/v1/chat/completions": CHAT._replace(constant={}),

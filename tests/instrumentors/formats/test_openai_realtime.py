@@ -19,8 +19,8 @@ import genledger
 from genledger import BudgetExceeded
 from genledger_semconv.checker import assert_clean
 
-from .provider import Within, now
-from .telemetry import Telemetry, instrumented, surroundings
+from ..provider import Within, now
+from ..telemetry import Telemetry, instrumented, surroundings
 
 MODEL = "gpt-realtime"
 USAGE = {

@@ -1,26 +1,19 @@
-"""Embeddings, images, audio and moderations."""
+"""Images and audio: made, edited, spoken and transcribed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from genledger.engine.operation import Attributes, Body, Operation, integer, strings, text
+from genledger.engine.operation import Attributes, Body, Operation, text
 from genledger.engine.text_size import length_of
 from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
-from .fields import read_answer
+from .openai_fields import read_answer
 
 _MODEL = {"model": (A.GEN_AI_REQUEST_MODEL, text)}
-
-
-def read_embeddings(answer: Any, attributes: Attributes) -> None:
-    """Which model made the vectors."""
-    model = field(answer, "model")
-    if isinstance(model, str) and model:
-        attributes[A.GEN_AI_RESPONSE_MODEL] = model
 
 
 def _image_defaults(body: Body, attributes: Attributes) -> None:
@@ -88,17 +81,6 @@ def no_answer(body: Body) -> Mapping[str, Any]:
     return {}
 
 
-EMBEDDINGS = Operation(
-    name=S.EMBEDDINGS,
-    api="embeddings",
-    fields={
-        **_MODEL,
-        "dimensions": (A.GEN_AI_EMBEDDINGS_DIMENSION_COUNT, integer),
-        "encoding_format": (A.GEN_AI_REQUEST_ENCODING_FORMATS, strings),
-    },
-    response=read_embeddings,
-)
-
 IMAGES = Operation(
     name=S.IMAGE_GENERATION,
     api="images",
@@ -123,5 +105,3 @@ TRANSCRIPTIONS = Operation(
 )
 
 TRANSLATIONS = Operation(name=S.TRANSLATION, api="transcriptions", fields=_MODEL, response=read_answer)
-
-MODERATIONS = Operation(name=S.MODERATION, api="moderations", fields=_MODEL, response=read_answer)

@@ -10,10 +10,10 @@ from typing import Any
 import openai
 import pytest
 
-from ..replay.transport import Reply
-from . import openai_format as wire
-from .provider import Provider, Within, answer, events, items, now
-from .telemetry import Telemetry, attributes_of
+from ...replay.transport import Reply
+from .. import openai_format as wire
+from ..provider import Provider, Within, answer, events, items, now
+from ..telemetry import Telemetry, attributes_of
 
 AUDIO = ("speech.wav", b"RIFF....WAVEfmt ")
 

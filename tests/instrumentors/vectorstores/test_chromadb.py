@@ -23,9 +23,9 @@ from opentelemetry.trace import SpanKind, StatusCode
 import genledger
 from genledger_semconv.checker import assert_clean
 
-from . import openai_format as wire
-from .provider import Provider, answer, now
-from .telemetry import Telemetry, instrumented
+from .. import openai_format as wire
+from ..provider import Provider, answer, now
+from ..telemetry import Telemetry, instrumented
 
 VECTORS: Any = [[0.0, 0.0], [1.0, 0.0], [0.0, 3.0]]
 IDS = ["a", "b", "c"]

@@ -9,9 +9,9 @@ import pydantic
 import pytest
 from opentelemetry.trace import StatusCode
 
-from . import openai_format as wire
-from .provider import Provider, Within, answer, events, items, now
-from .telemetry import Telemetry, attributes_of
+from .. import openai_format as wire
+from ..provider import Provider, Within, answer, events, items, now
+from ..telemetry import Telemetry, attributes_of
 
 ASK: dict[str, Any] = {"model": "gpt-4o", "input": "What is the capital of France?"}
 

@@ -8,9 +8,9 @@ from typing import Any
 import openai
 import pytest
 
-from . import openai_format as wire
-from .provider import Provider, Within, answer, events, items, now
-from .telemetry import Telemetry, attributes_of, instrumented
+from .. import openai_format as wire
+from ..provider import Provider, Within, answer, events, items, now
+from ..telemetry import Telemetry, attributes_of, instrumented
 
 CHAT: dict[str, Any] = {"model": "gpt-4o", "messages": wire.USER}
 STREAM: dict[str, Any] = {**CHAT, "stream": True}

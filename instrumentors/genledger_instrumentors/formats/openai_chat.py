@@ -20,8 +20,8 @@ from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
-from .chunks import Chunks
-from .fields import SAMPLING, listed, output_type, read_answer, read_sampling
+from .openai_chat_stream import Chunks
+from .openai_fields import SAMPLING, listed, output_type, read_answer, read_sampling
 
 
 def read_request(body: Body, attributes: Attributes) -> None:

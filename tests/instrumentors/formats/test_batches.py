@@ -13,10 +13,10 @@ import genledger
 from genledger.engine.record import CallRecord
 from genledger_semconv.checker import assert_clean
 
-from ..replay.transport import Reply
-from . import anthropic_format, openai_format
-from .provider import Provider, Within, answer, items, now
-from .telemetry import Telemetry, instrumented
+from ...replay.transport import Reply
+from .. import anthropic_format, openai_format
+from ..provider import Provider, Within, answer, items, now
+from ..telemetry import Telemetry, instrumented
 
 BATCH = {
     "id": "batch_1",

@@ -11,10 +11,10 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.util._once import Once
 
-from . import anthropic_format as wire
-from .anthropic_ways import WAYS, ask
-from .provider import Provider, answer, now
-from .telemetry import Telemetry, attributes_of, instrumented
+from .. import anthropic_format as wire
+from ..anthropic_ways import WAYS, ask
+from ..provider import Provider, answer, now
+from ..telemetry import Telemetry, attributes_of, instrumented
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "default": {},

@@ -15,8 +15,8 @@ import genledger
 from genledger.budgets import BudgetExceeded
 from genledger_semconv.checker import assert_clean
 
-from .provider import items, now
-from .telemetry import Telemetry, attributes_of, instrumented
+from ..provider import items, now
+from ..telemetry import Telemetry, attributes_of, instrumented
 
 cohere = pytest.importorskip("cohere")
 

@@ -12,8 +12,8 @@ from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
-from .chat import parts, read_tools
-from .fields import SAMPLING, listed, output_type, read_answer, read_sampling
+from .openai_chat import parts, read_tools
+from .openai_fields import SAMPLING, listed, output_type, read_answer, read_sampling
 
 _ENDINGS = {
     "response.completed",

@@ -18,8 +18,8 @@ from tests.contract.server import Reply, Server, json_reply, sse
 from genledger.budgets import BudgetExceeded
 from genledger_semconv.checker import assert_clean
 
-from .provider import items, now
-from .telemetry import Telemetry, instrumented
+from ..provider import items, now
+from ..telemetry import Telemetry, instrumented
 
 pytest.importorskip("mistralai")
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from genledger.pricing.estimate import estimate_tokens
     from genledger.pricing.price_file import PriceFileError, configure, load_overrides, override
     from genledger.pricing.quotes import Quote, quote
-    from genledger.pricing.readers.quick import read_quickly
     from genledger.pricing.readers.reading import Reading, read_usage
     from genledger.pricing.response import cost_of_response
 
@@ -32,7 +31,6 @@ _HOMES = {
     "PriceFileError": "genledger.pricing.price_file",
     "Quote": "genledger.pricing.quotes",
     "quote": "genledger.pricing.quotes",
-    "read_quickly": "genledger.pricing.readers.quick",
     "read_usage": "genledger.pricing.readers.reading",
     "Reading": "genledger.pricing.readers.reading",
     "Recorded": "genledger.pricing.calculate",
@@ -62,7 +60,6 @@ __all__ = [
     "override",
     "price",
     "quote",
-    "read_quickly",
     "read_usage",
     "warn_rejected",
     "warn_unpriced",

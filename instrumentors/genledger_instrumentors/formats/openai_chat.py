@@ -184,3 +184,19 @@ COMPLETIONS = Operation(
     limit=("max_tokens",),
     choices=("n", "best_of"),
 )
+
+
+def ask_for_usage(operation: Operation, body: Body) -> Mapping[str, Any] | None:
+    """What makes a chat or completions stream end with its usage."""
+    if operation not in (CHAT, COMPLETIONS):
+        return None
+    options = body.get("stream_options")
+    options = options if isinstance(options, Mapping) else {}
+    if options.get("include_usage"):
+        return None
+    return {"stream_options": {**options, "include_usage": True}}
+
+
+def only_usage(chunk: Any) -> bool:
+    """Whether a chunk has usage and nothing else: the one that comes because usage was asked for."""
+    return not chunk.choices and field(chunk, "usage") is not None

@@ -6,15 +6,13 @@ another model and at its price; that is a call of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from genledger.engine.content.capture import Blob, generic_part, text_part, tool_call_part
 from genledger.engine.operation import Attributes, Body, Content, Operation, integer, number, text
 from genledger.engine.text_size import length_of
-from genledger.instrumentation.adapters.sockets import Asked, Heard, Sessions, SocketClient
-from genledger.instrumentation.patching import Patches
+from genledger.instrumentation.adapters.sockets import Asked, Heard
 from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
@@ -23,7 +21,6 @@ from .openai_fields import listed, read_answer
 from .openai_media import TRANSCRIPTIONS
 from .openai_responses import read_input
 
-_MODULES = ("openai.resources.realtime.realtime", "openai.resources.beta.realtime.realtime")
 _SPOKEN = ("input_audio", "audio", "output_audio")
 
 
@@ -163,38 +160,3 @@ REALTIME = Operation(
 
 SPEECH_TO_TEXT = TRANSCRIPTIONS._replace(response=None, accumulate=None)
 """What the user said, in writing."""
-
-
-def patches(peer_of: Callable[[Any], Any]) -> Patches:
-    """The connections, of the API as it is and as it was in beta."""
-    found: Patches = []
-    for module in _MODULES:
-        for prefix in ("", "Async"):
-            manager = f"{prefix}RealtimeConnectionManager"
-
-            def endpoint(opened: Any, manager: str = manager) -> tuple[Any, str | None]:
-                client = getattr(opened, f"_{manager}__client")
-                found = peer_of(client)
-                address = field(client, "websocket_base_url")
-                if address is not None:
-                    parts = urlsplit(str(address))
-                    port = parts.port or (80 if parts.scheme in ("ws", "http") else 443)
-                    found = found._replace(host=parts.hostname, port=port)
-                return found, text(getattr(opened, f"_{manager}__model"))
-
-            sessions = Sessions(
-                library="openai",
-                module=module,
-                connection=f"{prefix}RealtimeConnection",
-                manager=manager,
-                asynchronous=bool(prefix),
-                endpoint=endpoint,
-                operation=REALTIME,
-                accumulate=Events,
-                aside=SPEECH_TO_TEXT,
-                hears=hears,
-                asks=asks,
-                aside_body=transcription,
-            )
-            found += SocketClient(sessions).patches()
-    return found

@@ -9,19 +9,19 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from genledger.engine.operation import Body, Operation
+from genledger.engine.operation import Operation
+from genledger.instrumentation.adapters.sockets import Sessions, SocketClient
 from genledger.instrumentation.adapters.stainless import ClientSpec, StainlessClient
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patches
-from genledger.pricing.getters import field
+from genledger.pricing.providers import providers
 
-from ..formats import openai_realtime as realtime
 from ..formats.openai_batches import BATCH, NEW_BATCH, RESULTS
-from ..formats.openai_chat import CHAT, COMPLETIONS
+from ..formats.openai_chat import CHAT, COMPLETIONS, ask_for_usage, only_usage
 from ..formats.openai_embeddings import EMBEDDINGS, MODERATIONS
 from ..formats.openai_media import IMAGES, SPEECH, TRANSCRIPTIONS, TRANSLATIONS
+from ..formats.openai_realtime import REALTIME, SPEECH_TO_TEXT, Events, asks, hears, transcription
 from ..formats.openai_responses import RESPONSES, RETRIEVED_RESPONSE
-from .openai_hosts import provider_of
 
 _POSTED: Mapping[str, Operation] = {
     "/chat/completions": CHAT,
@@ -58,20 +58,18 @@ def operation_of(method: str, path: str) -> Operation | None:
     return None
 
 
-def ask_for_usage(operation: Operation, body: Body) -> Mapping[str, Any] | None:
-    """What makes a chat or completions stream end with its usage."""
-    if operation not in (CHAT, COMPLETIONS):
-        return None
-    options = body.get("stream_options")
-    options = options if isinstance(options, Mapping) else {}
-    if options.get("include_usage"):
-        return None
-    return {"stream_options": {**options, "include_usage": True}}
+def provider_of(client: Any, host: str) -> str:
+    """Return the provider's name in the conventions, or its own name where they have none.
 
-
-def only_usage(chunk: Any) -> bool:
-    """Whether a chunk has usage and nothing else: the one that comes because usage was asked for."""
-    return not chunk.choices and field(chunk, "usage") is not None
+    A host nobody knows (a proxy, a server of one's own) counts as OpenAI's, whose API it speaks: the
+    conventions' rule for a provider that is only seen through something else.
+    """
+    if host.endswith("services.ai.azure.com") and str(client.base_url).rstrip("/").endswith("/models"):
+        return "azure.ai.inference"
+    seller = providers().at(host.lower())
+    if seller is not None:
+        return seller.name
+    return "azure.ai.openai" if "Azure" in type(client).__name__ else "openai"
 
 
 CLIENT = ClientSpec(
@@ -84,6 +82,18 @@ CLIENT = ClientSpec(
     clients=("openai._client", "OpenAI", "AsyncOpenAI"),
 )
 
+CONNECTIONS = Sessions(
+    library="openai",
+    modules=("openai.resources.realtime.realtime", "openai.resources.beta.realtime.realtime"),
+    connection="RealtimeConnection",
+    operation=REALTIME,
+    accumulate=Events,
+    aside=SPEECH_TO_TEXT,
+    hears=hears,
+    asks=asks,
+    aside_body=transcription,
+)
+
 
 class OpenAIInstrumentor(Instrumentor):
     """Records the calls of the `openai` package."""
@@ -93,6 +103,6 @@ class OpenAIInstrumentor(Instrumentor):
     supports = "openai >= 1.0, < 4"
 
     def patches(self) -> Patches:
-        """The one method that every request passes through, and the sockets."""
+        """Return the one method that every request passes through, and the sockets."""
         client = StainlessClient(CLIENT)
-        return [*client.patches(), *realtime.patches(client.endpoint)]
+        return [*client.patches(), *SocketClient(CONNECTIONS, client.endpoint).patches()]

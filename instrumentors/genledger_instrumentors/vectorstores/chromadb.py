@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
-from urllib.parse import urlsplit
 
 from genledger.engine.operation import Attributes, Body, Content, Endpoint, Operation, integer, text
 from genledger.instrumentation.adapters.methods import Methods
@@ -17,7 +16,7 @@ from genledger.instrumentation.patching import Patches
 from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 
-from .store import DISTANCES, access, search, write_count, write_spread
+from ..formats.vector_store import DISTANCES, access, search, write_count, write_spread
 
 _PLACE = {
     "collection": (A.DB_COLLECTION_NAME, text),
@@ -98,10 +97,7 @@ OPERATIONS: Mapping[str, Operation] = {
 def endpoint(collection: Any) -> Endpoint:
     """The server that holds a collection; an embedded one has no address."""
     url = field(collection._client, "_api_url")
-    if not isinstance(url, str):
-        return Endpoint("chroma")
-    parts = urlsplit(url)
-    return Endpoint("chroma", parts.hostname, parts.port or (443 if parts.scheme == "https" else 80), url)
+    return Endpoint.at("chroma", url) if isinstance(url, str) else Endpoint("chroma")
 
 
 def body(collection: Any, given: dict[str, Any]) -> Body:

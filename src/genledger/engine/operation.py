@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from urllib.parse import urlsplit
 
 from opentelemetry.trace import SpanKind
 from opentelemetry.util.types import AttributeValue
@@ -204,3 +205,10 @@ class Endpoint(NamedTuple):
     port: int | None = None
     base_url: str | None = None
     api_key: str | None = None
+
+    @classmethod
+    def at(cls, provider: str, url: str) -> Endpoint:
+        """Return the endpoint at a URL: at the port of its scheme, where it names none."""
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme in ("https", "wss") else 80)
+        return cls(provider, parts.hostname, port, url)

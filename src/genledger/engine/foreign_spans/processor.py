@@ -13,9 +13,13 @@ from genledger.engine import internal_errors
 from genledger.engine.call import CALL_KEY, Call
 from genledger.engine.foreign_spans.reader import priced_attributes, record_of
 from genledger.engine.recorder import Recorder, active
+from genledger.pricing.readers.attributes import USAGE_PREFIXES
 
 MAX_OPEN = 10_000
 """Foreign spans remembered while they are open; the oldest is forgotten first and then not priced twice."""
+
+
+_COST = "genledger.cost."
 
 
 class _Open:
@@ -31,8 +35,8 @@ class ForeignSpanProcessor(SpanProcessor):
     """Adds what we know to every span of a provider.
 
     One provider call is priced once: a span that runs inside one of our calls, or that has had a priced call
-    inside it, is structure. There is no lock: single operations on a dictionary are atomic, and every call of
-    every thread comes through here.
+    inside it, is structure, and keeps no usage that a backend would add up. There is no lock: single operations on
+    a dictionary are atomic, and every call of every thread comes through here.
     """
 
     def __init__(self, scope: str) -> None:
@@ -69,7 +73,9 @@ class ForeignSpanProcessor(SpanProcessor):
             found = self._open.pop(span.get_span_context().span_id, None)
             if recorder is None or found is None:
                 return
-            if not found.covered and self._price(recorder, span, found):
+            if found.covered:
+                _write(span, (*USAGE_PREFIXES, _COST), {})
+            elif self._price(recorder, span, found):
                 self._cover(found.parent)
         except Exception as error:
             internal_errors.report("pricing a span of another instrumentation", error)
@@ -86,7 +92,7 @@ class ForeignSpanProcessor(SpanProcessor):
         entry = record_of(span)
         if entry is None or (entry.cost is None and entry.usage is None):
             return False
-        _write(span, priced_attributes(entry))
+        _write(span, (_COST,), priced_attributes(entry))  # instead of a cost that was not believed
         recorder.book(entry, "inference" if entry.operation != "embeddings" else "operation", None, found.spend)
         return True
 
@@ -102,16 +108,17 @@ class ForeignSpanProcessor(SpanProcessor):
         return True
 
 
-def _write(span: Any, attributes: dict[str, Any]) -> None:
+def _write(span: Any, without: tuple[str, ...], attributes: dict[str, Any]) -> None:
+    """Take the attributes off a span whose names begin so, and add others."""
     # The SDK closes a span's attributes just before it announces the end; there is no public moment at which
-    # the final attributes are known and can still be added to.
+    # the final attributes are known and can still be changed.
     stored = span._attributes
     frozen = getattr(stored, "_immutable", False)
     if frozen:
         stored._immutable = False
     try:
-        for name in [name for name in stored if name.startswith("genledger.cost.")]:
-            del stored[name]  # a cost that was not believed
+        for name in [name for name in stored if name.startswith(without)]:
+            del stored[name]
         for name, value in attributes.items():
             stored[name] = value
     finally:

@@ -27,7 +27,7 @@ class Media(NamedTuple):
 _TEXT_ONLY = Media()
 
 
-def _split(
+def split(
     counts: Counts,
     given: int,
     generated: int,
@@ -150,7 +150,7 @@ def chat(counts: Counts, usage: Any, provider: str) -> Usage:
         elif not reasoning and missing and missing > 0 and provider in ("google", "vertex"):
             reasoning = missing
             completion += missing
-    return _split(
+    return split(
         counts,
         prompt,
         completion,
@@ -194,7 +194,7 @@ def responses(counts: Counts, usage: Any, *, images: bool = False) -> Usage:
     if images and out.get("image_tokens") is None:
         media = media._replace(image_out=max(generated - counts(out, "text_tokens"), 0))
     cached = details.get("cached_tokens")
-    return _split(
+    return split(
         counts,
         counts.of(get("input_tokens")),
         generated,
@@ -295,7 +295,7 @@ def gemini(counts: Counts, meta: object) -> Usage:
         prompt = into["listed"]
     if candidates == 0:
         candidates = out["listed"]
-    return _split(
+    return split(
         counts,
         prompt + tool,
         candidates + thoughts,
@@ -318,7 +318,7 @@ def interactions(counts: Counts, usage: object) -> Usage:
     cached = _modalities(counts, usage, "cached_tokens_by_modality")
     out = _modalities(counts, usage, "output_tokens_by_modality")
     thoughts = counts(usage, "total_thought_tokens", "total_reasoning_tokens")
-    return _split(
+    return split(
         counts,
         counts(usage, "total_input_tokens") + counts(usage, "total_tool_use_tokens"),
         counts(usage, "total_output_tokens") + thoughts,

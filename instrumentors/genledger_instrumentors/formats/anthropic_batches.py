@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from genledger.engine.batch_jobs import Batch, Job, Line
-from genledger.engine.operation import Attributes, Body, Operation
+from genledger.engine.operation import Attributes, Body, Operation, write_texts
 from genledger.engine.record import Outcome
 from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
@@ -35,9 +35,7 @@ def read_request(body: Body, attributes: Attributes) -> None:
 
 def read_response(answer: Any, attributes: Attributes) -> None:
     """Which batch it is."""
-    batch = field(answer, "id")
-    if isinstance(batch, str) and batch:
-        attributes[A.GENLEDGER_BATCH_ID] = batch
+    write_texts(answer, (("id", A.GENLEDGER_BATCH_ID),), attributes)
 
 
 def read_jobs(answer: Any) -> Iterable[Job]:

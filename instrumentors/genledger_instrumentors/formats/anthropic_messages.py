@@ -15,12 +15,23 @@ from genledger.engine.content.capture import (
     tool_call_part,
     tool_response_part,
 )
-from genledger.engine.operation import Attributes, Body, Content, Operation, integer, number, strings, text
+from genledger.engine.operation import (
+    Attributes,
+    Body,
+    Content,
+    Operation,
+    integer,
+    listed,
+    number,
+    strings,
+    text,
+    write_texts,
+)
 from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
-from .anthropic_messages_stream import Events
+from .anthropic_messages_stream import MessageEvents
 
 _FINISH = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "tool_use": "tool_call"}
 
@@ -39,10 +50,7 @@ def read_request(body: Body, attributes: Attributes) -> None:
 
 def read_response(answer: Any, attributes: Attributes) -> None:
     """Who answered, and why it ended."""
-    for own, name in (("id", A.GEN_AI_RESPONSE_ID), ("model", A.GEN_AI_RESPONSE_MODEL)):
-        value = field(answer, own)
-        if isinstance(value, str) and value:
-            attributes[name] = value
+    write_texts(answer, (("id", A.GEN_AI_RESPONSE_ID), ("model", A.GEN_AI_RESPONSE_MODEL)), attributes)
     reason = field(answer, "stop_reason")
     if isinstance(reason, str):
         attributes[A.GEN_AI_RESPONSE_FINISH_REASONS] = (reason,)
@@ -120,16 +128,14 @@ def parts(content: Any) -> list[Any]:
 
 def read_input(body: Body) -> Content:
     """The system prompt, messages and tools of a request."""
-    given = body.get("messages")
     messages = [
         {"role": str(message.get("role", "user")), "parts": parts(message.get("content"))}
-        for message in (given if isinstance(given, (list, tuple)) else ())
+        for message in listed(body.get("messages"))
         if isinstance(message, Mapping)
     ]
-    offered = body.get("tools")
     tools = [
         {"type": str(tool.get("type") or "function"), "name": str(tool.get("name") or "")}
-        for tool in (offered if isinstance(offered, (list, tuple)) else ())
+        for tool in listed(body.get("tools"))
         if isinstance(tool, Mapping)
     ]
     return {
@@ -166,7 +172,7 @@ MESSAGES = Operation(
     },
     request=read_request,
     response=read_response,
-    accumulate=Events,
+    accumulate=MessageEvents,
     input=read_input,
     output=read_output,
     family="inference",

@@ -10,7 +10,7 @@ from genledger.engine.text_size import length_of
 from genledger.pricing.getters import field
 
 
-class Events:
+class MessageEvents:
     """Puts the events of a message stream together; keeps the content only when it is captured.
 
     `message_start` has the input's usage, `message_delta` the totals so far: what comes later replaces, and

@@ -9,13 +9,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from genledger.engine.batch_jobs import Batch, Job, Line
-from genledger.engine.operation import Attributes, Body, Operation, integer, text
+from genledger.engine.operation import Attributes, Body, Operation, integer, listed, text, write_texts
 from genledger.engine.record import Outcome
 from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
-
-from .openai_fields import listed
 
 _OPERATIONS = {
     "chat.completion": S.CHAT,
@@ -40,9 +38,7 @@ def read_request(body: Body, attributes: Attributes) -> None:
 
 def read_response(answer: Any, attributes: Attributes) -> None:
     """Which batch it is."""
-    batch = field(answer, "id")
-    if isinstance(batch, str) and batch:
-        attributes[A.GENLEDGER_BATCH_ID] = batch
+    write_texts(answer, (("id", A.GENLEDGER_BATCH_ID),), attributes)
 
 
 def read_jobs(answer: Any) -> Iterable[Job]:

@@ -15,13 +15,13 @@ from genledger.engine.content.capture import (
     tool_call_part,
     tool_response_part,
 )
-from genledger.engine.operation import Attributes, Body, Content, Operation
+from genledger.engine.operation import Attributes, Body, Content, Operation, listed
 from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
 from .openai_chat_stream import Chunks
-from .openai_fields import SAMPLING, listed, output_type, read_answer, read_sampling
+from .openai_fields import SAMPLING, output_type, read_answer, read_sampling
 
 
 def read_request(body: Body, attributes: Attributes) -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from genledger.engine.operation import Body, text
+from genledger.engine.operation import Body, listed, text
 from genledger.engine.text_size import length_of
 from genledger.pricing.getters import field
-
-from .openai_fields import listed
 
 _REPORTED_BESIDE = ("cost", "copilot_usage")
 """Fields of a last chunk in which Venice and GitHub Copilot report the cost."""

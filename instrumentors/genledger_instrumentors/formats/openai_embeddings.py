@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from genledger.engine.operation import Attributes, Operation, integer, strings, text
-from genledger.pricing.getters import field
+from genledger.engine.operation import Attributes, Operation, integer, strings, text, write_texts
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
@@ -16,9 +15,7 @@ _MODEL = {"model": (A.GEN_AI_REQUEST_MODEL, text)}
 
 def read_embeddings(answer: Any, attributes: Attributes) -> None:
     """Which model made the vectors."""
-    model = field(answer, "model")
-    if isinstance(model, str) and model:
-        attributes[A.GEN_AI_RESPONSE_MODEL] = model
+    write_texts(answer, (("model", A.GEN_AI_RESPONSE_MODEL),), attributes)
 
 
 EMBEDDINGS = Operation(

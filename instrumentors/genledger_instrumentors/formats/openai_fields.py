@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from genledger.engine.operation import Attributes, Body, Converter, integer, number, strings, text
-from genledger.pricing.getters import field
+from genledger.engine.operation import Attributes, Body, Converter, integer, number, strings, text, write_texts
 from genledger_semconv import attributes as A
 
 SAMPLING: dict[str, tuple[str, Converter]] = {
@@ -44,10 +43,7 @@ def output_type(kind: Any, attributes: Attributes) -> None:
 
 def read_answer(answer: Any, attributes: Attributes) -> None:
     """Who answered, under which id and tier."""
-    for own, name in _ANSWER:
-        value = field(answer, own)
-        if isinstance(value, str) and value:
-            attributes[name] = value
+    write_texts(answer, _ANSWER, attributes)
 
 
 _ANSWER = (
@@ -56,8 +52,3 @@ _ANSWER = (
     ("service_tier", A.OPENAI_RESPONSE_SERVICE_TIER),
     ("system_fingerprint", A.OPENAI_RESPONSE_SYSTEM_FINGERPRINT),
 )
-
-
-def listed(value: Any) -> list[Any] | tuple[Any, ...]:
-    """The items of a list, or none of anything else."""
-    return value if isinstance(value, (list, tuple)) else ()

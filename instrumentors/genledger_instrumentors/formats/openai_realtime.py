@@ -1,6 +1,6 @@
 """The Realtime API: a conversation over a socket, in text and sound, each response a call with its own usage.
 
-Events: https://platform.openai.com/docs/api-reference/realtime. What users say can also be transcribed, by
+RealtimeEvents: https://platform.openai.com/docs/api-reference/realtime. What users say can also be transcribed, by
 another model and at its price; that is a call of its own.
 """
 
@@ -10,14 +10,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from genledger.engine.content.capture import Blob, generic_part, text_part, tool_call_part
-from genledger.engine.operation import Attributes, Body, Content, Operation, integer, number, text
+from genledger.engine.operation import Attributes, Body, Content, Operation, integer, listed, number, text
 from genledger.engine.text_size import length_of
 from genledger.instrumentation.adapters.sockets import Asked, Heard
 from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
-from .openai_fields import listed, read_answer
+from .openai_fields import read_answer
 from .openai_media import TRANSCRIPTIONS
 from .openai_responses import read_input
 
@@ -87,7 +87,7 @@ def read_response(answer: Any, attributes: Attributes) -> None:
         attributes[A.ERROR_TYPE] = code if isinstance(code, str) else "failed"
 
 
-class Events:
+class RealtimeEvents:
     """Puts the events of one response together: the last has all of it."""
 
     def __init__(self) -> None:

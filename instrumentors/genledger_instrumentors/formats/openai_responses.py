@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from genledger.engine.content.capture import generic_part, reasoning_part, text_part, tool_call_part, tool_response_part
-from genledger.engine.operation import Attributes, Body, Content, Operation, integer, text
+from genledger.engine.operation import Attributes, Body, Content, Operation, integer, listed, text
 from genledger.engine.text_size import length_of
 from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
 from .openai_chat import parts, read_tools
-from .openai_fields import SAMPLING, listed, output_type, read_answer, read_sampling
+from .openai_fields import SAMPLING, output_type, read_answer, read_sampling
 
 _ENDINGS = {
     "response.completed",
@@ -67,7 +67,7 @@ def read_fetched(answer: Any, attributes: Attributes) -> None:
         attributes[A.GEN_AI_RESPONSE_STATUS] = status
 
 
-class Events:
+class ResponsesEvents:
     """Puts the events of a Responses stream together: the last ones carry the whole response."""
 
     def __init__(self, body: Body, keep: bool) -> None:
@@ -174,7 +174,7 @@ RESPONSES = Operation(
     fields={**SAMPLING, "previous_response_id": (A.GEN_AI_REQUEST_PREVIOUS_RESPONSE_ID, text)},
     request=read_request,
     response=read_response,
-    accumulate=Events,
+    accumulate=ResponsesEvents,
     input=read_input,
     output=read_output,
     constant={A.OPENAI_API_TYPE: "responses"},
@@ -198,7 +198,7 @@ RETRIEVED_RESPONSE = Operation(
     fields={"starting_after": (A.GEN_AI_REQUEST_STREAM_CURSOR, _cursor)},
     request=read_fetch,
     response=read_fetched,
-    accumulate=Events,
+    accumulate=ResponsesEvents,
     output=read_output,
     constant={A.OPENAI_API_TYPE: "responses"},
     priced=False,

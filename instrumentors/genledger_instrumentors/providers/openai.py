@@ -20,7 +20,7 @@ from ..formats.openai_batches import BATCH, NEW_BATCH, RESULTS
 from ..formats.openai_chat import CHAT, COMPLETIONS, ask_for_usage, only_usage
 from ..formats.openai_embeddings import EMBEDDINGS, MODERATIONS
 from ..formats.openai_media import IMAGES, SPEECH, TRANSCRIPTIONS, TRANSLATIONS
-from ..formats.openai_realtime import REALTIME, SPEECH_TO_TEXT, Events, asks, hears, transcription
+from ..formats.openai_realtime import REALTIME, SPEECH_TO_TEXT, RealtimeEvents, asks, hears, transcription
 from ..formats.openai_responses import RESPONSES, RETRIEVED_RESPONSE
 
 _POSTED: Mapping[str, Operation] = {
@@ -87,7 +87,7 @@ CONNECTIONS = Sessions(
     modules=("openai.resources.realtime.realtime", "openai.resources.beta.realtime.realtime"),
     connection="RealtimeConnection",
     operation=REALTIME,
-    accumulate=Events,
+    accumulate=RealtimeEvents,
     aside=SPEECH_TO_TEXT,
     hears=hears,
     asks=asks,

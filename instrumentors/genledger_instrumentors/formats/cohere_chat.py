@@ -1,4 +1,4 @@
-"""Cohere's formats: chat of both versions of its API, generate, embed, rerank, parse and transcription.
+"""Cohere's chat, of both versions of its API, and generate.
 
 https://docs.cohere.com/v2/reference, https://docs.cohere.com/v1/reference. What is billed is in `billed_units`.
 """
@@ -16,7 +16,18 @@ from genledger.engine.content.capture import (
     tool_call_part,
     tool_response_part,
 )
-from genledger.engine.operation import Attributes, Body, Content, Converter, Operation, integer, number, strings, text
+from genledger.engine.operation import (
+    Attributes,
+    Body,
+    Content,
+    Converter,
+    Operation,
+    integer,
+    listed,
+    number,
+    strings,
+    text,
+)
 from genledger.engine.text_size import length_of
 from genledger.pricing.getters import field, path
 from genledger_semconv import attributes as A
@@ -25,9 +36,8 @@ from genledger_semconv import spans as S
 _FINISH = {"COMPLETE": "stop", "STOP_SEQUENCE": "stop", "MAX_TOKENS": "length", "TOOL_CALL": "tool_call"}
 _ROLES = {"user": "user", "chatbot": "assistant", "assistant": "assistant", "system": "system", "tool": "tool"}
 
-_MODEL: Mapping[str, tuple[str, Converter]] = {"model": (A.GEN_AI_REQUEST_MODEL, text)}
 _SAMPLING: Mapping[str, tuple[str, Converter]] = {
-    **_MODEL,
+    "model": (A.GEN_AI_REQUEST_MODEL, text),
     "max_tokens": (A.GEN_AI_REQUEST_MAX_TOKENS, integer),
     "temperature": (A.GEN_AI_REQUEST_TEMPERATURE, number),
     "p": (A.GEN_AI_REQUEST_TOP_P, number),
@@ -37,10 +47,6 @@ _SAMPLING: Mapping[str, tuple[str, Converter]] = {
     "presence_penalty": (A.GEN_AI_REQUEST_PRESENCE_PENALTY, number),
     "stop_sequences": (A.GEN_AI_REQUEST_STOP_SEQUENCES, strings),
 }
-
-
-def _listed(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, (list, tuple)) else ()
 
 
 def read_request(body: Body, attributes: Attributes) -> None:
@@ -58,21 +64,14 @@ def read_response(answer: Any, attributes: Attributes) -> None:
     identifier = field(answer, "id") or field(answer, "generation_id")
     if isinstance(identifier, str) and identifier:
         attributes[A.GEN_AI_RESPONSE_ID] = identifier
-    reasons = [field(one, "finish_reason") for one in _listed(field(answer, "generations")) or (answer,)]
+    reasons = [field(one, "finish_reason") for one in listed(field(answer, "generations")) or (answer,)]
     if any(isinstance(reason, str) for reason in reasons):
         attributes[A.GEN_AI_RESPONSE_FINISH_REASONS] = tuple(
             reason if isinstance(reason, str) else "error" for reason in reasons
         )
 
 
-def read_identifier(answer: Any, attributes: Attributes) -> None:
-    """Read under which identifier an answer came."""
-    identifier = field(answer, "id")
-    if isinstance(identifier, str) and identifier:
-        attributes[A.GEN_AI_RESPONSE_ID] = identifier
-
-
-class Events:
+class CohereEvents:
     """Puts the events of a stream together, of either version; keeps the text only when content is captured."""
 
     def __init__(self, body: Body, keep: bool) -> None:
@@ -176,13 +175,13 @@ def _part(item: Any) -> Any:
 
 
 def _parts(content: Any) -> list[Any]:
-    return [_part(item) for item in ((content,) if isinstance(content, str) else _listed(content))]
+    return [_part(item) for item in ((content,) if isinstance(content, str) else listed(content))]
 
 
 def _tool_calls(message: Any) -> list[Any]:
     """The tools that a message asks for: version 2 has functions, version 1 names and parameters."""
     found = []
-    for call in _listed(field(message, "tool_calls")):
+    for call in listed(field(message, "tool_calls")):
         function = field(call, "function") or call
         arguments = field(function, "arguments") or field(function, "parameters")
         found.append(tool_call_part(field(function, "name"), arguments, field(call, "id")))
@@ -192,7 +191,7 @@ def _tool_calls(message: Any) -> list[Any]:
 def read_input(body: Body) -> Content:
     """Read the messages and tools of a request."""
     messages = []
-    for message in (*_listed(body.get("chat_history")), *_listed(body.get("messages"))):
+    for message in (*listed(body.get("chat_history")), *listed(body.get("messages"))):
         role = _ROLES.get(str(field(message, "role")).lower(), "user")
         content = field(message, "content") or field(message, "message")
         if role == "tool" and field(message, "tool_call_id") is not None:
@@ -206,7 +205,7 @@ def read_input(body: Body) -> Content:
         messages.append({"role": "user", "parts": [text_part(asked)]})
     tools = [
         {"type": "function", "name": str(path(tool, "function", "name") or field(tool, "name") or "")}
-        for tool in _listed(body.get("tools"))
+        for tool in listed(body.get("tools"))
     ]
     return {
         A.GEN_AI_SYSTEM_INSTRUCTIONS: _parts(body.get("preamble")) or None,
@@ -218,7 +217,7 @@ def read_input(body: Body) -> Content:
 def read_output(answer: Any) -> Content:
     """Read what was generated."""
     messages = []
-    for one in _listed(field(answer, "generations")) or (answer,):
+    for one in listed(field(answer, "generations")) or (answer,):
         message = field(one, "message")
         plan = field(message, "tool_plan")
         content = [*([reasoning_part(plan)] if plan else ()), *_parts(field(message, "content"))]
@@ -235,24 +234,6 @@ def read_output(answer: Any) -> Content:
     return {A.GEN_AI_OUTPUT_MESSAGES: messages}
 
 
-def read_query(body: Body) -> Content:
-    """Read what documents are ordered by."""
-    return {A.GEN_AI_RETRIEVAL_QUERY_TEXT: body.get("query")}
-
-
-_PIECE = 1000
-"""Characters of a document that are 500 tokens at most, at two characters a token."""
-
-
-def largest_rerank(body: Body) -> Mapping[str, Any]:
-    """Return the largest answer to a rerank: a search unit for each 100 documents of up to 500 tokens.
-
-    A longer document counts as several. https://docs.cohere.com/docs/how-does-cohere-pricing-work
-    """
-    pieces = sum(max(-(-len(str(one)) // _PIECE), 1) for one in _listed(body.get("documents")))
-    return {"meta": {"billed_units": {"search_units": max(-(-pieces // 100), 1)}}}
-
-
 CHAT = Operation(
     name=S.CHAT,
     api="chat",
@@ -260,7 +241,7 @@ CHAT = Operation(
     nested={"thinking.type": (A.GEN_AI_REQUEST_REASONING_LEVEL, text)},
     request=read_request,
     response=read_response,
-    accumulate=Events,
+    accumulate=CohereEvents,
     input=read_input,
     output=read_output,
     family="inference",
@@ -268,26 +249,3 @@ CHAT = Operation(
 )
 
 GENERATE = CHAT._replace(name=S.TEXT_COMPLETION, api="generate", choices=("num_generations",))
-
-EMBED = Operation(
-    name=S.EMBEDDINGS,
-    api="embed",
-    fields={
-        **_MODEL,
-        "output_dimension": (A.GEN_AI_EMBEDDINGS_DIMENSION_COUNT, integer),
-        "embedding_types": (A.GEN_AI_REQUEST_ENCODING_FORMATS, strings),
-    },
-)
-
-RERANK = Operation(
-    name=S.RERANK,
-    api="rerank",
-    fields={**_MODEL, "top_n": (A.GEN_AI_RETRIEVAL_TOP_K, integer)},
-    response=read_identifier,
-    input=read_query,
-    largest=largest_rerank,
-)
-
-PARSE = Operation(name=S.OCR, api="parse", fields=_MODEL, response=read_identifier)
-
-TRANSCRIPTION = Operation(name=S.TRANSCRIPTION, api="transcriptions", fields=_MODEL)

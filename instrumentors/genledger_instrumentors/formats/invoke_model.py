@@ -14,8 +14,8 @@ from genledger.engine.text_size import text_length
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
-from ..openai.chat import CHAT
-from ..openai.chunks import Chunks
+from .openai_chat import CHAT
+from .openai_chat_stream import Chunks
 
 METRICS = "amazon-bedrock-invocationMetrics"
 """The field of a stream's last chunk with what Bedrock counted."""

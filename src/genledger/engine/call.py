@@ -335,6 +335,13 @@ class Call:
         return not self._pending
 
 
+def running_call(library: str | None = None) -> Call | None:
+    """Return the call whose client method is running here, if it is one of this library."""
+    call = get_current().get(CALL_KEY)
+    mine = isinstance(call, Call) and not call.settled and library in (None, call.library)
+    return call if mine else None  # type: ignore[return-value]
+
+
 def retry_cause(response: Any, error: BaseException | None) -> str:
     """One word for why a request was sent again: the HTTP status, `timeout` or `connection`."""
     if response is None:

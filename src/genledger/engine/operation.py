@@ -6,13 +6,15 @@ response and the chunks of a stream. Everything that happens around the call is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from urllib.parse import urlsplit
 
 from opentelemetry.trace import SpanKind
 from opentelemetry.util.types import AttributeValue
 
+from genledger.pricing.getters import field
 from genledger.shared.text import shown
 
 if TYPE_CHECKING:
@@ -52,6 +54,19 @@ def strings(value: Any) -> Sequence[str] | None:
     if isinstance(value, (list, tuple)):
         return tuple(item for item in value if isinstance(item, str)) or None
     return None
+
+
+def listed(value: Any) -> Sequence[Any]:
+    """Return the items of a list; none of anything else."""
+    return value if isinstance(value, (list, tuple)) else ()
+
+
+def write_texts(answer: Any, names: Iterable[tuple[str, str]], attributes: Attributes) -> None:
+    """Write fields of an answer into attributes, where they are texts that are not empty."""
+    for name, attribute in names:
+        value = field(answer, name)
+        if isinstance(value, str) and value:
+            attributes[attribute] = value
 
 
 def at_path(body: Any, path: str) -> Any:
@@ -236,3 +251,10 @@ class Endpoint(NamedTuple):
     port: int | None = None
     base_url: str | None = None
     api_key: str | None = None
+
+    @classmethod
+    def at(cls, provider: str, url: str) -> Endpoint:
+        """Return the endpoint at a URL: at the port of its scheme, where it names none."""
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme in ("https", "wss") else 80)
+        return cls(provider, parts.hostname, port, url)

@@ -95,9 +95,7 @@ def _read(call: Call, response: Any, received: Received | None) -> tuple[pricing
     if response is None:
         return None, False
     provider, api, base_url = call.endpoint.provider, call.operation.api, call.endpoint.base_url
-    reading = pricing.read_quickly(api, response, call.body, base_url)
-    if reading is None:
-        reading = pricing.read_usage(provider, api, response, call.body, base_url=base_url, headers=call.headers)
+    reading = pricing.read_usage(provider, api, response, call.body, base_url=base_url, headers=call.headers)
     if reading is not None or not call.streamed:
         return reading, False
     output = _generated(call, received) if received is not None else 0

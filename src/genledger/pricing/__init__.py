@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from genledger.pricing.price_file import override as override
     from genledger.pricing.quotes import Quote as Quote
     from genledger.pricing.quotes import quote as quote
-    from genledger.pricing.readers.quick import read_quickly as read_quickly
     from genledger.pricing.readers.reading import Reading as Reading
     from genledger.pricing.readers.reading import read_usage as read_usage
     from genledger.pricing.response import cost_of_response as cost_of_response
@@ -41,7 +40,6 @@ __getattr__ = lazy(
         "estimate": "estimate_tokens",
         "price_file": "PriceFileError configure load_overrides override",
         "quotes": "Quote quote",
-        "readers.quick": "read_quickly",
         "readers.reading": "Reading read_usage",
         "response": "cost_of_response",
     },

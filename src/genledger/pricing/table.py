@@ -13,7 +13,8 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from genledger.pricing import table_update
-from genledger.pricing.names import TABLE_IDS, provider_of_host
+from genledger.pricing.names import provider_of_host
+from genledger.pricing.providers import providers as known_providers
 from genledger.pricing.rate_card import Bands, Rates
 from genledger.shared.private_attributes import read_price_table
 
@@ -63,7 +64,7 @@ class Table:
 
     def provider(self, name: str) -> Provider | None:
         """The provider of this very name, punctuation aside. Resemblance is not enough to send a bill."""
-        return self._by_id.get(_squashed(TABLE_IDS.get(name, name)))
+        return self._by_id.get(_squashed(known_providers().tables.get(name, name)))
 
     def at_address(self, base_url: str) -> str | None:
         """Who answers at a base URL, if it is somebody with prices."""

@@ -78,10 +78,10 @@ def announce_ending(processor: Any, span: Any) -> None:
     processor._on_ending(span)
 
 
-def replace_attributes(span: Any, prefix: str, attributes: Mapping[str, Any]) -> None:
-    """Remove a span's attributes whose names begin with `prefix`, and add others. Only while it is ending.
+def replace_attributes(span: Any, prefix: str | tuple[str, ...], attributes: Mapping[str, Any]) -> None:
+    """Remove a span's attributes whose names begin with `prefix` (or one of them), and add others.
 
-    The SDK closes the attributes just before it announces the end.
+    Only while it is ending: the SDK closes the attributes just before it announces the end.
     """
     stored = span._attributes
     stored._immutable = False

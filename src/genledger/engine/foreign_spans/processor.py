@@ -12,11 +12,15 @@ from genledger.context.attribution import NOBODY, current, current_spend
 from genledger.engine.call import CALL_KEY, Call
 from genledger.engine.foreign_spans.reader import priced_attributes, record_of
 from genledger.engine.recorder import Recorder, active
+from genledger.pricing.readers.attributes import USAGE_PREFIXES
 from genledger.shared import internal_errors
 from genledger.shared.private_attributes import ENDING_SPANS, EndingSpanHook, replace_attributes
 
 MAX_OPEN = 10_000
 """Foreign spans remembered while they are open; the oldest is forgotten first and then not priced twice."""
+
+
+_COST = "genledger.cost."
 
 
 class _Open:
@@ -32,8 +36,8 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
     """Adds what we know to every span of a provider.
 
     One provider call is priced once: a span that runs inside one of our calls, or that has had a priced call
-    inside it, is structure. There is no lock: single operations on a dictionary are atomic, and every call of
-    every thread comes through here.
+    inside it, is structure, and keeps no usage that a backend would add up. There is no lock: single operations on
+    a dictionary are atomic, and every call of every thread comes through here.
     """
 
     def __init__(self, scope: str) -> None:
@@ -80,7 +84,10 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
             found = self._open.pop(span.get_span_context().span_id, None)
             if recorder is None or found is None:
                 return
-            if not found.covered and self._price(recorder, span, found, written):
+            if found.covered:
+                if written:
+                    replace_attributes(span, (*USAGE_PREFIXES, _COST), {})
+            elif self._price(recorder, span, found, written):
                 self._cover(found.parent)
         except Exception as error:
             internal_errors.report("pricing a span of another instrumentation", error)
@@ -99,7 +106,7 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
             return False
         if written:
             # A cost that was not believed goes.
-            replace_attributes(span, "genledger.cost.", priced_attributes(entry))
+            replace_attributes(span, _COST, priced_attributes(entry))
         family = "inference" if entry.operation != "embeddings" else "operation"
         recorder.book(entry, family, None, found.spend, span.get_span_context())
         return True

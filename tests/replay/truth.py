@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from base64 import b64decode
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..contract.event_stream import frames
 from .recordings import Recording
 
 
@@ -22,22 +24,38 @@ def used(recording: Recording) -> Used | None:
     """The usage in the recorded response, or `None` when there is none."""
     if recording.status >= 400:
         return None
-    found: dict[str, Any] | None = None
-    for document in _documents(recording.payload):
-        usage = _usage(document)
-        if usage is not None:
-            # A stream of Anthropic's begins with the input and later says only what has changed.
-            found = {**(found or {}), **{key: value for key, value in usage.items() if value is not None}}
-    return _total(found) if found else None
+    counted = _in_headers(recording.headers)
+    found: dict[str, Any] = {}
+    for document in () if counted else _documents(recording):
+        # A stream of Anthropic's begins with the input and later says only what has changed.
+        found |= {key: value for key, value in (_usage(document) or {}).items() if value is not None}
+        counted = document.get("amazon-bedrock-invocationMetrics") or counted or _titan(document)
+    # A model's own count is more than Bedrock's where the model used tools.
+    return _total(found or counted or {})
 
 
-def _documents(payload: bytes) -> Iterator[dict[str, Any]]:
-    text = payload.decode("utf-8", "replace").replace("\r\n", "\n")
+def _in_headers(headers: Mapping[str, str]) -> dict[str, Any] | None:
+    """What Bedrock counted of a model's own document, by the names that it has in a stream."""
+    counts = {}
+    for name, count in headers.items():
+        if name.startswith("x-amzn-bedrock-") and name.endswith("-token-count"):
+            first, *words = name.removeprefix("x-amzn-bedrock-").split("-")
+            counts[first + "".join(word.title() for word in words)] = int(count)
+    return counts or None
+
+
+def _documents(recording: Recording) -> Iterator[dict[str, Any]]:
+    if "eventstream" in recording.headers["content-type"]:
+        for _, payload in frames(recording.payload):
+            document = json.loads(payload)
+            yield json.loads(b64decode(document["bytes"])) if "bytes" in document else document
+        return
+    text = recording.payload.decode("utf-8", "replace").replace("\r\n", "\n")
     lines = [line for line in text.split("\n") if line.strip()]
     if any(line.startswith("data:") for line in lines):
         candidates = [line[5:] for line in lines if line.startswith("data:")]
     else:
-        candidates = [text]
+        candidates = lines if recording.stream else [text]
     for candidate in candidates:
         try:
             document = json.loads(candidate)
@@ -48,13 +66,25 @@ def _documents(payload: bytes) -> Iterator[dict[str, Any]]:
 
 
 def _usage(document: dict[str, Any]) -> dict[str, Any] | None:
-    for place in (document, document.get("x_groq"), document.get("response"), document.get("message")):
-        if isinstance(place, dict) and isinstance(place.get("usage"), dict):
-            return place["usage"]
+    inner = (document.get(name) for name in ("x_groq", "response", "message", "delta"))
+    for place in (document, *inner):
+        for name in ("usage", "meta"):
+            if isinstance(place, dict) and isinstance(place.get(name), dict):
+                return place[name]
     return None
 
 
+def _titan(document: dict[str, Any]) -> dict[str, Any] | None:
+    """What an embedding of Amazon's used, which came without headers."""
+    return {"inputTokenCount": document["inputTextTokenCount"]} if "inputTextTokenCount" in document else None
+
+
 def _total(usage: dict[str, Any]) -> Used | None:
+    if any(name.startswith(("inputToken", "outputToken")) for name in usage):
+        output = _amazon(usage, "outputToken")
+        kinds = ("inputToken", "cacheReadInputToken", "cacheWriteInputToken")
+        return Used(sum(_amazon(usage, kind) for kind in kinds) + output, output)
+    usage = usage.get("billed_units", usage)  # Cohere reads more tokens than it bills
     output = usage.get("completion_tokens", usage.get("output_tokens"))
     if isinstance(usage.get("total_tokens"), int):
         return Used(usage["total_tokens"], output)
@@ -67,6 +97,11 @@ def _total(usage: dict[str, Any]) -> Used | None:
         sum(_input(part) + part.get("output_tokens", 0) for part in parts),
         sum(part.get("output_tokens", 0) for part in parts),
     )
+
+
+def _amazon(usage: dict[str, Any], kind: str) -> int:
+    """A count of Amazon's, which has one of two names, and sometimes both."""
+    return usage.get(f"{kind}s") or usage.get(f"{kind}Count") or 0
 
 
 def _input(usage: dict[str, Any]) -> int:

@@ -61,3 +61,10 @@ _ANSWER = (
 def listed(value: Any) -> list[Any] | tuple[Any, ...]:
     """The items of a list, or none of anything else."""
     return value if isinstance(value, (list, tuple)) else ()
+
+
+def tool_calls(message: Any) -> list[Any]:
+    """The tools that a message asks for. The one function that came before tools is a tool without an identifier."""
+    function = field(message, "function_call")
+    calls = list(listed(field(message, "tool_calls")))
+    return calls if function is None else [*calls, {"function": function}]

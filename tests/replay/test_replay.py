@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator
@@ -170,6 +171,17 @@ def wrong(job: Job, without: Playback, with_it: Watched) -> Iterator[str]:
         attributes = attributes_of(with_it.spans[0])
         yield from badly_ended(job, without, with_it.spans[0], attributes)
         yield from badly_counted(job, without, attributes)
+        yield from badly_kept(job, without, attributes)
+
+
+def badly_kept(job: Job, without: Playback, attributes: dict[str, Any]) -> Iterator[str]:
+    """Content that was captured, and is not there."""
+    messages = json.loads(attributes.get("gen_ai.output.messages", "[]"))
+    said = used(job.plan.recording)
+    # An answer of a few tokens may be empty.
+    generated = job.plan.kind == "generates" and said is not None and (said.output or 0) - said.reasoning > 20
+    if generated and not failed(without.result) and not any(message["parts"] for message in messages):
+        yield "what was generated is not among its content"
 
 
 def badly_ended(job: Job, without: Playback, span: ReadableSpan, attributes: dict[str, Any]) -> Iterator[str]:
@@ -201,6 +213,10 @@ def badly_counted(job: Job, without: Playback, attributes: dict[str, Any]) -> It
     if said is not None:
         if total != said.total:
             yield f"{total} tokens, but the provider said {said.total}"
+        for name in ("cache_read.input", "cache_write.input", "reasoning.output"):
+            count, right = counts.get(f"gen_ai.usage.{name}_tokens", 0), getattr(said, name.partition(".")[0])
+            if count != right:
+                yield f"{count} {name} tokens, but the provider said {right}"
         if said.output is not None and counts.get("gen_ai.usage.output_tokens", 0) != said.output:
             yield f"{counts.get('gen_ai.usage.output_tokens')} output tokens, the provider said {said.output}"
         if estimated:

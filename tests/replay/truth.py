@@ -14,10 +14,13 @@ from .recordings import Recording
 
 @dataclass(frozen=True)
 class Used:
-    """Tokens that the provider says it billed. `total` counts input and output, cached and reasoning."""
+    """Tokens that the provider says it billed. `total` counts input and output; the rest are parts of these."""
 
     total: int
     output: int | None
+    cache_read: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
 
 
 def used(recording: Recording) -> Used | None:
@@ -79,31 +82,46 @@ def _titan(document: dict[str, Any]) -> dict[str, Any] | None:
     return {"inputTokenCount": document["inputTextTokenCount"]} if "inputTextTokenCount" in document else None
 
 
+_CACHE_READ = (
+    *("prompt_tokens_details.cached_tokens", "input_tokens_details.cached_tokens", "num_cached_tokens"),
+    *("prompt_cache_hit_tokens", "cache_read_input_tokens", "cacheReadInputTokens", "cacheReadInputTokenCount"),
+)
+_CACHE_WRITE = (
+    *("prompt_tokens_details.cache_write_tokens", "input_tokens_details.cache_write_tokens"),
+    *("cache_creation_input_tokens", "cacheWriteInputTokens", "cacheWriteInputTokenCount"),
+)
+_REASONING = (
+    *("completion_tokens_details.reasoning_tokens", "output_tokens_details.reasoning_tokens", "reasoning_tokens"),
+    "output_tokens_details.thinking_tokens",
+)
+_INPUT = ("prompt_tokens", "input_tokens", "inputTokens", "inputTokenCount")
+_OUTPUT = ("completion_tokens", "output_tokens", "outputTokens", "outputTokenCount")
+
+
 def _total(usage: dict[str, Any]) -> Used | None:
-    if any(name.startswith(("inputToken", "outputToken")) for name in usage):
-        output = _amazon(usage, "outputToken")
-        kinds = ("inputToken", "cacheReadInputToken", "cacheWriteInputToken")
-        return Used(sum(_amazon(usage, kind) for kind in kinds) + output, output)
     usage = usage.get("billed_units", usage)  # Cohere reads more tokens than it bills
-    output = usage.get("completion_tokens", usage.get("output_tokens"))
-    if isinstance(usage.get("total_tokens"), int):
-        return Used(usage["total_tokens"], output)
-    if "input_tokens" not in usage:
+    if not any(name in usage for name in (*_INPUT, *_OUTPUT, "total_tokens")):
         return None
     parts = [usage]
     # What a server-side compaction used is said beside the totals, not in them.
     parts += [part for part in usage.get("iterations") or () if part.get("type") == "compaction"]
-    return Used(
-        sum(_input(part) + part.get("output_tokens", 0) for part in parts),
-        sum(part.get("output_tokens", 0) for part in parts),
+    read, write, into, output = (
+        sum(_count(part, names) for part in parts) for names in (_CACHE_READ, _CACHE_WRITE, _INPUT, _OUTPUT)
     )
+    total = usage.get("total_tokens")
+    if not isinstance(total, int):  # Anthropic's and Amazon's counts leave out what was cached
+        total = into + read + write + output
+    said = output if any(name in usage for name in _OUTPUT) else None
+    # Some providers say more of a part than of the whole.
+    return Used(total, said, min(read, total - output), write, min(_count(usage, _REASONING), output))
 
 
-def _amazon(usage: dict[str, Any], kind: str) -> int:
-    """A count of Amazon's, which has one of two names, and sometimes both."""
-    return usage.get(f"{kind}s") or usage.get(f"{kind}Count") or 0
-
-
-def _input(usage: dict[str, Any]) -> int:
-    names = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-    return sum(usage.get(name) or 0 for name in names)
+def _count(usage: dict[str, Any], names: tuple[str, ...]) -> int:
+    """The first of these counts that is there and is not zero: some are said by two names."""
+    for name in names:
+        value: Any = usage
+        for key in name.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        if value:
+            return int(value)
+    return 0

@@ -54,7 +54,10 @@ def plan(recording: Recording) -> Plan | str:
         key = ClientKey("boto3", recording.origin, name, (("region_name", region),))
         streams = operation.has_event_stream_output
         method = xform_name(operation.name)
-        return Plan(recording, key, method, given, _KINDS.get(operation.name, "other"), streams)
+        kind = _KINDS.get(operation.name, "other")
+        if kind == "generates" and re.search("embed|rerank", given["modelId"]):
+            kind = "billed"
+        return Plan(recording, key, method, given, kind, streams)
     return f"no method of the SDK sends {recording.method} {recording.url.path}"
 
 

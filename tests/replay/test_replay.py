@@ -23,7 +23,7 @@ from . import recordings
 from .observation import difference, failed
 from .plan import Plan
 from .playing import Playback, Player
-from .sdks import installed
+from .sdks import NAMES, installed
 from .truth import used
 
 pytestmark = [
@@ -38,6 +38,13 @@ for _row in recordings.index():
     for _name, _sdk in SDKS.items():
         if _sdk.sends(_row["provider"], _row["operation"]):
             GROUPS[_name, _row["provider"], _row["operation"]].append(_row)
+
+
+CASES = [pytest.param(group, id="-".join(group)) for group in GROUPS] + [
+    pytest.param((name,), id=name, marks=pytest.mark.skip(reason=f"{name} is not installed"))
+    for name in NAMES
+    if name not in SDKS
+]
 
 
 @dataclass(frozen=True)
@@ -104,7 +111,7 @@ async def watch(player: Player, job: Job, telemetry: Telemetry) -> Watched:
     )
 
 
-@pytest.mark.parametrize("group", GROUPS, ids="-".join)
+@pytest.mark.parametrize("group", CASES)
 async def test_replay(group: tuple[str, str, str], player: Player) -> None:
     sdk = SDKS[group[0]]
     planned = [sdk.plan(recordings.load(row)) for row in GROUPS[group]]

@@ -39,7 +39,7 @@ _KINDS: Mapping[str, Kind] = {
 def plan(recording: Recording) -> Plan | str:
     """How the installed version would have sent the recorded request, or why it cannot."""
     name = _SERVICES[recording.provider]
-    service = _client(ClientKey("boto3", recording.origin, name, (("region_name", "us-east-1"),))).meta.service_model
+    service = _service(name)
     for operation in map(service.operation_model, service.operation_names):
         path = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", operation.http["requestUri"])
         match = re.fullmatch(path, recording.url.path)
@@ -148,14 +148,14 @@ def _text(value: str | bytes) -> str:
 
 
 @cache
-def _client(key: ClientKey) -> Any:
-    credentials = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-    return boto3.client(key.variant, endpoint_url=key.base_url, **dict(key.settings), **credentials)
+def _service(name: str) -> Any:
+    return boto3.client(name, region_name="us-east-1").meta.service_model
 
 
 def client(key: ClientKey, wire: Wire, asynchronous: bool) -> Any:
     """A client of a service."""
-    made = _client(key)
+    credentials = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    made = boto3.client(key.variant, endpoint_url=key.base_url, **dict(key.settings), **credentials)
     made.meta.events.register("before-send", wire.answer)
     return made
 

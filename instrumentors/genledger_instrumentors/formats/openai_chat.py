@@ -21,7 +21,7 @@ from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
 from .openai_chat_stream import Chunks
-from .openai_fields import SAMPLING, output_type, read_answer, read_sampling
+from .openai_fields import SAMPLING, output_type, read_answer, read_sampling, tool_calls
 
 
 def read_request(body: Body, attributes: Attributes) -> None:
@@ -62,10 +62,18 @@ def part(item: Any) -> Any:
         if image is None and item.get("file_id"):
             return file_part("image", item["file_id"])
         return media_part("image", image.get("url") if isinstance(image, Mapping) else image)
+    if kind == "thinking":
+        return reasoning_part(
+            "".join(said for one in listed(item[kind]) if isinstance(said := field(one, "text"), str))
+        )
+    if kind == "document_url":
+        return media_part("document", item.get("document_url"))
     if kind == "input_audio":
         audio = item.get("input_audio")
         if isinstance(audio, Mapping):
             return Blob("audio", f"audio/{audio.get('format', 'wav')}", str(audio.get("data", "")))
+        if isinstance(audio, str):  # Mistral's
+            return media_part("audio", audio) if audio.startswith(("https:", "data:")) else Blob("audio", None, audio)
     if kind in ("file", "input_file"):
         file = item.get("file") if kind == "file" else item
         if isinstance(file, Mapping):
@@ -97,7 +105,7 @@ def read_input(body: Body) -> Content:
             content = [tool_response_part(message.get("content"), message.get("tool_call_id"))]
         else:
             content = parts(message.get("content"))
-            for call in listed(message.get("tool_calls")):
+            for call in tool_calls(message):
                 if isinstance(call, Mapping) and isinstance(function := call.get("function"), Mapping):
                     content.append(tool_call_part(function.get("name"), function.get("arguments"), call.get("id")))
         converted = {"role": _ROLES.get(role, role), "parts": content}
@@ -133,7 +141,7 @@ def read_output(answer: Any) -> Content:
         refusal = field(message, "refusal")
         if isinstance(refusal, str):
             content.append(text_part(refusal))
-        for call in listed(field(message, "tool_calls")):
+        for call in tool_calls(message):
             function = field(call, "function") or field(call, "custom")
             arguments = field(function, "arguments") or field(function, "input")
             content.append(tool_call_part(field(function, "name"), arguments, field(call, "id")))

@@ -9,6 +9,8 @@ from genledger.engine.operation import Body, listed, text
 from genledger.engine.text_size import length_of
 from genledger.pricing.getters import field
 
+from .openai_fields import tool_calls
+
 _REPORTED_BESIDE = ("cost", "copilot_usage")
 """Fields of a last chunk in which Venice and GitHub Copilot report the cost."""
 
@@ -143,7 +145,7 @@ class Chunks:
                 if self._keep:
                     pieces.append(piece)
                 break
-        for call in listed(field(delta, "tool_calls")):
+        for call in tool_calls(delta):
             function = field(call, "function")
             name = text(field(function, "name")) or ""
             arguments = text(field(function, "arguments")) or ""

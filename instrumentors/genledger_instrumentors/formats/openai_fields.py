@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from genledger.engine.operation import Attributes, Body, Converter, integer, number, strings, text, write_texts
+from genledger.engine.operation import Attributes, Body, Converter, integer, listed, number, strings, text, write_texts
+from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 
 SAMPLING: dict[str, tuple[str, Converter]] = {
@@ -52,3 +53,10 @@ _ANSWER = (
     ("service_tier", A.OPENAI_RESPONSE_SERVICE_TIER),
     ("system_fingerprint", A.OPENAI_RESPONSE_SYSTEM_FINGERPRINT),
 )
+
+
+def tool_calls(message: Any) -> list[Any]:
+    """The tools that a message asks for. The one function that came before tools is a tool without an identifier."""
+    function = field(message, "function_call")
+    calls = list(listed(field(message, "tool_calls")))
+    return calls if function is None else [*calls, {"function": function}]

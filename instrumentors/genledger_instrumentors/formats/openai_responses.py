@@ -95,6 +95,7 @@ class ResponsesEvents:
 
     def __init__(self, body: Body, keep: bool) -> None:
         self._response: Any = None
+        self._items: list[Any] = []
         self._ended = False
         self._length = 0
 
@@ -105,6 +106,8 @@ class ResponsesEvents:
             delta = fields.get("delta")
             if isinstance(delta, str):
                 self._length += length_of(delta)
+            elif fields.get("type") == "response.output_item.done":
+                self._items.append(fields.get("item"))
             elif fields.get("response") is not None:
                 self._response = fields["response"]
                 kind = fields.get("type")
@@ -115,6 +118,8 @@ class ResponsesEvents:
         response = self._response
         fields = ("id", "model", "status", "service_tier", "usage", "output", "incomplete_details", "error")
         shaped = {name: field(response, name) for name in fields}
+        # A stream that was cut, or one of Codex, has its items only in events of their own.
+        shaped["output"] = shaped["output"] or self._items
         if not self._ended:
             shaped["status"] = None
         return shaped

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import openai
@@ -204,6 +205,28 @@ async def test_tool_calls_come_out_of_a_stream_whole(provider: Provider, capturi
     assert '"name":"weather"' in attributes["gen_ai.output.messages"].replace(": ", ":")
     assert '"city":"Paris"' in attributes["gen_ai.output.messages"].replace(": ", ":").replace("\\", "")
     assert "weather" in attributes["gen_ai.tool.definitions"]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_the_function_of_old_is_a_tool(provider: Provider, capturing: Telemetry, stream: bool) -> None:
+    asked = {"name": "lookup", "arguments": '{"city": "Paris"}'}
+    if stream:
+        deltas = ({"role": "assistant", "content": None, "function_call": {**asked, "arguments": ""}},)
+        deltas += ({"function_call": {"arguments": asked["arguments"]}},)
+        provider.will(events([*map(wire.chunk, deltas), wire.chunk(finish="function_call")]))
+    else:
+        message = {"role": "assistant", "content": None, "function_call": asked}
+        choice = {"index": 0, "message": message, "finish_reason": "function_call"}
+        provider.will(answer(wire.chat(choices=[choice])))
+    before = [*CHAT["messages"], {"role": "assistant", "content": None, "function_call": asked}]
+    result = await now(provider.openai().chat.completions.create(**{**CHAT, "messages": before}, stream=stream))
+    if stream:
+        await items(result)
+        assert capturing.attributes["gen_ai.usage.output_tokens"] > 0
+    call = {"type": "tool_call", "name": "lookup", "arguments": {"city": "Paris"}}
+    (answered,) = json.loads(capturing.attributes["gen_ai.output.messages"])
+    assert (answered["parts"], answered["finish_reason"]) == ([call], "tool_call")
+    assert json.loads(capturing.attributes["gen_ai.input.messages"])[-1]["parts"] == [call]
 
 
 async def test_a_refusal_is_a_success_whose_text_is_kept(provider: Provider, capturing: Telemetry) -> None:

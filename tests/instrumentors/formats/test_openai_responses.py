@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import genledger
 
 from .. import openai_format as wire
 from ..provider import Provider, Within, answer, events, items, now
-from ..telemetry import Telemetry, attributes_of
+from ..telemetry import Telemetry, attributes_of, instrumented
 
 ASK: dict[str, Any] = {"model": "gpt-4o", "input": "What is the capital of France?"}
 
@@ -70,6 +71,14 @@ async def test_a_streamed_response_has_the_usage_of_its_last_event(provider: Pro
     assert attributes["gen_ai.usage.output_tokens"] == 300
     assert attributes["gen_ai.response.time_to_first_chunk"] >= 0
     assert attributes["genledger.outcome"] == "success"
+
+
+async def test_a_stream_whose_last_event_has_no_items_has_those_that_came_before(provider: Provider) -> None:
+    provider.will(events(wire.response_events(output=[]), done=False))
+    with instrumented(capture_content="span") as telemetry:
+        await items(await now(provider.openai().responses.create(**ASK, stream=True)))
+        (answered,) = json.loads(telemetry.attributes["gen_ai.output.messages"])
+    assert answered["parts"] == [{"type": "text", "content": "Paris."}]
 
 
 @pytest.mark.parametrize("last", ["response.incomplete", "response.failed"])

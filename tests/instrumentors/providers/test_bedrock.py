@@ -601,6 +601,83 @@ def test_content_of_converse_is_messages_of_the_conventions(server: Server, clie
     assert output["finish_reason"] == "tool_call"
 
 
+def test_a_cited_text_is_text(server: Server, client: Any) -> None:
+    cited = {
+        "citationsContent": {"content": [{"text": "It is"}, {"text": " Paris."}], "citations": [{"title": "Atlas"}]}
+    }
+    message = {"role": "assistant", "content": [{"text": "As said: "}, cited]}
+    server.will(json_reply({**NOVA_ANSWER, "output": {"message": message}}))
+    with instrumented(libraries=["bedrock"], capture_content="span") as telemetry:
+        client.converse(modelId=CLAUDE, messages=HELLO_NOVA)
+        (output,) = json.loads(telemetry.attributes["gen_ai.output.messages"])
+    assert output["parts"] == [{"type": "text", "content": "As said: "}, {"type": "text", "content": "It is Paris."}]
+
+
+def test_a_text_that_is_streamed_in_blocks_of_a_word_is_one_part(server: Server, client: Any) -> None:
+    words = [
+        {"contentBlockDelta": {"delta": {"text": word}, "contentBlockIndex": at}} for at, word in enumerate(("H", "i"))
+    ]
+    server.will(chunks(NOVA_STREAM[0], *words, *NOVA_STREAM[3:]))
+    with instrumented(libraries=["bedrock"], capture_content="span") as telemetry:
+        asked = json.dumps({"messages": HELLO_NOVA})
+        list(client.invoke_model_with_response_stream(modelId=NOVA, body=asked)["body"])
+        (output,) = json.loads(telemetry.attributes["gen_ai.output.messages"])
+    assert output["parts"] == [{"type": "text", "content": "Hi"}]
+
+
+PROMPTED = {
+    "titan": ({"inputText": "Hello"}, {"results": [{"outputText": "Hi.", "completionReason": "LENGTH"}]}),
+    "jurassic": (
+        {"prompt": "Hello"},
+        {"completions": [{"data": {"text": "Hi."}, "finishReason": {"reason": "length", "length": 2}}]},
+    ),
+    "mistral": ({"prompt": "Hello"}, {"outputs": [{"text": "Hi.", "stop_reason": "length"}]}),
+    "command": ({"prompt": "Hello"}, {"generations": [{"text": "Hi.", "finish_reason": "MAX_TOKENS"}]}),
+    "command-r": ({"message": "Hello"}, {"text": "Hi.", "finish_reason": "MAX_TOKENS"}),
+    "llama": ({"prompt": "Hello"}, {"generation": "Hi.", "stop_reason": "length"}),
+    "claude-2": ({"prompt": "Hello"}, {"completion": "Hi.", "stop_reason": "max_tokens"}),
+}
+CUT_SHORT = {"role": "assistant", "parts": [{"type": "text", "content": "Hi."}], "finish_reason": "length"}
+
+
+@pytest.mark.parametrize(("document", "answer"), PROMPTED.values(), ids=PROMPTED)
+def test_content_of_a_prompt_is_messages_of_the_conventions(
+    server: Server, client: Any, document: dict[str, Any], answer: dict[str, Any]
+) -> None:
+    server.will(json_reply(answer, **counts(1000, 500)))
+    with instrumented(libraries=["bedrock"], capture_content="span") as telemetry:
+        client.invoke_model(modelId="some.model", body=json.dumps(document))["body"].read()
+        assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs, capture_content=True)
+        attributes = telemetry.attributes
+    hello = {"role": "user", "parts": [{"type": "text", "content": "Hello"}]}
+    assert json.loads(attributes["gen_ai.input.messages"]) == [hello]
+    assert json.loads(attributes["gen_ai.output.messages"]) == [CUT_SHORT]
+    (reason,) = attributes["gen_ai.response.finish_reasons"]
+    assert reason.lower() in ("length", "max_tokens")
+
+
+STREAMED = {
+    "titan": ({"outputText": "H"}, {"outputText": "i.", "completionReason": "LENGTH"}),
+    "mistral": ({"outputs": [{"text": "H"}]}, {"outputs": [{"text": "i.", "stop_reason": "length"}]}),
+    "command": ({"text": "H"}, {"text": "i."}, {"is_finished": True, "finish_reason": "MAX_TOKENS"}),
+    "llama": ({"generation": "H", "stop_reason": None}, {"generation": "i.", "stop_reason": "length"}),
+    "claude-2": ({"completion": "H"}, {"completion": "i.", "stop_reason": "max_tokens"}),
+}
+
+
+@pytest.mark.parametrize("documents", STREAMED.values(), ids=STREAMED)
+def test_content_of_a_prompt_that_streams_is_put_together(
+    server: Server, client: Any, documents: tuple[dict[str, Any], ...]
+) -> None:
+    server.will(chunks(*documents[:-1], {**documents[-1], **metrics(1000, 500)}))
+    with instrumented(libraries=["bedrock"], capture_content="span") as telemetry:
+        asked = json.dumps({"prompt": "Hello"})
+        list(client.invoke_model_with_response_stream(modelId="some.model", body=asked)["body"])
+        attributes = telemetry.attributes
+    assert json.loads(attributes["gen_ai.output.messages"]) == [CUT_SHORT]
+    assert attributes["gen_ai.usage.output_tokens"] == 500
+
+
 NAMES = [
     *("contentBlockDelta", "contentBlockStart", "contentBlockIndex", "messageStop", "metadata", "delta", "start"),
     *("text", "toolUse", "input", "reasoningContent", "stopReason", "usage"),

@@ -218,6 +218,26 @@ async def test_thoughts_of_a_stream_are_read(server: Server, client: Client) -> 
         ]
 
 
+async def test_content_in_parts_of_mistrals_own_is_parts_of_the_conventions(server: Server, client: Client) -> None:
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}, {"type": "text", "text": " Yes."}]}
+    said = {"role": "assistant", "content": [thought, {"type": "text", "text": TEXT}]}
+    document = {"type": "document_url", "document_url": "https://example.com/a.pdf"}
+    speech = {"type": "input_audio", "input_audio": "UklGRg=="}
+    asked = [*HELLO, said, {"role": "user", "content": [document, speech]}]
+    answer = json.loads(whole(MODEL).body[0])
+    answer["choices"][0]["message"] = said
+    server.will(json_reply(answer))
+    with instrumented(libraries=["mistralai"], capture_content="span") as telemetry:
+        await ask(client, "chat", "complete", model=MODEL, messages=asked)
+        _, before, last = json.loads(telemetry.attributes["gen_ai.input.messages"])
+        (answered,) = json.loads(telemetry.attributes["gen_ai.output.messages"])
+    thoughts = [{"type": "reasoning", "content": "Hm. Yes."}, {"type": "text", "content": TEXT}]
+    assert answered["parts"] == before["parts"] == thoughts
+    assert last["parts"][0] == {"type": "uri", "modality": "document", "uri": document["document_url"]}
+    assert last["parts"][1]["modality"] == "audio"
+    assert last["parts"][1]["uri"].startswith("sha256:")
+
+
 @pytest.fixture
 def as_global(telemetry: Telemetry) -> Iterator[Telemetry]:
     """Genledger writes to the global provider, which the client's own spans go to as well."""

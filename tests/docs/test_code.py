@@ -256,7 +256,7 @@ def test_the_readme_shows_what_doctor_tells(demo: Demo) -> None:
     printed = shape(done.stdout)
     lines = shape(shown)
     headings = [line for line, rule in pairwise(lines) if set(rule) == {"─"}]
-    assert len(headings) == 2
+    assert len(headings) == 3
     assert set(headings) < set(printed)
     first_words = {line.partition(" ")[0] for line in printed}
     assert {"launcher", "ledger", "prices", "budgets", "spool"} <= first_words & {

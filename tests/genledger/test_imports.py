@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "genledger_semconv": set(),
     "version": set(),
     "shared": set(),
-    "pricing": {"shared"},
+    "pricing": {"shared", "genledger_semconv"},
     "context": {"pricing", "shared", "genledger_semconv"},
     "budgets": {"context", "shared", "genledger_semconv"},
     "engine": ENGINE,
@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "genledger_instrumentors": {"instrumentation", "engine", "pricing", "genledger_semconv", "shared"},
     # What is given the record of a call knows the record, and no client.
     "ledger": {"engine", "context", "pricing", "shared"},
-    "destinations": {"ledger", "engine", "context", "shared", "genledger_semconv"},
+    "destinations": {"ledger", "engine", "context", "pricing", "shared", "genledger_semconv"},
     # What is on top of everything.
     "setup": ENGINE | {"instrumentation", "engine", "ledger", "destinations", "version"},
     "integrations": {"setup", "budgets"},
@@ -44,10 +44,10 @@ ALLOWED: dict[str, set[str]] = {
 
 LIBRARIES: dict[str, set[str]] = {
     "genledger_semconv": {"opentelemetry"},
-    "shared": {"orjson", "sqlite3", "wrapt"},
-    "pricing": {"genai_prices", "httpx2", "platformdirs"},
+    "shared": {"genai_prices", "opentelemetry", "orjson", "pydantic", "pydantic_core", "sqlite3", "wrapt"},
+    "pricing": {"genai_prices", "httpx2", "platformdirs", "pydantic"},
     "context": {"opentelemetry"},
-    "budgets": {"opentelemetry", "orjson", "platformdirs", "redis", "sqlite3"},
+    "budgets": {"opentelemetry", "orjson", "platformdirs", "pydantic", "redis", "sqlite3"},
     "engine": {"opentelemetry", "orjson"},
     "instrumentation": {"opentelemetry", "orjson", "wrapt"},
     "genledger_instrumentors": {"opentelemetry"},

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
-from genledger.budgets.rules.rule_file import twin, twins
+from genledger.budgets.rules.rule_names import twin, twins
 from genledger.budgets.rules.scope import EACH, FIELDS, RuleError, Scope, ScopeField
 from genledger.budgets.rules.units import Measure, to_units
 from genledger.budgets.rules.windows import EXPECTED, Window, known_zone

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from genledger.budgets.rules.rule_names import twin, twins
 from genledger.budgets.rules.scope import RuleError
 from genledger.shared.file_stamp import stamp_of
 from genledger.shared.toml_file import TomlFileError
@@ -47,17 +48,6 @@ class Rulebook:
     def __post_init__(self) -> None:
         for place in twins(self.rules):
             raise RuleError("name", twin(self.rules[place]))
-
-
-def twins(rules: Sequence[Rule]) -> list[int]:
-    """The places of rules whose name an earlier rule has."""
-    first: dict[str, int] = {}
-    return [place for place, rule in enumerate(rules) if first.setdefault(rule.name, place) != place]
-
-
-def twin(rule: Rule) -> str:
-    """What is wrong with a rule whose name an earlier rule has."""
-    return f"there is another budget {rule.name!r}; give one of them a name of its own"
 
 
 def read_rules(path: str | os.PathLike[str]) -> Rulebook:

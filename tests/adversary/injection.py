@@ -87,6 +87,7 @@ IN_PLACE = _codes(
     attribution.attribution,
     DelegatingSpanProcessor.on_start,
     DelegatingSpanProcessor._on_ending,
+    DelegatingSpanProcessor.on_ending,
     DelegatingSpanProcessor.on_end,
     # What is there to raise: it checks the application's arguments.
     attribution._check,
@@ -108,6 +109,7 @@ GUARDED = _codes(
     call.Call.leave,
     call.Call.readmit,
     call.Call.readmit_async,
+    call.Call.conclude,
     call.Call.settle,
     call.Call.settled,
     streams.StreamRecorder.asks,

@@ -292,42 +292,43 @@ class Call:
             del self._pending[-1]
         except IndexError:
             return
-        if not self._defer(response, error, cut):
-            self._settle(response, error, cut, complete, received)
+        try:
+            if not self._waits(response, error, cut):
+                self.recorder.settle(self, response, error, cut, complete, received)
+        except Exception as fault:
+            self._give_up(fault)
 
     def conclude(
         self, answer: Any, *, error: BaseException | None = None, cut: bool = False, complete: bool = True
     ) -> None:
         """Settle a call that waited for its usage. Called once, by who kept it; never raises."""
         self._pending.clear()
-        self._settle(answer, error, cut, complete, None)
+        try:
+            self.recorder.settle(self, answer, error, cut, complete, None)
+        except Exception as fault:
+            self._give_up(fault)
 
-    def _defer(self, response: Any, error: BaseException | None, cut: bool) -> bool:
-        """Let the call wait when its answer says that the usage comes later; return whether it waits."""
+    def _waits(self, response: Any, error: BaseException | None, cut: bool) -> bool:
+        """Let the call wait when its answer says that the usage comes later; return whether it does."""
         unfinished = self.operation.unfinished
         if unfinished is None or response is None or self.recorder.closed:
             return False
         try:
             job = unfinished(self.body, response)
-            if job is None:
-                return False
-            self.recorder.deferred.defer(self, job, answer=response, error=error, cut=cut)
-            return True
         except Exception as fault:
-            internal_errors.report("waiting for a later answer", fault)
+            internal_errors.report("reading the response", fault)
             return False
+        if job is None:
+            return False
+        self.recorder.deferred.defer(self, job, answer=response, error=error, cut=cut)
+        return True
 
-    def _settle(
-        self, response: Any, error: BaseException | None, cut: bool, complete: bool, received: Received | None
-    ) -> None:
-        try:
-            self.recorder.settle(self, response, error, cut, complete, received)
-        except Exception as fault:
-            internal_errors.report("settling the call", fault)
-            if self.reservation is not None:
-                self.reservation.settle(None, None)
-            with suppress(Exception):
-                self.span.end()
+    def _give_up(self, fault: Exception) -> None:
+        internal_errors.report("settling the call", fault)
+        if self.reservation is not None:
+            self.reservation.settle(None, None)
+        with suppress(Exception):
+            self.span.end()
 
     @property
     def settled(self) -> bool:

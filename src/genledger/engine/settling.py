@@ -231,10 +231,6 @@ def _emit_details(recorder: Recorder, settlement: Settlement) -> None:
         recorder.details.emit(call, settlement.attributes, with_content=with_content)
 
 
-def _end_span(recorder: Recorder, settlement: Settlement) -> None:
-    settlement.call.span.end()
-
-
 _STAGES: tuple[tuple[str, Callable[[Recorder, Settlement], None]], ...] = (
     ("counting the steps of a run", _count_inference),
     ("reading the request", _read_request),
@@ -249,17 +245,20 @@ _STAGES: tuple[tuple[str, Callable[[Recorder, Settlement], None]], ...] = (
     ("writing the span", _write_span),
     ("booking the call", _record),
     ("emitting the details event", _emit_details),
-    ("ending the span", _end_span),
 )
 
 
 def settle(recorder: Recorder, settlement: Settlement) -> None:
-    """Go through the stages. Never raises: a stage that fails is reported, and the next one goes on."""
+    """Go through the stages, and end the span. Never raises: a stage that fails is reported, and the next one goes on."""
     for what, run in _STAGES:
         try:
             run(recorder, settlement)
         except Exception as fault:
             internal_errors.report(what, fault)
+    try:
+        settlement.call.span.end()
+    except Exception as fault:
+        internal_errors.report("ending the span", fault)
 
 
 def _text(value: Any) -> str | None:

@@ -249,7 +249,7 @@ _STAGES: tuple[tuple[str, Callable[[Recorder, Settlement], None]], ...] = (
 
 
 def settle(recorder: Recorder, settlement: Settlement) -> None:
-    """Go through the stages, and end the span. Never raises: a stage that fails is reported, and the next one goes on."""
+    """Go through the stages and end the span. Never raises: a failing stage is reported, and the next one goes on."""
     for what, run in _STAGES:
         try:
             run(recorder, settlement)

@@ -88,7 +88,8 @@ def names_of_model(provider: str, model: str) -> Iterator[str]:
         elif "%" in name:
             name = unquote(name)
     prefix, _, rest = name.partition("/")
-    if rest and providers().ids.get(prefix.lower()) == provider:
+    publisher = provider == "vertex" and "/" not in rest  # its OpenAI-compatible endpoint: `google/gemini-2.5-pro`
+    if rest and (publisher or providers().ids.get(prefix.lower()) == provider):
         name = rest
     if name != model:
         yield name

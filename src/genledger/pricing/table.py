@@ -13,6 +13,7 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from genledger.pricing import table_update
+from genledger.pricing.extensions import is_name_of
 from genledger.pricing.names import provider_of_host
 from genledger.pricing.providers import providers as known_providers
 from genledger.pricing.rate_card import Bands, Rates
@@ -74,10 +75,10 @@ class Table:
         return next((p.id for p in self.providers if re.match(p.api_pattern, base_url)), None)
 
     def model(self, provider: Provider, names: Iterable[str]) -> ModelInfo | None:
-        """The first model that one of the names matches."""
+        """The first model that one of the names matches, and does not merely extend."""
         for name in names:
             found = provider.find_model(name, all_providers=self.providers)
-            if found is not None:
+            if found is not None and is_name_of(found, name):
                 return found
         return None
 

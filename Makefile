@@ -53,7 +53,7 @@ CONTRACT := .venvs/contract/newest
 .PHONY: test-contract
 test-contract: $(CONTRACT)/.ready ## Hold the newest version of every client to the same promises
 	$(CONTRACT)/bin/python -m pytest -n 2 tests/contract tests/instrumentors/frameworks tests/instrumentors/providers \
-		tests/instrumentors/test_bedrock.py tests/instrumentors/test_cohere.py tests/instrumentors/test_mistralai.py
+		tests/replay
 
 .PHONY: test-adversary
 test-adversary: $(READY) services ## Attack redaction, budgets, delivery and files, at length

@@ -25,15 +25,40 @@ CALLS = {
     ),
     "prices by the hour": ("deepseek", "deepseek-flash", Usage(input=1_000, cache_read=8_000, output=500)),
 }
-ANSWER = {
-    "model": "gpt-6.1-sol",
-    "service_tier": "default",
-    "usage": {
-        "prompt_tokens": 9_000,
-        "completion_tokens": 500,
-        "total_tokens": 9_500,
-        "prompt_tokens_details": {"cached_tokens": 8_000, "audio_tokens": 0},
-        "completion_tokens_details": {"reasoning_tokens": 100, "audio_tokens": 0},
+ANSWERS = {
+    "chat": {
+        "model": "gpt-6.1-sol",
+        "service_tier": "default",
+        "usage": {
+            "prompt_tokens": 9_000,
+            "completion_tokens": 500,
+            "total_tokens": 9_500,
+            "prompt_tokens_details": {"cached_tokens": 8_000, "audio_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": 100, "audio_tokens": 0},
+        },
+    },
+    "responses": {
+        "model": "gpt-6.1-sol",
+        "output": [{"type": "reasoning"}, {"type": "message"}],
+        "service_tier": "default",
+        "usage": {
+            "input_tokens": 9_000,
+            "input_tokens_details": {"cached_tokens": 8_000},
+            "output_tokens": 500,
+            "output_tokens_details": {"reasoning_tokens": 100},
+            "total_tokens": 9_500,
+        },
+    },
+    "messages": {
+        "model": "claude-opus-5-5",
+        "usage": {
+            "input_tokens": 1_000,
+            "cache_creation_input_tokens": 300,
+            "cache_read_input_tokens": 8_000,
+            "cache_creation": {"ephemeral_5m_input_tokens": 300, "ephemeral_1h_input_tokens": 0},
+            "output_tokens": 500,
+            "service_tier": "standard",
+        },
     },
 }
 UNKNOWN = 100_000
@@ -60,7 +85,15 @@ def main() -> None:
             )
         )
         print(f"price     {name:22} {spent:8.2f} µs")
-    print(f"read      {'chat answer':22} {median_us(lambda: read_usage('openai', 'chat', ANSWER)):8.2f} µs")
+    for api, answer in ANSWERS.items():
+        provider, request = "anthropic" if api == "messages" else "openai", {"model": answer["model"]}
+        base_url = f"https://api.{provider}.com/v1"
+        spent = median_us(
+            lambda p=provider, a=api, body=answer, r=request, u=base_url: read_usage(  # type: ignore[misc]
+                p, a, body, r, base_url=u
+            )
+        )
+        print(f"read      {api:22} {spent:8.2f} µs")
 
     days = iter(range(10**9))
     fresh = median_us(

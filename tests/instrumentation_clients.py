@@ -11,7 +11,7 @@ from typing import Any
 from genledger.engine.operation import Endpoint, Operation, text
 from genledger.instrumentation.adapters.methods import Methods
 from genledger.instrumentation.patching import Patcher
-from genledger_instrumentors.vectorstores.store import access, search
+from genledger_instrumentors.formats.vector_store import access, search
 from genledger_semconv import attributes as A
 
 USAGE = {"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 1500}

@@ -25,10 +25,9 @@ import genledger_instrumentors
 import genledger_semconv
 from genledger.context import scoped_context
 from genledger.engine import call, driver, observe, steps, streams
-from genledger.instrumentation.adapters import http_response, stainless
+from genledger.instrumentation.adapters import http_response, own_spans, stainless
 from genledger.setup import threads
 from genledger.setup.delegating_processor import DelegatingSpanProcessor
-from genledger_instrumentors import anthropic
 
 attribution = import_module("genledger.context.attribution")
 
@@ -72,6 +71,8 @@ IN_PLACE = _codes(
     http_response._closing,
     http_response._tapped_async,
     http_response.tapped,
+    own_spans.replaces_span,
+    own_spans.replaces_tracer_argument,
     threads._start,
     threads._submit,
     observe.Observation.__enter__,
@@ -86,6 +87,7 @@ IN_PLACE = _codes(
     attribution.attribution,
     DelegatingSpanProcessor.on_start,
     DelegatingSpanProcessor._on_ending,
+    DelegatingSpanProcessor.on_ending,
     DelegatingSpanProcessor.on_end,
     # What is there to raise: it checks the application's arguments.
     attribution._check,
@@ -107,6 +109,7 @@ GUARDED = _codes(
     call.Call.leave,
     call.Call.readmit,
     call.Call.readmit_async,
+    call.Call.conclude,
     call.Call.settle,
     call.Call.settled,
     streams.StreamRecorder.asks,
@@ -117,7 +120,7 @@ GUARDED = _codes(
     http_response.ResponseTap.closed,
     http_response.ResponseTap.feed,
     http_response.ResponseTap.finish,
-    anthropic.lend_span,
+    own_spans._lent_span,
     scoped_context.enter,
     scoped_context.leave,
     observe.Observation.__init__,

@@ -29,8 +29,11 @@ from ..replay.observation import difference, seen
 from .conftest import Scale
 from .injection import Entered, Fault, failing, functions_with, injected
 
-# Python prints what a finalizer raises, and goes on: the application gets nothing of it.
-pytestmark = pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning")
+# Python prints what a finalizer or a thread of ours raises, and goes on: the application gets nothing of it.
+pytestmark = [
+    pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("default::pytest.PytestUnhandledThreadExceptionWarning"),
+]
 
 CHAT: dict[str, Any] = {"model": "gpt-4o", "messages": openai_format.USER, "max_tokens": 100}
 

@@ -22,6 +22,7 @@ from genledger.context.attribution import Attribution
 from genledger.destinations.delivery.spool import Spool
 from genledger.destinations.ledger import LedgerDestination
 from genledger.destinations.selection.allowance import Allowance
+from genledger.engine.later_usage.job_book import Origin
 from genledger.ledger import Ledger
 from genledger.ledger.rows import Step
 from genledger.shared.turns import Turns
@@ -45,7 +46,7 @@ def count_ledger(path: Path) -> int:
 
 def write_book(path: Path, number: int) -> None:
     ledger = Ledger(path, busy_timeout_s=LONG)
-    ledger.remember_batch("openai", f"batch {number}", Attribution(tenant="acme"))
+    ledger.remember_job("openai", f"batch {number}", Origin(Attribution(tenant="acme")))
     assert ledger.claim_results("openai", "batch", [str(number)]) == {str(number)}
     ledger.close()
 

@@ -149,7 +149,7 @@ def played(names: list[str], directory: Path, log: str) -> Scene:
     before, _ = logger.level, logger.setLevel(logging.DEBUG)
     try:
         options = {"ledger": scene.ledger, "destinations": ["ledger"], "budget_store": "memory:"}
-        with instrumented(log=log, label_limit=10**6, **options) as telemetry:
+        with instrumented(log=log, max_label_values=10**6, **options) as telemetry:
             provider = Provider(asynchronous=False)
             for name in scene.names:
                 meet(name, provider, telemetry.tracer_provider.get_tracer("theirs"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -13,16 +12,14 @@ import pytest
 from genledger.setup.settings import Settings
 from genledger_semconv import metrics as M
 
-ROOT = Path(__file__).parents[2]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+from .blocks import DOCUMENTS, FENCE, REPOSITORY
 
 _ROW = re.compile(r"^\| `(\w+)` \|([^|]*)\| ([^|]*) \| ([^|]+) \|$", re.MULTILINE)
 _LINK = re.compile(r"(?<!\!)\[[^\]]*\]\(([^)\s]+)\)")
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def text(name: str) -> str:
-    return (ROOT / name).read_text(encoding="utf-8")
+    return (REPOSITORY / name).read_text(encoding="utf-8")
 
 
 def written(default: Any) -> str | None:
@@ -54,23 +51,16 @@ def test_the_metrics_page_has_every_metric_of_ours(name: str) -> None:
 
 
 def anchors(document: Path) -> set[str]:
-    headings = re.findall(r"^#+ (.+)$", _FENCE.sub("", document.read_text(encoding="utf-8")), re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", document.read_text(encoding="utf-8")), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
 def test_every_link_leads_somewhere(document: Path) -> None:
-    for target in _LINK.findall(_FENCE.sub("", document.read_text(encoding="utf-8"))):
+    for target in _LINK.findall(FENCE.sub("", document.read_text(encoding="utf-8"))):
         if "://" in target:
             continue
         file, _, anchor = target.partition("#")
         found = (document.parent / file).resolve() if file else document
         assert found.exists(), target
         assert not anchor or anchor in anchors(found), target
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
-def test_python_in_documents_is_python(document: Path) -> None:
-    for language, code in _FENCE.findall(document.read_text(encoding="utf-8")):
-        if language == "python":
-            ast.parse(re.sub(r", (…|\.{3})\)", ")", code).replace("…", "..."))

@@ -300,7 +300,7 @@ def test_files_of_prices_and_budgets_are_read(tmp_path: Path, monkeypatch: pytes
     prices.write_text('[[price]]\nmodle = "mine-7b"\n')
     budgets.write_text('[[budget]]\nname = "daily"\nusd = "much"\nper = "day"\n')
     found = diagnose()
-    assert f"{prices}, line 2" in said(found, "prices", "wrong")
+    assert f"{prices}:2" in said(found, "prices", "wrong")
     assert f"{budgets}:3" in said(found, "budgets", "wrong")
 
 

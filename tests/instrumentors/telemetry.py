@@ -101,6 +101,11 @@ class Telemetry:
         """The attributes of the one span that there must be."""
         return attributes_of(self.span)
 
+    def attributes_of(self, name: str) -> dict[str, Any]:
+        """The attributes of the one span of this name."""
+        (span,) = (span for span in self.spans if span.name == name)
+        return attributes_of(span)
+
     @property
     def metrics(self) -> MetricsData | None:
         """The metrics so far."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,11 @@ from typing import Any
 import pytest
 
 import genledger
-from genledger.budgets import kill, open_store, revive
+from genledger.budgets import Guard, Rulebook, budget, kill, open_store, revive, route
+from genledger.budgets.stores.redis import RedisStore
 from genledger_semconv.checker import assert_clean
 
+from ..standins.redis_server import RedisServer
 from . import anthropic_format, openai_format
 from .provider import Provider, answer, events, items, now
 from .telemetry import Telemetry, instrumented
@@ -85,6 +89,161 @@ async def test_a_call_over_its_budget_is_refused_once_and_before_the_network(
         assert blocked["genledger.budget.rule"] == "daily"
         assert not any(name.startswith(("gen_ai.usage", "genledger.cost")) for name in blocked)
         assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs)
+
+
+def in_code(form: str, folder: Path) -> dict[str, Any]:
+    """The options of `instrument()` for one request a day for each tenant, the rule being given in this form."""
+    daily = budget(name="daily", tenant="each", requests=1, per="day")
+    match form:
+        case "a list of rules":
+            return {"budgets": [daily], "budget_store": "memory:"}
+        case "a rule book":
+            return {"budgets": Rulebook((daily,), store="memory:")}
+        case "a guard":
+            return {"budgets": Guard([daily], "memory:")}
+        case "a store that is an object":
+            return {"budgets": [daily], "budget_store": open_store(folder / "own.db")}
+        case _:
+            return {"budgets": (daily,), "budget_store": f"sqlite:///{folder / 'budgets.db'}"}
+
+
+FORMS = ["a list of rules", "a rule book", "a guard", "a store that is an object", "a tuple, kept in a file"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_rules_in_code_hold_for_recorded_calls(form: str, provider: Provider, tmp_path: Path) -> None:
+    reply, make = CALLS["chat"]
+    with instrumented(**in_code(form, tmp_path)) as telemetry, genledger.attribution(tenant="acme"):
+        provider.will(reply)
+        await now(make(provider))
+        with pytest.raises(genledger.BudgetExceeded) as refused:
+            await now(make(provider))
+        assert (refused.value.rule, refused.value.scope) == ("daily", "tenant=acme")
+        assert len(provider.requests) == 1
+        assert outcomes(telemetry) == ["success", "blocked"]
+        assert not telemetry.complaints.texts
+
+
+async def test_processes_that_share_a_redis_by_a_client_of_their_own_share_the_rules_in_code(
+    provider: Provider, tmp_path: Path
+) -> None:
+    server = RedisServer(tmp_path)
+    reply, make = CALLS["chat"]
+    rule = budget(name="daily", requests=1, per="day")
+    try:
+        with server.client as one, instrumented(budgets=[rule], budget_store=RedisStore(one)):
+            provider.will(reply)
+            await now(make(provider))
+        with server.client as another, instrumented(budgets=[rule], budget_store=RedisStore(another)):
+            with pytest.raises(genledger.BudgetExceeded):
+                await now(make(provider))
+            assert len(provider.requests) == 1
+    finally:
+        server.kill()
+
+
+async def test_a_guard_goes_on_holding_when_the_options_are_replaced(provider: Provider) -> None:
+    reply, make = CALLS["chat"]
+    guard = Guard([budget(requests=1, per="day")], "memory:")
+    with instrumented(budgets=guard):
+        provider.will(reply)
+        await now(make(provider))
+    with instrumented(budgets=guard), pytest.raises(genledger.BudgetExceeded):
+        await now(make(provider))
+
+
+async def test_a_tier_function_decides_which_limit_a_tenant_has(provider: Provider) -> None:
+    reply, make = CALLS["chat"]
+    rule = budget(tenant="each", requests={"starter": 1, "pro": 2}, per="day")
+    with instrumented(budgets=[rule], budget_store="memory:", tier_of={"acme": "pro"}.get):
+        for tenant, allowed in (("acme", 2), ("zeta", 1)):
+            with genledger.attribution(tenant=tenant):
+                for _ in range(allowed):
+                    provider.will(reply)
+                    await now(make(provider))
+                with pytest.raises(genledger.BudgetExceeded):
+                    await now(make(provider))
+        assert len(provider.requests) == 3
+
+
+def test_routes_in_code_choose_the_model() -> None:
+    book = Rulebook(routes=(route(feature="summaries", model="gpt-4.1-nano"),))
+    with instrumented(budgets=book, budget_store="memory:"):
+        assert genledger.select_model("gpt-4.1", feature="summaries") == "gpt-4.1-nano"
+        assert genledger.select_model("gpt-4.1", feature="chat") == "gpt-4.1"
+
+
+@pytest.mark.parametrize(
+    ("budgets", "complaint"),
+    [
+        pytest.param([5], "the path of a rule file, a list of `budget(...)`, or a Guard", id="no rules"),
+        pytest.param(5, "the path of a rule file", id="no list"),
+        pytest.param(
+            [budget(requests=1, per="day")] * 2, "there is another budget 'organisation requests/day'", id="twice"
+        ),
+    ],
+)
+async def test_rules_in_code_that_make_no_sense_are_reported_once_and_calls_go_on(
+    budgets: Any, complaint: str, provider: Provider
+) -> None:
+    reply, make = CALLS["chat"]
+    with instrumented(budgets=budgets, budget_store="memory:") as telemetry:
+        provider.will(reply)
+        await now(make(provider))
+        assert [complaint in text for text in telemetry.complaints.texts] == [True]
+
+
+BROKEN = '[[budget]]\nname = "daily"\nrequests = "lots"\nper = "dya"\n'
+
+
+async def test_a_broken_rule_file_is_reported_once_at_start_and_stops_no_kill_switch(
+    provider: Provider, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file, address = tmp_path / "budgets.toml", f"sqlite:///{tmp_path / 'budgets.db'}"
+    file.write_text(f'store = "{address}"\n{BROKEN}')
+    reply, make = CALLS["chat"]
+    store = open_store(address)
+    with instrumented(budgets=str(file)):
+        for _ in range(2):
+            provider.will(reply)
+            await now(make(provider))
+        assert [
+            f"{file}:4: requests: expected" in message and f"{file}:5: per: 'dya'" in message
+            for message in caplog.messages
+            if "budgets" in message
+        ] == [True]
+    kill(store, {}, for_=None, why="a loop")
+    with instrumented(budgets=str(file)), pytest.raises(genledger.BudgetExceeded, match="a loop"):
+        await now(make(provider))
+    store.close()
+
+
+async def test_a_rule_file_that_changes_before_the_first_call_holds_for_it(provider: Provider, tmp_path: Path) -> None:
+    options = rules(tmp_path, '[[budget]]\nrequests = 1\nper = "day"\n')
+    _, make = CALLS["chat"]
+    with instrumented(**options):
+        rules(tmp_path, '[[budget]]\nname = "none"\nrequests = 0\nper = "day"\n')
+        with pytest.raises(genledger.BudgetExceeded, match="none"):
+            await now(make(provider))
+
+
+async def test_a_rule_file_that_is_corrected_holds_without_a_restart(provider: Provider, tmp_path: Path) -> None:
+    file = tmp_path / "budgets.toml"
+    file.write_text(BROKEN)
+    reply, make = CALLS["chat"]
+    with instrumented(budgets=str(file), budget_store="memory:"):
+        provider.will(reply)
+        await now(make(provider))
+        file.write_text('[[budget]]\nname = "daily"\nrequests = 0\nper = "day"\n')
+        deadline = time.monotonic() + 60
+        while True:
+            provider.will(reply)
+            try:
+                await now(make(provider))
+            except genledger.BudgetExceeded:
+                break
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
 
 
 async def test_of_several_rules_the_one_without_room_is_named(provider: Provider, tmp_path: Path) -> None:

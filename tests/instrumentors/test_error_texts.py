@@ -18,8 +18,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import Status, StatusCode
 
 import genledger
-from genledger.engine import internal_errors
 from genledger.engine.content.redaction import MAX_MESSAGE
+from genledger.shared import internal_errors
 
 from ..genledger.applications import run
 from ..standins.receivers import Collector, Langfuse
@@ -172,7 +172,7 @@ async def test_a_fault_of_our_own_that_quotes_what_it_read(
     def failing(text: str) -> str:
         raise ValueError(f"cannot redact {text} of {SAID}")
 
-    monkeypatch.setattr(internal_errors, "_last_warning", {})
+    monkeypatch.setattr(internal_errors, "INTERVAL_S", 0.0)
     caplog.set_level(logging.DEBUG, "genledger")
     with instrumented(redactor=failing, capture_content="both") as telemetry:
         provider.will(answer(wire.error(SAID), 400))
@@ -183,7 +183,7 @@ async def test_a_fault_of_our_own_that_quotes_what_it_read(
 
 
 def test_a_setting_that_cannot_be_used(caplog: pytest.LogCaptureFixture) -> None:
-    with instrumented(budgets="redis://:hunter2@db.example.com/1", stream_usage="redis://:hunter2@h"):
+    with instrumented(budgets="redis://:hunter2@db.example.com/1", request_stream_usage="redis://:hunter2@h"):
         assert "hunter2" not in caplog.text
         assert "redis://" in caplog.text
 

@@ -11,10 +11,11 @@ from opentelemetry.sdk.trace import Span, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 
 from genledger import pricing
-from genledger.engine import internal_errors, priced_usage, recorder
+from genledger.engine import priced_usage, recorder, settling
 from genledger.engine.content import capture
 from genledger.engine.operation import Operation
 from genledger.engine.signals import call_log, details_event, metrics
+from genledger.shared import internal_errors
 
 from ..replay.observation import difference, seen
 from . import anthropic_format, openai_format
@@ -73,14 +74,14 @@ STAGES: dict[str, Break] = {
     "the attributes of a request": attribute(recorder, "read_request"),
     "the attributes of usage": attribute(priced_usage, "usage_attributes"),
     "the attributes of cost": attribute(priced_usage, "cost_attributes"),
-    "the outcome": attribute(recorder, "outcome_of"),
-    "the error's name": attribute(recorder, "error_type"),
+    "the outcome": attribute(settling, "outcome_of"),
+    "the error's name": attribute(settling, "error_type"),
     "the capture of content": attribute(capture.Capture, "write"),
     "the details event": attribute(details_event.DetailsEvent, "emit"),
     "the log line": attribute(call_log.CallLog, "write"),
     "the metrics": attribute(metrics.Metrics, "record"),
     "the start of a span": attribute(TracerProvider, "get_tracer", lambda *a, **k: Hopeless()),
-    "the attributes of a span": attribute(recorder, "write"),
+    "the attributes of a span": attribute(Span, "set_attributes"),
     "the status of a span": attribute(Span, "set_status"),
     "the end of a span": attribute(Span, "end"),
     "the settling": attribute(recorder.Recorder, "settle"),
@@ -94,8 +95,8 @@ def stage(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No warning has been given yet."""
-    monkeypatch.setattr(internal_errors, "_last_warning", {})
+    """Every fault is warned about, also one that an earlier test met."""
+    monkeypatch.setattr(internal_errors, "INTERVAL_S", 0.0)
 
 
 async def use(provider: Provider) -> list[Any]:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ..replay.observation import difference, drain, seen
+from ..replay.observation import difference, drained, seen
 from ..replay.transport import Reply, cut
 from . import anthropic_format, openai_format
 from .provider import EVENTS, JSON, Provider, Within, items, now
@@ -143,7 +143,7 @@ async def got(provider: Provider, api: str, way: str, stream: bool) -> Any:
         if way:
             result = await now(result.parse())
         if not stream:
-            return drain(result)
+            return await drained(result)
         found: list[Any] = []
         try:
             await items(result, into=found)

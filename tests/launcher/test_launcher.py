@@ -77,7 +77,7 @@ def test_an_application_of_ten_lines_delivers_the_same_calls_to_a_collector_and_
     spans, metrics = readable(collector.spans()), metrics_of(collector)
     assert check(spans, metrics) == []
     assert not [name for span in spans for name in span.attributes or {} if name.startswith("langfuse")]
-    assert {request.path for request in collector.requests} == {"/v1/traces", "/v1/metrics", "/v1/logs"}
+    assert {request.path for request in collector.requests} == {"/v1/traces", "/v1/metrics"}
     names = {m.name for r in metrics.resource_metrics for s in r.scope_metrics for m in s.metrics}
     assert {"genledger.cost", "gen_ai.client.inference.duration", "gen_ai.client.operation.duration"} <= names
 

@@ -96,6 +96,7 @@ class Street(Telemetry):
 
 def counted_usd(telemetry: Telemetry) -> float:
     """What the metric says that everything cost."""
+    genledger.flush()  # a new series is 0 in its first collection
     found = telemetry.metrics
     return sum(
         point.value

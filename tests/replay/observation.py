@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Iterator
 from enum import Enum
 from typing import Any, NamedTuple
 
-import anthropic
-import openai
 import pydantic
+
+from ..instrumentors.provider import now
 
 
 class Failure(NamedTuple):
@@ -29,8 +28,8 @@ class Drained(NamedTuple):
     response: Any
 
 
-_STREAMS = (openai.Stream, openai.AsyncStream, anthropic.Stream, anthropic.AsyncStream)
-_CLIENTS = (openai.OpenAI, openai.AsyncOpenAI, anthropic.Anthropic, anthropic.AsyncAnthropic)
+_PLAIN = {"datetime", "decimal", "uuid"}
+"""Modules whose values show themselves."""
 
 
 def seen(value: Any) -> Any:
@@ -53,8 +52,10 @@ def seen(value: Any) -> Any:
         return (_name(value), value.value)
     if _is_http_response(value):
         return _http_response(value)
-    if isinstance(value, (*_CLIENTS, *_STREAMS)):
-        return _name(value)
+    if hasattr(value, "__next__") or hasattr(value, "__anext__") or hasattr(value, "with_options"):
+        return _name(value)  # a stream, or a client
+    if type(value).__module__ in _PLAIN:
+        return (_name(value), repr(value))
     if dataclasses.is_dataclass(value):
         return (_name(value), [(f.name, seen(getattr(value, f.name))) for f in dataclasses.fields(value)])
     response = getattr(value, "http_response", None) or getattr(value, "response", None)
@@ -90,7 +91,7 @@ def _error(error: BaseException) -> Failure:
     details = (
         seen(error.args),
         [(key, seen(item)) for key, item in sorted(error.__dict__.items()) if key not in ("request", "response")],
-        _http_response(response) if _is_http_response(response) else response,
+        _http_response(response) if _is_http_response(response) else seen(response),
         error.__suppress_context__,
         _error(error.__cause__) if error.__cause__ is not None else None,
         _error(error.__context__) if error.__context__ is not None else None,
@@ -114,36 +115,25 @@ def _http_response(response: Any) -> Any:
     )
 
 
-def drain(result: Any) -> Any:
+async def drained(result: Any) -> Any:
     """`result` and all that comes out of it, when it is something to iterate or to read."""
-    if isinstance(result, (Iterator, openai.Stream, anthropic.Stream)):
+    if hasattr(result, "__anext__") or hasattr(result, "__next__"):
         items: list[Any] = []
         error: Failure | None = None
         try:
-            for item in result:
-                items.append(seen(item))
+            if hasattr(result, "__anext__"):
+                async for item in result:
+                    items.append(seen(item))
+            else:
+                for item in result:
+                    items.append(seen(item))
         except Exception as raised:
             error = _error(raised)
-        return _drained(result, items, error)
+        response = getattr(result, "response", None)
+        return Drained(_name(result), items, error, _http_response(response) if _is_http_response(response) else None)
     if hasattr(result, "iter_bytes") and hasattr(result, "read"):
-        return (_name(result), result.read(), seen(result))
+        return (_name(result), await now(result.read()), seen(result))
     return seen(result)
-
-
-async def adrain(result: Any) -> Any:
-    """As `drain`, for what an asynchronous client returns."""
-    if isinstance(result, (AsyncIterator, openai.AsyncStream, anthropic.AsyncStream)):
-        items: list[Any] = []
-        error: Failure | None = None
-        try:
-            async for item in result:
-                items.append(seen(item))
-        except Exception as raised:
-            error = _error(raised)
-        return _drained(result, items, error)
-    if hasattr(result, "aiter_bytes") and hasattr(result, "aread"):
-        return (_name(result), await result.aread(), seen(result))
-    return drain(result)
 
 
 def failed(observation: Any) -> bool:
@@ -153,11 +143,6 @@ def failed(observation: Any) -> bool:
     if isinstance(observation, Drained):
         return observation.error is not None
     return type(observation) is tuple and any(map(failed, observation))
-
-
-def _drained(result: Any, items: list[Any], error: Failure | None) -> Drained:
-    response = getattr(result, "response", None)
-    return Drained(_name(result), items, error, _http_response(response) if _is_http_response(response) else None)
 
 
 def difference(one: Any, other: Any, path: str = "result") -> str | None:

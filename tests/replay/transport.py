@@ -11,12 +11,19 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
+_USERS = {
+    "cohere": "cohere.core.http_client",
+    "mistralai": "mistralai.client.httpclient",
+    "replicate": "replicate.client",
+}
+"""The modules that import the HTTP library, where it is not the one that Stainless generates."""
+
 
 @cache
 def http_library(sdk: str) -> ModuleType:
-    """The HTTP library under `sdk` (`openai` or `anthropic`): httpx2 for current ones, httpx before."""
-    base_client = importlib.import_module(f"{sdk}._base_client")
-    return getattr(base_client, "httpx2", None) or base_client.httpx
+    """The HTTP library under `sdk`: httpx2 for most current ones, httpx before."""
+    user = importlib.import_module(_USERS.get(sdk, f"{sdk}._base_client"))
+    return getattr(user, "httpx2", None) or user.httpx
 
 
 @dataclass
@@ -45,7 +52,7 @@ Responder = Callable[[Any], Reply]
 
 
 class Wire:
-    """Both transports of one SDK. `requests` are those received, `bodies` the response bodies handed out."""
+    """What answers the requests of one SDK. `requests` are those received, `bodies` the response bodies handed out."""
 
     def __init__(self, sdk: str, respond: Responder) -> None:
         self.respond = respond
@@ -90,18 +97,18 @@ class Wire:
             wire.bodies.append(body)
             return http.Response(reply.status, headers=reply.headers, stream=body, request=request)
 
-        class Sync(http.BaseTransport):  # type: ignore[name-defined, misc]
+        class Transport(http.BaseTransport, http.AsyncBaseTransport):  # type: ignore[name-defined, misc]
             def handle_request(self, request: Any) -> Any:
                 request.read()
                 return answer(request)
 
-        class Async(http.AsyncBaseTransport):  # type: ignore[name-defined, misc]
             async def handle_async_request(self, request: Any) -> Any:
                 await request.aread()
                 return answer(request)
 
-        self.client = http.Client(transport=Sync())
-        self.async_client = http.AsyncClient(transport=Async())
+        self.transport = Transport()
+        self.client = http.Client(transport=self.transport)
+        self.async_client = http.AsyncClient(transport=self.transport)
 
     def forget(self) -> None:
         """Drop what was seen so far."""

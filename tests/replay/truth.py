@@ -3,41 +3,62 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from base64 import b64decode
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..contract.event_stream import frames
 from .recordings import Recording
 
 
 @dataclass(frozen=True)
 class Used:
-    """Tokens that the provider says it billed. `total` counts input and output, cached and reasoning."""
+    """Tokens that the provider says it billed. `total` counts input and output; the rest are parts of these."""
 
     total: int
     output: int | None
+    cache_read: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
 
 
 def used(recording: Recording) -> Used | None:
     """The usage in the recorded response, or `None` when there is none."""
     if recording.status >= 400:
         return None
-    found: dict[str, Any] | None = None
-    for document in _documents(recording.payload):
-        usage = _usage(document)
-        if usage is not None:
-            # A stream of Anthropic's begins with the input and later says only what has changed.
-            found = {**(found or {}), **{key: value for key, value in usage.items() if value is not None}}
-    return _total(found) if found else None
+    counted = _in_headers(recording.headers)
+    found: dict[str, Any] = {}
+    for document in () if counted else _documents(recording):
+        # A stream of Anthropic's begins with the input and later says only what has changed.
+        found |= {key: value for key, value in (_usage(document) or {}).items() if value is not None}
+        counted = document.get("amazon-bedrock-invocationMetrics") or counted or _titan(document)
+    # A model's own count is more than Bedrock's where the model used tools.
+    return _total(found or counted or {})
 
 
-def _documents(payload: bytes) -> Iterator[dict[str, Any]]:
-    text = payload.decode("utf-8", "replace").replace("\r\n", "\n")
+def _in_headers(headers: Mapping[str, str]) -> dict[str, Any] | None:
+    """What Bedrock counted of a model's own document, by the names that it has in a stream."""
+    counts = {}
+    for name, count in headers.items():
+        if name.startswith("x-amzn-bedrock-") and name.endswith("-token-count"):
+            first, *words = name.removeprefix("x-amzn-bedrock-").split("-")
+            counts[first + "".join(word.title() for word in words)] = int(count)
+    return counts or None
+
+
+def _documents(recording: Recording) -> Iterator[dict[str, Any]]:
+    if "eventstream" in recording.headers["content-type"]:
+        for _, payload in frames(recording.payload):
+            document = json.loads(payload)
+            yield json.loads(b64decode(document["bytes"])) if "bytes" in document else document
+        return
+    text = recording.payload.decode("utf-8", "replace").replace("\r\n", "\n")
     lines = [line for line in text.split("\n") if line.strip()]
     if any(line.startswith("data:") for line in lines):
         candidates = [line[5:] for line in lines if line.startswith("data:")]
     else:
-        candidates = [text]
+        candidates = lines if recording.stream else [text]
     for candidate in candidates:
         try:
             document = json.loads(candidate)
@@ -48,27 +69,59 @@ def _documents(payload: bytes) -> Iterator[dict[str, Any]]:
 
 
 def _usage(document: dict[str, Any]) -> dict[str, Any] | None:
-    for place in (document, document.get("x_groq"), document.get("response"), document.get("message")):
-        if isinstance(place, dict) and isinstance(place.get("usage"), dict):
-            return place["usage"]
+    inner = (document.get(name) for name in ("x_groq", "response", "message", "delta"))
+    for place in (document, *inner):
+        for name in ("usage", "meta"):
+            if isinstance(place, dict) and isinstance(place.get(name), dict):
+                return place[name]
     return None
 
 
+def _titan(document: dict[str, Any]) -> dict[str, Any] | None:
+    """What an embedding of Amazon's used, which came without headers."""
+    return {"inputTokenCount": document["inputTextTokenCount"]} if "inputTextTokenCount" in document else None
+
+
+_CACHE_READ = (
+    *("prompt_tokens_details.cached_tokens", "input_tokens_details.cached_tokens", "num_cached_tokens"),
+    *("prompt_cache_hit_tokens", "cache_read_input_tokens", "cacheReadInputTokens", "cacheReadInputTokenCount"),
+)
+_CACHE_WRITE = (
+    *("prompt_tokens_details.cache_write_tokens", "input_tokens_details.cache_write_tokens"),
+    *("cache_creation_input_tokens", "cacheWriteInputTokens", "cacheWriteInputTokenCount"),
+)
+_REASONING = (
+    *("completion_tokens_details.reasoning_tokens", "output_tokens_details.reasoning_tokens", "reasoning_tokens"),
+    "output_tokens_details.thinking_tokens",
+)
+_INPUT = ("prompt_tokens", "input_tokens", "inputTokens", "inputTokenCount")
+_OUTPUT = ("completion_tokens", "output_tokens", "outputTokens", "outputTokenCount")
+
+
 def _total(usage: dict[str, Any]) -> Used | None:
-    output = usage.get("completion_tokens", usage.get("output_tokens"))
-    if isinstance(usage.get("total_tokens"), int):
-        return Used(usage["total_tokens"], output)
-    if "input_tokens" not in usage:
+    usage = usage.get("billed_units", usage)  # Cohere reads more tokens than it bills
+    if not any(name in usage for name in (*_INPUT, *_OUTPUT, "total_tokens")):
         return None
     parts = [usage]
     # What a server-side compaction used is said beside the totals, not in them.
     parts += [part for part in usage.get("iterations") or () if part.get("type") == "compaction"]
-    return Used(
-        sum(_input(part) + part.get("output_tokens", 0) for part in parts),
-        sum(part.get("output_tokens", 0) for part in parts),
+    read, write, into, output = (
+        sum(_count(part, names) for part in parts) for names in (_CACHE_READ, _CACHE_WRITE, _INPUT, _OUTPUT)
     )
+    total = usage.get("total_tokens")
+    if not isinstance(total, int):  # Anthropic's and Amazon's counts leave out what was cached
+        total = into + read + write + output
+    said = output if any(name in usage for name in _OUTPUT) else None
+    # Some providers say more of a part than of the whole.
+    return Used(total, said, min(read, total - output), write, min(_count(usage, _REASONING), output))
 
 
-def _input(usage: dict[str, Any]) -> int:
-    names = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-    return sum(usage.get(name) or 0 for name in names)
+def _count(usage: dict[str, Any], names: tuple[str, ...]) -> int:
+    """The first of these counts that is there and is not zero: some are said by two names."""
+    for name in names:
+        value: Any = usage
+        for key in name.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        if value:
+            return int(value)
+    return 0

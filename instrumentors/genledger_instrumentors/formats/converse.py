@@ -89,6 +89,9 @@ def part(block: Any) -> Any:
         return tool_response_part(value.get("content"), value.get("toolUseId"))
     if kind == "reasoningContent" and (thought := at_path(value, "reasoningText.text")) is not None:
         return reasoning_part(thought)
+    if kind == "citationsContent":
+        said = (at_path(one, "text") for one in items(value, "content"))
+        return text_part("".join(one for one in said if isinstance(one, str)))
     if kind == "guardContent" and (guarded := at_path(value, "text.text")) is not None:
         return text_part(guarded)
     return generic_part(block)
@@ -163,7 +166,12 @@ class ConverseEvents:
 
     def response(self) -> Mapping[str, Any]:
         """What has been received, shaped like the answer of Converse."""
-        content = [block.whole() for _, block in sorted(self._blocks.items())]
+        content: list[dict[str, Any]] = []
+        for _, block in sorted(self._blocks.items()):
+            whole = block.whole()
+            if "text" in whole and content and "text" in content[-1]:  # Nova's documents: each piece is a block
+                whole = {"text": content.pop()["text"] + whole["text"]}
+            content.append(whole)
         return {
             **self._metadata,
             "stopReason": self._stop_reason,

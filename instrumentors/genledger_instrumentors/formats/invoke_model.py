@@ -9,22 +9,81 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from genledger.engine.operation import Body, Operation, at_path, integer, number, strings, text
+from genledger.engine.content.capture import text_part
+from genledger.engine.operation import Attributes, Body, Content, Operation, at_path, integer, number, strings, text
 from genledger.engine.text_size import text_length
+from genledger.pricing.getters import items
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
-from ..openai.chat import CHAT
-from ..openai.chunks import Chunks
+from .openai_chat import CHAT
+from .openai_chat_stream import Chunks
+
+_TEXTS = (
+    ("results", "outputText", "completionReason"),
+    ("completions", "data.text", "finishReason.reason"),
+    ("outputs", "text", "stop_reason"),
+    ("generations", "text", "finish_reason"),
+    ("", "outputText", "completionReason"),
+    ("", "generation", "stop_reason"),
+    ("", "completion", "stop_reason"),
+    ("", "text", "finish_reason"),
+)
+"""Where an answer or a chunk has its text, and why that ended: of Titan, Jurassic, Mistral and Command in a list, of
+Titan's chunks, Llama, Claude 2 and Command's chunks by itself."""
+
+_FINISH = {
+    **dict.fromkeys(("finish", "complete", "stop", "stop_sequence", "endoftext"), "stop"),
+    **dict.fromkeys(("length", "max_tokens"), "length"),
+    "content_filtered": "content_filter",
+}
 
 METRICS = "amazon-bedrock-invocationMetrics"
 """The field of a stream's last chunk with what Bedrock counted."""
 
 
+def _texts(answer: Any) -> list[tuple[str, str | None]]:
+    """Each text of an answer or a chunk, and why it ended."""
+    ended: list[tuple[str, str | None]] = []
+    for listed, said, reason in _TEXTS:
+        found = items(answer, listed) if listed else (answer,)
+        texts = [(text(at_path(one, said)) or "", text(at_path(one, reason))) for one in found]
+        if any(piece for piece, _ in texts):
+            return texts
+        if not ended and any(why for _, why in texts):
+            ended = texts  # a last chunk has no text
+    return ended
+
+
+def read_response(answer: Any, attributes: Attributes) -> None:
+    """Read why each text ended."""
+    reasons = [reason for _, reason in _texts(answer)]
+    if any(reasons):
+        attributes[A.GEN_AI_RESPONSE_FINISH_REASONS] = tuple(reason or "error" for reason in reasons)
+
+
+def read_input(body: Body) -> Content:
+    """Read the prompt of a request."""
+    asked = text(body.get("prompt")) or text(body.get("inputText")) or text(body.get("message"))
+    return {A.GEN_AI_INPUT_MESSAGES: [{"role": "user", "parts": [text_part(asked)]}] if asked is not None else None}
+
+
+def read_output(answer: Any) -> Content:
+    """Read what was generated."""
+    messages = [
+        {"role": "assistant", "parts": [text_part(said)], "finish_reason": _FINISH.get(str(reason).lower(), "error")}
+        for said, reason in _texts(answer)
+    ]
+    return {A.GEN_AI_OUTPUT_MESSAGES: messages or None}
+
+
 class InvokedChunks:
-    """Puts the chunks of a stream together, of which only what Bedrock adds is the same for all models."""
+    """Puts the chunks of a stream together; keeps the text only when content is captured."""
 
     def __init__(self, body: Body, keep: bool) -> None:
+        self._keep = keep
+        self._pieces: list[str] = []
+        self._reason: str | None = None
         self._metrics: Any = None
         self._length = 0
 
@@ -33,8 +92,16 @@ class InvokedChunks:
         for chunk in chunks:
             self._length += text_length(chunk)
             self._metrics = at_path(chunk, METRICS) or self._metrics
+            for said, reason in _texts(chunk):
+                self._reason = reason or self._reason
+                if self._keep:
+                    self._pieces.append(said)
 
     def response(self) -> Mapping[str, Any]:
+        """What has been received, shaped like an answer of Mistral's, and what has been counted."""
+        return {"outputs": [{"text": "".join(self._pieces), "stop_reason": self._reason}], **self.metrics()}
+
+    def metrics(self) -> Mapping[str, Any]:
         """What has been counted."""
         return {METRICS: self._metrics} if self.counted else {}
 
@@ -57,7 +124,7 @@ class InvokedChat(InvokedChunks):
     """As `InvokedChunks`, of the models whose chunks are those of OpenAI's chat completions."""
 
     def __init__(self, body: Body, keep: bool) -> None:
-        super().__init__(body, keep)
+        super().__init__(body, keep=False)
         self._chunks = Chunks(body, keep)
 
     def fold(self, chunks: Sequence[Any]) -> None:
@@ -67,7 +134,7 @@ class InvokedChat(InvokedChunks):
 
     def response(self) -> Mapping[str, Any]:
         """What has been received, shaped like a chat completion, and what has been counted."""
-        return {**self._chunks.response(), **super().response()}
+        return {**self._chunks.response(), **self.metrics()}
 
     def text_length(self) -> int:
         """Bytes generated so far."""
@@ -102,7 +169,10 @@ GENERATION = Operation(
         "textGenerationConfig.topP": (A.GEN_AI_REQUEST_TOP_P, number),
         "textGenerationConfig.maxTokenCount": (A.GEN_AI_REQUEST_MAX_TOKENS, integer),
     },
+    response=read_response,
     accumulate=InvokedChunks,
+    input=read_input,
+    output=read_output,
     family="inference",
     limit=("max_tokens", "max_gen_len", "max_tokens_to_sample", "textGenerationConfig.maxTokenCount"),
 )

@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from genledger.engine.operation import Operation, integer, text
 from genledger.pricing.getters import field
+from genledger_semconv import attributes as A
+from genledger_semconv import spans as S
 
 
 def read_usage(usage: Any) -> dict[str, Any] | None:
@@ -24,10 +27,25 @@ def read_usage(usage: Any) -> dict[str, Any] | None:
     }
 
 
-def read_model(message: Any) -> Any:
-    """Return the model that answered with a message."""
-    metadata = field(message, "response_metadata") or {}
-    return metadata.get("model_name") or metadata.get("model") if isinstance(metadata, Mapping) else None
+def read_answer(response: Any) -> dict[str, Any]:
+    """Return the first message of an `LLMResult` as an answer: its usage, and the model that it is from."""
+    message = field(next(iter(next(iter(field(response, "generations") or ((),)), ())), None), "message")
+    metadata = field(message, "response_metadata")
+    metadata = metadata if isinstance(metadata, Mapping) else {}
+    model = metadata.get("model_name") or metadata.get("model")
+    return {"usage": read_usage(field(message, "usage_metadata")), "model": model}
+
+
+def read_request(parameters: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the provider and the request in the parameters and metadata of a model's run."""
+    model = parameters.get("ls_model_name") or parameters.get("model") or parameters.get("model_name")
+    provider = str(parameters.get("ls_provider") or "unknown")
+    return provider, {"model": model, "max_tokens": parameters.get("ls_max_tokens")}
+
+
+def read_name(serialized: Any, more: Mapping[str, Any], kind: str) -> str:
+    """Return the name of a run, from what a callback is given; its kind when it has none."""
+    return str(more.get("name") or field(serialized, "name") or kind)
 
 
 def read_messages(value: Any, role: str) -> list[dict[str, Any]]:
@@ -41,3 +59,12 @@ def read_messages(value: Any, role: str) -> list[dict[str, Any]]:
         said = {"human": "user", "ai": "assistant"}.get(kind, kind)
         found.append({"role": said, "parts": [{"type": "text", "content": str(field(one, "content") or one)}]})
     return found
+
+
+CHAT = Operation(
+    name=S.CHAT,
+    api="responses",
+    fields={"model": (A.GEN_AI_REQUEST_MODEL, text), "max_tokens": (A.GEN_AI_REQUEST_MAX_TOKENS, integer)},
+    family="inference",
+)
+"""A model's run that no instrumented client made."""

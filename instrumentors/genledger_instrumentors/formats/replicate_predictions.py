@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from genledger.engine.content.capture import generic_part, media_part, text_part
-from genledger.engine.operation import Attributes, Body, Content, Operation, integer, number, text
+from genledger.engine.operation import Attributes, Body, Content, Operation, integer, number, text, write_texts
 from genledger.engine.text_size import length_of
 from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
@@ -34,10 +34,7 @@ def read_prediction(prediction: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_response(answer: Any, attributes: Attributes) -> None:
     """Who answered, and how the prediction ended."""
-    for name, attribute in (("id", A.GEN_AI_RESPONSE_ID), ("model", A.GEN_AI_RESPONSE_MODEL)):
-        value = text(field(answer, name))
-        if value is not None:
-            attributes[attribute] = value
+    write_texts(answer, (("id", A.GEN_AI_RESPONSE_ID), ("model", A.GEN_AI_RESPONSE_MODEL)), attributes)
     status = field(answer, "status")
     if status == "failed":
         attributes[A.ERROR_TYPE] = "failed"
@@ -75,7 +72,7 @@ def read_output(answer: Any) -> Content:
     return {A.GEN_AI_OUTPUT_MESSAGES: [message]}
 
 
-class Events:
+class PredictionEvents:
     """The events of a prediction's stream: its output in pieces, and its end. Usage is not among them."""
 
     def __init__(self, body: Body, keep: bool) -> None:
@@ -129,7 +126,7 @@ PREDICTION = Operation(
         "input.max_new_tokens": (A.GEN_AI_REQUEST_MAX_TOKENS, integer),
     },
     response=read_response,
-    accumulate=Events,
+    accumulate=PredictionEvents,
     input=read_input,
     output=read_output,
     family="inference",

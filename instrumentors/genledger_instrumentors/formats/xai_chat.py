@@ -13,7 +13,7 @@ from genledger.engine.operation import Body
 from genledger.engine.text_size import text_length
 from genledger.engine.to_json import plain
 
-from ..openai.chat import CHAT
+from .openai_chat import CHAT
 
 _FINISHED = {
     "REASON_STOP": "stop",

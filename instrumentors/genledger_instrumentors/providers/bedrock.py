@@ -14,7 +14,7 @@ from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patches
 from genledger_semconv import attributes as A
 
-from ..anthropic.messages import COUNT_TOKENS, MESSAGES
+from ..formats.anthropic_messages import COUNT_TOKENS, MESSAGES
 from ..formats.converse import CONVERSE
 from ..formats.invoke_model import CHAT_DOCUMENTS, EMBEDDINGS, GENERATION, IMAGES, RERANK
 

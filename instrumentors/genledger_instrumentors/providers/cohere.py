@@ -13,7 +13,8 @@ from genledger.instrumentation.adapters.wire import WireClient
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patches
 
-from ..formats.cohere import CHAT, EMBED, GENERATE, PARSE, RERANK, TRANSCRIPTION
+from ..formats.cohere_chat import CHAT, GENERATE
+from ..formats.cohere_documents import EMBED, PARSE, RERANK, TRANSCRIPTION
 
 _PLATFORMS = {"map_request_to_bedrock": "aws.bedrock", "map_request_to_oci": "oci"}
 

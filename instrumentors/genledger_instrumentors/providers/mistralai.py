@@ -6,24 +6,23 @@ Client: https://github.com/mistralai/client-python. API: https://docs.mistral.ai
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import Any
 
-from opentelemetry.trace import NonRecordingSpan
-
 from genledger.engine.operation import Body, Operation, integer, strings, text
+from genledger.instrumentation.adapters.own_spans import replaces_tracer_argument
 from genledger.instrumentation.adapters.speakeasy import SpeakeasyClient
-from genledger.instrumentation.adapters.wire import WireClient, running_call
+from genledger.instrumentation.adapters.wire import WireClient
 from genledger.instrumentation.instrumentor import Instrumentor
-from genledger.instrumentation.patching import Patch, Patches
+from genledger.instrumentation.patching import Patches
 from genledger.pricing.getters import path
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
-from ..openai.chat import CHAT as OPENAI_CHAT
-from ..openai.chat import COMPLETIONS
-from ..openai.fields import SAMPLING, read_answer
-from ..openai.others import EMBEDDINGS, MODERATIONS, SPEECH, TRANSCRIPTIONS
+from ..formats.openai_chat import CHAT as OPENAI_CHAT
+from ..formats.openai_chat import COMPLETIONS
+from ..formats.openai_embeddings import EMBEDDINGS, MODERATIONS
+from ..formats.openai_fields import SAMPLING, read_answer
+from ..formats.openai_media import SPEECH, TRANSCRIPTIONS
 
 _MOST_PAGES = 1000
 """Pages that a document may have. https://docs.mistral.ai/capabilities/document_ai/basic_ocr"""
@@ -70,8 +69,6 @@ _PACKAGES = (
     *("mistralai", "mistralai_azure", "mistralai_gcp"),
     *("mistralai.client", "mistralai.azure.client", "mistralai.gcp.client"),
 )
-
-
 _OWN_SERVICE = "mistralai_sdk"
 """The service that the client's own provider of spans has, which exports to Mistral."""
 
@@ -82,19 +79,13 @@ def provider_of(sdk: Any, host: str) -> str:
     return "azure.ai.inference" if "azure" in package else "gcp.vertex_ai" if "gcp" in package else "mistral_ai"
 
 
-def lend_span(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Give the client's own tracing the context of our span instead of a span of its own.
+def _own_span_is_double(tracing: Mapping[str, Any]) -> bool:
+    """Whether the client's own span, which has usage from 1.12 on, goes where ours goes.
 
-    From 1.12 on the client makes a span with usage for each request when it is set up to trace. Two such spans for
-    one call would count its tokens twice. Spans of tools that the provider ran stay, inside ours, and so does all that
-    goes to Mistral and nobody else.
+    What goes to Mistral and nobody else stays, and so do spans of tools that the provider ran, inside ours.
     """
-    call = running_call()
-    to_mistral = path(kwargs.get("tracer"), "resource", "attributes", "service.name") == _OWN_SERVICE
-    if call is not None and kwargs.get("tracing_enabled") and not to_mistral:
-        ours = NonRecordingSpan(call.span.get_span_context())
-        kwargs = {**kwargs, "tracer": SimpleNamespace(start_span=lambda *args, **kwargs: ours)}
-    return wrapped(*args, **kwargs)
+    service = path(tracing.get("tracer"), "resource", "attributes", "service.name")
+    return bool(tracing.get("tracing_enabled")) and service != _OWN_SERVICE
 
 
 CLIENT = SpeakeasyClient(WireClient("mistralai", _OPERATIONS, provider_of), *_PACKAGES)
@@ -110,5 +101,10 @@ class MistralInstrumentor(Instrumentor):
     def patches(self) -> Patches:
         """Return the two methods that every request passes through, and where the client would start its own span."""
         tracing = (f"{package}._hooks.tracing" for package in _PACKAGES)
-        own = [Patch(module, "get_traced_request_and_span", lend_span, optional=True) for module in tracing]
-        return [*CLIENT.patches(), *own]
+        return [
+            *CLIENT.patches(),
+            *(
+                replaces_tracer_argument(self.library, module, "get_traced_request_and_span", _own_span_is_double)
+                for module in tracing
+            ),
+        ]

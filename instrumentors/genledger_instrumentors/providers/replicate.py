@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from genledger.engine.operation import Body, Endpoint, Operation, with_changes
 from genledger.instrumentation.adapters.jobs import Job, JobClient, streams
@@ -76,8 +75,7 @@ def job(response: Any, given: dict[str, Any]) -> Job | None:
 def endpoint(client: Any) -> Endpoint:
     """The server that a client talks to."""
     url = client._base_url or os.environ.get("REPLICATE_BASE_URL") or "https://api.replicate.com"
-    parts = urlsplit(url)
-    return Endpoint("replicate", parts.hostname, parts.port or (443 if parts.scheme == "https" else 80), url)
+    return Endpoint.at("replicate", url)
 
 
 class ReplicateInstrumentor(Instrumentor):
@@ -103,7 +101,12 @@ class ReplicateInstrumentor(Instrumentor):
         return [
             *client.patches(),
             *(
-                streams("replicate.stream", f"EventSource.{name}", lambda source: str(source.response.request.url))
+                streams(
+                    "replicate.stream",
+                    f"EventSource.{name}",
+                    "replicate",
+                    lambda source: str(source.response.request.url),
+                )
                 for name in ("__iter__", "__aiter__")
             ),
         ]

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from genledger.engine.operation import Body, Endpoint
-from genledger.instrumentation.adapters.grpc import endpoint_of, keep, lends, receives, sends
+from genledger.instrumentation.adapters.grpc import endpoint_of, keep, receives, sends
 from genledger.instrumentation.adapters.methods import Methods
+from genledger.instrumentation.adapters.own_spans import replaces_tracer
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patches
 
@@ -66,5 +67,5 @@ class XaiInstrumentor(Instrumentor):
             sends(self.library, "xai_sdk.chat", "BaseChat._make_request"),
             sends(self.library, "xai_sdk.chat", "BaseChat._make_compact_request"),
             receives(self.library, "xai_sdk.chat", "Response.__init__"),
-            *(lends(self.library, module) for module in _MODULES),
+            *(replaces_tracer(self.library, module) for module in _MODULES),
         ]

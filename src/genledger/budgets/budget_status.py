@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import orjson
 
-from genledger.budgets.rules.rule import Rule
 from genledger.budgets.rules.units import Measure, from_units
 from genledger.budgets.rules.windows import BUCKETS, Window
 from genledger.budgets.stores.base import Store
+
+if TYPE_CHECKING:
+    from genledger.budgets.rules.rule import Rule
 
 
 @dataclass(frozen=True, slots=True)

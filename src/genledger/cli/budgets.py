@@ -20,10 +20,11 @@ from rich.text import Text
 from genledger.budgets.budget_status import BudgetStatus, read_status
 from genledger.budgets.enforcement import kill_switch
 from genledger.budgets.enforcement.kill_switch import Controls, Kill
-from genledger.budgets.rules.rule import FIELDS, MEASURES, Rule, RuleError
+from genledger.budgets.rules.rule import MEASURES, Rule
 from genledger.budgets.rules.rule_file import Rulebook, RuleFileError, read_rules
+from genledger.budgets.rules.scope import FIELDS, RuleError
 from genledger.budgets.stores import Store, StoreDown, open_store
-from genledger.cli.output import JsonOption, console, count, digits_for, fail, money, print_json, tell
+from genledger.cli.output import JsonOption, console, count, digits_for, fail, money, print_json, tell, warn
 from genledger.shared.text import MAX_MESSAGE, message, shown, visible
 
 _WIDE = 100
@@ -61,7 +62,7 @@ def budgets(
     json: JsonOption = False,
 ) -> None:
     """Show how every budget stands: limit, settled, reserved, left, and when it resets."""
-    book, opened = _open(file, store)
+    book, opened = _open(file, store, show=context.invoked_subcommand is None)
     context.obj = opened
     if context.invoked_subcommand is not None:
         return
@@ -160,11 +161,21 @@ def revive(
     tell("Revived.")
 
 
-def _open(file: str | None, store: str | None) -> tuple[Rulebook, Store]:
+def _open(file: str | None, store: str | None, *, show: bool = False) -> tuple[Rulebook, Store]:
+    """The rules and the store. Whoever does not want to see the rules need not correct them first, to stop calls."""
+    book = Rulebook()
     try:
-        book = read_rules(os.path.expanduser(file)) if file else Rulebook()
+        book = read_rules(os.path.expanduser(file)) if file else book
+    except RuleFileError as error:
+        if show:
+            fail(*error.lines)
+        if store is None and not error.document:
+            fail(*error.lines, "the file does not tell which store the calls use; name it with --store")
+        warn(*error.lines)
+        book = Rulebook(store=error.store)
+    try:
         return book, open_store(store or book.store)
-    except (RuleFileError, ValueError, ModuleNotFoundError) as error:
+    except (ValueError, ModuleNotFoundError) as error:
         fail(error)
 
 

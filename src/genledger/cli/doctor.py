@@ -53,6 +53,8 @@ def print_diagnosis(to: Console, found: Diagnosis) -> None:
     to.print()
     to.print(_rest(found))
     to.print()
+    to.print(_private_uses(found))
+    to.print()
     if found.findings:
         to.print(_findings(found))
         to.print()
@@ -169,6 +171,14 @@ def _spool(found: Diagnosis) -> str:
     if not spool.records:
         return "empty"
     return f"{spool.path}: {spool.records:,} records wait to be delivered, {_size(spool.size_bytes)}"
+
+
+def _private_uses(found: Diagnosis) -> Table:
+    table = _table("private attributes of", "used to", "state")
+    for use in found.private_uses:
+        state = Text("as expected", style="green") if use.works else Text("moved", style="yellow")
+        table.add_row(Text(f"{use.package} {use.version}", style="bold"), Text(use.purpose), state)
+    return table
 
 
 def _size(size_bytes: int) -> str:

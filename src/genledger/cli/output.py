@@ -52,9 +52,18 @@ def print_json(value: Any) -> None:
 
 def fail(*reasons: object) -> NoReturn:
     """Print why the command cannot do what it was asked to, a line for each reason, and exit with 1."""
-    for reason in reasons:
-        console(stderr=True).print(Text.assemble(("error: ", "red"), message(reason)), soft_wrap=True)
+    _complain("error: ", *reasons)
     raise typer.Exit(1)
+
+
+def warn(*reasons: object) -> None:
+    """Print what is wrong although the command goes on, a line for each reason."""
+    _complain("warning: ", *reasons)
+
+
+def _complain(kind: str, *reasons: object) -> None:
+    for reason in reasons:
+        console(stderr=True).print(Text.assemble((kind, "red"), message(reason)), soft_wrap=True)
 
 
 def tell(what: str) -> None:

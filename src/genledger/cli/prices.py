@@ -19,6 +19,7 @@ from genledger.ledger import Ledger, LedgerError, default_path
 from genledger.pricing import Cost, PriceFileError, Quote, Recorded
 from genledger.pricing.rate_card import distinct
 from genledger.shared.text import visible
+from genledger.shared.toml_file import lines_of, read_toml
 
 PricesOption = Annotated[
     Path | None,
@@ -135,10 +136,12 @@ def check(
     try:
         rules = pricing.load_overrides(file)
     except PriceFileError as error:
-        fail(error)
+        fail(*error.lines)
     unknown = unknown_aliases(rules)
     if unknown:
-        fail(*(f"{file}, line {rule.line}: `{rule.alias}` is not a model with a known price" for rule in unknown))
+        lines = lines_of(read_toml(file)[0])
+        advice = "is not a model with a known price; name one that `genledger prices show` knows"
+        fail(*(f"{file}:{lines['price', at, 'alias']}: alias: {rules[at].alias!r} {advice}" for at in unknown))
     tell(f"{file}: {number_of(len(rules), 'price')}, no mistakes")
 
 
@@ -246,4 +249,4 @@ def _use(prices: Path | None) -> None:
     try:
         pricing.configure(prices)
     except PriceFileError as error:
-        fail(error)
+        fail(*error.lines)

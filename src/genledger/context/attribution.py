@@ -20,7 +20,7 @@ from opentelemetry.util.types import AttributeValue
 
 from genledger.context.scoped_context import async_steps_in_context, enter, leave, steps_in_context
 from genledger.context.totals import RunningTotal
-from genledger.engine import internal_errors
+from genledger.shared import internal_errors
 from genledger_semconv import attributes as A
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from opentelemetry.context import Context, attach, create_key, get_current, set_value
 
-from genledger.engine import internal_errors
+from genledger.shared import internal_errors
 
 Begin = Callable[[tuple[Any, ...], dict[str, Any]], tuple[Context, Callable[[BaseException | None], None]]]
 """Given a generator's arguments: the context that it runs in, and what to call when it has ended."""

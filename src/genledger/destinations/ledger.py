@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from genledger.engine.content.redaction import stage
 from genledger.engine.record import CallRecord, ProductEvent
-from genledger.ledger import Ledger, LedgerError, LedgerLocked, LedgerStartedOver, Score, Step
+from genledger.ledger import Ledger, LedgerError, LedgerLocked, LedgerStartedOver, Step
 from genledger.ledger.store import MAX_AGE_DAYS, MAX_BYTES
 from genledger.shared.at_exit import run_at_exit
 from genledger.shared.database import Departure
@@ -40,7 +40,7 @@ _LAST_DELAY_S = 30.0
 _PRUNE_EVERY_S = 3_600.0
 _PRUNE_EVERY_RECORDS = 10_000
 
-Record = CallRecord | ProductEvent | Score | Step
+Record = CallRecord | ProductEvent | Step
 
 
 class LedgerStats(TypedDict):
@@ -71,7 +71,7 @@ class _Mark(threading.Event):
 
 
 class LedgerDestination:
-    """Writes calls, product events, scores and steps to the ledger file, in batches, from a thread of its own.
+    """Writes calls, product events and steps to the ledger file, in batches, from a thread of its own.
 
     A file that cannot be written delays nobody: records wait in memory, at most `max_queue` of them, and are
     written when it works again. One log line says that it fails, and one that it recovered. After a fork, the
@@ -268,7 +268,6 @@ class LedgerDestination:
                 self.ledger.write(
                     entries=[record for record in some if isinstance(record, CallRecord)],
                     events=[record for record in some if isinstance(record, ProductEvent)],
-                    scores=[record for record in some if isinstance(record, Score)],
                     steps=[record for record in some if isinstance(record, Step)],
                 )
             except LedgerStartedOver:

@@ -15,6 +15,7 @@ from genledger.doctor.files import BudgetState, LedgerState, PriceState, examine
 from genledger.doctor.findings import Finding, Findings
 from genledger.doctor.launcher import CONFIGURATOR, DISTRO, Choice, examine_choice
 from genledger.doctor.libraries import Library, Tracer, examine_libraries
+from genledger.doctor.private_uses import PrivateState, examine_private_uses
 from genledger.setup.providers import names_wanted
 from genledger.setup.settings import read_settings
 from genledger.shared.credentials import redacted
@@ -23,7 +24,7 @@ from genledger.version import __version__
 
 __all__ = [
     "BudgetState", "Choice", "DestinationState", "Diagnosis", "Finding", "LedgerState", "Library", "PriceState",
-    "SpoolState", "Tracer", "diagnose",
+    "PrivateState", "SpoolState", "Tracer", "diagnose",
 ]  # fmt: skip
 
 PROBE_TIMEOUT_S = 5.0
@@ -47,6 +48,7 @@ class Diagnosis:
     ledger: LedgerState
     prices: PriceState
     budgets: BudgetState
+    private_uses: list[PrivateState]
 
 
 def diagnose(*, import_libraries: bool = False, timeout: float = PROBE_TIMEOUT_S) -> Diagnosis:
@@ -75,6 +77,7 @@ def diagnose(*, import_libraries: bool = False, timeout: float = PROBE_TIMEOUT_S
     check_twice(wanted, findings)
     prices = examine_prices(settings, findings)
     budgets = examine_budgets(settings, findings)
+    private_uses = examine_private_uses(findings)
     found = Diagnosis(
         genledger=__version__,
         python=platform.python_version(),
@@ -89,5 +92,6 @@ def diagnose(*, import_libraries: bool = False, timeout: float = PROBE_TIMEOUT_S
         ledger=ledger,
         prices=prices,
         budgets=budgets,
+        private_uses=private_uses,
     )
     return each_text(found, redacted)

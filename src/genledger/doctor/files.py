@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from genledger.budgets.rules.rule_file import Rulebook, RuleFileError, read_rules
-from genledger.budgets.stores import StoreDown, open_store
+from genledger.budgets.stores import StoreDown, file_of, open_store
 from genledger.doctor.findings import Findings
 from genledger.ledger import Ledger, LedgerError, default_path, queries
 from genledger.pricing import PriceFileError, load_overrides, table, table_update
@@ -43,7 +43,7 @@ class PriceState:
 
 @dataclass(slots=True, frozen=True)
 class BudgetState:
-    """The rules, and where budgets are kept. `answers` is `None` when the store is `off`."""
+    """The rules, and where budgets are kept. `answers` is `None` when there is no store."""
 
     file: str | None
     rules: int
@@ -91,24 +91,30 @@ def examine_prices(settings: Settings, findings: Findings) -> PriceState:
         try:
             own = len(load_overrides(settings.prices))
         except PriceFileError as error:
-            findings.wrong("prices", error)
+            findings.wrong("prices", *error.lines)
     return PriceState(day, table_update.read() is not None, settings.prices, own)
 
 
 def examine_budgets(settings: Settings, findings: Findings) -> BudgetState:
     """Whether the rule file can be used, and whether the store answers."""
     book = Rulebook()
-    if settings.budgets is not None:
+    # The command has the variables only: no rules or stores that are objects.
+    file = settings.budgets if isinstance(settings.budgets, str) else None
+    if file is not None:
         try:
-            book = read_rules(settings.budgets)
+            book = read_rules(file)
         except RuleFileError as error:
-            findings.wrong("budgets", error)
-    named = settings.budget_store or book.store
+            findings.wrong("budgets", *error.lines)
+            book = Rulebook(store=error.store)
+    named = settings.budget_store if isinstance(settings.budget_store, str) else book.store
     if named == "off":
         if book.rules:
             findings.wrong("budgets", "GENLEDGER_BUDGET_STORE=off: the rules are not enforced; name a store")
-        return BudgetState(settings.budgets, len(book.rules), "off", None)
+        return BudgetState(file, len(book.rules), "off", None)
     answers = False
+    path = file_of(named)
+    if file is None and path is not None and not path.exists():
+        return BudgetState(None, 0, "none yet", None)
     shown = "the user's own file" if named is None else without_credentials(named)
     try:
         store = open_store(named)
@@ -117,4 +123,4 @@ def examine_budgets(settings: Settings, findings: Findings) -> BudgetState:
         answers = True
     except (StoreDown, ValueError, ModuleNotFoundError) as error:
         findings.wrong("budgets", error)
-    return BudgetState(settings.budgets, len(book.rules), shown, answers)
+    return BudgetState(file, len(book.rules), shown, answers)

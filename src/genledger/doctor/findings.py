@@ -21,9 +21,9 @@ class Findings:
 
     found: list[Finding] = field(default_factory=list)
 
-    def wrong(self, about: str, message: object) -> None:
+    def wrong(self, about: str, *messages: object) -> None:
         """Something has to be put right."""
-        self.found.append(Finding("wrong", about, str(message)))
+        self.found.extend(Finding("wrong", about, str(message)) for message in messages)
 
     def note(self, about: str, message: str) -> None:
         """Something has to be decided."""

@@ -9,7 +9,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 
-from genledger.engine import internal_errors
+from genledger.shared import internal_errors
 
 
 class Worker:

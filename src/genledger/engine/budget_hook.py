@@ -11,10 +11,10 @@ from genledger import pricing
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
 from genledger.budgets.enforcement.request import BudgetRequest
 from genledger.context.agent_run import run_in
-from genledger.engine import internal_errors
 from genledger.engine.ceiling import ceiling, choices
 from genledger.engine.operation import Attributes, Operation, at_path, span_name
 from genledger.pricing.usage import Usage
+from genledger.shared import internal_errors
 from genledger_semconv import attributes as A
 
 if TYPE_CHECKING:
@@ -27,11 +27,13 @@ class BudgetHook:
     """Asks the guard about every priced call.
 
     Args:
-        make: Makes the guard, when the first call comes: an application that makes none opens no store.
+        make: Makes the guard, when the first call needs it: an application that makes none opens no store.
+        needed: Whether calls need a guard by now; asked until they do.
     """
 
-    def __init__(self, make: Callable[[], Guard]) -> None:
+    def __init__(self, make: Callable[[], Guard], needed: Callable[[], bool] = lambda: True) -> None:
         self._make = make
+        self._needed = needed
         self._lock = threading.Lock()
         self._guard: Guard | None = None
         self._failed = False
@@ -43,8 +45,8 @@ class BudgetHook:
 
     @property
     def guard(self) -> Guard | None:
-        """The guard; `None` when it could not be made."""
-        if self._guard is None and not self._failed:
+        """The guard; `None` when it is not needed or could not be made."""
+        if self._guard is None and not self._failed and self._needed():
             with self._lock:
                 if self._guard is None and not self._failed:
                     try:
@@ -180,6 +182,9 @@ def _settle(call: Call, reservation: Reservation, priced: PricedUsage, error: Ba
     never left is released. Attempts that were settled when the client tried again are not counted twice.
     """
     usage, cost = priced.usage, priced.cost
+    if call.later is not None:
+        reservation.settle(None, None)
+        return
     if usage is None and cost is None and error is not None and not call.lost:
         if call.fate == "unsent":
             reservation.release()

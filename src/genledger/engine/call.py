@@ -5,18 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from opentelemetry.context import Context, attach, create_key, get_current, set_value
 from opentelemetry.trace import Span, set_span_in_context
 
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
 from genledger.context.attribution import Attribution
-from genledger.engine import internal_errors
 from genledger.engine.attempts import Fate, fate_of, fate_of_status
 from genledger.engine.budget_hook import changes
 from genledger.engine.operation import Attributes, Body, Endpoint, Operation, Received, with_changes
 from genledger.engine.priced_usage import Lost, lost_attempt
+from genledger.shared import internal_errors
 
 if TYPE_CHECKING:
     from genledger.budgets import Reservation
@@ -50,6 +50,7 @@ class Call:
         "first_chunk",
         "headers",
         "inner",
+        "later",
         "library",
         "lost",
         "lost_attempt",
@@ -109,6 +110,7 @@ class Call:
         self.fate: Fate | None = None
         self.around: Call | None = None
         self.inner: list[Call] = []
+        self.later: Literal["pending", "elsewhere"] | None = None
         self.priced_usage: PricedUsage | None = None
         self.lost = 0
         self.lost_attempt: Lost | None = None
@@ -175,6 +177,11 @@ class Call:
     def covered(self) -> bool:
         """Whether a call inside is, or may still become, the priced one."""
         return any(call.priced or call.covered or not call.settled for call in self.inner)
+
+    @property
+    def structural(self) -> bool:
+        """Whether the call counts nowhere: one inside is the priced one, or another process has recorded it."""
+        return self.later == "elsewhere" or self.covered
 
     def admit(self) -> None:
         """Ask the budgets. Raises `BudgetExceeded`, with the call ended as `blocked`, when one says no."""
@@ -286,18 +293,54 @@ class Call:
         except IndexError:
             return
         try:
-            self.recorder.settle(self, response, error, cut, complete, received)
+            if not self._waits(response, error, cut):
+                self.recorder.settle(self, response, error, cut, complete, received)
         except Exception as fault:
-            internal_errors.report("settling the call", fault)
-            if self.reservation is not None:
-                self.reservation.settle(None, None)
-            with suppress(Exception):
-                self.span.end()
+            self._give_up(fault)
+
+    def conclude(
+        self, answer: Any, *, error: BaseException | None = None, cut: bool = False, complete: bool = True
+    ) -> None:
+        """Settle a call that waited for its usage. Called once, by who kept it; never raises."""
+        self._pending.clear()
+        try:
+            self.recorder.settle(self, answer, error, cut, complete, None)
+        except Exception as fault:
+            self._give_up(fault)
+
+    def _waits(self, response: Any, error: BaseException | None, cut: bool) -> bool:
+        """Let the call wait when its answer says that the usage comes later; return whether it does."""
+        unfinished = self.operation.unfinished
+        if unfinished is None or response is None or self.recorder.closed:
+            return False
+        try:
+            job = unfinished(self.body, response)
+        except Exception as fault:
+            internal_errors.report("reading the response", fault)
+            return False
+        if job is None:
+            return False
+        self.recorder.deferred.defer(self, job, answer=response, error=error, cut=cut)
+        return True
+
+    def _give_up(self, fault: Exception) -> None:
+        internal_errors.report("settling the call", fault)
+        if self.reservation is not None:
+            self.reservation.settle(None, None)
+        with suppress(Exception):
+            self.span.end()
 
     @property
     def settled(self) -> bool:
         """Whether the call has ended."""
         return not self._pending
+
+
+def running_call(library: str | None = None) -> Call | None:
+    """Return the call whose client method is running here, if it is one of this library."""
+    call = get_current().get(CALL_KEY)
+    mine = isinstance(call, Call) and not call.settled and library in (None, call.library)
+    return call if mine else None  # type: ignore[return-value]
 
 
 def retry_cause(response: Any, error: BaseException | None) -> str:

@@ -13,11 +13,11 @@ from typing import Any
 
 from opentelemetry.context import Context, attach, get_current
 
-from genledger.engine import internal_errors
 from genledger.engine.call import Call
 from genledger.engine.operation import StreamAccumulator
 from genledger.engine.recorder import Recorder, active, suppressed
 from genledger.engine.streams import AsyncStreamIterator, StreamRecorder, iterated
+from genledger.shared import internal_errors
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and keyword arguments of a client's method."""

@@ -15,8 +15,8 @@ from opentelemetry.trace import INVALID_SPAN, Span
 
 from genledger.context.scoped_context import async_steps_in_context, enter, leave, steps_in_context, visits
 from genledger.context.totals import Spend
-from genledger.engine import internal_errors
 from genledger.engine.steps import OPERATIONS, Kind, Step, start_step
+from genledger.shared import internal_errors
 from genledger.shared.text import bounded
 
 F = TypeVar("F", bound=Callable[..., Any])

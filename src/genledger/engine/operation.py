@@ -6,17 +6,19 @@ response and the chunks of a stream. Everything that happens around the call is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from urllib.parse import urlsplit
 
 from opentelemetry.trace import SpanKind
 from opentelemetry.util.types import AttributeValue
 
+from genledger.pricing.getters import field
 from genledger.shared.text import shown
 
 if TYPE_CHECKING:
-    from genledger.engine.batch_jobs import Batch
+    from genledger.engine.later_usage.batch_jobs import Batch
 
 Attributes = MutableMapping[str, AttributeValue]
 """Span attributes under construction."""
@@ -52,6 +54,19 @@ def strings(value: Any) -> Sequence[str] | None:
     if isinstance(value, (list, tuple)):
         return tuple(item for item in value if isinstance(item, str)) or None
     return None
+
+
+def listed(value: Any) -> Sequence[Any]:
+    """Return the items of a list; none of anything else."""
+    return value if isinstance(value, (list, tuple)) else ()
+
+
+def write_texts(answer: Any, names: Iterable[tuple[str, str]], attributes: Attributes) -> None:
+    """Write fields of an answer into attributes, where they are texts that are not empty."""
+    for name, attribute in names:
+        value = field(answer, name)
+        if isinstance(value, str) and value:
+            attributes[attribute] = value
 
 
 def at_path(body: Any, path: str) -> Any:
@@ -141,6 +156,14 @@ class StreamAccumulator(Protocol):
         ...
 
 
+class Finished(NamedTuple):
+    """What an answer says of a job that has ended: its id, why it failed, and whether it was cancelled."""
+
+    job: str
+    error: str | None = None
+    cancelled: bool = False
+
+
 class Operation(NamedTuple):
     """One kind of call of a client library.
 
@@ -166,6 +189,9 @@ class Operation(NamedTuple):
         largest: Makes the largest answer that a request can have, for what is billed by something other than
             generated tokens: the format's own reader counts it, and budgets reserve it.
         batch: What the endpoint says about batch jobs, where it is about them.
+        unfinished: Names the job that an answer leaves unfinished, given the request as well: the usage of the call
+            comes with a later answer.
+        finishes: Names the job whose usage an answer carries: the call that created it pays.
     """
 
     name: str
@@ -186,11 +212,32 @@ class Operation(NamedTuple):
     choices: tuple[str, ...] = ()
     largest: Callable[[Body], Mapping[str, Any]] | None = None
     batch: Batch | None = None
+    unfinished: Callable[[Body, Any], str | None] | None = None
+    finishes: Callable[[Any], Finished | None] | None = None
 
     @property
     def inference(self) -> bool:
         """Whether the call generates something: its usage has output tokens."""
         return self.family == "inference"
+
+
+def read_request(operation: Operation, body: Body, attributes: Attributes) -> None:
+    """Write what a request says into the attributes of its span."""
+    if operation.constant:
+        attributes.update(operation.constant)
+    fields = operation.fields
+    for name, value in body.items():
+        field = fields.get(name)
+        if field is not None and value is not None:
+            converted = field[1](value)
+            if converted is not None:
+                attributes[field[0]] = converted
+    for name, (attribute, convert) in operation.nested.items():
+        converted = convert(at_path(body, name))
+        if converted is not None:
+            attributes[attribute] = converted
+    if operation.request is not None:
+        operation.request(body, attributes)
 
 
 class Endpoint(NamedTuple):
@@ -204,3 +251,10 @@ class Endpoint(NamedTuple):
     port: int | None = None
     base_url: str | None = None
     api_key: str | None = None
+
+    @classmethod
+    def at(cls, provider: str, url: str) -> Endpoint:
+        """Return the endpoint at a URL: at the port of its scheme, where it names none."""
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme in ("https", "wss") else 80)
+        return cls(provider, parts.hostname, port, url)

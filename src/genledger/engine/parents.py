@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import get_current_span
 
-from genledger.engine import internal_errors
+from genledger.shared import internal_errors
 
 if TYPE_CHECKING:
     from genledger.engine.steps import Step

@@ -8,13 +8,13 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from genledger import pricing
-from genledger.engine import internal_errors
 from genledger.engine.attributes import cost_attributes, usage_attributes
 from genledger.engine.ceiling import ceiling, largest
 from genledger.engine.operation import Attributes, Endpoint, Received
 from genledger.engine.text_size import input_tokens
 from genledger.pricing.cost import Cost, is_rejection
 from genledger.pricing.usage import Usage
+from genledger.shared import internal_errors
 from genledger_semconv import attributes as A
 
 if TYPE_CHECKING:
@@ -68,8 +68,10 @@ def priced_usage_of(call: Call, response: Any, *, failed: bool, received: Receiv
         failed: The call failed: without an answer, and with no attempt that may be billed, it costs nothing.
         received: How much generated text came, when the provider has not counted all of it.
     """
-    if not call.operation.priced:
+    if not call.operation.priced or call.later == "elsewhere":
         return NOTHING
+    if call.later == "pending":
+        return PricedUsage(unpriced="pending")
     priced = NOTHING
     try:
         reading, estimated = _read(call, response, received)
@@ -93,9 +95,7 @@ def _read(call: Call, response: Any, received: Received | None) -> tuple[pricing
     if response is None:
         return None, False
     provider, api, base_url = call.endpoint.provider, call.operation.api, call.endpoint.base_url
-    reading = pricing.read_quickly(api, response, call.body, base_url)
-    if reading is None:
-        reading = pricing.read_usage(provider, api, response, call.body, base_url=base_url, headers=call.headers)
+    reading = pricing.read_usage(provider, api, response, call.body, base_url=base_url, headers=call.headers)
     if reading is not None or not call.streamed:
         return reading, False
     output = _generated(call, received) if received is not None else 0

@@ -13,12 +13,12 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, get_current_span, se
 from genledger.context.agent_run import RUN_KEY, AgentRun, run_in
 from genledger.context.attribution import SPEND_KEY, current, current_spend
 from genledger.context.totals import RunningTotal
-from genledger.engine import internal_errors
 from genledger.engine.content.redaction import stage
 from genledger.engine.operation import Content, span_name
 from genledger.engine.outcome import error_type
 from genledger.engine.parents import parent_context
 from genledger.engine.recorder import SCOPE, active
+from genledger.shared import internal_errors
 from genledger_semconv import SCHEMA_URL
 from genledger_semconv import attributes as A
 
@@ -103,7 +103,8 @@ class Step:
         if recorder is not None and recorder.metrics is not None:
             run = self._run or AgentRun("", 0)
             seconds = time.perf_counter() - self._started
-            recorder.metrics.steps.record(self._kind, self._name, seconds, failure, run.inferences, run.tools)
+            context = set_span_in_context(self.span, self.outer)
+            recorder.metrics.steps.record(self._kind, self._name, seconds, failure, run.inferences, run.tools, context)
 
 
 def start_step(

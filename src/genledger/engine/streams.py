@@ -7,17 +7,17 @@ the iterator ends or fails, the response body is closed, or the iterator is garb
 
 from __future__ import annotations
 
-import atexit
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from itertools import islice
 from typing import Any
 
-from genledger.engine import internal_errors
 from genledger.engine.call import Call
 from genledger.engine.operation import Received, StreamAccumulator
 from genledger.engine.outcome import ErrorEvent
+from genledger.shared import internal_errors
+from genledger.shared.at_exit import run_at_exit
 
 _BATCH = 16
 """Chunks that are kept before they are folded together: enough to be cheap, and so few that the interpreter makes
@@ -32,9 +32,8 @@ def watch(one: Any) -> None:
     """Settle a stream at the end of the process, by its method `closed`, if it is still open then."""
     global _watching_exit
     if not _watching_exit:
-        # Registered late, so that it runs before the exit handlers of providers that were made before.
         _watching_exit = True
-        atexit.register(finish_open)
+        run_at_exit(finish_open, first=True)
     _open.add(one)
 
 

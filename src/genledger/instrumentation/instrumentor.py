@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Collection
 from typing import Any, ClassVar, Self
@@ -11,7 +12,10 @@ from opentelemetry import metrics, trace
 from genledger.engine.recorder import SCOPE, Recorder, activate, active
 from genledger.engine.signals.metrics import Metrics
 from genledger.instrumentation.patching import Patcher, Patches
+from genledger.shared.at_exit import run_at_exit
 from genledger_semconv import SCHEMA_URL
+
+_AT_EXIT_S = 5.0
 
 
 class Instrumentor:
@@ -59,7 +63,9 @@ class Instrumentor:
             # Under a distribution other than ours, whatever providers there are get the telemetry.
             tracer = trace.get_tracer(SCOPE, None, kwargs.get("tracer_provider"), SCHEMA_URL)
             meter = metrics.get_meter(SCOPE, "", kwargs.get("meter_provider"), SCHEMA_URL)
-            activate(Recorder(tracer, Metrics(meter)))
+            recorder = Recorder(tracer, Metrics(meter))
+            activate(recorder)
+            run_at_exit(functools.partial(_flush, recorder))
         if self._patcher is None:
             self._patcher = Patcher(self.patches())
         self._patcher.apply()
@@ -78,3 +84,7 @@ class Instrumentor:
     def patched(self) -> list[str]:
         """The attributes that are patched at this moment."""
         return self._patcher.patched if self._patcher is not None else []
+
+
+def _flush(recorder: Recorder) -> None:
+    recorder.flush(_AT_EXIT_S)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import wrapt
 
-from genledger.engine import internal_errors
+from genledger.shared import internal_errors
 
 Wrapper = Callable[[Any, Any, tuple[Any, ...], dict[str, Any]], Any]
 """`wrapper(wrapped, instance, args, kwargs)`, as wrapt calls it."""

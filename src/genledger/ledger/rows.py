@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from genledger.context.attribution import Attribution
+from genledger.engine.later_usage.job_book import CallStart
 from genledger.engine.record import CallRecord, ProductEvent
 from genledger.pricing.cost import Cost, Part
 from genledger.pricing.usage import TOKEN_BUCKETS, Usage
@@ -61,27 +62,9 @@ CALL_COLUMNS = (
     "region",
 )
 OUTCOME_COLUMNS = ("name", "at_ns", "value", "trace_id", "span_id", *ATTRIBUTION_COLUMNS)
-SCORE_COLUMNS = ("trace_id", "span_id", "name", "source", "at_ns", "value", "label")
 STEP_COLUMNS = ("trace_id", "span_id", "parent_span_id", "name", "started_ns", "duration_s", "error_type")
 
 _NO_BUCKETS: Values = (None,) * (len(TOKEN_BUCKETS) + 1)
-
-
-@dataclass(slots=True, frozen=True)
-class Score:
-    """A judgement of a trace, or of one call in it: a number, a label, or both.
-
-    `source` says who judged (`user`, an evaluator's name). A later score with the same target, name and
-    source replaces the earlier one. `at_ns` is nanoseconds since the epoch.
-    """
-
-    name: str
-    source: str
-    at_ns: int
-    trace_id: int
-    span_id: int | None = None
-    value: float | None = None
-    label: str | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -262,6 +245,19 @@ def record_of(row: sqlite3.Row) -> CallRecord:
     )
 
 
+def start_value(start: CallStart | None) -> str | None:
+    """What is known of a call before its answer, as a column holds it."""
+    return None if start is None else _json((trace_hex(start.trace_id), *start[1:]))
+
+
+def start_of(text: str | None) -> CallStart | None:
+    """What a column holds of a call before its answer."""
+    if text is None:
+        return None
+    trace, *rest = _tuple(text)
+    return CallStart(int(trace, 16), *rest)
+
+
 def outcome_values(event: ProductEvent) -> Values:
     """The values of `OUTCOME_COLUMNS`."""
     return (
@@ -271,19 +267,6 @@ def outcome_values(event: ProductEvent) -> Values:
         _trace(event.trace_id),
         _span(event.span_id),
         *attribution_values(event.attribution),
-    )
-
-
-def score_values(score: Score) -> Values:
-    """The values of `SCORE_COLUMNS`."""
-    return (
-        trace_hex(score.trace_id),
-        _span(score.span_id),
-        bounded(score.name),
-        bounded(score.source),
-        score.at_ns,
-        score.value,
-        _text(score.label),
     )
 
 

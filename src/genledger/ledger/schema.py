@@ -50,16 +50,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX outcomes_at ON outcomes (at_ns)",
     ),
-    # 2: scores of traces and calls, and the steps that calls were made in.
+    # 2: the steps that calls were made in.
     (
-        """
-        CREATE TABLE scores (
-            trace_id TEXT NOT NULL, span_id TEXT, name TEXT NOT NULL, source TEXT NOT NULL,
-            at_ns INTEGER NOT NULL, value REAL, label TEXT
-        )
-        """,
-        "CREATE UNIQUE INDEX scores_target ON scores (trace_id, ifnull(span_id, ''), name, source)",
-        "CREATE INDEX scores_at ON scores (at_ns)",
         """
         CREATE TABLE steps (
             trace_id TEXT NOT NULL, span_id TEXT NOT NULL, parent_span_id TEXT,
@@ -88,6 +80,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX batches_created ON batches (created_ns)",
         "CREATE INDEX batch_results_claimed ON batch_results (claimed_ns)",
     ),
+    # 4: jobs other than batches: the call that created one is the one that is paid for.
+    ("ALTER TABLE batches ADD COLUMN call TEXT",),
 )
 """What turns a file of version *n* into one of version *n + 1*. Released migrations never change."""
 

@@ -11,16 +11,14 @@ from functools import cache
 from itertools import chain
 from pathlib import Path
 
-from genledger.context.attribution import Attribution
+from genledger.engine.later_usage.job_book import Origin
 from genledger.engine.record import CallRecord, ProductEvent
 from genledger.ledger.rows import (
     ATTRIBUTION_COLUMNS,
     CALL_COLUMNS,
     COST_COLUMNS,
     OUTCOME_COLUMNS,
-    SCORE_COLUMNS,
     STEP_COLUMNS,
-    Score,
     Step,
     attribution_of,
     attribution_values,
@@ -28,8 +26,9 @@ from genledger.ledger.rows import (
     cost_values,
     outcome_values,
     record_of,
-    score_values,
     span_hex,
+    start_of,
+    start_value,
     step_values,
     trace_hex,
 )
@@ -50,7 +49,7 @@ _DAY_NS = 86_400_000_000_000
 _PRUNED_AT_ONCE = 2_000
 _PAGES_AT_ONCE = 1_000
 
-_RECORDS = {"calls": "started_ns", "outcomes": "at_ns", "scores": "at_ns", "steps": "started_ns"}
+_RECORDS = {"calls": "started_ns", "outcomes": "at_ns", "steps": "started_ns"}
 _BOOKKEEPING = {"batches": "created_ns", "batch_results": "claimed_ns"}
 
 
@@ -65,9 +64,8 @@ _CALLS_AT_ONCE = 999 // len(CALL_COLUMNS) if sqlite3.sqlite_version_info < (3, 3
 
 
 _INSERT_OUTCOME = _insert("outcomes", OUTCOME_COLUMNS)
-_INSERT_SCORE = _insert("scores", SCORE_COLUMNS)
 _INSERT_STEP = _insert("steps", STEP_COLUMNS)
-_INSERT_BATCH = _insert("batches", ("provider", "batch_id", "created_ns", *ATTRIBUTION_COLUMNS))
+_INSERT_BATCH = _insert("batches", ("provider", "batch_id", "created_ns", "call", *ATTRIBUTION_COLUMNS))
 _SET_COST = (
     f"UPDATE calls SET ({', '.join(COST_COLUMNS)}) = ({', '.join('?' * len(COST_COLUMNS))}) "
     "WHERE trace_id = ? AND span_id = ?"
@@ -125,10 +123,9 @@ class Ledger:
         self,
         entries: Iterable[CallRecord] = (),
         events: Iterable[ProductEvent] = (),
-        scores: Iterable[Score] = (),
         steps: Iterable[Step] = (),
     ) -> None:
-        """Write all of them or none. An entry, score or step that is already there is replaced, not added.
+        """Write all of them or none. An entry or step that is already there is replaced, not added.
 
         Raises:
             LedgerError: The file cannot be written.
@@ -137,7 +134,6 @@ class Ledger:
         """
         calls = [call_values(entry) for entry in entries]
         outcomes = [outcome_values(event) for event in events]
-        judgements = [score_values(score) for score in scores]
         surroundings = [step_values(step) for step in steps]
         with self._writing() as connection:
             # The interpreter is given away for every statement, and with many busy threads the wait for it is long.
@@ -149,7 +145,6 @@ class Ledger:
                 connection.execute(_insert("calls", CALL_COLUMNS, rows), values)
                 start += rows
             connection.executemany(_INSERT_OUTCOME, outcomes)
-            connection.executemany(_INSERT_SCORE, judgements)
             connection.executemany(_INSERT_STEP, surroundings)
 
     @contextmanager
@@ -186,31 +181,40 @@ class Ledger:
         with self._writing() as connection:
             connection.executemany(_SET_COST, values)
 
-    def remember_batch(self, provider: str, batch_id: str, attribution: Attribution) -> None:
-        """Keep for whom a batch was created, until its results are read."""
+    def remember_job(self, provider: str, job_id: str, origin: Origin) -> None:
+        """Keep for whom a job was created, until its results are read."""
+        values = (provider, job_id, time.time_ns(), start_value(origin.call), *attribution_values(origin.attribution))
         with self._writing() as connection:
-            connection.execute(_INSERT_BATCH, (provider, batch_id, time.time_ns(), *attribution_values(attribution)))
+            connection.execute(_INSERT_BATCH, values)
 
-    def batch_attribution(self, provider: str, batch_id: str) -> Attribution | None:
-        """For whom a batch was created, or `None` when it was created elsewhere."""
+    def job_origin(self, provider: str, job_id: str) -> Origin | None:
+        """For whom a job was created, or `None` when it was created elsewhere."""
         with self._connection() as connection:
             row = connection.execute(
-                "SELECT * FROM batches WHERE provider = ? AND batch_id = ?", (provider, batch_id)
+                "SELECT * FROM batches WHERE provider = ? AND batch_id = ?", (provider, job_id)
             ).fetchone()
-        return None if row is None else attribution_of(row)
+        return None if row is None else Origin(attribution_of(row), start_of(row["call"]))
 
-    def claim_results(self, provider: str, batch_id: str, custom_ids: Iterable[str]) -> set[str]:
-        """Those of a batch's results that nobody has counted yet. Each is handed out once, whoever asks."""
+    def unclaimed_results(self, provider: str, job_id: str, names: Iterable[str]) -> set[str]:
+        """Those of a job's results that nobody has counted yet."""
+        with self._connection() as connection:
+            rows = connection.execute(
+                "SELECT custom_id FROM batch_results WHERE provider = ? AND batch_id = ?", (provider, job_id)
+            ).fetchall()
+        return set(names) - {row["custom_id"] for row in rows}
+
+    def claim_results(self, provider: str, job_id: str, names: Iterable[str]) -> set[str]:
+        """Those of a job's results that nobody has counted yet. Each is handed out once, whoever asks."""
         claimed = set()
         now = time.time_ns()
         with self._writing() as connection:
-            for custom_id in custom_ids:
+            for name in names:
                 added = connection.execute(
                     "INSERT OR IGNORE INTO batch_results VALUES (?, ?, ?, ?)",
-                    (provider, batch_id, custom_id, now),
+                    (provider, job_id, name, now),
                 )
                 if added.rowcount:
-                    claimed.add(custom_id)
+                    claimed.add(name)
         return claimed
 
     def size_bytes(self) -> int:

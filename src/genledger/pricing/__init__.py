@@ -3,76 +3,44 @@
 Importing this package is cheap: prices are loaded when the first price is asked for.
 """
 
-from __future__ import annotations
-
-from importlib import import_module
 from typing import TYPE_CHECKING
 
-from genledger.pricing.cost import UNPRICED_REASONS, Cost, CostSource, Part
-from genledger.pricing.usage import INPUT_BUCKETS, OUTPUT_BUCKETS, TOKEN_BUCKETS, Usage
+from genledger.pricing.cost import UNPRICED_REASONS as UNPRICED_REASONS
+from genledger.pricing.cost import Cost as Cost
+from genledger.pricing.cost import CostSource as CostSource
+from genledger.pricing.cost import Part as Part
+from genledger.pricing.usage import INPUT_BUCKETS as INPUT_BUCKETS
+from genledger.pricing.usage import OUTPUT_BUCKETS as OUTPUT_BUCKETS
+from genledger.pricing.usage import TOKEN_BUCKETS as TOKEN_BUCKETS
+from genledger.pricing.usage import Usage as Usage
+from genledger.shared.lazy import lazy
 
 if TYPE_CHECKING:
-    from genledger.pricing.calculate import Recorded, backfill, max_price, price, warn_rejected, warn_unpriced
-    from genledger.pricing.estimate import estimate_tokens
-    from genledger.pricing.price_file import PriceFileError, configure, load_overrides, override
-    from genledger.pricing.quotes import Quote, quote
-    from genledger.pricing.readers.quick import read_quickly
-    from genledger.pricing.readers.reading import Reading, read_usage
-    from genledger.pricing.response import cost_of_response
+    from genledger.pricing.calculate import Recorded as Recorded
+    from genledger.pricing.calculate import backfill as backfill
+    from genledger.pricing.calculate import max_price as max_price
+    from genledger.pricing.calculate import price as price
+    from genledger.pricing.calculate import warn_rejected as warn_rejected
+    from genledger.pricing.calculate import warn_unpriced as warn_unpriced
+    from genledger.pricing.estimate import estimate_tokens as estimate_tokens
+    from genledger.pricing.price_file import PriceFileError as PriceFileError
+    from genledger.pricing.price_file import configure as configure
+    from genledger.pricing.price_file import load_overrides as load_overrides
+    from genledger.pricing.price_file import override as override
+    from genledger.pricing.quotes import Quote as Quote
+    from genledger.pricing.quotes import quote as quote
+    from genledger.pricing.readers.reading import Reading as Reading
+    from genledger.pricing.readers.reading import read_usage as read_usage
+    from genledger.pricing.response import cost_of_response as cost_of_response
 
-_HOMES = {
-    "backfill": "genledger.pricing.calculate",
-    "configure": "genledger.pricing.price_file",
-    "cost_of_response": "genledger.pricing.response",
-    "estimate_tokens": "genledger.pricing.estimate",
-    "load_overrides": "genledger.pricing.price_file",
-    "max_price": "genledger.pricing.calculate",
-    "override": "genledger.pricing.price_file",
-    "price": "genledger.pricing.calculate",
-    "PriceFileError": "genledger.pricing.price_file",
-    "Quote": "genledger.pricing.quotes",
-    "quote": "genledger.pricing.quotes",
-    "read_quickly": "genledger.pricing.readers.quick",
-    "read_usage": "genledger.pricing.readers.reading",
-    "Reading": "genledger.pricing.readers.reading",
-    "Recorded": "genledger.pricing.calculate",
-    "warn_rejected": "genledger.pricing.calculate",
-    "warn_unpriced": "genledger.pricing.calculate",
-}
-
-__all__ = [
-    "INPUT_BUCKETS",
-    "OUTPUT_BUCKETS",
-    "TOKEN_BUCKETS",
-    "UNPRICED_REASONS",
-    "Cost",
-    "CostSource",
-    "Part",
-    "PriceFileError",
-    "Quote",
-    "Reading",
-    "Recorded",
-    "Usage",
-    "backfill",
-    "configure",
-    "cost_of_response",
-    "estimate_tokens",
-    "load_overrides",
-    "max_price",
-    "override",
-    "price",
-    "quote",
-    "read_quickly",
-    "read_usage",
-    "warn_rejected",
-    "warn_unpriced",
-]
-
-
-def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(home), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy(
+    __name__,
+    {
+        "calculate": "Recorded backfill max_price price warn_rejected warn_unpriced",
+        "estimate": "estimate_tokens",
+        "price_file": "PriceFileError configure load_overrides override",
+        "quotes": "Quote quote",
+        "readers.reading": "Reading read_usage",
+        "response": "cost_of_response",
+    },
+)

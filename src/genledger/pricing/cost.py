@@ -83,7 +83,7 @@ class Cost:
 REJECTED = "reported_rejected"
 """A reported cost cannot be true: the note on what the call costs instead, and the reason when that is not known."""
 
-UNPRICED_REASONS = ("unknown_model", "unknown_provider", "no_usage", "no_rate", REJECTED, "error")
+UNPRICED_REASONS = ("unknown_model", "unknown_provider", "no_usage", "no_rate", REJECTED, "pending", "error")
 """Why a call has no cost: the values of `genledger.cost.unpriced`."""
 
 

@@ -22,6 +22,8 @@ def field(obj: object, name: str) -> Any:
         return obj.get(name)
     if obj is None:
         return None
+    if type(obj) is _Object:
+        return obj.get(name)
     try:
         # A typed object of a client library: asking it for a field that it lacks would take a microsecond.
         extra = obj.__pydantic_extra__  # type: ignore[attr-defined]
@@ -37,6 +39,45 @@ def field(obj: object, name: str) -> Any:
         return getattr(obj, name, None)
     except Exception:
         return None
+
+
+class _Object:
+    """An object whose fields are its attributes, to be read like a mapping."""
+
+    __slots__ = ("_obj",)
+
+    def __init__(self, obj: object) -> None:
+        self._obj = obj
+
+    def get(self, name: str) -> Any:
+        return field(self._obj, name)
+
+    def __iter__(self) -> Iterator[str]:
+        yield "any field"
+
+
+_NONE: dict[str, Any] = {}
+
+
+def fields_of(obj: Any) -> Any:
+    """An answer, or a part of one, as what has `get` and can be iterated: to be read many times.
+
+    Its names show at once what it does not say, except for an object that has no list of its fields: that has one
+    name, which is nobody's.
+    """
+    if type(obj) is dict:
+        return obj
+    try:
+        extra = obj.__pydantic_extra__
+        return {**obj.__dict__, **extra} if extra else obj.__dict__
+    except Exception:
+        pass
+    try:
+        if obj is None or isinstance(obj, _SCALARS):
+            return _NONE
+        return dict(obj) if isinstance(obj, Mapping) else _Object(obj)
+    except Exception:
+        return _NONE
 
 
 def first(obj: object, *names: str) -> object:
@@ -62,7 +103,7 @@ def path(obj: object, *names: str) -> object:
 def text(obj: object, *names: str) -> str | None:
     """The first of several fields that is a non-empty string."""
     for name in names:
-        value = field(obj, name)
+        value = obj.get(name) if type(obj) is dict else field(obj, name)
         if isinstance(value, str) and value:
             return value
     return None
@@ -71,6 +112,8 @@ def text(obj: object, *names: str) -> str | None:
 def label(obj: object, *names: str) -> str | None:
     """Like `text`, also for enumeration members, whose value counts."""
     value = first(obj, *names)
+    if type(value) is str:
+        return value or None
     if not isinstance(value, str):
         value = field(value, "value") if value is not None else None
     return str(value) if isinstance(value, str) and value else None
@@ -119,6 +162,12 @@ class Counts:
     def __call__(self, obj: object, *names: str) -> int:
         """Like `get`, with 0 for an absent count."""
         return 0 if obj is None else self.get(obj, *names) or 0
+
+    def of(self, value: object) -> int:
+        """A count, with 0 for an absent one."""
+        if value is None:
+            return 0
+        return value if type(value) is int and 0 <= value <= MOST else self._convert(value) or 0
 
     def _convert(self, value: object) -> int | None:
         if isinstance(value, (int, float, str, bytes, list, tuple, Mapping)) or hasattr(value, "__float__"):

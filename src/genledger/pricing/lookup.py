@@ -8,9 +8,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from genledger.pricing import names, price_file, table
-from genledger.pricing.price_rule import Rule, Subject, off_peak
+from genledger.pricing.price_rule import PriceRule, Subject, SupplementFile, SupplementRow
 from genledger.pricing.rate_card import Bands, Card, Rates, card
 from genledger.pricing.usage import INPUT_BUCKETS, OUTPUT_BUCKETS, Usage
+from genledger.shared.toml_table import read_table
 
 _SUPPLEMENT = Path(__file__).with_name("supplement.toml")
 _EPOCH = date(1970, 1, 1)
@@ -20,13 +21,13 @@ Day = tuple[tuple[int, Card], ...]
 
 
 @lru_cache(maxsize=1)
-def supplement() -> tuple[Rule, ...]:
+def supplement() -> tuple[SupplementRow, ...]:
     """The reviewed rows that the price table lacks."""
-    return price_file.parse(_SUPPLEMENT.read_text(encoding="utf-8"), _SUPPLEMENT.name, supplement=True)
+    return tuple(read_table(_SUPPLEMENT, SupplementFile).price)
 
 
 @lru_cache(maxsize=64)
-def _supplement_of(providers: tuple[str, ...]) -> tuple[Rule, ...]:
+def _supplement_of(providers: tuple[str, ...]) -> tuple[SupplementRow, ...]:
     """The reviewed rows that are about a provider under one of these names."""
     return tuple(row for row in supplement() if row.is_about(providers))
 
@@ -122,7 +123,7 @@ def _of_table(canonical: str, subject: Subject) -> Day | str:
     )
 
 
-def _of_rule(rule: Rule, canonical: str, subject: Subject) -> Day | str:
+def _of_rule(rule: PriceRule, canonical: str, subject: Subject) -> Day | str:
     """A rule that builds on the table: an alias, a factor, or both, perhaps with rates of its own on top."""
     notes = _note(rule)
     if rule.alias is not None:
@@ -149,7 +150,7 @@ def _of_rule(rule: Rule, canonical: str, subject: Subject) -> Day | str:
     )
 
 
-def _alias_provider(rule: Rule, canonical: str) -> str:
+def _alias_provider(rule: PriceRule, canonical: str) -> str:
     """Whose model the alias is: as written, else the call's own provider, else whose name it bears."""
     if rule.alias_provider is not None:
         return names.canonical_provider(rule.alias_provider)
@@ -161,23 +162,23 @@ def _alias_provider(rule: Rule, canonical: str) -> str:
     return native.id if native is not None else canonical
 
 
-def _own_bands(rule: Rule) -> Bands:
+def _own_bands(rule: PriceRule) -> Bands:
     base = dict(rule.rates)
     if rule.above is None:
         return ((-1, base),)
     return ((-1, base), (rule.above, {**base, **rule.rates_above}))
 
 
-def _own_notes(rule: Rule, tier: str | None) -> tuple[str, ...]:
+def _own_notes(rule: PriceRule, tier: str | None) -> tuple[str, ...]:
     unheeded = (f"tier_not_applied:{tier}",) if tier is not None and rule.tier is None else ()
     return _note(rule) + unheeded
 
 
-def _note(rule: Rule) -> tuple[str, ...]:
+def _note(rule: PriceRule) -> tuple[str, ...]:
     return (rule.note,) if rule.note else ()
 
 
-def _scaled(bands: Bands, rule: Rule) -> Bands:
+def _scaled(bands: Bands, rule: PriceRule) -> Bands:
     if not rule.factor:
         return bands
     return tuple(
@@ -199,7 +200,7 @@ def _priced(canonical: str, subject: Subject) -> _Priced | str:
     if model is None and not rated:
         return "unknown_model"
 
-    holiday = next((row.off_peak_time for row in rows if off_peak(row, subject.day)), None)
+    holiday = next((row.off_peak_time for row in rows if row.off_peak(subject.day)), None)
     served: str | None = None
     segments: list[tuple[int, Bands]] = []
     if model is None:
@@ -227,12 +228,12 @@ def _priced(canonical: str, subject: Subject) -> _Priced | str:
     return _Priced(folded, tuple(notes), prices.date if model is not None else _reviewed(rows), free)
 
 
-def _reviewed(rows: tuple[Rule, ...]) -> str | None:
+def _reviewed(rows: tuple[SupplementRow, ...]) -> str | None:
     """The day the rows that make a price were last checked."""
-    return max((row.checked.isoformat() for row in rows if row.checked is not None), default=None)
+    return max((row.checked.isoformat() for row in rows), default=None)
 
 
-def _folded(bands: Bands, rows: tuple[Rule, ...], *, tier: bool) -> Bands:
+def _folded(bands: Bands, rows: tuple[SupplementRow, ...], *, tier: bool) -> Bands:
     """Fill the gaps of the table's rates, then multiply.
 
     Rows for a tier count only where the table does not price that tier itself. Their rates replace standard

@@ -7,62 +7,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 
-_ALIASES = {
-    "openai": "openai",
-    "azure": "azure az.ai.openai azure.ai.openai az.ai.inference azure.ai.inference azure_openai azure-openai"
-    " azureopenai azure_ai azure-ai azure_foundry microsoft.foundry",
-    "anthropic": "anthropic claude",
-    "google": "google gemini gcp.gemini gcp.gen_ai google_genai google-genai google_ai google-gla"
-    " google_ai_studio googleai",
-    "vertex": "vertex gcp.vertex_ai vertex_ai vertexai vertex-ai google-vertex google_vertex google_vertexai",
-    "aws": "aws aws.bedrock bedrock aws_bedrock amazon_bedrock amazon-bedrock amazon.bedrock bedrock_converse"
-    " bedrock_mantle bedrock-runtime",
-    "mistral": "mistral mistral_ai mistralai mistral-ai",
-    "cohere": "cohere",
-    "groq": "groq",
-    "deepseek": "deepseek",
-    "x-ai": "x-ai x_ai xai grok",
-    "voyageai": "voyageai voyage voyage_ai voyage-ai",
-    "openrouter": "openrouter open_router",
-    "perplexity": "perplexity pplx perplexity_ai",
-    "together": "together together_ai together-ai togetherai",
-    "fireworks": "fireworks fireworks_ai fireworks-ai fireworksai",
-    "cerebras": "cerebras",
-    "moonshotai": "moonshotai moonshot_ai moonshot",
-    "github-copilot": "github-copilot github_copilot copilot",
-    "litellm": "litellm litellm_proxy litellm-proxy",
-    "venice": "venice venice_ai venice-ai",
-}
-_CANONICAL = {alias: name for name, aliases in _ALIASES.items() for alias in aliases.split()}
-
-TABLE_IDS = {"vertex": "google"}
-"""Canonical names that the price table files under another provider."""
-
-_HOSTS = (
-    (
-        re.compile(r"(^|\.)openai\.azure\.(com|us)$|cognitiveservices\.azure\.com$|services\.ai\.azure\.com$"),
-        "azure",
-    ),
-    (re.compile(r"(^|\.)api\.openai\.com$"), "openai"),
-    (re.compile(r"(^|\.)api\.anthropic\.com$"), "anthropic"),
-    (re.compile(r"^generativelanguage\.googleapis\.com$"), "google"),
-    (re.compile(r"(^|[.-])aiplatform\.(\w+\.rep\.)?googleapis\.com$"), "vertex"),
-    (re.compile(r"^bedrock[\w-]*\.[\w.-]+\.(amazonaws\.com(\.cn)?|api\.aws)$"), "aws"),
-    (re.compile(r"(^|\.)api\.mistral\.ai$"), "mistral"),
-    (re.compile(r"(^|\.)api\.cohere\.(ai|com)$"), "cohere"),
-    (re.compile(r"(^|\.)api\.groq\.com$"), "groq"),
-    (re.compile(r"(^|\.)api\.deepseek\.com$"), "deepseek"),
-    (re.compile(r"(^|\.)api\.x\.ai$"), "x-ai"),
-    (re.compile(r"(^|\.)api\.voyageai\.com$"), "voyageai"),
-    (re.compile(r"(^|\.)openrouter\.ai$"), "openrouter"),
-    (re.compile(r"(^|\.)api\.perplexity\.ai$"), "perplexity"),
-    (re.compile(r"(^|\.)api\.together\.(xyz|ai)$"), "together"),
-    (re.compile(r"(^|\.)api\.fireworks\.ai$"), "fireworks"),
-    (re.compile(r"(^|\.)api\.cerebras\.ai$"), "cerebras"),
-    (re.compile(r"(^|\.)api\.moonshot\.(ai|cn)$"), "moonshotai"),
-    (re.compile(r"(^|\.)githubcopilot\.com$"), "github-copilot"),
-    (re.compile(r"(^|\.)api\.venice\.ai$"), "venice"),
-)
+from genledger.pricing.providers import providers
 
 _ARN = re.compile(r"^arn:[\w-]+:[\w-]+:[\w-]*:\d*:(?P<kind>[\w-]+)/(?P<name>.+)$")
 _PUBLISHED = re.compile(r"^(?:projects/[^/]+/locations/[^/]+/)?publishers/[^/]+/models/")
@@ -81,9 +26,9 @@ def host(base_url: str) -> str:
 
 @lru_cache(maxsize=256)
 def provider_of_host(base_url: str) -> str | None:
-    """The provider that answers at this base URL, if it is a known one."""
-    name = host(base_url)
-    return next((provider for pattern, provider in _HOSTS if pattern.search(name)), None)
+    """The provider that answers at this base URL, if it is one with prices."""
+    seller = providers().at(host(base_url))
+    return seller.id if seller is not None else None
 
 
 @lru_cache(maxsize=256)
@@ -96,7 +41,7 @@ def canonical_provider(provider: str, base_url: str | None = None) -> str:
     if by_host is not None:
         return by_host
     name = provider.strip().lower()
-    return _CANONICAL.get(name, name)
+    return providers().ids.get(name, name)
 
 
 @lru_cache(maxsize=256)
@@ -143,7 +88,8 @@ def names_of_model(provider: str, model: str) -> Iterator[str]:
         elif "%" in name:
             name = unquote(name)
     prefix, _, rest = name.partition("/")
-    if rest and _CANONICAL.get(prefix.lower()) == provider:
+    publisher = provider == "vertex" and "/" not in rest  # its OpenAI-compatible endpoint: `google/gemini-2.5-pro`
+    if rest and (publisher or providers().ids.get(prefix.lower()) == provider):
         name = rest
     if name != model:
         yield name
@@ -177,6 +123,7 @@ def gateway_target(provider: str, model: str) -> tuple[str, str]:
     """Behind a gateway that speaks for many, `provider/model` names the provider."""
     if provider == "litellm":
         prefix, _, rest = model.partition("/")
-        if rest and prefix.lower() in _CANONICAL:
-            return _CANONICAL[prefix.lower()], rest
+        named = providers().ids.get(prefix.lower())
+        if rest and named is not None:
+            return named, rest
     return provider, model

@@ -7,14 +7,19 @@ that ships with Genledger.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from genledger.pricing.getters import number
 from genledger.pricing.names import canonical_provider
 from genledger.pricing.usage import TOKEN_BUCKETS
+from genledger.shared.text import quoted
+from genledger.shared.toml_table import Table
 
 UNITS = (
     "request",
@@ -47,18 +52,6 @@ _PRIMARY = frozenset({"request", "second", "character", "image", "page", "search
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
-Names = tuple[str, ...]
-"""Patterns of which one must match."""
-
-
-class RuleError(ValueError):
-    """A rule that cannot be right: `key` is the field, the message says what was expected."""
-
-    def __init__(self, key: str, message: str) -> None:
-        super().__init__(message)
-        self.key = key
-
-
 @lru_cache(maxsize=1024)
 def pattern(value: str) -> re.Pattern[str]:
     """A pattern from how people write one: `/regex/`, a glob with `*` or `?`, else the exact name.
@@ -84,45 +77,182 @@ class Subject:
     day: date
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One row. Fields left empty match everything.
+def _listed(value: object) -> object:
+    return tuple(value) if isinstance(value, (list, tuple)) and value else (value,)
 
-    `rates` and `rates_above` are USD per token or unit, the latter for prompts of more than `above` tokens.
+
+def _pattern(text: str) -> str:
+    if not text.strip():
+        raise ValueError
+    try:
+        pattern(text)
+    except re.error as error:
+        raise ValueError(f"is not a valid regular expression: {error}") from None
+    return text
+
+
+def _all_names(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """A plain name stands for the provider under all its names."""
+    return tuple(dict.fromkeys((*texts, *(canonical_provider(text) for text in texts))))
+
+
+def _day(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.date()
+    if isinstance(value, str):
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            pass
+    return value
+
+
+def _amount(value: object) -> float:
+    amount = number(value)
+    if amount is None:
+        raise ValueError(f"expected a number, zero or more, got {quoted(value)}")
+    return amount
+
+
+def _is_unit(name: str) -> bool:
+    return name in UNITS or name.startswith("image_")
+
+
+def _token_bucket(name: str) -> str:
+    if name not in TOKEN_BUCKETS:
+        raise ValueError(f"is not a kind of token; expected one of {', '.join(TOKEN_BUCKETS)}")
+    return name
+
+
+def _unit(name: str) -> str:
+    if not _is_unit(name):
+        raise ValueError(f"is not a unit; expected one of {', '.join(UNITS)}")
+    return name
+
+
+def _bucket(name: str) -> str:
+    if name not in ("", "all", "tokens", *TOKEN_BUCKETS) and not _is_unit(name):
+        raise ValueError(f"is not a bucket; expected all, tokens, a unit, or one of {', '.join(TOKEN_BUCKETS)}")
+    return name
+
+
+def _by_bucket(value: object) -> object:
+    return value if isinstance(value, Mapping) else {"": value}
+
+
+def _named(factor: dict[str, float]) -> dict[str, float]:
+    return {name or "all": one for name, one in factor.items()}
+
+
+def _days(value: object) -> frozenset[str]:
+    """Weekdays, dates, and inclusive ranges `2026-10-01..2026-10-07`."""
+    if not isinstance(value, list):
+        raise ValueError
+    days: set[str] = set()
+    for entry in value:
+        if isinstance(entry, str) and entry.lower() in _WEEKDAYS:
+            days.add(entry.lower())
+            continue
+        start, end = (_day(one) for one in (entry.split("..") * 2 if isinstance(entry, str) else (entry, entry))[:2])
+        if not isinstance(start, date) or not isinstance(end, date):
+            raise ValueError
+        days.update((start + timedelta(days=n)).isoformat() for n in range((end - start).days + 1))
+    return frozenset(days)
+
+
+def _second(value: object) -> int:
+    parts = re.fullmatch(r"(\d\d?):(\d\d)", value) if isinstance(value, str) else None
+    if parts is None:
+        raise ValueError
+    return int(parts[1]) * 3600 + int(parts[2]) * 60
+
+
+Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
+Patterns = Annotated[tuple[Annotated[str, AfterValidator(_pattern)], ...], BeforeValidator(_listed)]
+Day = Annotated[date, BeforeValidator(_day)]
+Amount = Annotated[float, BeforeValidator(_amount)]
+TokenRates = Annotated[dict[Annotated[str, AfterValidator(_token_bucket)], Amount], Field(min_length=1)]
+UnitRates = Annotated[dict[Annotated[str, AfterValidator(_unit)], Amount], Field(min_length=1)]
+Factors = Annotated[
+    dict[Annotated[str, AfterValidator(_bucket)], Amount], BeforeValidator(_by_bucket), AfterValidator(_named)
+]
+
+_NAMES = "a name, a glob, a /regular expression/, or a list of them"
+_DATE = "a date like 2026-11-21"
+_WHERE = ("provider", "model", "deployment", "profile", "base_url")
+_WHAT = ("per_million", "per_unit", "factor", "alias", "free")
+
+
+class PriceRule(Table):
+    """One `[[price]]` table. Fields left empty match everything.
+
     `factor` multiplies buckets; the key `tokens` stands for every token bucket, `all` for everything.
-    `off_peak_days` are charged all day at the rates of `off_peak_time`.
     """
 
-    provider: Names | None = None
-    model: Names | None = None
-    deployment: Names | None = None
-    profile: Names | None = None
-    base_url: Names | None = None
-    tier: str | None = None
-    region: Names | None = None
-    valid_from: date | None = None
-    valid_until: date | None = None
-    rates: Mapping[str, float] = field(default_factory=dict)
-    above: int | None = None
-    rates_above: Mapping[str, float] = field(default_factory=dict)
-    factor: Mapping[str, float] = field(default_factory=dict)
-    alias: str | None = None
-    alias_provider: str | None = None
-    free: bool = False
-    replaces: bool = False
-    note: str | None = None
-    off_peak_days: frozenset[str] = frozenset()
-    off_peak_time: int | None = None
-    source: str | None = None
-    checked: date | None = None
-    line: int | None = None
+    provider: Annotated[Patterns, AfterValidator(_all_names)] | None = Field(None, description=_NAMES)
+    model: Patterns | None = Field(None, description=_NAMES)
+    deployment: Patterns | None = Field(None, description=_NAMES)
+    profile: Patterns | None = Field(None, description=_NAMES)
+    base_url: Patterns | None = Field(None, description=_NAMES)
+    region: Patterns | None = Field(None, description=_NAMES)
+    tier: Text | None = Field(None, description="the name of a service tier, such as batch")
+    valid_from: Day | None = Field(None, description=_DATE)
+    valid_until: Day | None = Field(None, description=_DATE)
+    per_million: TokenRates = Field({}, description="USD per million tokens by kind, such as { input = 2.5 }")
+    per_unit: UnitRates = Field({}, description="USD per unit, such as { web_search = 0.01 }")
+    above: Annotated[int, Field(gt=0)] | None = Field(None, description="a number of tokens above zero")
+    per_million_above: TokenRates = Field({}, description="USD per million tokens by kind, such as { input = 5 }")
+    factor: Factors = Field({}, description="a number, zero or more (0.85 pays 85 %), or one for each bucket")
+    alias: Text | None = Field(None, description="the name of the model that it is priced as")
+    alias_provider: Text | None = Field(None, description="the name of the provider of `alias`")
+    free: bool = Field(False, description="true or false")
+    note: Text | None = Field(None, description="a text")
+
+    @classmethod
+    def relations(cls, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """See `Table`."""
+        if not given.keys() & set(_WHERE):
+            yield "", f"a price needs at least one of {', '.join(_WHERE)} to tell which calls it is for"
+        yield from cls._content(given)
+        if given.get("free") is True and given.keys() & set(_WHAT) - {"free"}:
+            yield "free", "cannot be combined with rates, `factor` or `alias`"
+        if ("above" in given) != ("per_million_above" in given):
+            yield (
+                ("above" if "above" in given else "per_million_above"),
+                "goes together with " + ("per_million_above" if "above" in given else "above"),
+            )
+        if "alias_provider" in given and "alias" not in given:
+            yield "alias_provider", "goes together with alias"
+
+    @classmethod
+    def _content(cls, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        if not given.keys() & set(_WHAT):
+            yield "", f"a price needs at least one of {', '.join(_WHAT)} to tell what the calls cost"
+
+    @field_validator("valid_until")
+    @classmethod
+    def _after_valid_from(cls, value: date | None, info: ValidationInfo) -> date | None:
+        start = info.data.get("valid_from")
+        if value is not None and start is not None and start >= value:
+            raise ValueError("is the first day without this price: it must be after valid_from")
+        return value
+
+    @cached_property
+    def rates(self) -> Mapping[str, float]:
+        """USD per token or unit."""
+        return {bucket: usd / 1e6 for bucket, usd in self.per_million.items()} | self.per_unit
+
+    @cached_property
+    def rates_above(self) -> Mapping[str, float]:
+        """USD per token for prompts of more than `above` tokens."""
+        return {bucket: usd / 1e6 for bucket, usd in self.per_million_above.items()}
 
     @property
     def prices_a_model(self) -> bool:
         """Whether the rates are enough to price calls of a model that nothing else is known about."""
         return any(bucket == "input" or bucket.split("_")[0] in _PRIMARY for bucket in self.rates)
 
-    def is_about(self, providers: Names) -> bool:
+    def is_about(self, providers: tuple[str, ...]) -> bool:
         """Whether the row is about a provider of one of these names."""
         return _any(self.provider, providers)
 
@@ -154,204 +284,43 @@ class Rule:
         return factor.get("all", 1.0)
 
 
-def _any(wanted: Names | None, names: tuple[str, ...]) -> bool:
-    return wanted is None or any(pattern(one).search(name) is not None for one in wanted for name in names)
+class SupplementRow(PriceRule):
+    """One row of the supplement: a price, where it is stated and when that was checked.
 
-
-def off_peak(rule: Rule, day: date) -> bool:
-    """Whether the rule makes all of this day off-peak."""
-    return day.isoformat() in rule.off_peak_days or _WEEKDAYS[day.weekday()] in rule.off_peak_days
-
-
-# --- Parsing -----------------------------------------------------------------------------------------------
-
-
-def _string(key: str, value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise RuleError(key, f"`{key}` must be a non-empty string, not {_shown(value)}")
-    return value
-
-
-def _patterns(key: str, value: object) -> Names:
-    """A pattern, or a list of them."""
-    values = value if isinstance(value, (list, tuple)) and value else (value,)
-    texts = tuple(_string(key, one) for one in values)
-    for text in texts:
-        try:
-            pattern(text)
-        except re.error as error:
-            raise RuleError(key, f"`{key}` has an invalid regular expression: {error}") from None
-    return texts
-
-
-def _providers(key: str, value: object) -> Names:
-    """Patterns of providers. A plain name stands for the provider under all its names."""
-    texts = _patterns(key, value)
-    return tuple(dict.fromkeys((*texts, *(canonical_provider(text) for text in texts))))
-
-
-def _day(key: str, value: object) -> date:
-    if isinstance(value, datetime):
-        return value.date()
-    if isinstance(value, date):
-        return value
-    if isinstance(value, str):
-        try:
-            return date.fromisoformat(value)
-        except ValueError:
-            pass
-    raise RuleError(key, f"`{key}` must be a date like 2026-11-21, not {_shown(value)}")
-
-
-def _flag(key: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise RuleError(key, f"`{key}` must be true or false, not {_shown(value)}")
-    return value
-
-
-def _price(key: str, value: object) -> float:
-    amount = number(value)
-    if amount is None:
-        raise RuleError(key, f"`{key}` must be a price in USD, zero or more, not {_shown(value)}")
-    return amount
-
-
-def _rates(allowed: Callable[[str], bool], hint: str, per: float) -> Callable[[str, object], dict[str, float]]:
-    def parse(key: str, value: object) -> dict[str, float]:
-        if not isinstance(value, Mapping) or not value:
-            raise RuleError(key, f"`{key}` must be a table of prices, one of: {hint}")
-        for name in value:
-            if not allowed(str(name)):
-                raise RuleError(str(name), f"`{name}` is not something `{key}` can price; expected one of: {hint}")
-        return {str(name): _price(str(name), price) / per for name, price in value.items()}
-
-    return parse
-
-
-def _is_unit(name: str) -> bool:
-    return name in UNITS or name.startswith("image_")
-
-
-_per_million = _rates(TOKEN_BUCKETS.__contains__, ", ".join(TOKEN_BUCKETS), 1e6)
-_per_unit = _rates(_is_unit, ", ".join(UNITS), 1.0)
-
-
-def _factor(key: str, value: object) -> dict[str, float]:
-    if not isinstance(value, Mapping):
-        amount = number(value)
-        if amount is None:
-            raise RuleError(key, f"`{key}` must be a number, zero or more (0.85 pays 85 %), not {_shown(value)}")
-        return {"all": amount}
-    for name in value:
-        if name not in ("all", "tokens", *TOKEN_BUCKETS) and not _is_unit(str(name)):
-            raise RuleError(str(name), f"`{name}` is not a bucket; expected all, tokens, {', '.join(TOKEN_BUCKETS)}")
-    return {str(name): _price(str(name), one) for name, one in value.items()}
-
-
-def _tokens(key: str, value: object) -> int:
-    if type(value) is not int or value <= 0:
-        raise RuleError(key, f"`{key}` must be a number of tokens above zero, not {_shown(value)}")
-    return value
-
-
-def _days(key: str, value: object) -> frozenset[str]:
-    """Weekdays, dates, and inclusive ranges `2026-10-01..2026-10-07`."""
-    if not isinstance(value, list):
-        raise RuleError(key, f"`{key}` must be a list of weekdays and dates")
-    days: set[str] = set()
-    for entry in value:
-        if isinstance(entry, str) and entry.lower() in _WEEKDAYS:
-            days.add(entry.lower())
-            continue
-        ends = entry.split("..") if isinstance(entry, str) else [entry]
-        start, end = _day(key, ends[0]), _day(key, ends[-1])
-        days.update((start + timedelta(days=n)).isoformat() for n in range((end - start).days + 1))
-    return frozenset(days)
-
-
-def _time(key: str, value: object) -> int:
-    try:
-        hours, minutes = _string(key, value).split(":")
-        return int(hours) * 3600 + int(minutes) * 60
-    except ValueError:
-        raise RuleError(key, f"`{key}` must be a time of day in UTC like 12:00, not {_shown(value)}") from None
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-_PARSERS: dict[str, tuple[str, Callable[[str, object], object]]] = {
-    "provider": ("provider", _providers),
-    "model": ("model", _patterns),
-    "deployment": ("deployment", _patterns),
-    "profile": ("profile", _patterns),
-    "base_url": ("base_url", _patterns),
-    "region": ("region", _patterns),
-    "tier": ("tier", _string),
-    "valid_from": ("valid_from", _day),
-    "valid_until": ("valid_until", _day),
-    "per_million": ("rates", _per_million),
-    "per_unit": ("rates", _per_unit),
-    "above": ("above", _tokens),
-    "per_million_above": ("rates_above", _per_million),
-    "factor": ("factor", _factor),
-    "alias": ("alias", _string),
-    "alias_provider": ("alias_provider", _string),
-    "free": ("free", _flag),
-    "note": ("note", _string),
-}
-_SUPPLEMENT_PARSERS: dict[str, tuple[str, Callable[[str, object], object]]] = {
-    "replaces": ("replaces", _flag),
-    "off_peak_days": ("off_peak_days", _days),
-    "off_peak_time": ("off_peak_time", _time),
-    "source": ("source", _string),
-    "checked": ("checked", _day),
-}
-_REVIEW = ("source", "checked")
-_WHERE = ("provider", "model", "deployment", "profile", "base_url")
-_WHAT = ("per_million", "per_unit", "factor", "alias", "free")
-
-
-def rule(row: Mapping[str, object], *, supplement: bool = False) -> Rule:
-    """A `Rule` from one table of a price file.
-
-    Raises `RuleError`, which names the field and says what was expected.
+    `replaces` puts it over the table's rate; `off_peak_days` are charged all day at the rates of `off_peak_time`,
+    a second of the day in UTC.
     """
-    parsers = {**_PARSERS, **_SUPPLEMENT_PARSERS} if supplement else _PARSERS
-    values: dict[str, object] = {}
-    rates: dict[str, float] = {}
-    for key, value in row.items():
-        if key not in parsers:
-            raise RuleError(key, f"`{key}` is not a field of a price; expected one of: {', '.join(parsers)}")
-        name, parse = parsers[key]
-        parsed = parse(key, value)
-        if name == "rates" and isinstance(parsed, dict):
-            rates.update(parsed)
-        else:
-            values[name] = parsed
-    if rates:
-        values["rates"] = rates
-    _check(row, supplement)
-    return Rule(**values)  # type: ignore[arg-type]
+
+    replaces: bool = Field(False, description="true or false")
+    off_peak_days: Annotated[frozenset[str], BeforeValidator(_days)] = Field(
+        frozenset(), description="a list of weekdays, dates and ranges of dates"
+    )
+    off_peak_time: Annotated[int, BeforeValidator(_second)] | None = Field(
+        None, description="a time of day in UTC like 12:00"
+    )
+    source: Text = Field(description="the page that states the price")
+    checked: Day = Field(description="the day on which the row was compared with the page")
+
+    @classmethod
+    def _content(cls, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        return iter(())
+
+    def off_peak(self, day: date) -> bool:
+        """Whether all of this day is off-peak."""
+        return day.isoformat() in self.off_peak_days or _WEEKDAYS[day.weekday()] in self.off_peak_days
 
 
-def _check(row: Mapping[str, object], supplement: bool) -> None:
-    if not any(key in row for key in _WHERE):
-        raise RuleError("", f"a price needs at least one of {', '.join(_WHERE)} to say which calls it is for")
-    if not supplement and not any(key in row for key in _WHAT):
-        raise RuleError("", f"a price needs at least one of {', '.join(_WHAT)} to say what the calls cost")
-    if supplement and not all(key in row for key in _REVIEW):
-        raise RuleError("", "a supplementary price names its source and the day it was checked")
-    if row.get("free") is True and any(key in row for key in _WHAT if key != "free"):
-        raise RuleError("free", "`free` stands alone: a price that is free cannot have rates, a factor or an alias")
-    if ("above" in row) != ("per_million_above" in row):
-        raise RuleError("above", "`above` and `per_million_above` belong together")
-    if "alias_provider" in row and "alias" not in row:
-        raise RuleError("alias_provider", "`alias_provider` only makes sense with `alias`")
-    start, end = row.get("valid_from"), row.get("valid_until")
-    if start is not None and end is not None and _day("valid_from", start) >= _day("valid_until", end):
-        raise RuleError(
-            "valid_until", "`valid_until` is the first day without this price: it must be after `valid_from`"
-        )
+class PriceFile(Table):
+    """A file of prices."""
+
+    price: list[PriceRule] = Field([], description="[[price]] tables, with two brackets")
+
+
+class SupplementFile(Table):
+    """The supplement to the price table."""
+
+    price: list[SupplementRow]
+
+
+def _any(wanted: tuple[str, ...] | None, names: tuple[str, ...]) -> bool:
+    return wanted is None or any(pattern(one).search(name) is not None for one in wanted for name in names)

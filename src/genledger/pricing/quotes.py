@@ -10,7 +10,7 @@ from genledger.pricing.calculate import at_second
 from genledger.pricing.cost import CostSource
 from genledger.pricing.lookup import resolve
 from genledger.pricing.names import canonical_provider
-from genledger.pricing.price_rule import Rule
+from genledger.pricing.price_rule import PriceRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +79,16 @@ def quote(
     )
 
 
-def unknown_aliases(rules: tuple[Rule, ...]) -> list[Rule]:
-    """Price rules whose alias is not a model that the table knows."""
+def unknown_aliases(rules: tuple[PriceRule, ...]) -> list[int]:
+    """The places of the price rules whose alias is not a model that the table knows."""
     return [
-        rule
-        for rule in rules
+        place
+        for place, rule in enumerate(rules)
         if rule.alias is not None and isinstance(quote(rule.alias, provider=_alias_home(rule)), str)
     ]
 
 
-def _alias_home(rule: Rule) -> str | None:
+def _alias_home(rule: PriceRule) -> str | None:
     """Where to look an alias up: as written, or at the only provider the rule is about, if it sells models."""
     if rule.alias_provider is not None:
         return rule.alias_provider

@@ -168,3 +168,6 @@ _FIELDS = (
     CostField(frozenset(), _pydantic, own_name=True),
 )
 """Where costs are reported; the first that is there, from someone who defines it, counts."""
+
+REPORTING = frozenset(provider for place in _FIELDS for provider in place.providers)
+"""Providers of whose answers some report a cost."""

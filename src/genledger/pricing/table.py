@@ -13,8 +13,11 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from genledger.pricing import table_update
-from genledger.pricing.names import TABLE_IDS, provider_of_host
+from genledger.pricing.extensions import is_name_of
+from genledger.pricing.names import provider_of_host
+from genledger.pricing.providers import providers as known_providers
 from genledger.pricing.rate_card import Bands, Rates
+from genledger.shared.private_attributes import read_price_table
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, PriceVariant, Provider
@@ -62,7 +65,7 @@ class Table:
 
     def provider(self, name: str) -> Provider | None:
         """The provider of this very name, punctuation aside. Resemblance is not enough to send a bill."""
-        return self._by_id.get(_squashed(TABLE_IDS.get(name, name)))
+        return self._by_id.get(_squashed(known_providers().tables.get(name, name)))
 
     def at_address(self, base_url: str) -> str | None:
         """Who answers at a base URL, if it is somebody with prices."""
@@ -72,10 +75,10 @@ class Table:
         return next((p.id for p in self.providers if re.match(p.api_pattern, base_url)), None)
 
     def model(self, provider: Provider, names: Iterable[str]) -> ModelInfo | None:
-        """The first model that one of the names matches."""
+        """The first model that one of the names matches, and does not merely extend."""
         for name in names:
             found = provider.find_model(name, all_providers=self.providers)
-            if found is not None:
+            if found is not None and is_name_of(found, name):
                 return found
         return None
 
@@ -112,10 +115,8 @@ def load() -> Table:
     stored = table_update.read()
     if stored is None or stored.fetched < installed.date:
         return installed
-    from genai_prices.types import _providers_from_raw
-
     try:
-        return Table(_providers_from_raw(stored.providers), stored.fetched)
+        return Table(read_price_table(stored.providers), stored.fetched)
     except Exception as error:
         table_update.complain(error)
         return installed

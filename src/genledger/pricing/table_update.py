@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from genledger.shared.loggers import logger_of
-from genledger.shared.private import make_directory
+from genledger.shared.private_attributes import read_price_table
+from genledger.shared.private_files import make_directory
 
 _log = logger_of("genledger")
 _FILE = "price-table.json"
@@ -65,7 +66,6 @@ def update() -> Snapshot:
     Raises `UpdateError`, having changed nothing, when the table cannot be fetched, read or stored.
     """
     import httpx2
-    from genai_prices.types import _providers_from_raw
     from genai_prices.update_prices import UpdatePrices
 
     source = UpdatePrices()
@@ -73,7 +73,7 @@ def update() -> Snapshot:
         response = httpx2.get(source.url, timeout=source.request_timeout)
         response.raise_for_status()
         providers = json.loads(response.content)
-        if not isinstance(providers, list) or not _providers_from_raw(providers):
+        if not isinstance(providers, list) or not read_price_table(providers):
             raise UpdateError(f"{source.url} did not answer with a price table")
     except UpdateError:
         raise

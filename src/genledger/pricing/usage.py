@@ -28,7 +28,8 @@ OUTPUT_BUCKETS = ("output", "reasoning", "output_audio", "output_image")
 
 TOKEN_BUCKETS = INPUT_BUCKETS + OUTPUT_BUCKETS
 
-_NO_UNITS: Mapping[str, float] = MappingProxyType({})
+NO_UNITS: Mapping[str, float] = MappingProxyType({})
+"""The units of what is billed by tokens alone."""
 
 
 @dataclass(slots=True)
@@ -58,7 +59,7 @@ class Usage:
     reasoning: int = 0
     output_audio: int = 0
     output_image: int = 0
-    units: Mapping[str, float] = field(default_factory=lambda: _NO_UNITS)
+    units: Mapping[str, float] = field(default_factory=lambda: NO_UNITS)
 
     def __add__(self, other: Usage) -> Usage:
         """Return what two calls consumed together."""
@@ -66,7 +67,7 @@ class Usage:
         for unit, count in other.units.items():
             units[unit] = units.get(unit, 0) + count
         tokens = {name: getattr(self, name) + getattr(other, name) for name in TOKEN_BUCKETS}
-        return Usage(**tokens, units=units or _NO_UNITS)
+        return Usage(**tokens, units=units or NO_UNITS)
 
     @property
     def input_tokens(self) -> int:

@@ -9,10 +9,11 @@ from weakref import WeakKeyDictionary
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
-from genledger.engine import internal_errors
+from genledger.shared import internal_errors
+from genledger.shared.private_attributes import EndingSpanHook, announce_ending
 
 
-class DelegatingSpanProcessor(SpanProcessor):
+class DelegatingSpanProcessor(EndingSpanHook, SpanProcessor):
     """Passes spans on to the processors that are connected at the moment.
 
     A provider keeps for ever the processors that it was given. Without this, each further `instrument()` would
@@ -35,10 +36,10 @@ class DelegatingSpanProcessor(SpanProcessor):
             except Exception as error:
                 internal_errors.report("following a span", error)
 
-    def _on_ending(self, span: Span) -> None:
+    def on_ending(self, span: Span) -> None:
         for processor in self._processors:
             try:
-                processor._on_ending(span)
+                announce_ending(processor, span)
             except Exception as error:
                 internal_errors.report("following a span", error)
 

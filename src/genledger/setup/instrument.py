@@ -9,6 +9,7 @@ import threading
 import time
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import wrapt
 from opentelemetry import metrics, trace
@@ -47,8 +48,11 @@ from genledger.version import __version__
 from genledger_semconv import SCHEMA_URL
 
 if TYPE_CHECKING:
-    from genledger.budgets import Guard
+    from genledger.budgets import Guard, Rulebook
+    from genledger.budgets.rules.rule_file import WatchedRules
     from genledger.ledger import Ledger
+
+    Rules = Rulebook | WatchedRules | Guard
 
 logger = logger_of("genledger")
 
@@ -60,7 +64,7 @@ MODULES = "genledger_instrumented_modules"
 
 _lock = threading.RLock()
 _pipeline: Pipeline | None = None
-_counting: tuple[Any, Metrics] | None = None
+_metrics_of: WeakKeyDictionary[Any, Metrics] = WeakKeyDictionary()
 _prices_given = False
 _instrumentors: dict[str, Instrumentor] = {}
 _wanted: set[str] = set()
@@ -104,7 +108,7 @@ def configure(settings: Settings, problems: list[str]) -> bool:
     pipeline = connect(settings, wanted)
     provider = tracer_provider(settings, pipeline)
     meters = meter_provider(settings, pipeline)
-    recorder = _recorder(settings, pipeline, provider, meters)
+    recorder = _recorder(settings, pipeline, provider, meters, _rules(settings, problems))
     delegating = delegating_processor_of(provider)
     langfuse = pipeline.destinations.get("langfuse")
     if langfuse is not None and (conflict := langfuse.conflict(provider)) is not None:
@@ -124,14 +128,7 @@ def configure(settings: Settings, problems: list[str]) -> bool:
         try:
             pricing.configure(settings.prices)
         except pricing.PriceFileError as error:
-            problems.append(f"prices: {error}; the price table is used without it")
-    if settings.budgets is not None:
-        from genledger.budgets import RuleFileError, read_rules
-
-        try:
-            read_rules(settings.budgets)
-        except RuleFileError as error:
-            problems.append(f"budgets: {error}; no budget holds until this is put right")
+            problems.append(f"prices: {'; '.join(error.lines)}; the price table is used without it")
     pipeline.recorder = recorder
     activate(recorder)
     _pipeline = pipeline
@@ -141,7 +138,7 @@ def configure(settings: Settings, problems: list[str]) -> bool:
     return True
 
 
-def _recorder(settings: Settings, pipeline: Pipeline, provider: Any, meters: Any) -> Recorder:
+def _recorder(settings: Settings, pipeline: Pipeline, provider: Any, meters: Any, rules: Rules | None) -> Recorder:
     redactor = Redactor(settings.redact, settings.redactor)  # type: ignore[arg-type]
     use(redactor)
     capture = None
@@ -158,7 +155,7 @@ def _recorder(settings: Settings, pipeline: Pipeline, provider: Any, meters: Any
         )
     logs = logger_provider(settings, pipeline)
     details = None
-    if logs is not None and settings.capture_content != "span":
+    if logs is not None and settings.emits_event:
         from genledger.engine.signals.details_event import DetailsEvent
 
         details = DetailsEvent(get_logger(SCOPE, __version__, logs, SCHEMA_URL))
@@ -168,32 +165,39 @@ def _recorder(settings: Settings, pipeline: Pipeline, provider: Any, meters: Any
         capture=capture,
         lines=CallLog(json=settings.log == "json", hash_users=settings.log_hash_users),
         details=details,
-        budget_hook=_budget_hook(settings, meters),
-        book=functools.partial(_book, settings),
-        ask_for_usage=settings.stream_usage == "ask",
+        budget_hook=_budget_hook(settings, rules, meters),
+        registry=functools.partial(_registry, settings),
+        request_stream_usage=settings.request_stream_usage,
     )
 
 
 def _metrics(settings: Settings, meters: Any) -> Metrics:
-    """The metrics of a meter provider. It cannot forget instruments: made twice, they would contradict each other."""
-    global _counting
-    if _counting is not None:
-        provider, counting = _counting
-        if provider is meters and counting.names == settings.metric_names:
-            counting.label_limit = settings.label_limit
-            return counting
-        counting.close()
-    counting = Metrics(
-        metrics.get_meter(SCOPE, __version__, meters, SCHEMA_URL),
-        names=settings.metric_names,  # type: ignore[arg-type]
-        label_limit=settings.label_limit,
-    )
-    _counting = meters, counting
+    """The metrics of a meter provider. They stay: it keeps its instruments and their callbacks for ever."""
+    counting = _metrics_of.get(meters)
+    if counting is None:
+        counting = _metrics_of[meters] = Metrics(metrics.get_meter(SCOPE, __version__, meters, SCHEMA_URL))
+    counting.names = settings.metric_names  # type: ignore[assignment]
+    counting.max_label_values = settings.max_label_values
     return counting
 
 
-def _budget_hook(settings: Settings, meters: Any) -> BudgetHook | None:
-    if settings.budget_store == "off":
+def _rules(settings: Settings, problems: list[str]) -> Rules | None:
+    """The rules of the file or the code; mistakes in a file are reported here, and it is read again when it changes."""
+    if not isinstance(settings.budgets, str):
+        return settings.budgets
+    from genledger.budgets.rules.rule_file import RuleFileError, WatchedRules
+
+    rules = WatchedRules(settings.budgets)
+    try:
+        rules.read()
+    except RuleFileError as error:
+        problems.append(f"budgets: {'; '.join(error.lines)}; no budget holds until the file is corrected")
+    return rules
+
+
+def _budget_hook(settings: Settings, rules: Rules | None, meters: Any) -> BudgetHook | None:
+    store = settings.budget_store
+    if store == "off":
         return None
 
     def make() -> Guard:
@@ -201,13 +205,14 @@ def _budget_hook(settings: Settings, meters: Any) -> BudgetHook | None:
         from genledger.budgets.budget_metrics import observe_budgets
 
         observe_budgets(metrics.get_meter(SCOPE, __version__, meters, SCHEMA_URL), _guard)
-        return Guard(
-            settings.budgets or (),
-            settings.budget_store,
-            tier_of=settings.tier_of,
-            on_event=settings.on_budget_event,
-        )
+        if isinstance(rules, Guard):
+            return rules
+        return Guard(rules or (), store, tier_of=settings.tier_of, on_event=settings.on_budget_event)
 
+    if rules is None and (store is None or isinstance(store, str)):
+        from genledger.budgets.enforcement.store_watch import StoreWatch
+
+        return BudgetHook(make, StoreWatch(store).in_use)
     return BudgetHook(make)
 
 
@@ -217,8 +222,8 @@ def _guard() -> Guard | None:
     return budget_hook.made if budget_hook is not None else None
 
 
-def _book(settings: Settings, create: bool) -> Ledger | None:
-    """The ledger file, which keeps for whom batches were created also when it is not a destination."""
+def _registry(settings: Settings, create: bool) -> Ledger | None:
+    """The ledger file, which keeps for whom jobs were created also when it is not a destination."""
     from genledger.ledger import Ledger
 
     ledger = Ledger(
@@ -346,7 +351,8 @@ def _all(connected: Pipeline, timeout: float, *, shutdown: bool = False) -> bool
     """Flush everything, or shut it down, within one deadline for all."""
     recorder = connected.recorder
     began = time.monotonic()
-    booked = recorder.flush(timeout)
+    export = connected.metrics_export
+    booked = recorder.flush(timeout, functools.partial(export.flush, timeout / 4) if export is not None else None)
     timeout = max(0.0, timeout - (time.monotonic() - began))
     parts: list[Any] = [*connected.destinations.values(), *connected.exports]
     if recorder.budget_hook is not None:

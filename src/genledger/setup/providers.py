@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 from weakref import WeakSet
 
@@ -57,6 +58,7 @@ class Pipeline:
     processors: list[SpanProcessor] = field(default_factory=list)
     sinks: list[Callable[[Any], None]] = field(default_factory=list)
     exports: list[Exports] = field(default_factory=list)
+    metrics_export: Exports | None = None
     problems: list[str] = field(default_factory=list)
     recorder: Any = None
 
@@ -136,7 +138,7 @@ def _langfuse(pipeline: Pipeline, settings: Settings, name: str) -> None:
     from genledger.destinations.langfuse.destination import LangfuseDestination
 
     destination = LangfuseDestination(
-        everything=settings.langfuse_all,
+        everything=settings.langfuse_send_all_spans,
         units_per_month=settings.langfuse_units_per_month,
         **_delivery(settings),
     )
@@ -156,7 +158,6 @@ def _otlp(pipeline: Pipeline, settings: Settings, name: str) -> None:
 def _exporter(pipeline: Pipeline, settings: Settings, name: str) -> None:
     """Any other exporter that is installed, by its entry point, behind the SDK's own batching."""
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
-    from opentelemetry.util._importlib_metadata import entry_points
 
     from genledger.destinations.delivery.exports import Exports
     from genledger.destinations.selection.redacting_exporter import RedactingExporter
@@ -222,7 +223,8 @@ def meter_provider(settings: Settings, pipeline: Pipeline) -> Any:
     if current in _made:
         from genledger.destinations.otlp_metrics import export_metrics
 
-        pipeline.exports.append(export_metrics(current))
+        pipeline.metrics_export = export_metrics(current)
+        pipeline.exports.append(pipeline.metrics_export)
     return current
 
 

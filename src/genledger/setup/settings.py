@@ -6,17 +6,18 @@ A keyword wins over the environment. A value that cannot be used is named in one
 from __future__ import annotations
 
 import os
-import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
-from genledger.shared.credentials import redacted
+from genledger.shared.text import quoted
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
+
+    from genledger.budgets import Guard, Rulebook, Store
 
 CaptureMode = Literal["off", "span", "event", "both"]
 
@@ -94,6 +95,25 @@ def _one_of(*choices: str) -> Callable[[object], str]:
     return parse
 
 
+def _budgets(value: object) -> Any:
+    if isinstance(value, (str, os.PathLike)):
+        return os.fspath(value)
+    from genledger.budgets import Guard, Rule, Rulebook, RuleError
+
+    if isinstance(value, (Guard, Rulebook)):
+        return value
+    if isinstance(value, Sequence) and all(isinstance(rule, Rule) for rule in value):
+        try:
+            return Rulebook(tuple(value))
+        except RuleError as error:
+            raise Unusable(f"rules that can be told apart ({error})") from None
+    raise Unusable("the path of a rule file, a list of `budget(...)`, or a Guard")
+
+
+def _store(value: object) -> Any:
+    return value if callable(getattr(value, "exchange", None)) else _text(value)
+
+
 def _some_of(*choices: str) -> Callable[[object], tuple[str, ...]]:
     def parse(value: object) -> tuple[str, ...]:
         names = () if value in (None, False, "none", "off") else choices if value is True else _names(value)
@@ -146,6 +166,8 @@ class Settings:
         destinations: `langfuse`, `otlp`, `ledger`, `console`, or destination objects (`GENLEDGER_DESTINATIONS`).
             By default Langfuse and OTLP when their own variables are set, else the ledger.
         capture_content: Where content goes (`OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`).
+        emit_event: Emit the details event of each call (`OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT`). By default where
+            content goes on it.
         tracer_provider: Used as it is.
         meter_provider: Used as it is.
         logger_provider: Used as it is.
@@ -154,9 +176,10 @@ class Settings:
         keep_media: Keep media in content instead of type, size and digest (`GENLEDGER_KEEP_MEDIA`).
         redact: Patterns to redact: keys, email, card, phone, or none (`GENLEDGER_REDACT`).
         redactor: The application's own redaction, text to text.
-        stream_usage: `as_is`, or `ask` the provider for usage on streams (`GENLEDGER_STREAM_USAGE`).
+        request_stream_usage: Ask the provider for usage on streams that would come without
+            (`GENLEDGER_REQUEST_STREAM_USAGE`).
         metric_names: Generation of the conventions' metric names (`GENLEDGER_METRIC_NAMES`).
-        label_limit: Different values that one metric label may have (`GENLEDGER_LABEL_LIMIT`).
+        max_label_values: Different values that one metric label may have (`GENLEDGER_MAX_LABEL_VALUES`).
         log: Format of the line per call: `plain` or `json` (`GENLEDGER_LOG`).
         log_hash_users: Write a digest in place of the user (`GENLEDGER_LOG_HASH_USERS`).
         baggage: Attribution fields that travel to other services (`GENLEDGER_BAGGAGE`).
@@ -165,12 +188,13 @@ class Settings:
         ledger_max_days: Days that the ledger keeps (`GENLEDGER_LEDGER_MAX_DAYS`).
         ledger_max_mb: Megabytes that the ledger may grow to (`GENLEDGER_LEDGER_MAX_MB`).
         prices: A TOML file with the user's own prices (`GENLEDGER_PRICES`).
-        budgets: A TOML file with budget rules (`GENLEDGER_BUDGETS`).
-        budget_store: Where budgets are kept: `memory:`, the path of a SQLite file, `redis://…`, or `off`
-            (`GENLEDGER_BUDGET_STORE`).
+        budgets: A TOML file with budget rules (`GENLEDGER_BUDGETS`), or rules made by `budget()`, a `Rulebook`, or a
+            `Guard`, whose own store and functions are then used.
+        budget_store: Where budgets are kept: `memory:`, the path of a SQLite file, `redis://…`, a store object, or
+            `off` (`GENLEDGER_BUDGET_STORE`).
         tier_of: Gives the plan tier of a tenant, for budgets that differ by tier.
         on_budget_event: Called with each budget event that this process is the one to report.
-        langfuse_all: Send all spans to Langfuse, not only GenAI ones (`GENLEDGER_LANGFUSE_ALL`).
+        langfuse_send_all_spans: Send all spans to Langfuse, not only GenAI ones (`GENLEDGER_LANGFUSE_SEND_ALL_SPANS`).
         langfuse_units_per_month: Units that may be used in a month; as they are used up, traces are thinned out
             (`GENLEDGER_LANGFUSE_UNITS_PER_MONTH`).
         spool: Directory for what could not be delivered; `off` for none (`GENLEDGER_SPOOL`).
@@ -182,6 +206,7 @@ class Settings:
     exclude: tuple[str, ...] = _option((), _names, "GENLEDGER_EXCLUDE", "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS")
     destinations: tuple[Any, ...] | None = _option(None, _destinations, "GENLEDGER_DESTINATIONS")
     capture_content: CaptureMode = _option("off", _capture, "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT")
+    emit_event: bool | None = _option(None, _flag, "OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT")
     tracer_provider: TracerProvider | None = _option(None, _with("get_tracer"))
     meter_provider: MeterProvider | None = _option(None, _with("get_meter"))
     logger_provider: LoggerProvider | None = _option(None, _with("get_logger"))
@@ -192,9 +217,9 @@ class Settings:
         ("keys", "email", "card", "phone"), _some_of("keys", "email", "card", "phone"), "GENLEDGER_REDACT"
     )
     redactor: Callable[[str], str] | None = _option(None, _callable)
-    stream_usage: str = _option("as_is", _one_of("as_is", "ask"), "GENLEDGER_STREAM_USAGE")
+    request_stream_usage: bool = _option(False, _flag, "GENLEDGER_REQUEST_STREAM_USAGE")
     metric_names: str = _option("newest", _one_of("newest", "v1.41", "both"), "GENLEDGER_METRIC_NAMES")
-    label_limit: int = _option(1000, _number, "GENLEDGER_LABEL_LIMIT")
+    max_label_values: int = _option(1000, _number, "GENLEDGER_MAX_LABEL_VALUES")
     log: str = _option("plain", _one_of("plain", "json"), "GENLEDGER_LOG")
     log_hash_users: bool = _option(False, _flag, "GENLEDGER_LOG_HASH_USERS")
     baggage: tuple[str, ...] = _option(
@@ -207,14 +232,19 @@ class Settings:
     ledger_max_days: int = _option(90, _number, "GENLEDGER_LEDGER_MAX_DAYS")
     ledger_max_mb: int = _option(1024, _number, "GENLEDGER_LEDGER_MAX_MB")
     prices: str | None = _option(None, _text, "GENLEDGER_PRICES")
-    budgets: str | None = _option(None, _text, "GENLEDGER_BUDGETS")
-    budget_store: str | None = _option(None, _text, "GENLEDGER_BUDGET_STORE")
+    budgets: str | Rulebook | Guard | None = _option(None, _budgets, "GENLEDGER_BUDGETS")
+    budget_store: str | Store | None = _option(None, _store, "GENLEDGER_BUDGET_STORE")
     tier_of: Callable[[str], str | None] | None = _option(None, _callable)
     on_budget_event: Callable[[Any], None] | None = _option(None, _callable)
-    langfuse_all: bool = _option(False, _flag, "GENLEDGER_LANGFUSE_ALL")
+    langfuse_send_all_spans: bool = _option(False, _flag, "GENLEDGER_LANGFUSE_SEND_ALL_SPANS")
     langfuse_units_per_month: int | None = _option(None, _number, "GENLEDGER_LANGFUSE_UNITS_PER_MONTH")
     spool: str | None = _option(None, _text, "GENLEDGER_SPOOL")
     durable: bool | Literal["fsync"] = _option(False, _durability, "GENLEDGER_DURABLE")
+
+    @property
+    def emits_event(self) -> bool:
+        """Whether the details event is emitted: as asked, else where content goes on it."""
+        return self.capture_content in ("event", "both") if self.emit_event is None else self.emit_event
 
 
 def read_settings(
@@ -236,7 +266,7 @@ def read_settings(
             try:
                 parsed = parse(value)
             except Unusable as error:
-                problems.append(f"{source} must be {error}, not {_quoted(value)}; using the default")
+                problems.append(f"{source} must be {error}, not {quoted(value)}; using the default")
                 continue
             except Exception as error:
                 problems.append(f"{source} cannot be read: {type(error).__name__}; using the default")
@@ -250,14 +280,6 @@ def read_settings(
         if variable.startswith(PREFIX) and variable not in variables:
             problems.append(f"{variable} is not a variable of Genledger{_nearest(variable, variables)}; it is ignored")
     return Settings(**values), problems
-
-
-_repr = reprlib.Repr()  # does not fail, whatever the value is
-_repr.maxstring = _repr.maxother = 10_000  # not cut before credentials are taken out
-
-
-def _quoted(value: object) -> str:
-    return redacted(_repr.repr(value))[:80]
 
 
 def _nearest(name: str, known: Sequence[str] | Mapping[str, Any] | set[str]) -> str:

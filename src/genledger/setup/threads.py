@@ -13,8 +13,8 @@ from typing import Any
 
 from opentelemetry.context import Context, attach, get_current
 
-from genledger.engine import internal_errors
 from genledger.instrumentation.patching import Patch, Patcher
+from genledger.shared import internal_errors
 
 _CONTEXT = "_genledger_context"
 _STAGE = "carrying a context into a thread"

@@ -10,24 +10,26 @@ from typing import Any
 
 import wrapt
 
-from genledger.engine.streams import finish_open
-
-_registered: list[Callable[[], None]] = [finish_open]  # streams that are still open settle before anybody stops
+_registered: list[Callable[[], None]] = []
 _process = 0
 
 
-def run_at_exit(function: Callable[[], None]) -> None:
+def run_at_exit(function: Callable[[], None], *, first: bool = False) -> None:
     """Run `function` when this process ends; once more to be called, for all, in each forked child that needs it.
 
     What was given first runs first. The children of `multiprocessing` end without running `atexit` handlers: they run
     finalizers of their own, which are not inherited. Those of celery's pool run neither, and send a signal. `function`
-    may run twice, and is registered once.
+    is registered once; it may run several times.
+
+    Args:
+        function: Takes nothing and raises nothing.
+        first: Run it before all others, because it makes what they deliver.
     """
     global _process
     if function not in _registered:
-        _registered.append(function)
-        # Before what was registered earlier: a provider would shut our destinations down one after the other.
-        atexit.unregister(_run_all)
+        _registered.insert(0 if first else len(_registered), function)
+        # Before what was registered earlier: a provider would shut our destinations down one after the other. The
+        # earlier registration stays, because `atexit` does not call what is registered while the process ends.
         atexit.register(_run_all)  # a forked child inherits it
     if _process != os.getpid():
         _process = os.getpid()

@@ -6,10 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from genledger.engine.content.redaction import stage
-from genledger.shared.loggers import logger_of
-
-logger = logger_of("genledger")
+from genledger.shared import internal_errors
 
 
 def run_all(acts: Sequence[Callable[[float], object]], timeout: float) -> list[bool]:
@@ -26,8 +23,7 @@ def run_all(acts: Sequence[Callable[[float], object]], timeout: float) -> list[b
         try:
             done[place] = acts[place](max(0.0, deadline - time.monotonic())) is not False
         except Exception as error:
-            said = stage().error(error)
-            logger.warning("genledger: flushing or shutting down failed: %s: %s", type(error).__name__, said)
+            internal_errors.report("flushing or shutting down", error)
 
     deadline = time.monotonic() + timeout
     threads = [

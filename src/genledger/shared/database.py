@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 from weakref import WeakSet
 
-from genledger.shared.private import close_to_others, make_directory, make_file, share_like
+from genledger.shared.private_files import close_to_others, make_directory, make_file, share_like
 from genledger.shared.turns import Turn, Turns
 
 _LOG, _INDEX = "-wal", "-shm"

@@ -11,7 +11,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from genledger.shared.private import FILE_MODE
+from genledger.shared.private_files import FILE_MODE
 
 try:
     import fcntl

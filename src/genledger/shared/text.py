@@ -10,6 +10,7 @@ sent as data is `bounded`: as it is, but no longer than its kind may be, and alw
 from __future__ import annotations
 
 import re
+import reprlib
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
@@ -32,6 +33,15 @@ _CONTROLS = f"\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\
 _LONE = re.compile(f"[{_SURROGATES}]")
 _UNSAFE = re.compile(f"[\x00-\x1f{_CONTROLS}]")
 _UNSAFE_IN_JSON = re.compile(f"[{_CONTROLS}]")
+
+
+class _Repr(reprlib.Repr):
+    def repr_Decimal(self, value: object, level: int) -> str:
+        return str(value)
+
+
+_repr = _Repr()  # does not fail, whatever the value is
+_repr.maxstring = _repr.maxother = 10_000  # not cut before credentials are taken out
 
 
 def bounded(text: str, limit: int = MAX_NAME) -> str:
@@ -59,6 +69,11 @@ def message(text: object) -> str:
 def visible(value: T, limit: int = MAX_NAME) -> T:
     """Return a record, or a list of them, with every text in it as `shown`."""
     return each_text(value, lambda text: shown(text, limit))
+
+
+def quoted(value: object) -> str:
+    """Return a value as a message quotes it: short, without credentials, and whatever it is made of."""
+    return redacted(_repr.repr(value))[:80]
 
 
 def each_text(value: Any, change: Callable[[str], str]) -> Any:

@@ -1,55 +1,111 @@
-"""Files that people write, in TOML: read as a whole or not at all, whatever is there instead of one."""
+"""Files that people write, in TOML: read as a whole or not at all, and every mistake with its line."""
 
 from __future__ import annotations
 
 import os
 import re
 import stat
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 MAX_BYTES = 4 * 1024 * 1024
 """Bytes that such a file may have; one with ten thousand prices has two million."""
 
+MAX_TABLES = 25_000
+MAX_VALUES = 250_000
+"""What such a file may hold, so that looking at it takes seconds and megabytes even when all of it is wrong."""
+
+Path = tuple[str | int, ...]
+"""Where something stands in a document: keys, and indexes of lists and of `[[tables]]`."""
+
+MAX_DEPTH = 8
+"""Steps of a path that lines are kept for; what is deeper has the line of what it is in."""
+
+_LONG_KEY = re.compile(r"(?<![\"'\w-])(?:[\"'\w-]++[ \t]*+\.[ \t]*+){50}")
+"""A key of so many parts that reading it takes time and memory by their square."""
+
+_TOKEN = re.compile(
+    r'(?P<text>"""(?:\\.|[^\\])*?"{3,5}|\'\'\'.*?\'{3,5}|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|[^\s\[\]{}=,.#"\']+)'
+    r"|(?P<mark>[\[\]{}=,\n])|#[^\n]*",
+    re.DOTALL,
+)
+
+
+class Mistake(NamedTuple):
+    """What is wrong in a file and what to do about it; `line` counts from 1, `None` is the file as a whole."""
+
+    message: str
+    line: int | None = None
+
 
 class TomlFileError(ValueError):
-    """A file cannot be read. The message says why; `line` is where it is not TOML."""
+    """A file cannot be used.
 
-    def __init__(self, reason: str, line: int | None = None) -> None:
-        super().__init__(reason)
-        self.line = line
+    Attributes:
+        path: The file.
+        mistakes: All that is wrong with it, in the order of the file.
+        document: What it holds, as far as it is TOML.
+        lines: One line of text for each mistake: `file:line: what is wrong; what to do`.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *mistakes: Mistake, document: Mapping[str, Any] | None = None
+    ) -> None:
+        self.path = os.fspath(path)
+        self.mistakes = mistakes
+        self.document = document or {}
+        self.lines = tuple(
+            f"{self.path}:{one.line}: {one.message}" if one.line else f"{self.path}: {one.message}" for one in mistakes
+        )
+        super().__init__("\n".join(self.lines))
 
 
-def read_toml(path: str | os.PathLike[str], parse_float: Callable[[str], Any] = float) -> tuple[str, dict[str, Any]]:
+def read_toml(
+    path: str | os.PathLike[str],
+    parse_float: Callable[[str], Any] = float,
+    failure: type[TomlFileError] = TomlFileError,
+) -> tuple[str, dict[str, Any]]:
     """Return the text of a TOML file, and what it says.
 
     Raises:
-        TomlFileError: It is not there, not a regular file, too large, not UTF-8 or not TOML, or nested too deeply.
-    """
-    try:
-        text = _read(path).decode("utf-8")
-    except (OSError, ValueError) as error:
-        raise TomlFileError(f"cannot be read: {error}") from error
-    return text, parse_toml(text, parse_float)
-
-
-def parse_toml(text: str, parse_float: Callable[[str], Any] = float) -> dict[str, Any]:
-    """Return what a TOML document says.
-
-    Raises:
-        TomlFileError: It is not TOML, or nested too deeply.
+        failure: It is not there, not a regular file, too large, not UTF-8 or not TOML, or nested too deeply.
     """
     import tomllib
 
     try:
-        return tomllib.loads(text, parse_float=parse_float)
+        text = _read(path).decode("utf-8")
+    except (OSError, ValueError) as error:
+        raise failure(path, Mistake(f"cannot be read: {error}")) from error
+    if _LONG_KEY.search(text):
+        raise failure(path, Mistake("not usable: it is nested too deeply"))
+    try:
+        document = tomllib.loads(text, parse_float=parse_float)
     except tomllib.TOMLDecodeError as error:
         at = re.search(r"at line (\d+)", str(error))
-        raise TomlFileError(f"not valid TOML: {error}", int(at[1]) if at else len(text.splitlines())) from error
+        line = int(at[1]) if at else len(text.splitlines())
+        raise failure(path, Mistake(f"not valid TOML: {error}", line)) from error
     except RecursionError as error:
-        raise TomlFileError("not usable: it is nested too deeply") from error
+        raise failure(path, Mistake("not usable: it is nested too deeply")) from error
     except Exception as error:  # numbers too long to be read, or too little memory
-        raise TomlFileError(f"not usable: {type(error).__name__}: {error}") from error
+        raise failure(path, Mistake(f"not usable: {type(error).__name__}: {error}")) from error
+    if _is_too_much(document):
+        raise failure(path, Mistake(f"not usable: more than {MAX_TABLES:,} tables or {MAX_VALUES:,} values"))
+    return text, document
+
+
+def _is_too_much(document: dict[str, Any]) -> bool:
+    tables = values = 0
+    rest: list[Any] = [document]
+    while rest and tables <= MAX_TABLES and values <= MAX_VALUES:
+        one = rest.pop()
+        if isinstance(one, dict):
+            tables += 1
+            rest.extend(one.values())
+        elif isinstance(one, list):
+            rest.extend(one)
+        else:
+            values += 1
+    return bool(rest)
 
 
 def _read(path: str | os.PathLike[str]) -> bytes:
@@ -65,3 +121,76 @@ def _read(path: str | os.PathLike[str]) -> bytes:
     if len(content) > MAX_BYTES:
         raise ValueError(f"it has more than {MAX_BYTES:,} bytes")
     return content
+
+
+def lines_of(text: str) -> dict[Path, int]:
+    """Return the line, counted from 1, of every table, key and item of a list in a valid TOML document."""
+    lines: dict[Path, int] = {}
+    counts: dict[Path, int] = {}  # the tables so far of each [[array of tables]]
+    opened: list[Path] = [()]  # the table that the line belongs to, and the lists and inline tables around a value
+    indexes: list[int | None] = [None]  # for each of them, which item of the list is being read
+    key: list[str] = []
+    value: Path | None = None  # whose value is being read; `None` while a key is
+    brackets = 0
+    line = 1
+    for token in _TOKEN.finditer(text):
+        mark = token["mark"]
+        if value is not None and mark not in (",", "]", "}", "\n"):
+            lines.setdefault(value, line)
+        if mark == "\n":
+            line += 1
+            if len(opened) == 1:
+                key, value, brackets = [], None, 0
+        elif mark in ("[", "{") and value is not None:
+            opened.append(value)
+            indexes.append(0 if mark == "[" else None)
+            key, value = [], _below(value, 0) if mark == "[" else None
+        elif mark == "[":
+            brackets += 1
+        elif mark == "]" and brackets:
+            if key:
+                opened[0] = _header(key, counts, new=brackets == 2)
+                for end in range(len(opened[0])):
+                    lines.setdefault(opened[0][: end + 1], line)
+            key = []
+        elif mark in ("]", "}"):
+            value = opened.pop()
+            indexes.pop()
+        elif mark == ",":
+            index = indexes[-1]
+            key, value = [], None
+            if index is not None:
+                indexes[-1] = index + 1
+                value = _below(opened[-1], index + 1)
+        elif mark == "=":
+            value = opened[-1]
+            for part in key:
+                value = _below(value, part)
+                lines.setdefault(value, line)
+        elif mark is None and token["text"]:
+            if value is None:
+                key.append(_unquoted(token["text"]))
+            line += token["text"].count("\n")
+    return lines
+
+
+def _header(key: list[str], counts: dict[Path, int], *, new: bool) -> Path:
+    """The place of a `[table]`, or of the next one of `[[tables]]`."""
+    path: Path = ()
+    for position, part in enumerate(key):
+        path = _below(path, part)
+        if new and position == len(key) - 1:
+            counts[path] = counts.get(path, -1) + 1
+        if path in counts:
+            path = _below(path, counts[path])
+    return path
+
+
+def _below(path: Path, part: str | int) -> Path:
+    return (*path, part) if len(path) < MAX_DEPTH else path
+
+
+def _unquoted(key: str) -> str:
+    import tomllib
+
+    return tomllib.loads(f"key = {key}")["key"] if key[0] in "\"'" else key

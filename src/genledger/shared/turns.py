@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from genledger.shared.private import FILE_MODE
+from genledger.shared.private_files import FILE_MODE
 
 try:
     import fcntl

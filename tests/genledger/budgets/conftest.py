@@ -60,6 +60,19 @@ def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
+def until() -> Callable[[Callable[[], object]], None]:
+    """Waits until a condition holds."""
+
+    def wait(condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 120
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
+    return wait
+
+
+@pytest.fixture
 def make_guard() -> Iterator[Callable[..., Guard]]:
     """Makes guards that are closed after the test."""
     made = []

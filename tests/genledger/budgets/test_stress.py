@@ -253,10 +253,9 @@ def test_minutes_are_those_of_the_store(
     """Two machines whose clocks are two minutes apart share one minute."""
     wall = time.time
     guards = []
-    for index, skew in enumerate((-60.0, 60.0)):
+    for skew in (-60.0, 60.0):
         monkeypatch.setattr(time, "time", lambda skew=skew: wall() + skew)
         guards.append(make_guard([budget(requests=10, per="minute")], f"{redis_server.url}?namespace=minutes"))
-        assert abs(guards[index]._lease_client.now() - wall()) > 50
     store = guards[0].store
     while True:
         minute = store.now() // 60

@@ -100,7 +100,8 @@ def test_set_understands_every_action(run: Run, store_path: str) -> None:
         == 0
     )
     degrade, queue = Controls.read(open_store(store_path).document()).rules()
-    assert (degrade.degraded_model, degrade.degraded_tokens) == ("gpt-5-mini", 500)
+    assert degrade.degrade is not None
+    assert (degrade.degrade.model, degrade.degrade.max_output_tokens) == ("gpt-5-mini", 500)
     assert (str(queue.window), queue.queue_seconds) == ("rolling 1m", 2.5)
 
 
@@ -145,6 +146,27 @@ def test_what_makes_no_sense_fails_with_one_clear_message(
     result = run(command, *words)
     assert result.exit_code != 0
     assert message in " ".join(result.output.replace("│", " ").split())
+
+
+def test_calls_can_be_stopped_while_the_rule_file_has_mistakes(run: Run, tmp_path: Path, store_path: str) -> None:
+    (tmp_path / "budgets.toml").write_text('[[budget]]\nusd = "lots"\nper = "day"\n')
+    shown = run("kill", "feature=copilot", "--why", "it loops")
+    assert shown.exit_code == 0
+    assert "budgets.toml:2: usd: expected" in "".join(shown.output.split("\n"))
+    store = open_store(store_path)
+    assert "it loops" in store.document()
+    store.close()
+    assert run("budgets").exit_code == 1
+
+
+def test_nothing_is_stopped_in_a_store_that_calls_may_not_use(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "budgets.toml").write_text("store = ")
+    monkeypatch.delenv("GENLEDGER_BUDGET_STORE")
+    shown = run("kill", "feature=copilot", "--why", "it loops")
+    assert shown.exit_code == 1
+    assert "name it with --store" in shown.output
 
 
 def test_watch_goes_on_showing_until_it_is_interrupted(

@@ -56,7 +56,7 @@ def test_json_has_the_same(doctor: Doctor) -> None:
     assert result.exit_code == 0
     assert set(found) == {
         "genledger", "python", "ok", "findings", "libraries", "not_installed", "distro", "configurator",
-        "destinations", "spool", "ledger", "prices", "budgets",
+        "destinations", "spool", "ledger", "prices", "budgets", "private_uses",
     }  # fmt: skip
     assert found["ok"] is True
     assert set(found["libraries"][0]) == {

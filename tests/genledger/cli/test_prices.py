@@ -96,10 +96,10 @@ def test_check_counts_the_prices_of_a_good_file(run: Run, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ('[[price]]\nmodel = "m"\nper_milion = { input = 1 }\n', "line 3: `per_milion` is not a field"),
+        ('[[price]]\nmodel = "m"\nper_milion = { input = 1 }\n', "prices.toml:3: per_milion: is not a known key"),
         (
             '[[price]]\nmodel = "m"\nfree = true\n\n[[price]]\nmodel = "n"\nalias = "gpt-4.1-mimi"\n',
-            "line 5: `gpt-4.1-mimi` is not",
+            "prices.toml:7: alias: 'gpt-4.1-mimi' is not",
         ),
     ],
 )

@@ -236,6 +236,11 @@ def test_a_shutdown_writes_what_is_left(
     assert destination.flush(0.0)
 
 
+def writer() -> threading.Thread:
+    """The thread that was started last to write a ledger."""
+    return [thread for thread in threading.enumerate() if thread.name == "genledger-ledger"][-1]
+
+
 def test_a_shutdown_that_cannot_write_gives_up_in_time_and_counts_what_is_lost(
     open_destination: Callable[..., LedgerDestination], make_entry: MakeEntry, blocked: Blocked, log: Log
 ) -> None:
@@ -243,10 +248,10 @@ def test_a_shutdown_that_cannot_write_gives_up_in_time_and_counts_what_is_lost(
     for _ in range(1_200):
         destination.accept(make_entry())
     log.wait_for(1)
+    thread = writer()
     assert not destination.shutdown(0.05)
-    assert destination._thread is not None
-    destination._thread.join(30)
-    assert not destination._thread.is_alive()
+    thread.join(30)
+    assert not thread.is_alive()
     assert destination.stats() == {"accepted": 1_200, "written": 0, "waiting": 0, "dropped": {"shutdown": 1_200}}
     assert len(log.messages) == 1
 
@@ -260,11 +265,11 @@ def test_a_shutdown_does_not_wait_for_a_lock_beyond_its_deadline(
     with closing(sqlite3.connect(destination.ledger.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         destination.accept(make_entry())
+        thread = writer()
         assert not destination.shutdown(0.1)
-        assert destination._thread is not None
-        assert destination._thread.is_alive()  # SQLite goes on waiting for a minute; the caller does not
+        assert thread.is_alive()  # SQLite goes on waiting for a minute; the caller does not
         other.execute("COMMIT")
-    destination._thread.join(30)
+    thread.join(30)
     assert destination.stats()["written"] == 1
 
 

@@ -216,7 +216,7 @@ def test_what_a_batch_processor_hands_over_at_the_very_end_is_delivered(langfuse
         import threading, time
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
-        from genledger.destinations.langfuse.destination import LangfuseSpanExporter
+        from genledger.destinations.langfuse.exporter import LangfuseSpanExporter
         provider = TracerProvider()
         provider.add_span_processor(BatchSpanProcessor(LangfuseSpanExporter(), schedule_delay_millis=500))
         def call(name):

@@ -16,11 +16,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import genledger
-from genledger.engine import internal_errors
 from genledger.engine.operation import Endpoint, Operation
 from genledger.engine.recorder import Recorder, activate
 from genledger.instrumentation.adapters.methods import Methods
 from genledger.instrumentation.patching import Patch, Patcher
+from genledger.shared import internal_errors
 
 SOURCE = """
 class Base:
@@ -116,7 +116,6 @@ def test_what_a_version_does_not_have_is_a_warning_unless_it_is_optional(
     module: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     loaded(module)
-    internal_errors._last_warning.clear()
     Patcher([Patch(module, "Client.absent", plus_ten, optional=True)]).apply()
     assert caplog.records == []
     Patcher([Patch(module, "Client.absent", plus_ten), Patch(module, "Gone.call", plus_ten)]).apply()
@@ -137,8 +136,7 @@ def test_a_fault_is_counted_each_time_and_warned_about_once_in_a_while(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1000.0]
-    monkeypatch.setattr("genledger.engine.internal_errors.time.monotonic", lambda: now[0])
-    monkeypatch.setattr(internal_errors, "_last_warning", {})
+    monkeypatch.setattr("genledger.shared.internal_errors.time.monotonic", lambda: now[0])
     before = internal_errors.counts().get("a stage", 0)
     for _ in range(5):
         internal_errors.report("a stage", ValueError("boom"))

@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from genledger.context.attribution import Attribution
+from genledger.engine.later_usage.job_book import CallStart, Origin
 from genledger.engine.record import CallRecord, ProductEvent
-from genledger.ledger import Ledger, LedgerError, LedgerStartedOver, Score, default_path
+from genledger.ledger import Ledger, LedgerError, LedgerStartedOver, default_path
 from genledger.ledger.rows import record_of
 from genledger.pricing.cost import Cost, Part
 from genledger.pricing.usage import TOKEN_BUCKETS, Usage
@@ -124,20 +125,6 @@ def test_however_many_calls_are_written_at_once_each_is_there_once(
     assert sorted(calls(ledger), key=lambda call: call.span_id) == written
 
 
-def test_a_later_score_of_the_same_thing_replaces_the_earlier_one(ledger: Ledger) -> None:
-    ledger.write(
-        scores=[
-            Score("helpful", "user", 1, trace_id=7, value=0.0),
-            Score("helpful", "user", 2, trace_id=7, value=1.0, label="yes"),
-            Score("helpful", "judge", 3, trace_id=7, span_id=8, value=0.5),
-        ]
-    )
-    assert rows(ledger, "scores") == [
-        (f"{7:032x}", None, "helpful", "user", 2, 1.0, "yes"),
-        (f"{7:032x}", f"{8:016x}", "helpful", "judge", 3, 0.5, None),
-    ]
-
-
 def test_product_events_are_kept_with_their_attribution(ledger: Ledger) -> None:
     ledger.write(events=[ProductEvent("draft_accepted", 5, Attribution(tenant="acme", tags=("a",)), 7, None, 2.0)])
     with ledger.reading() as connection:
@@ -183,9 +170,15 @@ def test_unpriced_calls_may_be_priced_while_they_are_read(ledger: Ledger, make_e
 
 def test_a_batch_remembers_for_whom_it_was_created(ledger: Ledger) -> None:
     who = Attribution(tenant="acme", feature="nightly", tags=("a", "b"), metadata={"plan": "pro", "seats": 3})
-    ledger.remember_batch("openai", "batch_1", who)
-    assert ledger.batch_attribution("openai", "batch_1") == who
-    assert ledger.batch_attribution("anthropic", "batch_1") is None
+    ledger.remember_job("openai", "batch_1", Origin(who))
+    assert ledger.job_origin("openai", "batch_1") == Origin(who)
+    assert ledger.job_origin("anthropic", "batch_1") is None
+    start = CallStart(2**128 - 1, 2**64 - 1, None, "openai", "chat", "responses", "inference", "gpt-5", 1, True)
+    ledger.remember_job("openai", "resp_1", Origin(who, start))
+    assert ledger.job_origin("openai", "resp_1") == Origin(who, start)
+    assert ledger.unclaimed_results("openai", "resp_1", ["answer"]) == {"answer"}
+    assert ledger.claim_results("openai", "resp_1", ["answer"]) == {"answer"}
+    assert ledger.unclaimed_results("openai", "resp_1", ["answer"]) == set()
 
 
 def test_each_result_of_a_batch_is_handed_out_once(ledger: Ledger) -> None:
@@ -216,13 +209,11 @@ def test_what_is_too_old_is_pruned(tmp_path: Path, make_entry: MakeEntry) -> Non
     ledger.write(
         [*old, young],
         [ProductEvent("x", now - age * DAY_NS, Attribution(), None, None, 1.0) for age in (9, 11)],
-        [Score("x", "user", now - age * DAY_NS, trace_id=age) for age in (9, 11)],
     )
     before = ledger.size_bytes()
-    assert ledger.prune() == 5_002
+    assert ledger.prune() == 5_001
     assert calls(ledger) == [young]
     assert [row[1] for row in rows(ledger, "outcomes")] == [now - 9 * DAY_NS]
-    assert [row[4] for row in rows(ledger, "scores")] == [now - 9 * DAY_NS]
     assert ledger.size_bytes() < before / 10
     assert ledger.prune() == 0
 
@@ -231,7 +222,7 @@ def test_batches_are_remembered_longer_than_providers_keep_their_results(tmp_pat
     path = tmp_path / "ledger.db"
     ledger = Ledger(path, max_age_days=1)
     for name, age in (("young", 89), ("old", 91)):
-        ledger.remember_batch("openai", name, Attribution())
+        ledger.remember_job("openai", name, Origin(Attribution()))
         ledger.claim_results("openai", name, ["1"])
         with closing(sqlite3.connect(path)) as connection:
             at = time.time_ns() - age * DAY_NS
@@ -239,8 +230,8 @@ def test_batches_are_remembered_longer_than_providers_keep_their_results(tmp_pat
             connection.execute("UPDATE batch_results SET claimed_ns = ? WHERE batch_id = ?", (at, name))
             connection.commit()
     ledger.prune()
-    assert ledger.batch_attribution("openai", "young") is not None
-    assert ledger.batch_attribution("openai", "old") is None
+    assert ledger.job_origin("openai", "young") is not None
+    assert ledger.job_origin("openai", "old") is None
     assert ledger.claim_results("openai", "young", ["1"]) == set()
     assert ledger.claim_results("openai", "old", ["1"]) == {"1"}
 

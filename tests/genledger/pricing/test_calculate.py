@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import tracemalloc
 from datetime import UTC, datetime
 from threading import Thread
 
@@ -15,7 +16,6 @@ from genledger.pricing import (
     Cost,
     Usage,
     backfill,
-    calculate,
     max_price,
     override,
     price,
@@ -86,11 +86,18 @@ def test_the_date_of_the_table_is_recorded() -> None:
 
 
 def test_resolved_prices_and_misses_are_bounded() -> None:
-    bound = calculate._resolved.cache_info().maxsize
-    assert bound is not None
-    for number in range(bound + 100):
-        price(Usage(input=1), provider="nobody", model=f"model-{number}", at_ns=NOON)
-    assert calculate._resolved.cache_info().currsize == bound
+    def remembered(names: range) -> int:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in names:
+            price(Usage(input=1), provider="nobody", model=f"model-{number}", at_ns=NOON)
+        return tracemalloc.get_traced_memory()[0] - before
+
+    tracemalloc.start()
+    try:
+        filled = remembered(range(4_000))
+        assert remembered(range(4_000, 8_000)) < filled / 10
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_table_does_not_remember_what_we_asked() -> None:
@@ -104,11 +111,8 @@ def test_the_table_does_not_remember_what_we_asked() -> None:
     assert after == before
 
 
-def test_prices_are_resolved_once_per_day_and_forgotten_when_a_price_is_set() -> None:
-    calculate._resolved.cache_clear()
-    for _ in range(5):
-        price(Usage(input=1), provider="openai", model="gpt-4o", at_ns=NOON)
-    assert calculate._resolved.cache_info().misses == 1
+def test_a_price_that_is_set_holds_at_once_and_no_longer_than_it_is_set() -> None:
+    assert amount(price(Usage(input=10**6), provider="openai", model="gpt-4o", at_ns=NOON)) == pytest.approx(2.5)
     remove = override(model="gpt-4o", per_million={"input": 1})
     assert amount(price(Usage(input=10**6), provider="openai", model="gpt-4o", at_ns=NOON)) == pytest.approx(1)
     remove()
@@ -146,44 +150,38 @@ def test_importing_loads_no_table_and_the_first_price_does() -> None:
     assert out.stdout.split() == ["False", "True"]
 
 
-@pytest.fixture
-def fresh_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calculate, "_warned", type(calculate._warned)())
-    monkeypatch.setattr(calculate, "_silenced", False)
-
-
-@pytest.mark.usefixtures("fresh_warnings")
 def test_a_model_without_a_price_is_warned_about_once(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="genledger"):
         for _ in range(3):
-            warn_unpriced("openai", "gpt-9", "unknown_model")
-        warn_unpriced("openai", "gpt-10", "unknown_model")
+            warn_unpriced("openai", "never-warned-about-1", "unknown_model")
+        warn_unpriced("openai", "never-warned-about-2", "unknown_model")
     assert [record.getMessage().split(":")[0] for record in caplog.records] == [
-        "No price for gpt-9 at openai (unknown_model)",
-        "No price for gpt-10 at openai (unknown_model)",
+        "No price for never-warned-about-1 at openai (unknown_model)",
+        "No price for never-warned-about-2 at openai (unknown_model)",
     ]
 
 
-@pytest.mark.usefixtures("fresh_warnings")
 def test_a_report_that_is_not_believed_is_warned_about_once(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="genledger"):
         for reported in ("1e+06", "2e+06"):
-            warn_rejected("open_router", "gpt-9", f"reported_rejected:{reported}")
-        warn_unpriced("open_router", "gpt-9", "unknown_model")
+            warn_rejected("open_router", "never-warned-about-1", f"reported_rejected:{reported}")
+        warn_unpriced("open_router", "never-warned-about-1", "unknown_model")
     assert [record.getMessage().partition(" (")[0] for record in caplog.records] == [
-        "The cost that is reported for gpt-9 at openrouter cannot be right",
-        "No price for gpt-9 at openrouter",
+        "The cost that is reported for never-warned-about-1 at openrouter cannot be right",
+        "No price for never-warned-about-1 at openrouter",
     ]
 
 
-@pytest.mark.usefixtures("fresh_warnings")
-def test_warnings_end_before_they_flood(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING, logger="genledger"):
-        for number in range(2_000):
-            warn_unpriced("openai", f"gpt-{number}-x", "unknown_model")
-    assert len(caplog.records) == calculate._WARNED
-    assert "stops warning" in caplog.records[-1].getMessage()
-    assert len(calculate._warned) == 0
+def test_warnings_end_before_they_flood() -> None:
+    code = (
+        "from genledger.pricing import warn_unpriced\n"
+        "for number in range(2_000):\n"
+        "    warn_unpriced('openai', f'gpt-{number}-x', 'unknown_model')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    warnings = done.stderr.splitlines()
+    assert len(warnings) == 512
+    assert "stops warning" in warnings[-1]
 
 
 def test_the_ceiling_is_the_dearest_that_can_apply() -> None:

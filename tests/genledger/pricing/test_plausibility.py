@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genledger.pricing import Cost, Usage, cost_of_response, override, price, read_quickly, read_usage
+from genledger.pricing import Cost, Usage, cost_of_response, override, price, read_usage
 from genledger.pricing.plausibility import MOST_UNCOUNTED, MULTIPLE, SURCHARGE
 
 CostOf = Callable[..., Cost | None]
@@ -201,7 +201,7 @@ def test_nothing_that_is_reported_makes_a_cost_impossible(
 
 @given(reports, beside, headers_of_gateways, st.sampled_from(["chat", "responses", "messages"]), st.data())
 @settings(deadline=None, max_examples=300)
-def test_the_quick_reader_says_the_same_of_reports(
+def test_who_reports_no_costs_is_not_believed_about_them(
     report: dict[str, Any], more: dict[str, Any], headers: dict[str, str], api: str, data: st.DataObject
 ) -> None:
     names = ("prompt_tokens", "completion_tokens") if api == "chat" else ("input_tokens", "output_tokens")
@@ -210,11 +210,6 @@ def test_the_quick_reader_says_the_same_of_reports(
     total = data.draw(st.just(sum(counted.values())) if whole else numbers)
     body = {"model": "m", "usage": counted | {"total_tokens": total} | report, **more}
     provider = "anthropic" if api == "messages" else "openai"
-    base_url = data.draw(
-        st.sampled_from(
-            [f"https://api.{provider}.com", f"https://api.{provider}.com/", f"https://api.{provider}.com.internal/v1"]
-        )
-    )
-    quick = read_quickly(api, body, {"model": "m"}, base_url)
-    full = read_usage(provider, api, body, {"model": "m"}, base_url=base_url, headers=headers)
-    assert quick is None or quick == full
+    base_url = data.draw(st.sampled_from([f"https://api.{provider}.com", f"https://api.{provider}.com/v1/"]))
+    found = read_usage(provider, api, body, {"model": "m"}, base_url=base_url, headers=headers)
+    assert found is None or found.reported is None

@@ -241,24 +241,32 @@ def test_what_the_provider_reported_goes_before_the_users_price(cost: CostOf) ->
 @pytest.mark.parametrize(
     ("text", "line", "expected"),
     [
-        ('[[price]]\nmodel = "m"\nper_milion = { input = 1 }\n', 3, "per_million"),
-        ('[[price]]\nmodel = "m"\n\nper_million = { inptu = 1 }\n', 4, "one of: input"),
+        ('[[price]]\nmodel = "m"\nper_milion = { input = 1 }\n', 3, "did you mean 'per_million'?"),
+        ('[[price]]\nmodel = "m"\n\nper_million = { inptu = 1 }\n', 4, "expected one of input"),
         ('[[price]]\nmodel = "m"\nper_million = { input = -1 }\n', 3, "zero or more"),
-        ('[[price]]\nmodel = "m"\nper_million = { input = "2" }\n', 3, "price in USD"),
-        ('[[price]]\nmodel = "m"\nfree = true\n\n[[price]]\nmodel = "n"\nfactor = "half"\n', 7, "0.85"),
+        ('[[price]]\nmodel = "m"\nper_million = { input = "2" }\n', 3, "a number, zero or more, got '2'"),
+        (
+            '[[price]]\nmodel = "m"\nfree = true\n\n[[price]]\nmodel = "n"\nfactor = "half"\n',
+            7,
+            "a number, zero or more",
+        ),
         ("# mine\n[[price]]\nper_million = { input = 1 }\n", 2, "at least one of provider"),
         ('[[price]]\nmodel = "m"\n', 1, "at least one of per_million"),
         ('[[price]]\nmodel = "/gpt-(/"\nfree = true\n', 2, "regular expression"),
         ('[[price]]\nmodel = "m"\nvalid_from = "soon"\nfree = true\n', 3, "date like"),
         ('[[price]]\nmodel = "m"\nfree = true\nvalid_from = 2026-02-01\nvalid_until = 2026-01-01\n', 5, "after"),
-        ('[[price]]\nmodel = "m"\nfree = true\nfactor = 0.5\n', 3, "stands alone"),
+        ('[[price]]\nmodel = "m"\nfree = true\nfactor = 0.5\n', 3, "free: cannot be combined"),
         ('[[price]]\nmodel = "m"\n[price.per_million]\noutput = 1\ninputs = 2\n', 5, "inputs"),
         ('[[price]]\nmodel = "m"\nper_million = { input = 1\n', 3, "TOML"),
         ('[price]\nmodel = "m"\n', 1, "two brackets"),
-        ('[[prices]]\nmodel = "m"\n', 1, "[[price]]"),
-        ("[[price]]\nmodel = 3\nfree = true\n", 2, "string"),
+        ('[[prices]]\nmodel = "m"\n', 1, "did you mean 'price'?"),
+        ("[[price]]\nmodel = 3\nfree = true\n", 2, "model: expected a name"),
         ('[[price]]\nmodel = "m"\nfree = "yes"\n', 3, "true or false"),
-        ('[[price]]\nmodel = "m"\nper_million = { input = 1 }\nabove = 10\n', 4, "belong together"),
+        (
+            '[[price]]\nmodel = "m"\nper_million = { input = 1 }\nabove = 10\n',
+            4,
+            "above: goes together with per_million_above",
+        ),
         ('[[price]]\nmodel = "m"\nper_unit = { web_serch = 1 }\n', 3, "web_search"),
     ],
 )
@@ -268,9 +276,33 @@ def test_a_mistake_names_the_file_the_line_and_what_was_expected(
     path = prices(text)
     with pytest.raises(PriceFileError) as caught:
         load_overrides(path)
-    assert str(caught.value).startswith(f"{path}, line {line}: ")
+    assert str(caught.value).startswith(f"{path}:{line}: ")
     assert expected in str(caught.value)
-    assert caught.value.line == line
+    assert [mistake.line for mistake in caught.value.mistakes] == [line]
+
+
+def test_all_mistakes_are_named_at_once_in_the_order_of_the_file(prices: Callable[[str], Path]) -> None:
+    path = prices(
+        '[[price]]\nmodel = ["m", 3]\nper_million = { input = -1, inptu = 2 }\nabove = 0\n\n'
+        '[[price]]\nfree = "yes"\n[price.factor]\noutptu = 1\n'
+    )
+    with pytest.raises(PriceFileError) as caught:
+        load_overrides(path)
+    assert [line.removeprefix(f"{path}:").split(": ")[:2] for line in caught.value.lines] == [
+        ["2", "model"],
+        ["3", "per_million.input"],
+        ["3", "per_million.inptu"],
+        ["4", "above"],
+        ["4", "above"],
+        ["6", "price"],
+        ["7", "free"],
+        ["9", "factor.outptu"],
+    ]
+
+
+def test_all_mistakes_of_a_price_in_code_are_named_at_once() -> None:
+    with pytest.raises(ValueError, match=r"tier: expected .*; per_million.inptu: is not .*; alias_provider: goes"):
+        override(model="m", tier="", per_million={"inptu": 1}, alias_provider="openai")
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.replay import recordings
 
 from genledger.pricing import UNPRICED_REASONS, Cost
 
 ROOT = Path(__file__).resolve().parents[3]
-RECORDINGS = ROOT.parent / "shared" / "data" / "recordings"
 
 pytestmark = [
     pytest.mark.recordings,
-    pytest.mark.skipif(not RECORDINGS.exists(), reason="the recordings beside the repository are absent"),
+    pytest.mark.skipif(not recordings.available(), reason=recordings.ABSENT),
 ]
 
 UNKNOWN_TO_ANY_TABLE = {
@@ -37,7 +37,7 @@ def priced() -> list[tuple[Any, Any, Cost | str]]:
 
     sys.modules[spec.name] = share
     spec.loader.exec_module(share)
-    found = ((answer, *share.priced(answer)) for answer in share.answers(RECORDINGS))
+    found = ((answer, *share.priced(answer)) for answer in share.answers(recordings.FOLDER))
     return [(answer, reading, cost) for answer, reading, cost in found if reading is not None]
 
 

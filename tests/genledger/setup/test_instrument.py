@@ -20,6 +20,7 @@ import openai
 import pytest
 import wrapt
 from examples.demo.provider import DemoProvider
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.trace import Span
 
@@ -168,10 +169,27 @@ def test_a_second_instrument_prices_the_spans_of_others_once_and_counts_on(telem
                 },
             ).end()
             assert genledger.spend() == (2.5, 1, 0, 1_000_000)
+        genledger.flush()
         (point,) = points(telemetry, "genledger.cost")
         assert point.value == 2.5 * round
         (point,) = points(telemetry, "gen_ai.client.inference.duration")
         assert point.count == round
+
+
+def test_each_meter_provider_counts_its_own_calls_also_when_one_comes_back(telemetry: Telemetry) -> None:
+    other = Telemetry()
+    for meters in (telemetry, other, telemetry):
+        genledger.instrument(
+            destinations=[], tracer_provider=telemetry.tracer_provider, meter_provider=meters.meter_provider
+        )
+        chat()()
+        meters.reader.collect()
+    for meters, calls in ((telemetry, 2), (other, 1)):
+        (cost,) = points(meters, "genledger.cost")
+        assert cost.value == pytest.approx(calls * COST)
+        (duration,) = points(meters, "gen_ai.client.inference.duration")
+        assert duration.count == calls
+    other.meter_provider.shutdown()
 
 
 def points(telemetry: Telemetry, name: str) -> list[Any]:
@@ -258,6 +276,8 @@ def test_instrument_imports_no_client_library(tmp_path: Path, variables: dict[st
                 "opentelemetry.sdk.metrics",
                 "opentelemetry.sdk._logs",
                 "requests",
+                "pydantic",
+                "genledger.budgets.rules.rule_file",
                 "genledger.destinations.delivery.export_worker",
             ),
         ),
@@ -352,7 +372,9 @@ spans, reader, logs = InMemorySpanExporter(), InMemoryMetricReader(), InMemoryLo
 tracers, meters, loggers = TracerProvider(), MeterProvider([reader]), LoggerProvider()
 tracers.add_span_processor(SimpleSpanProcessor(spans))
 loggers.add_log_record_processor(SimpleLogRecordProcessor(logs))
-genledger.instrument(tracer_provider=tracers, meter_provider=meters, logger_provider=loggers)
+genledger.instrument(
+    tracer_provider=tracers, meter_provider=meters, logger_provider=loggers, emit_event=True
+)
 {CALL}
 call()
 print(len(spans.get_finished_spans()), len(logs.get_finished_logs()), reader.get_metrics_data() is not None)
@@ -564,6 +586,27 @@ def test_each_time_it_is_switched_on_every_signal_is_exported_and_none_in_betwee
     assert exported == {"/v1/traces": 3, "/v1/metrics": 3, "/v1/logs": 3}
 
 
+def test_a_script_of_one_call_exports_its_cost_as_0_and_then_as_the_amount(
+    tmp_path: Path, demo: dict[str, str]
+) -> None:
+    with Collector() as collector:
+        code = f"import genledger\ngenledger.instrument()\n{CALL}\ncall()"
+        run(tmp_path, code, OTEL_EXPORTER_OTLP_ENDPOINT=collector.base_url, **demo)
+        exported = [
+            (point.as_double, len(point.exemplars))
+            for request in collector.requests
+            if request.path == "/v1/metrics"
+            for resource in ExportMetricsServiceRequest.FromString(request.content).resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.name == "genledger.cost"
+            for point in metric.sum.data_points
+        ]
+    (zero, none), (cost, one) = exported
+    assert (zero, none, one) == (0.0, 0, 1)
+    assert cost > 0
+
+
 END = """
 import sys, time
 import genledger
@@ -607,8 +650,8 @@ BAD_OPTIONS: list[Any] = [
     pytest.param({"libraries": 5}, ["instrument(libraries=", "a list of names", "5"], id="no list"),
     pytest.param({"libraries": ["opanai"]}, ["no instrumentor for opanai", "openai"], id="unknown library"),
     pytest.param({"capture_content": "some"}, ["instrument(capture_content=", "'some'"], id="unknown mode"),
-    pytest.param({"label_limit": -1}, ["instrument(label_limit=", "not negative"], id="negative number"),
-    pytest.param({"label_limit": "many"}, ["instrument(label_limit=", "whole number"], id="no number"),
+    pytest.param({"max_label_values": -1}, ["instrument(max_label_values=", "not negative"], id="negative number"),
+    pytest.param({"max_label_values": "many"}, ["instrument(max_label_values=", "whole number"], id="no number"),
     pytest.param({"redact": ["emails"]}, ["instrument(redact=", "email"], id="unknown pattern"),
     pytest.param({"redactor": "x"}, ["instrument(redactor=", "function"], id="no function"),
     pytest.param({"log": "xml"}, ["instrument(log=", "plain, json"], id="unknown format"),
@@ -713,8 +756,8 @@ def test_no_value_of_any_option_is_raised_into_the_application(value: Any) -> No
 
 
 BAD_VARIABLES: list[Any] = [
-    pytest.param("GENLEDGER_LABLE_LIMIT", "5", ["did you mean GENLEDGER_LABEL_LIMIT?"], id="misspelt"),
-    pytest.param("GENLEDGER_LABEL_LIMIT", "5k", ["whole number", "'5k'"], id="no number"),
+    pytest.param("GENLEDGER_MAX_LABLE_VALUES", "5", ["did you mean GENLEDGER_MAX_LABEL_VALUES?"], id="misspelt"),
+    pytest.param("GENLEDGER_MAX_LABEL_VALUES", "5k", ["whole number", "'5k'"], id="no number"),
     pytest.param("GENLEDGER_LOG_HASH_USERS", "perhaps", ["true or false"], id="no flag"),
     pytest.param("GENLEDGER_DESTINATIONS", "ledgr", ["destination ledgr"], id="unknown destination"),
     pytest.param(

@@ -22,9 +22,9 @@ def test_nothing_given_is_the_defaults_and_no_problem() -> None:
 
 
 def test_a_keyword_wins_over_the_environment_and_none_gives_way_to_it() -> None:
-    environ = {"GENLEDGER_LABEL_LIMIT": "5"}
-    assert read_settings({"label_limit": 7}, environ)[0].label_limit == 7
-    assert read_settings({"label_limit": None}, environ)[0].label_limit == 5
+    environ = {"GENLEDGER_MAX_LABEL_VALUES": "5"}
+    assert read_settings({"max_label_values": 7}, environ)[0].max_label_values == 7
+    assert read_settings({"max_label_values": None}, environ)[0].max_label_values == 5
 
 
 @pytest.mark.parametrize(

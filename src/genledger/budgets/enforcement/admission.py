@@ -14,7 +14,7 @@ from genledger.budgets.enforcement.request import BudgetRequest
 from genledger.budgets.enforcement.reservation import UNGUARDED, Action, Reservation
 from genledger.budgets.leases.lease_client import LeaseClient, Refusal, StaleWindow
 from genledger.budgets.leases.local_lease import CounterKey, Hold, LocalLease
-from genledger.budgets.rules.rule import scope_part
+from genledger.budgets.rules.scope import scope_part
 from genledger.budgets.stores.base import StoreDown
 
 FIRST_WAIT = 0.02
@@ -129,8 +129,8 @@ class Admission:
 
     def _degrade(self, refusal: Refusal, now: float) -> None:
         rule, request = refusal.account.counted.rule, self._request
-        model = rule.degraded_model or request.model
-        tokens = rule.degraded_tokens
+        model = (rule.degrade and rule.degrade.model) or request.model
+        tokens = rule.degrade.max_output_tokens if rule.degrade is not None else None
         if tokens is not None and request.max_output_tokens is not None and request.max_output_tokens <= tokens:
             tokens = None
         ceiling = request.reprice(model, tokens) if request.reprice is not None else request.cost_ceiling

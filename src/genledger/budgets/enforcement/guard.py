@@ -11,6 +11,7 @@ import time
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from genledger.budgets.budget_alerts import Alerts, Listener
 from genledger.budgets.budget_metrics import Figures
@@ -27,10 +28,12 @@ from genledger.budgets.leases.local_lease import CounterKey, LocalLease
 from genledger.budgets.rules.model_choice import ModelChoice
 from genledger.budgets.rules.model_routing import choose
 from genledger.budgets.rules.plan_tiers import TierFunction, Tiers
-from genledger.budgets.rules.rule import Rule
-from genledger.budgets.rules.rule_file import Rulebook, RuleFileError, read_rules
+from genledger.budgets.rules.rule_file import Rulebook, RuleFileError, WatchedRules
 from genledger.budgets.stores import Store, StoreDown, open_store
 from genledger.shared.loggers import logger_of
+
+if TYPE_CHECKING:
+    from genledger.budgets.rules.rule import Rule
 
 _log = logger_of("genledger.budgets")
 
@@ -49,36 +52,36 @@ class Guard:
 
     Args:
         rules: Rules made by `budget()`, a whole `Rulebook`, or the path of a rule file, which is read again
-            whenever it changes.
+            whenever it changes; or a `WatchedRules`, which has read the file and reported its mistakes already.
         store: Where the budgets are kept; by default what the rule file names, else this machine's SQLite file.
         tier_of: The tenant's plan tier, asked for once and then every minute in the background. May raise.
         on_event: Called with every `BudgetEvent` that this process is the one to report.
         lease_ttl: Seconds after which a crashed process's slices are taken back.
 
     Raises:
-        RuleFileError: The rule file cannot be read; the message names file, line and what was expected.
+        RuleFileError: The rule file cannot be used; the message names every mistake with its line.
+        RuleError: Two rules have the same name.
     """
 
     def __init__(
         self,
-        rules: Sequence[Rule] | Rulebook | str | os.PathLike[str] = (),
+        rules: Sequence[Rule] | Rulebook | WatchedRules | str | os.PathLike[str] = (),
         store: Store | str | os.PathLike[str] | None = None,
         *,
         tier_of: TierFunction | None = None,
         on_event: Listener | None = None,
         lease_ttl: float = LEASE_TTL,
     ) -> None:
-        self._path: str | None = None
-        self._stamp: tuple[int, int] | None = None
-        match rules:
-            case Rulebook():
-                self._rulebook = rules
-            case str() | os.PathLike():
-                self._path = os.fspath(rules)
-                self._stamp = _stamp(self._path)
-                self._rulebook = read_rules(self._path)
-            case _:
-                self._rulebook = Rulebook(tuple(rules))
+        if isinstance(rules, (str, os.PathLike)):
+            rules = WatchedRules(rules)
+            rules.read()
+        self._file = rules if isinstance(rules, WatchedRules) else None
+        if isinstance(rules, WatchedRules):
+            self._rulebook = rules.book
+        else:
+            self._rulebook = rules if isinstance(rules, Rulebook) else Rulebook(tuple(rules))
+        # A file that comes to name another store cannot move the counters there.
+        self._may_name = {None, self._rulebook.store} if store is None else None
         named = store if store is not None else self._rulebook.store
         self._named = named is not None
         self._opened = named is None or isinstance(named, (str, os.PathLike))
@@ -311,10 +314,11 @@ class Guard:
                 return
 
     def _inform(self) -> None:
-        """Read what is set in the store before the first call is let through."""
+        """Read what is set in the store, and what has changed in the file, before the first call is let through."""
         with self._informing:
             if not self._informed:
                 self._try_document()
+                self._read_file()
                 self._informed = True
 
     def _try_document(self) -> None:
@@ -342,17 +346,16 @@ class Guard:
         self._rebuild()
 
     def _read_file(self) -> None:
-        if self._path is None:
-            return
-        stamp = _stamp(self._path)
-        if stamp == self._stamp:
-            return
-        self._stamp = stamp
         try:
-            self._rulebook = read_rules(self._path)
+            if self._file is None or not self._file.read():
+                return
         except RuleFileError as error:
-            _log.warning("The budget rules that were in force stay: %s", error)
+            mistakes = "; ".join(error.lines)
+            _log.warning("The budget rules in force stay until the rule file is corrected: %s", mistakes)
             return
+        self._rulebook = self._file.book
+        if self._may_name is not None and self._rulebook.store not in self._may_name:
+            _log.warning("The rule file names another budget store; restart the process to use it.")
         self._alerts.urls = self._rulebook.alerts
         self._alerts.start()
         self._rebuild()
@@ -380,14 +383,6 @@ class Guard:
         self._lease_client.after_fork()
         self._alerts.after_fork()
         self._rebuild()
-
-
-def _stamp(path: str) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size
 
 
 def _give_back(future: Future[Reservation | float]) -> None:

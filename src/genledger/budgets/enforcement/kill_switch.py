@@ -8,13 +8,16 @@ from __future__ import annotations
 import getpass
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from genledger.budgets.rules.rule import Rule, RuleError, Scope, budget, read_scope
+from genledger.budgets.rules.scope import RuleError, Scope, read_scope
 from genledger.budgets.stores.base import Store
 from genledger.shared.text import as_json
+
+if TYPE_CHECKING:
+    from genledger.budgets.rules.rule import Rule
 
 MAX_LOG = 1000
 """Changes that are remembered."""
@@ -66,7 +69,15 @@ class Controls:
 
     def rules(self) -> list[Rule]:
         """The budgets as rules."""
-        return [budget(**fields) for fields in self.budgets]
+        return [rule for _, rule in self.named()]
+
+    def named(self) -> list[tuple[dict[str, Any], Rule]]:
+        """The budgets, each with the rule that its keys make."""
+        if not self.budgets:
+            return []
+        from genledger.budgets.rules.rule import budget
+
+        return [(keys, budget(**keys)) for keys in self.budgets]
 
 
 def _change(store: Store, change: Callable[[Controls, float], dict[str, Any]], who: str | None) -> None:
@@ -143,10 +154,12 @@ def set_budget(store: Store, fields: Mapping[str, Any], *, who: str | None = Non
         RuleError: The keys do not make a rule.
         StoreDown: The store did not answer.
     """
+    from genledger.budgets.rules.rule import budget
+
     rule = budget(**fields)
 
     def change(controls: Controls, now: float) -> dict[str, Any]:
-        others = [each for each in controls.budgets if budget(**each).name != rule.name]
+        others = [keys for keys, other in controls.named() if other.name != rule.name]
         controls.budgets = [*others, dict(fields)]
         return {"did": "set", "budget": rule.name, "to": dict(fields)}
 
@@ -163,9 +176,9 @@ def unset_budget(store: Store, name: str, *, who: str | None = None) -> None:
     """
 
     def change(controls: Controls, now: float) -> dict[str, Any]:
-        left = [each for each in controls.budgets if budget(**each).name != name]
+        left = [keys for keys, rule in controls.named() if rule.name != name]
         if len(left) == len(controls.budgets):
-            there = ", ".join(repr(budget(**each).name) for each in controls.budgets) or "none"
+            there = ", ".join(repr(rule.name) for rule in controls.rules()) or "none"
             raise RuleError("name", f"no budget {name!r} is set in the store; set are: {there}")
         controls.budgets = left
         return {"did": "unset", "budget": name}

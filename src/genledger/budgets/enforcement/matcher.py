@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from genledger.budgets.enforcement.kill_switch import Kill
 from genledger.budgets.enforcement.request import BudgetRequest
 from genledger.budgets.leases.local_lease import CounterKey, LocalLease
-from genledger.budgets.rules.rule import FIELDS, PATHS, Field, Rule, values_of
+from genledger.budgets.rules.scope import FIELDS, PATHS, ScopeField, values_of
 from genledger.budgets.rules.units import usd_units
+
+if TYPE_CHECKING:
+    from genledger.budgets.rules.rule import Rule
 
 MAX_PLANS = 8192
 """Kinds of calls whose plan is remembered; the oldest is forgotten first."""
@@ -74,7 +77,7 @@ class Matcher:
         self.key = self._key()
 
     def _key(self) -> Callable[[BudgetRequest], Any]:
-        used: set[Field] = {field for rule in self.rules for field in rule.scope.patterns}
+        used: set[ScopeField] = {field for rule in self.rules for field in rule.scope.patterns}
         used.update(field for kill in self.kills for field in kill.scope.patterns)
         if any(rule.tiered for rule in self.rules):
             used.add("tenant")

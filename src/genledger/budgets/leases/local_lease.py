@@ -8,12 +8,15 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
 import orjson
 
 from genledger.budgets.leases.lease_protocol import Ask, Standing
-from genledger.budgets.rules.rule import Rule
 from genledger.budgets.rules.windows import BUCKETS
+
+if TYPE_CHECKING:
+    from genledger.budgets.rules.rule import Rule
 
 NOTHING = Standing(0, 0, 0, False, 0.0)
 """How a counter stands that the store was never asked about."""

@@ -1,144 +1,174 @@
-"""What a budget rule says, and which calls it applies to."""
+"""What a budget rule and a routing rule say: the tables of a rule file, which `budget()` and `route()` make in code."""
 
 from __future__ import annotations
 
-import difflib
-import fnmatch
-import json
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from typing import Any, Literal, cast, get_args
+from functools import cached_property, partial
+from typing import Annotated, Any, Literal, get_args
 
-from genledger.budgets.enforcement.request import BudgetRequest
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
+
+from genledger.budgets.rules.rule_names import twin, twins
+from genledger.budgets.rules.scope import EACH, FIELDS, RuleError, Scope, ScopeField
 from genledger.budgets.rules.units import Measure, to_units
-from genledger.budgets.rules.windows import EXPECTED, Window
-from genledger.shared.text import bounded
+from genledger.budgets.rules.windows import EXPECTED, Window, known_zone
+from genledger.shared.text import bounded, quoted
+from genledger.shared.toml_table import Explained, Table, make, refusal
 
-Field = Literal["tenant", "feature", "user", "session", "model", "api_key", "run"]
-"""What a scope can name."""
-
-AtLimit = Literal["block", "degrade", "queue", "warn"]
-StoreDownPolicy = Literal["open", "closed", "lease"]
-CrashPolicy = Literal["release", "spend"]
-UnpricedPolicy = Literal["allow", "block"]
-
-FIELDS: tuple[Field, ...] = get_args(Field)
 MEASURES: tuple[Measure, ...] = get_args(Measure)
-EACH = "each"
-"""The pattern that gives every value a counter of its own."""
-
-ORGANISATION = "organisation"
-"""The scope of a rule that names no field: every call."""
-
-PATHS: Mapping[Field, str] = {
-    "tenant": "attribution.tenant",
-    "feature": "attribution.feature",
-    "user": "attribution.user",
-    "session": "attribution.session",
-    "model": "model",
-    "api_key": "api_key",
-    "run": "run",
-}
-"""Where a `BudgetRequest` keeps each field."""
 
 
-class RuleError(ValueError):
-    """A rule cannot be understood. `key` is the one to look at; the message says what was expected."""
-
-    def __init__(self, key: str, message: str) -> None:
-        super().__init__(f"{key}: {message}")
-        self.key = key
-
-
-def scope_part(field: str, value: str) -> str:
-    """One field of a scope, such as `tenant=acme`."""
-    value = bounded(value)
-    # Quoted where it could be mistaken for several fields: two scopes never share a counter.
-    plain = value.isprintable() and " " not in value and '"' not in value
-    return f"{field}={value if plain else json.dumps(value)}"
+def _units(measure: Measure, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
+        raise ValueError(f"expected a number, got {quoted(value)}")
+    try:
+        return to_units(measure, value)
+    except ValueError as error:
+        raise ValueError(f"{value} {error}") from None
 
 
-class Scope:
-    """Which calls something applies to: a pattern for each field named, all of which must match.
+def _by_tier(value: object) -> object:
+    return value if isinstance(value, Mapping) else {"": value}
 
-    A pattern is a value, a glob (`gpt-5*`), or `each`. A call that does not have a named field never matches.
+
+def _as_data(value: object) -> object:
+    return bounded(value) if isinstance(value, str) else value
+
+
+def _name(text: str) -> str:
+    if "|" in text:
+        raise ValueError
+    return text
+
+
+def _period(text: str) -> str:
+    Window.parse(text)
+    return text
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)) or not 0 < value <= 3600:
+        raise ValueError
+    return float(value)
+
+
+def _sorted(percents: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(sorted(set(percents)))
+
+
+def _url(text: str) -> str:
+    if "://" not in text:
+        raise ValueError
+    return text
+
+
+Text = Annotated[str, BeforeValidator(_as_data), Field(min_length=1)]
+Usd = Annotated[int, BeforeValidator(partial(_units, "usd"))]
+Count = Annotated[int, BeforeValidator(partial(_units, "tokens"))]
+UsdLimits = Annotated[dict[str, Usd], BeforeValidator(_by_tier), Field(min_length=1)]
+CountLimits = Annotated[dict[str, Count], BeforeValidator(_by_tier), Field(min_length=1)]
+Percent = Annotated[int, Field(gt=0, le=100)]
+
+_PATTERN = f"a value, a glob or {EACH!r}"
+_LIMIT = "a number, or one for each plan tier: { starter = 5, pro = 50 }"
+_MODEL = "the name of the model to use"
+
+
+class Degrade(Table):
+    """What a call becomes when a rule that degrades has no room for it."""
+
+    model: Text | None = Field(None, description=_MODEL)
+    max_output_tokens: Annotated[int, Field(ge=1)] | None = Field(None, description="a whole number above 0")
+
+    @classmethod
+    def relations(cls, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """See `Table`."""
+        if not given:
+            yield "", "expected model, max_output_tokens or both"
+
+
+class Rule(Table):
+    """One budget, rate limit or loop cap: a `[[budget]]` table.
+
+    Each measure holds one limit in units (see `to_units`) by plan tier, or a single one under the empty name.
     """
 
-    __slots__ = ("_globs", "patterns")
+    name: Annotated[Text, AfterValidator(_name)] = Field("", description="a name without '|'")
+    tenant: Text | None = Field(None, description=_PATTERN)
+    feature: Text | None = Field(None, description=_PATTERN)
+    user: Text | None = Field(None, description=_PATTERN)
+    session: Text | None = Field(None, description=_PATTERN)
+    model: Text | None = Field(None, description=_PATTERN)
+    api_key: Text | None = Field(None, description=_PATTERN)
+    run: Text | None = Field(None, description=_PATTERN)
+    usd: UsdLimits | None = Field(None, description=_LIMIT)
+    tokens: CountLimits | None = Field(None, description=_LIMIT)
+    requests: CountLimits | None = Field(None, description=_LIMIT)
+    steps: CountLimits | None = Field(None, description=_LIMIT)
+    repeats: CountLimits | None = Field(None, description=_LIMIT)
+    depth: CountLimits | None = Field(None, description=_LIMIT)
+    timezone: Annotated[str, AfterValidator(known_zone)] = Field(
+        "UTC", description="the name of a time zone such as Europe/Berlin"
+    )
+    per: Annotated[str, AfterValidator(_period)] = Field("run", description=EXPECTED)
+    alert_at: Annotated[tuple[Percent, ...], Field(strict=False), AfterValidator(_sorted)] = Field(
+        (50, 80, 100), description="percentages from 1 to 100 such as [50, 80]"
+    )
+    at_limit: Literal["block", "degrade", "queue", "warn"] = "block"
+    degrade: Degrade | None = Field(None, description="{ model = …, max_output_tokens = … }")
+    queue_seconds: Annotated[float, BeforeValidator(_seconds)] = Field(0.0, description="seconds between 0 and 3600")
+    on_store_down: Literal["open", "closed", "lease"] = "lease"
+    on_crash: Literal["release", "spend"] = "release"
+    unpriced: Literal["allow", "block"] = "allow"
 
-    def __init__(self, patterns: Mapping[Field, str]) -> None:
-        self.patterns = {field: patterns[field] for field in FIELDS if field in patterns}
-        self._globs = {
-            field: re.compile(fnmatch.translate(pattern))
-            for field, pattern in self.patterns.items()
-            if any(character in pattern for character in "*?[")
-        }
+    @classmethod
+    def relations(cls, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """See `Table`."""
+        counted = [measure for measure in MEASURES if measure in given]
+        if not counted:
+            yield "", f"has no limit; expected one of {', '.join(MEASURES)}"
+        elif len(counted) > 1:
+            yield counted[-1], f"cannot be combined with {counted[0]}; expected one of {', '.join(MEASURES)}"
+        caps_a_run = not {"repeats", "depth"}.isdisjoint(counted)
+        at_limit = given.get("at_limit", "block")
+        if caps_a_run and at_limit in ("degrade", "queue"):
+            yield "at_limit", f"expected 'block' or 'warn' for {counted[-1]}, got {at_limit!r}"
+        if "per" not in given and not caps_a_run:
+            yield "per", f"is missing; expected {EXPECTED}"
+        if ("degrade" in given) != (at_limit == "degrade"):
+            yield "degrade", "goes together with at_limit = 'degrade'; expected { model = …, max_output_tokens = … }"
+        if ("queue_seconds" in given) != (at_limit == "queue"):
+            yield "queue_seconds", "goes together with at_limit = 'queue'; expected the seconds to wait at most"
 
-    def label(self, values: Mapping[Field, str | None]) -> str | None:
-        """The name of the counter for a call with these values, such as `tenant=acme`; `None` if none applies.
+    def model_post_init(self, context: Any) -> None:
+        """Give a rule without a name one that tells what it limits."""
+        refused = all(getattr(self, measure) is None for measure in MEASURES)
+        if not self.name and not refused:
+            object.__setattr__(self, "name", bounded(f"{self.scope} {self.measure}/{self.window}"))
 
-        A glob has one counter for everything that it matches, `each` one for every value.
-        """
-        parts = []
-        for field, pattern in self.patterns.items():
-            value = values.get(field)
-            if value is None:
-                return None
-            if pattern == EACH:
-                parts.append(scope_part(field, value))
-                continue
-            glob = self._globs.get(field)
-            if not (value == pattern if glob is None else glob.match(value)):
-                return None
-            parts.append(f"{field}={pattern}")
-        return " ".join(parts) or ORGANISATION
+    @cached_property
+    def scope(self) -> Scope:
+        """Which calls it applies to; what lasts for a session or a run counts each one by itself."""
+        patterns: dict[ScopeField, str | None] = {field: getattr(self, field) for field in FIELDS}
+        if self.window.period == "session" or self.window.period == "run":
+            patterns[self.window.period] = patterns[self.window.period] or EACH
+        return Scope({field: pattern for field, pattern in patterns.items() if pattern is not None})
 
-    def __str__(self) -> str:
-        return " ".join(f"{field}={pattern}" for field, pattern in self.patterns.items()) or ORGANISATION
+    @cached_property
+    def measure(self) -> Measure:
+        """What it counts."""
+        return next(measure for measure in MEASURES if getattr(self, measure) is not None)
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Scope) and self.patterns == other.patterns
+    @cached_property
+    def limits(self) -> Mapping[str, int]:
+        """The limits in units by plan tier, or a single one under the empty name."""
+        return getattr(self, self.measure)
 
-    def __hash__(self) -> int:
-        return hash(tuple(self.patterns.items()))
-
-
-def values_of(request: BudgetRequest) -> dict[Field, str | None]:
-    """What a call has in each of the fields that scopes name."""
-    who = request.attribution
-    return {
-        "tenant": who.tenant,
-        "feature": who.feature,
-        "user": who.user,
-        "session": who.session,
-        "model": request.model,
-        "api_key": request.api_key,
-        "run": request.run,
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One budget, rate limit or loop cap; made by `budget()`.
-
-    `limits` holds one limit in units (see `amounts`) by plan tier, or a single one under the empty name.
-    """
-
-    name: str
-    scope: Scope
-    measure: Measure
-    limits: Mapping[str, int]
-    window: Window
-    alert_at: tuple[int, ...] = (50, 80, 100)
-    at_limit: AtLimit = "block"
-    degraded_model: str | None = None
-    degraded_tokens: int | None = None
-    queue_seconds: float = 0.0
-    on_store_down: StoreDownPolicy = "lease"
-    on_crash: CrashPolicy = "release"
-    unpriced: UnpricedPolicy = "allow"
+    @cached_property
+    def window(self) -> Window:
+        """The time that it counts over."""
+        return Window.parse(self.per, self.timezone)
 
     @property
     def tiered(self) -> bool:
@@ -153,112 +183,72 @@ class Rule:
         return self.limits[tier] if tier is not None and tier in self.limits else min(self.limits.values())
 
 
-_SETTINGS = (
-    "name",
-    "per",
-    "timezone",
-    "alert_at",
-    "at_limit",
-    "degrade",
-    "queue_seconds",
-    "on_store_down",
-    "on_crash",
-    "unpriced",
-)
+class Route(Table):
+    """One routing rule: a `[[route]]` table."""
+
+    name: Text = Field("", description="a name")
+    tenant: Text | None = Field(None, description=_PATTERN)
+    feature: Text | None = Field(None, description=_PATTERN)
+    tier: Text | None = Field(None, description="the name of a plan tier")
+    model: Text = Field(description=_MODEL)
+
+    def model_post_init(self, context: Any) -> None:
+        """Give a route without a name one that tells what it does."""
+        if not self.name:
+            object.__setattr__(self, "name", f"{self.applies_to} -> {self.model}")
+
+    @cached_property
+    def scope(self) -> Scope:
+        """Which calls it applies to."""
+        patterns: dict[ScopeField, str | None] = {"tenant": self.tenant, "feature": self.feature}
+        return Scope({field: pattern for field, pattern in patterns.items() if pattern is not None})
+
+    @property
+    def applies_to(self) -> str:
+        """Whose calls, for people."""
+        return f"{self.scope} tier={self.tier}" if self.tier else str(self.scope)
 
 
-def unknown_key(key: str, known: tuple[str, ...]) -> RuleError:
-    """The error for a key that means nothing, with the one that was probably meant."""
-    close = difflib.get_close_matches(key, known, 1)
-    hint = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(known)}"
-    return RuleError(key, f"is not a known key; {hint}")
+class PlanTiers(Table):
+    """The `[tiers]` table."""
+
+    default: Text | None = Field(None, description="the name of a tier")
+    tenants: dict[str, Text] = Field({}, description="the name of a tier for each tenant")
 
 
-def read_scope(fields: Mapping[str, Any]) -> Scope:
-    """The scope that the keys named in `FIELDS` describe."""
-    patterns: dict[Field, str] = {}
-    for field in FIELDS:
-        if field in fields:
-            if not isinstance(fields[field], str) or not fields[field]:
-                raise RuleError(field, f"expected a value, a glob or {EACH!r}, got {fields[field]!r}")
-            patterns[field] = bounded(fields[field])
-    return Scope(patterns)
+class AlertTargets(Table):
+    """The `[alerts]` table. Notification URLs hold tokens."""
+
+    to: tuple[Annotated[str, AfterValidator(_url)], ...] = Field(
+        (), description="a list of notification URLs, each with a scheme", repr=False, strict=False
+    )
 
 
-def _choice(fields: Mapping[str, Any], key: str, alias: Any, default: str) -> Any:
-    value = fields.get(key, default)
-    if value not in get_args(alias):
-        raise RuleError(key, f"expected one of {', '.join(map(repr, get_args(alias)))}, got {value!r}")
-    return value
+class RuleFile(Table):
+    """A file of rules."""
+
+    store: str | None = Field(None, description="a URL or the path of a file", repr=False)
+    tiers: PlanTiers = Field(PlanTiers.model_construct(), description="a [tiers] table")
+    alerts: AlertTargets = Field(AlertTargets.model_construct(), description="an [alerts] table")
+    budget: list[Rule] = Field([], description="[[budget]] tables, with two brackets")
+    route: list[Route] = Field([], description="[[route]] tables, with two brackets")
+
+    @field_validator("budget")
+    @classmethod
+    def _have_names_of_their_own(cls, rules: list[Rule]) -> list[Rule]:
+        same = twins(rules)
+        if same:
+            raise refusal({(place, "name"): twin(rules[place]) for place in same})
+        return rules
 
 
-def _number(key: str, measure: Measure, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
-        raise RuleError(key, f"expected a number, got {value!r}")
-    try:
-        return to_units(measure, value)
-    except ValueError as error:
-        raise RuleError(key, f"{value} {error}") from None
+def _refused(mistakes: list[Explained]) -> RuleError:
+    first, *others = mistakes
+    return RuleError(first.key, "; ".join((first.text, *map(str, others))))
 
 
-def _limits(measure: Measure, value: object) -> Mapping[str, int]:
-    if not isinstance(value, Mapping):
-        return {"": _number(measure, measure, value)}
-    if not value:
-        raise RuleError(measure, "expected a number, or one for each plan tier: { starter = 5, pro = 50 }")
-    return {str(tier): _number(f"{measure}.{tier}", measure, limit) for tier, limit in value.items()}
-
-
-def _window(fields: Mapping[str, Any], measure: Measure) -> Window:
-    per = fields.get("per", "run" if measure in ("repeats", "depth") else None)
-    if per is None:
-        raise RuleError("per", f"is missing; expected {EXPECTED}")
-    try:
-        return Window.parse(str(per), str(fields.get("timezone", "UTC")))
-    except ValueError as error:
-        raise RuleError("timezone" if "time zone" in str(error) else "per", str(error)) from None
-
-
-def _alerts(value: object) -> tuple[int, ...]:
-    if not isinstance(value, (list, tuple)) or not all(
-        isinstance(percent, int) and not isinstance(percent, bool) and 0 < percent <= 100 for percent in value
-    ):
-        raise RuleError("alert_at", f"expected percentages from 1 to 100 such as [50, 80], got {value!r}")
-    return tuple(sorted(set(value)))
-
-
-def _degrade(fields: Mapping[str, Any], at_limit: AtLimit) -> tuple[str | None, int | None]:
-    to = fields.get("degrade")
-    if (to is not None) != (at_limit == "degrade"):
-        raise RuleError(
-            "degrade",
-            'goes with at_limit = "degrade"; expected { model = "…" }, { max_output_tokens = … } or both',
-        )
-    if to is None:
-        return None, None
-    if not isinstance(to, Mapping) or not to or set(to) - {"model", "max_output_tokens"}:
-        raise RuleError("degrade", f'expected {{ model = "…", max_output_tokens = … }}, got {to!r}')
-    model, tokens = to.get("model"), to.get("max_output_tokens")
-    if model is not None and (not isinstance(model, str) or not model):
-        raise RuleError("degrade.model", f"expected the name of a model, got {model!r}")
-    if tokens is not None and (not isinstance(tokens, int) or isinstance(tokens, bool) or tokens < 1):
-        raise RuleError("degrade.max_output_tokens", f"expected a whole number above 0, got {tokens!r}")
-    return model, tokens
-
-
-def _queue(fields: Mapping[str, Any], at_limit: AtLimit) -> float:
-    seconds = fields.get("queue_seconds")
-    if (seconds is not None) != (at_limit == "queue"):
-        raise RuleError("queue_seconds", 'goes with at_limit = "queue"; expected the seconds to wait at most')
-    if seconds is None:
-        return 0.0
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float, Decimal)) or not 0 < seconds <= 3600:
-        raise RuleError("queue_seconds", f"expected seconds between 0 and 3600, got {seconds!r}")
-    return float(seconds)
-
-
-def budget(**fields: Any) -> Rule:
-    """One rule. The arguments are the keys of a `[[budget]]` table; see docs/budgets.md.
+def budget(**keys: Any) -> Rule:
+    """One budget, rate limit or loop cap. The arguments are the keys of a `[[budget]]` table; see docs/budgets.md.
 
     ```python
     budget(tenant="each", usd={"starter": 5, "pro": 50}, per="day", timezone="Europe/Berlin")
@@ -267,39 +257,19 @@ def budget(**fields: Any) -> Rule:
     ```
 
     Raises:
-        RuleError: A key is missing, unknown or has a value that makes no sense; it names the key.
+        RuleError: Keys are missing, unknown or have values that make no sense; it names all of them.
     """
-    for key in fields:
-        if key not in _SETTINGS and key not in FIELDS and key not in MEASURES:
-            raise unknown_key(key, (*_SETTINGS, *FIELDS, *MEASURES))
-    counted = [measure for measure in MEASURES if measure in fields]
-    if len(counted) != 1:
-        found = " and ".join(counted) or "none"
-        raise RuleError(counted[-1] if counted else "name", f"expected one of {', '.join(MEASURES)}, got {found}")
-    measure = counted[0]
-    window = _window(fields, measure)
-    scope = read_scope(fields)
-    if window.period in ("session", "run") and window.period not in scope.patterns:
-        scope = Scope({**scope.patterns, cast(Field, window.period): EACH})
-    at_limit: AtLimit = _choice(fields, "at_limit", AtLimit, "block")
-    if measure in ("repeats", "depth") and at_limit not in ("block", "warn"):
-        raise RuleError("at_limit", f'expected "block" or "warn" for {measure}, got {at_limit!r}')
-    name = fields.get("name", f"{scope} {measure}/{window}")
-    if not isinstance(name, str) or not name or "|" in name:
-        raise RuleError("name", f"expected a name without '|', got {name!r}")
-    model, tokens = _degrade(fields, at_limit)
-    return Rule(
-        name=bounded(name),
-        scope=scope,
-        measure=measure,
-        limits=_limits(measure, fields[measure]),
-        window=window,
-        alert_at=_alerts(fields["alert_at"]) if "alert_at" in fields else (50, 80, 100),
-        at_limit=at_limit,
-        degraded_model=model,
-        degraded_tokens=tokens,
-        queue_seconds=_queue(fields, at_limit),
-        on_store_down=_choice(fields, "on_store_down", StoreDownPolicy, "lease"),
-        on_crash=_choice(fields, "on_crash", CrashPolicy, "release"),
-        unpriced=_choice(fields, "unpriced", UnpricedPolicy, "allow"),
-    )
+    return make(Rule, keys, _refused)
+
+
+def route(**keys: Any) -> Route:
+    """One routing rule. The arguments are the keys of a `[[route]]` table.
+
+    ```python
+    route(feature="summaries", tier="starter", model="gpt-5-mini")
+    ```
+
+    Raises:
+        RuleError: Keys are missing, unknown or have values that make no sense; it names all of them.
+    """
+    return make(Route, keys, _refused)

@@ -25,6 +25,19 @@ _ROLLING = re.compile(r"rolling\s+(\d+)\s*([smhd])")
 EXPECTED = '"minute", "hour", "day", "week", "month", "rolling 24h" (s, m, h, d), "session" or "run"'
 
 
+def known_zone(zone: str) -> str:
+    """Return the name of a time zone.
+
+    Raises:
+        ValueError: It is not known.
+    """
+    try:
+        ZoneInfo(zone)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError(f"the time zone {zone!r} is not known") from error
+    return zone
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """A calendar period in a time zone, a rolling span of seconds, or the life of a session or run.
@@ -43,10 +56,7 @@ class Window:
         Raises:
             ValueError: It is none of these, or the time zone is not known.
         """
-        try:
-            ZoneInfo(zone)
-        except (KeyError, ValueError, OSError) as error:
-            raise ValueError(f"the time zone {zone!r} is not known") from error
+        known_zone(zone)
         rolling = _ROLLING.fullmatch(text)
         if rolling is not None:
             span = int(rolling[1]) * _SECONDS[rolling[2]]

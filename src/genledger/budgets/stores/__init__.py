@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import platformdirs
 
 from genledger.budgets.stores.base import Store, StoreDown
 from genledger.shared.credentials import without_credentials
 
-__all__ = ["Store", "StoreDown", "open_store"]
+__all__ = ["Store", "StoreDown", "file_of", "open_store"]
 
 
 def open_store(url: str | os.PathLike[str] | None = None) -> Store:
@@ -23,10 +24,13 @@ def open_store(url: str | os.PathLike[str] | None = None) -> Store:
         ValueError: The URL has another scheme.
         ModuleNotFoundError: It needs the Redis client, which is not installed.
     """
-    if url is None:
-        url = platformdirs.user_state_path("genledger") / "budgets.db"
-    text = os.fspath(url)
-    scheme, separator, rest = text.partition(":")
+    path = file_of(url)
+    if path is not None:
+        from genledger.budgets.stores.sqlite import SQLiteStore
+
+        return SQLiteStore(str(path))
+    text = os.fspath(url or "")
+    scheme, _, rest = text.partition(":")
     if scheme == "memory" and not rest.strip("/"):
         from genledger.budgets.stores.memory import MemoryStore
 
@@ -35,11 +39,18 @@ def open_store(url: str | os.PathLike[str] | None = None) -> Store:
         from genledger.budgets.stores.redis import RedisStore
 
         return RedisStore.from_url(text)
-    if scheme == "sqlite" or not separator or len(scheme) == 1:
-        from genledger.budgets.stores.sqlite import SQLiteStore
-
-        return SQLiteStore(text.removeprefix("sqlite:///").removeprefix("sqlite:"))
     raise ValueError(
         f"budget store {without_credentials(text)!r}: "
         "expected memory:, sqlite:///path, a path, redis://, rediss:// or unix://"
     )
+
+
+def file_of(url: str | os.PathLike[str] | None = None) -> Path | None:
+    """The SQLite file that a URL for `open_store` names; `None` when it names something else."""
+    if url is None:
+        return platformdirs.user_state_path("genledger") / "budgets.db"
+    text = os.fspath(url)
+    scheme, separator, _ = text.partition(":")
+    if scheme == "sqlite" or len(scheme) == 1 or (not separator and scheme != "memory"):
+        return Path(text.removeprefix("sqlite:///").removeprefix("sqlite:"))
+    return None

@@ -73,7 +73,7 @@ class Stats:
     `accepted` = `sent` + the sum of `dropped` + those still waiting, here or in the spool; spans that a
     former process left in the spool are counted in `sent` only. `retried` counts a span once for every
     attempt that failed. `dropped` is by reason. `spool_requests` and `spool_bytes` are what waits on disk now.
-    `units` are the units that Langfuse bills (traces, observations, scores) of this month, all processes of
+    `units` are the units that Langfuse bills (traces, observations) of this month, all processes of
     the machine together. `problem` is what is wrong at the moment.
     """
 

@@ -127,11 +127,6 @@ class ExportWorker:
             # The span still goes the ordinary way.
             self._outbox.disk_failed(error)
 
-    def scored(self, trace_id: int, value: float) -> None:
-        """A score has been given to a trace; sampling may want to know."""
-        if self._sampling is not None:
-            self._sampling.scored(trace_id, value)
-
     def flush(self, timeout: float = 5.0) -> bool:
         """Deliver everything accepted so far, the spool included; wait at most `timeout` seconds for it.
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from genledger.shared.loggers import logger_of
-from genledger.shared.private import make_directory
+from genledger.shared.private_files import make_directory
 
 log = logger_of("genledger")
 

@@ -29,6 +29,7 @@ from genledger.destinations.delivery.time_source import SYSTEM_CLOCK
 from genledger.destinations.delivery.validate_url import check_http_url
 from genledger.destinations.langfuse.vocabulary import Project, environment_name, translate
 from genledger.destinations.selection.sampling import Keep, SamplingOptions
+from genledger.shared.private_attributes import span_processors
 
 if TYPE_CHECKING:
     from genledger.destinations.selection.tenant_routing import Unknown
@@ -111,7 +112,7 @@ class LangfuseDestination(Destination):
         everything: Send web, database and queue spans, too, not only GenAI spans and the ancestors they need.
         sample_rate: The share of ordinary traces that is sent (`LANGFUSE_SAMPLE_RATE`).
         keep: Traces that are sent anyway.
-        units_per_month: Units (traces, observations, scores) that each project may use in a month: as they
+        units_per_month: Units (traces, observations) that each project may use in a month: as they
             are used up, ordinary traces are thinned out, then only those of `keep` are sent, then none.
         routes: The project of a tenant: a mapping, or a function that gives `None` for a tenant without one.
         unknown: Where spans of no tenant, of several, or of one without a route go: to `project`
@@ -189,23 +190,12 @@ class LangfuseDestination(Destination):
 
     def conflict(self, provider: object) -> str | None:
         """What is wrong when Langfuse's own span processor sends the same spans to the same project."""
-        inner = getattr(provider, "_active_span_processor", None)
-        for processor in getattr(inner, "_span_processors", ()):
+        for processor in span_processors(provider):
             if type(processor).__name__ == "LangfuseSpanProcessor":
                 key = getattr(processor, "public_key", None)
                 if key == self._public_key:
                     return f"Langfuse's own SDK sends the spans of project {key} too: every cost is counted twice there"
         return None
-
-    def scored(self, trace_id: int, value: float) -> None:
-        """Say that a trace has been given a score: it is a unit, and a low one is a reason to keep the trace.
-
-        Args:
-            trace_id: The trace's id as an integer.
-            value: The score, 0 to 1.
-        """
-        for delivery in self.deliveries():
-            delivery.scored(trace_id, value)
 
 
 def _release(environ: Mapping[str, str]) -> str | None:
@@ -241,11 +231,3 @@ def _compression(environ: Mapping[str, str]) -> Compression:
     if value == "gzip":
         return "gzip"
     raise ConfigurationError(f"Langfuse: LANGFUSE_OTEL_COMPRESSION={value!r} is not known; use gzip or none")
-
-
-def __getattr__(name: str) -> type:
-    if name == "LangfuseSpanExporter":
-        from genledger.destinations.langfuse.exporter import LangfuseSpanExporter
-
-        return LangfuseSpanExporter
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

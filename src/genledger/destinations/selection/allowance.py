@@ -23,7 +23,7 @@ _WRITE_EVERY_S = 10.0
 
 
 class Allowance:
-    """Counts the units that Langfuse bills (traces, observations and scores) in the current month (UTC).
+    """Counts the units that Langfuse bills (traces and observations) in the current month (UTC).
 
     The count is shared by the processes of a machine through the spool. It is written every ten seconds: a process
     that is killed may leave that much uncounted.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -86,7 +86,6 @@ class TraceSampling:
         self._held_spans = 0
         self._decided: OrderedDict[int, bool] = OrderedDict()
         self._discarded: list[FinishedSpan] = []
-        self._scores: deque[tuple[int, float]] = deque()
 
     @property
     def units(self) -> int:
@@ -98,13 +97,8 @@ class TraceSampling:
         """Whether spans may have to wait for the end of their trace."""
         return self._rate < 1.0 or self._allowance.per_month is not None
 
-    def scored(self, trace_id: int, value: float) -> None:
-        """A score for a trace: one unit, and perhaps a reason to keep it. May be called from any thread."""
-        self._scores.append((trace_id, value))
-
     def take(self, items: Sequence[FinishedSpan], now: float) -> list[FinishedSpan]:
         """The spans that may go on now."""
-        self._take_scores(now)
         out: list[FinishedSpan] = []
         share = self._share()
         for item in items:
@@ -152,7 +146,6 @@ class TraceSampling:
         self._held.clear()
         self._held_spans = 0
         self._discarded.clear()
-        self._scores.clear()
         self._allowance.forget()
 
     def _share(self) -> float:
@@ -165,7 +158,7 @@ class TraceSampling:
         if isinstance(cost, (int, float)):
             held.cost += cost
         score = given.get(A.GEN_AI_EVALUATION_SCORE_VALUE)
-        if isinstance(score, (int, float)) and self._is_low(float(score)):
+        if keep.scored_below is not None and isinstance(score, (int, float)) and score < keep.scored_below:
             held.worthy = True
         if keep.errors and span.status.status_code is StatusCode.ERROR:
             held.worthy = True
@@ -173,19 +166,6 @@ class TraceSampling:
             held.worthy = True
         if keep.slower_than_s is not None and span.end_time is not None and span.start_time is not None:
             held.worthy = held.worthy or span.end_time - span.start_time > keep.slower_than_s * 1e9
-
-    def _is_low(self, score: float) -> bool:
-        return self._keep.scored_below is not None and score < self._keep.scored_below
-
-    def _take_scores(self, now: float) -> None:
-        while self._scores:
-            trace_id, value = self._scores.popleft()
-            self._allowance.add(1)
-            if self._is_low(value) and trace_id not in self._decided:
-                held = self._held.get(trace_id)
-                if held is None:
-                    held = self._held[trace_id] = _Held(now)
-                held.worthy = True
 
     def _decide(self, trace_id: int, out: list[FinishedSpan]) -> None:
         held = self._held.pop(trace_id)

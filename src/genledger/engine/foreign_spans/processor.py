@@ -9,13 +9,18 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 from genledger.context.attribution import NOBODY, current, current_spend
-from genledger.engine import internal_errors
 from genledger.engine.call import CALL_KEY, Call
 from genledger.engine.foreign_spans.reader import priced_attributes, record_of
 from genledger.engine.recorder import Recorder, active
+from genledger.pricing.readers.attributes import USAGE_PREFIXES
+from genledger.shared import internal_errors
+from genledger.shared.private_attributes import ENDING_SPANS, EndingSpanHook, replace_attributes
 
 MAX_OPEN = 10_000
 """Foreign spans remembered while they are open; the oldest is forgotten first and then not priced twice."""
+
+
+_COST = "genledger.cost."
 
 
 class _Open:
@@ -27,17 +32,18 @@ class _Open:
         self.spend = spend
 
 
-class ForeignSpanProcessor(SpanProcessor):
+class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
     """Adds what we know to every span of a provider.
 
     One provider call is priced once: a span that runs inside one of our calls, or that has had a priced call
-    inside it, is structure. There is no lock: single operations on a dictionary are atomic, and every call of
-    every thread comes through here.
+    inside it, is structure, and keeps no usage that a backend would add up. There is no lock: single operations on
+    a dictionary are atomic, and every call of every thread comes through here.
     """
 
     def __init__(self, scope: str) -> None:
         self._scope = scope
         self._open: OrderedDict[int, _Open] = OrderedDict()
+        _ = ENDING_SPANS.works  # logged now if it does not
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Give the span its attribution, and remember where it stands."""
@@ -63,13 +69,25 @@ class ForeignSpanProcessor(SpanProcessor):
         except Exception as error:
             internal_errors.report("enriching a span", error)
 
-    def _on_ending(self, span: Span) -> None:
+    def on_ending(self, span: Span) -> None:
+        """Price the span, and write the cost to it."""
+        if ENDING_SPANS.works:
+            self._settle(span, written=True)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Price a span that was not announced as ending: it cannot show its cost, but the cost counts."""
+        self._settle(span, written=False)
+
+    def _settle(self, span: Any, *, written: bool) -> None:
         recorder = active()
         try:
             found = self._open.pop(span.get_span_context().span_id, None)
             if recorder is None or found is None:
                 return
-            if not found.covered and self._price(recorder, span, found):
+            if found.covered:
+                if written:
+                    replace_attributes(span, (*USAGE_PREFIXES, _COST), {})
+            elif self._price(recorder, span, found, written):
                 self._cover(found.parent)
         except Exception as error:
             internal_errors.report("pricing a span of another instrumentation", error)
@@ -82,16 +100,16 @@ class ForeignSpanProcessor(SpanProcessor):
             outer.covered = True
             parent = outer.parent
 
-    def _price(self, recorder: Recorder, span: Span, found: _Open) -> bool:
+    def _price(self, recorder: Recorder, span: Any, found: _Open, written: bool) -> bool:
         entry = record_of(span)
         if entry is None or (entry.cost is None and entry.usage is None):
             return False
-        _write(span, priced_attributes(entry))
-        recorder.book(entry, "inference" if entry.operation != "embeddings" else "operation", None, found.spend)
+        if written:
+            # A cost that was not believed goes.
+            replace_attributes(span, _COST, priced_attributes(entry))
+        family = "inference" if entry.operation != "embeddings" else "operation"
+        recorder.book(entry, family, None, found.spend, span.get_span_context())
         return True
-
-    def on_end(self, span: ReadableSpan) -> None:
-        """Nothing: everything is done while the span can still be written to."""
 
     def shutdown(self) -> None:
         """Forget the open spans."""
@@ -100,20 +118,3 @@ class ForeignSpanProcessor(SpanProcessor):
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Nothing waits here."""
         return True
-
-
-def _write(span: Any, attributes: dict[str, Any]) -> None:
-    # The SDK closes a span's attributes just before it announces the end; there is no public moment at which
-    # the final attributes are known and can still be added to.
-    stored = span._attributes
-    frozen = getattr(stored, "_immutable", False)
-    if frozen:
-        stored._immutable = False
-    try:
-        for name in [name for name in stored if name.startswith("genledger.cost.")]:
-            del stored[name]  # a cost that was not believed
-        for name, value in attributes.items():
-            stored[name] = value
-    finally:
-        if frozen:
-            stored._immutable = True

@@ -14,7 +14,8 @@ from genledger.engine.content.redaction import stage
 from genledger.engine.record import CallRecord, Outcome
 from genledger.engine.recorder import SCOPE
 from genledger.pricing.cost import Cost, CostSource, Part
-from genledger.pricing.getters import MOST, number
+from genledger.pricing.getters import number
+from genledger.pricing.readers.attributes import usage_from_attributes
 from genledger.pricing.usage import Usage
 from genledger.shared.text import bounded
 from genledger_semconv import attributes as A
@@ -26,21 +27,17 @@ _APIS = {
     S.TEXT_COMPLETION: "completions",
     S.EMBEDDINGS: "embeddings",
 }
+_KINDS = {
+    "LLM": S.CHAT,
+    "EMBEDDING": S.EMBEDDINGS,
+    "chat": S.CHAT,
+    "completion": S.TEXT_COMPLETION,
+    "embedding": S.EMBEDDINGS,
+}
+"""Operations in OpenInference's words, and in Traceloop's."""
+
 _RECORDED = frozenset(_APIS) | S.EXTENSION_OPERATIONS | {S.RETRIEVAL, S.FETCH_RESPONSE}
 
-_INPUT = (A.GEN_AI_USAGE_INPUT_TOKENS, "gen_ai.usage.prompt_tokens", "llm.token_count.prompt")
-_OUTPUT = (A.GEN_AI_USAGE_OUTPUT_TOKENS, "gen_ai.usage.completion_tokens", "llm.token_count.completion")
-_CACHE_READ = (
-    A.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS,
-    "gen_ai.usage.cache_read_input_tokens",
-    "llm.token_count.prompt_details.cache_read",
-)
-_CACHE_WRITE = (
-    A.GEN_AI_USAGE_CACHE_WRITE_INPUT_TOKENS,
-    "gen_ai.usage.cache_creation.input_tokens",
-    "gen_ai.usage.cache_creation_input_tokens",
-    "llm.token_count.prompt_details.cache_write",
-)
 _PROVIDER = (A.GEN_AI_PROVIDER_NAME, "gen_ai.system", "llm.provider", "llm.system")
 _REQUEST_MODEL = (A.GEN_AI_REQUEST_MODEL,)
 _RESPONSE_MODEL = (A.GEN_AI_RESPONSE_MODEL, "llm.model_name", "embedding.model_name")
@@ -50,8 +47,9 @@ def record_of(span: ReadableSpan) -> CallRecord | None:
     """The entry of a span that is a call to a provider, priced if it was not; `None` for any other span."""
     attributes: Mapping[str, Any] = span.attributes or {}
     operation = attributes.get(A.GEN_AI_OPERATION_NAME)
-    if operation is None and attributes.get("openinference.span.kind") in ("LLM", "EMBEDDING"):
-        operation = S.CHAT if attributes["openinference.span.kind"] == "LLM" else S.EMBEDDINGS
+    if operation is None:
+        kind = attributes.get("openinference.span.kind") or attributes.get("llm.request.type")
+        operation = _KINDS.get(kind) if isinstance(kind, str) else None
     if operation is None and A.DB_SYSTEM_NAME in attributes and A.GENLEDGER_OUTCOME in attributes:
         operation = attributes.get(A.DB_OPERATION_NAME)
     elif operation not in _RECORDED:
@@ -60,7 +58,7 @@ def record_of(span: ReadableSpan) -> CallRecord | None:
     if context is None or not isinstance(operation, str):
         return None
     provider = _first(attributes, _PROVIDER) or attributes.get(A.DB_SYSTEM_NAME) or "unknown"
-    usage = _usage(attributes)
+    usage = usage_from_attributes(attributes)
     model = _first(attributes, _RESPONSE_MODEL) or _first(attributes, _REQUEST_MODEL)
     cost, unpriced = _cost(attributes)
     started = span.start_time or 0
@@ -129,56 +127,6 @@ def _first(attributes: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
         if isinstance(value, str) and value:
             return value
     return None
-
-
-def _count(attributes: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
-    for name in names:
-        value = attributes.get(name)
-        if isinstance(value, (int, float)) and 0 <= value <= MOST:
-            return int(value)
-    return None
-
-
-def _usage(attributes: Mapping[str, Any]) -> Usage | None:
-    total_in = _count(attributes, _INPUT)
-    total_out = _count(attributes, _OUTPUT)
-    prefix = f"{A.GENLEDGER_USAGE}."
-    extra = {
-        name[len(prefix) :]: value
-        for name, value in attributes.items()
-        if name.startswith(prefix) and (amount := number(value)) is not None and amount <= MOST
-    }
-    if total_in is None and total_out is None and not extra:
-        return None
-    cache_write_1h = int(extra.pop("cache_write_1h", 0))
-    read = _count(attributes, _CACHE_READ) or 0
-    write = max(0, (_count(attributes, _CACHE_WRITE) or 0) - cache_write_1h)
-
-    def modal(direction: str, modality: str) -> int:
-        return _count(attributes, (f"gen_ai.usage.{modality}.{direction}",)) or 0
-
-    read_audio = min(read, modal("cache_read.input_tokens", "audio"))
-    read_image = min(read - read_audio, modal("cache_read.input_tokens", "image"))
-    audio = max(0, modal("input_tokens", "audio") - read_audio)
-    image = max(0, modal("input_tokens", "image") - read_image)
-    out_audio = modal("output_tokens", "audio")
-    out_image = modal("output_tokens", "image")
-    reasoning = _count(attributes, (A.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS,)) or 0
-    return Usage(
-        input=max(0, (total_in or 0) - read - write - cache_write_1h - audio - image),
-        input_audio=audio,
-        input_image=image,
-        cache_read=read - read_audio - read_image,
-        cache_read_audio=read_audio,
-        cache_read_image=read_image,
-        cache_write=write,
-        cache_write_1h=cache_write_1h,
-        output=max(0, (total_out or 0) - reasoning - out_audio - out_image),
-        reasoning=reasoning,
-        output_audio=out_audio,
-        output_image=out_image,
-        units=extra,
-    )
 
 
 def _cost(attributes: Mapping[str, Any]) -> tuple[Cost | None, str | None]:

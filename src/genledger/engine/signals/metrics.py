@@ -1,9 +1,8 @@
 """The metrics of calls: the conventions' own, and what they cost.
 
-On the caller's path a call only leaves its numbers with the series it belongs to, without a lock: threads that
-meet at one, again and again, would take turns from then on. Counters are read from the series when a reader
-collects; histogram points wait there and are handed to the SDK in one go, because one point recorded through an
-instrument costs as much as a third of a span.
+One point recorded through an instrument costs nearly as much as a span. So on the caller's path a call is only put
+in line, without a lock; when a reader collects, or when many wait, another thread records what waits, each call in
+the context of its span: points carry exemplars. What counters are to be given is added up until a reader collects.
 """
 
 from __future__ import annotations
@@ -12,306 +11,241 @@ import os
 import threading
 import weakref
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
+from opentelemetry.context import Context
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext, set_span_in_context
 
+from genledger.engine.background import Worker
 from genledger.engine.record import CallRecord
-from genledger.engine.signals.histogram_bulk import forget_all, record_all
+from genledger.engine.signals.metric_points import (
+    DURATIONS,
+    CountedCall,
+    Labels,
+    MetricNames,
+    database_labels,
+    points_of,
+)
 from genledger.engine.signals.step_metrics import StepMetrics
-from genledger.pricing.usage import Usage
+from genledger.shared import internal_errors
+from genledger.shared.private_attributes import forget_points, is_last_collection
 from genledger_semconv import attributes as A
 from genledger_semconv import metrics as M
-from genledger_semconv import spans as S
 
-MetricNames = Literal["newest", "v1.41", "both"]
-"""Which generation of the conventions' metric names to emit."""
+MAX_WAITING = 256
+"""Calls that wait without a reader asking before a thread of ours records them."""
 
-MAX_PENDING = 4096
-"""Histogram points that wait in a series before they are handed on without a reader asking."""
-
-MAX_UNCOUNTED = 64
-"""Calls that wait in a series before one of their threads counts them."""
+MAX_BACKLOG = 16 * MAX_WAITING
+"""Calls that wait before a caller records some itself, because that thread does not keep up."""
 
 MAX_KNOWN_KEYS = 8192
-"""Label combinations whose series is remembered without looking at the label limits again."""
+"""Combinations of values whose labels are remembered without looking at the label limits again."""
 
 OTHER = "other"
 """What a label says once it has had too many different values."""
 
-_NANO = 1_000_000_000
-
-Labels = dict[str, str | int]
-_Key = tuple[object, ...]
+_NOWHERE = set_span_in_context(INVALID_SPAN, Context())
+"""A context without a span. The SDK takes an empty one for the current one."""
 
 
-class _Point(NamedTuple):
-    """What one call adds to its series."""
+class _Sum:
+    """What a series of a counter is to be given, and the call that adds most to it."""
 
-    error_type: str | None
-    duration_s: float
-    nano_usd: int | None
-    unpriced: str | None
-    usage: Usage | None
-    first_chunk_s: float | None
-    chunk_gaps: Sequence[float] | None
+    __slots__ = ("labels", "most", "rest", "span", "zero")
 
-
-class Series:
-    """The numbers of all calls with the same labels."""
-
-    __slots__ = (
-        "cache_read",
-        "cache_write",
-        "chunk_gaps",
-        "cost",
-        "durations",
-        "family",
-        "first_chunks",
-        "input",
-        "input_sizes",
-        "labels",
-        "lock",
-        "modal",
-        "output",
-        "output_sizes",
-        "priced",
-        "reasoning",
-        "uncounted",
-        "unpriced",
-    )
-
-    def __init__(self, family: str, labels: Labels) -> None:
-        self.family = family
+    def __init__(self, labels: Labels, zero: float) -> None:
         self.labels = labels
-        self.uncounted: deque[_Point] = deque()
-        self.lock = threading.Lock()
-        self.priced = 0
-        self.cost = 0
-        self.unpriced: Counter[str] = Counter()
-        self.input = 0
-        self.output = 0
-        self.cache_read = 0
-        self.cache_write = 0
-        self.reasoning = 0
-        self.modal: Counter[tuple[str, str]] = Counter()
-        self.durations: dict[str | None, list[float]] = {}
-        self.input_sizes: list[float] = []
-        self.output_sizes: list[float] = []
-        self.first_chunks: list[float] = []
-        self.chunk_gaps: list[float] = []
+        self.zero = self.most = self.rest = zero
+        self.span: SpanContext | None = None
 
-    def add_usage(self, usage: Usage) -> None:
-        """Count the tokens of one inference."""
-        input_tokens = usage.input_tokens
-        output_tokens = usage.output_tokens
-        self.input_sizes.append(input_tokens)
-        self.output_sizes.append(output_tokens)
-        self.cache_read += usage.cache_read_tokens
-        self.cache_write += usage.cache_write_tokens
-        self.reasoning += usage.reasoning
-        for direction, audio, image in (
-            ("input", usage.input_audio + usage.cache_read_audio, usage.input_image + usage.cache_read_image),
-            ("output", usage.output_audio, usage.output_image),
-        ):
-            if audio or image:
-                total = input_tokens if direction == "input" else output_tokens
-                self.modal[direction, "text"] += total - audio - image
-                self.modal[direction, "audio"] += audio
-                self.modal[direction, "image"] += image
-                if direction == "input":
-                    input_tokens = 0
-                else:
-                    output_tokens = 0
-        self.input += input_tokens
-        self.output += output_tokens
+    def add(self, amount: float, span: SpanContext | None) -> None:
+        if amount > self.most:
+            self.rest += self.most
+            self.most, self.span = amount, span
+        else:
+            self.rest += amount
 
 
 class Metrics:
-    """The instruments of one meter, and the series behind them."""
+    """The instruments of one meter, made when they are first needed, and what waits to be recorded.
 
-    def __init__(self, meter: Meter, *, names: MetricNames = "newest", label_limit: int = 1000) -> None:
+    Attributes:
+        names: Generation of the conventions' metric names.
+        max_label_values: Different values that one label may have.
+        steps: The metrics of steps.
+    """
+
+    def __init__(self, meter: Meter, *, names: MetricNames = "newest", max_label_values: int = 1000) -> None:
         self.names = names
-        self.label_limit = label_limit
+        self.max_label_values = max_label_values
+        self.steps = StepMetrics(meter)
         self._meter = meter
-        self._closed = False
+        self._instruments: dict[str, Any] = {}
+        self._worker = Worker()
         self._start_empty()
         _alive.add(self)
-        self.steps = StepMetrics(meter)
-        newest, old = names in ("newest", "both"), names in ("v1.41", "both")
-        self._families: dict[str, _Histograms] = {
-            "inference": _Histograms(meter, newest=newest, old=old, inference=True),
-            "operation": _Histograms(meter, newest=newest, old=old, inference=False),
-            "retrieval": _Histograms(meter, newest=newest, old=old, inference=False, db=True),
-            "db": _Histograms(meter, newest=newest, old=old, inference=False, db=True, genai=False),
-        }
-        # The first callback of a collection hands over the waiting histogram points, so that the same
-        # collection includes them.
-        counters: list[tuple[str, str, Callable[[Series], Iterable[tuple[float, Labels]]]]] = [
-            (M.GENLEDGER_COST, "USD", _cost),
-            (M.GENLEDGER_UNPRICED_CALLS, "{call}", _unpriced),
-        ]
-        if newest:
-            counters += [
-                (M.GEN_AI_CLIENT_INFERENCE_USAGE_INPUT_TOKENS, "{token}", _tokens("input")),
-                (M.GEN_AI_CLIENT_INFERENCE_USAGE_OUTPUT_TOKENS, "{token}", _tokens("output")),
-                (M.GEN_AI_CLIENT_INFERENCE_USAGE_CACHE_READ_INPUT_TOKENS, "{token}", _subset("cache_read")),
-                (M.GEN_AI_CLIENT_INFERENCE_USAGE_CACHE_WRITE_INPUT_TOKENS, "{token}", _subset("cache_write")),
-                (M.GEN_AI_CLIENT_INFERENCE_USAGE_REASONING_OUTPUT_TOKENS, "{token}", _subset("reasoning")),
-            ]
-        for position, (name, unit, read) in enumerate(counters):
-            meter.create_observable_counter(name, [self._callback(read, flush=position == 0)], unit)
-        meter.create_observable_counter(M.GENLEDGER_LABELS_OVERFLOW, [self._overflowed], "{value}")
+        # Callbacks run first in a collection, so it includes what this one hands over.
+        meter.create_observable_counter(M.GENLEDGER_LABELS_OVERFLOW, [self._collect], "{value}")
 
     def _start_empty(self) -> None:
         self._lock = threading.Lock()
-        self._by_key: dict[_Key, Series] = {}
-        self._series: dict[_Key, Series] = {}
+        self._waiting: deque[CountedCall] = deque()
+        self._working = False
+        self._labels_of: dict[tuple[object, ...], Labels] = {}
         self._values: dict[str, set[object]] = {}
         self._overflow: Counter[str] = Counter()
+        self._sums: dict[tuple[object, ...], _Sum] = {}
+        self._started: set[tuple[object, ...]] = set()
 
     def after_fork(self) -> None:
-        """In a forked child: its parent reports what was counted so far, under another name than it."""
+        """In a forked child: its parent reports what was counted so far."""
         self._start_empty()
-        forget_all(self._meter)
+        forget_points(self._meter)
 
-    def record(self, entry: CallRecord, family: str, chunk_gaps: Sequence[float] | None = None) -> None:
-        """Count one settled call. `chunk_gaps` are the seconds between the chunks of a stream."""
-        attribution = entry.attribution
+    def record(
+        self,
+        record: CallRecord,
+        family: str,
+        chunk_gaps: Sequence[float] = (),
+        span: SpanContext | None = None,
+    ) -> None:
+        """Count one settled call.
+
+        Args:
+            record: The call.
+            family: Its operation's.
+            chunk_gaps: Seconds between the chunks of a stream.
+            span: The span that exemplars lead to.
+        """
+        waiting = self._waiting
+        waiting.append(CountedCall(record, family, chunk_gaps, span))
+        if len(waiting) >= MAX_BACKLOG and self._lock.acquire(blocking=False):
+            try:
+                self._take(MAX_WAITING)
+            finally:
+                self._lock.release()
+        elif len(waiting) >= MAX_WAITING and not self._working:
+            self._working = True
+            self._worker.do(self._work)
+
+    def flush(self, collect: Callable[[], object] | None = None) -> None:
+        """Hand everything that waits to the SDK.
+
+        Args:
+            collect: Makes the readers collect. It is called when there are new series, so that they start at 0.
+        """
+        if collect is not None:
+            with self._lock:
+                self._take()
+                new = not self._sums.keys() <= self._started
+            if new:
+                collect()
+        with self._lock:
+            self._take()
+            self._hand_over(everything=True)
+
+    def _work(self) -> None:
+        self._working = False
+        with self._lock:
+            self._take()
+
+    def _collect(self, _: CallbackOptions) -> Iterator[Observation]:
+        everything = is_last_collection(self._meter)
+        with self._lock:
+            self._take()
+            self._hand_over(everything=everything)
+        for label, count in list(self._overflow.items()):
+            yield Observation(count, {A.GENLEDGER_LABEL_NAME: label})
+
+    def _hand_over(self, *, everything: bool) -> None:
+        """Give the counters what was added up. A new series is given 0 first, and its amount the next time."""
+        for series, total in list(self._sums.items()):
+            counter = self._instrument(str(series[0]))
+            if everything or series in self._started:
+                del self._sums[series]
+                if total.rest:
+                    counter.add(total.rest, total.labels, _NOWHERE)
+                counter.add(total.most, total.labels, _context(total.span))
+            else:
+                counter.add(total.zero, total.labels, _NOWHERE)
+            self._started.add(series)
+
+    def _take(self, most: int | None = None) -> None:
+        """Take in the calls that wait, or so many of them."""
+        waiting = self._waiting
+        while waiting and most != 0:
+            try:
+                self._count(waiting.popleft())
+            except Exception as error:
+                internal_errors.report("recording metrics", error)
+            most = None if most is None else most - 1
+
+    def _count(self, call: CountedCall) -> None:
+        """Record the points of histograms, and add up those of counters."""
+        record = call.record
+        labels = self._labels(record)
+        context = _context(call.span)
+        error = self._bounded(A.ERROR_TYPE, record.error_type)
+        for name, value, more in points_of(call, self.names):
+            if name not in M.BUCKETS:
+                found = {**labels, **more}
+                series = (name, *found.items())
+                if series not in self._sums:
+                    self._sums[series] = _Sum(found, 0 * value)
+                self._sums[series].add(value, call.span)
+                continue
+            found = database_labels(labels) if name == M.DB_CLIENT_OPERATION_DURATION else {**labels, **more}
+            if error is not None and name in DURATIONS:
+                found[A.ERROR_TYPE] = error  # type: ignore[assignment]
+            self._instrument(name).record(value, found, context)
+
+    def _instrument(self, name: str) -> Any:
+        found = self._instruments.get(name)
+        if found is None:
+            unit = _UNITS.get(name) or ("s" if name.endswith(("duration", "chunk")) else "{token}")
+            buckets = M.BUCKETS.get(name)
+            found = self._instruments[name] = (
+                self._meter.create_counter(name, unit)
+                if buckets is None
+                else self._meter.create_histogram(name, unit, explicit_bucket_boundaries_advisory=buckets)
+            )
+        return found
+
+    def _labels(self, record: CallRecord) -> Labels:
+        attribution = record.attribution
         key = (
-            entry.operation,
-            entry.provider,
-            entry.request_model,
-            entry.response_model,
-            entry.server_address,
-            entry.server_port,
+            record.operation,
+            record.provider,
+            record.request_model,
+            record.response_model,
+            record.server_address,
+            record.server_port,
             attribution.tenant,
             attribution.feature,
-            entry.outcome,
+            record.outcome,
         )
-        series = self._by_key.get(key)
-        if series is None:
-            series = self._find(key, family)
-        cost = entry.cost
-        series.uncounted.append(
-            _Point(
-                entry.error_type,
-                entry.duration_s,
-                round(cost.amount * _NANO) if cost is not None else None,
-                entry.unpriced,
-                entry.usage,
-                entry.time_to_first_chunk_s,
-                chunk_gaps,
-            )
-        )
-        if len(series.uncounted) >= MAX_UNCOUNTED and series.lock.acquire(blocking=False):
-            try:
-                full = self._count(series)
-            finally:
-                series.lock.release()
-            if full:
-                self._flush(series)
-
-    def _count(self, series: Series) -> bool:
-        """Count what waits; whether there are many histogram points now. Call with the lock of the series held."""
-        uncounted = series.uncounted
-        full = False
-        while uncounted:
-            point = uncounted.popleft()
-            durations = series.durations.get(point.error_type)
-            if durations is None:
-                error = _text(self._bounded(A.ERROR_TYPE, point.error_type))
-                durations = series.durations.setdefault(error, [])
-            if point.duration_s:
-                durations.append(point.duration_s)
-            if point.nano_usd is not None:
-                series.priced += 1
-                series.cost += point.nano_usd
-            elif point.unpriced is not None:
-                series.unpriced[point.unpriced] += 1
-            if point.usage is not None and series.family == "inference":
-                series.add_usage(point.usage)
-            if point.first_chunk_s is not None:
-                series.first_chunks.append(point.first_chunk_s)
-                if point.chunk_gaps:
-                    series.chunk_gaps.extend(point.chunk_gaps)
-            full = full or len(durations) >= MAX_PENDING or len(series.chunk_gaps) >= MAX_PENDING
-        return full
-
-    def _find(self, key: _Key, family: str) -> Series:
-        with self._lock:
-            labels: Labels = {}
-            bounded: list[object] = [family]
-            for label, value in zip(_LABELS, key, strict=True):
-                value = self._bounded(label, value)
-                bounded.append(value)
-                if value is not None:
-                    labels[label] = value  # type: ignore[assignment]
-            series = self._series.get(tuple(bounded))
-            if series is None:
-                series = self._series[tuple(bounded)] = Series(family, labels)
-            if len(self._by_key) >= MAX_KNOWN_KEYS:
-                self._by_key.clear()
-            self._by_key[key] = series
-            return series
+        labels = self._labels_of.get(key)
+        if labels is None:
+            bounded = {label: self._bounded(label, value) for label, value in zip(_LABELS, key, strict=True)}
+            labels = {label: value for label, value in bounded.items() if value is not None}  # type: ignore[misc]
+            if len(self._labels_of) >= MAX_KNOWN_KEYS:
+                self._labels_of.clear()
+            self._labels_of[key] = labels
+        return labels
 
     def _bounded(self, label: str, value: object) -> object:
         if value is None:
             return None
-        values = self._values.get(label)
-        if values is None:
-            values = self._values[label] = set()
+        values = self._values.setdefault(label, set())
         if value in values:
             return value
-        if len(values) >= self.label_limit:
+        if len(values) >= self.max_label_values:
             self._overflow[label] += 1
             return OTHER
         values.add(value)
         return value
-
-    def _flush(self, series: Series) -> None:
-        with series.lock:
-            self._count(series)
-            durations, series.durations = series.durations, {}
-            inputs, series.input_sizes = series.input_sizes, []
-            outputs, series.output_sizes = series.output_sizes, []
-            firsts, series.first_chunks = series.first_chunks, []
-            gaps, series.chunk_gaps = series.chunk_gaps, []
-        histograms = self._families[series.family]
-        for error, values in durations.items():
-            labels = series.labels if error is None else {**series.labels, A.ERROR_TYPE: error}
-            histograms.duration(values, labels)
-        histograms.tokens(inputs, outputs, series.labels)
-        histograms.chunks(firsts, gaps, series.labels)
-
-    def close(self) -> None:
-        """Report nothing more: others have taken over on the same meter."""
-        self.flush()
-        self._closed = True
-
-    def flush(self) -> None:
-        """Hand every waiting histogram point to the SDK."""
-        for series in list(self._series.values()):
-            self._flush(series)
-
-    def _callback(
-        self, read: Callable[[Series], Iterable[tuple[float, Labels]]], *, flush: bool
-    ) -> Callable[[CallbackOptions], Iterable[Observation]]:
-        def observe(_: CallbackOptions) -> Iterator[Observation]:
-            if self._closed:
-                return
-            if flush:
-                self.flush()
-            for series in list(self._series.values()):
-                for value, labels in read(series):
-                    yield Observation(value, labels)
-
-        return observe
-
-    def _overflowed(self, _: CallbackOptions) -> Iterator[Observation]:
-        for label, count in list(self._overflow.items()) if not self._closed else ():
-            yield Observation(count, {A.GENLEDGER_LABEL_NAME: label})
 
 
 _alive: weakref.WeakSet[Metrics] = weakref.WeakSet()
@@ -337,104 +271,8 @@ _LABELS = (
     A.GENLEDGER_FEATURE,
     A.GENLEDGER_OUTCOME,
 )
+_UNITS = {M.GENLEDGER_COST: "USD", M.GENLEDGER_UNPRICED_CALLS: "{call}"}
 
 
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _cost(series: Series) -> Iterable[tuple[float, Labels]]:
-    if series.priced:
-        yield series.cost / _NANO, series.labels
-
-
-def _unpriced(series: Series) -> Iterable[tuple[float, Labels]]:
-    for reason, count in list(series.unpriced.items()):
-        yield count, {**series.labels, A.GENLEDGER_COST_UNPRICED: reason}
-
-
-def _tokens(direction: str) -> Callable[[Series], Iterable[tuple[float, Labels]]]:
-    def read(series: Series) -> Iterable[tuple[float, Labels]]:
-        unknown: int = getattr(series, direction)
-        if unknown:
-            yield unknown, {**series.labels, A.GEN_AI_TOKEN_MODALITY: "unknown"}
-        for (side, modality), count in list(series.modal.items()):
-            if side == direction and count:
-                yield count, {**series.labels, A.GEN_AI_TOKEN_MODALITY: modality}
-
-    return read
-
-
-def _subset(name: str) -> Callable[[Series], Iterable[tuple[float, Labels]]]:
-    def read(series: Series) -> Iterable[tuple[float, Labels]]:
-        count: int = getattr(series, name)
-        if count:
-            yield count, {**series.labels, A.GEN_AI_TOKEN_MODALITY: "unknown"}
-
-    return read
-
-
-class _Histograms:
-    """The histograms that one family of operations records into."""
-
-    def __init__(
-        self, meter: Meter, *, newest: bool, old: bool, inference: bool, db: bool = False, genai: bool = True
-    ) -> None:
-        def histogram(name: str, unit: str) -> Histogram:
-            return meter.create_histogram(name, unit, explicit_bucket_boundaries_advisory=M.BUCKETS[name])
-
-        names = []
-        if genai and (old or not inference):
-            names.append(M.GEN_AI_CLIENT_OPERATION_DURATION)
-        if inference and newest:
-            names.append(M.GEN_AI_CLIENT_INFERENCE_DURATION)
-        self._durations = [histogram(name, "s") for name in names]
-        self._database = histogram(M.DB_CLIENT_OPERATION_DURATION, "s") if db else None
-        self._inputs: list[Histogram] = []
-        self._outputs: list[Histogram] = []
-        self._firsts: list[Histogram] = []
-        self._gaps: list[Histogram] = []
-        self._old_tokens: Histogram | None = None
-        if inference and newest:
-            self._inputs.append(histogram(M.GEN_AI_CLIENT_INFERENCE_OPERATION_INPUT_TOKENS, "{token}"))
-            self._outputs.append(histogram(M.GEN_AI_CLIENT_INFERENCE_OPERATION_OUTPUT_TOKENS, "{token}"))
-            self._firsts.append(histogram(M.GEN_AI_CLIENT_INFERENCE_TIME_TO_FIRST_CHUNK, "s"))
-            self._gaps.append(histogram(M.GEN_AI_CLIENT_INFERENCE_TIME_PER_OUTPUT_CHUNK, "s"))
-        if inference and old:
-            self._old_tokens = histogram(M.GEN_AI_CLIENT_TOKEN_USAGE, "{token}")
-            self._firsts.append(histogram(M.GEN_AI_CLIENT_OPERATION_TIME_TO_FIRST_CHUNK, "s"))
-            self._gaps.append(histogram(M.GEN_AI_CLIENT_OPERATION_TIME_PER_OUTPUT_CHUNK, "s"))
-
-    def duration(self, values: Sequence[float], labels: Labels) -> None:
-        """Record how long calls took, in seconds."""
-        for histogram in self._durations:
-            record_all(histogram, values, labels)
-        if self._database is not None:
-            record_all(self._database, values, _database_labels(labels))
-
-    def tokens(self, inputs: Sequence[float], outputs: Sequence[float], labels: Labels) -> None:
-        """Record how many tokens each call took and gave."""
-        for histograms, values in ((self._inputs, inputs), (self._outputs, outputs)):
-            for histogram in histograms:
-                record_all(histogram, values, labels)
-        if self._old_tokens is not None:
-            record_all(self._old_tokens, inputs, {**labels, A.GEN_AI_TOKEN_TYPE: "input"})
-            record_all(self._old_tokens, outputs, {**labels, A.GEN_AI_TOKEN_TYPE: "output"})
-
-    def chunks(self, firsts: Sequence[float], gaps: Sequence[float], labels: Labels) -> None:
-        """Record the pace of streams, in seconds."""
-        for histograms, values in ((self._firsts, firsts), (self._gaps, gaps)):
-            for histogram in histograms:
-                record_all(histogram, values, labels)
-
-
-def _database_labels(labels: Labels) -> Labels:
-    renamed = {A.GEN_AI_OPERATION_NAME: A.DB_OPERATION_NAME, A.GEN_AI_PROVIDER_NAME: A.DB_SYSTEM_NAME}
-    renamed_labels = {
-        renamed.get(name, name): value
-        for name, value in labels.items()
-        if name not in (A.GEN_AI_REQUEST_MODEL, A.GEN_AI_RESPONSE_MODEL)
-    }
-    if renamed_labels.get(A.DB_OPERATION_NAME) == S.RETRIEVAL:
-        renamed_labels[A.DB_OPERATION_NAME] = "query"
-    return renamed_labels
+def _context(span: SpanContext | None) -> Context:
+    return _NOWHERE if span is None else set_span_in_context(NonRecordingSpan(span), _NOWHERE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from opentelemetry.context import Context
 from opentelemetry.metrics import Histogram, Meter
 
 from genledger.shared.text import bounded
@@ -26,7 +27,16 @@ class StepMetrics:
         self._inferences = histogram(M.GEN_AI_INVOKE_AGENT_INFERENCE_CALLS, "{inference_call}")
         self._tools = histogram(M.GEN_AI_INVOKE_AGENT_TOOL_CALLS, "{tool_call}")
 
-    def record(self, kind: str, name: str, seconds: float, error: str | None, inferences: int, tools: int) -> None:
+    def record(
+        self,
+        kind: str,
+        name: str,
+        seconds: float,
+        error: str | None,
+        inferences: int,
+        tools: int,
+        context: Context | None = None,
+    ) -> None:
         """Count one finished step.
 
         Args:
@@ -36,6 +46,7 @@ class StepMetrics:
             error: Its `error.type`, when it failed.
             inferences: Inference calls that an agent made itself.
             tools: Tools that an agent ran itself.
+            context: Has the step's span, which exemplars lead to.
         """
         found = self._durations.get(kind)
         if found is None:
@@ -43,6 +54,8 @@ class StepMetrics:
         histogram, naming = found
         labels: dict[str, Any] = {naming: bounded(name)}
         if kind == "agent":
-            self._inferences.record(inferences, labels)
-            self._tools.record(tools, labels)
-        histogram.record(seconds, {**labels, A.ERROR_TYPE: bounded(error)} if error is not None else labels)
+            self._inferences.record(inferences, labels, context)
+            self._tools.record(tools, labels, context)
+        if error is not None:
+            labels = {**labels, A.ERROR_TYPE: bounded(error)}
+        histogram.record(seconds, labels, context)

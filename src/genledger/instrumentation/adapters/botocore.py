@@ -20,7 +20,6 @@ from urllib.parse import urlsplit
 import orjson
 from opentelemetry.context import get_current
 
-from genledger.engine import internal_errors
 from genledger.engine.call import CALL_KEY, Call
 from genledger.engine.driver import Arguments, Exchange, synchronous
 from genledger.engine.operation import Body, Endpoint, Operation, StreamAccumulator, at_path, with_changes, with_path
@@ -29,6 +28,7 @@ from genledger.engine.recorder import Recorder
 from genledger.engine.streams import StreamRecorder, iterated
 from genledger.instrumentation.adapters import http_response
 from genledger.instrumentation.patching import Patch, Patches
+from genledger.shared import internal_errors
 
 
 @dataclass(frozen=True, slots=True)

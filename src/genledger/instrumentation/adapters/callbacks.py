@@ -12,27 +12,39 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from opentelemetry.context import Context, get_current
 
-from genledger.engine import internal_errors
 from genledger.engine.operation import Body, Content, Endpoint, Operation
 from genledger.engine.parents import parent_context
 from genledger.engine.recorder import active
 from genledger.engine.steps import Kind, Step, start_step
+from genledger.shared import internal_errors
+
+_C = TypeVar("_C")
 
 MAX_OPEN = 10_000
 """Runs that are kept while they are open; the oldest are ended first, as runs that never end would pile up."""
 
 
+class ModelCall(NamedTuple):
+    """What a framework asks of a model: the call that it is, unless a client of ours makes it."""
+
+    operation: Operation
+    library: str
+    endpoint: Endpoint
+    body: Body
+
+
 class ModelRun:
     """One call of a model, as a framework tells of it. A client's call that is made for it claims it."""
 
-    __slots__ = ("claimed", "ended", "parent", "started_ns")
+    __slots__ = ("asked", "claimed", "ended", "parent", "started_ns")
 
-    def __init__(self, parent: Step | None) -> None:
+    def __init__(self, parent: Step | None, asked: ModelCall) -> None:
         self.parent = parent
+        self.asked = asked
         self.started_ns = time.time_ns()
         self.claimed = False
         self.ended = False
@@ -101,26 +113,16 @@ class Runs:
                 step.write(content)
             step.end(error)
 
-    def start_model(self, run: Any, parent: Any) -> None:
+    def start_model(self, run: Any, parent: Any, asked: ModelCall) -> None:
         """Note that a model is called."""
-        model = ModelRun(self.step_of(parent))
+        model = ModelRun(self.step_of(parent), asked)
         with self._lock:
             self._models[run] = model
             if len(self._models) > MAX_OPEN:
                 self._models.popitem(last=False)[1].ended = True
         self._model.set(model)
 
-    def end_model(
-        self,
-        run: Any,
-        answer: Any = None,
-        *,
-        operation: Operation,
-        library: str,
-        endpoint: Endpoint,
-        body: Body,
-        error: BaseException | None = None,
-    ) -> None:
+    def end_model(self, run: Any, answer: Any = None, error: BaseException | None = None) -> None:
         """Note that a model has answered, or failed; its usage is priced if no client's call was made for it."""
         with self._lock:
             model = self._models.pop(run, None)
@@ -131,9 +133,7 @@ class Runs:
         if recorder is None or model.claimed:
             return
         context = model.parent.inside(get_current()) if model.parent is not None else None
-        call = recorder.open(
-            operation, library, endpoint, body, context=context or get_current(), started_ns=model.started_ns
-        )
+        call = recorder.open(*model.asked, context=context or get_current(), started_ns=model.started_ns)
         if call is not None:
             call.started -= (time.time_ns() - model.started_ns) / 1e9
             call.settle(answer, error=error)
@@ -155,13 +155,23 @@ class Runs:
             forgotten.end()
 
 
-def guarded(name: str, act: Callable[..., None]) -> Callable[..., None]:
-    """Return a callback that never raises into the framework."""
+def guarded(framework: str) -> Callable[[type[_C]], type[_C]]:
+    """Return a decorator of a class of callbacks, whose `on_…` methods then never raise into the framework."""
 
+    def decorate(cls: type[_C]) -> type[_C]:
+        for name, method in list(vars(cls).items()):
+            if name.startswith("on_"):
+                setattr(cls, name, _guard(framework, method))
+        return cls
+
+    return decorate
+
+
+def _guard(framework: str, act: Callable[..., None]) -> Callable[..., None]:
     def callback(*args: Any, **kwargs: Any) -> None:
         try:
             act(*args, **kwargs)
         except Exception as error:
-            internal_errors.report(f"a callback of {name}", error)
+            internal_errors.report(f"a callback of {framework}", error)
 
     return callback

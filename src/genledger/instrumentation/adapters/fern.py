@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from genledger.engine.call import running_call
 from genledger.engine.driver import (
     Arguments,
     Exchange,
@@ -22,7 +23,7 @@ from genledger.engine.driver import (
 )
 from genledger.engine.operation import Body, with_changes
 from genledger.engine.recorder import Recorder
-from genledger.instrumentation.adapters.wire import WireClient, WireExchange, note_retry, running_call
+from genledger.instrumentation.adapters.wire import WireClient, WireExchange, note_retry
 from genledger.instrumentation.patching import Patch, Patches
 
 _EXTRA = "additional_body_parameters"

@@ -8,19 +8,13 @@ made of it to be sent.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
-from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
-import wrapt
-from opentelemetry.context import get_current
-from opentelemetry.trace import NonRecordingSpan
-
-from genledger.engine import internal_errors
-from genledger.engine.call import CALL_KEY, Call
+from genledger.engine.call import running_call
 from genledger.engine.operation import Endpoint
-from genledger.instrumentation.patching import Hook, Patch
+from genledger.instrumentation.patching import Patch
+from genledger.shared import internal_errors
 
 _LAYERS = 16
 """The most interceptors that are looked through for the channel under them."""
@@ -36,7 +30,7 @@ def sends(library: str, module: str, path: str) -> Patch:
     def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         message = wrapped(*args, **kwargs)
         try:
-            call = _current(library)
+            call = running_call(library)
             if call is not None:
                 # Whatever fails from here on without a code, it may be billed: a call without connection has a code.
                 call.fate = "lost"
@@ -53,44 +47,12 @@ def receives(library: str, module: str, path: str) -> Patch:
     """Return the patch of a function that is given each answer first: one that the client then rejects is paid for."""
 
     def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        call = _current(library)
+        call = running_call(library)
         if call is not None and args:
             call.answered = args[0]
         return wrapped(*args, **kwargs)
 
     return Patch(module, path, wrapper)
-
-
-def lends(library: str, module: str) -> Hook:
-    """Return the hook of a module whose global `tracer` makes a span for each call: ours takes its place."""
-
-    def install(found: ModuleType) -> None:
-        found.tracer = _Lent(found.tracer, library)  # type: ignore[attr-defined]
-
-    def remove(found: ModuleType) -> None:
-        if isinstance(found.tracer, _Lent):
-            found.tracer = found.tracer.__wrapped__  # type: ignore[attr-defined]
-
-    return Hook(module, install, remove)
-
-
-class _Lent(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]
-    """A tracer that gives the context of our span, which keeps nothing, instead of a span of its own."""
-
-    def __init__(self, tracer: Any, library: str) -> None:
-        super().__init__(tracer)
-        self._self_library = library
-
-    def start_as_current_span(self, *args: Any, **kwargs: Any) -> AbstractContextManager[Any]:
-        call = _current(self._self_library)
-        if call is not None:
-            return nullcontext(NonRecordingSpan(call.span.get_span_context()))
-        return self.__wrapped__.start_as_current_span(*args, **kwargs)
-
-
-def _current(library: str) -> Call | None:
-    call = get_current().get(CALL_KEY)
-    return call if isinstance(call, Call) and call.library == library and not call.settled else None
 
 
 def endpoint_of(provider: str, method: Any) -> Endpoint:

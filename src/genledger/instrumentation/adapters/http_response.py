@@ -16,12 +16,12 @@ from typing import Any
 import orjson
 import wrapt
 
-from genledger.engine import internal_errors
 from genledger.engine.call import Call
 from genledger.engine.operation import StreamAccumulator
 from genledger.engine.outcome import ErrorEvent
 from genledger.engine.priced_usage import known_by_headers
 from genledger.engine.streams import StreamRecorder, watch
+from genledger.shared import internal_errors
 
 MAX_BODY = 32 * 1024 * 1024
 """Bytes of an unstreamed body that are kept to read its usage; a longer body is settled without."""

@@ -6,23 +6,17 @@ reservation, and whichever answer ends the job settles it. Requests that only as
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from genledger.engine import internal_errors
 from genledger.engine.call import Call
 from genledger.engine.driver import asynchronous, follow, synchronous
-from genledger.engine.operation import Body, Endpoint, Operation
+from genledger.engine.operation import Body, Endpoint, Finished, Operation
 from genledger.engine.recorder import Recorder, active
-from genledger.engine.streams import watch
 from genledger.instrumentation.adapters.methods import MethodExchange, Write, named_arguments
 from genledger.instrumentation.patching import Patch, Patches
-
-MAX_OPEN = 10_000
-"""Jobs of a process whose end is waited for; the oldest are settled as unfinished first."""
+from genledger.shared import internal_errors
 
 
 class Job(NamedTuple):
@@ -39,51 +33,6 @@ class Job(NamedTuple):
     ended: Literal["finished", "cancelled"] | None
     answer: Mapping[str, Any]
     stream: str | None = None
-
-
-class _OpenJob:
-    """A job whose end is waited for."""
-
-    __slots__ = ("__weakref__", "call", "job")
-
-    def __init__(self, call: Call, job: Job) -> None:
-        self.call = call
-        self.job = job
-        watch(self)
-
-    def closed(self) -> None:
-        """Nobody waits any longer: it may go on, and be billed."""
-        self.call.settle(cut=True, complete=False)
-
-
-class _OpenJobs:
-    """The jobs of this process, by identifier and by the address of their streams. Each is taken once."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._jobs: OrderedDict[str, _OpenJob] = OrderedDict()
-        self._streams: dict[str, str] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._jobs)
-
-    def keep(self, call: Call, job: Job) -> None:
-        """Wait for the end of a job."""
-        with self._lock:
-            self._jobs[job.id] = _OpenJob(call, job)
-            if job.stream is not None:
-                self._streams[job.stream] = job.id
-            oldest = next(iter(self._jobs)) if len(self._jobs) > MAX_OPEN else None
-        if oldest is not None and (left := self.take(oldest)) is not None:
-            left.closed()
-
-    def take(self, name: str) -> _OpenJob | None:
-        """Give a job away, by its identifier or the address of its stream; `None` when it is not known."""
-        with self._lock:
-            found = self._jobs.pop(self._streams.get(name, name), None)
-            if found is not None and found.job.stream is not None:
-                self._streams.pop(found.job.stream, None)
-        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +67,12 @@ class JobClient:
 
         def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             result = drive(wrapped, instance, args, kwargs)
-            self._notice(wrapped, args, kwargs, result)
+            self._notice(wrapped, instance, args, kwargs, result)
             return result
 
         async def wrapper_async(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             result = await drive_async(wrapped, instance, args, kwargs)
-            self._notice(wrapped, args, kwargs, result)
+            self._notice(wrapped, instance, args, kwargs, result)
             return result
 
         return [Patch(self.module, self.sync, wrapper), Patch(self.module, self.coroutine, wrapper_async)]
@@ -142,14 +91,16 @@ class JobClient:
             return None
         return JobExchange(call, wrapped, self.write, lambda result: self.job(result, given))
 
-    def _notice(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+    def _notice(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """Settle the job whose end an answer tells of."""
-        if not _open_jobs or active() is None:
+        recorder = active()
+        if recorder is None:
             return
         try:
-            job = self.job(result, named_arguments(wrapped, args, kwargs))
-            if job is not None and job.ended is not None and (found := _open_jobs.take(job.id)) is not None:
-                _settle(found.call, job)
+            given = named_arguments(wrapped, args, kwargs)
+            if self.operation(given) is None and (job := self.job(result, given)) is not None and job.ended is not None:
+                finished = Finished(job.id, cancelled=job.ended == "cancelled")
+                recorder.deferred.finish(self.endpoint(instance), finished, job.answer)
         except Exception as error:
             internal_errors.report("reading what became of a job", error)
 
@@ -167,23 +118,25 @@ class JobExchange(MethodExchange):
         elif job.ended is not None:
             _settle(self.call, job)
         else:
-            _open_jobs.keep(self.call, job)
+            self.call.recorder.deferred.defer(self.call, job.id, alias=job.stream)
         return result
 
 
-def streams(module: str, path: str, address: Callable[[Any], str]) -> Patch:
+def streams(module: str, path: str, provider: str, address: Callable[[Any], str]) -> Patch:
     """Return the patch of a generator function that reads the stream of a job: its end is the job's.
 
     Args:
         module: The module that it is in.
         path: The function; synchronous or not.
+        provider: Who streams it.
         address: The address that the stream of an instance comes from.
     """
 
     def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         source = wrapped(*args, **kwargs)
         try:
-            found = _open_jobs.take(address(instance)) if _open_jobs and active() is not None else None
+            recorder = active()
+            found = recorder.deferred.take(provider, address(instance)) if recorder is not None else None
             if found is None:
                 return source
             call = found.call
@@ -201,6 +154,3 @@ def streams(module: str, path: str, address: Callable[[Any], str]) -> Patch:
 
 def _settle(call: Call, job: Job) -> None:
     call.settle(job.answer, cut=job.ended == "cancelled", complete=job.ended == "finished")
-
-
-_open_jobs = _OpenJobs()

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from genledger.engine import internal_errors
 from genledger.engine.call import Call
 from genledger.engine.driver import (
     Arguments,
@@ -22,6 +21,7 @@ from genledger.engine.driver import (
 from genledger.engine.operation import Body, Endpoint, Operation, with_changes
 from genledger.engine.recorder import Recorder
 from genledger.instrumentation.patching import Patch, Patches
+from genledger.shared import internal_errors
 
 Write = Callable[[dict[str, Any], Mapping[str, Any]], None]
 """`write(arguments, changes)`: put changed fields of a request into the named arguments of a method."""

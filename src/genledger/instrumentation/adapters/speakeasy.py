@@ -11,11 +11,12 @@ from typing import Any
 
 import orjson
 
+from genledger.engine.call import running_call
 from genledger.engine.driver import Arguments, Exchange, asynchronous, synchronous
 from genledger.engine.operation import Body, with_changes
 from genledger.engine.recorder import Recorder
 from genledger.instrumentation.adapters.methods import named_arguments
-from genledger.instrumentation.adapters.wire import WireClient, WireExchange, note_retry, running_call
+from genledger.instrumentation.adapters.wire import WireClient, WireExchange, note_retry
 from genledger.instrumentation.patching import Patch, Patches
 
 

@@ -18,7 +18,6 @@ from typing import Any
 from opentelemetry.context import get_current
 
 from genledger.budgets.enforcement.request import hash_api_key
-from genledger.engine import internal_errors
 from genledger.engine.call import CALL_KEY, Call
 from genledger.engine.driver import Arguments, Exchange, asynchronous, synchronous
 from genledger.engine.operation import Body, Endpoint, Operation, with_changes
@@ -26,6 +25,7 @@ from genledger.engine.recorder import Recorder
 from genledger.engine.streams import AsyncStreamIterator, StreamRecorder, iterated
 from genledger.instrumentation.adapters.http_response import tap, tap_content, watch_close
 from genledger.instrumentation.patching import Patch, Patches
+from genledger.shared import internal_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ class StainlessExchange(Exchange):
         """Return the arguments with the request as it is to be sent."""
         call, options = self.call, self._options
         changes: Mapping[str, Any] = call.changes
-        ask = call.streamed and call.recorder.ask_for_usage and not _raw(options)
+        ask = call.streamed and call.recorder.request_stream_usage and not _raw(options)
         if ask and self._library.ask_for_usage is not None:
             asked = self._library.ask_for_usage(call.operation, call.body)
             if asked is not None:

@@ -10,17 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
-
-from opentelemetry.context import get_current
 
 from genledger.budgets.enforcement.request import hash_api_key
-from genledger.engine import internal_errors
-from genledger.engine.call import CALL_KEY, Call
+from genledger.engine.call import Call
 from genledger.engine.driver import Arguments, Exchange
 from genledger.engine.operation import Endpoint, Operation
 from genledger.engine.outcome import ErrorAnswer
 from genledger.instrumentation.adapters.http_response import tap
+from genledger.shared import internal_errors
 
 Write = Callable[[tuple[Any, ...], dict[str, Any], Mapping[str, Any]], Arguments]
 """`write(args, kwargs, changes)`: return the arguments with changed fields written into a copy of the request."""
@@ -42,11 +39,9 @@ class WireClient:
 
     def endpoint(self, client: Any, base_url: str, api_key: Any = None) -> Endpoint:
         """Return whom a client talks to."""
-        url = urlsplit(base_url)
-        host = url.hostname or ""
-        port = url.port or (443 if url.scheme == "https" else 80)
+        found = Endpoint.at("", base_url)
         digest = hash_api_key(api_key) if isinstance(api_key, str) and api_key else None
-        return Endpoint(self.provider(client, host), host or None, port, base_url, digest)
+        return found._replace(provider=self.provider(client, found.host or ""), api_key=digest)
 
 
 class WireExchange(Exchange):
@@ -82,12 +77,6 @@ class WireExchange(Exchange):
             accumulate(call.body, call.recorder.capture is not None) if call.streamed and accumulate else None,
         )
         return result
-
-
-def running_call() -> Call | None:
-    """Return the call whose client method is running here."""
-    call = get_current().get(CALL_KEY)
-    return call if isinstance(call, Call) and not call.settled else None
 
 
 def note_retry(call: Call, response: Any, error: BaseException | None) -> bool:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, NamedTuple
 
-from genledger.pricing.getters import Counts, field, first, items, label, number, path, text
-from genledger.pricing.names import canonical_provider, deployment_of_url, region_of_host
+from genledger.pricing.getters import Counts, field, fields_of, first, label, path, text
+from genledger.pricing.names import canonical_provider, deployment_of_url, provider_of_host, region_of_host
 from genledger.pricing.readers import shapes
-from genledger.pricing.readers.tools import image_tool, tool_calls, units_of
-from genledger.pricing.reported import reported_cost
+from genledger.pricing.readers.any_format import Consumed, read_any, sampled
+from genledger.pricing.readers.tools import image_tool, tool_calls
+from genledger.pricing.reported import REPORTING, reported_cost
 from genledger.pricing.usage import Usage
 from genledger.shared.text import bounded
 
@@ -16,12 +20,15 @@ _STANDARD = frozenset(
     {"", "default", "standard", "auto", "on_demand", "ondemand", "standard_only", "unspecified", "reserved"}
 )
 _BATCH_APIS = frozenset({"batch", "batches", "message_batches", "batchGenerateContent"})
-_BLOCK_UNITS = (("seconds", "second"), ("characters", "character"), ("search_units", "search_unit"))
 _TRAFFIC = {
     "ON_DEMAND_FLEX": "flex",
     "ON_DEMAND_PRIORITY": "priority",
     "PROVISIONED_THROUGHPUT": "provisioned",
 }
+_SERVED_IN_HEADERS = frozenset({"aws", "google", "vertex"})
+"""Providers whose headers say what they served; a gateway's may say what it billed."""
+_PLACES = ("inference_geo", "region", "location", "vertex_location", "data_residency")
+_NO_HEADERS: Mapping[str, object] = {}
 
 
 @dataclass(slots=True)
@@ -67,49 +74,98 @@ def read_usage(
         return None
 
 
+class _Seller(NamedTuple):
+    """What a provider's name and address tell of every answer from there.
+
+    `headers`: those of an answer may say what was served or billed. `reports`: it may report its cost.
+    """
+
+    name: str
+    region: str | None
+    deployment: str | None
+    headers: bool
+    reports: bool
+
+
+@lru_cache(maxsize=256)
+def _seller(provider: str, base_url: str | None) -> _Seller:
+    name = canonical_provider(provider, base_url)
+    host = provider_of_host(base_url) if base_url else None
+    return _Seller(
+        name,
+        region_of_host(base_url) if base_url else None,
+        deployment_of_url(base_url) if base_url else None,
+        host is None or host in _SERVED_IN_HEADERS,
+        host is None or host in REPORTING,
+    )
+
+
 def _read(
     provider: str, api: str, payload: object, request: object, base_url: str | None, headers: object
 ) -> Reading | None:
-    name = canonical_provider(provider, base_url)
-    body, line = _unwrap(payload)
-    if (body is None and line) or field(body, "object") == "batch":
+    seller = _seller(provider, base_url)
+    answer, line, body, sent = payload, False, fields_of(payload), fields_of(request)
+    if body.get("usage") is None:
+        answer, line = _unwrap(payload)
+        body = fields_of(answer)
+    if (answer is None and line) or body.get("object") == "batch":
         return None
-    headers = _lower(field(field(payload, "ResponseMetadata"), "HTTPHeaders") or headers)
-    asked = _asked(request) or (deployment_of_url(base_url) if base_url else None)
+    block = fields_of(body.get("usage"))
+    said = _headers(payload, headers) if seller.headers else _NO_HEADERS
+    asked = _asked(sent) or seller.deployment
     answered = text(body, "model", "modelVersion", "model_version", "modelId", "model_id") or text(payload, "model")
     # Bedrock answers with the bare model; the profile or ARN that was asked for decides the price.
-    model = (asked or answered) if name == "aws" else (answered or asked)
+    model = (asked or answered) if seller.name == "aws" else (answered or asked)
 
     counts = Counts()
     notes: list[str] = []
-    usage, context, also = _usage(counts, name, api, body, request, headers, model)
-    units = tool_calls(counts, name, body, model, request)
-    if units:
+    reader = _FORMATS.get(api)
+    consumed = reader(counts, seller.name, block, model) if reader is not None else None
+    usage, context, also = consumed or read_any(counts, seller.name, api, answer, request, said, model)
+    if units := tool_calls(counts, seller.name, body, block, model, sent):
         usage = usage or Usage()
         usage = replace(usage, units={**usage.units, **units})
-    also += image_tool(counts, body)
-    reported = reported_cost(provider, base_url, body, headers, notes)
+    if body.get("tool_usage") is not None:
+        also += image_tool(counts, body)
+    reported = reported_cost(provider, base_url, body, said, notes) if seller.reports else None
     if usage is None and reported is None and not also:
         return None
     if counts.inconsistent:
         notes.append("usage_inconsistent")
-    tier = _tier(api, body, request, headers, line, notes)
-    return Reading(
-        usage=usage or Usage(),
-        model=model,
-        tier=tier,
-        region=_region(body, request, base_url),
-        reported=reported,
-        notes=tuple(notes),
-        requested=asked,
-        context=context,
-        also=also,
-    )
+    in_batch = line or api in _BATCH_APIS or sent.get("batch") is True
+    tier = "batch" if in_batch else _tier(body, block, sent, said, notes)
+    region = _region(block, sent, seller.region)
+    return Reading(usage or Usage(), model, tier, region, reported, tuple(notes), asked, context, also)
 
 
-def _asked(request: object) -> str | None:
-    if request is None:
+def _chat(counts: Counts, provider: str, usage: Any, model: str | None) -> Consumed | None:
+    if usage.get("prompt_tokens") is None:
         return None
+    return shapes.chat(counts, usage, provider), None, ()
+
+
+def _responses(counts: Counts, provider: str, usage: Any, model: str | None) -> Consumed | None:
+    if usage.get("input_tokens_details") is None or usage.get("output_tokens") is None:
+        return None
+    context = counts.get(usage.get("context_details"), "input_tokens")
+    return shapes.responses(counts, usage), context, ()
+
+
+def _messages(counts: Counts, provider: str, usage: Any, model: str | None) -> Consumed | None:
+    if usage.get("input_tokens") is None or usage.get("output_tokens") is None:
+        return None
+    return sampled(counts, usage, model)
+
+
+_FORMATS: Mapping[str, Callable[[Counts, str, Any, str | None], Consumed | None]] = {
+    **dict.fromkeys(("chat", "completions", "embeddings"), _chat),
+    "responses": _responses,
+    "messages": _messages,
+}
+"""The format that answers of an endpoint have. An answer in another one is left to `read_any`."""
+
+
+def _asked(request: Any) -> str | None:
     return text(request, "model", "modelId", "model_id", "modelName") or text(
         path(request, "rerankingConfiguration", "bedrockRerankingConfiguration", "modelConfiguration"),
         "modelArn",
@@ -121,8 +177,6 @@ def _unwrap(payload: object) -> tuple[object, bool]:
 
     Answers also come inside a stream's closing event (`response.completed`, `response.done`).
     """
-    if field(payload, "usage") is not None:
-        return payload, False
     if field(payload, "custom_id") is not None:
         result = field(payload, "result")
         if result is not None:
@@ -137,184 +191,51 @@ def _unwrap(payload: object) -> tuple[object, bool]:
     return payload, False
 
 
-def _lower(headers: object) -> dict[str, object]:
-    if headers is None:
-        return {}
+def _headers(payload: object, headers: Any) -> Mapping[str, object]:
+    """The headers of a response, by their names in lower case."""
+    given: Any = field(field(payload, "ResponseMetadata"), "HTTPHeaders") or headers
+    if given is None:
+        return _NO_HEADERS
     try:
-        return {str(name).lower(): value for name, value in dict(headers).items()}  # type: ignore[call-overload]
+        return {str(name).lower(): value for name, value in dict(given).items()}
     except Exception:
-        return {}
+        return _NO_HEADERS
 
 
-def _usage(
-    counts: Counts,
-    provider: str,
-    api: str,
-    body: object,
-    request: object,
-    headers: dict[str, object],
-    model: str | None,
-) -> tuple[Usage | None, int | None, tuple[tuple[str, Usage], ...]]:
-    """The buckets, the largest single prompt, and what other models consumed."""
-    usage = field(body, "usage")
-    if usage is not None and field(usage, "prompt_tokens") is not None:
-        return shapes.chat(counts, usage, provider), None, ()
-    meta = first(body, "usageMetadata", "usage_metadata")
-    if meta is not None:
-        return shapes.gemini(counts, meta), None, ()
-    billed = field(usage, "billed_units") or path(body, "meta", "billed_units")
-    if billed is not None:
-        return shapes.cohere(counts, billed), None, ()
-    if usage is not None and not (_partial(usage) and _in_bedrock_headers(headers)):
-        block = _usage_block(counts, provider, api, usage, model)
-        if block is not None:
-            return block
-    return _without_block(counts, provider, api, body, request, headers), None, ()
-
-
-def _has(usage: object, *names: str) -> bool:
-    return first(usage, *names) is not None
-
-
-def _partial(usage: object) -> bool:
-    """Whether a count is missing: a guardrail of Bedrock that changes an answer takes its output tokens out."""
-    return _has(usage, "inputTokens", "input_tokens") != _has(usage, "outputTokens", "output_tokens")
-
-
-def _in_bedrock_headers(headers: dict[str, object]) -> bool:
-    return any(name.startswith("x-amzn-bedrock-") and name.endswith("-token-count") for name in headers)
-
-
-def _usage_block(
-    counts: Counts, provider: str, api: str, usage: object, model: str | None
-) -> tuple[Usage | None, int | None, tuple[tuple[str, Usage], ...]] | None:
-    if _has(usage, "prompt_tokens", "completion_tokens"):
-        return shapes.chat(counts, usage, provider), None, ()
-    if _has(usage, "inputTokens", "outputTokens"):
-        return shapes.converse(counts, usage), None, ()
-    if _has(usage, "total_input_tokens", "total_output_tokens"):
-        return shapes.interactions(counts, usage), None, ()
-    if _has(usage, "input_tokens", "output_tokens"):
-        if _is_anthropic(provider, api, usage, model):
-            return _sampled(counts, usage, model)
-        context = counts.get(field(usage, "context_details"), "input_tokens")
-        return shapes.responses(counts, usage, images=api == "images"), context, ()
-    for name, unit in _BLOCK_UNITS:
-        amount = number(field(usage, name))
-        if amount:
-            return Usage(units={unit: amount}), None, ()
-    if _has(usage, "total_tokens"):
-        return shapes.chat(counts, usage, provider), None, ()
-    return None
-
-
-def _is_anthropic(provider: str, api: str, usage: object, model: str | None) -> bool:
-    if api == "messages" or provider == "anthropic":
-        return True
-    if _has(usage, "input_tokens_details", "input_token_details"):
-        return False
-    return _has(usage, "cache_creation_input_tokens", "cache_read_input_tokens") or (
-        api in ("invoke_model", "batch") and "claude" in (model or "")
-    )
-
-
-def _sampled(
-    counts: Counts, usage: object, model: str | None
-) -> tuple[Usage, int | None, tuple[tuple[str, Usage], ...]]:
-    """Anthropic's usage with its `iterations`.
-
-    The totals on top cover the message iterations only. A compaction is billed beside them at the same
-    model's rates, an advisor at its own model's (Anthropic: compaction, advisor tool).
-    """
-    total = shapes.anthropic(counts, usage)
-    also: list[tuple[str, Usage]] = []
-    context: int | None = None
-    for iteration in items(usage, "iterations"):
-        one = shapes.anthropic(counts, iteration)
-        other = text(iteration, "model")
-        if other is not None and other != model:
-            also.append((other, one))
-            continue
-        context = max(context or 0, one.input_tokens)
-        if field(iteration, "type") == "compaction":
-            total = _sum(total, one)
-    return total, context, tuple(also)
-
-
-def _sum(a: Usage, b: Usage) -> Usage:
-    return Usage(
-        input=a.input + b.input,
-        cache_read=a.cache_read + b.cache_read,
-        cache_write=a.cache_write + b.cache_write,
-        cache_write_1h=a.cache_write_1h + b.cache_write_1h,
-        output=a.output + b.output,
-        reasoning=a.reasoning + b.reasoning,
-        units=a.units,
-    )
-
-
-def _without_block(
-    counts: Counts, provider: str, api: str, body: object, request: object, headers: dict[str, object]
-) -> Usage | None:
-    """Answers that report usage outside a usage block, or bill by something else than tokens."""
-    if _has(
-        body,
-        "inputTextTokenCount",
-        "prompt_token_count",
-        "generation_token_count",
-        "amazon-bedrock-invocationMetrics",
-    ):
-        return shapes.invoke_model(counts, body)
-    if _has(body, "prompt_eval_count", "eval_count"):
-        return shapes.ollama(counts, body)
-    if _in_bedrock_headers(headers):
-        return shapes.bedrock_headers(counts, headers)
-    if api in ("embedContent", "embeddings", "embed"):
-        usage = shapes.embedding_statistics(counts, body)
-        return usage if usage.input else None
-    units = units_of(provider, api, body, request)
-    return Usage(units=units) if units else None
-
-
-def _tier(
-    api: str, body: object, request: object, headers: dict[str, object], line: bool, notes: list[str]
-) -> str | None:
-    """The tier that was served. Batch bodies do not say that they are, so the caller's word counts there."""
-    if line or api in _BATCH_APIS or field(request, "batch") is True:
-        return "batch"
-    served = label(body, "service_tier")
-    if served is None:
-        usage = field(body, "usage")
-        served = label(usage, "service_tier")
-        if label(usage, "speed") == "fast" and served != "batch":
-            return "fast"
+def _tier(body: Any, usage: Any, request: Any, headers: Mapping[str, object], notes: list[str]) -> str | None:
+    """The tier that was served, else the one that was asked for."""
+    holder = body if body.get("service_tier") is not None else usage
+    if holder.get("service_tier") in ("default", "standard") and usage.get("speed") is None:
+        return None
+    served = label(holder, "service_tier")
+    if holder is usage and label(usage, "speed") == "fast" and served != "batch":
+        return "fast"
     if served is None:
         meta = first(body, "usageMetadata", "usage_metadata")
         served = (
             _TRAFFIC.get(label(meta, "trafficType", "traffic_type") or "")
             or label(meta, "serviceTier", "service_tier")
-            or label(field(body, "serviceTier"), "type")
+            or label(body.get("serviceTier"), "type")
             or label(headers, "x-gemini-service-tier", "x-amzn-bedrock-service-tier")
         )
     if served is not None:
         return _tier_name(served)
-    asked = _tier_name(
-        label(request, "service_tier", "serviceTier") or label(field(request, "serviceTier"), "type") or ""
-    )
+    asked = label(request, "service_tier", "serviceTier") or label(request.get("serviceTier"), "type")
+    asked = _tier_name(asked) if asked is not None else None
     if asked is not None:
         notes.append("tier_from_request")
     return asked
 
 
 def _tier_name(value: str) -> str | None:
+    if value in _STANDARD:
+        return None
     name = bounded(value).lower().removeprefix("service_tier_")
     return None if name in _STANDARD else name
 
 
-def _region(body: object, request: object, base_url: str | None) -> str | None:
-    geo = text(field(body, "usage"), "inference_geo")
-    if geo is None:
-        geo = text(request, "inference_geo", "region", "location", "vertex_location", "data_residency")
-    if geo is None and base_url is not None:
-        geo = region_of_host(base_url)
-    return None if geo in (None, "global", "not_available", "") else bounded(geo)
+def _region(usage: Any, request: Any, of_host: str | None) -> str | None:
+    if usage.get("inference_geo") is None and type(request) is dict and request.keys().isdisjoint(_PLACES):
+        return of_host
+    geo = text(usage, "inference_geo") or text(request, *_PLACES) or of_host
+    return None if geo in (None, "global", "not_available") else bounded(geo)

@@ -6,34 +6,55 @@ through `Counts.inconsistent`; buckets are never negative and always add up to t
 
 from __future__ import annotations
 
-from genledger.pricing.getters import Counts, field, first, items, label, number, path
-from genledger.pricing.usage import Usage
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from genledger.pricing.getters import Counts, field, fields_of, first, items, label, number, path
+from genledger.pricing.usage import NO_UNITS, Usage
 
 
-def _input(
+class Media(NamedTuple):
+    """Tokens that are no text; `audio` and `image` include their cached part."""
+
+    audio: int = 0
+    image: int = 0
+    cached_audio: int = 0
+    cached_image: int = 0
+    audio_out: int = 0
+    image_out: int = 0
+
+
+_TEXT_ONLY = Media()
+
+
+def split(
     counts: Counts,
-    total: int,
+    given: int,
+    generated: int,
     *,
     cache_read: int = 0,
     cache_write: int = 0,
     cache_write_1h: int = 0,
-    audio: int = 0,
-    image: int = 0,
-    cached_audio: int = 0,
-    cached_image: int = 0,
-) -> dict[str, int]:
-    """Split a total that includes everything. `audio` and `image` include their cached part."""
-    cache_read = counts.clamp(cache_read, total)
-    cache_write_1h = counts.clamp(cache_write_1h, total - cache_read)
-    cache_write = counts.clamp(cache_write, total - cache_read - cache_write_1h)
-    audio = counts.clamp(audio, total)
-    image = counts.clamp(image, total - audio)
+    reasoning: int = 0,
+    media: Media = _TEXT_ONLY,
+    units: Mapping[str, float] = NO_UNITS,
+) -> Usage:
+    """Split two totals that include everything: cached tokens, reasoning, and every modality."""
+    plain = media is _TEXT_ONLY and not (cache_write or cache_write_1h or units)
+    if plain and cache_read <= given and reasoning <= generated:  # what almost every answer is
+        return Usage(given - cache_read, 0, 0, cache_read, 0, 0, 0, 0, generated - reasoning, reasoning, 0, 0, NO_UNITS)
+    audio, image, cached_audio, cached_image, audio_out, image_out = media
+    cache_read = counts.clamp(cache_read, given)
+    cache_write_1h = counts.clamp(cache_write_1h, given - cache_read)
+    cache_write = counts.clamp(cache_write, given - cache_read - cache_write_1h)
+    audio = counts.clamp(audio, given)
+    image = counts.clamp(image, given - audio)
     cached_audio = min(cached_audio, audio, cache_read)
     cached_image = min(cached_image, image, cache_read - cached_audio)
     audio -= cached_audio
     image -= cached_image
     # Where the provider does not say which modality was cached, tokens counted twice are cached media.
-    twice = cache_read + cache_write + cache_write_1h + audio + image - total
+    twice = cache_read + cache_write + cache_write_1h + audio + image - given
     if twice > 0:
         moved = min(twice, audio, cache_read - cached_audio - cached_image)
         audio, cached_audio, twice = audio - moved, cached_audio + moved, twice - moved
@@ -42,45 +63,52 @@ def _input(
         moved = min(twice, audio)
         audio, twice = audio - moved, twice - moved
         image -= min(twice, image)
-    return {
-        "input": total - cache_read - cache_write - cache_write_1h - audio - image,
-        "input_audio": audio,
-        "input_image": image,
-        "cache_read": cache_read - cached_audio - cached_image,
-        "cache_read_audio": cached_audio,
-        "cache_read_image": cached_image,
-        "cache_write": cache_write,
-        "cache_write_1h": cache_write_1h,
-    }
+    audio_out = counts.clamp(audio_out, generated)
+    image_out = counts.clamp(image_out, generated - audio_out)
+    reasoning = counts.clamp(reasoning, generated - audio_out - image_out)
+    return Usage(
+        input=given - cache_read - cache_write - cache_write_1h - audio - image,
+        input_audio=audio,
+        input_image=image,
+        cache_read=cache_read - cached_audio - cached_image,
+        cache_read_audio=cached_audio,
+        cache_read_image=cached_image,
+        cache_write=cache_write,
+        cache_write_1h=cache_write_1h,
+        output=generated - reasoning - audio_out - image_out,
+        reasoning=reasoning,
+        output_audio=audio_out,
+        output_image=image_out,
+        units=units,
+    )
 
 
-def _output(counts: Counts, total: int, *, reasoning: int = 0, audio: int = 0, image: int = 0) -> dict[str, int]:
-    """Split a total that includes reasoning and every modality."""
-    audio = counts.clamp(audio, total)
-    image = counts.clamp(image, total - audio)
-    reasoning = counts.clamp(reasoning, total - audio - image)
-    return {
-        "output": total - reasoning - audio - image,
-        "reasoning": reasoning,
-        "output_audio": audio,
-        "output_image": image,
-    }
+def _media(counts: Counts, details: Any, out: Any) -> Media:
+    """The modalities in OpenAI-style `…_details` objects."""
+    given, made = details.get, out.get
+    found = given("audio_tokens") or given("image_tokens") or given("video_tokens")
+    if not (found or made("audio_tokens") or made("image_tokens")):
+        return _TEXT_ONLY
+    cached = given("cached_tokens_details")
+    return Media(
+        audio=counts(details, "audio_tokens"),
+        image=counts(details, "image_tokens") + counts(details, "video_tokens"),
+        cached_audio=counts(cached, "audio_tokens"),
+        cached_image=counts(cached, "image_tokens"),
+        audio_out=counts(out, "audio_tokens"),
+        image_out=counts(out, "image_tokens"),
+    )
 
 
-def _details(counts: Counts, block: object) -> dict[str, int]:
-    """The modality and cache counts of an OpenAI-style `…_details` object."""
-    if block is None:
-        return {"audio": 0, "image": 0, "cached_audio": 0, "cached_image": 0}
-    cached = field(block, "cached_tokens_details")
-    return {
-        "audio": counts(block, "audio_tokens"),
-        "image": counts(block, "image_tokens") + counts(block, "video_tokens"),
-        "cached_audio": counts(cached, "audio_tokens"),
-        "cached_image": counts(cached, "image_tokens"),
-    }
+_CHAT = frozenset(
+    ("prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details")
+)
+"""What OpenAI says in a usage block; others who speak its format say more."""
+
+_DETAILS = frozenset(("cached_tokens", "cache_write_tokens", "text_tokens", "audio_tokens", "image_tokens"))
 
 
-def chat(counts: Counts, usage: object, provider: str) -> Usage:
+def chat(counts: Counts, usage: Any, provider: str) -> Usage:
     """Chat completions, completions and embeddings in OpenAI's shape, and everyone who speaks it.
 
     Cached tokens are part of `prompt_tokens`. Reasoning is part of `completion_tokens`, except where the
@@ -88,134 +116,127 @@ def chat(counts: Counts, usage: object, provider: str) -> Usage:
     same sum shows through resellers; Gemini's compatible endpoint leaves thoughts out of both. Mistral
     counts audio beside `prompt_tokens`. DeepSeek names cached tokens `prompt_cache_hit_tokens`.
     """
-    details = first(usage, "prompt_tokens_details", "prompt_token_details")
-    out = first(usage, "completion_tokens_details", "completion_token_details")
-    total = counts.get(usage, "total_tokens")
-    completion = counts(usage, "completion_tokens")
+    usage = fields_of(usage)
+    get, of = usage.get, counts.of
+    details, out = fields_of(get("prompt_tokens_details")), fields_of(get("completion_tokens_details"))
+    more = not (_CHAT.issuperset(usage) and _DETAILS.issuperset(details))
+    if more:
+        details = details or fields_of(get("prompt_token_details"))
+        out = out or fields_of(get("completion_token_details"))
+    total, completion = get("total_tokens"), of(get("completion_tokens"))
     prompt = counts.get(usage, "prompt_tokens")
     if prompt is None:
-        prompt = max((total or 0) - completion, 0)
-    reasoning = counts.get(out, "reasoning_tokens")
-    reasoning = counts(usage, "reasoning_tokens") if reasoning is None else reasoning
+        prompt = max(of(total) - completion, 0)
+    cached, written, written_1h = details.get("cached_tokens"), of(details.get("cache_write_tokens")), 0
+    reasoning, media, units = out.get("reasoning_tokens"), _media(counts, details, out), NO_UNITS
+    if more:
+        cached = _cached(usage) if cached is None else cached
+        written = written or counts(details, "cache_creation_tokens", "cache_creation_input_tokens")
+        written = written or counts(usage, "cache_creation_input_tokens")
+        written_1h = counts(get("cache_creation"), "ephemeral_1h_input_tokens")
+        written = max(written - written_1h, 0)
+        reasoning = get("reasoning_tokens") if reasoning is None else reasoning
+        units = _units(counts, usage, provider)
+    reasoning = of(reasoning)
+    if media.audio and provider == "mistral" and total == prompt + media.audio + completion:
+        prompt += media.audio
 
-    parts = _details(counts, details)
-    units: dict[str, float] = {}
-    if provider == "mistral":
-        seconds = number(field(usage, "prompt_audio_seconds"))
-        if seconds:
-            units["second"] = seconds
-        if parts["audio"] and total == prompt + parts["audio"] + completion:
-            prompt += parts["audio"]
-    elif provider == "perplexity":
-        for name, unit in (("num_search_queries", "web_search"), ("citation_tokens", "citation_token")):
-            if amount := counts(usage, name):
-                units[unit] = amount
-
-    missing = None if total is None else total - prompt - completion
-    if reasoning and (missing == reasoning or (missing != 0 and provider in ("x-ai", "perplexity"))):
-        if missing not in (None, reasoning) and provider == "x-ai":
-            counts.inconsistent = True
-        completion += reasoning
-    elif not reasoning and missing and missing > 0 and provider in ("google", "vertex"):
-        reasoning = missing
-        completion += missing
-
-    write_1h = counts(field(usage, "cache_creation"), "ephemeral_1h_input_tokens")
-    write = counts(details, "cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
-    write = write or counts(usage, "cache_creation_input_tokens")
-    return Usage(
-        **_input(
-            counts,
-            prompt,
-            cache_read=_cached(counts, usage, details),
-            cache_write=max(write - write_1h, 0),
-            cache_write_1h=write_1h,
-            **parts,
-        ),
-        **_output(
-            counts,
-            completion,
-            reasoning=reasoning,
-            audio=counts(out, "audio_tokens"),
-            image=counts(out, "image_tokens"),
-        ),
+    missing = None if total is None else of(total) - prompt - completion
+    if missing != 0:
+        if reasoning and (missing == reasoning or provider in ("x-ai", "perplexity")):
+            if missing not in (None, reasoning) and provider == "x-ai":
+                counts.inconsistent = True
+            completion += reasoning
+        elif not reasoning and missing and missing > 0 and provider in ("google", "vertex"):
+            reasoning = missing
+            completion += missing
+    return split(
+        counts,
+        prompt,
+        completion,
+        cache_read=of(cached),
+        cache_write=written,
+        cache_write_1h=written_1h,
+        reasoning=reasoning,
+        media=media,
         units=units,
     )
 
 
-def _cached(counts: Counts, usage: object, details: object) -> int:
-    """Cached prompt tokens, under any of the names that OpenAI-compatible providers use."""
-    for block, name in (
-        (details, "cached_tokens"),
-        (usage, "prompt_cache_hit_tokens"),
-        (usage, "cached_tokens"),
-        (usage, "num_cached_tokens"),
-        (usage, "cache_read_input_tokens"),
-    ):
-        found = counts.get(block, name)
-        if found is not None:
-            return found
-    return 0
+def _units(counts: Counts, usage: Any, provider: str) -> Mapping[str, float]:
+    """What a usage block counts beside tokens."""
+    if provider == "mistral":
+        seconds = number(usage.get("prompt_audio_seconds"))
+        return {"second": seconds} if seconds else NO_UNITS
+    if provider == "perplexity":
+        named = (("num_search_queries", "web_search"), ("citation_tokens", "citation_token"))
+        return {unit: amount for name, unit in named if (amount := counts(usage, name))} or NO_UNITS
+    return NO_UNITS
 
 
-def responses(counts: Counts, usage: object, *, images: bool = False) -> Usage:
+def _cached(usage: Any) -> object:
+    """Cached prompt tokens that are not in the details, under any of the names that providers use."""
+    names = ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens", "cache_read_input_tokens")
+    return first(usage, *names)
+
+
+def responses(counts: Counts, usage: Any, *, images: bool = False) -> Usage:
     """The Responses, Realtime, Images and Transcriptions APIs: every detail is part of its total.
 
     With `images`, output that is not itemised is image output.
     """
-    details = first(usage, "input_tokens_details", "input_token_details")
-    out = first(usage, "output_tokens_details", "output_token_details")
-    total_in = counts(usage, "input_tokens")
-    total_out = counts(usage, "output_tokens")
-    image = counts.get(out, "image_tokens")
-    if image is None:
-        image = max(total_out - counts(out, "text_tokens"), 0) if images else 0
-    return Usage(
-        **_input(
-            counts,
-            total_in,
-            cache_read=_cached(counts, usage, details),
-            cache_write=counts(details, "cache_write_tokens"),
-            **_details(counts, details),
-        ),
-        **_output(
-            counts,
-            total_out,
-            reasoning=counts(out, "reasoning_tokens"),
-            audio=counts(out, "audio_tokens"),
-            image=image,
-        ),
-        units={},
+    usage = fields_of(usage)
+    get = usage.get
+    details = fields_of(get("input_tokens_details") or get("input_token_details"))
+    out = fields_of(get("output_tokens_details") or get("output_token_details"))
+    generated = counts.of(get("output_tokens"))
+    media = _media(counts, details, out)
+    if images and out.get("image_tokens") is None:
+        media = media._replace(image_out=max(generated - counts(out, "text_tokens"), 0))
+    cached = details.get("cached_tokens")
+    return split(
+        counts,
+        counts.of(get("input_tokens")),
+        generated,
+        cache_read=counts.of(_cached(usage) if cached is None else cached),
+        cache_write=counts.of(details.get("cache_write_tokens")),
+        reasoning=counts.of(out.get("reasoning_tokens")),
+        media=media,
     )
 
 
-def anthropic(counts: Counts, usage: object) -> Usage:
+def anthropic(counts: Counts, usage: Any) -> Usage:
     """Anthropic Messages: cache reads and writes come on top of `input_tokens`; thinking is inside output.
 
     The lifetimes in `cache_creation` break `cache_creation_input_tokens` down; what they leave is a write of
     the default five minutes.
     """
-    written = counts(usage, "cache_creation_input_tokens")
-    lifetimes = field(usage, "cache_creation")
-    long = counts(lifetimes, "ephemeral_1h_input_tokens")
-    short = counts(lifetimes, "ephemeral_5m_input_tokens")
-    if long + short > written:
-        if written:
-            counts.inconsistent = True
-        written = long + short
-    output = _output(
-        counts,
-        counts(usage, "output_tokens"),
-        reasoning=counts(field(usage, "output_tokens_details"), "thinking_tokens"),
-    )
-    searches = counts(field(usage, "server_tool_use"), "web_search_requests")
+    usage = fields_of(usage)
+    get, of = usage.get, counts.of
+    written, long = of(get("cache_creation_input_tokens")), 0
+    lifetimes = get("cache_creation")
+    if lifetimes is not None:
+        lifetimes = fields_of(lifetimes)
+        long = of(lifetimes.get("ephemeral_1h_input_tokens"))
+        listed = long + of(lifetimes.get("ephemeral_5m_input_tokens"))
+        if listed > written:
+            if written:
+                counts.inconsistent = True
+            written = listed
+    generated, thought = of(get("output_tokens")), 0
+    details = get("output_tokens_details")
+    if details is not None:
+        thought = counts.clamp(counts(details, "thinking_tokens"), generated)
+    tools = get("server_tool_use")
+    searches = counts(tools, "web_search_requests") if tools is not None else 0
     return Usage(
-        input=counts(usage, "input_tokens"),
-        cache_read=counts(usage, "cache_read_input_tokens"),
+        input=of(get("input_tokens")),
+        cache_read=of(get("cache_read_input_tokens")),
         cache_write=written - long,
         cache_write_1h=long,
-        units={"web_search": searches} if searches else {},
-        **output,
+        output=generated - thought,
+        reasoning=thought,
+        units={"web_search": searches} if searches else NO_UNITS,
     )
 
 
@@ -274,18 +295,20 @@ def gemini(counts: Counts, meta: object) -> Usage:
         prompt = into["listed"]
     if candidates == 0:
         candidates = out["listed"]
-    return Usage(
-        **_input(
-            counts,
-            prompt + tool,
-            cache_read=counts(meta, "cachedContentTokenCount", "cached_content_token_count"),
-            audio=into["audio"] + tools["audio"],
-            image=into["image"] + tools["image"],
-            cached_audio=cached["audio"],
-            cached_image=cached["image"],
+    return split(
+        counts,
+        prompt + tool,
+        candidates + thoughts,
+        cache_read=counts(meta, "cachedContentTokenCount", "cached_content_token_count"),
+        reasoning=thoughts,
+        media=Media(
+            into["audio"] + tools["audio"],
+            into["image"] + tools["image"],
+            cached["audio"],
+            cached["image"],
+            out["audio"],
+            out["image"],
         ),
-        **_output(counts, candidates + thoughts, reasoning=thoughts, audio=out["audio"], image=out["image"]),
-        units={},
     )
 
 
@@ -295,24 +318,13 @@ def interactions(counts: Counts, usage: object) -> Usage:
     cached = _modalities(counts, usage, "cached_tokens_by_modality")
     out = _modalities(counts, usage, "output_tokens_by_modality")
     thoughts = counts(usage, "total_thought_tokens", "total_reasoning_tokens")
-    return Usage(
-        **_input(
-            counts,
-            counts(usage, "total_input_tokens") + counts(usage, "total_tool_use_tokens"),
-            cache_read=counts(usage, "total_cached_tokens"),
-            audio=into["audio"],
-            image=into["image"],
-            cached_audio=cached["audio"],
-            cached_image=cached["image"],
-        ),
-        **_output(
-            counts,
-            counts(usage, "total_output_tokens") + thoughts,
-            reasoning=thoughts,
-            audio=out["audio"],
-            image=out["image"],
-        ),
-        units={},
+    return split(
+        counts,
+        counts(usage, "total_input_tokens") + counts(usage, "total_tool_use_tokens"),
+        counts(usage, "total_output_tokens") + thoughts,
+        cache_read=counts(usage, "total_cached_tokens"),
+        reasoning=thoughts,
+        media=Media(into["audio"], into["image"], cached["audio"], cached["image"], out["audio"], out["image"]),
     )
 
 

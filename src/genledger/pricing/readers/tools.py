@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 from genledger.pricing.getters import Counts, field, first, items, number, path, text
 from genledger.pricing.readers import shapes
@@ -23,33 +24,40 @@ _SERVED = (
     ("document_search_calls", "file_search"),
     ("file_search_calls", "file_search"),
 )
+_BILLED = ("web_search_call", "file_search_call", "code_interpreter_call")
 _CONNECTORS = ("web_search", "web_search_premium", "image_generation", "code_interpreter")
 
 
-def tool_calls(counts: Counts, provider: str, body: object, model: str | None, request: object) -> dict[str, float]:
+def tool_calls(
+    counts: Counts, provider: str, body: Any, usage: Any, model: str | None, request: Any
+) -> dict[str, float]:
     """Billable tool calls, counted where each provider leaves their traces."""
-    units = _output_items(counts, body, request) if field(body, "output") is not None else {}
-    usage = field(body, "usage")
-    served = field(usage, "server_side_tool_usage_details")
+    units = _output_items(counts, body, request) if body.get("output") is not None else {}
+    served = usage.get("server_side_tool_usage_details")
     if served is not None:
         units |= {unit: float(counts(served, name)) for name, unit in _SERVED}
-    connectors = field(usage, "connectors")
+    connectors = usage.get("connectors")
     if connectors is not None:
         units |= {f"connector_{name}": float(counts(connectors, name)) for name in _CONNECTORS}
-    if model and _SEARCH_MODEL.search(model) and field(body, "choices") is not None:
+    if model and "-search-" in model and _SEARCH_MODEL.search(model) and body.get("choices") is not None:
         units["web_search"] = 1.0
     if provider in ("google", "vertex"):
         units.update(_grounding(body, model or ""))
-    return {unit: calls for unit, calls in units.items() if calls}
+    return {unit: calls for unit, calls in units.items() if calls} if units else units
 
 
-def _output_items(counts: Counts, body: object, request: object) -> dict[str, float]:
+def _output_items(counts: Counts, body: Any, request: Any) -> dict[str, float]:
     """OpenAI's Responses: each billable call is an item of the output.
 
     Searches are billed, opening a page that was found is not. A code interpreter session is one container;
     a container that the request names was created, and billed, elsewhere. Where the answer carries its own
     count (`tool_usage.web_search.num_requests`) that count is the bill.
     """
+    output = body.get("output")
+    made = output if isinstance(output, (list, tuple)) else ()
+    calls = [(kind, item) for item in made if (kind := field(item, "type")) in _BILLED]
+    if not calls:
+        return {}
     units: dict[str, float] = {}
     containers: set[str] = set()
     search = "web_search"
@@ -59,8 +67,7 @@ def _output_items(counts: Counts, body: object, request: object) -> dict[str, fl
             own.add(text(tool, "container"))
             if "web_search_preview" in (text(tool, "type") or ""):
                 search = "web_search_preview"
-    for item in items(body, "output"):
-        kind = field(item, "type")
+    for kind, item in calls:
         if kind == "web_search_call" and path(item, "action", "type") in (None, "search"):
             units[search] = units.get(search, 0.0) + 1.0
         elif kind == "file_search_call":

@@ -63,6 +63,6 @@ ROW = StoreRow(
     write_name="upsert",
     spread="genledger.retrieval.distance",
     distances=(0.0, 1.0, 9.0),  # squared
-    asynchronous=False,  # its asynchronous client needs a server: tests/instrumentors/test_chromadb.py
+    asynchronous=False,  # its asynchronous client needs a server: tests/instrumentors/vectorstores/test_chromadb.py
     ask=ask,
 )

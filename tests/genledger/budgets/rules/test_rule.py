@@ -65,8 +65,8 @@ def test_a_tier_that_a_rule_does_not_name_gets_its_smallest_limit() -> None:
 @pytest.mark.parametrize(
     ("fields", "key", "message"),
     [
-        ({"per": "day"}, "name", "expected one of usd, tokens, requests, steps, repeats, depth, got none"),
-        ({"usd": 1, "tokens": 1, "per": "day"}, "tokens", "got usd and tokens"),
+        ({"per": "day"}, "", "has no limit; expected one of usd, tokens, requests, steps, repeats, depth"),
+        ({"usd": 1, "tokens": 1, "per": "day"}, "tokens", "cannot be combined with usd"),
         ({"usd": 1}, "per", "is missing"),
         ({"usd": 1, "per": "fortnight"}, "per", "'fortnight' is not a window"),
         ({"usd": 1, "per": "day", "timezone": "Mars/Base"}, "timezone", "'Mars/Base' is not known"),
@@ -76,20 +76,30 @@ def test_a_tier_that_a_rule_does_not_name_gets_its_smallest_limit() -> None:
         ({"usd": {}, "per": "day"}, "usd", "one for each plan tier"),
         ({"usd": {"pro": "x"}, "per": "day"}, "usd.pro", "expected a number"),
         ({"usd": 1, "per": "day", "tenat": "acme"}, "tenat", "did you mean 'tenant'?"),
+        ({"usd": 1, "per": "day", "tenant": None}, "tenant", "expected a value, a glob or 'each', got None"),
+        ({"usd": 1, "per": "day", "at_limit": "degrade", "degrade": {}}, "degrade", "model, max_output_tokens or both"),
         ({"usd": 1, "per": "day", "tenant": 7}, "tenant", "expected a value, a glob or 'each', got 7"),
-        ({"usd": 1, "per": "day", "at_limit": "blok"}, "at_limit", "expected one of 'block', 'degrade'"),
-        ({"usd": 1, "per": "day", "at_limit": "degrade"}, "degrade", "goes with at_limit"),
-        ({"usd": 1, "per": "day", "degrade": {"model": "m"}}, "degrade", "goes with at_limit"),
-        ({"usd": 1, "per": "day", "at_limit": "degrade", "degrade": {"modell": "m"}}, "degrade", "expected {"),
+        (
+            {"usd": 1, "per": "day", "at_limit": "blok"},
+            "at_limit",
+            "expected 'block', 'degrade', 'queue' or 'warn', got 'blok'",
+        ),
+        ({"usd": 1, "per": "day", "at_limit": "degrade"}, "degrade", "goes together with at_limit"),
+        ({"usd": 1, "per": "day", "degrade": {"model": "m"}}, "degrade", "goes together with at_limit"),
+        (
+            {"usd": 1, "per": "day", "at_limit": "degrade", "degrade": {"modell": "m"}},
+            "degrade.modell",
+            "did you mean 'model'?",
+        ),
         ({"usd": 1, "per": "day", "at_limit": "degrade", "degrade": {"model": 5}}, "degrade.model", "expected the"),
-        ({"usd": 1, "per": "day", "at_limit": "queue"}, "queue_seconds", "goes with at_limit"),
+        ({"usd": 1, "per": "day", "at_limit": "queue"}, "queue_seconds", "goes together with at_limit"),
         ({"usd": 1, "per": "day", "at_limit": "queue", "queue_seconds": 0}, "queue_seconds", "between 0 and 3600"),
         ({"usd": 1, "per": "day", "alert_at": [0]}, "alert_at", "percentages from 1 to 100"),
-        ({"usd": 1, "per": "day", "on_store_down": "maybe"}, "on_store_down", "'open', 'closed', 'lease'"),
-        ({"usd": 1, "per": "day", "on_crash": "cry"}, "on_crash", "'release', 'spend'"),
-        ({"usd": 1, "per": "day", "unpriced": "no"}, "unpriced", "'allow', 'block'"),
+        ({"usd": 1, "per": "day", "on_store_down": "maybe"}, "on_store_down", "'open', 'closed' or 'lease'"),
+        ({"usd": 1, "per": "day", "on_crash": "cry"}, "on_crash", "'release' or 'spend'"),
+        ({"usd": 1, "per": "day", "unpriced": "no"}, "unpriced", "'allow' or 'block'"),
         ({"usd": 1, "per": "day", "name": ""}, "name", "expected a name"),
-        ({"depth": 3, "at_limit": "queue", "queue_seconds": 1}, "at_limit", 'expected "block" or "warn" for depth'),
+        ({"depth": 3, "at_limit": "queue", "queue_seconds": 1}, "at_limit", "expected 'block' or 'warn' for depth"),
     ],
 )
 def test_a_rule_that_makes_no_sense_names_the_key_and_what_was_expected(
@@ -99,3 +109,21 @@ def test_a_rule_that_makes_no_sense_names_the_key_and_what_was_expected(
         budget(**fields)
     assert caught.value.key == key
     assert message in str(caught.value)
+
+
+def test_all_that_is_wrong_with_a_rule_is_named_at_once() -> None:
+    with pytest.raises(RuleError) as caught:
+        budget(tenant="", usd={"pro": "x", "starter": -1}, per="fortnight", at_limit="queue")
+    assert [part.split(": ")[0] for part in str(caught.value).split("; ") if ": " in part] == [
+        "tenant",
+        "usd.pro",
+        "usd.starter",
+        "per",
+        "queue_seconds",
+    ]
+
+
+def test_a_misspelt_key_is_not_called_missing_as_well() -> None:
+    with pytest.raises(RuleError) as caught:
+        budget(udd=5, per="day")
+    assert str(caught.value) == "udd: is not a known key; did you mean 'usd'?"

@@ -51,7 +51,9 @@ def test_everything_that_a_file_can_say_is_read(tmp_path: Path) -> None:
     book = read_rules(path)
     tenants, users = book.rules
     assert (tenants.limits, tenants.window.zone) == ({"starter": 100_000_000, "pro": 50_000_000_000}, "Europe/Berlin")
-    assert (tenants.alert_at, tenants.degraded_model, tenants.degraded_tokens) == ((90,), "gpt-5-mini", 500)
+    assert tenants.alert_at == (90,)
+    assert tenants.degrade is not None
+    assert (tenants.degrade.model, tenants.degrade.max_output_tokens) == ("gpt-5-mini", 500)
     assert (tenants.on_store_down, tenants.on_crash, tenants.unpriced) == ("closed", "spend", "block")
     assert (users.limits, str(users.window), users.queue_seconds) == ({"": 60}, "rolling 1m", 2.5)
     assert (book.default_tier, book.tenants, book.store) == ("starter", {"acme": "pro"}, "memory")
@@ -88,6 +90,54 @@ def test_an_error_names_the_file_the_line_and_what_was_expected(
         read_rules(path)
     assert str(caught.value).startswith(f"{path}:{line}: ")
     assert message in str(caught.value)
+
+
+def test_all_mistakes_are_named_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "budgets.toml"
+    path.write_text(
+        '[[route]]\nmodel = 5\n\n[[budget]]\nusd = "lots"\nper = "day"\nalert_at = [50,\n  500]\n\n'
+        '[tiers]\ntenants.acme = 5\n\n[[budget]]\ntokens = 5\nper = "fortnight"\n'
+    )
+    with pytest.raises(RuleFileError) as caught:
+        read_rules(path)
+    assert [line.removeprefix(f"{path}:").split(": ")[:2] for line in caught.value.lines] == [
+        ["2", "model"],
+        ["5", "usd"],
+        ["8", "alert_at"],
+        ["11", "tiers.tenants.acme"],
+        ["15", "per"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("[[budget]]\n" * 20_000, id="many empty tables"),
+        pytest.param("\n".join(f"k{number} = 1" for number in range(100_000)), id="many unknown keys"),
+        pytest.param("budget = [" + "1," * 100_000 + "]", id="many values that are no tables"),
+        pytest.param("budget = [" + "{}," * 1_000_000 + "]", id="as many tables as fit"),
+        pytest.param("x = " + "[" * 100_000 + "]" * 100_000, id="nested too deeply to be TOML"),
+        pytest.param(f"[{'.'.join('a' * 20_000)}]", id="a header of many parts"),
+        pytest.param(f"[[budget]]\n{'.'.join('a' * 20_000)} = 1", id="a key of many parts"),
+        pytest.param("[[budget]]\nusd = " + "[" * 150 + "]" * 150, id="nested deeply"),
+        pytest.param("[[budget]]\nusd = " + "9" * 10_000, id="a number too long to be read"),
+    ],
+)
+def test_a_file_that_nobody_wrote_is_one_clear_error(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "budgets.toml"
+    path.write_text(text)
+    with pytest.raises(RuleFileError) as caught:
+        read_rules(path)
+    assert len(caught.value.lines) <= 21
+    assert all(len(line) < len(str(path)) + 500 for line in caught.value.lines)
+
+
+def test_the_store_is_known_even_when_the_rules_are_not(tmp_path: Path) -> None:
+    path = tmp_path / "budgets.toml"
+    path.write_text('store = "redis://redis"\n[[budget]]\nusd = "lots"\n')
+    with pytest.raises(RuleFileError) as caught:
+        read_rules(path)
+    assert caught.value.store == "redis://redis"
 
 
 def test_the_example_in_the_documentation_is_a_rule_file(tmp_path: Path) -> None:

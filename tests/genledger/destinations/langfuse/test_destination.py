@@ -10,9 +10,9 @@ from genledger.destinations import ConfigurationError
 from genledger.destinations.langfuse.destination import (
     LangfuseDestination,
     LangfuseProject,
-    LangfuseSpanExporter,
     is_configured,
 )
+from genledger.destinations.langfuse.exporter import LangfuseSpanExporter
 
 CHAT = {"gen_ai.operation.name": "chat"}
 

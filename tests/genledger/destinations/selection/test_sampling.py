@@ -81,14 +81,6 @@ def test_each_reason_can_be_switched_off(clock) -> None:
     assert sampling.take(trace(8, error=True, seconds=1e6, cost=1e6, score=0.0), 0) == []
 
 
-def test_a_score_given_apart_keeps_its_trace(clock) -> None:
-    sampling = TraceSampling(Allowance(clock=clock), rate=0.0)
-    items = trace(9)
-    sampling.take(items[:1], 0)
-    sampling.scored(9, 0.1)
-    assert ids(sampling.take(items[1:], 0)) == [9, 9, 9]
-
-
 def test_spans_after_the_end_of_their_trace_share_its_fate(clock) -> None:
     sampling = TraceSampling(Allowance(clock=clock), rate=0.0)
     sampling.take(trace(1, error=True), 0)
@@ -112,13 +104,11 @@ def test_flushing_decides_at_once(clock) -> None:
     assert ids(sampling.release()) == [1, 1]
 
 
-def test_units_are_traces_observations_and_scores(clock) -> None:
+def test_units_are_traces_and_observations(clock) -> None:
     sampling = TraceSampling(Allowance(clock=clock))
     for trace_id in range(1, 11):
         sampling.take(trace(trace_id, 4), 0)
-    sampling.scored(1, 0.9)
-    sampling.take([], 0)
-    assert sampling.units == 10 * (1 + 4) + 1
+    assert sampling.units == 10 * (1 + 4)
 
 
 def use(sampling: TraceSampling, count: int, start: int, **kind: Any) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -65,6 +67,10 @@ def by_scope(telemetry: Telemetry, scope: str = "another.instrumentation") -> li
 
 def costs(spans: list[dict[str, Any]]) -> list[Any]:
     return [span.get("genledger.cost.amount") for span in spans]
+
+
+def usage_names(spans: list[dict[str, Any]]) -> set[str]:
+    return {name for span in spans for name in span if name.startswith(("gen_ai.usage.", "llm.", "ai.usage."))}
 
 
 def test_a_call_that_only_they_recorded_is_priced_attributed_and_spent(telemetry: Telemetry, theirs: Tracer) -> None:
@@ -140,6 +146,7 @@ def test_their_span_around_our_call_is_structure(telemetry: Telemetry, theirs: T
             span.set_attributes(CALL)
         assert genledger.spend().calls == 1
     assert costs(by_scope(telemetry)) == [None]
+    assert usage_names(by_scope(telemetry)) == set()
     assert by_scope(telemetry)[0]["genledger.tenant.id"] == "acme"
     assert len([cost for cost in costs(by_scope(telemetry, "genledger")) if cost]) == 1
 
@@ -152,6 +159,7 @@ def test_their_span_far_around_our_call_is_structure_too(telemetry: Telemetry, t
             outer.set_attributes(CALL)
         assert genledger.spend().calls == 1
     assert costs(by_scope(telemetry)) == [None, None, None]
+    assert usage_names(by_scope(telemetry)) == set()
 
 
 def test_their_span_inside_our_call_is_structure(telemetry: Telemetry, theirs: Tracer) -> None:
@@ -171,6 +179,7 @@ def test_their_span_inside_our_call_is_structure(telemetry: Telemetry, theirs: T
         assert genledger.spend().calls == 1
     (span,) = by_scope(telemetry)
     assert "genledger.cost.amount" not in span
+    assert usage_names([span]) == set()
     ours = next(span for span in telemetry.spans if span.name == "chat gpt-4o")
     (inner,) = [span for span in telemetry.spans if span.name == "their own span"]
     assert parent(inner) == ours.context.span_id if ours.context else False
@@ -190,7 +199,9 @@ def test_of_two_of_their_spans_around_each_other_the_inner_one_is_the_call(
             outer.set_attributes(CALL)
         assert genledger.spend().calls == 1
     assert costs(by_scope(telemetry)) == [None]
+    assert usage_names(by_scope(telemetry)) == set()
     assert costs(by_scope(telemetry, "a.gateway")) == [pytest.approx(COST)]
+    assert usage_names(by_scope(telemetry, "a.gateway")) == {name for name in CALL if "usage" in name}
 
 
 def test_two_of_their_calls_beside_each_other_are_two(telemetry: Telemetry, theirs: Tracer) -> None:
@@ -237,8 +248,9 @@ def test_a_cost_that_they_wrote_is_kept(telemetry: Telemetry, theirs: Tracer) ->
     [
         {"gen_ai.system": "openai", "gen_ai.usage.prompt_tokens": 1_000_000, "gen_ai.usage.completion_tokens": 100_000},
         {"llm.provider": "openai", "llm.token_count.prompt": 1_000_000, "llm.token_count.completion": 100_000},
+        {"gen_ai.system": "openai", "llm.usage.prompt_tokens": 1_000_000, "llm.usage.completion_tokens": 100_000},
     ],
-    ids=["earlier conventions", "OpenInference"],
+    ids=["earlier conventions", "OpenInference", "Traceloop"],
 )
 def test_older_and_other_names_of_usage_are_read(
     telemetry: Telemetry, theirs: Tracer, attributes: dict[str, Any]
@@ -249,6 +261,20 @@ def test_older_and_other_names_of_usage_are_read(
     with genledger.attribution(tenant="acme"):
         theirs.start_span("llm", attributes=attributes | names).end()
         assert genledger.spend() == (COST, 1, 0, 1_100_000)
+
+
+@pytest.mark.parametrize(
+    "cached",
+    ["gen_ai.usage.cache_read_input_tokens", "gen_ai.usage.input_cached_tokens", "llm.usage.cache_read_input_tokens"],
+)
+def test_cached_tokens_are_priced_as_such_under_whatever_name(
+    telemetry: Telemetry, theirs: Tracer, cached: str
+) -> None:
+    foreign(theirs, **{cached.replace(".", "__"): 400_000})
+    (span,) = by_scope(telemetry)
+    # gpt-4o: 1.25 USD per million cached tokens.
+    assert span["genledger.cost.cache_read"] == pytest.approx(0.5)
+    assert span["genledger.cost.input"] == pytest.approx(1.5)
 
 
 def test_embeddings_of_theirs_count_where_embeddings_count(telemetry: Telemetry, theirs: Tracer) -> None:
@@ -286,9 +312,12 @@ def test_spans_that_never_end_are_forgotten_and_later_ones_still_priced() -> Non
     provider.add_span_processor(processor)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     tracer = provider.get_tracer("another.instrumentation")
-    left_open = [tracer.start_span("left open") for _ in range(MAX_OPEN + 10)]
+    first = weakref.ref(tracer.start_span("left open"))
+    for _ in range(MAX_OPEN + 10):
+        tracer.start_span("left open")
     foreign(tracer)
     (ended,) = exporter.get_finished_spans()
     assert ended.attributes is not None
     assert ended.attributes["genledger.cost.amount"] == pytest.approx(COST)
-    assert len(processor._open) < len(left_open)
+    gc.collect()
+    assert first() is None

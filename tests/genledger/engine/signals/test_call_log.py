@@ -132,10 +132,23 @@ def test_every_call_of_an_application_is_one_line(caplog: pytest.LogCaptureFixtu
     assert said["trace_id"] == f"{span.context.trace_id:032x}"
 
 
-@pytest.mark.parametrize(("capture", "events", "content"), [("off", 1, False), ("span", 0, False), ("event", 1, True)])
-def test_the_details_event_belongs_to_its_span_and_has_content_only_when_asked_for(
-    capture: str, events: int, content: bool
+@pytest.mark.parametrize(
+    ("capture", "emit", "events", "content"),
+    [
+        ("off", "", 0, False),
+        ("span", "", 0, False),
+        ("event", "", 1, True),
+        ("both", "", 1, True),
+        ("off", "true", 1, False),
+        ("span", "TRUE", 1, False),
+        ("event", "false", 0, False),
+        ("both", "False", 0, False),
+    ],
+)
+def test_the_details_event_comes_with_its_content_or_as_the_switch_for_it_says(
+    capture: str, emit: str, events: int, content: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT", emit)
     provider = Provider(asynchronous=False)
     provider.will(answer(wire.chat()))
     with instrumented(capture_content=capture) as telemetry:
@@ -153,5 +166,5 @@ def test_the_details_event_belongs_to_its_span_and_has_content_only_when_asked_f
             assert attributes["genledger.cost.amount"] == telemetry.attributes["genledger.cost.amount"]
             assert ("gen_ai.input.messages" in attributes) is content
             assert ("gen_ai.output.messages" in attributes) is content
-        assert ("gen_ai.input.messages" in telemetry.attributes) is (capture == "span")
+        assert ("gen_ai.input.messages" in telemetry.attributes) is (capture in ("span", "both"))
         assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs, capture_content=capture != "off")

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.sdk.metrics import Counter as SdkCounter
-from opentelemetry.sdk.metrics import Histogram, MeterProvider, ObservableCounter
-from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
+from opentelemetry.sdk.metrics import ExemplarFilter, Histogram, MeterProvider, ObservableCounter
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    InMemoryMetricReader,
+    MetricExporter,
+    MetricExportResult,
+    PeriodicExportingMetricReader,
+)
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 
 from genledger.context.attribution import Attribution
 from genledger.engine.record import CallRecord
-from genledger.engine.signals.histogram_bulk import record_all
-from genledger.engine.signals.metrics import MAX_PENDING, MetricNames, Metrics
+from genledger.engine.signals.metric_points import MetricNames
+from genledger.engine.signals.metrics import MAX_WAITING, Metrics
 from genledger.pricing.usage import Usage
 from genledger_semconv import SCHEMA_URL
 from genledger_semconv.checker import check
@@ -47,15 +57,26 @@ OURS = {"genledger.cost", "genledger.unpriced.calls"}
 class Meters:
     """Metrics on a provider of their own, and what its readers collect."""
 
-    def __init__(self, *readers: InMemoryMetricReader, names: MetricNames = "newest", **options: Any) -> None:
+    def __init__(
+        self,
+        *readers: InMemoryMetricReader,
+        names: MetricNames = "newest",
+        exemplar_filter: ExemplarFilter | None = None,
+        views: Sequence[View] = (),
+        **options: Any,
+    ) -> None:
         self.readers = readers or (InMemoryMetricReader(),)
-        self.provider = MeterProvider(self.readers, shutdown_on_exit=False)
+        self.provider = MeterProvider(
+            self.readers, shutdown_on_exit=False, exemplar_filter=exemplar_filter, views=views
+        )
         meter = self.provider.get_meter("genledger", "0", SCHEMA_URL)
         self.metrics = Metrics(meter, names=names, **options)
         self.names = names
 
-    def collect(self, reader: int = 0) -> dict[str, list[Any]]:
-        """The points by metric; the telemetry is checked against the registry."""
+    def collect(self, reader: int = 0, *, flush: bool = True) -> dict[str, list[Any]]:
+        """The points by metric, all of them after a flush; the telemetry is checked against the registry."""
+        if flush:
+            self.metrics.flush()
         data = self.readers[reader].get_metrics_data()
         if data is None:
             return {}
@@ -75,13 +96,34 @@ def meters() -> Iterator[Meters]:
     made.provider.shutdown()
 
 
-def test_a_call_does_not_wait_for_whoever_is_counting(meters: Meters, make_entry: MakeEntry) -> None:
-    metrics = meters.metrics
-    metrics.record(make_entry(), "inference")
-    (series,) = metrics._series.values()
-    with series.lock:
-        for _ in range(199):
-            metrics.record(make_entry(), "inference")
+class Gate(ExemplarFilter):
+    """Sees every point that the SDK is given, and holds it up while it is closed."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self.reached, self.opened = threading.Event(), threading.Event()
+        self.opened.set()
+
+    def should_sample(self, *_: object) -> bool:
+        self.seen += 1
+        self.reached.set()
+        assert self.opened.wait(60)
+        return False
+
+
+def test_a_call_does_not_wait_for_a_collection(make_entry: MakeEntry) -> None:
+    gate = Gate()
+    meters = Meters(exemplar_filter=gate)
+    meters.metrics.record(make_entry(), "inference")
+    gate.opened.clear()
+    collection = threading.Thread(target=meters.collect)
+    collection.start()
+    assert gate.reached.wait(60)
+    for _ in range(199):
+        meters.metrics.record(make_entry(), "inference")
+    assert collection.is_alive()
+    gate.opened.set()
+    collection.join(60)
     (duration,) = meters.collect()["gen_ai.client.inference.duration"]
     assert duration.count == 200
 
@@ -205,7 +247,7 @@ def test_other_calls_count_in_the_metrics_of_their_family(
 
 
 def test_a_label_with_too_many_values_says_other_and_the_overflow_is_counted(make_entry: MakeEntry) -> None:
-    meters = Meters(label_limit=3)
+    meters = Meters(max_label_values=3)
     for number in range(10):
         meters.metrics.record(make_entry(attribution=Attribution(f"t{number}")), "inference")
         meters.metrics.record(make_entry(attribution=Attribution(f"t{number}")), "inference")
@@ -219,7 +261,7 @@ def test_a_label_with_too_many_values_says_other_and_the_overflow_is_counted(mak
 
 
 def test_other_labels_are_bounded_too(make_entry: MakeEntry) -> None:
-    meters = Meters(label_limit=2)
+    meters = Meters(max_label_values=2)
     for number in range(6):
         failed = {"outcome": "error", "error_type": f"E{number}", "request_model": f"m{number}"}
         meters.metrics.record(make_entry(**failed), "inference")
@@ -279,15 +321,14 @@ def totals(found: dict[str, list[Any]]) -> dict[str, Any]:
 
 
 @given(CALLS)
-def test_points_in_bulk_are_the_same_as_points_one_by_one(calls: list[Any]) -> None:
+def test_how_often_a_reader_collects_changes_no_total(calls: list[Any]) -> None:
     made = list(entries(plain_entry, calls))
-    quick, slow = Meters(), Meters()
+    rarely, often = Meters(), Meters()
     for entry, gaps in made:
-        quick.metrics.record(entry, "inference", gaps)
-    for entry, gaps in made:
-        slow.metrics.record(entry, "inference", gaps)
-        slow.metrics.flush()  # a series that holds one point hands it over through the public method
-    assert totals(quick.collect()) == totals(slow.collect())
+        rarely.metrics.record(entry, "inference", gaps)
+        often.metrics.record(entry, "inference", gaps)
+        often.collect(flush=False)
+    assert totals(rarely.collect()) == totals(often.collect())
 
 
 @given(CALLS, st.integers(1, 5))
@@ -302,7 +343,7 @@ def test_what_is_collected_is_what_was_recorded_cumulative_and_delta(calls: list
     for number, (entry, gaps) in enumerate(made):
         meters.metrics.record(entry, "inference", gaps)
         if number % every == 0 or number == len(made) - 1:
-            found = meters.collect(1)
+            found = meters.collect(1, flush=number == len(made) - 1)
             for point in found.get("genledger.cost", ()):
                 cost[point.attributes.get("genledger.tenant.id")] += round(point.value * 1e9)
             for point in found.get("gen_ai.client.inference.duration", ()):
@@ -355,24 +396,31 @@ def plain_entry(**fields: Any) -> CallRecord:
     return CallRecord(**(values | fields))
 
 
-def test_points_that_no_reader_asks_for_are_handed_on_in_time(meters: Meters, make_entry: MakeEntry) -> None:
-    for _ in range(3 * MAX_PENDING):
+def test_points_that_no_reader_asks_for_are_handed_on_in_time(make_entry: MakeEntry) -> None:
+    gate = Gate()
+    meters = Meters(exemplar_filter=gate)
+    for _ in range(3 * MAX_WAITING):
         meters.metrics.record(make_entry(), "inference")
-    (series,) = meters.metrics._series.values()
-    assert len(series.durations.get(None, ())) < MAX_PENDING
-    assert len(series.input_sizes) < MAX_PENDING
+    deadline = time.monotonic() + 60
+    while gate.seen < 2 * MAX_WAITING and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert gate.seen >= 2 * MAX_WAITING
     (point,) = meters.collect()["gen_ai.client.inference.duration"]
-    assert point.count == 3 * MAX_PENDING
+    assert point.count == 3 * MAX_WAITING
 
 
-def test_a_view_that_aggregates_otherwise_gets_every_point(make_entry: MakeEntry) -> None:
-    reader = InMemoryMetricReader()
-    view = View(instrument_name="*.duration", aggregation=ExponentialBucketHistogramAggregation())
-    provider = MeterProvider([reader], views=[view], shutdown_on_exit=False)
-    metrics = Metrics(provider.get_meter("genledger", "0", SCHEMA_URL))
+def test_views_aggregate_and_drop_labels_as_they_say(make_entry: MakeEntry) -> None:
+    view = View(
+        instrument_name="*.duration",
+        aggregation=ExponentialBucketHistogramAggregation(),
+        attribute_keys={"genledger.feature"},
+    )
+    meters = Meters(views=[view])
     for number in range(5):
-        metrics.record(make_entry(duration_s=float(number + 1)), "inference")
-    data = reader.get_metrics_data()
+        who = Attribution(f"t{number}", "copilot")
+        meters.metrics.record(make_entry(attribution=who, duration_s=float(number + 1)), "inference")
+    meters.metrics.flush()
+    data = meters.readers[0].get_metrics_data()
     assert data is not None
     (point,) = [
         point
@@ -383,29 +431,147 @@ def test_a_view_that_aggregates_otherwise_gets_every_point(make_entry: MakeEntry
         for point in metric.data.data_points
     ]
     assert (getattr(point, "count", 0), getattr(point, "sum", 0)) == (5, 15.0)
+    assert point.attributes == {"genledger.feature": "copilot"}
 
 
-def test_a_view_that_drops_labels_gets_every_point() -> None:
-    reader = InMemoryMetricReader()
-    provider = MeterProvider(
-        [reader], views=[View(instrument_name="h", attribute_keys={"kept"})], shutdown_on_exit=False
-    )
-    histogram = provider.get_meter("m").create_histogram("h")
-    record_all(histogram, [1.0, 2.0, 3.0], {"kept": 1, "dropped": 2})
-    data = reader.get_metrics_data()
-    assert data is not None
-    (point,) = data.resource_metrics[0].scope_metrics[0].metrics[0].data.data_points
-    assert (getattr(point, "count", 0), point.attributes) == (3, {"kept": 1})
+# Metrics lead to traces
 
 
-def test_no_points_are_no_series() -> None:
-    reader = InMemoryMetricReader()
-    provider = MeterProvider([reader], shutdown_on_exit=False)
-    record_all(provider.get_meter("m").create_histogram("h"), [], {"a": 1})
-    assert reader.get_metrics_data() is None
+def span_context(number: int, *, sampled: bool = True) -> SpanContext:
+    return SpanContext(number, number, is_remote=False, trace_flags=TraceFlags(sampled))
 
 
-def test_after_close_nothing_is_reported(meters: Meters, make_entry: MakeEntry) -> None:
+@pytest.mark.parametrize("names", ["newest", "v1.41"])
+def test_every_point_of_a_call_leads_to_its_trace(names: MetricNames, make_entry: MakeEntry) -> None:
+    meters = Meters(names=names)
+    usage = Usage(input=100, input_audio=30, output=10, reasoning=5, cache_read=7)
+    streamed = make_entry(usage=usage, time_to_first_chunk_s=0.1)
+    meters.metrics.record(streamed, "inference", [0.01, 0.02], span_context(7))
+    meters.metrics.record(make_entry(usd=None), "inference", (), span_context(7))
+    for name, points in meters.collect().items():
+        for point in points:
+            assert {exemplar.trace_id for exemplar in point.exemplars} == {7}, name
+
+
+def test_a_call_whose_span_is_not_sampled_has_no_exemplars(meters: Meters, make_entry: MakeEntry) -> None:
+    meters.metrics.record(make_entry(), "inference", (), span_context(7, sampled=False))
     meters.metrics.record(make_entry(), "inference")
-    meters.metrics.close()
-    assert "genledger.cost" not in meters.collect()
+    with use_span(NonRecordingSpan(span_context(8))):  # whoever collects is not the call
+        found = meters.collect()
+    assert not [one for points in found.values() for point in points for one in point.exemplars]
+
+
+def test_the_exemplar_of_the_cost_is_the_dearest_call_and_what_it_cost(meters: Meters, make_entry: MakeEntry) -> None:
+    for number, usd in enumerate((0.25, 50.0, 0.5), 1):
+        meters.metrics.record(make_entry(usd=usd), "inference", (), span_context(number))
+    (cost,) = meters.collect()["genledger.cost"]
+    assert cost.value == 50.75
+    assert [(exemplar.trace_id, exemplar.value) for exemplar in cost.exemplars] == [(2, 50.0)]
+
+
+# A new series starts at 0
+
+
+COUNTERS = OURS | NEWEST_COUNTERS
+
+
+def values(found: dict[str, list[Any]]) -> dict[str, float]:
+    return {name: point.value for name, points in found.items() if name in COUNTERS for point in points}
+
+
+def test_a_new_series_is_0_in_its_first_collection_and_has_its_amount_in_the_next(
+    meters: Meters, make_entry: MakeEntry
+) -> None:
+    meters.metrics.record(make_entry(usd=50.0), "inference")
+    first = values(meters.collect(flush=False))
+    assert set(first) == {"genledger.cost"} | NEWEST_COUNTERS
+    assert set(first.values()) == {0}
+    assert values(meters.collect(flush=False)) == {
+        "genledger.cost": 50.0,
+        "gen_ai.client.inference.usage.input_tokens": 120,
+        "gen_ai.client.inference.usage.output_tokens": 15,
+        "gen_ai.client.inference.usage.cache_read.input_tokens": 20,
+        "gen_ai.client.inference.usage.reasoning.output_tokens": 5,
+    }
+
+
+def test_a_known_series_has_what_is_added_to_it_in_the_next_collection(meters: Meters, make_entry: MakeEntry) -> None:
+    meters.metrics.record(make_entry(usd=50.0), "inference")
+    meters.collect(flush=False)
+    meters.metrics.record(make_entry(usd=1.0), "inference")
+    assert values(meters.collect(flush=False))["genledger.cost"] == 51.0
+    meters.metrics.record(make_entry(usd=2.0), "inference")
+    meters.metrics.record(make_entry(usd=7.0, attribution=Attribution("new")), "inference")
+    costs = {p.attributes["genledger.tenant.id"]: p.value for p in meters.collect(flush=False)["genledger.cost"]}
+    assert costs == {"acme": 53.0, "new": 0}
+
+
+def test_a_flush_shows_a_new_series_at_0_to_whoever_can_be_made_to_collect(
+    meters: Meters, make_entry: MakeEntry
+) -> None:
+    seen: list[float] = []
+
+    def collect() -> None:
+        seen.append(values(meters.collect(flush=False))["genledger.cost"])
+
+    meters.metrics.record(make_entry(usd=50.0), "inference")
+    meters.metrics.flush(collect)
+    collect()
+    assert seen == [0, 50.0]
+    meters.metrics.record(make_entry(usd=1.0), "inference")
+    meters.metrics.flush(collect)
+    assert seen == [0, 50.0]  # nothing is new: no collection is needed
+
+
+class Exported(MetricExporter):
+    """Keeps the cost of every export."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.costs: list[float] = []
+
+    def export(self, metrics_data: Any, timeout_millis: float = 10_000, **_: Any) -> MetricExportResult:
+        for resource in metrics_data.resource_metrics:
+            for scope in resource.scope_metrics:
+                for metric in scope.metrics:
+                    if metric.name == "genledger.cost":
+                        self.costs += [point.value for point in metric.data.data_points]
+        return MetricExportResult.SUCCESS
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        return True
+
+    def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:
+        """Nothing to end."""
+
+
+def test_the_last_collection_of_a_provider_that_is_shut_down_has_everything(make_entry: MakeEntry) -> None:
+    exporter = Exported()
+    reader = PeriodicExportingMetricReader(exporter, export_interval_millis=3_600_000)
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    metrics = Metrics(provider.get_meter("genledger", "0", SCHEMA_URL))
+    metrics.record(make_entry(usd=50.0), "inference")
+    provider.shutdown()
+    assert exporter.costs == [50.0]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_child_reports_its_own_calls_only(meters: Meters, make_entry: MakeEntry) -> None:
+    meters.metrics.record(make_entry(usd=50.0), "inference")
+    meters.collect()
+    meters.metrics.record(make_entry(usd=4.0), "inference")
+    receiving, sending = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            meters.metrics.record(make_entry(usd=1.0), "inference")
+            found = meters.collect()
+            (duration,) = found["gen_ai.client.inference.duration"]
+            os.write(sending, f"{values(found)['genledger.cost']} {duration.count}".encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(receiving, 100) == b"1.0 1"
+    (duration,) = meters.collect()["gen_ai.client.inference.duration"]
+    assert duration.count == 2
+    assert values(meters.collect())["genledger.cost"] == 54.0

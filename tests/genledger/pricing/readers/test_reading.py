@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
-from genledger.pricing import Reading, Usage, read_quickly, read_usage
+from genledger.pricing import Reading, Usage, read_usage
 
 CHAT = {
     "id": "chatcmpl-1",
@@ -236,11 +236,15 @@ ORDINARY = [
 ]
 
 
+UNHEARD_OF = "an endpoint of tomorrow"
+
+
 @pytest.mark.parametrize(("provider", "api", "body", "url"), ORDINARY)
-def test_the_quick_reader_reads_ordinary_answers_like_the_other(provider: str, api: str, body: Any, url: str) -> None:
-    quick = read_quickly(api, body, {"model": "m"}, url)
-    assert quick is not None
-    assert quick == reading(provider, api, body, {"model": "m"}, base_url=url)
+def test_a_known_format_is_read_the_same_behind_an_unknown_endpoint(
+    provider: str, api: str, body: Any, url: str
+) -> None:
+    found = reading(provider, api, body, {"model": "m"}, base_url=url)
+    assert found == reading(provider, UNHEARD_OF, body, {"model": "m"}, base_url=url)
 
 
 RESPONSE = {
@@ -271,13 +275,13 @@ class Answered(BaseModel):
     output: list[Any] = []
 
 
-def test_the_quick_reader_reads_what_newer_answers_all_say_beyond_their_type() -> None:
+def test_a_typed_answer_reads_like_its_json_with_what_goes_beyond_its_type() -> None:
     beyond = {"billing": {"payer": "developer"}, "frequency_penalty": 0.0, "presence_penalty": 0.0, "store": True}
     answer = openai.types.responses.Response.construct(**RESPONSE, **beyond)
     url = "https://api.openai.com/v1"
-    quick = read_quickly("responses", answer, {"model": "m"}, url)
-    assert quick is not None
-    assert quick == reading("openai", "responses", answer, {"model": "m"}, base_url=url)
+    found = reading("openai", "responses", answer, {"model": "m"}, base_url=url)
+    assert found == reading("openai", "responses", RESPONSE | beyond, {"model": "m"}, base_url=url)
+    assert found.usage == Usage(input=5, cache_read=4, output=5, reasoning=3)
 
 
 EXTRAS: dict[str, Any] = {
@@ -296,26 +300,40 @@ EXTRAS: dict[str, Any] = {
 
 @given(st.sets(st.sampled_from(sorted(EXTRAS))), st.sampled_from(["chat", "responses", "messages"]))
 @settings(deadline=None, max_examples=200)
-def test_the_quick_reader_never_disagrees_about_what_a_type_has_no_field_for(names: set[str], api: str) -> None:
+def test_a_typed_answer_reads_like_its_json_whatever_its_type_has_no_field_for(names: set[str], api: str) -> None:
     counted = {"chat": CHAT, "responses": RESPONSE, "messages": MESSAGE}[api]["usage"]
-    extra = {name: EXTRAS[name] for name in names}
-    answer = Answered.model_validate({"model": "m", "usage": counted, **extra})
+    body = {"model": "m", "usage": counted, **{name: EXTRAS[name] for name in names}}
     provider = "anthropic" if api == "messages" else "openai"
     url = f"https://api.{provider}.com/"
-    quick = read_quickly(api, answer, {"model": "m"}, url)
-    assert quick is None or quick == reading(provider, api, answer, {"model": "m"}, base_url=url)
+    typed = read_usage(provider, api, Answered.model_validate(body), {"model": "m"}, base_url=url)
+    assert typed == read_usage(provider, api, body, {"model": "m"}, base_url=url)
 
 
-def test_the_quick_reader_takes_no_placeholder_of_the_client_for_something_asked_for() -> None:
+@given(st.sets(st.sampled_from(sorted(EXTRAS))), st.sampled_from(["chat", "responses", "messages"]))
+@settings(deadline=None, max_examples=100)
+def test_an_object_of_attributes_reads_like_its_json(names: set[str], api: str) -> None:
+    counted = {"chat": CHAT, "responses": RESPONSE, "messages": MESSAGE}[api]["usage"]
+    body = {"model": "m", "usage": counted, **{name: EXTRAS[name] for name in names}}
+    provider = "anthropic" if api == "messages" else "openai"
+    assert read_usage(provider, api, attributes_of(body)) == read_usage(provider, api, body)
+
+
+def attributes_of(value: Any) -> Any:
+    if isinstance(value, dict):
+        return SimpleNamespace(**{name: attributes_of(inner) for name, inner in value.items()})
+    return value
+
+
+def test_a_placeholder_of_the_client_is_not_taken_for_something_asked_for() -> None:
     usage = {"input_tokens": 9, "output_tokens": 8, "service_tier": "standard"}
     answer = anthropic.types.Message.construct(**MESSAGE | {"usage": usage})
     url = "https://api.anthropic.com"
+    plain = reading("anthropic", "messages", answer, {"model": "m"}, base_url=url)
     for absent in (anthropic.NOT_GIVEN, anthropic.omit):
         request = {"model": "m", "service_tier": absent, "inference_geo": absent}
-        quick = read_quickly("messages", answer, request, url)
-        assert quick is not None
-        assert quick == reading("anthropic", "messages", answer, request, base_url=url)
-    assert read_quickly("messages", answer, {"model": "m", "inference_geo": "us"}, url) is None
+        assert reading("anthropic", "messages", answer, request, base_url=url) == plain
+    asked = {"model": "m", "inference_geo": "us"}
+    assert reading("anthropic", "messages", answer, asked, base_url=url).region == "us"
 
 
 token_counts = st.integers(-2, 50) | st.none()
@@ -323,7 +341,7 @@ token_counts = st.integers(-2, 50) | st.none()
 
 @given(st.data())
 @settings(deadline=None, max_examples=200)
-def test_the_quick_reader_never_disagrees_with_the_other(data: st.DataObject) -> None:
+def test_formats_are_known_by_their_signs_as_well_as_by_their_endpoint(data: st.DataObject) -> None:
     def some(*names: str) -> dict[str, Any]:
         return {name: data.draw(token_counts) for name in names if data.draw(st.booleans())}
 
@@ -357,8 +375,8 @@ def test_the_quick_reader_never_disagrees_with_the_other(data: st.DataObject) ->
         ("openai", "chat", chat, "https://api.openai.com/v1"),
         ("anthropic", "messages", message, "https://api.anthropic.com"),
     ):
-        quick = read_quickly(api, body, request, url)
-        assert quick is None or quick == reading(provider, api, body, request, base_url=url)
+        found = reading(provider, api, body, request, base_url=url)
+        assert found == reading(provider, UNHEARD_OF, body, request, base_url=url)
 
 
 def test_every_field_of_a_reading_is_an_argument_of_price() -> None:

@@ -185,17 +185,18 @@ def _named(value: str, sign: str) -> Iterator[Span]:
         opening = value[start - 1]
         if _is_secret(value[max(0, match.start() - _LONGEST_NAME) : match.start()], match[1], opening):
             quoted = compiled(_QUOTED).match(value, start) if opening in _QUOTES else None
-            found = quoted or compiled(f"{_VALUE}++").match(value, start)
-            assert found is not None
             # What is such a name itself has its own value behind it.
             if quoted is None and value[last : last + 1] in (":", "=") and _is_name(match[1]):
                 continue
+            # Read only where it is taken out, so that nothing of it is read again from a further name.
+            found = quoted or compiled(f"{_VALUE}++").match(value, start)
+            assert found is not None
             last = found.end()
             yield start, last
 
 
 def _is_name(text: str) -> bool:
-    return text.isascii() and _bare(text).endswith(_PASSWORDS + _RANDOM)
+    return _bare(text[-_LONGEST_NAME:]).endswith(_PASSWORDS + _RANDOM)
 
 
 def _bare(name: str) -> str:

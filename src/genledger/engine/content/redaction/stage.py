@@ -7,9 +7,9 @@ from typing import Any
 
 import orjson
 
-from genledger.engine import internal_errors
 from genledger.engine.content.redaction.cuts import clip
 from genledger.engine.content.redaction.patterns import PATTERNS, Pattern, replace
+from genledger.shared import internal_errors
 
 FAILED = "[redaction failed]"
 """What stands in place of a value whose redaction failed."""
@@ -151,3 +151,6 @@ def use(redactor: Redactor) -> None:
     """Make all texts pass another stage from now on."""
     global _stage
     _stage = redactor
+
+
+internal_errors.describe_with(lambda error: _stage.error(error))

@@ -14,7 +14,7 @@ LITERALS = [
     *(prefix for row in CREDENTIALS for prefix in row.prefixes),
     *("-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----", "-----BEGIN ", "eyJ", "-eyJ", "eyJaaaaa.", "bearer "),
     *("basic ", "://", "://a:", "://a:b@", "key=", "?key=", '"api_key":"', "password:", "authorization: token "),
-    *("@", "a@", "@a.", "a@b.cc", "4", "4111 ", "+1", "(415) ", "555-", "%", "\\n", "\\u000a"),
+    *("-password:0", "@", "a@", "@a.", "a@b.cc", "4", "4111 ", "+1", "(415) ", "555-", "%", "\\n", "\\u000a"),
 ]
 """What the patterns begin with, or have in them."""
 

@@ -51,6 +51,7 @@ FOUND = {
     '"password": "correct horse"': '"password": "[key]"',
     '{"secret": "x-api-key: 0123456789abcdef0123"}': '{"secret": "[key]"}',
     "my first secret: x1-api-key: 0123456789abcdef0123": "my first secret: x1-api-key: [key]",
+    '{"secret": "、x-api-key: 0123456789abcdef0123 is not closed': '{"secret": "、x-api-key: [key] is not closed',
     "Server=x;Password=hunter2;Port=1": "Server=x;Password=[key];Port=1",
     "my secret =4111 1111 1111 1111 is": "my secret =[card] is",
 }

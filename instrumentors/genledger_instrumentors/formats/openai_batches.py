@@ -1,0 +1,88 @@
+"""The Batch API: a file of requests that OpenAI answers within a day, at the batch rate.
+
+https://platform.openai.com/docs/api-reference/batch. The results are a file, read with the Files API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from genledger.engine.later_usage.batch_jobs import Batch, Job, Line
+from genledger.engine.operation import Attributes, Body, Operation, integer, listed, text, write_texts
+from genledger.engine.record import Outcome
+from genledger.pricing.getters import field
+from genledger_semconv import attributes as A
+from genledger_semconv import spans as S
+
+_OPERATIONS = {
+    "chat.completion": S.CHAT,
+    "response": S.CHAT,
+    "text_completion": S.TEXT_COMPLETION,
+    "list": S.EMBEDDINGS,
+}
+_ERRORS: dict[str, Outcome] = {"batch_expired": "timeout", "batch_cancelled": "cancelled"}
+_STATUSES: dict[int, Outcome] = {408: "timeout", 429: "rate_limited"}
+
+
+def _part(body: Body, position: int) -> str:
+    parts = str(body.get("path", "")).partition("?")[0].split("/")
+    return parts[position] if len(parts) > position else ""
+
+
+def read_request(body: Body, attributes: Attributes) -> None:
+    """Which batch is asked for, from the path."""
+    if batch := _part(body, 2):
+        attributes[A.GENLEDGER_BATCH_ID] = batch
+
+
+def read_response(answer: Any, attributes: Attributes) -> None:
+    """Which batch it is."""
+    write_texts(answer, (("id", A.GENLEDGER_BATCH_ID),), attributes)
+
+
+def read_jobs(answer: Any) -> Iterable[Job]:
+    """The batches of an answer, with the files that have their results."""
+    for batch in listed(field(answer, "data")) or (answer,):
+        files = (field(batch, "output_file_id"), field(batch, "error_file_id"))
+        if isinstance(name := field(batch, "id"), str):
+            yield Job(name, tuple(file for file in files if isinstance(file, str)))
+
+
+def read_line(line: Any) -> Line | None:
+    """One line of an output or error file."""
+    if not isinstance(field(line, "custom_id"), str):
+        return None
+    body = field(field(line, "response"), "body")
+    status = field(field(line, "response"), "status_code")
+    if field(line, "error") is None and status in (None, 200) and body is not None:
+        name = _OPERATIONS.get(
+            str(field(body, "object")), S.MODERATION if field(body, "results") is not None else S.CHAT
+        )
+        return Line(field(line, "custom_id"), name, body, created_s=field(body, "created") or field(body, "created_at"))
+    code = text(field(field(line, "error") or field(body, "error"), "code"))
+    status = integer(status)
+    outcome = _ERRORS.get(code or "") or _STATUSES.get(status or 0, "error")
+    return Line(field(line, "custom_id"), S.CHAT, None, outcome, error=code or str(status or "failed"))
+
+
+BATCH = Operation(
+    name=S.BATCH,
+    api="batches",
+    request=read_request,
+    response=read_response,
+    priced=False,
+    batch=Batch(jobs=read_jobs),
+)
+"""A batch that is polled, cancelled or listed."""
+
+NEW_BATCH = BATCH._replace(batch=Batch(jobs=read_jobs, creates=True))
+"""A batch that is created."""
+
+RESULTS = Operation(
+    name=S.BATCH,
+    api="batches",
+    priced=False,
+    batch=Batch(results=lambda body: _part(body, 2), line=read_line, shared=True),
+)
+"""A file that has the results of a batch."""

@@ -1,0 +1,207 @@
+"""The stream of a chat completion, put together from its chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from genledger.engine.operation import Body, listed, text
+from genledger.engine.text_size import length_of
+from genledger.pricing.getters import field
+
+from .openai_fields import tool_calls
+
+_REPORTED_BESIDE = ("cost", "copilot_usage")
+"""Fields of a last chunk in which Venice and GitHub Copilot report the cost."""
+
+
+class _Choice:
+    __slots__ = ("finish_reason", "length", "pieces", "reasoning", "refusal", "role", "tools")
+
+    def __init__(self) -> None:
+        self.role = "assistant"
+        self.pieces: list[str] = []
+        self.reasoning: list[str] = []
+        self.refusal: list[str] = []
+        self.tools: dict[Any, dict[str, Any]] = {}
+        self.length = 0
+        self.finish_reason: str | None = None
+
+
+class Chunks:
+    """Puts the chunks of a chat stream together; keeps the text only when content is captured."""
+
+    def __init__(self, body: Body, keep: bool) -> None:
+        self._keep = keep
+        self._single = body.get("n") in (None, 1)
+        self._choices: dict[int, _Choice] = {}
+        self._head: Any = None
+        self._tier: Any = None
+        self._usage: Any = None
+        self._reported: dict[str, Any] = {}
+
+    def fold(self, chunks: Sequence[Any]) -> None:
+        """Take in more chunks, typed or plain; one that is malformed is passed over."""
+        if not self._choices:
+            self._take(chunks[:1])
+            chunks = chunks[1:]
+        self._take(chunks[self._skim(chunks) :])
+
+    def _skim(self, chunks: Sequence[Any]) -> int:
+        """Take in the typed chunks at the beginning that are nothing but text; gives their number."""
+        choice = self._choices.get(0)
+        if choice is None or not self._single:
+            return 0
+        pieces: list[str] = []
+        try:
+            for chunk in chunks:
+                parts = chunk.choices
+                if not parts or not (piece := parts[0].delta.content):
+                    break
+                pieces.append(piece)
+            if pieces:
+                end = chunks[len(pieces) - 1]
+                if end.usage is not None or end.choices[0].finish_reason is not None:
+                    pieces.pop()
+            said = "".join(pieces)
+        except (AttributeError, KeyError, TypeError):
+            return 0
+        choice.length += length_of(said)
+        if self._keep:
+            choice.pieces.append(said)
+        return len(pieces)
+
+    def _take(self, chunks: Sequence[Any]) -> None:
+        choices = self._choices
+        for chunk in chunks:
+            try:
+                fields = chunk if type(chunk) is dict else chunk.__dict__
+                parts = fields["choices"]
+                for part in parts:
+                    its = part if type(part) is dict else part.__dict__
+                    choice = choices.get(its["index"])
+                    if choice is None:
+                        choice = choices[its["index"]] = _Choice()
+                        self._begin(chunk, fields)
+                    delta = its.get("delta")
+                    said = its if delta is None else delta if type(delta) is dict else delta.__dict__
+                    content = said.get("text" if delta is None else "content")
+                    if type(content) is str:
+                        choice.length += length_of(content)
+                        if self._keep:
+                            choice.pieces.append(content)
+                    elif content:
+                        self._parts(choice, content)
+                    if delta is not None and (not content or said.get("tool_calls")):
+                        self._rest(choice, delta)
+                    if its.get("finish_reason") is not None:
+                        choice.finish_reason = its["finish_reason"]
+                        self._end(chunk, fields)
+                if not parts or fields.get("usage") is not None:
+                    self._begin(chunk, fields)
+                    self._end(chunk, fields)
+            except (AttributeError, KeyError, TypeError):
+                continue
+
+    def _begin(self, chunk: Any, fields: Mapping[str, Any]) -> None:
+        # Azure sends a first chunk with filter results only, without id and model.
+        if self._head is None and fields.get("id"):
+            self._head = chunk
+
+    def _end(self, chunk: Any, fields: Mapping[str, Any]) -> None:
+        usage = field(chunk, "usage")
+        if usage is None:
+            usage = field(field(chunk, "x_groq"), "usage")
+        if usage is not None:
+            self._usage = usage
+        for name in _REPORTED_BESIDE:
+            value = field(chunk, name)
+            if value is not None:
+                self._reported[name] = value
+        if fields.get("service_tier") is not None:
+            self._tier = fields["service_tier"]
+
+    def _parts(self, choice: _Choice, parts: Any) -> None:
+        """Content in parts, as Mistral's reasoning models send it."""
+        for part in listed(parts):
+            inner = field(part, "thinking")
+            thought = inner is not None
+            for piece in listed(inner) if thought else (part,):
+                said = text(field(piece, "text"))
+                if said is not None:
+                    choice.length += length_of(said)
+                    if self._keep:
+                        (choice.reasoning if thought else choice.pieces).append(said)
+
+    def _rest(self, choice: _Choice, delta: Any) -> None:
+        for name, pieces in (
+            ("reasoning_content", choice.reasoning),
+            ("reasoning", choice.reasoning),
+            ("refusal", choice.refusal),
+        ):
+            piece = field(delta, name)
+            if isinstance(piece, str):
+                choice.length += length_of(piece)
+                if self._keep:
+                    pieces.append(piece)
+                break
+        for call in tool_calls(delta):
+            function = field(call, "function")
+            name = text(field(function, "name")) or ""
+            arguments = text(field(function, "arguments")) or ""
+            choice.length += length_of(name) + length_of(arguments)
+            if self._keep:
+                tool = choice.tools.setdefault(field(call, "index"), {"id": None, "name": "", "arguments": []})
+                tool["id"] = field(call, "id") or tool["id"]
+                tool["name"] += name
+                tool["arguments"].append(arguments)
+
+    def response(self) -> Mapping[str, Any]:
+        """What has been received, shaped like a chat completion."""
+        head = self._head
+        return {
+            "id": field(head, "id"),
+            "model": field(head, "model"),
+            "service_tier": self._tier,
+            "system_fingerprint": field(head, "system_fingerprint"),
+            "usage": self._usage,
+            **self._reported,
+            "choices": [self._choice(choice) for _, choice in sorted(self._choices.items(), key=_place)],
+        }
+
+    def _choice(self, choice: _Choice) -> dict[str, Any]:
+        return {
+            "finish_reason": choice.finish_reason,
+            "text": "".join(choice.pieces),
+            "message": {
+                "role": choice.role,
+                "content": "".join(choice.pieces) or None,
+                "reasoning_content": "".join(choice.reasoning) or None,
+                "refusal": "".join(choice.refusal) or None,
+                "tool_calls": [
+                    {
+                        "id": tool["id"],
+                        "function": {"name": tool["name"], "arguments": "".join(tool["arguments"])},
+                    }
+                    for tool in choice.tools.values()
+                ],
+            },
+        }
+
+    def text_length(self) -> int:
+        """Bytes generated so far, in every choice."""
+        return sum(choice.length for choice in self._choices.values())
+
+    @property
+    def counted(self) -> bool:
+        """Whether the provider has sent its usage."""
+        return self._usage is not None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every choice that began has ended."""
+        return bool(self._choices) and all(choice.finish_reason for choice in self._choices.values())
+
+
+def _place(item: tuple[Any, _Choice]) -> int:
+    return item[0] if isinstance(item[0], int) else 0

@@ -1,0 +1,237 @@
+"""The Responses API: created, streamed, resumed, and fetched again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from genledger.engine.content.capture import generic_part, reasoning_part, text_part, tool_call_part, tool_response_part
+from genledger.engine.operation import Attributes, Body, Content, Finished, Operation, integer, listed, text
+from genledger.engine.text_size import length_of
+from genledger.pricing.getters import field
+from genledger_semconv import attributes as A
+from genledger_semconv import spans as S
+
+from .openai_chat import parts, read_tools
+from .openai_fields import SAMPLING, output_type, read_answer, read_sampling
+
+_ENDINGS = {
+    "response.completed",
+    "response.incomplete",
+    "response.failed",
+    "response.cancelled",
+}
+
+
+def read_request(body: Body, attributes: Attributes) -> None:
+    """What a request says beyond its plain fields."""
+    read_sampling(body, attributes)
+    form = body.get("text")
+    if isinstance(form, Mapping) and isinstance(form.get("format"), Mapping):
+        output_type(form["format"].get("type"), attributes)
+    reasoning = body.get("reasoning")
+    if isinstance(reasoning, Mapping) and isinstance(reasoning.get("effort"), str):
+        attributes[A.GEN_AI_REQUEST_REASONING_LEVEL] = reasoning["effort"]
+    conversation = body.get("conversation")
+    if isinstance(conversation, Mapping):
+        conversation = conversation.get("id")
+    if isinstance(conversation, str):
+        attributes[A.GEN_AI_CONVERSATION_ID] = conversation
+
+
+def read_response(answer: Any, attributes: Attributes) -> None:
+    """Who answered, in what state, and why it ended."""
+    read_answer(answer, attributes)
+    status = field(answer, "status")
+    reason: str | None = None
+    if status == "completed":
+        called = any(str(field(item, "type")).endswith("function_call") for item in listed(field(answer, "output")))
+        reason = "tool_call" if called else "stop"
+    elif status == "incomplete":
+        why = field(field(answer, "incomplete_details"), "reason")
+        reason = "length" if why == "max_output_tokens" else why if isinstance(why, str) else "error"
+    elif status in ("failed", "cancelled"):
+        reason = "error"
+    if reason is not None:
+        attributes[A.GEN_AI_RESPONSE_FINISH_REASONS] = (reason,)
+    if status == "failed":
+        code = field(field(answer, "error"), "code")
+        attributes[A.ERROR_TYPE] = code if isinstance(code, str) else "failed"
+
+
+def read_fetched(answer: Any, attributes: Attributes) -> None:
+    """A response that was fetched: its state, but not its usage, which its creation pays for.
+
+    To fetch a response that failed is no failure.
+    """
+    read_response(answer, attributes)
+    attributes.pop(A.ERROR_TYPE, None)
+    status = field(answer, "status")
+    if isinstance(status, str):
+        attributes[A.GEN_AI_RESPONSE_STATUS] = status
+
+
+_FINAL = {"completed", "incomplete", "failed", "cancelled"}
+
+
+def unfinished(body: Body, answer: Any) -> str | None:
+    """The response that is made in the background: its usage comes when it is fetched, or streamed to its end."""
+    if body.get("background") is not True or field(answer, "status") in _FINAL:
+        return None
+    return text(field(answer, "id"))
+
+
+def finished(answer: Any) -> Finished | None:
+    """The response that an answer carries the usage of."""
+    status, name = field(answer, "status"), text(field(answer, "id"))
+    if status not in _FINAL or name is None:
+        return None
+    error = text(field(field(answer, "error"), "code")) or "failed" if status == "failed" else None
+    return Finished(name, error, cancelled=status == "cancelled")
+
+
+class ResponsesEvents:
+    """Puts the events of a Responses stream together: the last ones carry the whole response."""
+
+    def __init__(self, body: Body, keep: bool) -> None:
+        self._response: Any = None
+        self._items: list[Any] = []
+        self._ended = False
+        self._length = 0
+
+    def fold(self, chunks: Sequence[Any]) -> None:
+        """Take in more events."""
+        for event in chunks:
+            fields = event if type(event) is dict else getattr(event, "__dict__", {})
+            delta = fields.get("delta")
+            if isinstance(delta, str):
+                self._length += length_of(delta)
+            elif fields.get("type") == "response.output_item.done":
+                self._items.append(fields.get("item"))
+            elif fields.get("response") is not None:
+                self._response = fields["response"]
+                kind = fields.get("type")
+                self._ended = self._ended or (isinstance(kind, str) and kind in _ENDINGS)
+
+    def response(self) -> Mapping[str, Any]:
+        """What has been received, shaped like a response."""
+        response = self._response
+        fields = ("id", "model", "status", "service_tier", "usage", "output", "incomplete_details", "error")
+        shaped = {name: field(response, name) for name in fields}
+        # A stream that was cut, or one of Codex, has its items only in events of their own.
+        shaped["output"] = shaped["output"] or self._items
+        if not self._ended:
+            shaped["status"] = None
+        return shaped
+
+    def text_length(self) -> int:
+        """Bytes generated so far."""
+        return self._length
+
+    @property
+    def counted(self) -> bool:
+        """The usage comes with the last event."""
+        return self._ended
+
+    @property
+    def complete(self) -> bool:
+        """Whether the provider has said how the response ended."""
+        return self._ended
+
+
+def _instructions(body: Body) -> list[Any] | None:
+    instructions = body.get("instructions")
+    return [text_part(instructions)] if isinstance(instructions, str) and instructions else None
+
+
+def read_input(body: Body) -> Content:
+    """The instructions, input items and tools of a request."""
+    given = body.get("input")
+    messages: list[Any] = []
+    if isinstance(given, str):
+        messages.append({"role": "user", "parts": [text_part(given)]})
+    for item in listed(given):
+        if not isinstance(item, Mapping):
+            continue
+        kind = item.get("type")
+        if kind in (None, "message"):
+            role = str(item.get("role", "user"))
+            messages.append({"role": "system" if role == "developer" else role, "parts": parts(item.get("content"))})
+        elif kind in ("function_call_output", "custom_tool_call_output"):
+            messages.append({"role": "tool", "parts": [tool_response_part(item.get("output"), item.get("call_id"))]})
+        elif kind in ("function_call", "custom_tool_call"):
+            called = tool_call_part(item.get("name"), item.get("arguments", item.get("input")), item.get("call_id"))
+            messages.append({"role": "assistant", "parts": [called]})
+        elif kind == "reasoning":
+            thoughts = [
+                text(field(piece, "text")) for name in ("summary", "content") for piece in listed(item.get(name))
+            ]
+            messages.append({"role": "assistant", "parts": [reasoning_part("".join(filter(None, thoughts)))]})
+        else:
+            messages.append({"role": str(item.get("role", "assistant")), "parts": [generic_part(item)]})
+    return {
+        A.GEN_AI_SYSTEM_INSTRUCTIONS: _instructions(body),
+        A.GEN_AI_INPUT_MESSAGES: messages,
+        A.GEN_AI_TOOL_DEFINITIONS: read_tools(body),
+    }
+
+
+def read_output(answer: Any) -> Content:
+    """One message of everything that was generated."""
+    content: list[Any] = []
+    for item in listed(field(answer, "output")):
+        kind = field(item, "type")
+        if kind == "message":
+            for piece in listed(field(item, "content")):
+                spoken = field(piece, "text") or field(piece, "refusal")
+                content.append(text_part(spoken) if isinstance(spoken, str) else generic_part(piece))
+        elif kind in ("function_call", "custom_tool_call"):
+            arguments = field(item, "arguments") or field(item, "input")
+            content.append(tool_call_part(field(item, "name"), arguments, field(item, "call_id")))
+        elif kind == "reasoning":
+            thoughts = [field(piece, "text") for piece in listed(field(item, "summary"))]
+            content += [reasoning_part(thought) for thought in thoughts if isinstance(thought, str)]
+        else:
+            content.append(generic_part(item))
+    return {A.GEN_AI_OUTPUT_MESSAGES: [{"role": "assistant", "parts": content}] if content else None}
+
+
+RESPONSES = Operation(
+    name=S.CHAT,
+    api="responses",
+    fields={**SAMPLING, "previous_response_id": (A.GEN_AI_REQUEST_PREVIOUS_RESPONSE_ID, text)},
+    request=read_request,
+    response=read_response,
+    accumulate=ResponsesEvents,
+    input=read_input,
+    output=read_output,
+    constant={A.OPENAI_API_TYPE: "responses"},
+    family="inference",
+    limit=("max_output_tokens",),
+    unfinished=unfinished,
+)
+
+
+def _cursor(value: Any) -> str | None:
+    return str(value) if integer(value) is not None else None
+
+
+def read_fetch(body: Body, attributes: Attributes) -> None:
+    """Which response is fetched, from the path: `/responses/{id}`, `/responses/{id}/cancel`."""
+    parts = str(body.get("path", "")).partition("?")[0].split("/")
+    attributes[A.GEN_AI_RESPONSE_ID] = parts[2] if len(parts) > 2 else ""
+
+
+RETRIEVED_RESPONSE = Operation(
+    name=S.FETCH_RESPONSE,
+    api="responses",
+    fields={"starting_after": (A.GEN_AI_REQUEST_STREAM_CURSOR, _cursor)},
+    request=read_fetch,
+    response=read_fetched,
+    accumulate=ResponsesEvents,
+    output=read_output,
+    constant={A.OPENAI_API_TYPE: "responses"},
+    priced=False,
+    target=lambda attributes: None,
+    finishes=finished,
+)

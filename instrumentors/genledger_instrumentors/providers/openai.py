@@ -1,0 +1,111 @@
+"""OpenAI's client, 1.x to 3.x: also as a client of Azure and of every host that speaks its API.
+
+Client: https://github.com/openai/openai-python. API: https://platform.openai.com/docs/api-reference.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from genledger.engine.operation import Operation
+from genledger.instrumentation.adapters.sockets import Sessions, SocketClient
+from genledger.instrumentation.adapters.stainless import ClientSpec, StainlessClient
+from genledger.instrumentation.instrumentor import Instrumentor
+from genledger.instrumentation.patching import Patches
+from genledger.pricing.providers import providers
+
+from ..formats.openai_batches import BATCH, NEW_BATCH, RESULTS
+from ..formats.openai_chat import CHAT, COMPLETIONS, ask_for_usage, only_usage
+from ..formats.openai_embeddings import EMBEDDINGS, MODERATIONS
+from ..formats.openai_media import IMAGES, SPEECH, TRANSCRIPTIONS, TRANSLATIONS
+from ..formats.openai_realtime import REALTIME, SPEECH_TO_TEXT, RealtimeEvents, asks, hears, transcription
+from ..formats.openai_responses import RESPONSES, RETRIEVED_RESPONSE
+
+_POSTED: Mapping[str, Operation] = {
+    "/chat/completions": CHAT,
+    "/completions": COMPLETIONS,
+    "/responses": RESPONSES,
+    "/responses/compact": RESPONSES,
+    "/embeddings": EMBEDDINGS,
+    "/images/generations": IMAGES,
+    "/images/edits": IMAGES,
+    "/images/variations": IMAGES,
+    "/audio/speech": SPEECH,
+    "/audio/transcriptions": TRANSCRIPTIONS,
+    "/audio/translations": TRANSLATIONS,
+    "/moderations": MODERATIONS,
+    "/batches": NEW_BATCH,
+}
+_RESPONSE = re.compile(r"^/responses/[^/?]+(\?.*)?$")
+_CANCELLED = re.compile(r"^/responses/[^/?]+/cancel$")
+_BATCH = re.compile(r"^/batches(/[^/?]+(/cancel)?)?(\?.*)?$")
+_FILE = re.compile(r"^/files/[^/?]+/content(\?.*)?$")
+
+
+def operation_of(method: str, path: str) -> Operation | None:
+    """The operation of an endpoint."""
+    posted = _POSTED.get(path) if method == "post" else None
+    if posted is not None:
+        return posted
+    if path.startswith("/batches") and _BATCH.match(path):
+        return BATCH
+    if method == "post" and path.startswith("/responses/") and _CANCELLED.match(path):
+        return RETRIEVED_RESPONSE
+    if method == "get":
+        if path.startswith("/responses/") and _RESPONSE.match(path):
+            return RETRIEVED_RESPONSE
+        if path.startswith("/files/") and _FILE.match(path):
+            return RESULTS
+    return None
+
+
+def provider_of(client: Any, host: str) -> str:
+    """Return the provider's name in the conventions, or its own name where they have none.
+
+    A host nobody knows (a proxy, a server of one's own) counts as OpenAI's, whose API it speaks: the
+    conventions' rule for a provider that is only seen through something else.
+    """
+    if host.endswith("services.ai.azure.com") and str(client.base_url).rstrip("/").endswith("/models"):
+        return "azure.ai.inference"
+    seller = providers().at(host.lower())
+    if seller is not None:
+        return seller.name
+    return "azure.ai.openai" if "Azure" in type(client).__name__ else "openai"
+
+
+CLIENT = ClientSpec(
+    name="openai",
+    module="openai._base_client",
+    operation=operation_of,
+    provider=provider_of,
+    ask_for_usage=ask_for_usage,
+    hidden=only_usage,
+    clients=("openai._client", "OpenAI", "AsyncOpenAI"),
+)
+
+CONNECTIONS = Sessions(
+    library="openai",
+    modules=("openai.resources.realtime.realtime", "openai.resources.beta.realtime.realtime"),
+    connection="RealtimeConnection",
+    operation=REALTIME,
+    accumulate=RealtimeEvents,
+    aside=SPEECH_TO_TEXT,
+    hears=hears,
+    asks=asks,
+    aside_body=transcription,
+)
+
+
+class OpenAIInstrumentor(Instrumentor):
+    """Records the calls of the `openai` package."""
+
+    library = "openai"
+    distribution = "openai"
+    supports = "openai >= 1.0, < 4"
+
+    def patches(self) -> Patches:
+        """Return the one method that every request passes through, and the sockets."""
+        client = StainlessClient(CLIENT)
+        return [*client.patches(), *SocketClient(CONNECTIONS, client.endpoint).patches()]

@@ -1,0 +1,20 @@
+"""Names of rules: two rules of one name would share their counters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from genledger.budgets.rules.rule import Rule
+
+
+def twins(rules: Sequence[Rule]) -> list[int]:
+    """The places of rules whose name an earlier rule has."""
+    first: dict[str, int] = {}
+    return [place for place, rule in enumerate(rules) if first.setdefault(rule.name, place) != place]
+
+
+def twin(rule: Rule) -> str:
+    """What is wrong with a rule whose name an earlier rule has."""
+    return f"there is another budget {rule.name!r}; give one of them a name of its own"

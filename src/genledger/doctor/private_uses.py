@@ -1,0 +1,31 @@
+"""The private attributes of other packages that Genledger uses, and whether the installed versions have them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from genledger.doctor.findings import Findings
+from genledger.doctor.libraries import installed_version
+from genledger.shared.private_attributes import USES
+
+
+@dataclass(slots=True, frozen=True)
+class PrivateState:
+    """One use. `works`: the self-test passes; else the public way that does less is taken."""
+
+    package: str
+    version: str
+    attributes: str
+    purpose: str
+    works: bool
+
+
+def examine_private_uses(findings: Findings) -> list[PrivateState]:
+    """Run the self-test of every use."""
+    for use in USES:
+        if not use.works:
+            findings.note(use.package, f"{use.attributes} is not what it was: {use.otherwise}. Report this version")
+    return [
+        PrivateState(use.package, installed_version(use.package) or "", use.attributes, use.purpose, use.works)
+        for use in USES
+    ]

@@ -1,0 +1,61 @@
+"""Whether a name is a model's, or another product's that begins alike.
+
+The price table matches by beginnings and parts of names. A date, a version or `-latest` behind them names the same
+model; `-lite`, `-nano` or a further version number names another one, whose price is not known.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from genai_prices.types import ModelInfo
+
+_SAME_MODEL = re.compile(
+    r"""(?x)
+    (?: [-_@:/.\ ]? (?:
+        \d{4}-\d{2}-\d{2} | \d{2}-\d{4} | \d{2}-\d{2} | \d{3,8}   # dates and three-digit revisions
+        | v\d+ (?::\d+)? (?:\.\d+)*                              # Bedrock's and Vertex's versions
+        | latest | preview | exp | experimental | default | stable
+    ) )* $""",
+    re.IGNORECASE,
+)
+
+
+def is_name_of(model: ModelInfo, name: str) -> bool:
+    """Return whether a name that the table matches to a model is that model's own."""
+    name = name.lower()
+    behind = _behind(model.match, name)
+    identity = model.id.lower()
+    if name.startswith(identity):
+        behind = _shorter(behind, name[len(identity) :])
+    if behind is not None and name.startswith("ft:"):
+        behind = behind.partition(":")[0]  # what follows is the owner's name for it
+    return behind is None or _SAME_MODEL.match(behind) is not None
+
+
+def _behind(clause: Any, name: str) -> str | None:
+    """What stands in a name behind the part that a clause of the table matches; `None` where it does not match."""
+    for kind in ("or_", "and_"):
+        if (clauses := getattr(clause, kind, None)) is not None:
+            found: str | None = None
+            for one in clauses:
+                found = _shorter(found, _behind(one, name))
+            return found
+    if not clause.is_match(name):
+        return None
+    if (start := getattr(clause, "starts_with", None)) is not None:
+        return name[len(start) :]
+    if (part := getattr(clause, "contains", None)) is not None:
+        return name.rpartition(part.lower())[2]
+    if (pattern := getattr(clause, "regex", None)) is not None:
+        match = re.search(pattern, name)
+        return name[match.end() :] if match is not None else ""
+    return ""
+
+
+def _shorter(one: str | None, other: str | None) -> str | None:
+    if one is None or other is None:
+        return one if other is None else other
+    return min(one, other, key=len)

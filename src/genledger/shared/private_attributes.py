@@ -1,0 +1,290 @@
+"""The private attributes of other packages that Genledger uses, and the only module that touches them.
+
+A release of such a package may move them. Each use therefore has a self-test, which runs once, when the use is first
+wanted, on objects of its own. If it fails, one line is logged and the caller takes a public way that does less.
+
+What client libraries keep to themselves is up to their instrumentors and adapters. `opentelemetry._logs` and
+`opentelemetry.sdk._logs` are no private modules: OpenTelemetry documents its logs under these names.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import context as context_api
+
+from genledger.shared.loggers import logger_of
+
+if TYPE_CHECKING:
+    from genai_prices.types import Provider
+
+logger = logger_of("genledger")
+
+
+class PrivateUse:
+    """One use of private attributes.
+
+    Attributes:
+        package: The distribution that they belong to.
+        attributes: Their names.
+        purpose: What they are used for.
+        otherwise: What happens when the self-test fails.
+    """
+
+    def __init__(
+        self, package: str, attributes: str, purpose: str, otherwise: str, self_test: Callable[[], bool]
+    ) -> None:
+        self.package = package
+        self.attributes = attributes
+        self.purpose = purpose
+        self.otherwise = otherwise
+        self._self_test = self_test
+
+    @cached_property
+    def works(self) -> bool:
+        """Whether the installed package has the attributes, and they do what they are used for."""
+        try:
+            if self._self_test():
+                return True
+            reason = "the self-test failed"
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+        logger.warning("genledger: %s no longer has %s (%s): %s", self.package, self.attributes, reason, self.otherwise)
+        return False
+
+
+# Spans that are ending
+
+
+class EndingSpanHook:
+    """A span processor with this base is told by `on_ending` when a span ends and can still be added to.
+
+    The base `SpanProcessor` comes after it.
+    """
+
+    def _on_ending(self, span: Any) -> None:
+        self.on_ending(span)
+
+    def on_ending(self, span: Any) -> None:
+        """Take in a span that has ended, before `on_end` of any processor sees it."""
+
+
+def announce_ending(processor: Any, span: Any) -> None:
+    """Tell a span processor that a span is ending."""
+    processor._on_ending(span)
+
+
+def replace_attributes(span: Any, prefix: str | tuple[str, ...], attributes: Mapping[str, Any]) -> None:
+    """Remove a span's attributes whose names begin with `prefix` (or one of them), and add others.
+
+    Only while it is ending: the SDK closes the attributes just before it announces the end.
+    """
+    stored = span._attributes
+    stored._immutable = False
+    try:
+        for name in [name for name in stored if name.startswith(prefix)]:
+            del stored[name]
+        for name, value in attributes.items():
+            stored[name] = value
+    finally:
+        stored._immutable = True
+
+
+def _ending_works() -> bool:
+    from opentelemetry.sdk.trace import SpanProcessor
+
+    class Probe(EndingSpanHook, SpanProcessor):
+        def on_ending(self, span: Any) -> None:
+            replace_attributes(span, "removed", {"added": "yes"})
+
+    provider = _tracer_provider()
+    provider.add_span_processor(Probe())
+    span = provider.get_tracer("genledger").start_span("probe", context_api.Context(), attributes={"removed": "yes"})
+    span.end()
+    return dict(span.attributes) == {"added": "yes"}
+
+
+ENDING_SPANS = PrivateUse(
+    "opentelemetry-sdk",
+    "SpanProcessor._on_ending, Span._attributes._immutable",
+    "write the cost to spans of other instrumentations",
+    "calls recorded by other instrumentations are counted and priced, but their spans do not show the cost",
+    _ending_works,
+)
+
+
+# A tracer provider's span processors
+
+
+def span_processors(provider: Any) -> tuple[Any, ...]:
+    """The span processors of a tracer provider; none where the SDK does not tell."""
+    if not SPAN_PROCESSORS.works:
+        return ()
+    active = getattr(provider, "_active_span_processor", None)
+    return tuple(getattr(active, "_span_processors", ()))
+
+
+def _processors_work() -> bool:
+    from opentelemetry.sdk.trace import SpanProcessor
+
+    provider, probe = _tracer_provider(), SpanProcessor()
+    provider.add_span_processor(probe)
+    return tuple(provider._active_span_processor._span_processors) == (probe,)
+
+
+SPAN_PROCESSORS = PrivateUse(
+    "opentelemetry-sdk",
+    "TracerProvider._active_span_processor._span_processors",
+    "see whether Langfuse's own SDK sends the same spans",
+    "nothing warns when Langfuse's own SDK sends the same spans, whose costs then count twice there",
+    _processors_work,
+)
+
+
+# The metric points that the SDK keeps
+
+
+def forget_points(meter: Any) -> None:
+    """Forget what a meter's instruments were told; in a forked child, that is the parent's to report."""
+    found = _sdk_meter(meter)
+    if found is not None and METRIC_POINTS.works:
+        _forget(found)
+
+
+def is_last_collection(meter: Any) -> bool:
+    """Whether a reader of a meter is shutting down: what it does not collect now is lost.
+
+    True as well where the SDK does not tell.
+    """
+    found = _sdk_meter(meter)
+    return found is None or not METRIC_POINTS.works or _shutting_down(found)
+
+
+def _sdk_meter(meter: Any) -> Any:
+    """The SDK's meter, also behind the one that the API gives out before there is a provider; `None` for another's."""
+    sdk = sys.modules.get("opentelemetry.sdk.metrics")
+    found = getattr(meter, "_real_meter", None) or meter
+    return found if sdk is not None and isinstance(found, sdk.Meter) else None
+
+
+def _forget(meter: Any) -> None:
+    for instrument in tuple(meter._instrument_id_instrument.values()):
+        for storage in instrument._measurement_consumer._reader_storages.values():
+            for match in storage._instrument_view_instrument_matches.get(instrument, ()):
+                match._attributes_aggregation = {}
+
+
+def _shutting_down(meter: Any) -> bool:
+    return any(getattr(reader, "_shutdown", False) for reader in meter._measurement_consumer._reader_storages)
+
+
+def _points_work() -> bool:
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import (
+        ConsoleMetricExporter,
+        InMemoryMetricReader,
+        PeriodicExportingMetricReader,
+    )
+    from opentelemetry.sdk.resources import Resource
+
+    def collected() -> set[str]:
+        data = reader.get_metrics_data()
+        resources = data.resource_metrics if data is not None else ()
+        return {metric.name for one in resources for scope in one.scope_metrics for metric in scope.metrics}
+
+    reader = InMemoryMetricReader()
+    periodic = PeriodicExportingMetricReader(ConsoleMetricExporter(), math.inf)  # no thread, no export
+    provider = MeterProvider([reader, periodic], Resource.get_empty(), shutdown_on_exit=False)
+    meter = provider.get_meter("genledger")
+    meter.create_counter("probe.counter").add(1, {"probe": 1})
+    meter.create_histogram("probe.histogram").record(1, {"probe": 1})
+    probes = {"probe.counter", "probe.histogram"}
+    told = probes <= collected()
+    _forget(meter)
+    forgotten = not probes & collected()
+    running = not _shutting_down(meter)
+    periodic.shutdown()
+    return told and forgotten and running and _shutting_down(meter)
+
+
+METRIC_POINTS = PrivateUse(
+    "opentelemetry-sdk",
+    "Meter._instrument_id_instrument, Instrument._measurement_consumer, MetricReader._shutdown and what they hold",
+    "forget the parent's points in a forked child; start new series at 0",
+    "forked children report their parent's points again, and a new series of a counter starts with its first amount",
+    _points_work,
+)
+
+
+# Switches in the context
+
+
+def suppression_keys() -> tuple[str, ...]:
+    """The context keys by which libraries ask for no instrumentation: the documented one, and the API's own."""
+    return ("suppress_instrumentation", *([_suppression_key()] if SUPPRESSION.works else ()))
+
+
+def _suppression_key() -> str:
+    key: str = context_api._SUPPRESS_INSTRUMENTATION_KEY
+    return key
+
+
+SUPPRESSION = PrivateUse(
+    "opentelemetry-api",
+    "opentelemetry.context._SUPPRESS_INSTRUMENTATION_KEY",
+    "record no calls where OpenTelemetry's instrumentation is suppressed",
+    "only the key `suppress_instrumentation` is honored",
+    lambda: isinstance(_suppression_key(), str),
+)
+
+
+# Price tables
+
+
+def read_price_table(providers: Any) -> list[Provider]:
+    """Read a price table as genai-prices publishes it.
+
+    Raises:
+        ValueError: It is no such table, or genai-prices has no way to read one.
+    """
+    if not PRICE_TABLES.works:
+        raise ValueError("the installed genai-prices does not read tables")
+    return _read_table(providers)
+
+
+def _read_table(providers: Any) -> list[Provider]:
+    from genai_prices.types import _providers_from_raw
+
+    return _providers_from_raw(providers)
+
+
+def _tables_work() -> bool:
+    model = {"id": "m", "match": {"equals": "m"}, "prices": {"input_mtok": 1}}
+    (provider,) = _read_table([{"id": "p", "name": "P", "api_pattern": "p", "models": [model]}])
+    return provider.find_model("m") is not None
+
+
+PRICE_TABLES = PrivateUse(
+    "genai-prices",
+    "genai_prices.types._providers_from_raw",
+    "read the price table that `genledger prices update` stored",
+    "the installed price table is used, and `genledger prices update` fails",
+    _tables_work,
+)
+
+USES = (ENDING_SPANS, SPAN_PROCESSORS, METRIC_POINTS, SUPPRESSION, PRICE_TABLES)
+"""Every use."""
+
+
+def _tracer_provider() -> Any:
+    """A provider that nothing else sees, and no environment variable changes."""
+    from opentelemetry.metrics import NoOpMeterProvider
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+
+    return TracerProvider(ALWAYS_ON, Resource.get_empty(), shutdown_on_exit=False, meter_provider=NoOpMeterProvider())

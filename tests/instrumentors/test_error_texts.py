@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import openai
+import pydantic
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
@@ -137,13 +138,19 @@ async def test_a_result_of_a_batch(
     assert not leaks(everything(telemetry), lines.text, in_file(ledger))
 
 
-@pytest.mark.parametrize("on", [True, False], ids=["instrumented", "not instrumented"])
-def test_a_block_of_the_application(on: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("span", REDACTED), ("off", None), (None, None)],
+    ids=["content on", "content off", "not instrumented"],
+)
+def test_a_block_of_the_application_is_quoted_only_while_content_is_on(
+    content: str | None, said: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     exporter = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    if on:
-        genledger.instrument(libraries=[], destinations=[], tracer_provider=provider)
+    if content is not None:
+        genledger.instrument(libraries=[], destinations=[], tracer_provider=provider, capture_content=content)
     else:
         monkeypatch.setattr(trace, "get_tracer", lambda *names, **options: provider.get_tracer("app"))
     try:
@@ -152,7 +159,20 @@ def test_a_block_of_the_application(on: bool, monkeypatch: pytest.MonkeyPatch) -
     finally:
         genledger.uninstrument()
     (span,) = exporter.get_finished_spans()
-    assert span.status.description == REDACTED
+    assert span.status.description == said
+
+
+async def test_a_parser_that_quotes_the_answer_is_not_quoted_while_content_is_off(
+    provider: Provider, telemetry: Telemetry
+) -> None:
+    class Answer(pydantic.BaseModel):
+        age: int
+
+    provider.will(answer(wire.chat(content='{"age": "a secret"}')))
+    with pytest.raises(pydantic.ValidationError):
+        await now(provider.openai().chat.completions.parse(model="gpt-4o", messages=wire.USER, response_format=Answer))
+    assert telemetry.span.status.status_code is StatusCode.ERROR
+    assert "a secret" not in everything(telemetry)
 
 
 def test_an_exception_that_cannot_say_what_it_is_reaches_the_application(telemetry: Telemetry) -> None:

@@ -14,16 +14,20 @@ from .openai_fields import tool_calls
 _REPORTED_BESIDE = ("cost", "copilot_usage")
 """Fields of a last chunk in which Venice and GitHub Copilot report the cost."""
 
+_BESIDE_TEXT = ("tool_calls", "reasoning_content", "reasoning", "refusal", "function_call")
+"""What a delta may have beside its text."""
+
 
 class _Choice:
-    __slots__ = ("finish_reason", "length", "pieces", "reasoning", "refusal", "role", "tools")
+    __slots__ = ("finish_reason", "length", "pieces", "reasoning", "refusal", "role", "tools", "tools_at")
 
     def __init__(self) -> None:
         self.role = "assistant"
         self.pieces: list[str] = []
         self.reasoning: list[str] = []
         self.refusal: list[str] = []
-        self.tools: dict[Any, dict[str, Any]] = {}
+        self.tools: list[dict[str, Any]] = []
+        self.tools_at: dict[Any, dict[str, Any]] = {}
         self.length = 0
         self.finish_reason: str | None = None
 
@@ -56,7 +60,8 @@ class Chunks:
         try:
             for chunk in chunks:
                 parts = chunk.choices
-                if not parts or not (piece := parts[0].delta.content):
+                delta = parts[0].delta if parts else None
+                if delta is None or not (piece := delta.content) or delta.tool_calls or delta.__pydantic_extra__:
                     break
                 pieces.append(piece)
             if pieces:
@@ -79,9 +84,9 @@ class Chunks:
                 parts = fields["choices"]
                 for part in parts:
                     its = part if type(part) is dict else part.__dict__
-                    choice = choices.get(its["index"])
+                    choice = choices.get(its.get("index") or 0)
                     if choice is None:
-                        choice = choices[its["index"]] = _Choice()
+                        choice = choices[its.get("index") or 0] = _Choice()
                         self._begin(chunk, fields)
                     delta = its.get("delta")
                     said = its if delta is None else delta if type(delta) is dict else delta.__dict__
@@ -92,11 +97,12 @@ class Chunks:
                             choice.pieces.append(content)
                     elif content:
                         self._parts(choice, content)
-                    if delta is not None and (not content or said.get("tool_calls")):
+                    beside = any(map(said.get, _BESIDE_TEXT)) or getattr(delta, "__pydantic_extra__", None)
+                    if delta is not None and (not content or beside):
                         self._rest(choice, delta)
                     if its.get("finish_reason") is not None:
                         choice.finish_reason = its["finish_reason"]
-                        self._end(chunk, fields)
+                        self._end(chunk, fields, part)
                 if not parts or fields.get("usage") is not None:
                     self._begin(chunk, fields)
                     self._end(chunk, fields)
@@ -108,10 +114,12 @@ class Chunks:
         if self._head is None and fields.get("id"):
             self._head = chunk
 
-    def _end(self, chunk: Any, fields: Mapping[str, Any]) -> None:
+    def _end(self, chunk: Any, fields: Mapping[str, Any], choice: Any = None) -> None:
         usage = field(chunk, "usage")
         if usage is None:
             usage = field(field(chunk, "x_groq"), "usage")
+        if usage is None:  # Moonshot's last chunk has it there
+            usage = field(choice, "usage")
         if usage is not None:
             self._usage = usage
         for name in _REPORTED_BESIDE:
@@ -151,8 +159,7 @@ class Chunks:
             arguments = text(field(function, "arguments")) or ""
             choice.length += length_of(name) + length_of(arguments)
             if self._keep:
-                tool = choice.tools.setdefault(field(call, "index"), {"id": None, "name": "", "arguments": []})
-                tool["id"] = field(call, "id") or tool["id"]
+                tool = _tool(choice, field(call, "index"), text(field(call, "id")))
                 tool["name"] += name
                 tool["arguments"].append(arguments)
 
@@ -183,7 +190,7 @@ class Chunks:
                         "id": tool["id"],
                         "function": {"name": tool["name"], "arguments": "".join(tool["arguments"])},
                     }
-                    for tool in choice.tools.values()
+                    for tool in choice.tools
                 ],
             },
         }
@@ -201,6 +208,16 @@ class Chunks:
     def complete(self) -> bool:
         """Whether every choice that began has ended."""
         return bool(self._choices) and all(choice.finish_reason for choice in self._choices.values())
+
+
+def _tool(choice: _Choice, index: Any, identity: str | None) -> dict[str, Any]:
+    """The call that a delta is about: one with an id of its own begins a call, whatever its index; others go on."""
+    tool = choice.tools_at.get(index)
+    if tool is None or (identity is not None and tool["id"] not in (None, identity)):
+        tool = choice.tools_at[index] = {"id": None, "name": "", "arguments": []}
+        choice.tools.append(tool)
+    tool["id"] = identity or tool["id"]
+    return tool
 
 
 def _place(item: tuple[Any, _Choice]) -> int:

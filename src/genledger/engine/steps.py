@@ -98,7 +98,7 @@ class Step:
         failure: str | None = None
         if error is not None and not isinstance(error, GeneratorExit):
             failure = error_type(error)
-            self.span.set_status(StatusCode.ERROR, stage().error(error))
+            self.span.set_status(StatusCode.ERROR, stage().description(error))
             self.span.set_attribute(A.ERROR_TYPE, failure)
         if recorder is not None and recorder.metrics is not None:
             run = self._run or AgentRun("", 0)

@@ -55,6 +55,8 @@ def reported_cost(
         if said is None or not _defines(place, provider, base_url):
             continue
         amount, note = said
+        if amount == 0 and not _may_be_free(place, provider, base_url):
+            return None
         if not (isfinite(amount) and amount >= 0):
             notes.append(rejection(amount))
             return None
@@ -78,6 +80,12 @@ def _defines(place: CostField, provider: str, base_url: str | None) -> bool:
         return canonical_provider(provider) in place.providers
     seller = table.load().at_address(base_url)
     return seller is None or seller in place.providers
+
+
+def _may_be_free(place: CostField, provider: str, base_url: str | None) -> bool:
+    """Whether a zero is true of whoever answers: of who sells itself; gateways say it of models they do not know."""
+    seller = provider_of_host(base_url) if base_url else canonical_provider(provider)
+    return seller in place.providers - {"litellm"}
 
 
 def _ticks(usage: object, body: object, headers: Headers) -> Said | None:

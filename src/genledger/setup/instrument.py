@@ -138,18 +138,25 @@ def configure(settings: Settings, problems: list[str]) -> bool:
     return True
 
 
+def _attribute_limit() -> int:
+    """Characters that OpenTelemetry's own variables allow an attribute: JSON that it cut would be none."""
+    set_to = [os.environ.get(f"OTEL_{kind}ATTRIBUTE_VALUE_LENGTH_LIMIT", "") for kind in ("SPAN_", "")]
+    return min((int(limit) for limit in set_to if limit.isdecimal()), default=sys.maxsize)
+
+
 def _recorder(settings: Settings, pipeline: Pipeline, provider: Any, meters: Any, rules: Rules | None) -> Recorder:
-    redactor = Redactor(settings.redact, settings.redactor)  # type: ignore[arg-type]
+    content = settings.capture_content != "off"
+    redactor = Redactor(settings.redact, settings.redactor, content=content)  # type: ignore[arg-type]
     use(redactor)
     capture = None
-    if settings.capture_content != "off":
+    if content:
         from genledger.engine.content.capture import Capture
 
         capture = Capture(
             spans=settings.capture_content in ("span", "both"),
             events=settings.capture_content in ("event", "both"),
             redactor=redactor,
-            max_value=settings.content_max_bytes,
+            max_value=min(settings.content_max_bytes, _attribute_limit()),
             max_span=settings.span_content_max_bytes,
             keep_media=settings.keep_media,
         )

@@ -79,6 +79,11 @@ def _text(value: object) -> str:
     raise Unusable("a string")
 
 
+def _path(value: object) -> str:
+    """A path; `~` is the user's home, because variables of services and containers pass no shell."""
+    return os.path.expanduser(_text(value))
+
+
 def _capture(value: object) -> CaptureMode:
     mode = _CAPTURE.get(str(value).strip().lower())
     if mode is None:
@@ -97,7 +102,7 @@ def _one_of(*choices: str) -> Callable[[object], str]:
 
 def _budgets(value: object) -> Any:
     if isinstance(value, (str, os.PathLike)):
-        return os.fspath(value)
+        return _path(value)
     from genledger.budgets import Guard, Rule, Rulebook, RuleError
 
     if isinstance(value, (Guard, Rulebook)):
@@ -111,7 +116,7 @@ def _budgets(value: object) -> Any:
 
 
 def _store(value: object) -> Any:
-    return value if callable(getattr(value, "exchange", None)) else _text(value)
+    return value if callable(getattr(value, "exchange", None)) else _path(value)
 
 
 def _some_of(*choices: str) -> Callable[[object], tuple[str, ...]]:
@@ -228,17 +233,17 @@ class Settings:
         "GENLEDGER_BAGGAGE",
     )
     trust_baggage: bool = _option(False, _flag, "GENLEDGER_TRUST_BAGGAGE")
-    ledger: str | None = _option(None, _text, "GENLEDGER_LEDGER")
+    ledger: str | None = _option(None, _path, "GENLEDGER_LEDGER")
     ledger_max_days: int = _option(90, _number, "GENLEDGER_LEDGER_MAX_DAYS")
     ledger_max_mb: int = _option(1024, _number, "GENLEDGER_LEDGER_MAX_MB")
-    prices: str | None = _option(None, _text, "GENLEDGER_PRICES")
+    prices: str | None = _option(None, _path, "GENLEDGER_PRICES")
     budgets: str | Rulebook | Guard | None = _option(None, _budgets, "GENLEDGER_BUDGETS")
     budget_store: str | Store | None = _option(None, _store, "GENLEDGER_BUDGET_STORE")
     tier_of: Callable[[str], str | None] | None = _option(None, _callable)
     on_budget_event: Callable[[Any], None] | None = _option(None, _callable)
     langfuse_send_all_spans: bool = _option(False, _flag, "GENLEDGER_LANGFUSE_SEND_ALL_SPANS")
     langfuse_units_per_month: int | None = _option(None, _number, "GENLEDGER_LANGFUSE_UNITS_PER_MONTH")
-    spool: str | None = _option(None, _text, "GENLEDGER_SPOOL")
+    spool: str | None = _option(None, _path, "GENLEDGER_SPOOL")
     durable: bool | Literal["fsync"] = _option(False, _durability, "GENLEDGER_DURABLE")
 
     @property

@@ -47,6 +47,13 @@ def _submit(wrapped: Any, executor: Any, args: tuple[Any, ...], kwargs: dict[str
     return wrapped(*args, **kwargs)
 
 
+def _apply(wrapped: Any, pool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The methods of a pool of threads take the function first: it runs in the context of who asks for it."""
+    if not args and "func" in kwargs:
+        args, kwargs = (kwargs["func"],), {name: value for name, value in kwargs.items() if name != "func"}
+    return _submit(wrapped, pool, args, kwargs)
+
+
 def _inside(context: Context, function: Any, /, *args: Any, **kwargs: Any) -> Any:
     outer = get_current()
     attach(context)
@@ -61,6 +68,10 @@ PATCHER = Patcher(
         Patch("threading", "Thread.start", _start),
         Patch("threading", "Thread.run", _run),
         Patch("concurrent.futures.thread", "ThreadPoolExecutor.submit", _submit),
+        *(
+            Patch("multiprocessing.pool", f"ThreadPool.{name}", _apply)
+            for name in ("apply_async", "_map_async", "imap", "imap_unordered")
+        ),
     ]
 )
 """Carries contexts into threads while it is applied."""

@@ -54,6 +54,13 @@ def bounded(text: str, limit: int = MAX_NAME) -> str:
     return _cut(_LONE.sub(_escape, _cut(text, limit)), limit)
 
 
+def well_formed(text: str) -> str:
+    """Return `text` as Unicode can be sent: two halves of a character are put together, a single one is replaced."""
+    if text.isascii() or _LONE.search(text) is None:
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 def shown(text: str, limit: int = MAX_NAME) -> str:
     """Return `text` for people: one line of at most `limit` characters, all of which can be seen."""
     if len(text) <= limit and text.isprintable():

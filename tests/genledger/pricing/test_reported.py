@@ -161,3 +161,12 @@ def test_an_answer_of_azure_with_the_zero_of_a_model_of_xai_is_priced_by_the_tab
     assert found is not None
     assert found.source == "table"
     assert found.amount > 0
+
+
+@pytest.mark.parametrize("zero", [0, 0.0])
+def test_a_zero_is_believed_of_a_seller_and_of_no_gateway(zero: float) -> None:
+    body = answer({"cost": zero})
+    assert said("openrouter", "https://openrouter.ai/api/v1", body) == 0
+    assert said("openrouter", None, body) == 0
+    assert said("litellm", "http://litellm.internal:4000/v1", body) is None
+    assert said("openai", "http://litellm.internal:4000/v1", body) is None

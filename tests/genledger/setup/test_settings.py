@@ -107,3 +107,16 @@ def test_destinations_follow_from_the_variables(environ: dict[str, str], expecte
 def test_named_destinations_are_the_only_ones() -> None:
     environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x"}
     assert names_wanted(Settings(destinations=("ledger",)), environ) == ("ledger",)
+
+
+@pytest.mark.parametrize("option", ["ledger", "prices", "budgets", "budget_store", "spool"])
+def test_a_tilde_in_a_path_is_the_users_home_in_a_keyword_and_in_a_variable(
+    option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    monkeypatch.setenv("USERPROFILE", "/home/ada")
+    for settings, problems in (
+        read_settings({option: "~/own/file"}, {}),
+        read_settings({}, {f"GENLEDGER_{option.upper()}": "~/own/file"}),
+    ):
+        assert (getattr(settings, option), problems) == ("/home/ada/own/file", [])

@@ -384,3 +384,71 @@ async def test_an_application_that_asks_for_usage_itself_sees_its_chunk(provider
             provider.openai().chat.completions.create(**CHAT, stream=True, stream_options={"include_usage": True})
         )
         assert (await items(stream))[-1].usage.total_tokens == 1500
+
+
+def tool(identity: str | None = None, name: str = "", arguments: str = "", **more: Any) -> dict[str, Any]:
+    """A delta of a tool call."""
+    return {"id": identity, "type": "function", "function": {"name": name, "arguments": arguments}, **more}
+
+
+OSLO, ZONE = tool("a", "weather", '{"city":"Oslo"}'), tool("b", "time", '{"zone":"CET"}')
+
+
+@pytest.mark.parametrize(
+    "deltas",
+    [
+        pytest.param([[OSLO], [ZONE]], id="without an index"),
+        pytest.param([[OSLO, ZONE]], id="both in one delta"),
+        pytest.param([[OSLO | {"index": 0}], [ZONE | {"index": 0}]], id="all with index 0"),
+        pytest.param([[tool("a", "weather", '{"city":')], [tool(arguments='"Oslo"}')], [ZONE]], id="in pieces"),
+    ],
+)
+async def test_a_delta_with_an_id_of_its_own_begins_a_tool_call(
+    deltas: list[Any], provider: Provider, capturing: Telemetry
+) -> None:
+    chunks = [wire.chunk({"tool_calls": delta}) for delta in deltas]
+    provider.will(events([wire.chunk({"role": "assistant"}), *chunks, wire.chunk(finish="tool_calls")]))
+    await items(await now(provider.openai().chat.completions.create(**CHAT, stream=True)))
+    (message,) = json.loads(capturing.attributes["gen_ai.output.messages"])
+    called = [(part["id"], part["name"], part["arguments"]) for part in message["parts"]]
+    assert called == [("a", "weather", {"city": "Oslo"}), ("b", "time", {"zone": "CET"})]
+
+
+async def test_reasoning_and_text_in_one_chunk_are_both_kept(provider: Provider, capturing: Telemetry) -> None:
+    both = wire.chunk({"content": " Yes.", "reasoning_content": " It is."})
+    provider.will(events([wire.chunk({"role": "assistant", "content": "Hm."}), both, both, wire.chunk(finish="stop")]))
+    await items(await now(provider.openai().chat.completions.create(**CHAT, stream=True)))
+    (message,) = json.loads(capturing.attributes["gen_ai.output.messages"])
+    assert [part["content"] for part in message["parts"]] == [" It is. It is.", "Hm. Yes. Yes."]
+
+
+async def test_usage_in_the_last_choice_is_the_usage(provider: Provider, telemetry: Telemetry) -> None:
+    last = wire.chunk(finish="stop")
+    last["choices"][0]["usage"] = {"prompt_tokens": 1900, "completion_tokens": 130, "total_tokens": 2030}
+    provider.will(events([wire.chunk({"role": "assistant", "content": "Hm."}), last]))
+    await items(await now(provider.openai().chat.completions.create(**CHAT, stream=True)))
+    assert telemetry.attributes["gen_ai.usage.input_tokens"] == 1900
+    assert "genledger.usage.estimated" not in telemetry.attributes
+
+
+async def test_half_a_character_costs_one_character(provider: Provider, capturing: Telemetry) -> None:
+    said = wire.message("Nice day \ud83d and more; \ud83d\ude00 fine")
+    provider.will(answer(wire.chat(said)))
+    await now(provider.openai().chat.completions.create(**CHAT))
+    assert "Nice day \ufffd and more; \U0001f600 fine" in capturing.attributes["gen_ai.output.messages"]
+
+
+class Equal(openai.OpenAI):
+    """A client that cannot be hashed."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Equal)
+
+
+def test_a_client_that_cannot_be_hashed_is_a_client(telemetry: Telemetry) -> None:
+    provider = Provider(asynchronous=False)
+    provider.will(answer(wire.chat()))
+    client = provider.openai()
+    client.__class__ = Equal
+    client.chat.completions.create(**CHAT)
+    assert telemetry.attributes["genledger.cost.amount"] > 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from genledger.engine.content.redaction import Redactor
 from genledger.engine.content.redaction.cuts import Redact, head, size, tail
 from genledger.engine.operation import Attributes, Content
 from genledger.engine.to_json import plain
+from genledger.shared.text import each_text, well_formed
 
 MAX_VALUE = 64 * 1024
 """Bytes that one content attribute may have, unless set otherwise."""
@@ -154,13 +156,20 @@ class Capture:
 
     def encode(self, value: Any, room: int | None = None) -> str:
         """A JSON document of at most the allowed size, redacted."""
-        limit = self._max_value if room is None else max(256, min(self._max_value, room))
-        text = orjson.dumps(value, default=self._default, option=_OPTIONS).decode()
+        limit = self._max_value if room is None else min(self._max_value, max(256, room))
+        text = self._dumped(value)
         # What is searched is bounded, so it is cut before, and again if the labels have made it longer.
         if size(text) > limit:
             text = shorten(orjson.loads(text), limit, self._redactor.built_in)
         text = self._redactor.json(text)
         return text if size(text) <= limit else shorten(orjson.loads(text), limit)
+
+    def _dumped(self, value: Any) -> str:
+        try:
+            return orjson.dumps(value, default=self._default, option=_OPTIONS).decode()
+        except TypeError:  # half a character, which costs one character
+            written = json.loads(json.dumps(value, default=self._default))
+            return orjson.dumps(each_text(written, well_formed)).decode()
 
     def _default(self, value: Any) -> Any:
         if isinstance(value, Blob):

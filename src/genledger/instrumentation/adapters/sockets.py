@@ -7,7 +7,6 @@ provider says so, when it is refused, or with the connection.
 from __future__ import annotations
 
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from genledger.engine.to_json import plain
 from genledger.instrumentation.patching import Patch, Patches, Wrapper
 from genledger.pricing.getters import field
 from genledger.shared import internal_errors
+from genledger.shared.identity_map import IdentityMap
 
 _FOLDED = 32
 
@@ -272,7 +272,7 @@ class SocketClient:
     def __init__(self, kind: Sessions, endpoint: Callable[[Any], Endpoint]) -> None:
         self._kind = kind
         self._endpoint = endpoint
-        self._sessions: weakref.WeakKeyDictionary[Any, Session] = weakref.WeakKeyDictionary()
+        self._sessions: IdentityMap[Session] = IdentityMap()
 
     def patches(self) -> Patches:
         """What to patch, and with what."""
@@ -306,7 +306,7 @@ class SocketClient:
                 endpoint = Endpoint.at(endpoint.provider, str(address))._replace(
                     base_url=endpoint.base_url, api_key=endpoint.api_key
                 )
-            self._sessions[connection] = Session(self._kind, endpoint, text(getattr(manager, f"{own}model")))
+            self._sessions.set(connection, Session(self._kind, endpoint, text(getattr(manager, f"{own}model"))))
         except Exception as error:
             internal_errors.report("opening a session", error)
 

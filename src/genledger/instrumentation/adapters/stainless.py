@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import inspect
 import sys
-import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +25,7 @@ from genledger.engine.streams import AsyncStreamIterator, StreamRecorder, iterat
 from genledger.instrumentation.adapters.http_response import tap, tap_content, watch_close
 from genledger.instrumentation.patching import Patch, Patches
 from genledger.shared import internal_errors
+from genledger.shared.identity_map import IdentityMap
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class StainlessClient:
 
     def __init__(self, library: ClientSpec) -> None:
         self._library = library
-        self._endpoints: weakref.WeakKeyDictionary[Any, tuple[Any, Endpoint]] = weakref.WeakKeyDictionary()
+        self._endpoints: IdentityMap[tuple[Any, Any, Endpoint]] = IdentityMap()
 
     def patches(self) -> Patches:
         """What to patch, and with what."""
@@ -106,17 +106,16 @@ class StainlessClient:
 
     def endpoint(self, client: Any) -> Endpoint:
         """Whom a client talks to."""
-        url = client._base_url
+        url, key = client._base_url, getattr(client, "api_key", None)
         known = self._endpoints.get(client)
-        if known is not None and known[0] is url:
-            return known[1]
+        if known is not None and known[0] is url and known[1] is key:
+            return known[2]
         host, port = url.host, url.port
         if port is None:
             port = 443 if url.scheme == "https" else 80
-        key = getattr(client, "api_key", None)
         digest = hash_api_key(key) if isinstance(key, str) and key else None
         endpoint = Endpoint(self._library.provider(client, host), host, port, str(url), digest)
-        self._endpoints[client] = (url, endpoint)
+        self._endpoints.set(client, (url, key, endpoint))
         return endpoint
 
 
@@ -199,7 +198,14 @@ def _asked(options: Any) -> Body:
         return {**(params if isinstance(params, Mapping) else {}), "path": options.url}
     body = body if isinstance(body, Mapping) else {}
     extra = options.extra_json
-    return {**body, **extra} if isinstance(extra, Mapping) and extra else body
+    body = {**body, **extra} if isinstance(extra, Mapping) and extra else body
+    # Methods pass placeholders for arguments that were not given; the client leaves them out when it sends.
+    if any(type(value).__name__ in _PLACEHOLDERS for value in body.values()):
+        body = {name: value for name, value in body.items() if type(value).__name__ not in _PLACEHOLDERS}
+    return body
+
+
+_PLACEHOLDERS = ("Omit", "NotGiven")
 
 
 def _raw(options: Any) -> bool:

@@ -7,9 +7,11 @@ from typing import Any
 
 import orjson
 
+from genledger.budgets.enforcement.exceeded import BudgetExceeded
 from genledger.engine.content.redaction.cuts import clip
 from genledger.engine.content.redaction.patterns import PATTERNS, Pattern, replace
 from genledger.shared import internal_errors
+from genledger.shared.text import well_formed
 
 FAILED = "[redaction failed]"
 """What stands in place of a value whose redaction failed."""
@@ -27,16 +29,24 @@ class Redactor:
     Args:
         patterns: Which of the built-in patterns to look for.
         function: The application's own rule: takes a text, returns what may be kept of it.
+        content: Whether prompts and answers are recorded, so that what quotes them may be, too.
     """
 
-    def __init__(self, patterns: Iterable[Pattern] = PATTERNS, function: Callable[[str], str] | None = None) -> None:
+    def __init__(
+        self,
+        patterns: Iterable[Pattern] = PATTERNS,
+        function: Callable[[str], str] | None = None,
+        *,
+        content: bool = False,
+    ) -> None:
         self._patterns = frozenset(patterns)
         self._function = function
+        self._content = content
 
     def text(self, value: str) -> str:
         """Return one text, redacted. A failure replaces it whole."""
         try:
-            return self._own(self.built_in(value))
+            return self._own(self.built_in(well_formed(value)))
         except Exception as error:
             internal_errors.report("redaction", error)
             return FAILED
@@ -53,6 +63,14 @@ class Redactor:
             internal_errors.report("reading an error", fault)
             return ""
         return self.message(said)
+
+    def description(self, error: BaseException) -> str | None:
+        """Return what a span's status says of an exception, bounded and redacted.
+
+        While content is off, that is nothing for an exception that may quote it: of a parser, or the application's
+        own. Those of servers and connections are kept.
+        """
+        return self.error(error) if self._content or _of_a_request(error) else None
 
     def name(self, value: str) -> str:
         """Return what somebody else calls an error, bounded and redacted."""
@@ -104,6 +122,17 @@ class Redactor:
         except Exception as error:
             internal_errors.report("redaction", error)
             return FAILED
+
+
+_ABOUT_REQUESTS = ("status_code", "request", "response", "code", "kind")
+
+
+def _of_a_request(error: BaseException) -> bool:
+    """Whether an exception is about a request or its connection: it has the one or the other, or is the system's."""
+    if isinstance(error, (OSError, BudgetExceeded)):
+        return True
+    has = (*vars(error), *dir(type(error)))  # without asking its properties, which may raise
+    return any(name in has for name in _ABOUT_REQUESTS)
 
 
 def _same(value: Any) -> Any:

@@ -20,8 +20,8 @@ from ..formats.openai_media import IMAGES, TRANSCRIPTIONS
 from ..formats.openai_responses import RESPONSES
 
 _OPERATIONS: Mapping[str, Operation] = {
-    "sendChatCompletionRequest": CHAT._replace(constant={}, choices=()),
-    "createResponses": RESPONSES._replace(constant={}),
+    "sendChatCompletionRequest": CHAT._replace(choices=()),
+    "createResponses": RESPONSES,
     "createEmbeddings": EMBEDDINGS,
     "createRerank": RERANK,
     "createImages": IMAGES,

@@ -69,3 +69,7 @@ class Row:
         """The streamed answer, or its first `count` parts, after which the connection breaks."""
         parts = self.events if count is None else self.events[:count]
         return Reply(200, self.stream_type, parts, breaks=count is not None)
+
+    def begun(self, count: int) -> Reply:
+        """The first `count` parts of the streamed answer; the rest does not come while anybody waits for it."""
+        return Reply(200, self.stream_type, self.events[:count], hangs=True)

@@ -16,7 +16,8 @@ class Row:
     Args:
         library: The library's name for users.
         module: What has to be importable, or the row is skipped.
-        client: Makes a client of the server's URL, synchronous or not, with so many retries.
+        client: Makes a client of the server's URL, synchronous or not, with so many retries: none is 0,
+            whatever the client's default is.
         call: Makes the call; keywords: `stream` and `max_tokens` (`None`: not set).
         whole: A whole answer with usage.
         events: The parts of a streamed answer, each as it is sent; the usage is in the last ones.
@@ -68,3 +69,7 @@ class Row:
         """The streamed answer, or its first `count` parts, after which the connection breaks."""
         parts = self.events if count is None else self.events[:count]
         return Reply(200, self.stream_type, parts, breaks=count is not None)
+
+    def begun(self, count: int) -> Reply:
+        """The first `count` parts of the streamed answer; the rest does not come while anybody waits for it."""
+        return Reply(200, self.stream_type, self.events[:count], hangs=True)

@@ -177,7 +177,7 @@ GENERATION = Operation(
     limit=("max_tokens", "max_gen_len", "max_tokens_to_sample", "textGenerationConfig.maxTokenCount"),
 )
 
-CHAT_DOCUMENTS = CHAT._replace(constant={}, accumulate=InvokedChat)
+CHAT_DOCUMENTS = CHAT._replace(accumulate=InvokedChat)
 
 EMBEDDINGS = Operation(
     name=S.EMBEDDINGS,

@@ -173,7 +173,6 @@ CHAT = Operation(
     accumulate=Chunks,
     input=read_input,
     output=read_output,
-    constant={A.OPENAI_API_TYPE: "chat_completions"},
     family="inference",
     limit=("max_completion_tokens", "max_tokens"),
     choices=("n",),
@@ -196,7 +195,7 @@ COMPLETIONS = Operation(
 
 def ask_for_usage(operation: Operation, body: Body) -> Mapping[str, Any] | None:
     """What makes a chat or completions stream end with its usage."""
-    if operation not in (CHAT, COMPLETIONS):
+    if operation.accumulate is not Chunks:
         return None
     options = body.get("stream_options")
     options = options if isinstance(options, Mapping) else {}

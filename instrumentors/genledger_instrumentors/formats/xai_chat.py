@@ -142,4 +142,4 @@ class Answers:
         return self.complete and "usage" in self.response()
 
 
-XAI_CHAT = CHAT._replace(constant={}, accumulate=Answers, limit=("max_tokens",))
+XAI_CHAT = CHAT._replace(accumulate=Answers, limit=("max_tokens",))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from genledger.engine.operation import Operation
-from genledger.instrumentation.adapters.stainless import ClientSpec, StainlessClient
+from genledger.instrumentation.adapters.stainless import ClientSpec, StainlessClient, posted
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patches
 
@@ -17,7 +17,7 @@ from ..formats.openai_embeddings import EMBEDDINGS
 from ..formats.openai_media import SPEECH, TRANSCRIPTIONS, TRANSLATIONS
 
 _POSTED: Mapping[str, Operation] = {
-    "/openai/v1/chat/completions": CHAT._replace(constant={}),
+    "/openai/v1/chat/completions": CHAT,
     "/openai/v1/embeddings": EMBEDDINGS,
     "/openai/v1/audio/speech": SPEECH,
     "/openai/v1/audio/transcriptions": TRANSCRIPTIONS,
@@ -27,7 +27,7 @@ _POSTED: Mapping[str, Operation] = {
 CLIENT = ClientSpec(
     name="groq",
     module="groq._base_client",
-    operation=lambda method, path: _POSTED.get(path) if method == "post" else None,
+    operation=posted(_POSTED),
     provider=lambda client, host: "groq",
 )
 

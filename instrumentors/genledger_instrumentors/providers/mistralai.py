@@ -39,7 +39,7 @@ def largest_document(body: Body) -> Mapping[str, Any]:
 _FIELDS = {**SAMPLING, "random_seed": (A.GEN_AI_REQUEST_SEED, integer)}
 _MODEL = {"model": (A.GEN_AI_REQUEST_MODEL, text)}
 
-CHAT = OPENAI_CHAT._replace(fields=_FIELDS, constant={}, limit=("max_tokens",))
+CHAT = OPENAI_CHAT._replace(fields=_FIELDS, limit=("max_tokens",))
 FIM = COMPLETIONS._replace(fields=_FIELDS, limit=("max_tokens",), choices=())
 EMBED = EMBEDDINGS._replace(
     fields={

@@ -15,6 +15,7 @@ from genledger.instrumentation.adapters.stainless import ClientSpec, StainlessCl
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patches
 from genledger.pricing.providers import providers
+from genledger_semconv import attributes as A
 
 from ..formats.openai_batches import BATCH, NEW_BATCH, RESULTS
 from ..formats.openai_chat import CHAT, COMPLETIONS, ask_for_usage, only_usage
@@ -23,11 +24,14 @@ from ..formats.openai_media import IMAGES, SPEECH, TRANSCRIPTIONS, TRANSLATIONS
 from ..formats.openai_realtime import REALTIME, SPEECH_TO_TEXT, RealtimeEvents, asks, hears, transcription
 from ..formats.openai_responses import RESPONSES, RETRIEVED_RESPONSE
 
+_CHAT = CHAT._replace(constant={A.OPENAI_API_TYPE: "chat_completions"})
+_RESPONSES = RESPONSES._replace(constant={A.OPENAI_API_TYPE: "responses"})
+_RETRIEVED = RETRIEVED_RESPONSE._replace(constant=_RESPONSES.constant)
 _POSTED: Mapping[str, Operation] = {
-    "/chat/completions": CHAT,
+    "/chat/completions": _CHAT,
     "/completions": COMPLETIONS,
-    "/responses": RESPONSES,
-    "/responses/compact": RESPONSES,
+    "/responses": _RESPONSES,
+    "/responses/compact": _RESPONSES,
     "/embeddings": EMBEDDINGS,
     "/images/generations": IMAGES,
     "/images/edits": IMAGES,
@@ -52,10 +56,10 @@ def operation_of(method: str, path: str) -> Operation | None:
     if path.startswith("/batches") and _BATCH.match(path):
         return BATCH
     if method == "post" and path.startswith("/responses/") and _CANCELLED.match(path):
-        return RETRIEVED_RESPONSE
+        return _RETRIEVED
     if method == "get":
         if path.startswith("/responses/") and _RESPONSE.match(path):
-            return RETRIEVED_RESPONSE
+            return _RETRIEVED
         if path.startswith("/files/") and _FILE.match(path):
             return RESULTS
     return None

@@ -19,6 +19,7 @@ from ..provider import items, now
 from ..telemetry import Telemetry, attributes_of, instrumented
 
 cohere = pytest.importorskip("cohere")
+httpx = pytest.importorskip("httpx")
 
 HELLO = [{"role": "user", "content": PROMPT}]
 WHOLE = ROW.whole
@@ -41,16 +42,21 @@ def capturing() -> Iterator[Telemetry]:
         assert not telemetry.complaints.other
 
 
+def over_httpx(asynchronous: bool) -> Any:
+    """Return what sends. Left to itself, the client takes aiohttp if it can, and a broken answer is another error."""
+    return httpx.AsyncClient(timeout=20) if asynchronous else httpx.Client(timeout=20)
+
+
 @pytest.fixture
 def version_1(server: Server, asynchronous: bool) -> Any:
     kind = cohere.AsyncClient if asynchronous else cohere.Client
-    return kind(api_key="k", base_url=server.url, timeout=20)
+    return kind(api_key="k", base_url=server.url, timeout=20, httpx_client=over_httpx(asynchronous))
 
 
 @pytest.fixture
 def version_2(server: Server, asynchronous: bool) -> Any:
     kind = cohere.AsyncClientV2 if asynchronous else cohere.ClientV2
-    return kind(api_key="k", base_url=server.url, timeout=20)
+    return kind(api_key="k", base_url=server.url, timeout=20, httpx_client=over_httpx(asynchronous))
 
 
 def embeddings(count: int, tokens: int) -> Reply:

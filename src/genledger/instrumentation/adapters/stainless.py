@@ -53,6 +53,11 @@ class ClientSpec:
     clients: tuple[str, str, str] | None = None
 
 
+def posted(operations: Mapping[str, Operation]) -> Callable[[str, str], Operation | None]:
+    """Return what finds the operation of an endpoint that is posted to, by its path without the `/v1` before it."""
+    return lambda method, path: operations.get(path.removeprefix("/v1")) if method == "post" else None
+
+
 class StainlessClient:
     """The patches of one generated client library."""
 

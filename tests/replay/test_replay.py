@@ -9,6 +9,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
+from genledger.engine.streams import finish_open
 from genledger_semconv.checker import check
 
 from ..instrumentors.telemetry import Telemetry, attributes_of, instrumented, surroundings
@@ -94,11 +96,13 @@ async def perform(player: Player, job: Job) -> Playback:
 
 async def watch(player: Player, job: Job, telemetry: Telemetry) -> Watched:
     telemetry.clear()
+    telemetry.open.spans.clear()
     before = surroundings()
     playback = await perform(player, job)
     for _ in range(20):  # Groq's client leaves a stream that failed to the collector, generator after generator
         if not telemetry.open.spans:
             break
+        finish_open()  # what is made in the background is waited for until the process ends
         gc.collect()
         await asyncio.sleep(0)
     return Watched(
@@ -109,6 +113,12 @@ async def watch(player: Player, job: Job, telemetry: Telemetry) -> Watched:
         list(telemetry.open.spans.values()),
         surroundings() != before,
     )
+
+
+@pytest.fixture(autouse=True)
+def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of its own for what is kept of batches and background responses."""
+    monkeypatch.setenv("GENLEDGER_LEDGER", str(tmp_path / "ledger.db"))
 
 
 @pytest.mark.parametrize("group", CASES)

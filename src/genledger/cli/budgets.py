@@ -120,7 +120,7 @@ def log(context: typer.Context, json: JsonOption = False) -> None:
     for heading in ("at (UTC)", "who", "did", "what", "why"):
         table.add_column(heading, overflow="fold")
     for entry in visible(entries, MAX_MESSAGE):
-        what = entry.get("scope") or entry.get("budget") or f"{entry.get('tenant')} {entry.get('tier')}"
+        what = entry.get("scope") or entry.get("budget") or " ".join(filter(None, map(entry.get, ("tenant", "tier"))))
         at = datetime.fromtimestamp(entry["at"], UTC).strftime("%Y-%m-%d %H:%M:%S")
         table.add_row(*map(Text, (at, entry["who"], entry["did"], what, entry.get("why", ""))))
     console().print(table)

@@ -82,9 +82,13 @@ class Controls:
 
 def _change(store: Store, change: Callable[[Controls, float], dict[str, Any]], who: str | None) -> None:
     while True:
-        before = store.document()
-        controls = Controls.read(before)
-        now = store.now()
+        before, now = store.document(), store.now()
+        try:
+            controls = Controls.read(before)
+        except (ValueError, KeyError, TypeError):
+            # A switch works whatever is in the store. What cannot be read holds nowhere, and is replaced.
+            lost = {"at": now, "who": "genledger", "did": "start over", "why": "what was set could not be read"}
+            controls = Controls(log=[lost])
         done = change(controls, now)
         controls.log.append({"at": now, "who": who or _whoami(), **done})
         if store.replace_document(before, controls.write()):

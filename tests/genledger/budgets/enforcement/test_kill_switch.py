@@ -150,3 +150,15 @@ def test_a_document_that_cannot_be_read_leaves_what_was_known(
     assert guard.store.replace_document("{broken", "")
     until(lambda: admits(guard, demand(0.1)))
     assert len(caplog.records) == 1
+
+
+def test_a_kill_switch_works_when_what_is_set_cannot_be_read(
+    store: Store, make_guard: MakeGuard, demand: MakeDemand
+) -> None:
+    assert store.replace_document("", '{"kills": "half a docu')
+    guard = make_guard([], store)
+    guard.kill(why="it loops", who="Ada")
+    assert not admits(guard, demand())
+    assert [entry["did"] for entry in Controls.read(store.document()).log] == ["start over", "kill"]
+    guard.revive()
+    assert admits(guard, demand())

@@ -208,9 +208,10 @@ def test_a_message_that_is_cut_says_so() -> None:
     assert MAX_MESSAGE - 20 < len(bounded.encode()) <= MAX_MESSAGE
 
 
-def test_half_a_character_does_not_stop_a_message() -> None:
-    assert Redactor().message("so \ud83d a@example.com") == "so \ud83d [email]"
-    assert len(Redactor().message("\ud83d" * 10_000).encode(errors="replace")) <= MAX_MESSAGE
+def test_half_a_character_costs_a_message_one_character() -> None:
+    assert Redactor().message("so \ud83d a@example.com") == "so \ufffd [email]"
+    assert Redactor().message("\ud83d" + "\ude00 fine") == "\U0001f600 fine"
+    assert len(Redactor().message("\ud83d" * 10_000).encode()) <= MAX_MESSAGE
 
 
 def test_what_an_exception_says_is_redacted_and_bounded() -> None:

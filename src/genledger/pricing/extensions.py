@@ -16,7 +16,7 @@ _SAME_MODEL = re.compile(
     r"""(?x)
     (?: [-_@:/.\ ]? (?:
         \d{4}-\d{2}-\d{2} | \d{2}-\d{4} | \d{2}-\d{2} | \d{3,8}   # dates and three-digit revisions
-        | v\d+ (?::\d+)? (?:\.\d+)*                              # Bedrock's and Vertex's versions
+        | v\d+ (?:\.\d+)* | (?<=:)\d                              # Bedrock's and Vertex's versions
         | latest | preview | exp | experimental | default | stable
     ) )* $""",
     re.IGNORECASE,
@@ -32,7 +32,13 @@ def is_name_of(model: ModelInfo, name: str) -> bool:
         behind = _shorter(behind, name[len(identity) :])
     if behind is not None and name.startswith("ft:"):
         behind = behind.partition(":")[0]  # what follows is the owner's name for it
-    return behind is None or _SAME_MODEL.match(behind) is not None
+    return behind is None or _SAME_MODEL.match(behind) is not None or _is_sized(model, behind)
+
+
+def _is_sized(model: ModelInfo, behind: str) -> bool:
+    """Whether a name is that of a family with one of its sizes, all of which are free: `gemma-3-27b-it`."""
+    free = not isinstance(model.prices, list) and not any(vars(model.prices).values())
+    return free and re.match(r"-?\d+b\b", behind) is not None
 
 
 def _behind(clause: Any, name: str) -> str | None:
@@ -45,10 +51,10 @@ def _behind(clause: Any, name: str) -> str | None:
             return found
     if not clause.is_match(name):
         return None
-    if (start := getattr(clause, "starts_with", None)) is not None:
-        return name[len(start) :]
-    if (part := getattr(clause, "contains", None)) is not None:
-        return name.rpartition(part.lower())[2]
+    for kind in ("starts_with", "contains"):
+        if (part := getattr(clause, kind, None)) is not None:
+            behind = name.rpartition(part.lower())[2] if kind == "contains" else name[len(part) :]
+            return "" if part[-1].isdigit() and behind.isdigit() else behind  # the part ends within a number
     if (pattern := getattr(clause, "regex", None)) is not None:
         match = re.search(pattern, name)
         return name[match.end() :] if match is not None else ""

@@ -177,6 +177,7 @@ class Recorder:
                 started_ns,
                 attributes,
                 content,
+                time.perf_counter(),
             )
             if isinstance(around, Call):
                 call.nest_in(around)
@@ -201,7 +202,8 @@ class Recorder:
             if call.reservation is not None:
                 call.reservation.release()
             return
-        settle(self, Settlement(call, response, error, cut, complete, received))
+        duration = time.perf_counter() - call.started
+        settle(self, Settlement(call, response, error, cut, complete, received, duration))
 
     def book(
         self,
@@ -304,7 +306,7 @@ def activate(recorder: Recorder | None) -> None:
 
 def suppressed(context: Context) -> bool:
     """Whether OpenTelemetry's own switch says that nothing in this context is to be instrumented."""
-    return any(context.get(key) for key in _SUPPRESSING)
+    return any(map(context.get, _SUPPRESSING))
 
 
 _SUPPRESSING = suppression_keys()

@@ -73,11 +73,6 @@ class EndingSpanHook:
         """Take in a span that has ended, before `on_end` of any processor sees it."""
 
 
-def announce_ending(processor: Any, span: Any) -> None:
-    """Tell a span processor that a span is ending."""
-    processor._on_ending(span)
-
-
 def replace_attributes(span: Any, prefix: str | tuple[str, ...], attributes: Mapping[str, Any]) -> None:
     """Remove a span's attributes whose names begin with `prefix` (or one of them), and add others.
 

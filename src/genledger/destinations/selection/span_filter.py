@@ -85,9 +85,11 @@ def adopt(line: SpanNode) -> SpanContext | None:
     An ancestor that has not ended yet goes out if it is GenAI work or the application's own structure around
     it; web, database and queue spans are skipped. `None` when no ancestor in this process goes out.
     """
-    for ancestor in line.ancestors():
+    ancestor = line.parent
+    while ancestor is not None:
         span = ancestor.span
         if ancestor.sent or (span is not None and (is_genai(span) or not is_infrastructure(span))):
             ancestor.wanted = True
             return ancestor.context
+        ancestor = ancestor.parent
     return None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.trace import SpanContext
 
 from genledger.context.attribution import NOBODY, Attribution
@@ -30,7 +30,8 @@ class FinishedSpan:
     `parent` is its parent among the spans that go there; `is_app_root` says that there is none in this
     process though the trace has one elsewhere or above. `attribution` is what it was started for.
     `trace_name` is the name of the topmost span of this process. `ends_trace` marks that span itself;
-    `goes` is false for one that is only there to say that the trace has ended. `ready` and `ticket` belong to
+    `goes` is false for one that is only there to say that the trace has ended. `line` is its place among the
+    spans of this process, where the destination remembers them. `ready` and `ticket` belong to
     the delivery: the translated span, and its place in the journal.
     """
 
@@ -41,6 +42,7 @@ class FinishedSpan:
     trace_name: str | None = None
     ends_trace: bool = False
     goes: bool = True
+    line: SpanNode | None = None
     ready: ReadableSpan | None = None
     ticket: Ticket | None = None
 
@@ -49,7 +51,7 @@ class SelectingSpanProcessor(SpanProcessor):
     """What the tracer provider sees of a destination.
 
     Args:
-        take: Takes a span that goes out; with its line when there is a `lineage`.
+        take: Takes a span that goes out.
         select: Whether only GenAI spans and the ancestors they need go out. Needs `lineage`.
         lineage: Remembers open spans; needed to select and to route by tenant.
         tells_ends: Whether the end of a trace is told even if its topmost span does not go out.
@@ -59,7 +61,7 @@ class SelectingSpanProcessor(SpanProcessor):
 
     def __init__(
         self,
-        take: Callable[[FinishedSpan, SpanNode | None], None],
+        take: Callable[[FinishedSpan], None],
         *,
         select: bool,
         lineage: OpenSpans | None,
@@ -77,11 +79,7 @@ class SelectingSpanProcessor(SpanProcessor):
         if lineage is not None:
             _lineages.add(lineage)
 
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Remember an open span."""
-        self.started(span, parent_context)
-
-    def started(self, span: ReadableSpan, parent_context: Context | None = None, *, live: bool = True) -> None:
+    def on_start(self, span: ReadableSpan, parent_context: Context | None = None, *, live: bool = True) -> None:
         """Remember an open span; `live` when it started in the current context just now."""
         if self._lineage is not None and span.context.trace_flags.sampled:
             try:
@@ -94,30 +92,25 @@ class SelectingSpanProcessor(SpanProcessor):
         if not span.context.trace_flags.sampled:
             return
         try:
-            line, item = self._ended(span)
-            if item is not None:
-                self._take(item, line)
+            lineage = self._lineage
+            if lineage is None:
+                self._take(FinishedSpan(span, span.parent))
+                return
+            line = lineage.end(span)
+            line.sent = not self._select or line.wanted or is_genai(span)
+            ends_trace = line.parent is None
+            if line.sent:
+                root = line.root
+                parent = adopt(line) if self._select else span.parent
+                is_app_root = (parent is None or parent.is_remote) and not root.claimed
+                if parent is None and root.above is not None and root.above.is_remote:
+                    # The caller may have sent its span, too: stay below it.
+                    parent = root.above
+                self._take(FinishedSpan(span, parent, is_app_root, line.attribution, root.name, ends_trace, line=line))
+            elif ends_trace and self._tells_ends:
+                self._take(FinishedSpan(span, None, ends_trace=True, goes=False, line=line))
         except Exception:
             self._complain()
-
-    def _ended(self, span: ReadableSpan) -> tuple[SpanNode | None, FinishedSpan | None]:
-        lineage = self._lineage
-        if lineage is None:
-            return None, FinishedSpan(span, span.parent)
-        line = lineage.end(span)
-        line.sent = not self._select or line.wanted or is_genai(span)
-        ends_trace = line.parent is None
-        if not line.sent:
-            if ends_trace and self._tells_ends:
-                return line, FinishedSpan(span, None, ends_trace=True, goes=False)
-            return line, None
-        root = line.root()
-        parent = adopt(line) if self._select else span.parent
-        is_app_root = (parent is None or parent.is_remote) and not root.claimed
-        if parent is None and root.above is not None and root.above.is_remote:
-            # The caller may have sent its span, too: stay below it.
-            parent = root.above
-        return line, FinishedSpan(span, parent, is_app_root, line.attribution, root.name, ends_trace)
 
     def shutdown(self) -> None:
         """Deliver or spool what there is, within the destination's own deadline."""

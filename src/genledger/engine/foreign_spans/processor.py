@@ -71,12 +71,13 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
 
     def on_ending(self, span: Span) -> None:
         """Price the span, and write the cost to it."""
-        if ENDING_SPANS.works:
+        if span.context.span_id in self._open and ENDING_SPANS.works:
             self._settle(span, written=True)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Price a span that was not announced as ending: it cannot show its cost, but the cost counts."""
-        self._settle(span, written=False)
+        if span.context.span_id in self._open:
+            self._settle(span, written=False)
 
     def _settle(self, span: Any, *, written: bool) -> None:
         recorder = active()

@@ -162,7 +162,7 @@ class Call:
 
     def _admitted(self, reservation: Reservation | None) -> None:
         self.reservation = reservation
-        if reservation is not None:
+        if reservation is not None and reservation.action == "degrade":
             if reservation.model is not None:
                 self.model = reservation.model
             self.changes = changes(self, reservation)

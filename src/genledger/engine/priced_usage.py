@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from genledger import pricing
 from genledger.engine.attributes import cost_attributes, usage_attributes
-from genledger.engine.ceiling import ceiling, largest
+from genledger.engine.ceiling import ceiling, input_tokens, largest
 from genledger.engine.operation import Attributes, Endpoint, Received
-from genledger.engine.text_size import input_tokens
 from genledger.pricing.cost import Cost, is_rejection
 from genledger.pricing.usage import Usage
 from genledger.shared import internal_errors

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanContext, Tracer
 
-from genledger.budgets.rules.model_choice import chosen
+from genledger.budgets.rules.model_routing import chosen
 from genledger.context.attribution import current, current_spend
 from genledger.context.totals import TraceTotals
 from genledger.engine.call import CALL_KEY, Call
 from genledger.engine.operation import Attributes, Body, Endpoint, Operation, Received, read_request, span_name
 from genledger.engine.parents import parent_context
 from genledger.engine.record import CallRecord, ProductEvent
-from genledger.engine.settling import Settlement, settle
+from genledger.engine.settling import STAGES, Settlement
 from genledger.shared import internal_errors
 from genledger.shared.private_attributes import suppression_keys
 from genledger.shared.text import bounded
@@ -197,13 +197,25 @@ class Recorder:
         complete: bool,
         received: Received | None,
     ) -> None:
-        """Price and end a call, stage by stage. Called once for each; never raises."""
+        """Price and end a call, stage by stage. Called once for each.
+
+        Never raises: a failing stage is reported, and the next one goes on.
+        """
         if self.closed:
             if call.reservation is not None:
                 call.reservation.release()
             return
         duration = time.perf_counter() - call.started
-        settle(self, Settlement(call, response, error, cut, complete, received, duration))
+        settlement = Settlement(call, response, error, cut, complete, received, duration)
+        for what, run in STAGES:
+            try:
+                run(self, settlement)
+            except Exception as fault:
+                internal_errors.report(what, fault)
+        try:
+            call.span.end()
+        except Exception as fault:
+            internal_errors.report("ending the span", fault)
 
     def book(
         self,

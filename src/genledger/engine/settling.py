@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import StatusCode
 
-from genledger.context.agent_run import run_in
+from genledger.context.totals import run_in
 from genledger.engine.attempts import fate_of, status_of
-from genledger.engine.budget_hook import account
+from genledger.engine.budget_hook import settle_budgets
 from genledger.engine.content.redaction import stage
 from genledger.engine.operation import Attributes, Received, read_request, span_name
 from genledger.engine.outcome import error_type, outcome_of
 from genledger.engine.priced_usage import NOTHING, PricedUsage, priced_usage_of, write_priced_usage
 from genledger.engine.record import CallRecord, Outcome
-from genledger.shared import internal_errors
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
@@ -114,11 +113,6 @@ def _price(recorder: Recorder, settlement: Settlement) -> None:
     write_priced_usage(settlement.priced, settlement.attributes, generates=call.operation.name != S.EMBEDDINGS)
 
 
-def _settle_budgets(recorder: Recorder, settlement: Settlement) -> None:
-    if recorder.budget_hook is not None:
-        account(settlement.call, settlement.priced, settlement.error, settlement.attributes)
-
-
 def _capture_output(recorder: Recorder, settlement: Settlement) -> None:
     call, capture = settlement.call, recorder.capture
     if capture is not None and settlement.response is not None and call.operation.output is not None:
@@ -198,28 +192,15 @@ def _emit_details(recorder: Recorder, settlement: Settlement) -> None:
         recorder.details.emit(call, settlement.attributes, with_content=with_content)
 
 
-_STAGES: tuple[tuple[str, Callable[[Recorder, Settlement], None]], ...] = (
+STAGES: tuple[tuple[str, Callable[[Recorder, Settlement], None]], ...] = (
     ("reading the request", _read_request),
     ("reading the response", _read_response),
     ("noting a job", _note_jobs),
     ("deciding how the call ended", _judge),
     ("pricing", _price),
-    ("settling the budgets", _settle_budgets),
+    ("settling the budgets", settle_budgets),
     ("capturing the output", _capture_output),
     ("writing the span", _write_span),
     ("booking the call", _record),
     ("emitting the details event", _emit_details),
 )
-
-
-def settle(recorder: Recorder, settlement: Settlement) -> None:
-    """Go through the stages and end the span. Never raises: a failing stage is reported, and the next one goes on."""
-    for what, run in _STAGES:
-        try:
-            run(recorder, settlement)
-        except Exception as fault:
-            internal_errors.report(what, fault)
-    try:
-        settlement.call.span.end()
-    except Exception as fault:
-        internal_errors.report("ending the span", fault)

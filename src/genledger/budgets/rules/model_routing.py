@@ -1,15 +1,27 @@
-"""Which model a feature of a tenant should use."""
+"""Which model a feature of a tenant should use, and which was chosen for the work at hand."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, NamedTuple
 
-from genledger.budgets.rules.model_choice import ModelChoice, remember
 from genledger.budgets.rules.scope import FIELDS
 
 if TYPE_CHECKING:
     from genledger.budgets.rules.rule import Route
+
+
+class ModelChoice(NamedTuple):
+    """The model to use, and why. `asked` is the one that would have been used without the rule."""
+
+    model: str
+    asked: str | None
+    rule: str | None
+    reason: str
+
+
+_CHOICE: ContextVar[ModelChoice | None] = ContextVar("genledger-model-choice", default=None)
 
 
 def choose(
@@ -30,5 +42,11 @@ def choose(
         if asked is None:
             raise ValueError(f"no route matches {dict(values)} and no default model was given")
         choice = ModelChoice(asked, asked, None, "no route matches")
-    remember(choice)
+    _CHOICE.set(choice)
     return choice
+
+
+def chosen(model: str | None) -> ModelChoice | None:
+    """The choice last made in this task or thread, if `model` is the model it chose."""
+    choice = _CHOICE.get()
+    return choice if choice is not None and choice.model == model else None

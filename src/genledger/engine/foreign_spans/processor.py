@@ -56,7 +56,8 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
             parent = span.parent.span_id if span.parent is not None else None
             if ours:
                 # Now, not when ours ends: theirs around a stream may end at its last event, before the stream does.
-                self._cover(parent)
+                if parent in self._open:
+                    self._cover(parent)
                 return
             attribution = current(context)
             if attribution is not NOBODY:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -67,7 +67,7 @@ class Call:
     request: Any = None
     answered: Any = None
     reservation: Reservation | None = None
-    _pending: list[bool] = field(default_factory=lambda: [True])
+    _pending: list[bool] = field(default_factory=[True].copy)
 
     def enter(self) -> Context:
         """Make this call current while the client's own method runs: spans it starts become children."""
@@ -242,7 +242,8 @@ class Call:
         except IndexError:
             return
         try:
-            if not self._waits(response, error, cut):
+            unfinished = self.operation.unfinished
+            if unfinished is None or not self._waits(unfinished, response, error, cut):
                 self.recorder.settle(self, response, error, cut, complete, received)
         except Exception as fault:
             self._give_up(fault)
@@ -257,10 +258,11 @@ class Call:
         except Exception as fault:
             self._give_up(fault)
 
-    def _waits(self, response: Any, error: BaseException | None, cut: bool) -> bool:
+    def _waits(
+        self, unfinished: Callable[[Body, Any], str | None], response: Any, error: BaseException | None, cut: bool
+    ) -> bool:
         """Let the call wait when its answer says that the usage comes later; return whether it does."""
-        unfinished = self.operation.unfinished
-        if unfinished is None or response is None or self.recorder.closed:
+        if response is None or self.recorder.closed:
             return False
         try:
             job = unfinished(self.body, response)

@@ -120,6 +120,7 @@ class StainlessClient:
         return endpoint
 
 
+@dataclass(slots=True, eq=False)
 class StainlessExchange(Exchange):
     """One request of a Stainless client.
 
@@ -129,14 +130,10 @@ class StainlessExchange(Exchange):
         options: The request's `FinalRequestOptions`.
     """
 
-    __slots__ = ("_hide", "_library", "_options", "_parsed")
-
-    def __init__(self, call: Call, library: ClientSpec, options: Any) -> None:
-        super().__init__(call)
-        self._library = library
-        self._options = options
-        self._hide: Callable[[Any], bool] | None = None
-        self._parsed: Any = None
+    _library: ClientSpec
+    _options: Any
+    _hide: Callable[[Any], bool] | None = None
+    _parsed: Any = None
 
     def send(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
         """Return the arguments with the request as it is to be sent."""

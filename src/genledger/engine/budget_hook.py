@@ -215,8 +215,6 @@ def _spent(call: Call) -> tuple[float | None, int | None]:
 
 def settle_budgets(recorder: Recorder, settlement: Settlement) -> None:
     """Settle a call with the budgets, and write what they did into the attributes of its span."""
-    if recorder.budget_hook is None:
-        return
     call, error, attributes = settlement.call, settlement.error, settlement.attributes
     if isinstance(error, BudgetExceeded):
         attributes[A.GENLEDGER_BUDGET_RULE] = error.rule

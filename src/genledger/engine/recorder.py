@@ -18,7 +18,7 @@ from genledger.engine.call import CALL_KEY, Call
 from genledger.engine.operation import Attributes, Body, Endpoint, Operation, Received, read_request, span_name
 from genledger.engine.parents import parent_context
 from genledger.engine.record import CallRecord, ProductEvent
-from genledger.engine.settling import STAGES, Settlement
+from genledger.engine.settling import Settlement, stages
 from genledger.shared import internal_errors
 from genledger.shared.private_attributes import suppression_keys
 from genledger.shared.text import bounded
@@ -82,6 +82,7 @@ class Recorder:
         self.event_sinks: list[EventSink] = []
         self.traces = TraceTotals()
         self.closed = False
+        self._stages = stages(self)
 
     def open(
         self,
@@ -207,7 +208,7 @@ class Recorder:
             return
         duration = time.perf_counter() - call.started
         settlement = Settlement(call, response, error, cut, complete, received, duration)
-        for what, run in STAGES:
+        for what, run in self._stages:
             try:
                 run(self, settlement)
             except Exception as fault:

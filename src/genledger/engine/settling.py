@@ -192,7 +192,9 @@ def _emit_details(recorder: Recorder, settlement: Settlement) -> None:
         recorder.details.emit(call, settlement.attributes, with_content=with_content)
 
 
-STAGES: tuple[tuple[str, Callable[[Recorder, Settlement], None]], ...] = (
+Stage = Callable[["Recorder", Settlement], None]
+
+_STAGES: tuple[tuple[str, Stage], ...] = (
     ("reading the request", _read_request),
     ("reading the response", _read_response),
     ("noting a job", _note_jobs),
@@ -204,3 +206,13 @@ STAGES: tuple[tuple[str, Callable[[Recorder, Settlement], None]], ...] = (
     ("booking the call", _record),
     ("emitting the details event", _emit_details),
 )
+
+
+def stages(recorder: Recorder) -> tuple[tuple[str, Stage], ...]:
+    """Return what happens when one of a recorder's calls ends, in order, without what is switched off."""
+    off: dict[Stage, bool] = {
+        settle_budgets: recorder.budget_hook is None,
+        _capture_output: recorder.capture is None,
+        _emit_details: recorder.details is None,
+    }
+    return tuple(stage for stage in _STAGES if not off.get(stage[1]))

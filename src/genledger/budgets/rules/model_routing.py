@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, NamedTuple
 
-from genledger.budgets.rules.scope import FIELDS
-
 if TYPE_CHECKING:
     from genledger.budgets.rules.rule import Route
 
@@ -32,6 +30,8 @@ def choose(
     Raises:
         ValueError: No route matches and no model was asked for.
     """
+    from genledger.budgets.rules.scope import FIELDS  # only who routes needs it: every call imports this module
+
     named = {field: values.get(field) for field in FIELDS}
     for each in routes:
         if each.scope.label(named) is not None and each.tier in (None, tier):

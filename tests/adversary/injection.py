@@ -86,7 +86,6 @@ IN_PLACE = _codes(
     attribution._Block.__init__,
     attribution.attribution,
     DelegatingSpanProcessor.on_start,
-    DelegatingSpanProcessor._on_ending,
     DelegatingSpanProcessor.on_ending,
     DelegatingSpanProcessor.on_end,
     # What is there to raise: it checks the application's arguments.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from genledger.engine.ceiling import length_of
 from genledger.engine.operation import Body, text
-from genledger.engine.text_size import length_of
 from genledger.pricing.getters import field
 
 

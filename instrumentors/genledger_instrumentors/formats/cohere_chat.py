@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from genledger.engine.ceiling import length_of
 from genledger.engine.content.capture import (
     generic_part,
     media_part,
@@ -28,7 +29,6 @@ from genledger.engine.operation import (
     strings,
     text,
 )
-from genledger.engine.text_size import length_of
 from genledger.pricing.getters import field, path
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S

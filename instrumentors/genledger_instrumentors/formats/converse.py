@@ -10,6 +10,7 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from genledger.engine.ceiling import length_of
 from genledger.engine.content.capture import (
     Blob,
     generic_part,
@@ -30,7 +31,6 @@ from genledger.engine.operation import (
     strings,
     text,
 )
-from genledger.engine.text_size import length_of
 from genledger.pricing.getters import items
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S

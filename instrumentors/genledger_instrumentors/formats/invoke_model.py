@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from genledger.engine.ceiling import text_length
 from genledger.engine.content.capture import text_part
 from genledger.engine.operation import Attributes, Body, Content, Operation, at_path, integer, number, strings, text
-from genledger.engine.text_size import text_length
 from genledger.pricing.getters import items
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S

@@ -38,11 +38,12 @@ def read_request(body: Body, attributes: Attributes) -> None:
 def read_response(answer: Any, attributes: Attributes) -> None:
     """Who answered, and how each choice ended."""
     read_answer(answer, attributes)
-    reasons = [field(choice, "finish_reason") for choice in listed(field(answer, "choices"))]
+    reasons = []
+    for choice in listed(field(answer, "choices")):
+        reason = field(choice, "finish_reason")
+        reasons.append(reason if isinstance(reason, str) else "error")
     if reasons:
-        attributes[A.GEN_AI_RESPONSE_FINISH_REASONS] = tuple(
-            reason if isinstance(reason, str) else "error" for reason in reasons
-        )
+        attributes[A.GEN_AI_RESPONSE_FINISH_REASONS] = tuple(reasons)
 
 
 _ROLES = {"developer": "system", "function": "tool"}

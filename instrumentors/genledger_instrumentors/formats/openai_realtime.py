@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from genledger.engine.ceiling import length_of
 from genledger.engine.content.capture import Blob, generic_part, text_part, tool_call_part
 from genledger.engine.operation import Attributes, Body, Content, Operation, integer, listed, number, text
-from genledger.engine.text_size import length_of
 from genledger.instrumentation.adapters.sockets import Asked, Heard
 from genledger.pricing.getters import field
 from genledger_semconv import attributes as A

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from genledger.engine.ceiling import length_of
 from genledger.engine.content.capture import generic_part, media_part, text_part
 from genledger.engine.operation import Attributes, Body, Content, Operation, integer, number, text, write_texts
-from genledger.engine.text_size import length_of
 from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S

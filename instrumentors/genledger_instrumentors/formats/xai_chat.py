@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from genledger.engine.ceiling import text_length
 from genledger.engine.operation import Body
-from genledger.engine.text_size import text_length
 from genledger.engine.to_json import plain
 
 from .openai_chat import CHAT

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from genledger.budgets.enforcement.kill_switch import set_tier as set_tier
     from genledger.budgets.enforcement.kill_switch import unset_budget as unset_budget
     from genledger.budgets.enforcement.reservation import Reservation as Reservation
-    from genledger.budgets.rules.model_choice import ModelChoice as ModelChoice
-    from genledger.budgets.rules.model_choice import chosen as chosen
+    from genledger.budgets.rules.model_routing import ModelChoice as ModelChoice
+    from genledger.budgets.rules.model_routing import chosen as chosen
     from genledger.budgets.rules.rule import Route as Route
     from genledger.budgets.rules.rule import Rule as Rule
     from genledger.budgets.rules.rule import budget as budget
@@ -40,7 +40,7 @@ __getattr__ = lazy(
         "enforcement.guard": "Guard",
         "enforcement.kill_switch": "kill revive set_budget set_tier unset_budget",
         "enforcement.reservation": "Reservation",
-        "rules.model_choice": "ModelChoice chosen",
+        "rules.model_routing": "ModelChoice chosen",
         "rules.rule": "Route Rule budget route",
         "rules.rule_file": "Rulebook RuleFileError read_rules",
         "rules.scope": "RuleError",

@@ -70,11 +70,8 @@ class Attribution:
     @property
     def attributes(self) -> Mapping[str, AttributeValue]:
         """This attribution as span attributes; made once, then kept."""
-        if self._attributes is None:
-            object.__setattr__(self, "_attributes", self._as_attributes())
-        return cast("Mapping[str, AttributeValue]", self._attributes)
-
-    def _as_attributes(self) -> Mapping[str, AttributeValue]:
+        if self._attributes is not None:
+            return self._attributes
         attributes: dict[str, AttributeValue] = {}
         for name, key in BAGGAGE_KEYS.items():
             value = getattr(self, name)
@@ -84,6 +81,7 @@ class Attribution:
             attributes[A.GENLEDGER_TAGS] = self.tags
         for key, metadata in self.metadata.items():
             attributes[f"{A.GENLEDGER_METADATA}.{key}"] = metadata
+        object.__setattr__(self, "_attributes", attributes)
         return attributes
 
 
@@ -191,29 +189,24 @@ class _Block:
     def inside(self, outer: Context) -> Context:
         """The context that the block's code runs in."""
         try:
-            return self._inside(outer)
+            before = current(outer)
+            changes = self._changes
+            if before is not NOBODY:
+                if before.tags and changes.get("tags"):
+                    changes = {**changes, "tags": tuple(dict.fromkeys((*before.tags, *changes["tags"])))}
+                if before.metadata and changes.get("metadata"):
+                    metadata = MappingProxyType({**before.metadata, **changes["metadata"]})
+                    changes = {**changes, "metadata": metadata}
+            inside = set_value(ATTRIBUTION_KEY, replace(before, **changes), outer)
+            inside = set_value(SPEND_KEY, RunningTotal(current_spend(outer)), inside)
+            for name in baggage_policy.fields:
+                value = changes.get(name)
+                if value is not None:
+                    inside = baggage.set_baggage(BAGGAGE_KEYS[name], value, inside)
+            return inside
         except Exception as error:
             internal_errors.report("attributing a block", error)
             return outer
-
-    def _inside(self, outer: Context) -> Context:
-        before = current(outer)
-        changes = self._changes
-        if before is not NOBODY:
-            if before.tags and changes.get("tags"):
-                changes = {**changes, "tags": tuple(dict.fromkeys((*before.tags, *changes["tags"])))}
-            if before.metadata and changes.get("metadata"):
-                changes = {
-                    **changes,
-                    "metadata": MappingProxyType({**before.metadata, **changes["metadata"]}),
-                }
-        inside = set_value(ATTRIBUTION_KEY, replace(before, **changes), outer)
-        inside = set_value(SPEND_KEY, RunningTotal(current_spend(outer)), inside)
-        for name in baggage_policy.fields:
-            value = changes.get(name)
-            if value is not None:
-                inside = baggage.set_baggage(BAGGAGE_KEYS[name], value, inside)
-        return inside
 
     def __enter__(self) -> Self:
         outer = get_current()

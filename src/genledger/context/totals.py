@@ -1,20 +1,25 @@
-"""What the current work has cost so far.
+"""What the current work has cost and done so far.
 
 Every attribution block and every observed function has a `RunningTotal`; a call adds to all of those it was
-opened in, and to that of its trace.
+opened in, and to that of its trace. The loop caps of budgets count in an `AgentRun`.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from opentelemetry.context import Context, create_key
 
 from genledger.pricing.cost import Cost
 from genledger.pricing.usage import Usage
 
 MAX_TRACES = 4096
 """Traces whose spend is remembered; the oldest are forgotten first."""
+
+RUN_KEY = create_key("genledger-run")
 
 _UNCOUNTED = 64
 """Calls that wait in a spend before one of their threads adds them up."""
@@ -95,3 +100,28 @@ class TraceTotals:
         """What a trace has cost so far; zero for one that is not known."""
         spend = self._by_trace.get(trace_id)
         return spend.read() if spend is not None else Spend(0.0, 0, 0, 0)
+
+
+@dataclass(slots=True)
+class AgentRun:
+    """One run of an agent or workflow.
+
+    Attributes:
+        id: The span id of the block that began it, in hexadecimal.
+        depth: In how many runs it is nested.
+        tool_calls: A signature for each tool call since the last call to a provider.
+        inferences: Inference calls so far, those of runs inside left out.
+        tools: Tools run so far, those of runs inside left out.
+    """
+
+    id: str
+    depth: int
+    tool_calls: list[str] = field(default_factory=list)
+    inferences: int = 0
+    tools: int = 0
+
+
+def run_in(context: Context) -> AgentRun | None:
+    """The run that a context is in."""
+    run = context.get(RUN_KEY)
+    return run if isinstance(run, AgentRun) else None

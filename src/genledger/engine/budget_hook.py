@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from genledger import pricing
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
 from genledger.budgets.enforcement.request import BudgetRequest
-from genledger.context.agent_run import run_in
+from genledger.context.totals import run_in
 from genledger.engine.ceiling import ceiling, choices
-from genledger.engine.operation import Attributes, Operation, at_path, span_name
+from genledger.engine.operation import at_path, span_name
 from genledger.pricing.usage import Usage
 from genledger.shared import internal_errors
 from genledger_semconv import attributes as A
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from genledger.budgets import Guard, Reservation
     from genledger.engine.call import Call
     from genledger.engine.priced_usage import PricedUsage
+    from genledger.engine.recorder import Recorder
+    from genledger.engine.settling import Settlement
 
 
 class BudgetHook:
@@ -58,8 +60,9 @@ class BudgetHook:
 
     def request(self, call: Call) -> tuple[Guard, BudgetRequest] | None:
         """What a call, or one more attempt at it, asks of the budgets; `None` when nothing could refuse it."""
-        guard = self.guard
-        if guard is None or not _pays(call.operation) or not guard.active:
+        guard, operation = self.guard, call.operation
+        pays = operation.priced or (operation.batch is not None and operation.batch.creates)
+        if guard is None or not pays or not guard.active:
             return None
         return guard, _budget_request(call)
 
@@ -94,11 +97,6 @@ class BudgetHook:
         if self._guard is not None:
             self._guard.close(timeout)
         return True
-
-
-def _pays(operation: Operation) -> bool:
-    """Whether money follows from a call: for itself or, when it creates a batch, for what it sets going."""
-    return operation.priced or (operation.batch is not None and operation.batch.creates)
 
 
 def _budget_request(call: Call) -> BudgetRequest:
@@ -215,8 +213,9 @@ def _spent(call: Call) -> tuple[float | None, int | None]:
     return (usd, tokens) if known else (None, None)
 
 
-def account(call: Call, priced: PricedUsage, error: BaseException | None, attributes: Attributes) -> None:
+def settle_budgets(recorder: Recorder, settlement: Settlement) -> None:
     """Settle a call with the budgets, and write what they did into the attributes of its span."""
+    call, error, attributes = settlement.call, settlement.error, settlement.attributes
     if isinstance(error, BudgetExceeded):
         attributes[A.GENLEDGER_BUDGET_RULE] = error.rule
         attributes[A.GENLEDGER_BUDGET_SCOPE] = error.scope
@@ -224,14 +223,17 @@ def account(call: Call, priced: PricedUsage, error: BaseException | None, attrib
     reservation = call.reservation
     if reservation is None:
         return
-    under_way = [inner for inner in call.inner if not inner.settled]
-    if under_way:
-        under_way[-1].reservation = reservation  # its answer is still coming, and settles what was reserved for it
+    under_way: Call | None = None
+    for inner in call.inner:
+        if not inner.settled:
+            under_way = inner
+    if under_way is not None:
+        under_way.reservation = reservation  # its answer is still coming, and settles what was reserved for it
         call.reservation = None
     elif call.covered:
         reservation.settle(*_spent(call))
     else:
-        _settle(call, reservation, priced, error)
+        _settle(call, reservation, settlement.priced, error)
     if reservation.action is not None:
         attributes[A.GENLEDGER_BUDGET_ACTION] = reservation.action
         if reservation.rule is not None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from opentelemetry.context import Context, attach, create_key, get_current, set_value
@@ -28,6 +28,7 @@ CALL_KEY = create_key("genledger-call")
 """The context key of the call whose client method is running."""
 
 
+@dataclass(slots=True, weakref_slot=True, eq=False, repr=False)
 class Call:
     """A call that has been opened and not yet settled.
 
@@ -35,91 +36,38 @@ class Call:
     first; everything after that does nothing.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_pending",
-        "answered",
-        "around",
-        "asked",
-        "attribution",
-        "body",
-        "changes",
-        "content",
-        "endpoint",
-        "fate",
-        "first_chunk",
-        "headers",
-        "inner",
-        "later",
-        "library",
-        "lost",
-        "lost_attempt",
-        "model",
-        "operation",
-        "outer",
-        "priced_usage",
-        "recorder",
-        "request",
-        "reservation",
-        "retry_causes",
-        "settled_attempts",
-        "span",
-        "spend",
-        "stamps",
-        "started",
-        "started_ns",
-        "streamed",
-    )
-
-    def __init__(
-        self,
-        recorder: Recorder,
-        operation: Operation,
-        library: str,
-        endpoint: Endpoint,
-        body: Body,
-        model: str | None,
-        span: Span,
-        outer: Context,
-        attribution: Attribution,
-        spend: RunningTotal | None,
-        streamed: bool,
-        started_ns: int,
-        asked: Attributes,
-        content: Attributes,
-    ) -> None:
-        self.recorder = recorder
-        self.operation = operation
-        self.library = library
-        self.endpoint = endpoint
-        self.body = body
-        self.model = model
-        self.span = span
-        self.outer = outer
-        self.attribution = attribution
-        self.spend = spend
-        self.streamed = streamed
-        self.started_ns = started_ns
-        self.asked = asked
-        self.content = content
-        self.started = time.perf_counter()
-        self.changes: Mapping[str, Any] = {}
-        self.first_chunk: float | None = None
-        self.stamps: list[float] | None = None
-        self.retry_causes: list[str] = []
-        self.fate: Fate | None = None
-        self.around: Call | None = None
-        self.inner: list[Call] = []
-        self.later: Literal["pending", "elsewhere"] | None = None
-        self.priced_usage: PricedUsage | None = None
-        self.lost = 0
-        self.lost_attempt: Lost | None = None
-        self.settled_attempts = 0
-        self.headers: Any = None
-        self.request: Any = None
-        self.answered: Any = None
-        self.reservation: Reservation | None = None
-        self._pending = [True]
+    recorder: Recorder
+    operation: Operation
+    library: str
+    endpoint: Endpoint
+    body: Body
+    model: str | None
+    span: Span
+    outer: Context
+    attribution: Attribution
+    spend: RunningTotal | None
+    streamed: bool
+    started_ns: int
+    asked: Attributes
+    content: Attributes
+    started: float
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    first_chunk: float | None = None
+    stamps: list[float] | None = None
+    retry_causes: list[str] = field(default_factory=list)
+    fate: Fate | None = None
+    around: Call | None = None
+    inner: list[Call] = field(default_factory=list)
+    later: Literal["pending", "elsewhere"] | None = None
+    priced_usage: PricedUsage | None = None
+    lost: int = 0
+    lost_attempt: Lost | None = None
+    settled_attempts: int = 0
+    headers: Any = None
+    request: Any = None
+    answered: Any = None
+    reservation: Reservation | None = None
+    _pending: list[bool] = field(default_factory=[True].copy)
 
     def enter(self) -> Context:
         """Make this call current while the client's own method runs: spans it starts become children."""
@@ -176,7 +124,8 @@ class Call:
     @property
     def covered(self) -> bool:
         """Whether a call inside is, or may still become, the priced one."""
-        return any(call.priced or call.covered or not call.settled for call in self.inner)
+        inner = self.inner
+        return bool(inner) and any(call.priced or call.covered or not call.settled for call in inner)
 
     @property
     def structural(self) -> bool:
@@ -213,7 +162,7 @@ class Call:
 
     def _admitted(self, reservation: Reservation | None) -> None:
         self.reservation = reservation
-        if reservation is not None:
+        if reservation is not None and reservation.action == "degrade":
             if reservation.model is not None:
                 self.model = reservation.model
             self.changes = changes(self, reservation)
@@ -293,7 +242,8 @@ class Call:
         except IndexError:
             return
         try:
-            if not self._waits(response, error, cut):
+            unfinished = self.operation.unfinished
+            if unfinished is None or not self._waits(unfinished, response, error, cut):
                 self.recorder.settle(self, response, error, cut, complete, received)
         except Exception as fault:
             self._give_up(fault)
@@ -308,10 +258,11 @@ class Call:
         except Exception as fault:
             self._give_up(fault)
 
-    def _waits(self, response: Any, error: BaseException | None, cut: bool) -> bool:
+    def _waits(
+        self, unfinished: Callable[[Body, Any], str | None], response: Any, error: BaseException | None, cut: bool
+    ) -> bool:
         """Let the call wait when its answer says that the usage comes later; return whether it does."""
-        unfinished = self.operation.unfinished
-        if unfinished is None or response is None or self.recorder.closed:
+        if response is None or self.recorder.closed:
             return False
         try:
             job = unfinished(self.body, response)

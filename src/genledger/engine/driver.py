@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from inspect import isasyncgenfunction, isawaitable
 from typing import Any
 
@@ -23,6 +24,7 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and keyword arguments of a client's method."""
 
 
+@dataclass(slots=True, eq=False)
 class Exchange:
     """One request of a client and what comes back for it.
 
@@ -30,10 +32,7 @@ class Exchange:
         call: The open call.
     """
 
-    __slots__ = ("call",)
-
-    def __init__(self, call: Call) -> None:
-        self.call = call
+    call: Call
 
     def send(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
         """Return the arguments to send: those given, with `call.changes` written into a copy of the request."""

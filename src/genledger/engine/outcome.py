@@ -37,10 +37,8 @@ class ErrorAnswer(Exception):
         self.status_code = status_code
 
 
-def outcome_of(error: BaseException | None, *, cut: bool) -> Outcome:
-    """The outcome: `cut` means that the application stopped reading a response that was still coming."""
-    if error is None:
-        return "cancelled" if cut else "success"
+def outcome_of(error: BaseException) -> Outcome:
+    """The outcome of a call that raised."""
     if isinstance(error, BudgetExceeded):
         return "blocked"
     # By name: importing asyncio only to compare would cost an application that has no use for it.

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanContext, Tracer
 
-from genledger.budgets.rules.model_choice import chosen
+from genledger.budgets.rules.model_routing import chosen
 from genledger.context.attribution import current, current_spend
 from genledger.context.totals import TraceTotals
 from genledger.engine.call import CALL_KEY, Call
 from genledger.engine.operation import Attributes, Body, Endpoint, Operation, Received, read_request, span_name
 from genledger.engine.parents import parent_context
 from genledger.engine.record import CallRecord, ProductEvent
-from genledger.engine.settling import Settlement, settle
+from genledger.engine.settling import Settlement, stages
 from genledger.shared import internal_errors
 from genledger.shared.private_attributes import suppression_keys
 from genledger.shared.text import bounded
@@ -82,6 +82,7 @@ class Recorder:
         self.event_sinks: list[EventSink] = []
         self.traces = TraceTotals()
         self.closed = False
+        self._stages = stages(self)
 
     def open(
         self,
@@ -177,6 +178,7 @@ class Recorder:
                 started_ns,
                 attributes,
                 content,
+                time.perf_counter(),
             )
             if isinstance(around, Call):
                 call.nest_in(around)
@@ -196,12 +198,25 @@ class Recorder:
         complete: bool,
         received: Received | None,
     ) -> None:
-        """Price and end a call, stage by stage. Called once for each; never raises."""
+        """Price and end a call, stage by stage. Called once for each.
+
+        Never raises: a failing stage is reported, and the next one goes on.
+        """
         if self.closed:
             if call.reservation is not None:
                 call.reservation.release()
             return
-        settle(self, Settlement(call, response, error, cut, complete, received))
+        duration = time.perf_counter() - call.started
+        settlement = Settlement(call, response, error, cut, complete, received, duration)
+        for what, run in self._stages:
+            try:
+                run(self, settlement)
+            except Exception as fault:
+                internal_errors.report(what, fault)
+        try:
+            call.span.end()
+        except Exception as fault:
+            internal_errors.report("ending the span", fault)
 
     def book(
         self,
@@ -304,7 +319,7 @@ def activate(recorder: Recorder | None) -> None:
 
 def suppressed(context: Context) -> bool:
     """Whether OpenTelemetry's own switch says that nothing in this context is to be instrumented."""
-    return any(context.get(key) for key in _SUPPRESSING)
+    return any(map(context.get, _SUPPRESSING))
 
 
 _SUPPRESSING = suppression_keys()

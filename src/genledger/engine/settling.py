@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import StatusCode
 
-from genledger.context.agent_run import run_in
+from genledger.context.totals import run_in
 from genledger.engine.attempts import fate_of, status_of
-from genledger.engine.budget_hook import account
+from genledger.engine.budget_hook import settle_budgets
 from genledger.engine.content.redaction import stage
 from genledger.engine.operation import Attributes, Received, read_request, span_name
 from genledger.engine.outcome import error_type, outcome_of
 from genledger.engine.priced_usage import NOTHING, PricedUsage, priced_usage_of, write_priced_usage
 from genledger.engine.record import CallRecord, Outcome
-from genledger.shared import internal_errors
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from genledger.engine.recorder import Recorder
 
 
+@dataclass(slots=True)
 class Settlement:
     """One call that has ended: what came of it, and what the stages have made of that so far.
 
@@ -35,54 +35,20 @@ class Settlement:
         cut: The application stopped reading before the provider had finished.
         complete: Whether the provider had finished its answer.
         received: How much generated text came, when the provider has not counted all of it.
+        duration: Seconds that the call took.
     """
 
-    __slots__ = (
-        "attributes",
-        "call",
-        "complete",
-        "cut",
-        "duration",
-        "error",
-        "error_kind",
-        "outcome",
-        "priced",
-        "received",
-        "response",
-    )
-
-    def __init__(
-        self,
-        call: Call,
-        response: Any,
-        error: BaseException | None,
-        cut: bool,
-        complete: bool,
-        received: Received | None,
-    ) -> None:
-        self.call = call
-        self.response = response
-        self.error = error
-        self.cut = cut
-        self.complete = complete
-        self.received = received
-        self.duration = time.perf_counter() - call.started
-        self.attributes: Attributes = {}
-        self.outcome: Outcome = "success" if error is None else "error"
-        self.error_kind: str | None = None
-        self.priced: PricedUsage = NOTHING
-
-    @property
-    def failed(self) -> bool:
-        """Whether the call failed, or its answer says that it did."""
-        return self.error is not None or self.error_kind is not None
-
-
-def _count_inference(recorder: Recorder, settlement: Settlement) -> None:
-    call = settlement.call
-    run = run_in(call.outer)
-    if run is not None and call.operation.inference and not call.covered:
-        run.inferences += 1
+    call: Call
+    response: Any
+    error: BaseException | None
+    cut: bool
+    complete: bool
+    received: Received | None
+    duration: float
+    attributes: Attributes = field(default_factory=dict)
+    outcome: Outcome = "success"
+    error_kind: str | None = None
+    priced: PricedUsage = NOTHING
 
 
 def _read_request(recorder: Recorder, settlement: Settlement) -> None:
@@ -113,7 +79,10 @@ def _judge(recorder: Recorder, settlement: Settlement) -> None:
     """Decide how the call ended, and whether it may be billed although no answer came."""
     call, response, error, attributes = settlement.call, settlement.response, settlement.error, settlement.attributes
     operation = call.operation
-    settlement.outcome = outcome_of(error, cut=settlement.cut)
+    if error is not None:
+        settlement.outcome = outcome_of(error)
+    elif settlement.cut:
+        settlement.outcome = "cancelled"
     if operation.inference and call.model is None and A.GEN_AI_RESPONSE_MODEL in attributes:
         # A stored prompt names the model; the conventions want it on the span.
         attributes[A.GEN_AI_REQUEST_MODEL] = answered = attributes[A.GEN_AI_RESPONSE_MODEL]
@@ -138,30 +107,10 @@ def _judge(recorder: Recorder, settlement: Settlement) -> None:
 def _price(recorder: Recorder, settlement: Settlement) -> None:
     call = settlement.call
     if not call.covered:
-        settlement.priced = priced_usage_of(
-            call, settlement.response, failed=settlement.failed, received=settlement.received
-        )
+        failed = settlement.error is not None or settlement.error_kind is not None
+        settlement.priced = priced_usage_of(call, settlement.response, failed=failed, received=settlement.received)
     call.priced_usage = settlement.priced
-
-
-def _write_price(recorder: Recorder, settlement: Settlement) -> None:
-    generates = settlement.call.operation.name != S.EMBEDDINGS
-    write_priced_usage(settlement.priced, settlement.attributes, generates=generates)
-
-
-def _settle_budgets(recorder: Recorder, settlement: Settlement) -> None:
-    if recorder.budget_hook is not None:
-        account(settlement.call, settlement.priced, settlement.error, settlement.attributes)
-
-
-def _write_progress(recorder: Recorder, settlement: Settlement) -> None:
-    call, attributes = settlement.call, settlement.attributes
-    attributes[A.GENLEDGER_OUTCOME] = settlement.outcome
-    if call.first_chunk is not None and call.operation.priced:
-        attributes[A.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK] = call.first_chunk - call.started
-    if call.retry_causes:
-        attributes[A.GENLEDGER_ATTEMPTS] = len(call.retry_causes) + 1
-        attributes[A.GENLEDGER_RETRY_CAUSES] = tuple(call.retry_causes)
+    write_priced_usage(settlement.priced, settlement.attributes, generates=call.operation.name != S.EMBEDDINGS)
 
 
 def _capture_output(recorder: Recorder, settlement: Settlement) -> None:
@@ -175,7 +124,14 @@ def _capture_output(recorder: Recorder, settlement: Settlement) -> None:
 
 
 def _write_span(recorder: Recorder, settlement: Settlement) -> None:
-    span, error, attributes = settlement.call.span, settlement.error, settlement.attributes
+    call, error, attributes = settlement.call, settlement.error, settlement.attributes
+    span = call.span
+    attributes[A.GENLEDGER_OUTCOME] = settlement.outcome
+    if call.first_chunk is not None and call.operation.priced:
+        attributes[A.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK] = call.first_chunk - call.started
+    if call.retry_causes:
+        attributes[A.GENLEDGER_ATTEMPTS] = len(call.retry_causes) + 1
+        attributes[A.GENLEDGER_RETRY_CAUSES] = tuple(call.retry_causes)
     if error is not None:
         if settlement.outcome != "cancelled":
             attributes[A.ERROR_TYPE] = settlement.error_kind = error_type(error)
@@ -189,8 +145,13 @@ def _write_span(recorder: Recorder, settlement: Settlement) -> None:
 
 def _record(recorder: Recorder, settlement: Settlement) -> None:
     call, attributes, priced = settlement.call, settlement.attributes, settlement.priced
-    if call.structural:
+    covered = call.covered
+    run = run_in(call.outer)
+    if run is not None and call.operation.inference and not covered:
+        run.inferences += 1
+    if covered or call.later == "elsewhere":
         return
+    model, answer_id = attributes.get(A.GEN_AI_RESPONSE_MODEL), attributes.get(A.GEN_AI_RESPONSE_ID)
     context = call.span.get_span_context()
     parent = getattr(call.span, "parent", None)
     entry = CallRecord(
@@ -201,8 +162,8 @@ def _record(recorder: Recorder, settlement: Settlement) -> None:
         call.endpoint.provider,
         call.operation.name,
         call.model,
-        _text(attributes.get(A.GEN_AI_RESPONSE_MODEL)),
-        _text(attributes.get(A.GEN_AI_RESPONSE_ID)),
+        model if isinstance(model, str) else None,
+        answer_id if isinstance(answer_id, str) else None,
         call.started_ns,
         settlement.duration,
         call.first_chunk - call.started if call.first_chunk is not None else None,
@@ -231,16 +192,15 @@ def _emit_details(recorder: Recorder, settlement: Settlement) -> None:
         recorder.details.emit(call, settlement.attributes, with_content=with_content)
 
 
-_STAGES: tuple[tuple[str, Callable[[Recorder, Settlement], None]], ...] = (
-    ("counting the steps of a run", _count_inference),
+Stage = Callable[["Recorder", Settlement], None]
+
+_STAGES: tuple[tuple[str, Stage], ...] = (
     ("reading the request", _read_request),
     ("reading the response", _read_response),
     ("noting a job", _note_jobs),
     ("deciding how the call ended", _judge),
     ("pricing", _price),
-    ("writing usage and cost", _write_price),
-    ("settling the budgets", _settle_budgets),
-    ("writing how the call went", _write_progress),
+    ("settling the budgets", settle_budgets),
     ("capturing the output", _capture_output),
     ("writing the span", _write_span),
     ("booking the call", _record),
@@ -248,18 +208,11 @@ _STAGES: tuple[tuple[str, Callable[[Recorder, Settlement], None]], ...] = (
 )
 
 
-def settle(recorder: Recorder, settlement: Settlement) -> None:
-    """Go through the stages and end the span. Never raises: a failing stage is reported, and the next one goes on."""
-    for what, run in _STAGES:
-        try:
-            run(recorder, settlement)
-        except Exception as fault:
-            internal_errors.report(what, fault)
-    try:
-        settlement.call.span.end()
-    except Exception as fault:
-        internal_errors.report("ending the span", fault)
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+def stages(recorder: Recorder) -> tuple[tuple[str, Stage], ...]:
+    """Return what happens when one of a recorder's calls ends, in order, without what is switched off."""
+    off: dict[Stage, bool] = {
+        settle_budgets: recorder.budget_hook is None,
+        _capture_output: recorder.capture is None,
+        _emit_details: recorder.details is None,
+    }
+    return tuple(stage for stage in _STAGES if not off.get(stage[1]))

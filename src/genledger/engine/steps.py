@@ -10,9 +10,8 @@ from opentelemetry import trace
 from opentelemetry.context import Context, set_value
 from opentelemetry.trace import Span, SpanKind, StatusCode, get_current_span, set_span_in_context
 
-from genledger.context.agent_run import RUN_KEY, AgentRun, run_in
 from genledger.context.attribution import SPEND_KEY, current, current_spend
-from genledger.context.totals import RunningTotal
+from genledger.context.totals import RUN_KEY, AgentRun, RunningTotal, run_in
 from genledger.engine.content.redaction import stage
 from genledger.engine.operation import Content, span_name
 from genledger.engine.outcome import error_type

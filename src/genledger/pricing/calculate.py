@@ -170,7 +170,11 @@ def max_price(
         found = _resolved(price_file.generation, provider, model, tier, day, region, base_url, requested)
         if isinstance(found, str):
             return None
-        return max((_most(card, input_tokens, max_output_tokens, units or {}) for _, card in found), default=None)
+        most: float | None = None
+        for _, card in found:
+            dearest = _most(card, input_tokens, max_output_tokens, units or {})
+            most = dearest if most is None else max(most, dearest)
+        return most
     except Exception:
         _log.debug("genledger could not bound the price of a call", exc_info=True)
         return None
@@ -180,10 +184,12 @@ def _most(card: Card, input_tokens: int, output_tokens: int, units: Mapping[str,
     if card.free:
         return 0.0
     rates = card.rates(input_tokens)
-    dearest_in = max(rates.get(bucket, 0.0) for bucket in ("input", "cache_write", "cache_write_1h"))
+    dearest_in = max(rates.get("input", 0.0), rates.get("cache_write", 0.0), rates.get("cache_write_1h", 0.0))
     dearest_out = max(rates.get("output", 0.0), rates.get("reasoning", 0.0), rates.get("output_image", 0.0))
-    billed = sum(count * rates.get(unit, 0.0) for unit, count in units.items())
-    return input_tokens * dearest_in + output_tokens * dearest_out + billed + rates.get("request", 0.0)
+    billed = rates.get("request", 0.0)
+    for unit, count in units.items():
+        billed += count * rates.get(unit, 0.0)
+    return input_tokens * dearest_in + output_tokens * dearest_out + billed
 
 
 _warned: OrderedDict[tuple[str, str, str], None] = OrderedDict()

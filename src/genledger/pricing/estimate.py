@@ -42,28 +42,26 @@ def estimate_tokens(text: str | int, provider: str = "", model: str = "") -> int
     code or JSON. `provider` and `model` choose the vocabulary's habits. Texts of more than 8,192 characters
     are estimated from eight samples.
     """
-    denser = _DENSER.get(_family(provider, model), 1.0)
+    if "claude" in model:
+        provider = "anthropic"
+    elif "deepseek" in model:
+        provider = "deepseek"
+    else:
+        from genledger.pricing.names import canonical_provider
+
+        provider = canonical_provider(provider)
+    denser = _DENSER.get(provider, 1.0)
     if isinstance(text, int):
         return ceil(text / _CHARACTERS_PER_TOKEN * denser) if text > 0 else 0
     if not text:
         return 0
-    ideograph = _IDEOGRAPH.get(_family(provider, model), 0.8)
+    ideograph = _IDEOGRAPH.get(provider, 0.8)
     length = len(text)
     if length <= _SAMPLE * _SAMPLES:
         return max(1, round(_count(text, ideograph) * denser))
     stride = (length - _SAMPLE) // (_SAMPLES - 1)
     seen = sum(_count(text[start : start + _SAMPLE], ideograph) for start in range(0, stride * _SAMPLES, stride))
     return max(1, round(seen / (_SAMPLE * _SAMPLES) * length * denser))
-
-
-def _family(provider: str, model: str) -> str:
-    from genledger.pricing.names import canonical_provider
-
-    if "claude" in model:
-        return "anthropic"
-    if "deepseek" in model:
-        return "deepseek"
-    return canonical_provider(provider)
 
 
 def _count(text: str, ideograph: float) -> float:

@@ -59,7 +59,7 @@ class Usage:
     reasoning: int = 0
     output_audio: int = 0
     output_image: int = 0
-    units: Mapping[str, float] = field(default_factory=lambda: NO_UNITS)
+    units: Mapping[str, float] = field(default_factory=dict)
 
     def __add__(self, other: Usage) -> Usage:
         """Return what two calls consumed together."""

@@ -10,7 +10,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 from genledger.shared import internal_errors
-from genledger.shared.private_attributes import EndingSpanHook, announce_ending
+from genledger.shared.private_attributes import EndingSpanHook
 
 
 class DelegatingSpanProcessor(EndingSpanHook, SpanProcessor):
@@ -23,23 +23,25 @@ class DelegatingSpanProcessor(EndingSpanHook, SpanProcessor):
     """
 
     def __init__(self) -> None:
-        self._processors: tuple[SpanProcessor, ...] = ()
+        self.connect(())
 
     def connect(self, processors: Iterable[SpanProcessor]) -> None:
-        """Pass spans on to these, and no others."""
+        """Pass spans on to these, and no others; to each what it listens to."""
         self._processors = tuple(processors)
+        self._starting = tuple(one for one in self._processors if type(one).on_start is not SpanProcessor.on_start)
+        self._ending = tuple(one for one in self._processors if isinstance(one, EndingSpanHook))
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        for processor in self._processors:
+        for processor in self._starting:
             try:
                 processor.on_start(span, parent_context)
             except Exception as error:
                 internal_errors.report("following a span", error)
 
     def on_ending(self, span: Span) -> None:
-        for processor in self._processors:
+        for processor in self._ending:
             try:
-                announce_ending(processor, span)
+                processor.on_ending(span)
             except Exception as error:
                 internal_errors.report("following a span", error)
 

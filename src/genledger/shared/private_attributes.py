@@ -13,7 +13,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from opentelemetry import context as context_api
 
@@ -66,16 +66,13 @@ class EndingSpanHook:
     The base `SpanProcessor` comes after it.
     """
 
-    def _on_ending(self, span: Any) -> None:
-        self.on_ending(span)
+    _on_ending: ClassVar[Any]
+
+    def __init_subclass__(cls) -> None:
+        cls._on_ending = cls.on_ending
 
     def on_ending(self, span: Any) -> None:
         """Take in a span that has ended, before `on_end` of any processor sees it."""
-
-
-def announce_ending(processor: Any, span: Any) -> None:
-    """Tell a span processor that a span is ending."""
-    processor._on_ending(span)
 
 
 def replace_attributes(span: Any, prefix: str | tuple[str, ...], attributes: Mapping[str, Any]) -> None:

@@ -13,8 +13,7 @@ from opentelemetry.context import get_current
 from opentelemetry.trace import SpanKind, StatusCode
 
 import genledger
-from genledger.context.agent_run import run_in
-from genledger.context.totals import RunningTotal, Spend, TraceTotals
+from genledger.context.totals import RunningTotal, Spend, TraceTotals, run_in
 from genledger.pricing.cost import Cost
 from genledger.pricing.usage import Usage
 from genledger_semconv.checker import assert_clean

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
-from genledger.budgets.enforcement.matcher import Match, Matcher, amounts
+from genledger.budgets.enforcement.matcher import Match, Matcher
 from genledger.budgets.enforcement.refusals import exceeded, killed, not_priced, store_down, too_deep
 from genledger.budgets.enforcement.request import BudgetRequest
 from genledger.budgets.enforcement.reservation import UNGUARDED, Action, Reservation
@@ -101,8 +101,7 @@ class Admission:
             raise self._block(not_priced(plan.unpriced, request.model))
 
     def _holds(self, plan: Match, now: float) -> list[Hold]:
-        needs = amounts(self._request)
-        holds = [(account, needs[kind]) for account, kind in plan.lines]
+        holds = plan.holds(self._request)
         for counted in plan.repeats:
             for signature, times in Tally(self._request.tool_calls).items():
                 scope = f"{counted.scope} {scope_part('tool_call', signature)}"

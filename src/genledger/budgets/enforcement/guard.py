@@ -19,14 +19,13 @@ from genledger.budgets.enforcement import kill_switch
 from genledger.budgets.enforcement.admission import Admission
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
 from genledger.budgets.enforcement.kill_switch import Controls
-from genledger.budgets.enforcement.matcher import Matcher, amounts
+from genledger.budgets.enforcement.matcher import Matcher
 from genledger.budgets.enforcement.request import BudgetRequest
 from genledger.budgets.enforcement.reservation import UNGUARDED, Reservation
 from genledger.budgets.leases.lease_client import LEASE_TTL, LeaseClient, StaleWindow
 from genledger.budgets.leases.lease_worker import Worker
 from genledger.budgets.leases.local_lease import CounterKey, LocalLease
-from genledger.budgets.rules.model_choice import ModelChoice
-from genledger.budgets.rules.model_routing import choose
+from genledger.budgets.rules.model_routing import ModelChoice, choose
 from genledger.budgets.rules.plan_tiers import TierFunction, Tiers
 from genledger.budgets.rules.rule_file import Rulebook, RuleFileError, WatchedRules
 from genledger.budgets.stores import Store, StoreDown, open_store
@@ -157,8 +156,7 @@ class Guard:
             return None
         if not plan.lines:
             return UNGUARDED
-        needs = amounts(request)
-        holds = [(account, needs[kind]) for account, kind in plan.lines]
+        holds = plan.holds(request)
         books = lease_client.books
         with books.lock:
             if not books.take(holds, now):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from genledger.budgets.enforcement.kill_switch import Kill
 from genledger.budgets.enforcement.request import BudgetRequest
-from genledger.budgets.leases.local_lease import CounterKey, LocalLease
+from genledger.budgets.leases.local_lease import CounterKey, Hold, LocalLease
 from genledger.budgets.rules.scope import FIELDS, PATHS, ScopeField, values_of
 from genledger.budgets.rules.units import usd_units
 
@@ -20,16 +20,6 @@ MAX_PLANS = 8192
 """Kinds of calls whose plan is remembered; the oldest is forgotten first."""
 
 FOREVER = float("inf")
-
-
-def amounts(request: BudgetRequest) -> tuple[int, int, int, int]:
-    """What a call may need at most, in units: USD, tokens, requests, steps.
-
-    What is not known counts as one unit, so that an exhausted rule refuses it all the same.
-    """
-    usd = request.cost_ceiling
-    tokens = (request.input_tokens or 0) + (request.max_output_tokens or 0)
-    return 1 if usd is None else usd_units(usd), tokens or 1, 1, request.steps
 
 
 _KINDS: Mapping[str, int] = {"usd": 0, "tokens": 1, "requests": 2, "steps": 3}
@@ -51,6 +41,19 @@ class Match:
     kill: Kill | None
     unpriced: CounterKey | None
     plain: bool
+
+    def holds(self, request: BudgetRequest) -> list[Hold]:
+        """What a call may need at most of each line.
+
+        What is not known counts as one unit, so that an exhausted rule refuses it all the same.
+        """
+        usd = request.cost_ceiling
+        tokens = (request.input_tokens or 0) + (request.max_output_tokens or 0)
+        needs = (1 if usd is None else usd_units(usd), tokens or 1, 1, request.steps)
+        holds = []
+        for account, kind in self.lines:
+            holds.append((account, needs[kind]))
+        return holds
 
     def allows(self, request: BudgetRequest) -> bool:
         """Whether, for this call, reserving the lines is all that is left to do."""

@@ -16,7 +16,7 @@ from genledger.destinations.delivery.delivery_stats import Limits, Stats
 from genledger.destinations.delivery.export_worker import ExportWorker, begin_together, shutdown_together
 from genledger.destinations.delivery.http_exporter import Sender
 from genledger.destinations.delivery.time_source import SYSTEM_CLOCK, Clock
-from genledger.destinations.selection.open_spans import OpenSpans, SpanNode
+from genledger.destinations.selection.open_spans import OpenSpans
 from genledger.destinations.selection.span_processor import FinishedSpan, SelectingSpanProcessor
 from genledger.destinations.selection.strip_content import without_secrets
 
@@ -115,7 +115,7 @@ def spool_directory(**options: Unpack[DeliveryOptions]) -> Path | None:
 class Receivers(Protocol):
     """The deliveries behind one destination."""
 
-    def take(self, item: FinishedSpan, line: SpanNode | None) -> None:
+    def take(self, item: FinishedSpan) -> None:
         """Hand a span to the delivery it goes to."""
         ...
 
@@ -137,10 +137,7 @@ class OneReceiver:
 
     def __init__(self, delivery: ExportWorker) -> None:
         self.delivery = delivery
-
-    def take(self, item: FinishedSpan, line: SpanNode | None) -> None:
-        """Hand a span to the one delivery."""
-        self.delivery.offer(item)
+        self.take = delivery.offer
 
     def all(self) -> Iterable[ExportWorker]:
         """The one delivery."""

@@ -70,7 +70,7 @@ class LangfuseSpanExporter(SpanExporter):
             self._since.pop(trace_id, None)
             self._count -= len(spans)
             for span in sorted(spans, key=lambda span: span.start_time or 0):
-                intake.started(span, live=False)
+                intake.on_start(span, live=False)
             for span in sorted(spans, key=lambda span: span.end_time or 0):
                 intake.on_end(span)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from opentelemetry.baggage import get_baggage
@@ -48,28 +47,6 @@ class SpanNode:
     _tenant: str | None = None
 
     @property
-    def name(self) -> str:
-        """The span's name, so far or at its end."""
-        return self.span.name if self.span is not None else self._name
-
-    @property
-    def tenant(self) -> str | None:
-        """The tenant that the span names itself, or was started for."""
-        return _tenant_of(self.span) or self.attribution.tenant if self.span is not None else self._tenant
-
-    def close(self, span: ReadableSpan) -> None:
-        """Let go of an ended span: it may hold a lot of content."""
-        self._name = span.name
-        self._tenant = _tenant_of(span) or self.attribution.tenant
-        self.span = None
-
-    def ancestors(self) -> Iterator[SpanNode]:
-        """Parent, its parent, and so on, as far as they are of this process."""
-        line = self.parent
-        while line is not None:
-            yield line
-            line = line.parent
-
     def root(self) -> SpanNode:
         """The topmost span of this process."""
         line = self
@@ -77,10 +54,18 @@ class SpanNode:
             line = line.parent
         return line
 
+    @property
+    def name(self) -> str:
+        """The span's name, so far or at its end."""
+        return self.span.name if self.span is not None else self._name
 
-def _tenant_of(span: ReadableSpan) -> str | None:
-    tenant = span.attributes.get(A.GENLEDGER_TENANT_ID) if span.attributes else None
-    return tenant if isinstance(tenant, str) else None
+    @property
+    def tenant(self) -> str | None:
+        """The tenant that the span names itself, or was started for."""
+        if self.span is None:
+            return self._tenant
+        tenant = self.span.attributes.get(A.GENLEDGER_TENANT_ID) if self.span.attributes else None
+        return tenant if isinstance(tenant, str) and tenant else self.attribution.tenant
 
 
 class OpenSpans:
@@ -122,7 +107,8 @@ class OpenSpans:
             self._ended[span_id] = line
             if len(self._ended) > ENDED_SPANS:
                 del self._ended[next(iter(self._ended))]
-        line.close(span)
+        # The span itself may hold a lot of content.
+        line._name, line._tenant, line.span = span.name, line.tenant, None
         return line
 
     def after_fork(self) -> None:

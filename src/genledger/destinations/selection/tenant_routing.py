@@ -88,11 +88,11 @@ class TenantReceivers(Generic[Route]):
         self._complained = False
         _alive.add(self)
 
-    def take(self, item: FinishedSpan, line: SpanNode | None) -> None:
+    def take(self, item: FinishedSpan) -> None:
         """Hand a span to its tenant's delivery, now or when its trace has told the tenant."""
         trace_id = item.span.context.trace_id
-        assert line is not None, "routing needs the lineage"
-        tenant = tenant_of(line)
+        assert item.line is not None, "routing needs the lineage"
+        tenant = tenant_of(item.line)
         with self._lock:
             self._overdue()
             if trace_id in self._resolved:
@@ -222,9 +222,13 @@ class TenantReceivers(Generic[Route]):
 
 def tenant_of(line: SpanNode) -> str | None:
     """The tenant a span was made for: its own, or its nearest ancestor's; `None` when it has none."""
-    if line.tenant is not None:
-        return line.tenant
-    return next((ancestor.tenant for ancestor in line.ancestors() if ancestor.tenant is not None), None)
+    nearest: SpanNode | None = line
+    while nearest is not None:
+        tenant = nearest.tenant
+        if tenant is not None:
+            return tenant
+        nearest = nearest.parent
+    return None
 
 
 _alive: weakref.WeakSet[TenantReceivers[Any]] = weakref.WeakSet()

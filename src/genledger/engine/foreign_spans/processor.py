@@ -56,7 +56,8 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
             parent = span.parent.span_id if span.parent is not None else None
             if ours:
                 # Now, not when ours ends: theirs around a stream may end at its last event, before the stream does.
-                self._cover(parent)
+                if parent in self._open:
+                    self._cover(parent)
                 return
             attribution = current(context)
             if attribution is not NOBODY:
@@ -71,12 +72,13 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
 
     def on_ending(self, span: Span) -> None:
         """Price the span, and write the cost to it."""
-        if ENDING_SPANS.works:
+        if span.context.span_id in self._open and ENDING_SPANS.works:
             self._settle(span, written=True)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Price a span that was not announced as ending: it cannot show its cost, but the cost counts."""
-        self._settle(span, written=False)
+        if span.context.span_id in self._open:
+            self._settle(span, written=False)
 
     def _settle(self, span: Any, *, written: bool) -> None:
         recorder = active()

@@ -9,8 +9,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from genledger import pricing
 from genledger.context.attribution import BAGGAGE_KEYS, Attribution
-from genledger.engine.attributes import cost_attributes
 from genledger.engine.content.redaction import stage
+from genledger.engine.priced_usage import cost_attributes
 from genledger.engine.record import CallRecord, Outcome
 from genledger.engine.recorder import SCOPE
 from genledger.pricing.cost import Cost, CostSource, Part

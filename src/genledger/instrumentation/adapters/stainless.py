@@ -124,6 +124,7 @@ class StainlessClient:
         return endpoint
 
 
+@dataclass(slots=True, eq=False)
 class StainlessExchange(Exchange):
     """One request of a Stainless client.
 
@@ -133,14 +134,10 @@ class StainlessExchange(Exchange):
         options: The request's `FinalRequestOptions`.
     """
 
-    __slots__ = ("_hide", "_library", "_options", "_parsed")
-
-    def __init__(self, call: Call, library: ClientSpec, options: Any) -> None:
-        super().__init__(call)
-        self._library = library
-        self._options = options
-        self._hide: Callable[[Any], bool] | None = None
-        self._parsed: Any = None
+    _library: ClientSpec
+    _options: Any
+    _hide: Callable[[Any], bool] | None = None
+    _parsed: Any = None
 
     def send(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
         """Return the arguments with the request as it is to be sent."""
@@ -159,7 +156,11 @@ class StainlessExchange(Exchange):
         if callable(getattr(options, "post_parser", None)):
             sent = self._with_parser(sent)
         call.request = sent
-        return _with_options(args, kwargs, sent), kwargs
+        if sent is options:
+            return args, kwargs
+        if len(args) > 1:
+            return (args[0], sent, *args[2:]), kwargs
+        return args, {**kwargs, "options": sent}
 
     def _with_parser(self, options: Any) -> Any:
         """Keep the answer that the client parses, so that one it rejects is still paid for in our books."""
@@ -217,13 +218,6 @@ def _raw(options: Any) -> bool:
     """Whether the application reads the response by itself, where a chunk could not be hidden from it."""
     headers = options.headers
     return isinstance(headers, Mapping) and any(name.lower() == "x-stainless-raw-response" for name in headers)
-
-
-def _with_options(args: tuple[Any, ...], kwargs: dict[str, Any], options: Any) -> tuple[Any, ...]:
-    if len(args) > 1:
-        return args if args[1] is options else (args[0], options, *args[2:])
-    kwargs["options"] = options
-    return args
 
 
 def _read_stream(stream: Any, recording: StreamRecorder, hide: Callable[[Any], bool] | None) -> None:

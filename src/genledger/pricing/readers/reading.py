@@ -53,27 +53,6 @@ class Reading:
     also: tuple[tuple[str, Usage], ...] = ()
 
 
-def read_usage(
-    provider: str,
-    api: str,
-    payload: object,
-    request: object = None,
-    *,
-    base_url: str | None = None,
-    headers: object = None,
-) -> Reading | None:
-    """Read an answer, as JSON or as an SDK's object, into exclusive buckets.
-
-    `provider` and `api` are those of `cost_of_response`. Returns `None` when the answer says nothing about
-    usage and reports no cost. Total: whatever the payload is, nothing is raised; counts that cannot be right
-    are clamped or left out, and the note `usage_inconsistent` says so.
-    """
-    try:
-        return _read(provider, api, payload, request, base_url, headers)
-    except Exception:
-        return None
-
-
 class _Seller(NamedTuple):
     """What a provider's name and address tell of every answer from there.
 
@@ -100,42 +79,57 @@ def _seller(provider: str, base_url: str | None) -> _Seller:
     )
 
 
-def _read(
-    provider: str, api: str, payload: object, request: object, base_url: str | None, headers: object
+def read_usage(
+    provider: str,
+    api: str,
+    payload: object,
+    request: object = None,
+    *,
+    base_url: str | None = None,
+    headers: object = None,
 ) -> Reading | None:
-    seller = _seller(provider, base_url)
-    answer, line, body, sent = payload, False, fields_of(payload), fields_of(request)
-    if body.get("usage") is None:
-        answer, line = _unwrap(payload)
-        body = fields_of(answer)
-    if (answer is None and line) or body.get("object") == "batch":
-        return None
-    block = fields_of(body.get("usage"))
-    said = _headers(payload, headers) if seller.headers else _NO_HEADERS
-    asked = _asked(sent) or seller.deployment
-    answered = text(body, "model", "modelVersion", "model_version", "modelId", "model_id") or text(payload, "model")
-    # Bedrock answers with the bare model; the profile or ARN that was asked for decides the price.
-    model = (asked or answered) if seller.name == "aws" else (answered or asked)
+    """Read an answer, as JSON or as an SDK's object, into exclusive buckets.
 
-    counts = Counts()
-    notes: list[str] = []
-    reader = _FORMATS.get(api)
-    consumed = reader(counts, seller.name, block, model) if reader is not None else None
-    usage, context, also = consumed or read_any(counts, seller.name, api, answer, request, said, model)
-    if units := tool_calls(counts, seller.name, body, block, model, sent):
-        usage = usage or Usage()
-        usage = replace(usage, units={**usage.units, **units})
-    if body.get("tool_usage") is not None:
-        also += image_tool(counts, body)
-    reported = reported_cost(provider, base_url, body, said, notes) if seller.reports else None
-    if usage is None and reported is None and not also:
+    `provider` and `api` are those of `cost_of_response`. Returns `None` when the answer says nothing about
+    usage and reports no cost. Total: whatever the payload is, nothing is raised; counts that cannot be right
+    are clamped or left out, and the note `usage_inconsistent` says so.
+    """
+    try:
+        seller = _seller(provider, base_url)
+        answer, line, body, sent = payload, False, fields_of(payload), fields_of(request)
+        if body.get("usage") is None:
+            answer, line = _unwrap(payload)
+            body = fields_of(answer)
+        if (answer is None and line) or body.get("object") == "batch":
+            return None
+        block = fields_of(body.get("usage"))
+        said = _headers(payload, headers) if seller.headers else _NO_HEADERS
+        asked = _asked(sent) or seller.deployment
+        answered = text(body, "model", "modelVersion", "model_version", "modelId", "model_id") or text(payload, "model")
+        # Bedrock answers with the bare model; the profile or ARN that was asked for decides the price.
+        model = (asked or answered) if seller.name == "aws" else (answered or asked)
+
+        counts = Counts()
+        notes: list[str] = []
+        reader = _FORMATS.get(api)
+        consumed = reader(counts, seller.name, block, model) if reader is not None else None
+        usage, context, also = consumed or read_any(counts, seller.name, api, answer, request, said, model)
+        if units := tool_calls(counts, seller.name, body, block, model, sent):
+            usage = usage or Usage()
+            usage = replace(usage, units={**usage.units, **units})
+        if body.get("tool_usage") is not None:
+            also += image_tool(counts, body)
+        reported = reported_cost(provider, base_url, body, said, notes) if seller.reports else None
+        if usage is None and reported is None and not also:
+            return None
+        if counts.inconsistent:
+            notes.append("usage_inconsistent")
+        in_batch = line or api in _BATCH_APIS or sent.get("batch") is True
+        tier = "batch" if in_batch else _tier(body, block, sent, said, notes)
+        region = _region(block, sent, seller.region)
+        return Reading(usage or Usage(), model, tier, region, reported, tuple(notes), asked, context, also)
+    except Exception:
         return None
-    if counts.inconsistent:
-        notes.append("usage_inconsistent")
-    in_batch = line or api in _BATCH_APIS or sent.get("batch") is True
-    tier = "batch" if in_batch else _tier(body, block, sent, said, notes)
-    region = _region(block, sent, seller.region)
-    return Reading(usage or Usage(), model, tier, region, reported, tuple(notes), asked, context, also)
 
 
 def _chat(counts: Counts, provider: str, usage: Any, model: str | None) -> Consumed | None:

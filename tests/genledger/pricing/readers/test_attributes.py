@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genledger.engine.attributes import usage_attributes
+from genledger.engine.priced_usage import usage_attributes
 from genledger.pricing import TOKEN_BUCKETS, Usage
 from genledger.pricing.readers.attributes import usage_from_attributes
 

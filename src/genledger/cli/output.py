@@ -1,4 +1,4 @@
-"""What the sub-commands have in common: where they print, and how they write money, counts and times."""
+"""Shared output of the sub-commands: consoles, and the format of money, counts and times."""
 
 from __future__ import annotations
 

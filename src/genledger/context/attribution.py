@@ -55,7 +55,7 @@ SPEND_KEY = create_key("genledger-spend")
 
 @dataclass(slots=True, frozen=True)
 class Attribution:
-    """What a call is for. Immutable; every field is optional."""
+    """Attribution of a call. Immutable; every field is optional."""
 
     tenant: str | None = None
     feature: str | None = None

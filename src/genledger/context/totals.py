@@ -1,4 +1,4 @@
-"""What the current work has cost so far.
+"""Running cost totals of blocks and traces.
 
 Every attribution block and every observed function has a `RunningTotal`; a call adds to all of those it was
 opened in, and to that of its trace.
@@ -21,7 +21,7 @@ _UNCOUNTED = 64
 
 
 class Spend(NamedTuple):
-    """What calls have cost so far. `usd` counts priced calls only; `unpriced` is the number missing from it."""
+    """Cost of calls so far. `usd` sums priced calls only; `unpriced` counts the calls missing from it."""
 
     usd: float
     calls: int
@@ -92,6 +92,6 @@ class TraceTotals:
         return spend
 
     def read(self, trace_id: int) -> Spend:
-        """What a trace has cost so far; zero for one that is not known."""
+        """Return the spend of a trace so far; zero for an unknown trace."""
         spend = self._by_trace.get(trace_id)
         return spend.read() if spend is not None else Spend(0.0, 0, 0, 0)

@@ -44,7 +44,7 @@ Record = CallRecord | ProductEvent | Step
 
 
 class LedgerStats(TypedDict):
-    """What became of the records so far, in this process.
+    """Counters of the records of this process.
 
     `accepted` were taken into the queue; each of them is `written`, `waiting`, or counted in `dropped` as
     `invalid` (SQLite cannot hold it), `shutdown` (not written in time), `damaged` (written to a file that was
@@ -126,7 +126,7 @@ class LedgerDestination:
         self._gave_up = False
 
     def check(self) -> str | None:
-        """What is wrong with the file, or `None`: opens it, and makes it when it is missing.
+        """Open the file, and create it if it is missing. Return the problem, or `None`.
 
         The caller says it aloud, then; the destination goes on trying, and says only that it works again.
         """

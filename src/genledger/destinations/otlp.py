@@ -151,7 +151,7 @@ class OtlpEndpoint:
 
 
 def is_configured(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether an OTLP endpoint for traces is named in the environment."""
+    """Return whether the environment names an OTLP endpoint for traces."""
     return bool(environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
 
 

@@ -1,4 +1,4 @@
-"""What `genledger doctor` finds out: which calls would be recorded, who else records them, and where they would go.
+"""Checks of `genledger doctor`: which calls are recorded, what else records them, and where they go.
 
 Everything is read from the installed packages, the environment and the files that the settings name. Keywords
 of `instrument()` in the application's code are not seen from here.

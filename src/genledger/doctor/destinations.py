@@ -26,7 +26,7 @@ class DestinationState:
 
 @dataclass(slots=True, frozen=True)
 class SpoolState:
-    """What waits on disk for a destination that did not take it."""
+    """Undelivered records on disk of one destination."""
 
     path: str | None
     batches: int

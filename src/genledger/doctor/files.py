@@ -52,7 +52,7 @@ class BudgetState:
 
 
 def examine_ledger(settings: Settings, wanted: bool, findings: Findings) -> LedgerState:
-    """What is in the ledger. A missing file is made when it is a destination: only then is it known to work."""
+    """Examine the ledger. Create a missing file if it is a destination, to check that it works."""
     path = Path(settings.ledger).expanduser() if settings.ledger is not None else default_path()
     exists = path.exists()
     if not exists and not wanted:
@@ -96,7 +96,7 @@ def examine_prices(settings: Settings, findings: Findings) -> PriceState:
 
 
 def examine_budgets(settings: Settings, findings: Findings) -> BudgetState:
-    """Whether the rule file can be used, and whether the store answers."""
+    """Check whether the rule file is valid and the store answers."""
     book = Rulebook()
     # The command has the variables only: no rules or stores that are objects.
     file = settings.budgets if isinstance(settings.budgets, str) else None

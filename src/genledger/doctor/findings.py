@@ -1,4 +1,4 @@
-"""What there is to say, in one place."""
+"""Problems and notes found by `genledger doctor`."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class BudgetHook:
         return self._guard
 
     def request(self, call: Call) -> tuple[Guard, BudgetRequest] | None:
-        """What a call, or one more attempt at it, asks of the budgets; `None` when nothing could refuse it."""
+        """Return the budget request of a call or of a further attempt; `None` if nothing could refuse it."""
         guard = self.guard
         if guard is None or not _pays(call.operation) or not guard.active:
             return None
@@ -97,7 +97,7 @@ class BudgetHook:
 
 
 def _pays(operation: Operation) -> bool:
-    """Whether money follows from a call: for itself or, when it creates a batch, for what it sets going."""
+    """Return whether a call costs money: itself or, if it creates a batch, through its requests."""
     return operation.priced or (operation.batch is not None and operation.batch.creates)
 
 

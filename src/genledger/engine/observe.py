@@ -83,7 +83,7 @@ class Observation(AbstractContextManager["Observation"]):
 
 
 class _Block:
-    """What `observe` gives: a decorator and a context manager, usable by many tasks and threads at once."""
+    """Decorator and context manager returned by `observe`; many tasks and threads can use it at once."""
 
     def __init__(self, name: str | None, kind: Kind) -> None:
         if kind not in OPERATIONS:

@@ -1,4 +1,4 @@
-"""What an instrumentor says about one kind of call.
+"""Description of one kind of call by an instrumentor.
 
 An instrumentor is a description: which methods, which operation, and small readers for the request, the
 response and the chunks of a stream. Everything that happens around the call is done by this package.
@@ -138,7 +138,7 @@ class StreamAccumulator(Protocol):
         ...
 
     def response(self) -> Mapping[str, Any]:
-        """What has been received, shaped like a whole response."""
+        """Return what was received, shaped like a whole response."""
         ...
 
     def text_length(self) -> int:
@@ -147,17 +147,17 @@ class StreamAccumulator(Protocol):
 
     @property
     def complete(self) -> bool:
-        """Whether the provider has said that the response is finished."""
+        """Return whether the provider has marked the response as finished."""
         ...
 
     @property
     def counted(self) -> bool:
-        """Whether the usage received so far counts everything that was generated."""
+        """Return whether the usage received so far counts everything that was generated."""
         ...
 
 
 class Finished(NamedTuple):
-    """What an answer says of a job that has ended: its id, why it failed, and whether it was cancelled."""
+    """State of an ended job in an answer: its id, why it failed, and whether it was cancelled."""
 
     job: str
     error: str | None = None
@@ -217,7 +217,7 @@ class Operation(NamedTuple):
 
     @property
     def inference(self) -> bool:
-        """Whether the call generates something: its usage has output tokens."""
+        """Return whether the call generates output: its usage has output tokens."""
         return self.family == "inference"
 
 

@@ -45,7 +45,7 @@ EventSink = Callable[[ProductEvent], None]
 
 
 class Recorder:
-    """What `instrument()` has set up, and every call goes through.
+    """Recorder that `instrument()` sets up and every call passes through.
 
     Args:
         tracer: Starts the spans.
@@ -303,7 +303,7 @@ def activate(recorder: Recorder | None) -> None:
 
 
 def suppressed(context: Context) -> bool:
-    """Whether OpenTelemetry's own switch says that nothing in this context is to be instrumented."""
+    """Return whether OpenTelemetry's own switch suppresses instrumentation in this context."""
     return any(context.get(key) for key in _SUPPRESSING)
 
 

@@ -1,4 +1,4 @@
-"""What happens when a call ends: named stages, in this order, each of which may fail alone."""
+"""End of a call: named stages, in this order, each of which may fail alone."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Settlement:
 
     @property
     def failed(self) -> bool:
-        """Whether the call failed, or its answer says that it did."""
+        """Return whether the call failed, by its exception or its answer."""
         return self.error is not None or self.error_kind is not None
 
 

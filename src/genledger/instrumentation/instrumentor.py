@@ -44,7 +44,7 @@ class Instrumentor:
         return cls._instance  # type: ignore[return-value]
 
     def patches(self) -> Patches:
-        """What to patch, and with what."""
+        """Return the methods to patch, and their wrappers."""
         raise TypeError(f"{type(self).__name__} must say what it patches")
 
     def instrumentation_dependencies(self) -> Collection[str]:
@@ -77,7 +77,7 @@ class Instrumentor:
 
     @property
     def is_instrumented_by_opentelemetry(self) -> bool:
-        """Whether the patches are applied, or waiting for the library."""
+        """Return whether the patches are applied, or wait for the library's import."""
         return self._patcher is not None and self._patcher.active
 
     @property

@@ -152,7 +152,7 @@ class Patcher:
 
 
 def _is_within(attribute: Any, layer: Any) -> bool:
-    """Whether a layer is still among those that wrap an attribute."""
+    """Return whether a layer is still among those that wrap an attribute."""
     seen = 0
     while attribute is not None and seen < 100:
         if attribute is layer:

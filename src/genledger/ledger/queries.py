@@ -1,4 +1,4 @@
-"""What one asks of the ledger: who spent how much on what, what an outcome cost, what retries cost.
+"""Queries of the ledger: spend by dimension, cost per outcome, cost of retries.
 
 Every function takes a connection from `Ledger.reading()`, so that several answers agree with each other.
 
@@ -105,7 +105,7 @@ class Spending:
 
 @dataclass(slots=True, frozen=True)
 class OutcomeCost:
-    """What one outcome cost: the spend of a feature, divided by how often the outcome was recorded there.
+    """Cost per outcome: the spend of a feature, divided by how often the outcome was recorded there.
 
     `key` is the tenant, user, session or prompt version, when the report is by one of these. `value` is the
     sum of the values recorded. `cost_per_outcome` leaves out the `unpriced` calls, and is `None` when there
@@ -213,7 +213,7 @@ def total(rows: Iterable[Spending]) -> Spending:
 def outcome_costs(
     connection: sqlite3.Connection, by: Dimension, selection: Selection = EVERYTHING
 ) -> list[OutcomeCost]:
-    """What each outcome cost in each feature where it was recorded.
+    """Return the cost of each outcome in each feature where it was recorded.
 
     By tenant, user, session or prompt version, those within the feature that never had the outcome are
     there too: what they spent is part of its price.

@@ -246,12 +246,12 @@ def record_of(row: sqlite3.Row) -> CallRecord:
 
 
 def start_value(start: CallStart | None) -> str | None:
-    """What is known of a call before its answer, as a column holds it."""
+    """Return the column value for the facts about a call before its answer."""
     return None if start is None else _json((trace_hex(start.trace_id), *start[1:]))
 
 
 def start_of(text: str | None) -> CallStart | None:
-    """What a column holds of a call before its answer."""
+    """Read the facts about a call before its answer from a column."""
     if text is None:
         return None
     trace, *rest = _tuple(text)

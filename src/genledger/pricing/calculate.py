@@ -236,7 +236,7 @@ def _warn_once(message: str, provider: str, model: str | None, detail: str) -> N
 
 
 class Recorded(NamedTuple):
-    """What a record knows of a call. `buckets` are counts by bucket, as `Usage.buckets()` gives them."""
+    """Stored facts about a call. `buckets` are counts by bucket, as returned by `Usage.buckets()`."""
 
     provider: str
     model: str | None

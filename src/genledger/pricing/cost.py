@@ -1,4 +1,4 @@
-"""What a call cost, and why."""
+"""Cost of a call, with its source."""
 
 from __future__ import annotations
 
@@ -93,5 +93,5 @@ def rejection(amount: float) -> str:
 
 
 def is_rejection(note: str) -> bool:
-    """Whether a note says that a reported cost was not believed."""
+    """Return whether a note marks a rejected reported cost."""
     return note.startswith(REJECTED)

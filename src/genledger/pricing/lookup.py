@@ -34,7 +34,7 @@ def _supplement_of(providers: tuple[str, ...]) -> tuple[SupplementRow, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Priced:
-    """What the table and its supplement say about one model on one day."""
+    """Prices of one model on one day, from the table and its supplement."""
 
     segments: tuple[tuple[int, Bands], ...]
     notes: tuple[str, ...]

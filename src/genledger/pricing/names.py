@@ -1,4 +1,4 @@
-"""What providers and models are called: conventions' names, everyday names, paths, prefixes and ARNs."""
+"""Names of providers and models: conventions' names, everyday names, paths, prefixes and ARNs."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def region_of_model(provider: str, model: str) -> tuple[str | None, str]:
 
 
 def of_own(model: str) -> bool:
-    """Whether a Bedrock ARN names something only its owner can price."""
+    """Return whether a Bedrock ARN names something that only its owner can price."""
     arn = _ARN.match(unquote(model))
     return arn is not None and arn["kind"] not in ("foundation-model", "inference-profile")
 

@@ -1,4 +1,4 @@
-"""Whether a reported cost can be true.
+"""Plausibility check of reported costs.
 
 One answer must not spend a month's budget because of a number in it. A reported cost is held against the price that
 is known for the call, else against the dearest price that anybody has for what the call used.

@@ -1,4 +1,4 @@
-"""What a model costs at a moment: the rates themselves, for people."""
+"""Rates of a model at a given time, for display."""
 
 from __future__ import annotations
 

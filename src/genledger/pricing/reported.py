@@ -1,4 +1,4 @@
-"""What an answer says that it cost: a bill where the provider defines the field, and any number elsewhere."""
+"""Costs reported in answers. They count only where the provider defines the field."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def reported_cost(
 
 
 def _defines(place: CostField, provider: str, base_url: str | None) -> bool:
-    """Whether whoever answers reports costs in this field.
+    """Return whether the answering provider reports costs in this field.
 
     At an address that nobody sells from there is a gateway, which may pass on what its upstream reports.
     """

@@ -21,7 +21,7 @@ def cost_of_response(
     base_url: str | None = None,
     headers: Mapping[str, Any] | None = None,
 ) -> Cost | None:
-    """What one answer cost in USD, or `None` when that is not known. Never raises.
+    """Return the cost of one answer in USD, or `None` if it is unknown. Never raises.
 
     `provider` is a name of the GenAI conventions (`openai`, `azure.ai.openai`, `gcp.gemini`, `aws.bedrock`,
     `x_ai`, …) or an everyday one (`azure`, `google`, `bedrock`, `mistral`, …). `api` names the endpoint:

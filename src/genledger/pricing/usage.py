@@ -1,4 +1,4 @@
-"""What a call consumed, in buckets that never overlap.
+"""Usage of a call, in buckets that never overlap.
 
 Providers disagree on whether `input_tokens` includes the cached tokens and whether `output_tokens`
 includes the reasoning tokens. Here every token is in exactly one bucket; the inclusive totals of the

@@ -334,7 +334,7 @@ def patched() -> dict[str, list[str]]:
 
 
 def pipeline() -> Pipeline | None:
-    """What is connected at this moment."""
+    """Return the connected pipeline, or `None`."""
     return _pipeline
 
 
@@ -386,7 +386,7 @@ def shutdown(timeout: float = 5.0) -> bool:
 
 
 def spend() -> Spend:
-    """What the current attribution or observe block, or else the current trace, has cost so far.
+    """Return the spend so far of the current attribution or observe block, else of the current trace.
 
     Returns:
         `usd` (of the priced calls), `calls`, `unpriced` (calls missing from `usd`) and `tokens`.

@@ -52,7 +52,7 @@ class Destination(Protocol):
 
 @dataclass(slots=True)
 class Pipeline:
-    """What has been connected, to be flushed and shut down in this order."""
+    """Connected parts, in the order in which to flush and shut them down."""
 
     destinations: dict[str, Any] = field(default_factory=dict)
     processors: list[SpanProcessor] = field(default_factory=list)

@@ -243,7 +243,7 @@ class Settings:
 
     @property
     def emits_event(self) -> bool:
-        """Whether the details event is emitted: as asked, else where content goes on it."""
+        """Return whether to emit the details event: as configured, else if content goes on it."""
         return self.capture_content in ("event", "both") if self.emit_event is None else self.emit_event
 
 

@@ -60,7 +60,7 @@ class Departure(NamedTuple):
 
 
 class _Note(NamedTuple):
-    """What the file and its log were like at the end of a turn: their inodes, and their sizes in bytes.
+    """State of the file and its log at the end of a turn: their inodes, and their sizes in bytes.
 
     That of the file is at most that of the pages in use: SQLite cuts off pages that are not.
     """
@@ -233,13 +233,13 @@ class SharedDatabase:
                     self._move(self._name_aside(), (_LOG, _INDEX))
 
     def _is_cut(self, status: os.stat_result) -> bool:
-        """Whether the file is smaller than it was, as it becomes of itself when somebody removes free pages."""
+        """Return whether the file is smaller than before. Removing free pages also makes it smaller."""
         noted = self._note.size if self._note is not None else 0
         # In WAL mode a file has at least its first page, even if all the rest is in the log.
         return status.st_size < (noted if self._opened is None else max(noted, _FIRST_PAGE))
 
     def _is_log_cut(self, log: os.stat_result | None) -> bool:
-        """Whether the log is shorter than the last turn left it, as it becomes when somebody empties it."""
+        """Return whether the log is shorter than the last turn left it. Emptying it also makes it shorter."""
         note = self._note
         return log is not None and note is not None and log.st_ino == note.log and log.st_size < note.log_size
 
@@ -301,7 +301,7 @@ class SharedDatabase:
             turn.leave_note(_NOTE.pack(*self._note))
 
     def _damage(self) -> str | None:
-        """What is wrong with the file; `None` when nothing is.
+        """Return the problem of the file, or `None`.
 
         Raises:
             sqlite3.Error: That cannot be told now.
@@ -383,7 +383,7 @@ class SharedDatabase:
 
 
 def concerns_the_file(error: sqlite3.DatabaseError) -> bool:
-    """Whether the file is at fault, and not a record that SQLite cannot hold."""
+    """Return whether the error is the file's, not that of a record that SQLite cannot hold."""
     return isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError
 
 

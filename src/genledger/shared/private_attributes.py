@@ -46,7 +46,7 @@ class PrivateUse:
 
     @cached_property
     def works(self) -> bool:
-        """Whether the installed package has the attributes, and they do what they are used for."""
+        """Return whether the installed package has the attributes and they work as expected."""
         try:
             if self._self_test():
                 return True
@@ -156,7 +156,7 @@ def forget_points(meter: Any) -> None:
 
 
 def is_last_collection(meter: Any) -> bool:
-    """Whether a reader of a meter is shutting down: what it does not collect now is lost.
+    """Return whether a reader of a meter is shutting down: what it does not collect now is lost.
 
     True as well where the SDK does not tell.
     """

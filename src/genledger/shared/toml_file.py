@@ -32,7 +32,7 @@ _TOKEN = re.compile(
 
 
 class Mistake(NamedTuple):
-    """What is wrong in a file and what to do about it; `line` counts from 1, `None` is the file as a whole."""
+    """Mistake in a file and its fix; `line` counts from 1, `None` means the whole file."""
 
     message: str
     line: int | None = None

@@ -112,7 +112,7 @@ def test_a_webhook_is_told(make_guard: MakeGuard, demand: MakeDemand, receiver: 
     spend(guard, demand, 5.0)
     body = receiver.bodies.get(timeout=120)
     assert body["title"] == "Budget b: 50 %"
-    assert body["message"] == "organisation has used $5.00 of $10.00 per month (budget 'b', 50 %)."
+    assert body["message"] == "organization has used $5.00 of $10.00 per month (budget 'b', 50 %)."
 
 
 def test_an_alert_is_one_line_of_plain_text_whatever_things_are_called(

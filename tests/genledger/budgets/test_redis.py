@@ -18,7 +18,7 @@ from genledger.budgets.stores.redis import RedisStore
 MakeDemand = Callable[..., BudgetRequest]
 
 RULES = [
-    budget(name="organisation", usd=10, per="month"),
+    budget(name="organization", usd=10, per="month"),
     budget(name="tenant", tenant="each", usd=5, per="month"),
     budget(name="loop {x}", repeats=3),
 ]

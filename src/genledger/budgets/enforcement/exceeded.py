@@ -15,7 +15,7 @@ class BudgetExceeded(RuntimeError):
     Its texts may be shown to people and written to logs as they are: control characters are escaped, lengths bounded.
 
     Attributes:
-        scope: Whose budget it is: `tenant=acme`, or `organisation`.
+        scope: Whose budget it is: `tenant=acme`, or `organization`.
         rule: The name of the rule that decided, the tightest when several refuse.
         measure: What the rule counts: `usd`, `tokens`, `requests`, `steps`, `repeats`, `depth`; `calls` for a kill
             switch.

@@ -106,7 +106,7 @@ class Guard:
 
     @property
     def active(self) -> bool:
-        """Whether a call could be refused at all; while it is false, making a `BudgetRequest` is wasted work."""
+        """Return whether any call could be refused. If false, callers need not create a `BudgetRequest`."""
         return not self._informed or bool(self._matcher.rules or self._matcher.kills)
 
     def admit(self, request: BudgetRequest) -> Reservation:

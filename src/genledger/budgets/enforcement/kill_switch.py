@@ -1,4 +1,4 @@
-"""What is set for everybody through the store: kill switches, budgets, tiers, and who did it.
+"""Kill switches, budgets and tiers set for all processes through the store, and the log of changes.
 
 All of it is one small JSON document that every process reads twice a second.
 """

@@ -23,7 +23,7 @@ FOREVER = float("inf")
 
 
 def amounts(request: BudgetRequest) -> tuple[int, int, int, int]:
-    """What a call may need at most, in units: USD, tokens, requests, steps.
+    """Return the most that a call can need, in units: USD, tokens, requests, steps.
 
     What is not known counts as one unit, so that an exhausted rule refuses it all the same.
     """
@@ -37,7 +37,7 @@ _KINDS: Mapping[str, int] = {"usd": 0, "tokens": 1, "requests": 2, "steps": 3}
 
 @dataclass(slots=True)
 class Match:
-    """What applies to one kind of call until a moment (seconds since the epoch).
+    """Rules that apply to one kind of call until a time (seconds since the epoch).
 
     `lines` pair an account with the place of its amount in (usd, tokens, requests, steps). `unpriced` is the rule
     that does not let calls through whose price is not known. A `plain` plan asks for nothing but the
@@ -53,7 +53,7 @@ class Match:
     plain: bool
 
     def allows(self, request: BudgetRequest) -> bool:
-        """Whether, for this call, reserving the lines is all that is left to do."""
+        """Return whether this call only has to reserve the lines."""
         if self.plain:
             return True
         return not (

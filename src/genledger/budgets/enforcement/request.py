@@ -1,4 +1,4 @@
-"""What one call asks of the budgets before it is made."""
+"""Budget request of one call, before it is made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the guard hands out for a call that may be made."""
+"""Reservation that the guard returns for an admitted call."""
 
 from __future__ import annotations
 

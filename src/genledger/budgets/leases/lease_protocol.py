@@ -62,7 +62,7 @@ class Age:
 
 
 class Ask(NamedTuple):
-    """What is reported and wanted under one lease. Amounts in units, times in seconds since the epoch.
+    """Report and request under one lease. Amounts in units, times in seconds since the epoch.
 
     `hold` is what the lease keeps of what it was granted, apart from what was settled. `need` is what must be added
     for the call at hand, `want` what it would like beyond that. `start` and `end` bound the window (end 0:
@@ -114,7 +114,7 @@ class Reply(NamedTuple):
 
 @dataclass(slots=True)
 class Lease:
-    """What one process has in one counter."""
+    """Slice of one counter that one process holds."""
 
     number: int = 0
     total: int = 0

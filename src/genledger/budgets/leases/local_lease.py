@@ -42,7 +42,7 @@ class CounterKey:
 
     @property
     def meta(self) -> str:
-        """What readers of the store are told about it."""
+        """Return the description of the counter for readers of the store."""
         fields = {
             "rule": self.rule.name,
             "scope": self.scope,

@@ -68,7 +68,7 @@ class Tiers:
         return tier
 
     def due(self) -> bool:
-        """Whether an answer is old enough to be asked for again."""
+        """Return whether an answer is old enough to be requested again."""
         return bool(self._old())
 
     def refresh(self) -> bool:

@@ -1,4 +1,4 @@
-"""What a budget rule and a routing rule say: the tables of a rule file, which `budget()` and `route()` make in code."""
+"""Budget and routing rules: the tables of a rule file, or the results of `budget()` and `route()`."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ _MODEL = "the name of the model to use"
 
 
 class Degrade(Table):
-    """What a call becomes when a rule that degrades has no room for it."""
+    """Changes to a call when a degrading rule has no room for it."""
 
     model: Text | None = Field(None, description=_MODEL)
     max_output_tokens: Annotated[int, Field(ge=1)] | None = Field(None, description="a whole number above 0")
@@ -157,7 +157,7 @@ class Rule(Table):
 
     @cached_property
     def measure(self) -> Measure:
-        """What it counts."""
+        """Return the measure that the rule counts."""
         return next(measure for measure in MEASURES if getattr(self, measure) is not None)
 
     @cached_property
@@ -172,7 +172,7 @@ class Rule(Table):
 
     @property
     def tiered(self) -> bool:
-        """Whether the limit depends on the tenant's plan tier."""
+        """Return whether the limit depends on the tenant's plan tier."""
         return "" not in self.limits
 
     def limit(self, tier: str | None) -> int:

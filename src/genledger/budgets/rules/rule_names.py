@@ -16,5 +16,5 @@ def twins(rules: Sequence[Rule]) -> list[int]:
 
 
 def twin(rule: Rule) -> str:
-    """What is wrong with a rule whose name an earlier rule has."""
+    """Return the problem of a rule that has the name of an earlier rule."""
     return f"there is another budget {rule.name!r}; give one of them a name of its own"

@@ -18,7 +18,7 @@ FIELDS: tuple[ScopeField, ...] = get_args(ScopeField)
 EACH = "each"
 """The pattern that gives every value a counter of its own."""
 
-ORGANISATION = "organisation"
+ORGANIZATION = "organization"
 """The scope of a rule that names no field: every call."""
 
 PATHS: Mapping[ScopeField, str] = {
@@ -82,10 +82,10 @@ class Scope:
             if not (value == pattern if glob is None else glob.match(value)):
                 return None
             parts.append(f"{field}={pattern}")
-        return " ".join(parts) or ORGANISATION
+        return " ".join(parts) or ORGANIZATION
 
     def __str__(self) -> str:
-        return " ".join(f"{field}={pattern}" for field, pattern in self.patterns.items()) or ORGANISATION
+        return " ".join(f"{field}={pattern}" for field, pattern in self.patterns.items()) or ORGANIZATION
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Scope) and self.patterns == other.patterns
@@ -95,7 +95,7 @@ class Scope:
 
 
 def values_of(request: BudgetRequest) -> dict[ScopeField, str | None]:
-    """What a call has in each of the fields that scopes name."""
+    """Return a call's value of each scope field."""
     who = request.attribution
     return {
         "tenant": who.tenant,

@@ -1,4 +1,4 @@
-"""What a rule counts, as whole numbers: USD in billionths, everything else one by one.
+"""Amounts as whole numbers: USD in billionths, all other measures in ones.
 
 Stores add integers only, so a budget does not drift however many calls it counts.
 """

@@ -1,4 +1,4 @@
-"""What the guard expects of a store."""
+"""Interface of a budget store."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Store(Protocol):
         ...
 
     def document(self) -> str:
-        """What was last put in by `replace_document`, or nothing."""
+        """Return the document last stored by `replace_document`, or an empty string."""
         ...
 
     def replace_document(self, old: str, new: str) -> bool:

@@ -86,7 +86,7 @@ class Attempt(Generic[T]):
         raise TimeoutError(f"no answer within {timeout_s:.3g} s")
 
     def is_over(self) -> bool:
-        """Whether the function has ended."""
+        """Return whether the function has ended."""
         return bool(self._results or self._errors)
 
     def leave(self) -> None:

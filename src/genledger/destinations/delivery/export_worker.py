@@ -205,7 +205,7 @@ class ExportWorker:
             self.finish_shutdown()
 
     def is_idle(self) -> bool:
-        """Whether nothing waits to be delivered."""
+        """Return whether nothing waits to be delivered."""
         # What is on its way from one place to the next is in none of them for a moment, so the places count only
         # when no round was under way while they were looked at: the number is odd during a round.
         before = self._turns
@@ -215,11 +215,11 @@ class ExportWorker:
         return empty and before % 2 == 0 and before == self._turns
 
     def has_ended(self) -> bool:
-        """Whether it has been shut down, and its thread has ended."""
+        """Return whether the worker was shut down and its thread has ended."""
         return self._closing_at is not None and (self._thread is None or not self._thread.is_alive())
 
     def stats(self) -> Stats:
-        """What became of the spans so far."""
+        """Return the delivery counters so far."""
         outbox = self._outbox
         dropped = Counter(outbox.dropped)
         files = size = 0

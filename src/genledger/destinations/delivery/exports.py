@@ -21,7 +21,7 @@ _QUICK = 0.25
 
 
 class Exporter(Protocol):
-    """What every exporter of OpenTelemetry can do."""
+    """Common interface of OpenTelemetry's exporters."""
 
     def shutdown(self) -> Any:
         """Export no more, and end what is under way."""
@@ -29,7 +29,7 @@ class Exporter(Protocol):
 
 
 class Exports:
-    """What one signal is exported through; made with a thread that waits for the end of it.
+    """Export of one signal, with a thread that waits for its end.
 
     Args:
         what: What is exported, for people: `metrics`, `log records`.

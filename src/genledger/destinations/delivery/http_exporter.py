@@ -39,7 +39,7 @@ _DETAIL_CHARACTERS = 200
 
 
 class Answer(NamedTuple):
-    """What became of one attempt.
+    """Result of one attempt.
 
     `reason` is one word for counting (`http_503`, `timeout`, `connection`), `detail` a phrase for people,
     free of credentials. `retry_after_s` is the pause that the receiver asked for. `rejected` is how many

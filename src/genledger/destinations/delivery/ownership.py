@@ -35,7 +35,7 @@ def own_directory(path: Path) -> None:
 
 
 def is_own_directory(path: Path) -> bool:
-    """Whether a directory is there and only this user can enter it."""
+    """Return whether a directory exists and only this user can enter it."""
     try:
         _check(os.lstat(path), str(path), stat.S_ISDIR, "directory")
     except OSError:
@@ -44,7 +44,7 @@ def is_own_directory(path: Path) -> bool:
 
 
 def is_own_file(status: os.stat_result, path: str) -> bool:
-    """Whether a file, of which `os.lstat` says `status`, is one that only this user can open."""
+    """Return whether only this user can open the file with this `os.lstat` status."""
     try:
         _check(status, path, stat.S_ISREG, "file")
     except NotOurs:

@@ -113,7 +113,7 @@ class RetryQueue:
 
     @property
     def failing(self) -> bool:
-        """Whether the receiver did not answer as it should last time."""
+        """Return whether the last attempt failed."""
         return self._failures > 0
 
     @property
@@ -122,7 +122,7 @@ class RetryQueue:
         return max(0.0, self._next_attempt - self._clock.now())
 
     def is_empty(self) -> bool:
-        """Whether nothing waits, in memory or on disk. From any thread."""
+        """Return whether nothing waits, in memory or on disk. Safe to call from any thread."""
         spooled = self.spool is not None and self.spool.pending()[0] > 0
         return not self._batches and self._in_flight is None and self._youngest is None and not spooled
 

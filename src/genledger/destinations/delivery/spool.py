@@ -51,7 +51,7 @@ class Kept(NamedTuple):
 
 
 class _Name(NamedTuple):
-    """What the name of a file says: `<created, ns>-<process>-<number>-<spans>-<bytes>.batch`."""
+    """Parsed name of a file: `<created, ns>-<process>-<number>-<spans>-<bytes>.batch`."""
 
     path: str
     created_ns: int

@@ -1,4 +1,4 @@
-"""What destinations do themselves is not traced.
+"""Suppress tracing of the destinations' own requests.
 
 A module of its own because it is imported when a destination has its first work, by the thread that gives it: a
 start does not pay for it, and a thread of ours that starts while the process ends can import nothing any more.

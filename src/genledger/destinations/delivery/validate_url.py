@@ -35,7 +35,7 @@ def check_http_url(url: str, what: str) -> None:
 
 
 def nobody_listens(url: str, timeout_s: float) -> bool:
-    """Whether one quick try shows that nobody takes connections at an address, or that there is no such address.
+    """Return whether one quick attempt shows that an address refuses connections or does not exist.
 
     What lies behind a proxy, or has not answered after `timeout_s` seconds (one at most), is somebody.
     """

@@ -138,7 +138,7 @@ class Journal:
                     segment.close()
 
     def leftovers(self) -> bool:
-        """Whether there are segments of dead processes."""
+        """Return whether there are segments of dead processes."""
         for path in self._others():
             descriptor = lock(str(path))
             if descriptor is not None:
@@ -147,7 +147,7 @@ class Journal:
         return False
 
     def rescued(self, limit: int) -> Iterator[tuple[bytes, int, Callable[[], None]]]:
-        """What dead processes left: serialized requests of about `limit` bytes, each with its spans.
+        """Yield what dead processes left: serialized requests of about `limit` bytes, each with its spans.
 
         The third value is to be called when the request is safe; the segment goes with the last of them.
         """

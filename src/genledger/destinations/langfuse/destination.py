@@ -95,7 +95,7 @@ class LangfuseProject:
 
 
 def is_configured(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether the environment names a Langfuse project, and does not switch it off."""
+    """Return whether the environment names a Langfuse project and does not turn it off."""
     off = environ.get("LANGFUSE_TRACING_ENABLED", "").strip().lower() in ("false", "0")
     return not off and bool(environ.get("LANGFUSE_PUBLIC_KEY") or environ.get("LANGFUSE_SECRET_KEY"))
 
@@ -189,7 +189,7 @@ class LangfuseDestination(Destination):
         )
 
     def conflict(self, provider: object) -> str | None:
-        """What is wrong when Langfuse's own span processor sends the same spans to the same project."""
+        """Return the problem if Langfuse's own span processor sends the same spans to the same project."""
         for processor in span_processors(provider):
             if type(processor).__name__ == "LangfuseSpanProcessor":
                 key = getattr(processor, "public_key", None)

@@ -23,7 +23,7 @@ _COSTS = (
 
 
 def is_usage_key(key: str) -> bool:
-    """Whether Langfuse would read an attribute of this name as usage or cost."""
+    """Return whether Langfuse would read an attribute of this name as usage or cost."""
     return key.startswith(USAGE_PREFIXES)
 
 

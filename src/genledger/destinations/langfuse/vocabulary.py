@@ -99,7 +99,7 @@ _NOT_IN_ENVIRONMENT = re.compile(r"[^a-z0-9\-_]")
 
 @dataclass(slots=True, frozen=True)
 class Project:
-    """What is the same for every span of a process.
+    """Values shared by every span of a process.
 
     `environment` must match `[a-z0-9-_]{1,40}` and not begin with `langfuse`; `environment_name` makes it so.
     """
@@ -275,7 +275,7 @@ class _Writer:
             )
 
     def _details(self) -> None:
-        """Whatever else of ours is on the span, as metadata of the observation."""
+        """Write Genledger's other attributes as metadata of the observation."""
         for key, value in self.given.items():
             if key.startswith("genledger.") and not key.startswith(f"{A.GENLEDGER_METADATA}."):
                 if key in _IN_TRACE or (key.startswith("genledger.cost.") and isinstance(value, float)):

@@ -54,7 +54,7 @@ class SamplingOptions(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        """Whether spans may have to wait for the end of their trace."""
+        """Return whether spans may have to wait for the end of their trace."""
         return self.rate < 1.0 or self.units_per_month is not None
 
 
@@ -94,7 +94,7 @@ class TraceSampling:
 
     @property
     def holds(self) -> bool:
-        """Whether spans may have to wait for the end of their trace."""
+        """Return whether spans may have to wait for the end of their trace."""
         return self._rate < 1.0 or self._allowance.per_month is not None
 
     def take(self, items: Sequence[FinishedSpan], now: float) -> list[FinishedSpan]:

@@ -58,7 +58,7 @@ _INFRASTRUCTURE_KINDS = (SpanKind.SERVER, SpanKind.CLIENT, SpanKind.PRODUCER, Sp
 
 
 def is_genai(span: ReadableSpan) -> bool:
-    """Whether a span describes GenAI work: a call, an agent, a tool, a retrieval, an observed block."""
+    """Return whether a span describes GenAI work: a call, an agent, a tool, a retrieval, an observed block."""
     # The span may still be open, and written to by another thread: take its keys in one go.
     for key in tuple(span.attributes or ()):
         if key.startswith(_GENAI_PREFIXES) and key not in _ATTRIBUTION_ONLY:
@@ -68,7 +68,7 @@ def is_genai(span: ReadableSpan) -> bool:
 
 
 def is_infrastructure(span: ReadableSpan) -> bool:
-    """Whether a span describes a web request, a database statement, a message or the like."""
+    """Return whether a span describes a web request, a database statement, a message or the like."""
     return span.kind in _INFRASTRUCTURE_KINDS or any(
         key.startswith(_INFRASTRUCTURE_PREFIXES) for key in tuple(span.attributes or ())
     )

@@ -46,7 +46,7 @@ class FinishedSpan:
 
 
 class SelectingSpanProcessor(SpanProcessor):
-    """What the tracer provider sees of a destination.
+    """Span processor of a destination.
 
     Args:
         take: Takes a span that goes out; with its line when there is a `lineage`.

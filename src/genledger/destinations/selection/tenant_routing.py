@@ -36,7 +36,7 @@ _ANSWER_S = 300.0
 
 @dataclass(slots=True)
 class _Trace:
-    """What is known of a trace: the tenants in it, and its spans that have none."""
+    """State of a trace: its tenants, and its spans without a tenant."""
 
     since: float
     tenants: set[str] = field(default_factory=set)
@@ -123,7 +123,7 @@ class TenantReceivers(Generic[Route]):
             return [*own, *self._deliveries.values(), *self._closing]
 
     def stats(self) -> Stats:
-        """What became of the spans, those of closed deliveries included."""
+        """Return the delivery counters, those of closed deliveries included."""
         with self._lock:
             total = self._past + Stats(accepted=self._unrouted, dropped={"unrouted": self._unrouted})
             waiting = Stats(accepted=self._waiting, waiting=self._waiting)

@@ -42,7 +42,7 @@ def text_part(content: Any) -> dict[str, Any]:
 
 
 def reasoning_part(content: Any) -> dict[str, Any]:
-    """What the model thought, as far as the provider shows it."""
+    """Return the part for the model's reasoning, as far as the provider shows it."""
     return {"type": "reasoning", "content": content}
 
 

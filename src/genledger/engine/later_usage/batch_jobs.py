@@ -68,7 +68,7 @@ class Line:
 
 @dataclass(slots=True, frozen=True)
 class Batch:
-    """What an instrumentor says about an endpoint of batches.
+    """Description of a batch endpoint by an instrumentor.
 
     Args:
         jobs: Reads the jobs that a response tells of.
@@ -99,7 +99,7 @@ class BatchJobs:
         self._jobs_of: OrderedDict[tuple[str, str], str] = OrderedDict()
 
     def expects(self, batch: Batch, provider: str, body: Body) -> bool:
-        """Whether a call to an endpoint of batches is one: a file may have other things than results."""
+        """Return whether a call fetches results of a batch: a file may contain something else."""
         if batch.results is None or not batch.shared:
             return True
         name = bounded(batch.results(body))
@@ -117,7 +117,7 @@ class BatchJobs:
                     self._book.do(functools.partial(self._adopt, provider, job.id, file, attribution))
 
     def results(self, call: Call) -> Results | None:
-        """What reads the response of a call, when it is the results of a batch."""
+        """Return the reader of a response with results of a batch, or `None`."""
         batch = call.operation.batch
         if batch is None or batch.results is None or batch.line is None:
             return None

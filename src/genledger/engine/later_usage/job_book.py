@@ -19,7 +19,7 @@ MAX_REMEMBERED = 10_000
 
 
 class CallStart(NamedTuple):
-    """What is known of a call before its answer, so that another process can complete its record.
+    """Facts about a call before its answer, so that another process can complete its record.
 
     The ids are the integers of the span context; `started_ns` is nanoseconds since the epoch.
     """
@@ -119,7 +119,7 @@ class JobBook:
 
     @property
     def outlives_the_process(self) -> bool:
-        """Whether another process can learn of the jobs."""
+        """Return whether another process can read the jobs."""
         return self._open is not None
 
     def remember(self, provider: str, name: str, origin: Origin) -> None:

@@ -251,7 +251,7 @@ class EventMessages:
         self._accumulator.fold(events)
 
     def response(self) -> Mapping[str, Any]:
-        """What has been received, shaped like a whole response."""
+        """Return what was received, shaped like a whole response."""
         return self._accumulator.response()
 
     def text_length(self) -> int:
@@ -260,12 +260,12 @@ class EventMessages:
 
     @property
     def counted(self) -> bool:
-        """Whether the usage received so far counts everything."""
+        """Return whether the usage received so far counts everything."""
         return self._accumulator.counted
 
     @property
     def complete(self) -> bool:
-        """Whether the provider has said that it has finished."""
+        """Return whether the provider has marked the response as finished."""
         return self._accumulator.complete
 
 

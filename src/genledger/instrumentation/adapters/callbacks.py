@@ -29,7 +29,7 @@ MAX_OPEN = 10_000
 
 
 class ModelCall(NamedTuple):
-    """What a framework asks of a model: the call that it is, unless a client of ours makes it."""
+    """Model call of a framework, recorded unless an instrumented client makes it."""
 
     operation: Operation
     library: str

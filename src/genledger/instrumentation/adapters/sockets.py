@@ -28,7 +28,7 @@ _FOLDED = 32
 
 
 class Heard(NamedTuple):
-    """What an event of the provider means.
+    """Meaning of a provider's event.
 
     `opened` says what the session is like, `begun`, `chunk` and `ended` belong to the response with this id,
     `aside` is the answer of another model that works beside, and `failed` refuses the request with this id.
@@ -56,12 +56,12 @@ class ResponseEvents(Protocol):
 
     @property
     def complete(self) -> bool:
-        """Whether the provider has said that it has ended."""
+        """Return whether the provider has marked the response as ended."""
         ...
 
     @property
     def cut(self) -> bool:
-        """Whether the provider has said that it was interrupted."""
+        """Return whether the provider has marked the response as interrupted."""
         ...
 
 
@@ -275,7 +275,7 @@ class SocketClient:
         self._sessions: weakref.WeakKeyDictionary[Any, Session] = weakref.WeakKeyDictionary()
 
     def patches(self) -> Patches:
-        """What to patch, and with what."""
+        """Return the methods to patch, and their wrappers."""
         found: Patches = []
         for module in self._kind.modules:
             sync, twin = self._kind.connection, f"Async{self._kind.connection}"

@@ -138,5 +138,5 @@ async def _retry_async(wrapped: Any, instance: Any, args: tuple[Any, ...], kwarg
 
 
 def _final(retry: Any, error: Exception) -> Exception:
-    """What makes the client's own loop end with an error instead of trying again."""
+    """Return an exception that makes the client's retry loop raise instead of retrying."""
     return retry.__globals__["PermanentError"](error)

@@ -61,7 +61,7 @@ class StainlessClient:
         self._endpoints: weakref.WeakKeyDictionary[Any, tuple[Any, Endpoint]] = weakref.WeakKeyDictionary()
 
     def patches(self) -> Patches:
-        """What to patch, and with what."""
+        """Return the methods to patch, and their wrappers."""
         module = self._library.module
         over = self._library.clients
         above: Patches = []
@@ -192,7 +192,7 @@ class StainlessExchange(Exchange):
 
 
 def _asked(options: Any) -> Body:
-    """What the application asked for: the body with what it added to it, or a query and the path it is for."""
+    """Return the request: the body with the application's additions, or a query and its path."""
     body = options.json_data
     if options.method == "get" or body is None:
         params = options.params
@@ -203,7 +203,7 @@ def _asked(options: Any) -> Body:
 
 
 def _raw(options: Any) -> bool:
-    """Whether the application reads the response by itself, where a chunk could not be hidden from it."""
+    """Return whether the application reads the response itself, so that no chunk can be hidden from it."""
     headers = options.headers
     return isinstance(headers, Mapping) and any(name.lower() == "x-stainless-raw-response" for name in headers)
 

@@ -1,4 +1,4 @@
-"""What an answer says about its own cost: usage, model, tier, region, and perhaps the amount itself."""
+"""Billing facts in an answer: usage, model, tier, region, and possibly the amount itself."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _NO_HEADERS: Mapping[str, object] = {}
 
 @dataclass(slots=True)
 class Reading:
-    """What one answer reports.
+    """Billing facts that one answer reports.
 
     `model` is the model that answered, else the one asked for; `requested` is always the one asked for
     (a deployment, an ARN). `tier` is what the provider says it served: `batch`, `flex`, `priority`, `fast`,
@@ -75,7 +75,7 @@ def read_usage(
 
 
 class _Seller(NamedTuple):
-    """What a provider's name and address tell of every answer from there.
+    """Facts that hold for every answer from a provider and address.
 
     `headers`: those of an answer may say what was served or billed. `reports`: it may report its cost.
     """

@@ -164,7 +164,7 @@ def chat(counts: Counts, usage: Any, provider: str) -> Usage:
 
 
 def _units(counts: Counts, usage: Any, provider: str) -> Mapping[str, float]:
-    """What a usage block counts beside tokens."""
+    """Return the units other than tokens in a usage block."""
     if provider == "mistral":
         seconds = number(usage.get("prompt_audio_seconds"))
         return {"second": seconds} if seconds else NO_UNITS

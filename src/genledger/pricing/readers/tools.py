@@ -1,4 +1,4 @@
-"""What an answer consumed that is not a token: tool calls, sessions, images, seconds, characters."""
+"""Usage of an answer other than tokens: tool calls, sessions, images, seconds, characters."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _grounding(body: object, model: str) -> dict[str, float]:
 
 
 def image_tool(counts: Counts, body: object) -> tuple[tuple[str, Usage], ...]:
-    """What the Responses API's image generation tool consumed, at its own model's rates."""
+    """Return the usage of the Responses API's image generation tool, billed at its own model's rates."""
     block = path(body, "tool_usage", "image_gen")
     if block is None:
         return ()

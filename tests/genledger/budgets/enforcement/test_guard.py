@@ -100,7 +100,7 @@ def test_the_tightest_of_several_rules_decides_and_the_others_keep_nothing(
 ) -> None:
     guard = make_guard(
         [
-            budget(name="organisation", usd=10, per="month"),
+            budget(name="organization", usd=10, per="month"),
             budget(name="tenant", tenant="each", usd=4, per="day"),
             budget(name="feature", feature="chat", tokens=1000, per="hour"),
         ],
@@ -111,7 +111,7 @@ def test_the_tightest_of_several_rules_decides_and_the_others_keep_nothing(
         guard.admit(demand(1.0, feature="chat", max_output_tokens=700))
     assert caught.value.rule == "tenant"
     guard.admit(demand(0.25, feature="chat", max_output_tokens=600)).settle(0.25, 600)
-    assert spent(guard) == {"organisation": 3.75, "tenant": 3.75, "feature": 1000}
+    assert spent(guard) == {"organization": 3.75, "tenant": 3.75, "feature": 1000}
 
 
 @pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])

@@ -288,7 +288,7 @@ class LedgerDestination:
                 if at_once == 1:
                     if not self._dropped["invalid"]:
                         what = stage().message(f"{error!r}: {some[0]!r}", 400)
-                        _logger.warning("A record does not fit into the ledger: %s", what)
+                        _logger.warning("The ledger cannot store a record: %s", what)
                     self._drop("invalid")
                     del records[0]
                 at_once = 1
@@ -305,7 +305,7 @@ class LedgerDestination:
     def _note_failure(self, error: LedgerError) -> None:
         if self._failed_at is None:
             self._failed_at = time.monotonic()
-            _logger.warning("%s Until then up to %d records wait in memory.", error, self._max_queue)
+            _logger.warning("%s Until it works, up to %d records wait in memory.", error, self._max_queue)
 
     def _note_success(self) -> None:
         if self._failed_at is not None:

@@ -79,14 +79,14 @@ class OtlpEndpoint:
         if self.protocol == "grpc":
             if urlsplit(self.url).path not in ("", "/"):
                 raise ConfigurationError(
-                    f"OTLP: {without_credentials(self.url)!r} has a path, which gRPC does not know; "
-                    "leave it out, or set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"
+                    f"OTLP: {without_credentials(self.url)!r} has a path, which gRPC does not support; "
+                    "remove it, or set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"
                 )
             if self.compression == "deflate":
-                raise ConfigurationError("OTLP: gRPC has no compression 'deflate'; use gzip or none")
+                raise ConfigurationError("OTLP: gRPC does not support compression 'deflate'; use gzip or none")
         for file in (self.certificate, self.client_certificate, self.client_key):
             if file is not None and not Path(file).is_file():
-                raise ConfigurationError(f"OTLP: certificate file {file!r} is not there")
+                raise ConfigurationError(f"OTLP: certificate file {file!r} does not exist")
 
     @classmethod
     def from_environment(
@@ -171,7 +171,7 @@ def _protocol(environ: Mapping[str, str], url: str | None, signal: str = "TRACES
         return "grpc"
     if value == "http/protobuf":
         return "http/protobuf"
-    raise ConfigurationError(f"OTLP: OTEL_EXPORTER_OTLP_PROTOCOL={value!r} is not known; use http/protobuf or grpc")
+    raise ConfigurationError(f"OTLP: OTEL_EXPORTER_OTLP_PROTOCOL={value!r} is not supported; use http/protobuf or grpc")
 
 
 def _headers(environ: Mapping[str, str]) -> dict[str, str]:
@@ -182,7 +182,7 @@ def _headers(environ: Mapping[str, str]) -> dict[str, str]:
         name, equals, value = pair.partition("=")
         if not equals or not name.strip():
             # Not shown: it may be a credential.
-            raise ConfigurationError(f"OTLP: entry {number} of OTEL_EXPORTER_OTLP_HEADERS is not like name=value")
+            raise ConfigurationError(f"OTLP: entry {number} of OTEL_EXPORTER_OTLP_HEADERS must be name=value")
         headers[unquote(name).strip().lower()] = unquote(value).strip()
     return headers
 
@@ -193,7 +193,9 @@ def _compression(environ: Mapping[str, str]) -> Compression:
     for compression in known:
         if value == compression:
             return compression
-    raise ConfigurationError(f"OTLP: OTEL_EXPORTER_OTLP_COMPRESSION={value!r} is not known; use gzip, deflate or none")
+    raise ConfigurationError(
+        f"OTLP: OTEL_EXPORTER_OTLP_COMPRESSION={value!r} is not supported; use gzip, deflate or none"
+    )
 
 
 def _timeout(environ: Mapping[str, str], signal: str) -> float:

@@ -63,7 +63,7 @@ def diagnose(*, import_libraries: bool = False, timeout: float = PROBE_TIMEOUT_S
     for problem in problems:
         findings.wrong("settings", problem)
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-        findings.wrong("settings", "OTEL_SDK_DISABLED=true: nothing is recorded; unset it")
+        findings.wrong("settings", "OTEL_SDK_DISABLED=true: no call is recorded; unset it")
     libraries, absent = examine_libraries(settings, import_libraries, findings)
     distro, configurator = examine_choice(DISTRO, findings), examine_choice(CONFIGURATOR, findings)
     wanted = [name for name in names_wanted(settings, os.environ) if isinstance(name, str)]

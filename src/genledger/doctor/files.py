@@ -74,8 +74,8 @@ def examine_ledger(settings: Settings, wanted: bool, findings: Findings) -> Ledg
         shown = ", ".join(models[:5]) + (f" and {len(models) - 5} more" if len(models) > 5 else "")
         findings.note(
             "ledger",
-            f"{total.unpriced} of {total.calls} calls are unpriced: {shown}. `genledger prices update` fetches a newer "
-            "table, GENLEDGER_PRICES names your own prices; then `genledger prices backfill`",
+            f"{total.unpriced} of {total.calls} calls are unpriced: {shown}. Run `genledger prices update` for a newer "
+            "table, or set your own prices with GENLEDGER_PRICES; then run `genledger prices backfill`",
         )
     last = datetime.fromtimestamp(last_ns / 1e9, UTC).isoformat(timespec="seconds") if last_ns is not None else None
     return LedgerState(str(path), exists, size, total.calls, last, total.unpriced_reasons, None)
@@ -85,7 +85,7 @@ def examine_prices(settings: Settings, findings: Findings) -> PriceState:
     """How old the price table is, and whether the file of the user's own prices can be used."""
     day = table.load().date
     if day and (datetime.now(UTC).date() - date.fromisoformat(day)).days > OLD_TABLE_DAYS:
-        findings.note("prices", f"the price table is of {day}; `genledger prices update` fetches the newest")
+        findings.note("prices", f"the price table is from {day}; run `genledger prices update` for the newest")
     own = 0
     if settings.prices is not None:
         try:

@@ -35,11 +35,13 @@ def examine_choice(group: str, findings: Findings) -> Choice:
     if chance:
         findings.wrong(
             "launcher",
-            f"which {kind} opentelemetry-instrument loads is chance: {_listed(installed)} are installed; "
+            f"the {kind} that opentelemetry-instrument loads is undefined: {_listed(installed)} are installed; "
             f"set {variable}=genledger",
         )
     elif named is not None and loaded is None:
-        findings.wrong("launcher", f"{variable}={named} names no installed {kind}; there are: {_listed(installed)}")
+        findings.wrong(
+            "launcher", f"{variable}={named} is not an installed {kind}; installed are: {_listed(installed)}"
+        )
     elif named is not None and loaded != "genledger":
         findings.note(
             "launcher",

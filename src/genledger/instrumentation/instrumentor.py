@@ -45,7 +45,7 @@ class Instrumentor:
 
     def patches(self) -> Patches:
         """Return the methods to patch, and their wrappers."""
-        raise TypeError(f"{type(self).__name__} must say what it patches")
+        raise TypeError(f"{type(self).__name__} must define patches()")
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """The requirement that the installed library has to meet."""

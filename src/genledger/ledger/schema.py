@@ -162,8 +162,8 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
     application = _pragma(connection, "application_id")
     if application != APPLICATION_ID and (application or version or not empty):
         raise LedgerError(
-            f"ledger {path}: this is another application's SQLite database, and is left as it is. "
-            "Set GENLEDGER_LEDGER to a path of its own."
+            f"ledger {path}: this is another application's SQLite database; Genledger does not change it. "
+            "Set GENLEDGER_LEDGER to another path."
         )
     if version > VERSION:
         raise LedgerError(

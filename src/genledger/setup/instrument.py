@@ -128,7 +128,7 @@ def configure(settings: Settings, problems: list[str]) -> bool:
         try:
             pricing.configure(settings.prices)
         except pricing.PriceFileError as error:
-            problems.append(f"prices: {'; '.join(error.lines)}; the price table is used without it")
+            problems.append(f"prices: {'; '.join(error.lines)}; only the price table is used")
     pipeline.recorder = recorder
     activate(recorder)
     _pipeline = pipeline
@@ -191,7 +191,7 @@ def _rules(settings: Settings, problems: list[str]) -> Rules | None:
     try:
         rules.read()
     except RuleFileError as error:
-        problems.append(f"budgets: {'; '.join(error.lines)}; no budget holds until the file is corrected")
+        problems.append(f"budgets: {'; '.join(error.lines)}; no budget applies until you correct the file")
     return rules
 
 
@@ -278,7 +278,7 @@ def _patch(settings: Settings) -> None:
     found = available()
     for name in settings.libraries or ():
         if name not in found:
-            logger.error("genledger: there is no instrumentor for %s; there are: %s", name, ", ".join(sorted(found)))
+            logger.error("genledger: no instrumentor for %s; supported are: %s", name, ", ".join(sorted(found)))
     _wanted.clear()
     if "*" not in settings.exclude:
         chosen = found.keys() if settings.libraries is None else found.keys() & set(settings.libraries)
@@ -309,7 +309,7 @@ def _load(name: str) -> None:
         _instrumentors[name] = instrumentor
     except Exception as error:
         logger.error(
-            "genledger: the calls of %s are not recorded: %s: %s", name, type(error).__name__, stage().error(error)
+            "genledger: calls of %s are not recorded: %s: %s", name, type(error).__name__, stage().error(error)
         )
 
 
@@ -430,7 +430,7 @@ def record_outcome(name: str, value: float = 1.0) -> None:
         ValueError: The name is empty or longer than 128 characters.
     """
     if not isinstance(name, str) or not name.strip() or len(name) > 128:
-        raise ValueError(f"record_outcome(name) must be a name of 1 to 128 characters, not {name!r:.60}")
+        raise ValueError(f"record_outcome(name) must be a string of 1 to 128 characters, not {name!r:.60}")
     recorder = active()
     if recorder is None:
         return

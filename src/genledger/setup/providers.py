@@ -95,9 +95,9 @@ def connect(settings: Settings, wanted: tuple[Any, ...]) -> Pipeline:
             else:
                 _given(pipeline, one)
         except (ConfigurationError, OSError, ValueError) as error:
-            pipeline.problems.append(f"destination {name}: {error}; it is left out")
+            pipeline.problems.append(f"destination {name}: {error}; it is not used")
         except Exception as error:
-            pipeline.problems.append(f"destination {name}: {type(error).__name__}: {error}; it is left out")
+            pipeline.problems.append(f"destination {name}: {type(error).__name__}: {error}; it is not used")
     return pipeline
 
 
@@ -108,7 +108,9 @@ def _given(pipeline: Pipeline, destination: Any) -> None:
     if hasattr(destination, "accept"):
         pipeline.sinks.append(destination.accept)
     if not hasattr(destination, "processor") and not hasattr(destination, "accept"):
-        raise ConfigurationError(f"{name} is no destination: it has neither `processor` nor `accept`")
+        raise ConfigurationError(
+            f"{name} is not a valid destination: expected a `processor` attribute or an `accept()` method"
+        )
     pipeline.destinations[f"{name.lower()}-{len(pipeline.destinations)}"] = destination
 
 
@@ -164,9 +166,7 @@ def _exporter(pipeline: Pipeline, settings: Settings, name: str) -> None:
 
     found = list(entry_points(group="opentelemetry_traces_exporter", name=name))
     if not found:
-        raise ConfigurationError(
-            "there is no such destination; use langfuse, otlp, ledger, console or an installed exporter"
-        )
+        raise ConfigurationError("unknown destination; use langfuse, otlp, ledger, console or an installed exporter")
     exporter = RedactingExporter(found[0].load()())
     processor = BatchSpanProcessor(exporter)
     pipeline.destinations[name] = Exports(f"spans for {name}", exporter, processor.force_flush, processor.shutdown)
@@ -194,8 +194,8 @@ def tracer_provider(settings: Settings, pipeline: Pipeline) -> Any:
         trace.set_tracer_provider(provider)
     else:
         pipeline.problems.append(
-            f"the global tracer provider is a {type(current).__name__}, which takes no span processors; "
-            "Genledger's spans go through a provider of their own"
+            f"the global tracer provider is a {type(current).__name__}, which does not support span "
+            "processors; Genledger uses its own provider"
         )
     return provider
 

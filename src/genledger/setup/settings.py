@@ -106,7 +106,7 @@ def _budgets(value: object) -> Any:
         try:
             return Rulebook(tuple(value))
         except RuleError as error:
-            raise Unusable(f"rules that can be told apart ({error})") from None
+            raise Unusable(f"rules with different names ({error})") from None
     raise Unusable("the path of a rule file, a list of `budget(...)`, or a Guard")
 
 
@@ -278,7 +278,7 @@ def read_settings(
             problems.append(f"instrument({name}=…) is not an option{_nearest(name, known)}; it is ignored")
     for variable in environ:
         if variable.startswith(PREFIX) and variable not in variables:
-            problems.append(f"{variable} is not a variable of Genledger{_nearest(variable, variables)}; it is ignored")
+            problems.append(f"{variable} is not a Genledger variable{_nearest(variable, variables)}; it is ignored")
     return Settings(**values), problems
 
 

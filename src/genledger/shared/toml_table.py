@@ -116,7 +116,7 @@ def read_table(
     except ValidationError as error:
         if error.error_count() > MAX_MISTAKES:
             raise failure(
-                path, Mistake(f"not usable: {error.error_count():,} mistakes; is it the right file?")
+                path, Mistake(f"not usable: {error.error_count():,} mistakes; check that it is the right file")
             ) from None
         lines = lines_of(text)
         found = sorted(((_line(lines, one["loc"]), one) for one in error.errors(include_url=False)), key=itemgetter(0))

@@ -159,4 +159,4 @@ def test_a_listener_that_fails_harms_nothing(
     spend(guard, demand, 5.0)
     guard.admit(demand(1.0)).settle(1.0, 1)
     guard.close(120)
-    assert "listener failed" in caplog.text
+    assert "on_budget_event failed" in caplog.text

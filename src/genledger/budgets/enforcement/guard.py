@@ -329,7 +329,7 @@ class Guard:
             if self._named or self._matcher.rules:
                 self._lease_client.failed(error)
             else:
-                _log.debug("The budget store cannot be read, so nobody can stop calls through it: %s", error)
+                _log.debug("Cannot read the budget store; its kill switches have no effect: %s", error)
 
     def _read_document(self) -> None:
         document = self.store.document()
@@ -340,7 +340,10 @@ class Guard:
             controls = Controls.read(document)
             controls.rules()
         except (ValueError, KeyError, TypeError) as error:
-            _log.warning("What is set in the budget store cannot be read; the last known state stays: %s", error)
+            _log.warning(
+                "Cannot read kill switches and budgets from the budget store; the last known state stays in force: %s",
+                error,
+            )
             return
         self._controls = controls
         self._rebuild()
@@ -351,11 +354,11 @@ class Guard:
                 return
         except RuleFileError as error:
             mistakes = "; ".join(error.lines)
-            _log.warning("The budget rules in force stay until the rule file is corrected: %s", mistakes)
+            _log.warning("The budget rule file is invalid; the previous rules stay in force: %s", mistakes)
             return
         self._rulebook = self._file.book
         if self._may_name is not None and self._rulebook.store not in self._may_name:
-            _log.warning("The rule file names another budget store; restart the process to use it.")
+            _log.warning("The rule file names a different budget store; restart the process to use it.")
         self._alerts.urls = self._rulebook.alerts
         self._alerts.start()
         self._rebuild()

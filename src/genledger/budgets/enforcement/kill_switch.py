@@ -114,7 +114,7 @@ def kill(store: Store, scope: Mapping[str, str], *, for_: float | None, why: str
     """
     wanted = read_scope(scope)
     if not why.strip():
-        raise RuleError("why", "say why: it is what the callers will be told")
+        raise RuleError("why", "expected a reason; callers see it")
     if for_ is not None and for_ <= 0:
         raise RuleError("for", f"expected seconds above 0, got {for_!r}")
 

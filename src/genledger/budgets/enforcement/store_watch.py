@@ -57,7 +57,7 @@ class StoreWatch:
             controls = Controls.read(store.document())
         except Exception as error:
             # Only who named the store is bothered about one that cannot be read.
-            _log.debug("The budget store cannot be read, so nobody can stop calls through it: %s", error)
+            _log.debug("Cannot read the budget store; its kill switches have no effect: %s", error)
             return self._url is not None
         finally:
             store.close()

@@ -77,7 +77,7 @@ class LeaseClient:
         self.failures += 1
         if not self.down:
             self.down = True
-            _log.warning("The budget store is down; rules act by their on_store_down until it is back: %s", error)
+            _log.warning("The budget store is down; rules follow their on_store_down until it recovers: %s", error)
 
     def probe(self) -> None:
         """See whether a store that was down takes requests again: it may well answer and be read-only.
@@ -225,7 +225,7 @@ class LeaseClient:
         self.offset = reply.now - time.monotonic()
         if self.down:
             self.down = False
-            _log.warning("The budget store is back.")
+            _log.warning("The budget store has recovered.")
         return reply
 
 

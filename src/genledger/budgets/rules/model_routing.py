@@ -28,7 +28,7 @@ def choose(
             break
     else:
         if asked is None:
-            raise ValueError(f"no route matches {dict(values)} and no default model was given")
+            raise ValueError(f"no route matches {dict(values)} and there is no default model; pass one")
         choice = ModelChoice(asked, asked, None, "no route matches")
     remember(choice)
     return choice

@@ -34,7 +34,7 @@ def known_zone(zone: str) -> str:
     try:
         ZoneInfo(zone)
     except (KeyError, ValueError, OSError) as error:
-        raise ValueError(f"the time zone {zone!r} is not known") from error
+        raise ValueError(f"unknown time zone {zone!r}; expected a name such as Europe/Berlin") from error
     return zone
 
 

@@ -277,7 +277,7 @@ class ExportWorker:
         try:
             return self.step()
         except Exception:
-            log.exception("genledger: destination %s: unexpected fault; it goes on", self.name)
+            log.exception("genledger: destination %s: internal error; delivery continues", self.name)
             return self.limits.delay_s
         finally:
             with self._rounds:
@@ -295,7 +295,7 @@ class ExportWorker:
             self._collect()
             self._outbox.keep()
         except Exception:
-            log.exception("genledger: destination %s: unexpected fault; it goes on", self.name)
+            log.exception("genledger: destination %s: internal error; delivery continues", self.name)
 
     def _collect(self, *, everything: bool = False) -> None:
         """Make requests of what is queued; of what sampling holds back, too, when `everything` is wanted."""
@@ -379,7 +379,7 @@ class ExportWorker:
         try:
             self._save(deadline)
         except Exception:
-            log.exception("genledger: destination %s: unexpected fault at the end", self.name)
+            log.exception("genledger: destination %s: internal error at shutdown", self.name)
         unpacked = sum(item.goes for item in self._pop(len(self._queue)))
         self._accepted += unpacked
         self._outbox.abandon(unpacked, journaled=self._journal is not None)

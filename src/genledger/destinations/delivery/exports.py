@@ -93,7 +93,7 @@ class Exports:
         return False
 
     def _end(self, problem: str, deadline: float) -> None:
-        log.warning("genledger: the last %s are not exported: %s", self._what, problem)
+        log.warning("genledger: the last %s were not exported: %s", self._what, problem)
         self._exporter.shutdown()
         try:
             self._stopping.result(max(0.0, deadline - time.monotonic()))

@@ -83,5 +83,5 @@ def _check(status: os.stat_result, path: str, is_kind: Callable[[int], bool], ki
         return
     if path not in _named:
         _named.add(path)
-        log.warning("genledger: %s is left alone: it is %s", path, problem)
+        log.warning("genledger: %s is not used: it is %s", path, problem)
     raise NotOurs(f"{path} is {problem}")

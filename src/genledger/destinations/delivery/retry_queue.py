@@ -239,7 +239,9 @@ class RetryQueue:
         self.problem = None
         if self._failures or self._refused:
             self._said = None
-            log.warning("genledger: destination %s (%s): takes records again", self.name, self.sender.endpoint)
+            log.warning(
+                "genledger: destination %s (%s): recovered; it accepts records again", self.name, self.sender.endpoint
+            )
         self._failures = 0
         self._next_attempt = float("-inf")
         self._refused = False
@@ -416,7 +418,7 @@ class RetryQueue:
         """
         if self._cut_off and self._said is None and self.spool is not None:
             log.warning(
-                "genledger: destination %s (%s): no answer until the end; %d records wait on disk for the next process",
+                "genledger: destination %s (%s): no answer before exit; %d records are on disk for the next process",
                 self.name, self.sender.endpoint, self.spool.spans(),
             )  # fmt: skip
         lost = unpacked + self.waiting()
@@ -425,7 +427,7 @@ class RetryQueue:
         if lost and not journaled:
             self.drop(lost, "exit")
             log.warning(
-                "genledger: destination %s (%s): %d records were neither delivered nor kept at exit",
+                "genledger: destination %s (%s): %d records were lost at exit: neither delivered nor stored",
                 self.name, self.sender.endpoint, lost,
             )  # fmt: skip
 

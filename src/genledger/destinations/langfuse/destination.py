@@ -49,7 +49,7 @@ class LangfuseProject:
     """The keys of one Langfuse project. The secret shows in no representation.
 
     Raises:
-        ConfigurationError: A key is missing or the wrong way round, or the address is not one.
+        ConfigurationError: A key is missing or swapped, or the address is invalid.
     """
 
     public_key: str
@@ -59,9 +59,9 @@ class LangfuseProject:
     def __post_init__(self) -> None:
         if not self.public_key or not self.secret_key:
             missing = "LANGFUSE_PUBLIC_KEY" if not self.public_key else "LANGFUSE_SECRET_KEY"
-            raise ConfigurationError(f"Langfuse: {missing} is not set though the other key is; set both, or neither")
+            raise ConfigurationError(f"Langfuse: {missing} is not set, but the other key is; set both, or neither")
         if self.public_key.startswith("sk-lf-") or self.secret_key.startswith("pk-lf-"):
-            raise ConfigurationError("Langfuse: LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY are the wrong way round")
+            raise ConfigurationError("Langfuse: LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY are swapped")
         check_http_url(self.base_url, "Langfuse: LANGFUSE_BASE_URL")
 
     @classmethod
@@ -230,4 +230,4 @@ def _compression(environ: Mapping[str, str]) -> Compression:
         return "none"
     if value == "gzip":
         return "gzip"
-    raise ConfigurationError(f"Langfuse: LANGFUSE_OTEL_COMPRESSION={value!r} is not known; use gzip or none")
+    raise ConfigurationError(f"Langfuse: LANGFUSE_OTEL_COMPRESSION={value!r} is not supported; use gzip or none")

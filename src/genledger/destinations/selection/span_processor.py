@@ -130,7 +130,7 @@ class SelectingSpanProcessor(SpanProcessor):
     def _complain(self) -> None:
         if not self._complained:
             self._complained = True
-            log.exception("genledger: a span could not be handed to its destination; further ones are not reported")
+            log.exception("genledger: passing a span to its destination failed; further failures are not logged")
 
 
 _lineages: weakref.WeakSet[OpenSpans] = weakref.WeakSet()

@@ -191,7 +191,7 @@ class TenantReceivers(Generic[Route]):
             # The message of the error may hold what it was looking for: a credential.
             if not self._complained:
                 self._complained = True
-                log.error("genledger: the routes of tenants cannot be read (%s); such tenants count as unknown",
+                log.error("genledger: the tenant routing function failed (%s); its tenants are treated as unknown",
                           type(error).__name__)  # fmt: skip
         self._answers[tenant] = (now, identity, make)
         self._answers.move_to_end(tenant)

@@ -172,6 +172,6 @@ def _guard(framework: str, act: Callable[..., None]) -> Callable[..., None]:
         try:
             act(*args, **kwargs)
         except Exception as error:
-            internal_errors.report(f"a callback of {framework}", error)
+            internal_errors.report(f"handling a callback of {framework}", error)
 
     return callback

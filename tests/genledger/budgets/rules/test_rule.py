@@ -69,7 +69,7 @@ def test_a_tier_that_a_rule_does_not_name_gets_its_smallest_limit() -> None:
         ({"usd": 1, "tokens": 1, "per": "day"}, "tokens", "cannot be combined with usd"),
         ({"usd": 1}, "per", "is missing"),
         ({"usd": 1, "per": "fortnight"}, "per", "'fortnight' is not a window"),
-        ({"usd": 1, "per": "day", "timezone": "Mars/Base"}, "timezone", "'Mars/Base' is not known"),
+        ({"usd": 1, "per": "day", "timezone": "Mars/Base"}, "timezone", "unknown time zone 'Mars/Base'"),
         ({"usd": "5", "per": "day"}, "usd", "expected a number, got '5'"),
         ({"usd": True, "per": "day"}, "usd", "expected a number"),
         ({"usd": -1, "per": "day"}, "usd", "-1 must not be negative"),

@@ -77,7 +77,7 @@ class Figures:
         ]
 
     def blocks(self) -> list[tuple[dict[str, str], int]]:
-        """The refusals of each counter."""
+        """Return the refusals of each counter."""
         with self._lock:
             return [(_attributes(*label), count) for label, count in self._blocks.items()]
 

@@ -39,7 +39,7 @@ class BudgetStatus:
 
 
 def read_status(store: Store, rules: Sequence[Rule] = ()) -> list[BudgetStatus]:
-    """Every budget that is in use, and the rules that are not used yet; those most used up first.
+    """Return every budget that is in use, and the rules that are not used yet; those most used up first.
 
     Raises:
         StoreDown: The store did not answer.

@@ -1,4 +1,4 @@
-"""`genledger report`: what was spent, by whom, on what, and what came of it."""
+"""`genledger report`: spend by dimension, cost per outcome, retries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Agent runs: what the loop caps of budgets count in."""
+"""Agent runs, in which the loop caps of budgets count."""
 
 from __future__ import annotations
 
@@ -29,6 +29,6 @@ class AgentRun:
 
 
 def run_in(context: Context) -> AgentRun | None:
-    """The run that a context is in."""
+    """Return the run of a context."""
     run = context.get(RUN_KEY)
     return run if isinstance(run, AgentRun) else None

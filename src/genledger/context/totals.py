@@ -30,7 +30,7 @@ class Spend(NamedTuple):
 
 
 class RunningTotal:
-    """A running total that calls from many threads add to, without waiting for each other."""
+    """Running total that many threads add to without waiting for each other."""
 
     __slots__ = ("_calls", "_lock", "_tokens", "_uncounted", "_unpriced", "_usd", "outer")
 
@@ -69,7 +69,7 @@ class RunningTotal:
         del waiting[:counted]
 
     def read(self) -> Spend:
-        """The totals at this moment."""
+        """Return the current totals."""
         with self._lock:
             self._count()
             return Spend(self._usd, self._calls, self._unpriced, self._tokens)
@@ -83,7 +83,7 @@ class TraceTotals:
         self._by_trace: OrderedDict[int, RunningTotal] = OrderedDict()
 
     def of(self, trace_id: int) -> RunningTotal:
-        """The spend of one trace, made when first asked for."""
+        """Return the spend of one trace, created on first use."""
         spend = self._by_trace.get(trace_id)
         if spend is None:
             spend = self._by_trace.setdefault(trace_id, RunningTotal())

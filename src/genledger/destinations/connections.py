@@ -62,7 +62,7 @@ class Session(requests.Session):
         return super().send(*args, **options)
 
     def watched(self, kind: type[Any]) -> type[Any]:
-        """A class of connections like `kind`, each of which this session can cut off."""
+        """Return a class of connections like `kind`, each of which this session can cut off."""
         session = self
 
         class Watched(kind):  # type: ignore[misc]

@@ -71,7 +71,7 @@ class _Mark(threading.Event):
 
 
 class LedgerDestination:
-    """Writes calls, product events and steps to the ledger file, in batches, from a thread of its own.
+    """Write calls, product events and steps to the ledger file, in batches, from a separate thread.
 
     A file that cannot be written delays nobody: records wait in memory, at most `max_queue` of them, and are
     written when it works again. One log line says that it fails, and one that it recovered. After a fork, the
@@ -169,7 +169,7 @@ class LedgerDestination:
         return not stats["waiting"] and not stats["dropped"].get("shutdown")
 
     def stats(self) -> LedgerStats:
-        """The counts so far."""
+        """Return the counts so far."""
         with self._lock:
             dropped = dict(self._dropped)
             accepted = self._taken + len(self._queue) - self._marks
@@ -367,7 +367,7 @@ _STEPS = frozenset({S.INVOKE_AGENT, S.INVOKE_WORKFLOW, S.EXECUTE_TOOL, S.PLAN, S
 
 
 def step_of(span: ReadableSpan) -> Step | None:
-    """The step that an ended span is, or `None` when it is a call (only these have an outcome) or neither."""
+    """Return the step that an ended span is, or `None` when it is a call (only these have an outcome) or neither."""
     attributes = span.attributes
     if not attributes or A.GENLEDGER_OUTCOME in attributes:
         return None

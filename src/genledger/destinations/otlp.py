@@ -126,7 +126,7 @@ class OtlpEndpoint:
         )
 
     def sender(self) -> Sender:
-        """The sender for this endpoint."""
+        """Return the sender for this endpoint."""
         if self.protocol == "grpc":
             from genledger.destinations.delivery.grpc_exporter import GrpcExporter
 
@@ -199,7 +199,7 @@ def _compression(environ: Mapping[str, str]) -> Compression:
 
 
 def _timeout(environ: Mapping[str, str], signal: str) -> float:
-    """Seconds. The specification counts milliseconds, OpenTelemetry's Python exporters seconds: a number of
+    """Return seconds. The specification counts milliseconds, OpenTelemetry's Python exporters seconds: a number of
     100 or more can only be meant as milliseconds, a smaller one only as seconds."""  # fmt: skip
     name = "OTEL_EXPORTER_OTLP_TIMEOUT"
     number = positive({name: _value(environ, "TIMEOUT", signal) or ""}, name, 10.0)
@@ -286,7 +286,7 @@ def otlp_metric_exporter() -> MetricExporter:
 
 
 def otlp_metrics_reader() -> PeriodicExportingMetricReader:
-    """A reader that exports metrics periodically, as the `OTEL_EXPORTER_OTLP_*` variables say.
+    """Return a reader that exports metrics periodically, as the `OTEL_EXPORTER_OTLP_*` variables say.
 
     Raises:
         ConfigurationError: The protocol is not known, or the timeout is no number.
@@ -313,7 +313,7 @@ def otlp_log_exporter() -> LogRecordExporter:
 
 
 def otlp_log_processor() -> BatchLogRecordProcessor:
-    """A processor that exports log records in batches, as the `OTEL_EXPORTER_OTLP_*` variables say.
+    """Return a processor that exports log records in batches, as the `OTEL_EXPORTER_OTLP_*` variables say.
 
     Raises:
         ConfigurationError: The protocol is not known, or the timeout is no number.
@@ -338,7 +338,7 @@ def _protocol_of(signal: str) -> Protocol:
 
 
 def _session(signal: str) -> SessionWithDeadline | None:
-    """A session for an exporter, unless the environment names somebody who gives it one."""
+    """Return a session for an exporter, unless the environment names somebody who gives it one."""
     name = "CREDENTIAL_PROVIDER"
     if any(os.environ.get(f"OTEL_PYTHON_EXPORTER_OTLP_HTTP_{part}{name}") for part in ("", f"{signal}_")):
         return None

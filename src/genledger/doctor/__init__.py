@@ -52,7 +52,7 @@ class Diagnosis:
 
 
 def diagnose(*, import_libraries: bool = False, timeout: float = PROBE_TIMEOUT_S) -> Diagnosis:
-    """Look at everything.
+    """Run all checks.
 
     Args:
         import_libraries: Import each client library, in a process of its own, to see the patches apply.

@@ -16,7 +16,7 @@ from genledger.setup.settings import Settings
 
 @dataclass(slots=True, frozen=True)
 class DestinationState:
-    """A destination that the settings ask for. `answers` is `None` for one that cannot be asked."""
+    """A destination that the settings ask for. `answers` is `None` for one that cannot be checked."""
 
     name: str
     address: str
@@ -51,7 +51,7 @@ def examine_destination(name: str, settings: Settings, timeout: float, findings:
 
 
 def check_twice(wanted: Iterable[str], findings: Findings) -> None:
-    """Both Langfuse's own SDK and an OTLP endpoint can deliver the same spans to Langfuse once more."""
+    """Find a second path of the same spans to Langfuse: Langfuse's own SDK, or an OTLP endpoint."""
     if "langfuse" not in wanted:
         return
     endpoints = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")

@@ -82,7 +82,7 @@ def examine_ledger(settings: Settings, wanted: bool, findings: Findings) -> Ledg
 
 
 def examine_prices(settings: Settings, findings: Findings) -> PriceState:
-    """How old the price table is, and whether the file of the user's own prices can be used."""
+    """Return how old the price table is, and whether the file of the user's own prices can be used."""
     day = table.load().date
     if day and (datetime.now(UTC).date() - date.fromisoformat(day)).days > OLD_TABLE_DAYS:
         findings.note("prices", f"the price table is from {day}; run `genledger prices update` for the newest")

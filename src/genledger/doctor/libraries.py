@@ -79,7 +79,7 @@ class Library:
 
 
 def examine_libraries(settings: Settings, try_imports: bool, findings: Findings) -> tuple[list[Library], list[str]]:
-    """The supported client libraries that are installed, and the names of those that are not."""
+    """Return the supported client libraries that are installed, and the names of those that are not."""
     points = available()
     for name in set(settings.libraries or ()) - set(points):
         known = ", ".join(sorted(points))

@@ -60,7 +60,7 @@ NOTHING = PricedUsage()
 
 
 def priced_usage_of(call: Call, response: Any, *, failed: bool, received: Received | None) -> PricedUsage:
-    """Return the priced of one call. Never raises: a fault of ours leaves it unpriced, with the reason `error`.
+    """Return the priced usage of one call. Never raises: an internal error leaves it unpriced, with the reason `error`.
 
     Args:
         call: The call.
@@ -206,7 +206,7 @@ def cost_of(
 
 
 def write_priced_usage(priced: PricedUsage, attributes: Attributes, *, generates: bool) -> None:
-    """Write a priced into the attributes of its span."""
+    """Write a priced usage into the attributes of its span."""
     if priced.usage is not None:
         usage_attributes(priced.usage, attributes, generates=generates)
         if priced.estimated:

@@ -102,7 +102,7 @@ class LedgerStartedOver(LedgerError):
 
 
 def explain(error: sqlite3.Error, path: Path) -> LedgerError:
-    """Say what an error of SQLite means for the ledger at `path`."""
+    """Explain an SQLite error for the ledger at `path`."""
     if isinstance(error, StartedOver):
         return LedgerStartedOver(f"ledger {path}: {error}. The next use makes a new one.")
     name = getattr(error, "sqlite_errorname", "") or ""
@@ -121,7 +121,7 @@ def explain(error: sqlite3.Error, path: Path) -> LedgerError:
 
 
 def open_ledger(path: Path, *, busy_timeout_s: float, departed: Callable[[Departure], None]) -> SharedDatabase:
-    """The database at `path`, which is made or migrated when it is first used.
+    """Return the database at `path`, which is made or migrated when it is first used.
 
     Several processes may do so at the same time: whoever comes first migrates, the others wait. A file of a newer
     version, or a database of something else, is refused with a `LedgerError`, and left as it is.

@@ -149,7 +149,7 @@ class Ledger:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection that sees the ledger as it is at one moment, for `genledger.ledger.queries`."""
+        """Return a connection that sees the ledger as it is at one moment, for `genledger.ledger.queries`."""
         with self._connection() as connection:
             connection.execute("BEGIN DEFERRED")
             try:
@@ -188,7 +188,7 @@ class Ledger:
             connection.execute(_INSERT_BATCH, values)
 
     def job_origin(self, provider: str, job_id: str) -> Origin | None:
-        """For whom a job was created, or `None` when it was created elsewhere."""
+        """Return the attribution of a job, or `None` if it was created elsewhere."""
         with self._connection() as connection:
             row = connection.execute(
                 "SELECT * FROM batches WHERE provider = ? AND batch_id = ?", (provider, job_id)
@@ -196,7 +196,7 @@ class Ledger:
         return None if row is None else Origin(attribution_of(row), start_of(row["call"]))
 
     def unclaimed_results(self, provider: str, job_id: str, names: Iterable[str]) -> set[str]:
-        """Those of a job's results that nobody has counted yet."""
+        """Return those of a job's results that nobody has counted yet."""
         with self._connection() as connection:
             rows = connection.execute(
                 "SELECT custom_id FROM batch_results WHERE provider = ? AND batch_id = ?", (provider, job_id)
@@ -204,7 +204,7 @@ class Ledger:
         return set(names) - {row["custom_id"] for row in rows}
 
     def claim_results(self, provider: str, job_id: str, names: Iterable[str]) -> set[str]:
-        """Those of a job's results that nobody has counted yet. Each is handed out once, whoever asks."""
+        """Return those of a job's results that nobody has counted yet. Each is handed out once, whoever asks."""
         claimed = set()
         now = time.time_ns()
         with self._writing() as connection:
@@ -218,7 +218,7 @@ class Ledger:
         return claimed
 
     def size_bytes(self) -> int:
-        """The size of the file without its journal."""
+        """Return the size of the file without its journal."""
         with self._connection() as connection:
             return _pages(connection, "page_count") * _pages(connection, "page_size")
 

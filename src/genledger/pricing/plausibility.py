@@ -36,7 +36,7 @@ _GAPS = ("unpriced_unit:", "unpriced_model:")
 
 
 def settled(reported: float | None, computed: Cost | str, usage: Usage, notes: tuple[str, ...]) -> Cost | str:
-    """The cost of a call: as reported when that is plausible, else as computed, and visibly so.
+    """Return the cost of a call: as reported when that is plausible, else as computed, and visibly so.
 
     Args:
         reported: The cost in USD that the answer reports, if any.
@@ -56,7 +56,7 @@ def settled(reported: float | None, computed: Cost | str, usage: Usage, notes: t
 
 
 def _ceiling(computed: Cost | str, usage: Usage) -> float:
-    """The highest cost in USD that is believed."""
+    """Return the highest cost in USD that is believed."""
     if isinstance(computed, Cost) and not any(note.startswith(_GAPS) for note in computed.notes):
         return MULTIPLE * computed.amount + SURCHARGE
     known = dearest(usage)

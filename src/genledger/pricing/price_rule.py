@@ -54,7 +54,7 @@ _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday",
 
 @lru_cache(maxsize=1024)
 def pattern(value: str) -> re.Pattern[str]:
-    """A pattern from how people write one: `/regex/`, a glob with `*` or `?`, else the exact name.
+    """Return a pattern from how people write one: `/regex/`, a glob with `*` or `?`, else the exact name.
 
     Case does not matter. A regex may match anywhere; a glob and a name match as a whole.
     """
@@ -92,7 +92,7 @@ def _pattern(text: str) -> str:
 
 
 def _all_names(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """A plain name stands for the provider under all its names."""
+    """Return a plain name stands for the provider under all its names."""
     return tuple(dict.fromkeys((*texts, *(canonical_provider(text) for text in texts))))
 
 
@@ -239,12 +239,12 @@ class PriceRule(Table):
 
     @cached_property
     def rates(self) -> Mapping[str, float]:
-        """USD per token or unit."""
+        """Return USD per token or unit."""
         return {bucket: usd / 1e6 for bucket, usd in self.per_million.items()} | self.per_unit
 
     @cached_property
     def rates_above(self) -> Mapping[str, float]:
-        """USD per token for prompts of more than `above` tokens."""
+        """Return USD per token for prompts of more than `above` tokens."""
         return {bucket: usd / 1e6 for bucket, usd in self.per_million_above.items()}
 
     @property

@@ -37,7 +37,7 @@ class CostField:
 def reported_cost(
     provider: str, base_url: str | None, body: object, headers: Headers, notes: list[str]
 ) -> float | None:
-    """The cost in USD that an answer reports, when it comes from someone who reports costs in that field.
+    """Return the cost in USD that an answer reports, when it comes from someone who reports costs in that field.
 
     Finite and not negative; an amount that is neither is left out, with a note. Whether the amount is plausible
     is for `plausibility`.
@@ -108,7 +108,7 @@ def _usd_and_diem(usage: object, body: object, headers: Headers) -> Said | None:
 
 
 def _credits(usage: object, body: object, headers: Headers) -> Said | None:
-    """A credit is a cent."""
+    """Return a credit is a cent."""
     credits = _numeric(path(body, "copilot_usage", "total_nano_aiu"))
     return None if credits is None else (credits * 1e-11, None)
 
@@ -140,7 +140,7 @@ def _sum(amount: float, more: object) -> float:
 
 
 def _numeric(value: object) -> float | None:
-    """A number, whatever its size or sign; booleans and strings are none."""
+    """Return a number, whatever its size or sign; booleans and strings are none."""
     if value is None or isinstance(value, (bool, str, bytes)):
         return None
     try:

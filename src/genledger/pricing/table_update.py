@@ -38,7 +38,7 @@ def location() -> Path:
 
 
 def read() -> Snapshot | None:
-    """The stored table, or `None` when none is stored or it cannot be read."""
+    """Return the stored table, or `None` when none is stored or it cannot be read."""
     try:
         with location().open(encoding="utf-8") as file:
             raw = json.load(file)

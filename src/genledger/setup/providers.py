@@ -39,7 +39,7 @@ _made: WeakSet[Any] = WeakSet()
 
 
 class Destination(Protocol):
-    """One place telemetry goes to."""
+    """One destination of telemetry."""
 
     def flush(self, timeout: float) -> bool:
         """Deliver what is waiting, within so many seconds."""
@@ -64,7 +64,7 @@ class Pipeline:
 
 
 def names_wanted(settings: Settings, environ: os._Environ[str] | dict[str, str]) -> tuple[Any, ...]:
-    """Which destinations: those that were named, else those whose variables are set, else the ledger.
+    """Return the destinations: the named ones, else those whose variables are set, else the ledger.
 
     `OTEL_TRACES_EXPORTER` is a list of names as the OpenTelemetry specification has it.
     """
@@ -85,7 +85,7 @@ def names_wanted(settings: Settings, environ: os._Environ[str] | dict[str, str])
 
 
 def connect(settings: Settings, wanted: tuple[Any, ...]) -> Pipeline:
-    """Build the destinations. One that cannot work is left out and named among the problems."""
+    """Build the destinations. Omit one that cannot work, and add it to the problems."""
     pipeline = Pipeline()
     for one in wanted:
         name = one if isinstance(one, str) else type(one).__name__
@@ -158,7 +158,7 @@ def _otlp(pipeline: Pipeline, settings: Settings, name: str) -> None:
 
 
 def _exporter(pipeline: Pipeline, settings: Settings, name: str) -> None:
-    """Any other exporter that is installed, by its entry point, behind the SDK's own batching."""
+    """Return an installed exporter, by its entry point, behind the SDK's own batching."""
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     from genledger.destinations.delivery.exports import Exports
@@ -183,7 +183,7 @@ _BUILDERS: dict[str, Callable[[Pipeline, Any, str], None]] = {
 
 
 def tracer_provider(settings: Settings, pipeline: Pipeline) -> Any:
-    """The given provider, or the application's own, or a new one that becomes the global one."""
+    """Return the given provider, else the application's, else a new one that becomes the global one."""
     if settings.tracer_provider is not None:
         return settings.tracer_provider
     current = trace.get_tracer_provider()
@@ -208,7 +208,7 @@ def _exports(signal: str, pipeline: Pipeline) -> bool:
 
 
 def meter_provider(settings: Settings, pipeline: Pipeline) -> Any:
-    """The given provider, or the application's own, or one that exports over OTLP when that is a destination."""
+    """Return the given provider, else the application's, else one that exports over OTLP if that is a destination."""
     if settings.meter_provider is not None:
         return settings.meter_provider
     current = metrics.get_meter_provider()
@@ -229,7 +229,7 @@ def meter_provider(settings: Settings, pipeline: Pipeline) -> Any:
 
 
 def logger_provider(settings: Settings, pipeline: Pipeline) -> Any:
-    """The given provider, or the application's own, or one that exports over OTLP; `None` without any."""
+    """Return the given provider, else the application's, else one that exports over OTLP; `None` without any."""
     if settings.logger_provider is not None:
         return settings.logger_provider
     current = get_logger_provider()

@@ -121,7 +121,7 @@ class SharedDatabase:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection in autocommit mode, to read from. Waits for nobody once the file is open."""
+        """Return a connection in autocommit mode, to read from. Waits for nobody once the file is open."""
         with self._lock, self._closed_by_faults():
             connection = self._opened
             if connection is None or self._strayed(_status(self.path)):
@@ -131,7 +131,7 @@ class SharedDatabase:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """A connection in a transaction, which is committed at the end of the block, or rolled back on an error.
+        """Return a connection in a transaction, which is committed at the end of the block, or rolled back on an error.
 
         Raises:
             Locked: Another process has had its turn for too long.
@@ -399,7 +399,7 @@ def _identity(status: os.stat_result | None) -> tuple[int, int] | None:
 
 
 def _used(connection: sqlite3.Connection) -> int:
-    """The bytes of all pages in use, whether they are in the file or in its log."""
+    """Return the bytes of all pages in use, whether they are in the file or in its log."""
     pages, size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
     return int(pages * size)
 

@@ -121,7 +121,7 @@ ENDING_SPANS = PrivateUse(
 
 
 def span_processors(provider: Any) -> tuple[Any, ...]:
-    """The span processors of a tracer provider; none where the SDK does not tell."""
+    """Return the span processors of a tracer provider; none where the SDK does not tell."""
     if not SPAN_PROCESSORS.works:
         return ()
     active = getattr(provider, "_active_span_processor", None)
@@ -224,7 +224,7 @@ METRIC_POINTS = PrivateUse(
 
 
 def suppression_keys() -> tuple[str, ...]:
-    """The context keys by which libraries ask for no instrumentation: the documented one, and the API's own."""
+    """Return the context keys by which libraries ask for no instrumentation: the documented one, and the API's own."""
     return ("suppress_instrumentation", *([_suppression_key()] if SUPPRESSION.works else ()))
 
 
@@ -281,7 +281,7 @@ USES = (ENDING_SPANS, SPAN_PROCESSORS, METRIC_POINTS, SUPPRESSION, PRICE_TABLES)
 
 
 def _tracer_provider() -> Any:
-    """A provider that nothing else sees, and no environment variable changes."""
+    """Return a provider that nothing else sees, and no environment variable changes."""
     from opentelemetry.metrics import NoOpMeterProvider
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider

@@ -175,7 +175,7 @@ def lines_of(text: str) -> dict[Path, int]:
 
 
 def _header(key: list[str], counts: dict[Path, int], *, new: bool) -> Path:
-    """The place of a `[table]`, or of the next one of `[[tables]]`."""
+    """Return the place of a `[table]`, or of the next one of `[[tables]]`."""
     path: Path = ()
     for position, part in enumerate(key):
         path = _below(path, part)

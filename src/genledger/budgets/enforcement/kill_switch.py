@@ -68,11 +68,11 @@ class Controls:
         return as_json(data)
 
     def rules(self) -> list[Rule]:
-        """The budgets as rules."""
+        """Return the budgets as rules."""
         return [rule for _, rule in self.named()]
 
     def named(self) -> list[tuple[dict[str, Any], Rule]]:
-        """The budgets, each with the rule that its keys make."""
+        """Return the budgets, each with the rule that its keys make."""
         if not self.budgets:
             return []
         from genledger.budgets.rules.rule import budget
@@ -104,7 +104,7 @@ def kill(store: Store, scope: Mapping[str, str], *, for_: float | None, why: str
     Args:
         store: Where the processes to reach keep their budgets.
         scope: Fields and patterns; an empty one stops everything.
-        for_: Seconds after which it lifts itself; `None` for never.
+        for_: Seconds until the block ends by itself; `None` for never.
         why: What the callers and the log are told.
         who: Who did it; this system's user name when not given.
 

@@ -69,7 +69,7 @@ class LeaseClient:
         self._begin()
 
     def now(self) -> float:
-        """The store's time, in seconds since the epoch, as far as it is known."""
+        """Return the store's time, in seconds since the epoch, as far as it is known."""
         return time.monotonic() + self.offset
 
     def failed(self, error: StoreDown) -> None:
@@ -238,7 +238,7 @@ def _alone(account: LocalLease, amount: int, now: float) -> bool:
 
 
 def _exhausted(account: LocalLease, amount: int) -> Refusal | None:
-    """A refusal that needs no request: in a calendar window what was settled only grows."""
+    """Return a refusal that needs no request: in a calendar window what was settled only grows."""
     counted = account.counted
     if not counted.end or counted.rule.at_limit == "warn" or not amount:
         return None

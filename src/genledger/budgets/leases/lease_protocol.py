@@ -1,4 +1,4 @@
-"""How a process takes budget from a shared store and says what it spent: the store's side.
+"""Lease protocol, the store's side: a process takes budget from a shared store and reports what it spent.
 
 A store knows, for every counter, what has been settled and what is leased. A process takes a lease, serves
 calls from it on its own, and reports. Both sides speak in absolute figures (`total` is everything that was
@@ -48,7 +48,7 @@ class Age:
         self._known: tuple[float, float] | None = None
 
     def claim(self) -> float:
-        """The age that this process has measured; 0 at its first request."""
+        """Return the age that this process has measured; 0 at its first request."""
         if self._known is None:
             return 0.0
         age, measured_at = self._known
@@ -101,7 +101,7 @@ class Standing(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """`granted` says that every `need` was met; nothing is added anywhere otherwise.
+    """Reply of the store. `granted`: every `need` was met; otherwise nothing is reserved.
 
     `stale` says that a window named in the request is not the store's current one.
     """
@@ -142,7 +142,7 @@ class Counter:
 
     @property
     def settled(self) -> int:
-        """Everything settled in the window, in units."""
+        """Return everything settled in the window, in units."""
         return sum(self.spent.values())
 
     def age(self, now: float, span: float, part: float, alive: str = "", store_age: float = 0.0) -> None:

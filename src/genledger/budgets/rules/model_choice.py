@@ -1,4 +1,4 @@
-"""The model that was chosen for the work at hand, for the call that uses it to say so."""
+"""The chosen model of the current task, for the span of the call that uses it."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ def remember(choice: ModelChoice) -> None:
 
 
 def chosen(model: str | None) -> ModelChoice | None:
-    """The choice last made in this task or thread, if `model` is the model it chose."""
+    """Return the choice last made in this task or thread, if `model` is the model it chose."""
     choice = _CHOICE.get()
     return choice if choice is not None and choice.model == model else None

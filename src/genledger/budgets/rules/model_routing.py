@@ -1,4 +1,4 @@
-"""Which model a feature of a tenant should use."""
+"""Model routing by feature, tenant and tier."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 def choose(
     routes: Sequence[Route], values: Mapping[str, str | None], tier: str | None, asked: str | None
 ) -> ModelChoice:
-    """The first route that matches decides; without one, the model asked for is used.
+    """Return the model of the first matching route, else the requested model.
 
     Raises:
-        ValueError: No route matches and no model was asked for.
+        ValueError: No route matches and no model was requested.
     """
     named = {field: values.get(field) for field in FIELDS}
     for each in routes:

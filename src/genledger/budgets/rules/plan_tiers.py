@@ -40,7 +40,7 @@ class Tiers:
         self._stored, self._listed, self._default = stored, listed, default
 
     def of(self, tenant: str | None) -> str | None:
-        """The tier of a tenant; `None` when nobody knows."""
+        """Return the tier of a tenant; `None` when nobody knows."""
         if tenant is None:
             return self._default
         answer = None

@@ -142,7 +142,7 @@ class Rule(Table):
             yield "queue_seconds", "goes together with at_limit = 'queue'; expected the seconds to wait at most"
 
     def model_post_init(self, context: Any) -> None:
-        """Give a rule without a name one that tells what it limits."""
+        """Name a rule without a name after its scope and limit."""
         refused = all(getattr(self, measure) is None for measure in MEASURES)
         if not self.name and not refused:
             object.__setattr__(self, "name", bounded(f"{self.scope} {self.measure}/{self.window}"))
@@ -162,12 +162,12 @@ class Rule(Table):
 
     @cached_property
     def limits(self) -> Mapping[str, int]:
-        """The limits in units by plan tier, or a single one under the empty name."""
+        """Return the limits in units by plan tier, or a single one under the empty name."""
         return getattr(self, self.measure)
 
     @cached_property
     def window(self) -> Window:
-        """The time that it counts over."""
+        """Return the period that the rule counts over."""
         return Window.parse(self.per, self.timezone)
 
     @property
@@ -176,7 +176,7 @@ class Rule(Table):
         return "" not in self.limits
 
     def limit(self, tier: str | None) -> int:
-        """The limit for a tier; a tier that the rule does not name gets the smallest of its limits."""
+        """Return the limit for a tier. A tier that the rule does not name gets its smallest limit."""
         single = self.limits.get("")
         if single is not None:
             return single
@@ -193,7 +193,7 @@ class Route(Table):
     model: Text = Field(description=_MODEL)
 
     def model_post_init(self, context: Any) -> None:
-        """Give a route without a name one that tells what it does."""
+        """Name a route without a name after its scope and model."""
         if not self.name:
             object.__setattr__(self, "name", f"{self.applies_to} -> {self.model}")
 
@@ -205,7 +205,7 @@ class Route(Table):
 
     @property
     def applies_to(self) -> str:
-        """Whose calls, for people."""
+        """Return a readable scope."""
         return f"{self.scope} tier={self.tier}" if self.tier else str(self.scope)
 
 
@@ -248,7 +248,7 @@ def _refused(mistakes: list[Explained]) -> RuleError:
 
 
 def budget(**keys: Any) -> Rule:
-    """One budget, rate limit or loop cap. The arguments are the keys of a `[[budget]]` table; see docs/budgets.md.
+    """Create one budget, rate limit or loop cap. The arguments are the keys of a `[[budget]]` table (docs/budgets.md).
 
     ```python
     budget(tenant="each", usd={"starter": 5, "pro": 50}, per="day", timezone="Europe/Berlin")
@@ -257,19 +257,19 @@ def budget(**keys: Any) -> Rule:
     ```
 
     Raises:
-        RuleError: Keys are missing, unknown or have values that make no sense; it names all of them.
+        RuleError: Keys are missing, unknown or have invalid values; the message lists all of them.
     """
     return make(Rule, keys, _refused)
 
 
 def route(**keys: Any) -> Route:
-    """One routing rule. The arguments are the keys of a `[[route]]` table.
+    """Create one routing rule. The arguments are the keys of a `[[route]]` table.
 
     ```python
     route(feature="summaries", tier="starter", model="gpt-5-mini")
     ```
 
     Raises:
-        RuleError: Keys are missing, unknown or have values that make no sense; it names all of them.
+        RuleError: Keys are missing, unknown or have invalid values; the message lists all of them.
     """
     return make(Route, keys, _refused)

@@ -66,7 +66,7 @@ class Scope:
         }
 
     def label(self, values: Mapping[ScopeField, str | None]) -> str | None:
-        """The name of the counter for a call with these values, such as `tenant=acme`; `None` if none applies.
+        """Return the name of the counter for a call with these values, such as `tenant=acme`; `None` if none applies.
 
         A glob has one counter for everything that it matches, `each` one for every value.
         """
@@ -109,7 +109,7 @@ def values_of(request: BudgetRequest) -> dict[ScopeField, str | None]:
 
 
 def read_scope(fields: Mapping[str, Any]) -> Scope:
-    """The scope that the keys named in `FIELDS` describe."""
+    """Return the scope that the keys named in `FIELDS` describe."""
     patterns: dict[ScopeField, str] = {}
     for field in FIELDS:
         if field in fields:

@@ -78,7 +78,7 @@ class Window:
 
     @property
     def kept(self) -> float:
-        """Seconds for which a counter outlives its window, or its last use when the window has no end."""
+        """Return seconds for which a counter outlives its window, or its last use when the window has no end."""
         if self.period in ("session", "run"):
             return LIFE_KEPT
         return CLOSED_KEPT + self.span
@@ -109,5 +109,5 @@ class Window:
         return start, end
 
     def local(self, moment: float) -> datetime:
-        """A moment (seconds since the epoch) as a date in the rule's time zone."""
+        """Return a moment (seconds since the epoch) as a date in the rule's time zone."""
         return datetime.fromtimestamp(moment, UTC).astimezone(ZoneInfo(self.zone))

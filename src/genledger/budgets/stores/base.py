@@ -24,11 +24,11 @@ class Store(Protocol):
         ...
 
     def now(self) -> float:
-        """The store's time, in seconds since the epoch."""
+        """Return the store's time, in seconds since the epoch."""
         ...
 
     def counters(self) -> dict[str, Counter]:
-        """Every counter that is not over by the clock."""
+        """Return every counter that is not over by the clock."""
         ...
 
     def document(self) -> str:

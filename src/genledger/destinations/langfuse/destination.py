@@ -66,7 +66,7 @@ class LangfuseProject:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> LangfuseProject | None:
-        """The project that the `LANGFUSE_*` variables name; `None` when neither key is set.
+        """Return the project that the `LANGFUSE_*` variables name; `None` when neither key is set.
 
         Raises:
             ConfigurationError: Only one key is set, or the address is not one.
@@ -83,7 +83,7 @@ class LangfuseProject:
         return f"{self.base_url}|{self.public_key}"
 
     def sender(self, path: str = TRACES_PATH, compression: Compression = "gzip") -> HttpExporter:
-        """The sender for this project's OTLP endpoint."""
+        """Return the sender for this project's OTLP endpoint."""
         token = base64.b64encode(f"{self.public_key}:{self.secret_key}".encode()).decode()
         return HttpExporter(
             f"{self.base_url.rstrip('/')}/{path.lstrip('/')}",

@@ -1,4 +1,4 @@
-"""Which open span is whose child: what a span's ancestors are when it ends, before they have ended."""
+"""Open spans and their ancestors, known before the ancestors have ended."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ class SpanNode:
 
     @property
     def name(self) -> str:
-        """The span's name, so far or at its end."""
+        """Return the span's name, so far or at its end."""
         return self.span.name if self.span is not None else self._name
 
     @property
     def tenant(self) -> str | None:
-        """The tenant that the span names itself, or was started for."""
+        """Return the tenant that the span names itself, or was started for."""
         return _tenant_of(self.span) or self.attribution.tenant if self.span is not None else self._tenant
 
     def close(self, span: ReadableSpan) -> None:
@@ -71,7 +71,7 @@ class SpanNode:
             line = line.parent
 
     def root(self) -> SpanNode:
-        """The topmost span of this process."""
+        """Return the topmost span of this process."""
         line = self
         while line.parent is not None:
             line = line.parent
@@ -113,7 +113,7 @@ class OpenSpans:
                 del self._open[next(iter(self._open))]
 
     def end(self, span: ReadableSpan) -> SpanNode:
-        """The line of a span that has ended."""
+        """Return the line of a span that has ended."""
         span_id = span.context.span_id
         with self._lock:
             line = self._open.pop(span_id, None)

@@ -89,7 +89,7 @@ class TraceSampling:
 
     @property
     def units(self) -> int:
-        """Units used this month."""
+        """Return units used this month."""
         return self._allowance.used
 
     @property
@@ -98,7 +98,7 @@ class TraceSampling:
         return self._rate < 1.0 or self._allowance.per_month is not None
 
     def take(self, items: Sequence[FinishedSpan], now: float) -> list[FinishedSpan]:
-        """The spans that may go on now."""
+        """Return the spans that may go on now."""
         out: list[FinishedSpan] = []
         share = self._share()
         for item in items:
@@ -137,7 +137,7 @@ class TraceSampling:
         return self._held_spans
 
     def discarded(self) -> list[FinishedSpan]:
-        """The spans decided against since the last call."""
+        """Return the spans decided against since the last call."""
         discarded, self._discarded = self._discarded, []
         return discarded
 

@@ -80,7 +80,7 @@ def _is_genai_scope(scope: str) -> bool:
 
 
 def adopt(line: SpanNode) -> SpanContext | None:
-    """The parent that an ended span has among the spans that go out; it is marked as wanted.
+    """Return the parent that an ended span has among the spans that go out; it is marked as wanted.
 
     An ancestor that has not ended yet goes out if it is GenAI work or the application's own structure around
     it; web, database and queue spans are skipped. `None` when no ancestor in this process goes out.

@@ -117,7 +117,7 @@ class TenantReceivers(Generic[Route]):
         self._hand(item, tenant or resolved)
 
     def all(self) -> Iterable[ExportWorker]:
-        """Every open delivery."""
+        """Return every open delivery."""
         with self._lock:
             own = [self._default] if self._default is not None else []
             return [*own, *self._deliveries.values(), *self._closing]
@@ -221,7 +221,7 @@ class TenantReceivers(Generic[Route]):
 
 
 def tenant_of(line: SpanNode) -> str | None:
-    """The tenant a span was made for: its own, or its nearest ancestor's; `None` when it has none."""
+    """Return the tenant a span was made for: its own, or its nearest ancestor's; `None` when it has none."""
     if line.tenant is not None:
         return line.tenant
     return next((ancestor.tenant for ancestor in line.ancestors() if ancestor.tenant is not None), None)

@@ -1,4 +1,4 @@
-"""Sessions over a socket: many responses in one connection, each a call of its own.
+"""Sessions over a socket: many responses in one connection, each a separate call.
 
 A response begins when the application asks for it, or when the provider decides to give one, and ends when the
 provider says so, when it is refused, or with the connection.
@@ -47,11 +47,11 @@ class ResponseEvents(Protocol):
         ...
 
     def response(self) -> Mapping[str, Any]:
-        """The response, as far as it has come."""
+        """Return the response, as far as it has come."""
         ...
 
     def text_length(self) -> int:
-        """Bytes of generated text received so far, for an estimate when the usage never came."""
+        """Return bytes of generated text received so far, for an estimate when the usage never came."""
         ...
 
     @property

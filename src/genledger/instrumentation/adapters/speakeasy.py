@@ -71,7 +71,7 @@ class SpeakeasyClient:
 
 
 def _body(request: Any) -> Body:
-    """The fields of a request: those of its JSON, or those of a form that are text."""
+    """Return the fields of a request: those of its JSON, or those of a form that are text."""
     if "json" in request.headers.get("content-type", ""):
         body = orjson.loads(request.content)
         return body if isinstance(body, dict) else {}

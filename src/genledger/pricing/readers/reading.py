@@ -173,7 +173,7 @@ def _asked(request: Any) -> str | None:
 
 
 def _unwrap(payload: object) -> tuple[object, bool]:
-    """The answer itself, and whether it came in a line of a batch result; `None` for a line that failed.
+    """Return the answer itself, and whether it came in a line of a batch result; `None` for a line that failed.
 
     Answers also come inside a stream's closing event (`response.completed`, `response.done`).
     """
@@ -192,7 +192,7 @@ def _unwrap(payload: object) -> tuple[object, bool]:
 
 
 def _headers(payload: object, headers: Any) -> Mapping[str, object]:
-    """The headers of a response, by their names in lower case."""
+    """Return the headers of a response, by their names in lower case."""
     given: Any = field(field(payload, "ResponseMetadata"), "HTTPHeaders") or headers
     if given is None:
         return _NO_HEADERS
@@ -203,7 +203,7 @@ def _headers(payload: object, headers: Any) -> Mapping[str, object]:
 
 
 def _tier(body: Any, usage: Any, request: Any, headers: Mapping[str, object], notes: list[str]) -> str | None:
-    """The tier that was served, else the one that was asked for."""
+    """Return the tier that was served, else the one that was asked for."""
     holder = body if body.get("service_tier") is not None else usage
     if holder.get("service_tier") in ("default", "standard") and usage.get("speed") is None:
         return None

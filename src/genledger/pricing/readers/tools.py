@@ -108,7 +108,7 @@ def image_tool(counts: Counts, body: object) -> tuple[tuple[str, Usage], ...]:
 
 
 def units_of(provider: str, api: str, body: object, request: object) -> dict[str, float]:
-    """The units of answers that have no token counts at all."""
+    """Return the units of answers that have no token counts at all."""
     if api in ("transcriptions", "audio_transcriptions", "translations"):
         seconds = number(field(body, "duration"))
         return {"second": max(seconds, _LEAST_SECONDS.get(provider, 0.0))} if seconds else {}
@@ -130,7 +130,7 @@ def units_of(provider: str, api: str, body: object, request: object) -> dict[str
 
 
 def _documents(request: object) -> int:
-    """How many documents a rerank was asked about; InvokeModel takes its request as JSON text."""
+    """Return how many documents a rerank was asked about; InvokeModel takes its request as JSON text."""
     body = field(request, "body")
     if isinstance(body, (str, bytes, bytearray)):
         try:

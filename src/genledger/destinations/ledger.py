@@ -78,7 +78,7 @@ class LedgerDestination:
     child starts with an empty queue, and the parent writes what was accepted before.
 
     Args:
-        path: The file; `genledger.ledger.default_path()` when not given.
+        path: Ledger file (default: `genledger.ledger.default_path()`).
         max_age_days: Records older than this are removed; `None` keeps everything.
         max_bytes: The oldest records are removed beyond this size of the file; `None` sets no limit.
         max_queue: Records that wait in memory at most.

@@ -338,7 +338,7 @@ def _protocol_of(signal: str) -> Protocol:
 
 
 def _session(signal: str) -> SessionWithDeadline | None:
-    """Return a session for an exporter, unless the environment names somebody who gives it one."""
+    """Return a session for an exporter, unless the environment names a provider of sessions."""
     name = "CREDENTIAL_PROVIDER"
     if any(os.environ.get(f"OTEL_PYTHON_EXPORTER_OTLP_HTTP_{part}{name}") for part in ("", f"{signal}_")):
         return None

@@ -1,7 +1,7 @@
 """Patches that apply when the application imports a library, before or after `instrument()`.
 
 Nothing here imports a client library. Uninstrumenting puts back the very attributes that were there. Where
-somebody else has patched on top of us in the meantime, our layer stays underneath theirs and does nothing.
+another instrumentation has patched on top in the meantime, our layer stays below it and does nothing.
 """
 
 from __future__ import annotations

@@ -158,7 +158,7 @@ def nothing(by: Dimension) -> Report:
 
 
 def spending(connection: sqlite3.Connection, by: Dimension, selection: Selection = EVERYTHING) -> list[Spending]:
-    """Spend by one dimension, dearest first; by day, oldest first."""
+    """Spend by one dimension, most expensive first; by day, oldest first."""
     key = _KEYS[by]
     where, parameters = selection.where("started_ns")
     reasons: dict[str | None, dict[str, int]] = defaultdict(dict)

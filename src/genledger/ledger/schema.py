@@ -61,7 +61,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX steps_started ON steps (started_ns)",
     ),
-    # 3: batches: for whom they were created, and which of their results are already counted.
+    # 3: batches: their attribution, and which of their results are already counted.
     (
         f"""
         CREATE TABLE batches (
@@ -129,7 +129,7 @@ def open_ledger(path: Path, *, busy_timeout_s: float, departed: Callable[[Depart
     Args:
         path: The file; its directory is made when missing.
         busy_timeout_s: How long to wait for other processes.
-        departed: Is told when a damaged file was put aside, or the file was taken away.
+        departed: Called when a damaged file was set aside, or the file was deleted.
     """
 
     def examine(connection: sqlite3.Connection) -> None:

@@ -72,7 +72,7 @@ def resolve(
 
 
 def dearest(usage: Usage) -> float | None:
-    """The most in USD that anybody charges for a usage; `None` when it is empty, or in part sold by nobody known."""
+    """Return the highest known price of a usage in USD; `None` if it is empty or has a part without a price."""
     rates: Rates = {}
     for known in (table.load().dearest, *(row.rates for row in supplement())):
         for bucket, rate in known.items():

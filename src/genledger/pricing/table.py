@@ -68,7 +68,7 @@ class Table:
         return self._by_id.get(_squashed(known_providers().tables.get(name, name)))
 
     def at_address(self, base_url: str) -> str | None:
-        """Who answers at a base URL, if it is somebody with prices."""
+        """Return the provider at a base URL, if it has prices."""
         known = provider_of_host(base_url)
         if known is not None:
             return known

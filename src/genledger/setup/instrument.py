@@ -182,7 +182,7 @@ def _metrics(settings: Settings, meters: Any) -> Metrics:
 
 
 def _rules(settings: Settings, problems: list[str]) -> Rules | None:
-    """The rules of the file or the code; mistakes in a file are reported here, and it is read again when it changes."""
+    """Return the rules of the file or the code. Mistakes in a file are reported; the file is reloaded on changes."""
     if not isinstance(settings.budgets, str):
         return settings.budgets
     from genledger.budgets.rules.rule_file import RuleFileError, WatchedRules
@@ -223,7 +223,7 @@ def _guard() -> Guard | None:
 
 
 def _registry(settings: Settings, create: bool) -> Ledger | None:
-    """Return the ledger file, which keeps for whom jobs were created also when it is not a destination."""
+    """Return the ledger file, which stores the attribution of jobs even if it is not a destination."""
     from genledger.ledger import Ledger
 
     ledger = Ledger(

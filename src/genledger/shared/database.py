@@ -86,7 +86,7 @@ class SharedDatabase:
         examine: Looks at a file before anything in it is changed, and raises to refuse it.
         prepare: Makes or migrates the tables. Runs at every opening, perhaps more than once.
         replace_damaged: Whether to put a damaged file aside and start over. Otherwise it is refused.
-        departed: Is told when the file at the path is no longer the one that was written to.
+        departed: Called when the file at the path is no longer the one that was written to.
     """
 
     def __init__(

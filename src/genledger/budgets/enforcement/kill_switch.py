@@ -36,7 +36,7 @@ class Kill:
 
 @dataclass(slots=True)
 class Controls:
-    """The document. `budgets` holds the keys of `[[budget]]` tables, `log` what was done, by whom and why."""
+    """The document. `budgets` holds the keys of `[[budget]]` tables, `log` the audit log."""
 
     kills: list[Kill] = field(default_factory=list)
     budgets: list[dict[str, Any]] = field(default_factory=list)
@@ -106,7 +106,7 @@ def kill(store: Store, scope: Mapping[str, str], *, for_: float | None, why: str
         scope: Fields and patterns; an empty one stops everything.
         for_: Seconds until the block ends by itself; `None` for never.
         why: What the callers and the log are told.
-        who: Who did it; this system's user name when not given.
+        who: Name for the audit log (default: the current user).
 
     Raises:
         RuleError: The scope or the time makes no sense, or no reason is given.

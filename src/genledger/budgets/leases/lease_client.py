@@ -45,7 +45,7 @@ class StaleWindow(Exception):
 class LeaseClient:
     """Keeps the books in step with one store.
 
-    One request is under way at a time. The lock of the books is never held during one, so calls that are served
+    Only one request runs at a time. The lock of the books is never held during one, so calls that are served
     from the slice at hand go on.
     """
 

@@ -60,7 +60,7 @@ class CounterKey:
 class LocalLease:
     """The books for one counter. All amounts are in units; changed only under the lock of `LocalLeases`.
 
-    `total` is everything settled here, `used` that plus what is reserved for calls under way, `allowance` how
+    `total` is everything settled here, `used` that plus what is reserved for calls in progress, `allowance` how
     far `used` may go before the store must be asked. The rest is what the store said last.
     """
 

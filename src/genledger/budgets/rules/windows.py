@@ -18,7 +18,7 @@ LIFE_KEPT = 7 * 86400.0
 """Seconds for which the counter of a session or a run is kept after its last use."""
 
 CLOSED_KEPT = 3600.0
-"""Seconds for which a finished window is kept, so that calls still under way can settle in it."""
+"""Seconds for which a finished window is kept, so that calls in progress can settle in it."""
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _ROLLING = re.compile(r"rolling\s+(\d+)\s*([smhd])")

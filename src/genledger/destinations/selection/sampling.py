@@ -29,7 +29,7 @@ class Keep(NamedTuple):
     Attributes:
         errors: Those with a span in error.
         slower_than_s: Those with a span that took longer, in seconds; `None`: slowness is no reason.
-        dearer_than_usd: Those that cost more, in USD; `None`: cost is no reason.
+        dearer_than_usd: Traces that cost more, in USD; `None` ignores the cost.
         scored_below: Those with an evaluation score below; `None`: a score is no reason.
     """
 

@@ -52,7 +52,7 @@ class SelectingSpanProcessor(SpanProcessor):
         take: Takes a span that goes out; with its line when there is a `lineage`.
         select: Whether only GenAI spans and the ancestors they need go out. Needs `lineage`.
         lineage: Remembers open spans; needed to select and to route by tenant.
-        tells_ends: Whether the end of a trace is told even if its topmost span does not go out.
+        tells_ends: Whether to report the end of a trace even if its topmost span is not sent.
         shutdown: Called when the provider shuts down; gets the seconds it may take, or `None`.
         flush: Called when the provider flushes; gets the seconds it may take.
     """

@@ -89,7 +89,7 @@ class TenantReceivers(Generic[Route]):
         _alive.add(self)
 
     def take(self, item: FinishedSpan, line: SpanNode | None) -> None:
-        """Hand a span to its tenant's delivery, now or when its trace has told the tenant."""
+        """Hand a span to its tenant's delivery, now or when the tenant of its trace is known."""
         trace_id = item.span.context.trace_id
         assert line is not None, "routing needs the lineage"
         tenant = tenant_of(line)

@@ -266,7 +266,7 @@ class SocketClient:
 
     Args:
         kind: The connections.
-        endpoint: Finds whom a client of the library talks to.
+        endpoint: Returns the server and provider a client is connected to.
     """
 
     def __init__(self, kind: Sessions, endpoint: Callable[[Any], Endpoint]) -> None:

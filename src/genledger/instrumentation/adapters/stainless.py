@@ -95,7 +95,7 @@ class StainlessClient:
             return None
         outer = get_current().get(CALL_KEY)
         if isinstance(outer, Call) and outer.request is options:
-            return None  # another layer of ours, with somebody else's in between, has this request already
+            return None  # an outer layer of ours, with another vendor's in between, already has this request
         body, endpoint = _asked(options), self.endpoint(client)
         batch = operation.batch
         if batch is not None and not recorder.batches.expects(batch, endpoint.provider, body):

@@ -1,6 +1,6 @@
 """Base for clients whose requests all pass one method that returns an HTTP response.
 
-The method knows the request as it goes over the wire, and the answer before anybody has parsed it. So the one method
+The method knows the request as it goes over the wire, and the answer before it is parsed. So the one method
 covers every resource of the client, and the answer is read whatever the client makes of it. `speakeasy` and `fern` are
 the kinds whose method is always the same, because their clients are generated.
 """

@@ -38,7 +38,7 @@ class Redactor:
         try:
             return self._own(self.built_in(value))
         except Exception as error:
-            internal_errors.report("redaction", error)
+            internal_errors.report("redacting", error)
             return FAILED
 
     def message(self, value: str, limit: int = MAX_MESSAGE) -> str:
@@ -66,7 +66,7 @@ class Redactor:
                 redacted = _dump(_each(orjson.loads(redacted), self._own_or_failed))
             return redacted
         except Exception as error:
-            internal_errors.report("redaction", error)
+            internal_errors.report("redacting", error)
             return f'"{FAILED}"'
 
     def _document(self, encoded: str) -> str:
@@ -102,7 +102,7 @@ class Redactor:
         try:
             return self._own(value)
         except Exception as error:
-            internal_errors.report("redaction", error)
+            internal_errors.report("redacting", error)
             return FAILED
 
 

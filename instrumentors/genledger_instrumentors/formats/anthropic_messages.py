@@ -37,7 +37,7 @@ _FINISH = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", 
 
 
 def read_request(body: Body, attributes: Attributes) -> None:
-    """What a request says beyond its plain fields."""
+    """Read the request's other fields."""
     config = body.get("output_config")
     if isinstance(config, Mapping):
         if isinstance(config.get("effort"), str):
@@ -49,7 +49,7 @@ def read_request(body: Body, attributes: Attributes) -> None:
 
 
 def read_response(answer: Any, attributes: Attributes) -> None:
-    """Who answered, and why it ended."""
+    """Read the answering model and why it stopped."""
     write_texts(answer, (("id", A.GEN_AI_RESPONSE_ID), ("model", A.GEN_AI_RESPONSE_MODEL)), attributes)
     reason = field(answer, "stop_reason")
     if isinstance(reason, str):

@@ -76,7 +76,7 @@ class MessageEvents:
                 self._usage[name] = value
 
     def response(self) -> Mapping[str, Any]:
-        """What has been received, shaped like a message."""
+        """Return what was received, shaped like a message."""
         message = self._message
         return {
             "id": field(message, "id"),
@@ -97,7 +97,7 @@ class MessageEvents:
 
     @property
     def complete(self) -> bool:
-        """Whether the provider has said why it stopped."""
+        """Return whether the provider has sent the stop reason."""
         return self._stop_reason is not None
 
 

@@ -151,13 +151,13 @@ class CohereEvents:
 
     @property
     def counted(self) -> bool:
-        """Whether the provider has said what it bills."""
+        """Return whether the provider has sent the billed units."""
         usage = field(self._end, "usage") if self._whole is None else field(self._whole, "meta")
         return field(usage, "billed_units") is not None
 
     @property
     def complete(self) -> bool:
-        """Whether the event that ends a stream has come."""
+        """Return whether the event that ends a stream has come."""
         return self._end is not None
 
 

@@ -47,7 +47,7 @@ _MEDIA = {"image": "image", "document": "document", "video": "video", "audio": "
 
 
 def read_request(body: Body, attributes: Attributes) -> None:
-    """What a request says beyond its plain fields."""
+    """Read the request's other fields."""
     if at_path(body, "outputConfig.textFormat.type") == "json_schema":
         attributes[A.GEN_AI_OUTPUT_TYPE] = "json"
 
@@ -165,7 +165,7 @@ class ConverseEvents:
                 self._blocks.setdefault(int(event["contentBlockIndex"]), _Block(delta)).pieces.append(piece)
 
     def response(self) -> Mapping[str, Any]:
-        """What has been received, shaped like the answer of Converse."""
+        """Return what was received, shaped like the answer of Converse."""
         content: list[dict[str, Any]] = []
         for _, block in sorted(self._blocks.items()):
             whole = block.whole()
@@ -184,12 +184,12 @@ class ConverseEvents:
 
     @property
     def counted(self) -> bool:
-        """Whether the event with the usage has come."""
+        """Return whether the event with the usage has come."""
         return isinstance(self._metadata.get("usage"), Mapping)
 
     @property
     def complete(self) -> bool:
-        """Whether the provider has said why it stopped."""
+        """Return whether the provider has sent the stop reason."""
         return self._stop_reason is not None
 
 

@@ -25,7 +25,7 @@ from .openai_fields import SAMPLING, output_type, read_answer, read_sampling, to
 
 
 def read_request(body: Body, attributes: Attributes) -> None:
-    """What a request says beyond its plain fields."""
+    """Read the request's other fields."""
     read_sampling(body, attributes)
     form = body.get("response_format")
     if isinstance(form, Mapping):
@@ -36,7 +36,7 @@ def read_request(body: Body, attributes: Attributes) -> None:
 
 
 def read_response(answer: Any, attributes: Attributes) -> None:
-    """Who answered, and how each choice ended."""
+    """Read the answering model and how each choice ended."""
     read_answer(answer, attributes)
     reasons = [field(choice, "finish_reason") for choice in listed(field(answer, "choices"))]
     if reasons:
@@ -195,7 +195,7 @@ COMPLETIONS = Operation(
 
 
 def ask_for_usage(operation: Operation, body: Body) -> Mapping[str, Any] | None:
-    """What makes a chat or completions stream end with its usage."""
+    """Return the fields that make a chat or completions stream end with its usage."""
     if operation not in (CHAT, COMPLETIONS):
         return None
     options = body.get("stream_options")
@@ -206,5 +206,5 @@ def ask_for_usage(operation: Operation, body: Body) -> Mapping[str, Any] | None:
 
 
 def only_usage(chunk: Any) -> bool:
-    """Whether a chunk has usage and nothing else: the one that comes because usage was asked for."""
+    """Return whether a chunk has usage and nothing else: the one that comes because usage was asked for."""
     return not chunk.choices and field(chunk, "usage") is not None

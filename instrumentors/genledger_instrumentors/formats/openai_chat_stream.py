@@ -157,7 +157,7 @@ class Chunks:
                 tool["arguments"].append(arguments)
 
     def response(self) -> Mapping[str, Any]:
-        """What has been received, shaped like a chat completion."""
+        """Return what was received, shaped like a chat completion."""
         head = self._head
         return {
             "id": field(head, "id"),
@@ -194,12 +194,12 @@ class Chunks:
 
     @property
     def counted(self) -> bool:
-        """Whether the provider has sent its usage."""
+        """Return whether the provider has sent its usage."""
         return self._usage is not None
 
     @property
     def complete(self) -> bool:
-        """Whether every choice that began has ended."""
+        """Return whether every choice that began has ended."""
         return bool(self._choices) and all(choice.finish_reason for choice in self._choices.values())
 
 

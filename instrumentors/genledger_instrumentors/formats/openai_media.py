@@ -42,7 +42,7 @@ class LastEvent:
                 self._usage = usage
 
     def response(self) -> Mapping[str, Any]:
-        """What has been received, shaped like a response."""
+        """Return what was received, shaped like a response."""
         return {"usage": self._usage, "text": field(self._last, "text")}
 
     def text_length(self) -> int:
@@ -51,12 +51,12 @@ class LastEvent:
 
     @property
     def counted(self) -> bool:
-        """Whether the event with the usage has come."""
+        """Return whether the event with the usage has come."""
         return self._usage is not None
 
     @property
     def complete(self) -> bool:
-        """Whether the event that ends the stream has come."""
+        """Return whether the event that ends the stream has come."""
         kind = field(self._last, "type")
         return isinstance(kind, str) and kind.endswith((".completed", ".done"))
 

@@ -24,7 +24,7 @@ _ENDINGS = {
 
 
 def read_request(body: Body, attributes: Attributes) -> None:
-    """What a request says beyond its plain fields."""
+    """Read the request's other fields."""
     read_sampling(body, attributes)
     form = body.get("text")
     if isinstance(form, Mapping) and isinstance(form.get("format"), Mapping):
@@ -40,7 +40,7 @@ def read_request(body: Body, attributes: Attributes) -> None:
 
 
 def read_response(answer: Any, attributes: Attributes) -> None:
-    """Who answered, in what state, and why it ended."""
+    """Read the answering model, the state, and why the response ended."""
     read_answer(answer, attributes)
     status = field(answer, "status")
     reason: str | None = None
@@ -114,7 +114,7 @@ class ResponsesEvents:
                 self._ended = self._ended or (isinstance(kind, str) and kind in _ENDINGS)
 
     def response(self) -> Mapping[str, Any]:
-        """What has been received, shaped like a response."""
+        """Return what was received, shaped like a response."""
         response = self._response
         fields = ("id", "model", "status", "service_tier", "usage", "output", "incomplete_details", "error")
         shaped = {name: field(response, name) for name in fields}
@@ -135,7 +135,7 @@ class ResponsesEvents:
 
     @property
     def complete(self) -> bool:
-        """Whether the provider has said how the response ended."""
+        """Return whether the provider has sent the final state."""
         return self._ended
 
 

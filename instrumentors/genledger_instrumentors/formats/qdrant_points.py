@@ -94,7 +94,7 @@ def query_text(body: Body) -> Content:
 
 
 def documents(answer: Any) -> Content:
-    """What was found: the payloads, with their scores."""
+    """Return the payloads found, with their scores."""
     return {
         A.GEN_AI_RETRIEVAL_DOCUMENTS: [
             {"id": str(field(hit, "id")), "score": field(hit, "score"), "content": plain(field(hit, "payload"))}

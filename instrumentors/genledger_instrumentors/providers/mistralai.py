@@ -80,7 +80,7 @@ def provider_of(sdk: Any, host: str) -> str:
 
 
 def _own_span_is_double(tracing: Mapping[str, Any]) -> bool:
-    """Whether the client's own span, which has usage from 1.12 on, goes where ours goes.
+    """Return whether the client's own span, which has usage from 1.12 on, goes where ours goes.
 
     What goes to Mistral and nobody else stays, and so do spans of tools that the provider ran, inside ours.
     """

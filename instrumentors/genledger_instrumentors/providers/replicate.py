@@ -26,7 +26,7 @@ def operation(given: dict[str, Any]) -> Operation | None:
 
 
 def body(given: dict[str, Any]) -> Body:
-    """What is posted, with the model that its address or version names: `owner/name`, `owner/name:version`."""
+    """Return the posted body with the model in its address or version: `owner/name`, `owner/name:version`."""
     posted = given.get("json") or {}
     found = _CREATES.fullmatch(given["path"])
     model = found["model"] if found is not None else None

@@ -31,7 +31,7 @@ def read_batch(body: Body, attributes: Attributes) -> None:
 
 
 def read_query(body: Body, attributes: Attributes) -> None:
-    """What is searched, for how many results, and whether only among some."""
+    """Read the query, the number of results, and whether a filter is set."""
     attributes[A.GEN_AI_DATA_SOURCE_ID] = str(body.get("collection") or "")
     attributes.setdefault(A.GEN_AI_RETRIEVAL_TOP_K, 10)
     if body.get("where") is not None or body.get("where_document") is not None:

@@ -87,12 +87,12 @@ class MessageEvents:
         }
 
     def text_length(self) -> int:
-        """Bytes generated so far."""
+        """Return bytes generated so far."""
         return self._length
 
     @property
     def counted(self) -> bool:
-        """The output that `message_start` counts is a placeholder; `message_delta` has the true one."""
+        """Return whether `message_delta` has come: the output in `message_start` is a placeholder."""
         return self._stop_reason is not None
 
     @property

@@ -179,7 +179,7 @@ def _parts(content: Any) -> list[Any]:
 
 
 def _tool_calls(message: Any) -> list[Any]:
-    """The tools that a message asks for: version 2 has functions, version 1 names and parameters."""
+    """Return the tools that a message asks for: version 2 has functions, version 1 names and parameters."""
     found = []
     for call in listed(field(message, "tool_calls")):
         function = field(call, "function") or call

@@ -102,7 +102,7 @@ def _parts(message: Any, name: str = "content") -> list[Any]:
 
 
 def read_input(body: Body) -> Content:
-    """The system prompt, messages and tools of a request."""
+    """Return the system prompt, messages and tools of a request."""
     messages = [
         {"role": str(at_path(message, "role") or "user"), "parts": _parts(message)}
         for message in items(body, "messages")
@@ -116,7 +116,7 @@ def read_input(body: Body) -> Content:
 
 
 def read_output(answer: Any) -> Content:
-    """The message that was generated."""
+    """Return the message that was generated."""
     message = at_path(answer, "output.message")
     if not isinstance(message, Mapping):
         return {}
@@ -179,7 +179,7 @@ class ConverseEvents:
         }
 
     def text_length(self) -> int:
-        """Bytes generated so far."""
+        """Return bytes generated so far."""
         return self._length
 
     @property

@@ -106,7 +106,7 @@ class InvokedChunks:
         return {METRICS: self._metrics} if self.counted else {}
 
     def text_length(self) -> int:
-        """Bytes generated so far; a few more, as the chunks name their finish reasons."""
+        """Return bytes generated so far; a few more, as the chunks name their finish reasons."""
         return self._length
 
     @property
@@ -137,7 +137,7 @@ class InvokedChat(InvokedChunks):
         return {**self._chunks.response(), **self.metrics()}
 
     def text_length(self) -> int:
-        """Bytes generated so far."""
+        """Return bytes generated so far."""
         return self._chunks.text_length()
 
     @property

@@ -86,7 +86,7 @@ def part(item: Any) -> Any:
 
 
 def parts(content: Any) -> list[Any]:
-    """A message's content as parts."""
+    """Return a message's content as parts."""
     if content is None:
         return []
     if isinstance(content, (list, tuple)):
@@ -95,7 +95,7 @@ def parts(content: Any) -> list[Any]:
 
 
 def read_input(body: Body) -> Content:
-    """The messages and tools of a request."""
+    """Return the messages and tools of a request."""
     messages = []
     for message in listed(body.get("messages")):
         if not isinstance(message, Mapping):
@@ -116,7 +116,7 @@ def read_input(body: Body) -> Content:
 
 
 def read_tools(body: Body) -> list[Any] | None:
-    """The tools of a request; what they do is left out, as the conventions recommend."""
+    """Return the tools of a request; what they do is left out, as the conventions recommend."""
     tools = []
     for tool in listed(body.get("tools")):
         if isinstance(tool, Mapping):

@@ -189,7 +189,7 @@ class Chunks:
         }
 
     def text_length(self) -> int:
-        """Bytes generated so far, in every choice."""
+        """Return bytes generated so far, in every choice."""
         return sum(choice.length for choice in self._choices.values())
 
     @property

@@ -46,7 +46,7 @@ class LastEvent:
         return {"usage": self._usage, "text": field(self._last, "text")}
 
     def text_length(self) -> int:
-        """Bytes transcribed so far."""
+        """Return bytes transcribed so far."""
         return self._length
 
     @property

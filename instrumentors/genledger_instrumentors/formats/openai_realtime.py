@@ -103,12 +103,12 @@ class RealtimeEvents:
                 self._length += length_of(field(event, "delta"))
 
     def response(self) -> Mapping[str, Any]:
-        """The response, or that it has not ended."""
+        """Return the response received so far."""
         names = ("id", "status", "status_details", "conversation_id", "usage", "output")
         return {name: field(self._response, name) for name in names}
 
     def text_length(self) -> int:
-        """Bytes written, and of what was said, so far."""
+        """Return bytes of text and transcripts so far."""
         return self._length
 
     @property
@@ -123,7 +123,7 @@ class RealtimeEvents:
 
 
 def read_output(answer: Any) -> Content:
-    """Everything that was said and called."""
+    """Return all messages and tool calls."""
     content: list[Any] = []
     for item in listed(field(answer, "output")):
         if field(item, "type") == "function_call":

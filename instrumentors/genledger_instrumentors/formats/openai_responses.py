@@ -82,7 +82,7 @@ def unfinished(body: Body, answer: Any) -> str | None:
 
 
 def finished(answer: Any) -> Finished | None:
-    """The response that an answer carries the usage of."""
+    """Return the response that an answer carries the usage of."""
     status, name = field(answer, "status"), text(field(answer, "id"))
     if status not in _FINAL or name is None:
         return None
@@ -125,12 +125,12 @@ class ResponsesEvents:
         return shaped
 
     def text_length(self) -> int:
-        """Bytes generated so far."""
+        """Return bytes generated so far."""
         return self._length
 
     @property
     def counted(self) -> bool:
-        """The usage comes with the last event."""
+        """Return whether the last event, with the usage, has come."""
         return self._ended
 
     @property
@@ -145,7 +145,7 @@ def _instructions(body: Body) -> list[Any] | None:
 
 
 def read_input(body: Body) -> Content:
-    """The instructions, input items and tools of a request."""
+    """Return the instructions, input items and tools of a request."""
     given = body.get("input")
     messages: list[Any] = []
     if isinstance(given, str):

@@ -43,7 +43,7 @@ def read_response(answer: Any, attributes: Attributes) -> None:
 
 
 def read_input(body: Body) -> Content:
-    """The prompts of a request."""
+    """Return the prompts of a request."""
     given = body.get("input")
     messages = [
         {"role": role, "parts": [text_part(said)]}

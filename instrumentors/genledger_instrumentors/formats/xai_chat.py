@@ -32,7 +32,7 @@ _SERVER_TOOLS = {
 
 
 def _word(name: Any, prefix: str) -> str:
-    """The everyday word of an enum's value: `ROLE_USER`, `user`."""
+    """Return the common name of an enum's value: `ROLE_USER`, `user`."""
     return str(name).removeprefix(prefix).lower()
 
 

@@ -74,7 +74,7 @@ _OWN_SERVICE = "mistralai_sdk"
 
 
 def provider_of(sdk: Any, host: str) -> str:
-    """Return the platform that serves the model, which is whom the customer pays."""
+    """Return the platform that serves the model and bills the customer."""
     package = type(sdk).__module__
     return "azure.ai.inference" if "azure" in package else "gcp.vertex_ai" if "gcp" in package else "mistral_ai"
 

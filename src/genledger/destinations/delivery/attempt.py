@@ -1,4 +1,4 @@
-"""Something that may block for long, in a thread of its own: whoever needs its result decides how long to wait.
+"""Run something that may block in a separate thread, so that the caller limits the wait.
 
 A receiver can hold a request up in more ways than any library's timeout ends: one byte now and then, a name server
 that does not answer, one address after the other. The caller is free at its deadline whatever happens there.

@@ -109,7 +109,7 @@ class Allowance:
             unlock(descriptor)
 
     def forget(self) -> None:
-        """In a forked child: what the parent has counted, the parent writes."""
+        """Drop the parent's counts in a forked child; the parent writes them."""
         self._uncounted = 0
 
 

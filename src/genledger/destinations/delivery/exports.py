@@ -24,7 +24,7 @@ class Exporter(Protocol):
     """Common interface of OpenTelemetry's exporters."""
 
     def shutdown(self) -> Any:
-        """Export no more, and end what is under way."""
+        """Stop exporting, and end the current export."""
         ...
 
 
@@ -58,7 +58,7 @@ class Exports:
         self._stopping.prepare()
 
     def flush(self, timeout: float) -> bool:
-        """Export what is there; whether that took at most `timeout` seconds."""
+        """Export all records. Return whether that took at most `timeout` seconds."""
         deadline = time.monotonic() + timeout
         if self._endpoint is not None and nobody_listens(self._endpoint, timeout):
             return False
@@ -80,7 +80,7 @@ class Exports:
         self._stopping.begin()
 
     def shutdown(self, timeout: float) -> bool:
-        """Export what is there, and end every thread, within `timeout` seconds; whether all of it went out in time."""
+        """Export all records and end every thread. Return whether that took at most `timeout` seconds."""
         deadline = time.monotonic() + timeout
         if self._endpoint is not None and nobody_listens(self._endpoint, _QUICK * timeout):
             self._end(f"nobody listens at {self._endpoint}", deadline)

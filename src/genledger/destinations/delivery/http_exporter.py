@@ -1,4 +1,4 @@
-"""Sends the bytes of a trace request over OTLP/HTTP, and says what the answer means.
+"""Send the bytes of a trace request over OTLP/HTTP, and classify the response.
 
 The stock exporters end their retries within one timeout of a few seconds, do not retry 408 or 500, and keep
 the encoded bytes to themselves, so that neither a spool, nor a retry hours later with the same bytes, nor

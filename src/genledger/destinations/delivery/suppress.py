@@ -14,6 +14,6 @@ from opentelemetry.instrumentation.utils import suppress_http_instrumentation, s
 
 @contextmanager
 def suppressed() -> Iterator[None]:
-    """A block whose requests, queries and calls no instrumentation records."""
+    """Suppress instrumentation of all requests, queries and calls in a block."""
     with suppress_instrumentation(), suppress_http_instrumentation():
         yield

@@ -1,4 +1,4 @@
-"""Content of calls in the shape of the conventions' JSON schemas: off unless asked for, bounded, redacted.
+"""Content of calls in the shape of the conventions' JSON schemas: off by default, bounded, redacted.
 
 The functions that make parts are what instrumentors build messages from.
 """

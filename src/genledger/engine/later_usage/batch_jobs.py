@@ -1,4 +1,4 @@
-"""Batch jobs: paid for when their results are read, by those for whom they were created.
+"""Batch jobs: priced when their results are read, with the attribution of their creation.
 
 The application's thread only hands over what it receives: keeping the books, and pricing results of which there
 may be a hundred thousand in one file, is the work of another.
@@ -37,7 +37,7 @@ _LINES_AT_ONCE = 500
 
 @dataclass(slots=True, frozen=True)
 class Job:
-    """A batch job that a response tells of, and the files that have its results."""
+    """A batch job in a response, and the files with its results."""
 
     id: str
     files: tuple[str, ...] = ()
@@ -128,7 +128,7 @@ class BatchJobs:
         return Results(self._book, call, batch.line, name, job)
 
     def _adopt(self, provider: str, job: str, file: str, otherwise: Attribution) -> None:
-        """Let a file of results belong to whom its job belongs to."""
+        """Give a file of results the attribution of its job."""
         self._book.remember(provider, file, Origin(_attribution(self._book, provider, job) or otherwise))
 
 

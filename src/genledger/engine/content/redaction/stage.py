@@ -55,7 +55,7 @@ class Redactor:
         return self.message(said)
 
     def name(self, value: str) -> str:
-        """Return what somebody else calls an error, bounded and redacted."""
+        """Return another library's text of an error, bounded and redacted."""
         return self.message(value, MAX_NAME)
 
     def json(self, encoded: str) -> str:

@@ -1,6 +1,6 @@
-"""A budget says no before the money is spent: `python examples/budget.py`.
+"""Refuse calls before they cost money: `python examples/budget.py`.
 
-The rule stands in `budget.toml`. The provider is the demo's, so no key is needed and nothing is paid.
+The rule is in `budget.toml`. The demo's provider answers, so the example needs no key and costs nothing.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a wire format hands to the HTTP server: one answer, whole or as server-sent events."""
+"""Answer of a wire format to the HTTP server, whole or as server-sent events."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a request of any wire format asks of the model.
+    """Prompt of a request in any wire format.
 
     `text` is all that the model reads, in order; `question` the last thing its user said. `tools` may be
     called now. `schema` is the JSON schema that the answer has to follow, if any. `breakpoints` are the
@@ -70,7 +70,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What the model says: the pieces of a text (one token each), or the JSON arguments for `tool`."""
+    """Output of the model: the pieces of a text (one token each), or the JSON arguments for `tool`."""
 
     pieces: Sequence[str]
     tool: str | None

@@ -1,4 +1,4 @@
-"""What the demo is about: a help desk for three companies, and what the models are told to say to it."""
+"""Story of the demo: a help desk for three companies, and the scripted answers of the models."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Attribute:
     content: bool = False
 
     def accepts(self, value: object) -> bool:
-        """Whether `value` may be recorded, given that its type is right."""
+        """Return whether `value` may be recorded, given that its type is right."""
         if self.closed and value not in self.values and value not in self.extensions:
             return False
         return value not in self.never

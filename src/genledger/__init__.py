@@ -1,4 +1,4 @@
-"""Genledger: every GenAI call becomes one priced, attributed span, and budgets hold before the call is paid for."""
+"""Genledger: one priced, attributed span for every GenAI call, and budgets that are enforced before the call."""
 
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
 from genledger.context.attribution import attribution

@@ -246,4 +246,4 @@ def test_what_thirty_threads_recorded_is_received_on_disk_or_counted_at_the_end(
     if timeout:
         assert at_exit == 0
     elif at_exit:
-        assert f"{at_exit} records were neither delivered nor kept at exit" in caplog.text
+        assert f"{at_exit} records were lost at exit: neither delivered nor stored" in caplog.text

@@ -180,7 +180,7 @@ def test_a_distro_that_is_not_there_is_wrong(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("OTEL_PYTHON_DISTRO", "genleger")
     found = diagnose()
     assert (found.distro.loaded, found.distro.chance) == (None, False)
-    assert "genleger names no installed distro" in said(found, "launcher", "wrong")
+    assert "genleger is not an installed distro" in said(found, "launcher", "wrong")
 
 
 @pytest.fixture
@@ -240,7 +240,7 @@ def test_half_configured_langfuse_and_an_unknown_destination_are_wrong(monkeypat
     found = diagnose()
     assert {one.name: one.answers for one in found.destinations} == {"nonesuch": False, "langfuse": False}
     assert "LANGFUSE_SECRET_KEY is not set" in said(found, "destinations", "wrong")
-    assert "no such destination" in said(found, "destinations", "wrong")
+    assert "unknown destination" in said(found, "destinations", "wrong")
 
 
 def test_spans_that_would_reach_langfuse_twice_are_pointed_out(
@@ -370,7 +370,7 @@ def test_wrong_settings_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     found = diagnose()
     assert "did you mean GENLEDGER_LEDGER?" in said(found, "settings", "wrong")
-    assert "nothing is recorded" in said(found, "settings", "wrong")
+    assert "no call is recorded" in said(found, "settings", "wrong")
 
 
 def test_what_waits_in_the_spool_is_counted(tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ def test_routes_in_code_choose_the_model() -> None:
         pytest.param([5], "the path of a rule file, a list of `budget(...)`, or a Guard", id="no rules"),
         pytest.param(5, "the path of a rule file", id="no list"),
         pytest.param(
-            [budget(requests=1, per="day")] * 2, "there is another budget 'organisation requests/day'", id="twice"
+            [budget(requests=1, per="day")] * 2, "another budget is also named 'organization requests/day'", id="twice"
         ),
     ],
 )

@@ -39,13 +39,13 @@ def read_response(answer: Any, attributes: Attributes) -> None:
 
 
 def read_jobs(answer: Any) -> Iterable[Job]:
-    """The batch of an answer."""
+    """Return the batch of an answer."""
     if isinstance(name := field(answer, "id"), str):
         yield Job(name)
 
 
 def read_requests(body: Body) -> Iterable[Mapping[str, Any]]:
-    """The requests of a new batch."""
+    """Return the requests of a new batch."""
     given = body.get("requests")
     for request in given if isinstance(given, list) else ():
         if isinstance(params := field(request, "params"), Mapping):
@@ -83,7 +83,7 @@ RESULTS = BATCH._replace(response=None, batch=Batch(results=_batch, line=read_li
 
 
 def operation_of(method: str, path: str) -> Operation | None:
-    """The operation of an endpoint of batches."""
+    """Return the operation of an endpoint of batches."""
     found = PATH.search(path)
     if found is None:
         return None

@@ -37,7 +37,7 @@ _FINISH = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", 
 
 
 def read_request(body: Body, attributes: Attributes) -> None:
-    """What a request says beyond its plain fields."""
+    """Read the request's other fields."""
     config = body.get("output_config")
     if isinstance(config, Mapping):
         if isinstance(config.get("effort"), str):
@@ -49,7 +49,7 @@ def read_request(body: Body, attributes: Attributes) -> None:
 
 
 def read_response(answer: Any, attributes: Attributes) -> None:
-    """Who answered, and why it ended."""
+    """Read the answering model and why it stopped."""
     write_texts(answer, (("id", A.GEN_AI_RESPONSE_ID), ("model", A.GEN_AI_RESPONSE_MODEL)), attributes)
     reason = field(answer, "stop_reason")
     if isinstance(reason, str):
@@ -120,14 +120,14 @@ def output_part(block: Any) -> Any:
 
 
 def parts(content: Any) -> list[Any]:
-    """A message's content as parts."""
+    """Return a message's content as parts."""
     if isinstance(content, (list, tuple)):
         return [part(block) for block in content]
     return [] if content is None else [part(content)]
 
 
 def read_input(body: Body) -> Content:
-    """The system prompt, messages and tools of a request."""
+    """Return the system prompt, messages and tools of a request."""
     messages = [
         {"role": str(message.get("role", "user")), "parts": parts(message.get("content"))}
         for message in listed(body.get("messages"))
@@ -146,7 +146,7 @@ def read_input(body: Body) -> Content:
 
 
 def read_output(answer: Any) -> Content:
-    """The message that was generated."""
+    """Return the message that was generated."""
     content = field(answer, "content")
     if not isinstance(content, (list, tuple)):
         return {}

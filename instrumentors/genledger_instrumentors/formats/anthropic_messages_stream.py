@@ -76,7 +76,7 @@ class MessageEvents:
                 self._usage[name] = value
 
     def response(self) -> Mapping[str, Any]:
-        """What has been received, shaped like a message."""
+        """Return what was received, shaped like a message."""
         message = self._message
         return {
             "id": field(message, "id"),
@@ -87,17 +87,17 @@ class MessageEvents:
         }
 
     def text_length(self) -> int:
-        """Bytes generated so far."""
+        """Return bytes generated so far."""
         return self._length
 
     @property
     def counted(self) -> bool:
-        """The output that `message_start` counts is a placeholder; `message_delta` has the true one."""
+        """Return whether `message_delta` has come: the output in `message_start` is a placeholder."""
         return self._stop_reason is not None
 
     @property
     def complete(self) -> bool:
-        """Whether the provider has said why it stopped."""
+        """Return whether the provider has sent the stop reason."""
         return self._stop_reason is not None
 
 

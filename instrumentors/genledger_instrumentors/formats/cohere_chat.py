@@ -151,13 +151,13 @@ class CohereEvents:
 
     @property
     def counted(self) -> bool:
-        """Whether the provider has said what it bills."""
+        """Return whether the provider has sent the billed units."""
         usage = field(self._end, "usage") if self._whole is None else field(self._whole, "meta")
         return field(usage, "billed_units") is not None
 
     @property
     def complete(self) -> bool:
-        """Whether the event that ends a stream has come."""
+        """Return whether the event that ends a stream has come."""
         return self._end is not None
 
 
@@ -179,7 +179,7 @@ def _parts(content: Any) -> list[Any]:
 
 
 def _tool_calls(message: Any) -> list[Any]:
-    """The tools that a message asks for: version 2 has functions, version 1 names and parameters."""
+    """Return the tools that a message asks for: version 2 has functions, version 1 names and parameters."""
     found = []
     for call in listed(field(message, "tool_calls")):
         function = field(call, "function") or call

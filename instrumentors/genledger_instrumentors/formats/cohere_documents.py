@@ -1,4 +1,4 @@
-"""What Cohere does with documents: embed, rerank, parse and transcribe them.
+"""Cohere's document endpoints: embed, rerank, parse and transcribe.
 
 https://docs.cohere.com/v2/reference, https://docs.cohere.com/v1/reference. What is billed is in `billed_units`.
 """

@@ -47,7 +47,7 @@ _MEDIA = {"image": "image", "document": "document", "video": "video", "audio": "
 
 
 def read_request(body: Body, attributes: Attributes) -> None:
-    """What a request says beyond its plain fields."""
+    """Read the request's other fields."""
     if at_path(body, "outputConfig.textFormat.type") == "json_schema":
         attributes[A.GEN_AI_OUTPUT_TYPE] = "json"
 
@@ -102,7 +102,7 @@ def _parts(message: Any, name: str = "content") -> list[Any]:
 
 
 def read_input(body: Body) -> Content:
-    """The system prompt, messages and tools of a request."""
+    """Return the system prompt, messages and tools of a request."""
     messages = [
         {"role": str(at_path(message, "role") or "user"), "parts": _parts(message)}
         for message in items(body, "messages")
@@ -116,7 +116,7 @@ def read_input(body: Body) -> Content:
 
 
 def read_output(answer: Any) -> Content:
-    """The message that was generated."""
+    """Return the message that was generated."""
     message = at_path(answer, "output.message")
     if not isinstance(message, Mapping):
         return {}
@@ -165,7 +165,7 @@ class ConverseEvents:
                 self._blocks.setdefault(int(event["contentBlockIndex"]), _Block(delta)).pieces.append(piece)
 
     def response(self) -> Mapping[str, Any]:
-        """What has been received, shaped like the answer of Converse."""
+        """Return what was received, shaped like the answer of Converse."""
         content: list[dict[str, Any]] = []
         for _, block in sorted(self._blocks.items()):
             whole = block.whole()
@@ -179,17 +179,17 @@ class ConverseEvents:
         }
 
     def text_length(self) -> int:
-        """Bytes generated so far."""
+        """Return bytes generated so far."""
         return self._length
 
     @property
     def counted(self) -> bool:
-        """Whether the event with the usage has come."""
+        """Return whether the event with the usage has come."""
         return isinstance(self._metadata.get("usage"), Mapping)
 
     @property
     def complete(self) -> bool:
-        """Whether the provider has said why it stopped."""
+        """Return whether the provider has sent the stop reason."""
         return self._stop_reason is not None
 
 

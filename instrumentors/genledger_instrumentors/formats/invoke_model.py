@@ -1,4 +1,4 @@
-"""What models behind Bedrock's InvokeModel speak that have no format that other clients share.
+"""Formats of models behind Bedrock's InvokeModel that no other client shares.
 
 Bedrock counts the tokens of every model: of a whole answer in its headers, of a stream in its last chunk.
 https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html
@@ -98,25 +98,25 @@ class InvokedChunks:
                     self._pieces.append(said)
 
     def response(self) -> Mapping[str, Any]:
-        """What has been received, shaped like an answer of Mistral's, and what has been counted."""
+        """Return what was received, shaped like an answer of Mistral's, and what has been counted."""
         return {"outputs": [{"text": "".join(self._pieces), "stop_reason": self._reason}], **self.metrics()}
 
     def metrics(self) -> Mapping[str, Any]:
-        """What has been counted."""
+        """Return the counts so far."""
         return {METRICS: self._metrics} if self.counted else {}
 
     def text_length(self) -> int:
-        """Bytes generated so far; a few more, as the chunks name their finish reasons."""
+        """Return bytes generated so far; a few more, as the chunks name their finish reasons."""
         return self._length
 
     @property
     def counted(self) -> bool:
-        """Whether the chunk that counts has come."""
+        """Return whether the chunk that counts has come."""
         return isinstance(self._metrics, Mapping)
 
     @property
     def complete(self) -> bool:
-        """Whether the last chunk has come."""
+        """Return whether the last chunk has come."""
         return self.counted
 
 
@@ -133,16 +133,16 @@ class InvokedChat(InvokedChunks):
         self._chunks.fold(chunks)
 
     def response(self) -> Mapping[str, Any]:
-        """What has been received, shaped like a chat completion, and what has been counted."""
+        """Return what was received, shaped like a chat completion, and what has been counted."""
         return {**self._chunks.response(), **self.metrics()}
 
     def text_length(self) -> int:
-        """Bytes generated so far."""
+        """Return bytes generated so far."""
         return self._chunks.text_length()
 
     @property
     def complete(self) -> bool:
-        """Whether the model has said why it stopped."""
+        """Return whether the model has sent the stop reason."""
         return self._chunks.complete
 
 

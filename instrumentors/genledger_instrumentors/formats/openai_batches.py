@@ -42,7 +42,7 @@ def read_response(answer: Any, attributes: Attributes) -> None:
 
 
 def read_jobs(answer: Any) -> Iterable[Job]:
-    """The batches of an answer, with the files that have their results."""
+    """Return the batches of an answer, with the files that have their results."""
     for batch in listed(field(answer, "data")) or (answer,):
         files = (field(batch, "output_file_id"), field(batch, "error_file_id"))
         if isinstance(name := field(batch, "id"), str):

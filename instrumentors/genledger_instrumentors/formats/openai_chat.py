@@ -25,7 +25,7 @@ from .openai_fields import SAMPLING, output_type, read_answer, read_sampling, to
 
 
 def read_request(body: Body, attributes: Attributes) -> None:
-    """What a request says beyond its plain fields."""
+    """Read the request's other fields."""
     read_sampling(body, attributes)
     form = body.get("response_format")
     if isinstance(form, Mapping):
@@ -36,7 +36,7 @@ def read_request(body: Body, attributes: Attributes) -> None:
 
 
 def read_response(answer: Any, attributes: Attributes) -> None:
-    """Who answered, and how each choice ended."""
+    """Read the answering model and how each choice ended."""
     read_answer(answer, attributes)
     reasons = []
     for choice in listed(field(answer, "choices")):
@@ -87,7 +87,7 @@ def part(item: Any) -> Any:
 
 
 def parts(content: Any) -> list[Any]:
-    """A message's content as parts."""
+    """Return a message's content as parts."""
     if content is None:
         return []
     if isinstance(content, (list, tuple)):
@@ -96,7 +96,7 @@ def parts(content: Any) -> list[Any]:
 
 
 def read_input(body: Body) -> Content:
-    """The messages and tools of a request."""
+    """Return the messages and tools of a request."""
     messages = []
     for message in listed(body.get("messages")):
         if not isinstance(message, Mapping):
@@ -117,7 +117,7 @@ def read_input(body: Body) -> Content:
 
 
 def read_tools(body: Body) -> list[Any] | None:
-    """The tools of a request; what they do is left out, as the conventions recommend."""
+    """Return the tools of a request; what they do is left out, as the conventions recommend."""
     tools = []
     for tool in listed(body.get("tools")):
         if isinstance(tool, Mapping):
@@ -206,5 +206,5 @@ def ask_for_usage(operation: Operation, body: Body) -> Mapping[str, Any] | None:
 
 
 def only_usage(chunk: Any) -> bool:
-    """Whether a chunk has usage and nothing else: the one that comes because usage was asked for."""
+    """Return whether a chunk has usage and nothing else: the one that comes because usage was asked for."""
     return not chunk.choices and field(chunk, "usage") is not None

@@ -164,7 +164,7 @@ class Chunks:
                 tool["arguments"].append(arguments)
 
     def response(self) -> Mapping[str, Any]:
-        """What has been received, shaped like a chat completion."""
+        """Return what was received, shaped like a chat completion."""
         head = self._head
         return {
             "id": field(head, "id"),
@@ -196,17 +196,17 @@ class Chunks:
         }
 
     def text_length(self) -> int:
-        """Bytes generated so far, in every choice."""
+        """Return bytes generated so far, in every choice."""
         return sum(choice.length for choice in self._choices.values())
 
     @property
     def counted(self) -> bool:
-        """Whether the provider has sent its usage."""
+        """Return whether the provider has sent its usage."""
         return self._usage is not None
 
     @property
     def complete(self) -> bool:
-        """Whether every choice that began has ended."""
+        """Return whether every choice that began has ended."""
         return bool(self._choices) and all(choice.finish_reason for choice in self._choices.values())
 
 

@@ -25,7 +25,7 @@ SAMPLING: dict[str, tuple[str, Converter]] = {
 
 
 def read_sampling(body: Body, attributes: Attributes) -> None:
-    """What depends on a value rather than on a field's presence."""
+    """Read attributes that depend on a field's value."""
     choices = body.get("n")
     if type(choices) is int and choices != 1:
         attributes[A.GEN_AI_REQUEST_CHOICE_COUNT] = choices
@@ -43,7 +43,7 @@ def output_type(kind: Any, attributes: Attributes) -> None:
 
 
 def read_answer(answer: Any, attributes: Attributes) -> None:
-    """Who answered, under which id and tier."""
+    """Read the answering model, the id and the tier."""
     write_texts(answer, _ANSWER, attributes)
 
 

@@ -42,21 +42,21 @@ class LastEvent:
                 self._usage = usage
 
     def response(self) -> Mapping[str, Any]:
-        """What has been received, shaped like a response."""
+        """Return what was received, shaped like a response."""
         return {"usage": self._usage, "text": field(self._last, "text")}
 
     def text_length(self) -> int:
-        """Bytes transcribed so far."""
+        """Return bytes transcribed so far."""
         return self._length
 
     @property
     def counted(self) -> bool:
-        """Whether the event with the usage has come."""
+        """Return whether the event with the usage has come."""
         return self._usage is not None
 
     @property
     def complete(self) -> bool:
-        """Whether the event that ends the stream has come."""
+        """Return whether the event that ends the stream has come."""
         kind = field(self._last, "type")
         return isinstance(kind, str) and kind.endswith((".completed", ".done"))
 

@@ -25,7 +25,7 @@ _SPOKEN = ("input_audio", "audio", "output_audio")
 
 
 def hears(event: Any) -> Heard | None:
-    """What an event of the server means."""
+    """Return the meaning of a server event."""
     kind = field(event, "type")
     if not isinstance(kind, str):
         return None
@@ -51,7 +51,7 @@ def hears(event: Any) -> Heard | None:
 
 
 def asks(event: Any) -> Asked | None:
-    """What an event of the client asks for."""
+    """Return what a client event requests."""
     if not isinstance(event, Mapping) or event.get("type") != "response.create":
         return None
     response = event.get("response")
@@ -103,27 +103,27 @@ class RealtimeEvents:
                 self._length += length_of(field(event, "delta"))
 
     def response(self) -> Mapping[str, Any]:
-        """The response, or that it has not ended."""
+        """Return the response received so far."""
         names = ("id", "status", "status_details", "conversation_id", "usage", "output")
         return {name: field(self._response, name) for name in names}
 
     def text_length(self) -> int:
-        """Bytes written, and of what was said, so far."""
+        """Return bytes of text and transcripts so far."""
         return self._length
 
     @property
     def complete(self) -> bool:
-        """Whether the response has ended."""
+        """Return whether the response has ended."""
         return self._response is not None
 
     @property
     def cut(self) -> bool:
-        """Whether it was interrupted: by the user speaking, or by the application."""
+        """Return whether it was interrupted: by the user speaking, or by the application."""
         return field(self._response, "status") == "cancelled"
 
 
 def read_output(answer: Any) -> Content:
-    """Everything that was said and called."""
+    """Return all messages and tool calls."""
     content: list[Any] = []
     for item in listed(field(answer, "output")):
         if field(item, "type") == "function_call":

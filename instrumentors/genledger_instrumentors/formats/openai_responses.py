@@ -24,7 +24,7 @@ _ENDINGS = {
 
 
 def read_request(body: Body, attributes: Attributes) -> None:
-    """What a request says beyond its plain fields."""
+    """Read the request's other fields."""
     read_sampling(body, attributes)
     form = body.get("text")
     if isinstance(form, Mapping) and isinstance(form.get("format"), Mapping):
@@ -40,7 +40,7 @@ def read_request(body: Body, attributes: Attributes) -> None:
 
 
 def read_response(answer: Any, attributes: Attributes) -> None:
-    """Who answered, in what state, and why it ended."""
+    """Read the answering model, the state, and why the response ended."""
     read_answer(answer, attributes)
     status = field(answer, "status")
     reason: str | None = None
@@ -82,7 +82,7 @@ def unfinished(body: Body, answer: Any) -> str | None:
 
 
 def finished(answer: Any) -> Finished | None:
-    """The response that an answer carries the usage of."""
+    """Return the response that an answer carries the usage of."""
     status, name = field(answer, "status"), text(field(answer, "id"))
     if status not in _FINAL or name is None:
         return None
@@ -114,7 +114,7 @@ class ResponsesEvents:
                 self._ended = self._ended or (isinstance(kind, str) and kind in _ENDINGS)
 
     def response(self) -> Mapping[str, Any]:
-        """What has been received, shaped like a response."""
+        """Return what was received, shaped like a response."""
         response = self._response
         fields = ("id", "model", "status", "service_tier", "usage", "output", "incomplete_details", "error")
         shaped = {name: field(response, name) for name in fields}
@@ -125,17 +125,17 @@ class ResponsesEvents:
         return shaped
 
     def text_length(self) -> int:
-        """Bytes generated so far."""
+        """Return bytes generated so far."""
         return self._length
 
     @property
     def counted(self) -> bool:
-        """The usage comes with the last event."""
+        """Return whether the last event, with the usage, has come."""
         return self._ended
 
     @property
     def complete(self) -> bool:
-        """Whether the provider has said how the response ended."""
+        """Return whether the provider has sent the final state."""
         return self._ended
 
 
@@ -145,7 +145,7 @@ def _instructions(body: Body) -> list[Any] | None:
 
 
 def read_input(body: Body) -> Content:
-    """The instructions, input items and tools of a request."""
+    """Return the instructions, input items and tools of a request."""
     given = body.get("input")
     messages: list[Any] = []
     if isinstance(given, str):

@@ -21,7 +21,7 @@ _LIMIT = 10
 
 
 def _most(request: Any) -> int:
-    """The most results of one search; a search that does not say takes the client's defaults."""
+    """Return the maximum results of one search (default: the client's)."""
     limit = integer(field(request, "limit")) or _LIMIT
     if field(request, "group_by") is None:
         return limit
@@ -40,7 +40,7 @@ def read_search(body: Body, attributes: Attributes) -> None:
 
 
 def hits(answer: Any) -> Iterator[Any]:
-    """The results of one search or several, in groups or not."""
+    """Yield the results of one search or several, in groups or not."""
     if isinstance(answer, (list, tuple)):
         for one in answer:
             yield from hits(one)
@@ -74,7 +74,7 @@ def read_rows(answer: Any, attributes: Attributes) -> None:
 
 
 def _texts(query: Any) -> Iterator[str]:
-    """The texts that a query has the store embed."""
+    """Yield the texts that a query has the store embed."""
     if isinstance(query, (list, tuple)):
         for one in query:
             yield from _texts(one)
@@ -87,14 +87,14 @@ def _texts(query: Any) -> Iterator[str]:
 
 
 def query_text(body: Body) -> Content:
-    """The texts that are searched for, where they are not vectors already."""
+    """Return the texts that are searched for, where they are not vectors already."""
     asked = body.get("query_text")
     texts = [asked] if isinstance(asked, str) else list(dict.fromkeys(_texts(body)))
     return {A.GEN_AI_RETRIEVAL_QUERY_TEXT: "\n".join(texts)} if texts else {}
 
 
 def documents(answer: Any) -> Content:
-    """What was found: the payloads, with their scores."""
+    """Return the payloads found, with their scores."""
     return {
         A.GEN_AI_RETRIEVAL_DOCUMENTS: [
             {"id": str(field(hit, "id")), "score": field(hit, "score"), "content": plain(field(hit, "payload"))}

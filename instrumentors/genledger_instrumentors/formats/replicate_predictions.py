@@ -33,7 +33,7 @@ def read_prediction(prediction: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_response(answer: Any, attributes: Attributes) -> None:
-    """Who answered, and how the prediction ended."""
+    """Read the answering model and how the prediction ended."""
     write_texts(answer, (("id", A.GEN_AI_RESPONSE_ID), ("model", A.GEN_AI_RESPONSE_MODEL)), attributes)
     status = field(answer, "status")
     if status == "failed":
@@ -43,7 +43,7 @@ def read_response(answer: Any, attributes: Attributes) -> None:
 
 
 def read_input(body: Body) -> Content:
-    """The prompts of a request."""
+    """Return the prompts of a request."""
     given = body.get("input")
     messages = [
         {"role": role, "parts": [text_part(said)]}
@@ -60,7 +60,7 @@ def _part(output: Any) -> Any:
 
 
 def read_output(answer: Any) -> Content:
-    """What a model made: text that came in pieces is one, files are each a part."""
+    """Read the output: pieces of text are joined, each file is a part."""
     output = field(answer, "output")
     if output is None:
         return {}
@@ -104,7 +104,7 @@ class PredictionEvents:
 
     @property
     def complete(self) -> bool:
-        """Whether the prediction has ended."""
+        """Return whether the prediction has ended."""
         return self._done
 
     @property

@@ -1,4 +1,4 @@
-"""What vector stores have in common: a search is a retrieval, everything else an access to a database.
+"""Shared code of vector stores: a search is a retrieval, everything else a database access.
 
 A store has no convention of its own: its calls are `db.*` spans, and a search is a `retrieval` as well (the
 conventions allow both on one span).

@@ -32,7 +32,7 @@ _SERVER_TOOLS = {
 
 
 def _word(name: Any, prefix: str) -> str:
-    """The everyday word of an enum's value: `ROLE_USER`, `user`."""
+    """Return the common name of an enum's value: `ROLE_USER`, `user`."""
     return str(name).removeprefix(prefix).lower()
 
 
@@ -132,13 +132,13 @@ class Answers:
 
     @property
     def complete(self) -> bool:
-        """Whether every choice has ended."""
+        """Return whether every choice has ended."""
         choices = self.response().get("choices", ())
         return bool(choices) and all(choice["finish_reason"] for choice in choices)
 
     @property
     def counted(self) -> bool:
-        """Whether the usage has come that counts the whole answer."""
+        """Return whether the usage has come that counts the whole answer."""
         return self.complete and "usage" in self.response()
 
 

@@ -36,7 +36,7 @@ RUNS = Runs(current_run)
 
 @guarded("langchain")
 class Callbacks:
-    """What LangChain calls; mixed into its `BaseCallbackHandler` once that is imported."""
+    """Callbacks for LangChain, mixed into its `BaseCallbackHandler` once that is imported."""
 
     run_inline = True
 

@@ -27,13 +27,13 @@ _HELPERS = {
 
 
 def operation_of(method: str, path: str) -> Operation | None:
-    """The operation of an endpoint; the beta endpoints differ in their query only."""
+    """Return the operation of an endpoint; the beta endpoints differ in their query only."""
     messages = _PATHS.get(path.partition("?")[0]) if method == "post" else None
     return messages or anthropic_batches.operation_of(method, path)
 
 
 def provider_of(client: Any, host: str) -> str:
-    """The platform that serves the model, which is whom the customer pays."""
+    """Return the platform that serves the model and bills the customer."""
     kind = type(client).__name__
     return next((provider for cloud, provider in _CLOUDS.items() if cloud in kind), "anthropic")
 

@@ -74,13 +74,13 @@ _OWN_SERVICE = "mistralai_sdk"
 
 
 def provider_of(sdk: Any, host: str) -> str:
-    """Return the platform that serves the model, which is whom the customer pays."""
+    """Return the platform that serves the model and bills the customer."""
     package = type(sdk).__module__
     return "azure.ai.inference" if "azure" in package else "gcp.vertex_ai" if "gcp" in package else "mistral_ai"
 
 
 def _own_span_is_double(tracing: Mapping[str, Any]) -> bool:
-    """Whether the client's own span, which has usage from 1.12 on, goes where ours goes.
+    """Return whether the client's own span, which has usage from 1.12 on, goes where ours goes.
 
     What goes to Mistral and nobody else stays, and so do spans of tools that the provider ran, inside ours.
     """

@@ -49,7 +49,7 @@ _FILE = re.compile(r"^/files/[^/?]+/content(\?.*)?$")
 
 
 def operation_of(method: str, path: str) -> Operation | None:
-    """The operation of an endpoint."""
+    """Return the operation of an endpoint."""
     posted = _POSTED.get(path) if method == "post" else None
     if posted is not None:
         return posted

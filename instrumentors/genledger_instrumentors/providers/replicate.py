@@ -20,13 +20,13 @@ _ENDS = {"succeeded": "finished", "failed": "finished", "canceled": "cancelled",
 
 
 def operation(given: dict[str, Any]) -> Operation | None:
-    """The operation of a request: one that posts a prediction creates it."""
+    """Return the operation of a request: one that posts a prediction creates it."""
     creates = given.get("method") == "POST" and _CREATES.fullmatch(str(given.get("path")))
     return PREDICTION if creates else None
 
 
 def body(given: dict[str, Any]) -> Body:
-    """What is posted, with the model that its address or version names: `owner/name`, `owner/name:version`."""
+    """Return the posted body with the model in its address or version: `owner/name`, `owner/name:version`."""
     posted = given.get("json") or {}
     found = _CREATES.fullmatch(given["path"])
     model = found["model"] if found is not None else None
@@ -48,7 +48,7 @@ def write(given: dict[str, Any], changes: Mapping[str, Any]) -> None:
 
 
 def job(response: Any, given: dict[str, Any]) -> Job | None:
-    """The prediction that an answer tells of.
+    """Return the prediction in an answer.
 
     An answer that was waited for (`Prefer: wait`) comes before the prediction's status says that it has ended, and
     the client does not ask again.
@@ -73,7 +73,7 @@ def job(response: Any, given: dict[str, Any]) -> Job | None:
 
 
 def endpoint(client: Any) -> Endpoint:
-    """The server that a client talks to."""
+    """Return the server that a client talks to."""
     url = client._base_url or os.environ.get("REPLICATE_BASE_URL") or "https://api.replicate.com"
     return Endpoint.at("replicate", url)
 
@@ -86,7 +86,7 @@ class ReplicateInstrumentor(Instrumentor):
     supports = "replicate >= 1.0, < 2"
 
     def patches(self) -> Patches:
-        """The one method that every request but a stream's passes through, and what reads streams."""
+        """Return the one method that every request but a stream's passes through, and what reads streams."""
         client = JobClient(
             self.library,
             "replicate.client",

@@ -27,7 +27,7 @@ _MODULES = ("xai_sdk.sync.chat", "xai_sdk.aio.chat")
 
 
 def body(chat: Any, given: dict[str, Any]) -> Body:
-    """The conversation that is sent, and what the method adds to it."""
+    """Return the conversation that is sent, and what the method adds to it."""
     asked = {**read_request(chat.proto), "n": given.get("n", 1)}
     if "shape" in given:
         asked["response_format"] = {"type": "json_schema"}
@@ -35,7 +35,7 @@ def body(chat: Any, given: dict[str, Any]) -> Body:
 
 
 def endpoint(chat: Any) -> Endpoint:
-    """The server that a conversation is with."""
+    """Return the server that a conversation is with."""
     return endpoint_of("x_ai", chat._stub.GetCompletion)
 
 
@@ -47,7 +47,7 @@ class XaiInstrumentor(Instrumentor):
     supports = "xai-sdk >= 1.21, < 2"
 
     def patches(self) -> Patches:
-        """The methods of a conversation, what makes their requests and gets their answers, and their tracers."""
+        """Return the methods of a conversation, what makes their requests and gets their answers, and their tracers."""
         methods = [
             Methods(
                 self.library,

@@ -31,7 +31,7 @@ def read_batch(body: Body, attributes: Attributes) -> None:
 
 
 def read_query(body: Body, attributes: Attributes) -> None:
-    """What is searched, for how many results, and whether only among some."""
+    """Read the query, the number of results, and whether a filter is set."""
     attributes[A.GEN_AI_DATA_SOURCE_ID] = str(body.get("collection") or "")
     attributes.setdefault(A.GEN_AI_RETRIEVAL_TOP_K, 10)
     if body.get("where") is not None or body.get("where_document") is not None:
@@ -57,14 +57,14 @@ def read_rows(answer: Any, attributes: Attributes) -> None:
 
 
 def query_text(body: Body) -> Content:
-    """The texts that are searched for."""
+    """Return the texts that are searched for."""
     texts = body.get("query_texts")
     texts = [texts] if isinstance(texts, str) else texts
     return {A.GEN_AI_RETRIEVAL_QUERY_TEXT: "\n".join(map(str, texts))} if isinstance(texts, (list, tuple)) else {}
 
 
 def documents(answer: Any) -> Content:
-    """The documents that were found, with their distances."""
+    """Return the documents that were found, with their distances."""
     found = []
     rows = field(answer, "ids") or ()
     texts, distances = field(answer, "documents") or (), field(answer, "distances") or ()
@@ -95,13 +95,13 @@ OPERATIONS: Mapping[str, Operation] = {
 
 
 def endpoint(collection: Any) -> Endpoint:
-    """The server that holds a collection; an embedded one has no address."""
+    """Return the server that holds a collection; an embedded one has no address."""
     url = field(collection._client, "_api_url")
     return Endpoint.at("chroma", url) if isinstance(url, str) else Endpoint("chroma")
 
 
 def body(collection: Any, given: dict[str, Any]) -> Body:
-    """The arguments, and which collection they are for."""
+    """Return the arguments, and which collection they are for."""
     return {**given, "collection": collection.name, "database": field(collection, "database")}
 
 
@@ -113,7 +113,7 @@ class ChromaInstrumentor(Instrumentor):
     supports = "chromadb >= 1.0, < 2"
 
     def patches(self) -> Patches:
-        """The methods of collections."""
+        """Return the methods of collections."""
         return [
             patch
             for cls in ("Collection", "AsyncCollection")

@@ -62,7 +62,7 @@ OPERATIONS: Mapping[str, Operation] = {
 
 
 def endpoint(client: Any) -> Endpoint:
-    """The server that a client was made for; an embedded store has no address."""
+    """Return the server that a client was made for; an embedded store has no address."""
     options = client.init_options
     location = options.get("location")
     url = options.get("url") or (location if location != ":memory:" else None)
@@ -84,7 +84,7 @@ class QdrantInstrumentor(Instrumentor):
     supports = "qdrant-client >= 1.14, < 2"
 
     def patches(self) -> Patches:
-        """The methods of both clients."""
+        """Return the methods of both clients."""
         return [
             patch
             for module, cls in (("qdrant_client", "QdrantClient"), ("async_qdrant_client", "AsyncQdrantClient"))

@@ -1,4 +1,4 @@
-"""What the checker reports, and what it was told to look for."""
+"""Deviations that the checker reports, and its options."""
 
 from __future__ import annotations
 
@@ -65,17 +65,17 @@ Report = Callable[[Rule, str, str | None], None]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What `check` was told. `allow` are patterns of attribute, metric and event names to leave alone."""
+    """Options of `check`. `allow` are patterns of attribute, metric and event names to ignore."""
 
     capture_content: bool
     metric_names: MetricNames
     allow: tuple[str, ...]
 
     def allows(self, name: str) -> bool:
-        """Whether `name` is on the allow list."""
+        """Return whether `name` is on the allow list."""
         return any(fnmatchcase(name, pattern) for pattern in self.allow)
 
 
 def is_ours(scope: InstrumentationScope | None) -> bool:
-    """Whether Genledger made the telemetry of this scope."""
+    """Return whether Genledger made the telemetry of this scope."""
     return scope is not None and scope.name.partition(".")[0] in ("genledger", "genledger_instrumentors")

@@ -1,4 +1,4 @@
-"""Budgets that hold: rules, stores, leases and the kill switch. See docs/budgets.md.
+"""Budgets: rules, stores, leases and the kill switch. See docs/budgets.md.
 
 Importing this package is cheap: the guard is loaded when the first call asks for it.
 """

@@ -1,4 +1,4 @@
-"""Telling people that a budget is being used up: once for each scope, window and threshold."""
+"""Budget alerts: one for each scope, window and threshold."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from genledger.shared.text import message, shown
 _log = logger_of("genledger.budgets")
 
 CLAIM_SECONDS = 60.0
-"""Time to deliver an event in; after that another process, or a later attempt, may."""
+"""Time to deliver an event. After that, another process or attempt may deliver it."""
 
 MAX_KNOWN = 10_000
-"""Events that are remembered here, so that the store is not asked about them over and over."""
+"""Maximum remembered events; the store is not asked again about them."""
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetEvent:
-    """A budget has reached `percent` of its limit; 100 also when a call was refused for want of budget.
+    """A budget that reached `percent` of its limit; 100 also if a call was refused.
 
-    `spent` and `limit` are USD or counts. `window_start` and `resets_at` are in the rule's time zone, and `None`
-    when the window has no beginning or end. Texts are for people: control characters escaped, lengths bounded.
+    `spent` and `limit` are USD or counts. `window_start` and `resets_at` are in the rule's time zone, and `None` if
+    the window has no start or end. Texts are safe to display: control characters are escaped, lengths bounded.
     """
 
     rule: str
@@ -50,10 +50,10 @@ Listener = Callable[[BudgetEvent], None]
 
 
 class Alerts:
-    """Delivers events from a thread of its own.
+    """Deliver events from a separate thread.
 
-    Processes agree through marks in the store: whoever sets the mark first delivers, and makes it last when it
-    has. If that process dies, or the message cannot be sent, the mark goes away and somebody tries again.
+    Processes coordinate through marks in the store. The process that sets a mark first delivers the event, and
+    then extends the mark. If that process dies, or sending fails, the mark expires and another attempt follows.
     """
 
     def __init__(self, store: Store, urls: Sequence[str], listener: Listener | None) -> None:
@@ -72,12 +72,12 @@ class Alerts:
         self._begin()
 
     def offer(self, counted: CounterKey, percent: int, settled: int, now: float) -> None:
-        """Report that a threshold is reached, unless that was done. Does not wait.
+        """Report that a threshold is reached, unless already reported. Does not wait.
 
         Args:
             counted: The counter.
             percent: The threshold.
-            settled: What is spent, in units.
+            settled: Spent amount, in units.
             now: The store's time.
         """
         if percent not in counted.rule.alert_at or not (self.urls or self._listener):
@@ -94,7 +94,7 @@ class Alerts:
         self._queue.put((key, lasts, _event(counted, percent, settled)))
 
     def start(self) -> None:
-        """Start delivering, if there is anybody to deliver to."""
+        """Start delivering, if there is a URL or listener."""
         if self._thread is None and (self.urls or self._listener):
             self._thread = threading.Thread(target=self._run, name="genledger-alerts", daemon=True)
             self._thread.start()
@@ -122,7 +122,7 @@ class Alerts:
             try:
                 self._listener(event)
             except Exception:
-                _log.exception("The budget event listener failed.")
+                _log.exception("The function on_budget_event failed.")
         return not self.urls or _notify(self.urls, event)
 
 
@@ -130,12 +130,14 @@ def _notify(urls: Sequence[str], event: BudgetEvent) -> bool:
     try:
         apprise = import_module("apprise")
     except ModuleNotFoundError:
-        _log.error("Budget alerts need the notification library: pip install 'genledger[alerts]'")
+        _log.error("Budget alerts need Apprise, which is not installed: pip install 'genledger[alerts]'")
         return False
     messenger = apprise.Apprise()
     for url in urls:
         if not messenger.add(url):
-            _log.error("The notification URL that begins with %r is not one that Apprise knows.", url.split(":")[0])
+            _log.error(
+                "Apprise does not support the alert URL that begins with %r; correct it in [alerts].", url.split(":")[0]
+            )
     title = f"Budget {event.rule}: {event.percent} %"
     try:
         # As plain text: services that show HTML are given it escaped.
@@ -148,7 +150,7 @@ def _notify(urls: Sequence[str], event: BudgetEvent) -> bool:
             )
         )
     except Exception:
-        _log.exception("A budget alert could not be sent.")
+        _log.exception("Sending a budget alert failed; it is retried after a minute.")
         return False
 
 

@@ -51,7 +51,7 @@ class Figures:
             self._blocks[label] = self._blocks.get(label, 0) + 1
 
     def first_warning(self, key: str) -> bool:
-        """Whether this counter warns for the first time."""
+        """Return whether this counter warns for the first time."""
         with self._lock:
             if key in self._warned:
                 return False
@@ -77,7 +77,7 @@ class Figures:
         ]
 
     def blocks(self) -> list[tuple[dict[str, str], int]]:
-        """The refusals of each counter."""
+        """Return the refusals of each counter."""
         with self._lock:
             return [(_attributes(*label), count) for label, count in self._blocks.items()]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class BudgetStatus:
     """One budget in its current window; amounts in USD or counted.
 
-    `reserved` is held by calls under way and by leases of `processes` processes. A rule that was not used yet has
+    `reserved` is held by calls in progress and by leases of `processes` processes. A rule that was not used yet has
     no `scope` of its own but its patterns, and its smallest limit.
     """
 
@@ -39,7 +39,7 @@ class BudgetStatus:
 
 
 def read_status(store: Store, rules: Sequence[Rule] = ()) -> list[BudgetStatus]:
-    """Every budget that is in use, and the rules that are not used yet; those most used up first.
+    """Return every budget that is in use, and the rules that are not used yet; those most used up first.
 
     Raises:
         StoreDown: The store did not answer.

@@ -1,4 +1,4 @@
-"""The `genledger` command. Each sub-command is a module of its own, imported when it is asked for."""
+"""The `genledger` command. Each sub-command is a separate module, imported on use."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ COMMANDS = {
     "kill": "genledger.cli.budgets:kill_app",
     "revive": "genledger.cli.budgets:revive_app",
 }
-"""Where the `typer.Typer` of each sub-command is."""
+"""Location of the `typer.Typer` of each sub-command."""
 
 
 @contextmanager
 def _errors_on_one_line() -> Iterator[None]:
-    """Errors about options quote what was given."""
+    """Escape the values that errors about options quote."""
     try:
         yield
     except Exception as error:
@@ -79,7 +79,7 @@ def _root(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Every provider call priced and attributed: ask what was spent, by whom, on what."""
+    """Report the spend of GenAI calls, set prices and budgets, and check the setup."""
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 FileOption = Annotated[
     str | None,
-    typer.Option("--file", metavar="PATH", envvar="GENLEDGER_BUDGETS", help="The rule file.", show_default=False),
+    typer.Option("--file", metavar="PATH", envvar="GENLEDGER_BUDGETS", help="Rule file.", show_default=False),
 ]
 StoreOption = Annotated[
     str | None,
@@ -41,11 +41,11 @@ StoreOption = Annotated[
         "--store",
         metavar="URL",
         envvar="GENLEDGER_BUDGET_STORE",
-        help="Where budgets are kept; what the rule file names, or the user's own file, when not given.",
+        help="Budget store (default: the one in the rule file, else the user's own file).",
         show_default=False,
     ),
 ]
-WhoOption = Annotated[str | None, typer.Option(help="Who does it; the system's user name when not given.")]
+WhoOption = Annotated[str | None, typer.Option(help="Name recorded in the audit log (default: current user).")]
 Words = Annotated[list[str], typer.Argument(metavar="KEY=VALUE...")]
 
 app = typer.Typer(add_completion=False, invoke_without_command=True)
@@ -58,10 +58,10 @@ def budgets(
     context: typer.Context,
     file: FileOption = None,
     store: StoreOption = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on showing, every second.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh every second.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Show how every budget stands: limit, settled, reserved, left, and when it resets."""
+    """Show every budget: limit, settled, reserved, left, and when it resets."""
     book, opened = _open(file, store, show=context.invoked_subcommand is None)
     context.obj = opened
     if context.invoked_subcommand is not None:
@@ -83,32 +83,32 @@ def budgets(
 
 @app.command("set")
 def set_(context: typer.Context, words: Words, who: WhoOption = None) -> None:
-    """Set a budget for everybody: `tenant=acme usd=50/day`; or a tenant's tier: `tenant=acme tier=pro`."""
+    """Set a budget for all processes: `tenant=acme usd=50/day`; or a tenant's tier: `tenant=acme tier=pro`."""
     fields = _pairs(words)
     try:
         if set(fields) == {"tenant", "tier"}:
             kill_switch.set_tier(context.obj, fields["tenant"], fields["tier"], who=who)
-            tell(f"{fields['tenant']} has tier {fields['tier']}.")
+            tell(f"Set tier {fields['tier']} for {fields['tenant']}.")
         else:
             rule = kill_switch.set_budget(context.obj, _rule_fields(fields), who=who)
-            tell(f"Set. `genledger budgets unset '{rule.name}'` takes it back.")
+            tell(f"Budget set. Remove it with `genledger budgets unset '{rule.name}'`.")
     except (RuleError, StoreDown) as error:
         fail(error)
 
 
 @app.command()
 def unset(context: typer.Context, name: Annotated[str, typer.Argument()], who: WhoOption = None) -> None:
-    """Take back a budget that was set with `set`."""
+    """Remove a budget that was set with `set`."""
     try:
         kill_switch.unset_budget(context.obj, name, who=who)
     except (RuleError, StoreDown) as error:
         fail(error)
-    tell("Taken back.")
+    tell(f"Removed budget {name!r}.")
 
 
 @app.command()
 def log(context: typer.Context, json: JsonOption = False) -> None:
-    """Show what was set, killed and revived, by whom and why."""
+    """Show the audit log: what was set, killed and revived, by whom and why."""
     try:
         entries = Controls.read(context.obj.document()).log
     except StoreDown as error:
@@ -129,40 +129,43 @@ def log(context: typer.Context, json: JsonOption = False) -> None:
 @kill_app.command()
 def kill(
     words: Words,
-    why: Annotated[str, typer.Option(help="What the callers and the log are told.")],
-    for_: Annotated[str | None, typer.Option("--for", metavar="TIME", help="Lift it after 30s, 15m, 2h, 1d.")] = None,
+    why: Annotated[str, typer.Option(help="Reason, shown to callers and in the audit log.")],
+    for_: Annotated[str | None, typer.Option("--for", metavar="TIME", help="Unblock after 30s, 15m, 2h, 1d.")] = None,
     who: WhoOption = None,
     file: FileOption = None,
     store: StoreOption = None,
 ) -> None:
-    """Stop every call that matches, everywhere, within two seconds: `feature=copilot tenant=acme`."""
+    """Block matching calls in all processes, within two seconds: `feature=copilot tenant=acme`."""
     _, opened = _open(file, store)
     try:
         kill_switch.kill(opened, _scope(words), for_=_seconds(for_) if for_ else None, why=why, who=who)
     except (RuleError, StoreDown) as error:
         fail(error)
-    tell(f"Killed. `genledger revive {' '.join(words)}` lifts it.")
+    tell(f"Calls blocked. Undo with `genledger revive {' '.join(words)}`.")
 
 
 @revive_app.command()
 def revive(
     words: Words,
-    why: Annotated[str, typer.Option(help="For the log.")] = "",
+    why: Annotated[str, typer.Option(help="Reason, for the audit log.")] = "",
     who: WhoOption = None,
     file: FileOption = None,
     store: StoreOption = None,
 ) -> None:
-    """Lift a kill switch: name the same keys."""
+    """Unblock calls: give the same keys as to `kill`."""
     _, opened = _open(file, store)
     try:
         kill_switch.revive(opened, _scope(words), why=why, who=who)
     except (RuleError, StoreDown) as error:
         fail(error)
-    tell("Revived.")
+    tell("Calls unblocked.")
 
 
 def _open(file: str | None, store: str | None, *, show: bool = False) -> tuple[Rulebook, Store]:
-    """The rules and the store. Whoever does not want to see the rules need not correct them first, to stop calls."""
+    """Return the rules and the store.
+
+    Mistakes in the rule file are errors if `show`, else warnings: stopping calls must work with an invalid file.
+    """
     book = Rulebook()
     try:
         book = read_rules(os.path.expanduser(file)) if file else book
@@ -170,7 +173,7 @@ def _open(file: str | None, store: str | None, *, show: bool = False) -> tuple[R
         if show:
             fail(*error.lines)
         if store is None and not error.document:
-            fail(*error.lines, "the file does not tell which store the calls use; name it with --store")
+            fail(*error.lines, "the rule file does not name a readable store; name the store with --store")
         warn(*error.lines)
         book = Rulebook(store=error.store)
     try:
@@ -192,7 +195,7 @@ def _pairs(words: Sequence[str]) -> dict[str, str]:
     for word in words:
         key, separator, value = word.partition("=")
         if not separator or not key or not value:
-            raise typer.BadParameter(f"{word!r} is not KEY=VALUE such as tenant=acme")
+            raise typer.BadParameter(f"{word!r} is not KEY=VALUE; write it like tenant=acme")
         pairs[key] = value
     return pairs
 
@@ -201,12 +204,12 @@ def _scope(words: Sequence[str]) -> dict[str, str]:
     pairs = _pairs(words)
     for key in pairs:
         if key not in FIELDS:
-            raise typer.BadParameter(f"{key!r} is not one of {', '.join(FIELDS)}")
+            raise typer.BadParameter(f"{key!r} is not a scope key; use one of {', '.join(FIELDS)}")
     return pairs
 
 
 def _rule_fields(pairs: Mapping[str, str]) -> dict[str, Any]:
-    """The keys of a `[[budget]]` table from words: `usd=50/day` is `usd = 50` and `per = "day"`."""
+    """Return the keys of a `[[budget]]` table from words: `usd=50/day` is `usd = 50` and `per = "day"`."""
     fields: dict[str, Any] = {}
     degrade: dict[str, Any] = {}
     for key, value in pairs.items():
@@ -239,7 +242,7 @@ def _number(key: str, text: str) -> float:
 def _seconds(text: str) -> float:
     parts = re.fullmatch(r"(\d+)([smhd])", text)
     if parts is None:
-        raise typer.BadParameter(f"{text!r} is not a time such as 30s, 15m, 2h or 1d", param_hint="--for")
+        raise typer.BadParameter(f"{text!r} is not a duration; write it like 30s, 15m, 2h or 1d", param_hint="--for")
     return int(parts[1]) * _SECONDS[parts[2]]
 
 
@@ -250,7 +253,7 @@ def _plain(kill: Kill) -> dict[str, Any]:
 def _view(statuses: Sequence[BudgetStatus], controls: Controls) -> RenderableType:
     parts: list[RenderableType] = [_kill_line(kill) for kill in controls.kills]
     if not statuses:
-        parts.append(Text("No budgets. `genledger budgets set tenant=acme usd=50/day` sets one."))
+        parts.append(Text("No budgets. Set one with `genledger budgets set tenant=acme usd=50/day`."))
         return Group(*parts)
     table = Table(box=None, header_style="bold")
     table.add_column("budget", overflow="fold")

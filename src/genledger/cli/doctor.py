@@ -1,4 +1,4 @@
-"""`genledger doctor`: which calls are recorded, who else records them, where they go, and what is wrong."""
+"""`genledger doctor`: check the recorded libraries, the destinations and the configuration."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def doctor(
     import_: Annotated[
-        bool, typer.Option("--import", help="Import each client library, in a process of its own, to see it patched.")
+        bool, typer.Option("--import", help="Import each client library in its own process and check the patches.")
     ] = False,
     timeout: Annotated[
-        float, typer.Option(min=0.1, metavar="SECONDS", help="How long each destination may take to answer.")
+        float, typer.Option(min=0.1, metavar="SECONDS", help="Timeout for each destination.")
     ] = PROBE_TIMEOUT_S,
     json: JsonOption = False,
 ) -> None:
-    """Show which calls are recorded, by whom, where they go, and what is wrong.
+    """Check the setup: instrumented libraries, destinations, configuration problems.
 
-    Looks at the installed packages, the environment and the files it names; keywords of `instrument()` in your
-    code are not seen. Asks each destination whether it answers. Exits with 1 when something is wrong.
+    Reads the installed packages, the environment and the configured files, but not the keywords of `instrument()`
+    in your code. Sends a request to each destination. Exits with 1 if it finds a problem.
     """
     found = diagnose(import_libraries=import_, timeout=timeout)
     if json:
@@ -41,7 +41,7 @@ def doctor(
 
 
 def print_diagnosis(to: Console, found: Diagnosis) -> None:
-    """Print everything that was found, what is wrong last."""
+    """Print the whole diagnosis, problems last."""
     found = visible(found, MAX_MESSAGE)
     to.print(f"Genledger {found.genledger} on Python {found.python}\n", style="bold")
     if found.libraries:
@@ -60,9 +60,9 @@ def print_diagnosis(to: Console, found: Diagnosis) -> None:
         to.print()
     wrong = sum(finding.level == "wrong" for finding in found.findings)
     if wrong:
-        to.print(f"{number_of(wrong, 'thing')} to put right.", style="red")
+        to.print(f"{number_of(wrong, 'problem')} found.", style="red")
     else:
-        to.print("Nothing is wrong.", style="green")
+        to.print("No problems found.", style="green")
 
 
 def _table(*headers: str) -> Table:
@@ -103,7 +103,7 @@ def _destinations(found: Diagnosis) -> Table:
     table = _table("destination", "address", "state")
     for destination in found.destinations:
         state = {
-            None: Text("cannot be asked"),
+            None: Text("not checked"),
             True: Text("ready" if destination.name == "ledger" else "answers", style="green"),
             False: Text("does not work" if not destination.address else "does not answer", style="red"),
         }[destination.answers]
@@ -129,13 +129,13 @@ def _rest(found: Diagnosis) -> Table:
 
 
 def _choice(choice: Choice) -> str:
-    return "left to chance" if choice.chance else choice.loaded or "none"
+    return "undefined" if choice.chance else choice.loaded or "none"
 
 
 def _ledger(found: Diagnosis) -> str:
     ledger = found.ledger
     if ledger.problem is not None:
-        return f"{ledger.path}: cannot be used"
+        return f"{ledger.path}: unusable"
     if not ledger.calls:
         return f"{ledger.path}: no calls yet"
     unpriced = sum(ledger.unpriced.values())
@@ -146,15 +146,15 @@ def _ledger(found: Diagnosis) -> str:
         _size(ledger.size_bytes),
     ]
     if ledger.last_call is not None:
-        parts.append(f"the last at {ledger.last_call[:16].replace('T', ' ')} UTC")
+        parts.append(f"last call {ledger.last_call[:16].replace('T', ' ')} UTC")
     return ", ".join(parts)
 
 
 def _prices(found: Diagnosis) -> str:
     prices = found.prices
-    origin = "fetched" if prices.fetched else "as installed"
-    own = f"{prices.file}: {number_of(prices.own_prices, 'price')}" if prices.file is not None else "none of your own"
-    return f"table of {prices.table_date or 'an unknown day'} ({origin}); {own}"
+    origin = "downloaded" if prices.fetched else "as installed"
+    own = f"{prices.file}: {number_of(prices.own_prices, 'price')}" if prices.file is not None else "no own prices"
+    return f"table of {prices.table_date or 'an unknown date'} ({origin}); {own}"
 
 
 def _budgets(found: Diagnosis) -> str:
@@ -167,10 +167,10 @@ def _budgets(found: Diagnosis) -> str:
 def _spool(found: Diagnosis) -> str:
     spool = found.spool
     if spool.path is None:
-        return "off: what cannot be delivered is kept in memory only"
+        return "off: undelivered records stay in memory only"
     if not spool.records:
         return "empty"
-    return f"{spool.path}: {spool.records:,} records wait to be delivered, {_size(spool.size_bytes)}"
+    return f"{spool.path}: {spool.records:,} undelivered records, {_size(spool.size_bytes)}"
 
 
 def _private_uses(found: Diagnosis) -> Table:

@@ -1,4 +1,4 @@
-"""What the sub-commands have in common: where they print, and how they write money, counts and times."""
+"""Shared output of the sub-commands: consoles, and the format of money, counts and times."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LedgerOption = Annotated[
     typer.Option(
         "--ledger",
         metavar="PATH",
-        help="The ledger file; GENLEDGER_LEDGER, or the user's own, when not given.",
+        help="Ledger file (default: GENLEDGER_LEDGER, else the user's own).",
         show_default=False,
     ),
 ]
@@ -34,7 +34,7 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Standard output, as wide as the terminal (or `COLUMNS`). No text is markup; records are made `visible` first."""
+    """Return a console as wide as the terminal (or `COLUMNS`), without markup. Pass it only `visible` records."""
     stream = sys.stderr if stderr else sys.stdout
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")  # for names that the terminal's encoding lacks
@@ -51,13 +51,13 @@ def print_json(value: Any) -> None:
 
 
 def fail(*reasons: object) -> NoReturn:
-    """Print why the command cannot do what it was asked to, a line for each reason, and exit with 1."""
+    """Print the errors, one per line, and exit with 1."""
     _complain("error: ", *reasons)
     raise typer.Exit(1)
 
 
 def warn(*reasons: object) -> None:
-    """Print what is wrong although the command goes on, a line for each reason."""
+    """Print warnings, one per line."""
     _complain("warning: ", *reasons)
 
 
@@ -67,7 +67,7 @@ def _complain(kind: str, *reasons: object) -> None:
 
 
 def tell(what: str) -> None:
-    """Print one message, on one line, to the reader; commands in it stand between backquotes."""
+    """Print one message on one line. Put commands in backquotes."""
     console().print(message(what), soft_wrap=True)
 
 
@@ -96,26 +96,26 @@ def moment(text: str, option: str, now: datetime) -> datetime | None:
 
 
 def epoch_ns(when: datetime | None) -> int | None:
-    """Nanoseconds since the epoch, as far from it as SQLite's integers reach (the years 1677 to 2262)."""
+    """Return nanoseconds since the epoch, within the range of SQLite's integers (the years 1677 to 2262)."""
     if when is None:
         return None
     return max(-_FAR_NS, min(int(when.timestamp() * 1_000_000) * 1_000, _FAR_NS))
 
 
 def time_text(ns: int) -> str:
-    """A time in UTC, to the minute."""
+    """Format a time in UTC, to the minute."""
     return datetime.fromtimestamp(ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def digits_for(usd: float | None) -> int:
-    """How many decimals a column of money needs whose largest value is `usd`."""
+    """Return the number of decimals for a column of money with the largest value `usd`."""
     if usd is None or usd < 0.1:
         return 6
     return 4 if usd < 10 else 2
 
 
 def money(usd: float | None, digits: int) -> str:
-    """An amount in USD; what is not zero is never shown as zero, what is unknown is a dash."""
+    """Format an amount in USD. A nonzero amount never shows as zero; an unknown one is a dash."""
     if usd is None:
         return "-"
     if 0 < usd < 10**-digits:
@@ -125,7 +125,7 @@ def money(usd: float | None, digits: int) -> str:
 
 
 def count(number: int) -> str:
-    """A count in at most seven characters: `12,345`, `123.5k`, `1.2M`."""
+    """Format a count in at most seven characters: `12,345`, `123.5k`, `1.2M`."""
     if number < 100_000:
         return f"{number:,}"
     for size, unit in ((10**12, "T"), (10**9, "G"), (10**6, "M")):
@@ -134,6 +134,6 @@ def count(number: int) -> str:
     return f"{number / 1000:.1f}k"
 
 
-def number_of(number: int, thing: str) -> str:
-    """A count with its noun: `1 call`, `2 calls`."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+def number_of(number: int, thing: str, plural: str | None = None) -> str:
+    """Format a count with its noun: `1 call`, `2 calls`."""
+    return f"{number:,} {thing if number == 1 else plural or thing + 's'}"

@@ -24,15 +24,18 @@ from genledger.shared.toml_file import lines_of, read_toml
 PricesOption = Annotated[
     Path | None,
     typer.Option(
-        "--prices", metavar="FILE", envvar="GENLEDGER_PRICES", help="Your own prices, asked first.", show_default=False
+        "--prices",
+        metavar="FILE",
+        envvar="GENLEDGER_PRICES",
+        help="Your own prices; they take precedence.",
+        show_default=False,
     ),
 ]
 _REASONS = {
-    "unknown_model": "the provider is known, but not this model. Newer models may be in a newer table: "
-    "`genledger prices update`. For a deployment, a profile or a fine-tuned model, give it a price or an alias "
-    "in your own prices (docs/pricing.md).",
-    "unknown_provider": "no provider of this name sells it, or none could be told from the model's name. "
-    "Name one with --provider.",
+    "unknown_model": "the price table has the provider, but not this model. For a newer model, run "
+    "`genledger prices update`. For a deployment, a profile or a fine-tuned model, set a price or an alias in your "
+    "own prices (docs/pricing.md).",
+    "unknown_provider": "the provider is unknown, or the model's name does not identify one. Name it with --provider.",
 }
 _AT_ONCE = 500
 
@@ -41,29 +44,29 @@ app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 @app.callback()
 def _prices() -> None:
-    """What models cost, your own prices, and a newer price table."""
+    """Show and check prices, download a newer price table, price unpriced calls."""
 
 
 @app.command()
 def show(
-    model: Annotated[str, typer.Argument(help="A model as calls name it: gpt-5.4, us.amazon.nova-pro-v1:0, …")],
+    model: Annotated[str, typer.Argument(help="Model name as in calls: gpt-5.4, us.amazon.nova-pro-v1:0, …")],
     at: Annotated[
         str | None,
-        typer.Option(metavar="DATE", help="On which day or at what time, UTC: 2026-11-20T02:30."),
+        typer.Option(metavar="DATE", help="Date or time, UTC: 2026-11-20T02:30."),
     ] = None,
     provider: Annotated[
-        str | None, typer.Option(help="Who sells it: openai, azure, aws.bedrock, …; told from the name if left out.")
+        str | None, typer.Option(help="Provider: openai, azure, aws.bedrock, … (default: from the model's name).")
     ] = None,
-    tier: Annotated[str | None, typer.Option(help="batch, flex, priority or fast.")] = None,
-    region: Annotated[str | None, typer.Option(help="Where it runs, if that costs more: us, eu, us-east5, …")] = None,
+    tier: Annotated[str | None, typer.Option(help="Service tier: batch, flex, priority or fast.")] = None,
+    region: Annotated[str | None, typer.Option(help="Region, if it has its own rates: us, eu, us-east5, …")] = None,
     prices: PricesOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show what a model costs, from which source, at any time.
+    """Show the rates of a model and their source, at any time.
 
-    Rates are USD per million tokens, or per unit. What is not listed is billed like what it is a kind of: cached,
-    audio and image input like input, reasoning like output. A second column of rates is for prompts of more
-    tokens than it says; such a rate then holds for the whole call. With --json, rates are per token.
+    Rates are USD per million tokens, or per unit. A bucket that is not listed has the rate of its parent: cached,
+    audio and image input that of input, reasoning that of output. A second column shows the rates for prompts
+    above a number of tokens; they apply to the whole call. With --json, rates are per token.
     """
     _use(prices)
     found = pricing.quote(model, provider=provider, at=_moment(at), tier=tier, region=region)
@@ -84,7 +87,7 @@ def _moment(at: str | None) -> datetime | None:
     try:
         return datetime.fromisoformat(at)
     except ValueError:
-        message = f"{at!r} is not a date such as 2026-03-01 or 2026-11-20T02:30"
+        message = f"{at!r} is not a date; write it like 2026-03-01 or 2026-11-20T02:30"
         raise typer.BadParameter(message, param_hint="--at") from None
 
 
@@ -128,9 +131,9 @@ def _rate(usd: float) -> str:
 
 @app.command()
 def check(
-    file: Annotated[Path, typer.Argument(help="A price file, as GENLEDGER_PRICES names one.")],
+    file: Annotated[Path, typer.Argument(help="Price file, in the format of GENLEDGER_PRICES.")],
 ) -> None:
-    """Check a file of your own prices: every mistake is named with its line and what was expected."""
+    """Check a file of your own prices. Lists every mistake with its line and the expected value."""
     from genledger.pricing.quotes import unknown_aliases
 
     try:
@@ -140,18 +143,18 @@ def check(
     unknown = unknown_aliases(rules)
     if unknown:
         lines = lines_of(read_toml(file)[0])
-        advice = "is not a model with a known price; name one that `genledger prices show` knows"
+        advice = "has no known price; name a model that `genledger prices show` knows"
         fail(*(f"{file}:{lines['price', at, 'alias']}: alias: {rules[at].alias!r} {advice}" for at in unknown))
     tell(f"{file}: {number_of(len(rules), 'price')}, no mistakes")
 
 
 @app.command()
 def update() -> None:
-    """Fetch the newest price table and use it from now on.
+    """Download the newest price table and use it from now on.
 
-    This is the only command that fetches anything: Genledger never does so at import, at start or during a call.
-    The table is the one that genai-prices publishes; it is stored with today's date in your data directory, and
-    deleting the file goes back to the table that was installed.
+    No other command downloads anything; nor does Genledger at import, at start or during a call. The table is the
+    one that genai-prices publishes. It is stored with today's date in your data directory. Delete the file to
+    return to the installed table.
     """
     from genledger.pricing import table_update
 
@@ -166,12 +169,12 @@ def update() -> None:
 def backfill(
     ledger: LedgerOption = None,
     prices: PricesOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, without changing it.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Price the ledger's unpriced calls, now that more prices are known.
+    """Price the ledger's unpriced calls with the prices known now.
 
-    Each call is priced as of its own time. What has no price still stays unpriced.
+    Each call is priced as of its own time. Calls without a price stay unpriced.
     """
     _use(prices)
     path = ledger or default_path()
@@ -227,7 +230,7 @@ def _recorded(entry: CallRecord) -> Recorded:
 
 def _say(calls: Counter[str], usd: Counter[str], left: Counter[str], dry_run: bool) -> None:
     if not calls and not left:
-        tell("Every call in the ledger has a cost.")
+        tell("No unpriced calls in the ledger.")
         return
     if calls:
         done = "would be" if dry_run else "now"
@@ -240,7 +243,7 @@ def _say(calls: Counter[str], usd: Counter[str], left: Counter[str], dry_run: bo
             table.add_row(visible(name), f"{number:,}", money(usd[name], digits))
         console().print(table)
     if left:
-        tell(f"{number_of(left.total(), 'call')} still without a price:")
+        tell(f"{number_of(left.total(), 'call')} still unpriced:")
         for name, number in left.most_common():
             tell(f"  {number:,}  {name}")
 

@@ -1,4 +1,4 @@
-"""`genledger report`: what was spent, by whom, on what, and what came of it."""
+"""`genledger report`: spend by dimension, cost per outcome, retries."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _BAR = 20
 _TOP = 30
 _UNLIMITED = 10_000
 
-# What a narrow terminal goes without, first to last.
+# Columns that a narrow terminal omits, first to last.
 _DISPENSABLE = tuple(frozenset(names) for names in ((), ("bar",), ("bar", "cached"), ("bar", "cached", "errors")))
 
 app = typer.Typer(add_completion=False)
@@ -46,20 +46,16 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def report(
-    by: Annotated[Dimension, typer.Option(help="What to break the spend down by.")] = "feature",
-    since: Annotated[
-        str, typer.Option(metavar="WHEN", help="From when: 7d, 24h, 30m ago, an ISO date, or all.")
-    ] = "7d",
-    until: Annotated[
-        str | None, typer.Option(metavar="WHEN", help="Until when, in the same terms; now when not given.")
-    ] = None,
-    tenant: Annotated[str | None, typer.Option(help="Only this tenant's calls.")] = None,
-    feature: Annotated[str | None, typer.Option(help="Only this feature's calls.")] = None,
-    top: Annotated[int, typer.Option(min=0, help="How many rows to show; 0 for all. JSON has all.")] = _TOP,
+    by: Annotated[Dimension, typer.Option(help="Group spend by.")] = "feature",
+    since: Annotated[str, typer.Option(metavar="WHEN", help="Start: 7d, 24h, 30m ago, an ISO date, or all.")] = "7d",
+    until: Annotated[str | None, typer.Option(metavar="WHEN", help="End, in the same format (default: now).")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only calls of this tenant.")] = None,
+    feature: Annotated[str | None, typer.Option(help="Only calls of this feature.")] = None,
+    top: Annotated[int, typer.Option(min=0, help="Maximum rows; 0 for all. JSON has all.")] = _TOP,
     ledger: LedgerOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show what was spent, by whom and on what."""
+    """Show spend by feature, tenant, model or another dimension."""
     now = datetime.now(UTC)
     begin = moment(since, "--since", now)
     end = None if until is None else moment(until, "--until", now)
@@ -84,10 +80,10 @@ def report(
     elif last_ns is None:
         tell(
             f"The ledger {path} has no calls yet. Run your application under `opentelemetry-instrument`, or "
-            "call `genledger.instrument()` in it. `genledger doctor` shows where its calls go."
+            "call `genledger.instrument()` in it. Run `genledger doctor` to check the setup."
         )
     else:
-        tell(f"No calls match. The last one in {path} was at {time_text(last_ns)} UTC; try `--since all`.")
+        tell(f"No calls match. The last call in {path} was at {time_text(last_ns)} UTC; try `--since all`.")
 
 
 def _title(by: Dimension, begin: datetime | None, end: datetime | None) -> str:
@@ -102,13 +98,13 @@ def _words(by: Dimension) -> str:
 
 
 def print_report(to: Console, found: Report, *, title: str, top: int = _TOP) -> None:
-    """Print a report: spend, what is missing from it, retries, and cost per outcome.
+    """Print a report: spend, unpriced calls, retries, and cost per outcome.
 
     Args:
-        to: Where to.
-        found: From `genledger.ledger.queries.report`.
+        to: Console to print to.
+        found: Report from `genledger.ledger.queries.report`.
         title: Printed above the first table.
-        top: How many rows each table has at most; 0 for all.
+        top: Maximum rows of each table; 0 for all.
     """
     print_spending(to, found.by, found.rows, title=title, top=top)
     if found.total.unpriced:
@@ -121,7 +117,7 @@ def print_report(to: Console, found: Report, *, title: str, top: int = _TOP) -> 
 
 
 def print_spending(to: Console, by: Dimension, rows: Sequence[Spending], *, title: str, top: int = _TOP) -> None:
-    """Print one breakdown of the spend, with its total; as much of it as there is room for."""
+    """Print one breakdown of the spend with its total. Omit columns that do not fit."""
     # The bars are drawn with block characters, which not every encoding has.
     for left_out in _DISPENSABLE[1:] if to.options.ascii_only else _DISPENSABLE:
         table = _spending_table(by, rows, title, top, left_out)
@@ -162,7 +158,7 @@ def _spending_table(by: Dimension, rows: Sequence[Spending], title: str, top: in
 
 
 def print_outcomes(to: Console, by: Dimension, costs: Sequence[OutcomeCost], *, top: int = _TOP) -> None:
-    """Print what each outcome cost: per feature, and per `by` when the outcomes are counted by it."""
+    """Print the cost of each outcome: per feature, and per `by` if the outcomes are counted by it."""
     keyed = any(cost.key is not None for cost in costs)
     digits = digits_for(max(cost.cost_usd or 0.0 for cost in costs))
     digits_each = digits_for(max(cost.cost_per_outcome or 0.0 for cost in costs))
@@ -215,21 +211,21 @@ def _cost(spent: Spending | OutcomeCost, digits: int) -> Text:
 
 def _print_hidden(to: Console, rows: int, top: int) -> None:
     if top and rows > top:
-        to.print(f"{rows - top:,} further rows: `--top 0` shows them; the total has them.", style="dim")
+        to.print(f"{rows - top:,} more rows, included in the total. Show them with `--top 0`.", style="dim")
 
 
 def _missing(total: Spending) -> Text:
     reasons = ", ".join(f"{reason}: {calls:,}" for reason, calls in sorted(total.unpriced_reasons.items()))
     return Text.assemble(
         (f"{number_of(total.unpriced, 'call')} unpriced", "yellow"),
-        f" ({reasons}). Their cost is unknown, and in none of the sums.",
+        f" ({reasons}). Their cost is unknown and not included.",
     )
 
 
 def _repeated(retries: Retries) -> str:
     causes = ", ".join(f"{cause}: {times:,}" for cause, times in retries.causes.items())
     return (
-        f"{number_of(retries.calls, 'call')} took {number_of(retries.requests, 'more attempt')}"
+        f"{number_of(retries.calls, 'call')} needed {number_of(retries.requests, 'retry', 'retries')}"
         f"{f' ({causes})' if causes else ''}: {money(retries.cost_usd, digits_for(retries.cost_usd))} "
-        f"and {retries.duration_s:,.1f} s in all."
+        f"and {retries.duration_s:,.1f} s in total."
     )

@@ -35,14 +35,14 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def trace(
-    trace_id: Annotated[str, typer.Argument(metavar="TRACE_ID|last", help="Its first digits are enough.")],
+    trace_id: Annotated[str, typer.Argument(metavar="TRACE_ID|last", help="Trace id, or its first digits.")],
     ledger: LedgerOption = None,
     json: JsonOption = False,
 ) -> None:
     """Show the calls of one trace as a tree, with the cost of each."""
     path = ledger or default_path()
     if not path.exists():
-        fail(f"there is no ledger at {path}.")
+        fail(f"no ledger at {path}; name the file with --ledger")
     try:
         with Ledger(path).reading() as connection:
             if trace_id == "last":
@@ -54,9 +54,9 @@ def trace(
     except LedgerError as error:
         fail(error)
     if len(found) > 1:
-        fail(f"{trace_id!r} begins the ids of several traces: {', '.join(found)}.")
+        fail(f"{trace_id!r} matches several traces: {', '.join(found)}; give more digits")
     if not spans:
-        fail(f"{path} has no call of trace {trace_id!r}.")
+        fail(f"no call of trace {trace_id!r} in {path}")
     if json:
         print_json([_plain(span) for span in spans])
     else:
@@ -73,10 +73,10 @@ def _plain(span: CallRecord | Step) -> dict[str, object]:
 
 
 def print_trace(to: Console, spans: Sequence[CallRecord | Step]) -> None:
-    """Print one trace as a tree: every call with its cost, every step with what the calls in it cost.
+    """Print one trace as a tree: every call with its cost, every step with the cost of its calls.
 
     Args:
-        to: Where to.
+        to: Console to print to.
         spans: At least one, oldest first: from `genledger.ledger.queries.trace`.
     """
     spans = visible(spans)

@@ -1,1 +1,1 @@
-"""Who a call is for: attribution, agent runs and running totals of the current context."""
+"""Attribution, agent runs and running totals of the current context."""

@@ -1,4 +1,4 @@
-"""Who and what a call is for: tenant, feature, user, session, prompt, tags and metadata.
+"""Attribution of calls: tenant, feature, user, session, prompt, tags and metadata.
 
 The attribution lives in the OpenTelemetry context, so it goes wherever the context goes: into tasks,
 `asyncio.to_thread`, executors (with the threading instrumentation that `instrument()` turns on) and, for
@@ -55,7 +55,7 @@ SPEND_KEY = create_key("genledger-spend")
 
 @dataclass(slots=True, frozen=True)
 class Attribution:
-    """What a call is for. Immutable; every field is optional."""
+    """Attribution of a call. Immutable; every field is optional."""
 
     tenant: str | None = None
     feature: str | None = None
@@ -90,9 +90,9 @@ NOBODY = Attribution()
 
 
 class BaggagePolicy:
-    """Which attribution fields travel to other services, and whether theirs are believed.
+    """Attribution fields that travel to other services, and whether to accept theirs.
 
-    `fields` names fields of `Attribution`. Users and sessions identify people, so they stay home by default.
+    `fields` names fields of `Attribution`. Users and sessions identify people, so they are not sent by default.
     `trust_inbound` accepts the same fields, and no others, from the baggage of an incoming request.
     """
 
@@ -105,7 +105,7 @@ baggage_policy = BaggagePolicy()
 
 
 def current(context: Context | None = None) -> Attribution:
-    """The attribution of `context`, or of the current context."""
+    """Return the attribution of `context`, or of the current context."""
     context = get_current() if context is None else context
     own = context.get(ATTRIBUTION_KEY)
     if own is not None:
@@ -116,7 +116,7 @@ def current(context: Context | None = None) -> Attribution:
 
 
 def current_spend(context: Context | None = None) -> RunningTotal | None:
-    """The innermost running total of `context`, or of the current context."""
+    """Return the innermost running total of `context`, or of the current context."""
     return cast("RunningTotal | None", (get_current() if context is None else context).get(SPEND_KEY))
 
 
@@ -187,7 +187,7 @@ class _Block:
         self._changes = changes
 
     def inside(self, outer: Context) -> Context:
-        """The context that the block's code runs in."""
+        """Return the context for the block's code."""
         try:
             before = current(outer)
             changes = self._changes
@@ -266,17 +266,17 @@ def attribution(
     tags: Iterable[str] | None = None,
     metadata: Mapping[str, MetadataValue] | None = None,
 ) -> _Block:
-    """Say who and what the calls inside are for: a context manager, and a decorator (sync, async, generators).
+    """Attribute the calls inside: a context manager, and a decorator (sync, async, generators).
 
-    Blocks nest. An inner value wins over an outer one; tags add up; metadata merges by key. An argument that
-    is not given keeps the outer value.
+    Blocks nest. An inner value replaces the outer one; tags are added; metadata merges by key. An omitted
+    argument keeps the outer value.
 
     Args:
-        tenant: The customer whose calls these are.
-        feature: The part of the product that makes them.
-        user: The person they are made for.
-        session: The conversation or visit they belong to (the conventions' `session.id`).
-        prompt_name: The managed prompt in use (`gen_ai.prompt.name`).
+        tenant: Customer that the calls belong to.
+        feature: Part of the product that makes them.
+        user: Person they are made for.
+        session: Conversation or visit they belong to (the conventions' `session.id`).
+        prompt_name: Managed prompt in use (`gen_ai.prompt.name`).
         prompt_version: Its version (`gen_ai.prompt.version`).
         tags: Free labels, at most 32.
         metadata: Free keys with string, number or boolean values, at most 32.

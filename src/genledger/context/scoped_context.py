@@ -1,4 +1,4 @@
-"""Blocks of code, and generators, that run in a context of their own and leave no trace of it behind.
+"""Run blocks of code and generators in their own context, and restore the previous one afterwards.
 
 A context that stayed attached would become that of whatever runs next in the same thread or task: the next call
 of another tenant would be billed to the wrong one.
@@ -21,7 +21,7 @@ _VISIT_KEY = create_key("genledger-visit")
 
 
 class ScopedContext:
-    """One block that has been entered: what it runs in, and what was current before."""
+    """One entered block: its context, and the previous one."""
 
     __slots__ = ("block", "inside", "outer")
 
@@ -40,7 +40,7 @@ def enter(block: object, outer: Context, inside: Context) -> None:
 
 
 def leave(block: object) -> None:
-    """Make current what was current before the block, whichever of several blocks is left first.
+    """Restore the context from before the block, in whatever order blocks are left.
 
     What is remembered is in the context itself, so that one block can be entered by many tasks and threads. In a
     context that the block was not entered in (a generator finished elsewhere), nothing is ours to change.
@@ -62,7 +62,7 @@ def leave(block: object) -> None:
 
 
 def visits() -> Iterator[ScopedContext]:
-    """The blocks that the current context is in, from the innermost outwards."""
+    """Return the blocks of the current context, from the innermost outwards."""
     visit = cast("ScopedContext | None", get_current().get(_VISIT_KEY))
     while visit is not None:
         yield visit
@@ -70,7 +70,7 @@ def visits() -> Iterator[ScopedContext]:
 
 
 def steps_in_context(function: Callable[..., Any], begin: Begin) -> Callable[..., Any]:
-    """A generator function, each step of which runs in a context of its own; its consumer keeps its own."""
+    """Wrap a generator function so that each step runs in its own context; the consumer keeps its own."""
 
     @functools.wraps(function)
     def generate(*args: Any, **kwargs: Any) -> Any:

@@ -26,7 +26,7 @@ _UNCOUNTED = 64
 
 
 class Spend(NamedTuple):
-    """What calls have cost so far. `usd` counts priced calls only; `unpriced` is the number missing from it."""
+    """Cost of calls so far. `usd` sums priced calls only; `unpriced` counts the calls missing from it."""
 
     usd: float
     calls: int
@@ -35,7 +35,7 @@ class Spend(NamedTuple):
 
 
 class RunningTotal:
-    """A running total that calls from many threads add to, without waiting for each other."""
+    """Running total that many threads add to without waiting for each other."""
 
     __slots__ = ("_calls", "_lock", "_tokens", "_uncounted", "_unpriced", "_usd", "outer")
 
@@ -74,7 +74,7 @@ class RunningTotal:
         del waiting[:counted]
 
     def read(self) -> Spend:
-        """The totals at this moment."""
+        """Return the current totals."""
         with self._lock:
             self._count()
             return Spend(self._usd, self._calls, self._unpriced, self._tokens)
@@ -88,7 +88,7 @@ class TraceTotals:
         self._by_trace: OrderedDict[int, RunningTotal] = OrderedDict()
 
     def of(self, trace_id: int) -> RunningTotal:
-        """The spend of one trace, made when first asked for."""
+        """Return the spend of one trace, created on first use."""
         spend = self._by_trace.get(trace_id)
         if spend is None:
             spend = self._by_trace.setdefault(trace_id, RunningTotal())
@@ -97,7 +97,7 @@ class TraceTotals:
         return spend
 
     def read(self, trace_id: int) -> Spend:
-        """What a trace has cost so far; zero for one that is not known."""
+        """Return the spend of a trace so far; zero for an unknown trace."""
         spend = self._by_trace.get(trace_id)
         return spend.read() if spend is not None else Spend(0.0, 0, 0, 0)
 

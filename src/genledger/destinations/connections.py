@@ -1,4 +1,4 @@
-"""HTTP connections that can be cut off while a request is under way on them.
+"""HTTP connections that can be cut off during a request.
 
 `requests` knows timeouts for a connection and for each read, but no deadline: a receiver that sends a byte now and
 then holds a request for as long as it likes. A socket that is shut down ends whatever waits for it.
@@ -22,7 +22,7 @@ class SessionClosed(Exception):
 
 
 class Session(requests.Session):
-    """A session whose requests under way can be ended from another thread."""
+    """A session whose current requests can be ended from another thread."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Session(requests.Session):
         self.mount("http://", adapter)
 
     def cut(self) -> None:
-        """End the requests under way, in whatever thread; later ones connect anew."""
+        """End the current requests of all threads; later ones reconnect."""
         with self._lock:
             self._cuts += 1
             connections = tuple(self._open)
@@ -46,7 +46,7 @@ class Session(requests.Session):
                 pass  # it is closed, or not connected yet
 
     def close(self) -> None:
-        """End the requests under way, and make no more."""
+        """End the current requests, and make no more."""
         self._closed = True
         self.cut()
         super().close()
@@ -62,7 +62,7 @@ class Session(requests.Session):
         return super().send(*args, **options)
 
     def watched(self, kind: type[Any]) -> type[Any]:
-        """A class of connections like `kind`, each of which this session can cut off."""
+        """Return a class of connections like `kind`, each of which this session can cut off."""
         session = self
 
         class Watched(kind):  # type: ignore[misc]

@@ -44,7 +44,7 @@ Record = CallRecord | ProductEvent | Step
 
 
 class LedgerStats(TypedDict):
-    """What became of the records so far, in this process.
+    """Counters of the records of this process.
 
     `accepted` were taken into the queue; each of them is `written`, `waiting`, or counted in `dropped` as
     `invalid` (SQLite cannot hold it), `shutdown` (not written in time), `damaged` (written to a file that was
@@ -71,14 +71,14 @@ class _Mark(threading.Event):
 
 
 class LedgerDestination:
-    """Writes calls, product events and steps to the ledger file, in batches, from a thread of its own.
+    """Write calls, product events and steps to the ledger file, in batches, from a separate thread.
 
     A file that cannot be written delays nobody: records wait in memory, at most `max_queue` of them, and are
     written when it works again. One log line says that it fails, and one that it recovered. After a fork, the
     child starts with an empty queue, and the parent writes what was accepted before.
 
     Args:
-        path: The file; `genledger.ledger.default_path()` when not given.
+        path: Ledger file (default: `genledger.ledger.default_path()`).
         max_age_days: Records older than this are removed; `None` keeps everything.
         max_bytes: The oldest records are removed beyond this size of the file; `None` sets no limit.
         max_queue: Records that wait in memory at most.
@@ -126,7 +126,7 @@ class LedgerDestination:
         self._gave_up = False
 
     def check(self) -> str | None:
-        """What is wrong with the file, or `None`: opens it, and makes it when it is missing.
+        """Open the file, and create it if it is missing. Return the problem, or `None`.
 
         The caller says it aloud, then; the destination goes on trying, and says only that it works again.
         """
@@ -169,7 +169,7 @@ class LedgerDestination:
         return not stats["waiting"] and not stats["dropped"].get("shutdown")
 
     def stats(self) -> LedgerStats:
-        """The counts so far."""
+        """Return the counts so far."""
         with self._lock:
             dropped = dict(self._dropped)
             accepted = self._taken + len(self._queue) - self._marks
@@ -288,7 +288,7 @@ class LedgerDestination:
                 if at_once == 1:
                     if not self._dropped["invalid"]:
                         what = stage().message(f"{error!r}: {some[0]!r}", 400)
-                        _logger.warning("A record does not fit into the ledger: %s", what)
+                        _logger.warning("The ledger cannot store a record: %s", what)
                     self._drop("invalid")
                     del records[0]
                 at_once = 1
@@ -305,7 +305,7 @@ class LedgerDestination:
     def _note_failure(self, error: LedgerError) -> None:
         if self._failed_at is None:
             self._failed_at = time.monotonic()
-            _logger.warning("%s Until then up to %d records wait in memory.", error, self._max_queue)
+            _logger.warning("%s Until it works, up to %d records wait in memory.", error, self._max_queue)
 
     def _note_success(self) -> None:
         if self._failed_at is not None:
@@ -367,7 +367,7 @@ _STEPS = frozenset({S.INVOKE_AGENT, S.INVOKE_WORKFLOW, S.EXECUTE_TOOL, S.PLAN, S
 
 
 def step_of(span: ReadableSpan) -> Step | None:
-    """The step that an ended span is, or `None` when it is a call (only these have an outcome) or neither."""
+    """Return the step that an ended span is, or `None` when it is a call (only these have an outcome) or neither."""
     attributes = span.attributes
     if not attributes or A.GENLEDGER_OUTCOME in attributes:
         return None

@@ -79,14 +79,14 @@ class OtlpEndpoint:
         if self.protocol == "grpc":
             if urlsplit(self.url).path not in ("", "/"):
                 raise ConfigurationError(
-                    f"OTLP: {without_credentials(self.url)!r} has a path, which gRPC does not know; "
-                    "leave it out, or set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"
+                    f"OTLP: {without_credentials(self.url)!r} has a path, which gRPC does not support; "
+                    "remove it, or set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"
                 )
             if self.compression == "deflate":
-                raise ConfigurationError("OTLP: gRPC has no compression 'deflate'; use gzip or none")
+                raise ConfigurationError("OTLP: gRPC does not support compression 'deflate'; use gzip or none")
         for file in (self.certificate, self.client_certificate, self.client_key):
             if file is not None and not Path(file).is_file():
-                raise ConfigurationError(f"OTLP: certificate file {file!r} is not there")
+                raise ConfigurationError(f"OTLP: certificate file {file!r} does not exist")
 
     @classmethod
     def from_environment(
@@ -126,7 +126,7 @@ class OtlpEndpoint:
         )
 
     def sender(self) -> Sender:
-        """The sender for this endpoint."""
+        """Return the sender for this endpoint."""
         if self.protocol == "grpc":
             from genledger.destinations.delivery.grpc_exporter import GrpcExporter
 
@@ -151,7 +151,7 @@ class OtlpEndpoint:
 
 
 def is_configured(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether an OTLP endpoint for traces is named in the environment."""
+    """Return whether the environment names an OTLP endpoint for traces."""
     return bool(environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
 
 
@@ -171,7 +171,7 @@ def _protocol(environ: Mapping[str, str], url: str | None, signal: str = "TRACES
         return "grpc"
     if value == "http/protobuf":
         return "http/protobuf"
-    raise ConfigurationError(f"OTLP: OTEL_EXPORTER_OTLP_PROTOCOL={value!r} is not known; use http/protobuf or grpc")
+    raise ConfigurationError(f"OTLP: OTEL_EXPORTER_OTLP_PROTOCOL={value!r} is not supported; use http/protobuf or grpc")
 
 
 def _headers(environ: Mapping[str, str]) -> dict[str, str]:
@@ -182,7 +182,7 @@ def _headers(environ: Mapping[str, str]) -> dict[str, str]:
         name, equals, value = pair.partition("=")
         if not equals or not name.strip():
             # Not shown: it may be a credential.
-            raise ConfigurationError(f"OTLP: entry {number} of OTEL_EXPORTER_OTLP_HEADERS is not like name=value")
+            raise ConfigurationError(f"OTLP: entry {number} of OTEL_EXPORTER_OTLP_HEADERS must be name=value")
         headers[unquote(name).strip().lower()] = unquote(value).strip()
     return headers
 
@@ -193,11 +193,13 @@ def _compression(environ: Mapping[str, str]) -> Compression:
     for compression in known:
         if value == compression:
             return compression
-    raise ConfigurationError(f"OTLP: OTEL_EXPORTER_OTLP_COMPRESSION={value!r} is not known; use gzip, deflate or none")
+    raise ConfigurationError(
+        f"OTLP: OTEL_EXPORTER_OTLP_COMPRESSION={value!r} is not supported; use gzip, deflate or none"
+    )
 
 
 def _timeout(environ: Mapping[str, str], signal: str) -> float:
-    """Seconds. The specification counts milliseconds, OpenTelemetry's Python exporters seconds: a number of
+    """Return seconds. The specification counts milliseconds, OpenTelemetry's Python exporters seconds: a number of
     100 or more can only be meant as milliseconds, a smaller one only as seconds."""  # fmt: skip
     name = "OTEL_EXPORTER_OTLP_TIMEOUT"
     number = positive({name: _value(environ, "TIMEOUT", signal) or ""}, name, 10.0)
@@ -284,7 +286,7 @@ def otlp_metric_exporter() -> MetricExporter:
 
 
 def otlp_metrics_reader() -> PeriodicExportingMetricReader:
-    """A reader that exports metrics periodically, as the `OTEL_EXPORTER_OTLP_*` variables say.
+    """Return a reader that exports metrics periodically, as the `OTEL_EXPORTER_OTLP_*` variables say.
 
     Raises:
         ConfigurationError: The protocol is not known, or the timeout is no number.
@@ -311,7 +313,7 @@ def otlp_log_exporter() -> LogRecordExporter:
 
 
 def otlp_log_processor() -> BatchLogRecordProcessor:
-    """A processor that exports log records in batches, as the `OTEL_EXPORTER_OTLP_*` variables say.
+    """Return a processor that exports log records in batches, as the `OTEL_EXPORTER_OTLP_*` variables say.
 
     Raises:
         ConfigurationError: The protocol is not known, or the timeout is no number.
@@ -336,7 +338,7 @@ def _protocol_of(signal: str) -> Protocol:
 
 
 def _session(signal: str) -> SessionWithDeadline | None:
-    """A session for an exporter, unless the environment names somebody who gives it one."""
+    """Return a session for an exporter, unless the environment names a provider of sessions."""
     name = "CREDENTIAL_PROVIDER"
     if any(os.environ.get(f"OTEL_PYTHON_EXPORTER_OTLP_HTTP_{part}{name}") for part in ("", f"{signal}_")):
         return None

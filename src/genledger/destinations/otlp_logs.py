@@ -12,7 +12,7 @@ from genledger.destinations.otlp import endpoint_of, otlp_log_exporter
 
 
 class _LogRelay(LogRecordProcessor):
-    """Passes log records on while there is somebody to take them; a provider keeps its processors for ever."""
+    """Pass log records on while a destination takes them; a provider never drops its processors."""
 
     to: LogRecordProcessor | None = None
 

@@ -1,4 +1,4 @@
-"""What `genledger doctor` finds out: which calls would be recorded, who else records them, and where they would go.
+"""Checks of `genledger doctor`: which calls are recorded, what else records them, and where they go.
 
 Everything is read from the installed packages, the environment and the files that the settings name. Keywords
 of `instrument()` in the application's code are not seen from here.
@@ -52,7 +52,7 @@ class Diagnosis:
 
 
 def diagnose(*, import_libraries: bool = False, timeout: float = PROBE_TIMEOUT_S) -> Diagnosis:
-    """Look at everything.
+    """Run all checks.
 
     Args:
         import_libraries: Import each client library, in a process of its own, to see the patches apply.
@@ -63,7 +63,7 @@ def diagnose(*, import_libraries: bool = False, timeout: float = PROBE_TIMEOUT_S
     for problem in problems:
         findings.wrong("settings", problem)
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-        findings.wrong("settings", "OTEL_SDK_DISABLED=true: nothing is recorded; unset it")
+        findings.wrong("settings", "OTEL_SDK_DISABLED=true: no call is recorded; unset it")
     libraries, absent = examine_libraries(settings, import_libraries, findings)
     distro, configurator = examine_choice(DISTRO, findings), examine_choice(CONFIGURATOR, findings)
     wanted = [name for name in names_wanted(settings, os.environ) if isinstance(name, str)]

@@ -16,7 +16,7 @@ from genledger.setup.settings import Settings
 
 @dataclass(slots=True, frozen=True)
 class DestinationState:
-    """A destination that the settings ask for. `answers` is `None` for one that cannot be asked."""
+    """A destination that the settings ask for. `answers` is `None` for one that cannot be checked."""
 
     name: str
     address: str
@@ -26,7 +26,7 @@ class DestinationState:
 
 @dataclass(slots=True, frozen=True)
 class SpoolState:
-    """What waits on disk for a destination that did not take it."""
+    """Undelivered records on disk of one destination."""
 
     path: str | None
     records: int
@@ -51,19 +51,19 @@ def examine_destination(name: str, settings: Settings, timeout: float, findings:
 
 
 def check_twice(wanted: Iterable[str], findings: Findings) -> None:
-    """Both Langfuse's own SDK and an OTLP endpoint can deliver the same spans to Langfuse once more."""
+    """Find a second path of the same spans to Langfuse: Langfuse's own SDK, or an OTLP endpoint."""
     if "langfuse" not in wanted:
         return
     endpoints = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
     endpoint = next((os.environ[name] for name in endpoints if os.environ.get(name)), "")
     if "/api/public/otel" in endpoint and any(name.startswith("otlp") for name in wanted):
-        findings.wrong("langfuse", "the OTLP endpoint is Langfuse, too: every span arrives twice; unset one of them")
+        findings.wrong("langfuse", "the OTLP endpoint is also Langfuse, so every span arrives twice; unset one of them")
     if installed_version("langfuse") is not None and all(os.environ.get(key) for key in LANGFUSE_KEYS):
         findings.note(
             "langfuse",
-            "Langfuse's SDK is installed and has the same keys. A client of it that the application makes sends every "
-            "GenAI span a second time (LangfuseSpanProcessor). Let only one send: make the client with "
-            "should_export_span=lambda span: False, or leave the sending to it with GENLEDGER_DESTINATIONS=ledger",
+            "Langfuse's SDK is installed and uses the same keys. If the application creates its client, that client "
+            "sends every GenAI span a second time (LangfuseSpanProcessor). Create the client with "
+            "should_export_span=lambda span: False, or let only the client send: GENLEDGER_DESTINATIONS=ledger",
         )
 
 

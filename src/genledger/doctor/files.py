@@ -52,7 +52,7 @@ class BudgetState:
 
 
 def examine_ledger(settings: Settings, wanted: bool, findings: Findings) -> LedgerState:
-    """What is in the ledger. A missing file is made when it is a destination: only then is it known to work."""
+    """Examine the ledger. Create a missing file if it is a destination, to check that it works."""
     path = Path(settings.ledger).expanduser() if settings.ledger is not None else default_path()
     exists = path.exists()
     if not exists and not wanted:
@@ -74,18 +74,18 @@ def examine_ledger(settings: Settings, wanted: bool, findings: Findings) -> Ledg
         shown = ", ".join(models[:5]) + (f" and {len(models) - 5} more" if len(models) > 5 else "")
         findings.note(
             "ledger",
-            f"{total.unpriced} of {total.calls} calls are unpriced: {shown}. `genledger prices update` fetches a newer "
-            "table, GENLEDGER_PRICES names your own prices; then `genledger prices backfill`",
+            f"{total.unpriced} of {total.calls} calls are unpriced: {shown}. Run `genledger prices update` for a newer "
+            "table, or set your own prices with GENLEDGER_PRICES; then run `genledger prices backfill`",
         )
     last = datetime.fromtimestamp(last_ns / 1e9, UTC).isoformat(timespec="seconds") if last_ns is not None else None
     return LedgerState(str(path), exists, size, total.calls, last, total.unpriced_reasons, None)
 
 
 def examine_prices(settings: Settings, findings: Findings) -> PriceState:
-    """How old the price table is, and whether the file of the user's own prices can be used."""
+    """Return how old the price table is, and whether the file of the user's own prices can be used."""
     day = table.load().date
     if day and (datetime.now(UTC).date() - date.fromisoformat(day)).days > OLD_TABLE_DAYS:
-        findings.note("prices", f"the price table is of {day}; `genledger prices update` fetches the newest")
+        findings.note("prices", f"the price table is from {day}; run `genledger prices update` for the newest")
     own = 0
     if settings.prices is not None:
         try:
@@ -96,7 +96,7 @@ def examine_prices(settings: Settings, findings: Findings) -> PriceState:
 
 
 def examine_budgets(settings: Settings, findings: Findings) -> BudgetState:
-    """Whether the rule file can be used, and whether the store answers."""
+    """Check whether the rule file is valid and the store answers."""
     book = Rulebook()
     # The command has the variables only: no rules or stores that are objects.
     file = settings.budgets if isinstance(settings.budgets, str) else None

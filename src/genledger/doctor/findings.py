@@ -1,4 +1,4 @@
-"""What there is to say, in one place."""
+"""Problems and notes found by `genledger doctor`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(slots=True, frozen=True)
 class Finding:
-    """Something to know: `wrong` is to be put right, a `note` is to be decided. `about` is the part it concerns."""
+    """A finding: `wrong` is a problem to fix, `note` a decision to make. `about` is the part it concerns."""
 
     level: Literal["wrong", "note"]
     about: str
@@ -22,9 +22,9 @@ class Findings:
     found: list[Finding] = field(default_factory=list)
 
     def wrong(self, about: str, *messages: object) -> None:
-        """Something has to be put right."""
+        """Add problems to fix."""
         self.found.extend(Finding("wrong", about, str(message)) for message in messages)
 
     def note(self, about: str, message: str) -> None:
-        """Something has to be decided."""
+        """Add a decision to make."""
         self.found.append(Finding("note", about, message))

@@ -1,4 +1,4 @@
-"""What `opentelemetry-instrument` loads from the entry points of a group."""
+"""Entry points that `opentelemetry-instrument` loads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DECIDED_BY = {DISTRO: "OTEL_PYTHON_DISTRO", CONFIGURATOR: "OTEL_PYTHON_CONFIGUR
 
 @dataclass(slots=True, frozen=True)
 class Choice:
-    """What `opentelemetry-instrument` loads from one group of entry points; `chance`: whichever it meets first."""
+    """Entry point that `opentelemetry-instrument` loads from one group. `chance`: the choice is undefined."""
 
     installed: dict[str, str]
     decided_by: str
@@ -23,7 +23,7 @@ class Choice:
 
 
 def examine_choice(group: str, findings: Findings) -> Choice:
-    """What the launcher loads: the one that is named, else the first that it comes across."""
+    """Return what the launcher loads: the named entry point, else the first one that it finds."""
     points: list[EntryPoint] = list(entry_points(group=group))
     kind, variable = group.removeprefix("opentelemetry_"), _DECIDED_BY[group]
     installed = {point.name: point.dist.name if point.dist is not None else point.value for point in points}
@@ -35,11 +35,13 @@ def examine_choice(group: str, findings: Findings) -> Choice:
     if chance:
         findings.wrong(
             "launcher",
-            f"which {kind} opentelemetry-instrument loads is chance: {_listed(installed)} are installed; "
+            f"the {kind} that opentelemetry-instrument loads is undefined: {_listed(installed)} are installed; "
             f"set {variable}=genledger",
         )
     elif named is not None and loaded is None:
-        findings.wrong("launcher", f"{variable}={named} names no installed {kind}; there are: {_listed(installed)}")
+        findings.wrong(
+            "launcher", f"{variable}={named} is not an installed {kind}; installed are: {_listed(installed)}"
+        )
     elif named is not None and loaded != "genledger":
         findings.note(
             "launcher",

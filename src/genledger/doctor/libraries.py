@@ -1,4 +1,4 @@
-"""The client libraries that are installed: whether their calls are recorded, and by whom else."""
+"""Installed client libraries, whether their calls are recorded, and what else records them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _WRAPPERS: dict[str, tuple[frozenset[str] | None, str]] = {
 
 @dataclass(slots=True, frozen=True)
 class Tracer:
-    """Somebody else who records the calls of a library; `when` says under which circumstances."""
+    """Another instrumentation that records the calls of a library; `when` is the condition."""
 
     distribution: str
     version: str
@@ -79,11 +79,11 @@ class Library:
 
 
 def examine_libraries(settings: Settings, try_imports: bool, findings: Findings) -> tuple[list[Library], list[str]]:
-    """The supported client libraries that are installed, and the names of those that are not."""
+    """Return the supported client libraries that are installed, and the names of those that are not."""
     points = available()
     for name in set(settings.libraries or ()) - set(points):
         known = ", ".join(sorted(points))
-        findings.wrong("libraries", f"GENLEDGER_LIBRARIES names {name}, which is not supported; there are: {known}")
+        findings.wrong("libraries", f"GENLEDGER_LIBRARIES names {name}, which is not supported; supported are: {known}")
     installed, absent = [], []
     for name, found_point in sorted(points.items()):
         described = found_point.point.load()
@@ -113,17 +113,17 @@ def examine_libraries(settings: Settings, try_imports: bool, findings: Findings)
             tracers = ", ".join(f"{other.distribution} ({other.when})" for other in others)
             findings.note(
                 name,
-                f"also recorded by {tracers}: two spans for one call. Genledger prices the call once, but a backend "
-                "that prices spans itself counts it twice. Leave one out: remove theirs, or set "
-                f"GENLEDGER_EXCLUDE={name}, and Genledger prices their spans",
+                f"also recorded by {tracers}: two spans per call. Genledger prices the call once, but a backend that "
+                "prices spans itself counts it twice. Remove the other instrumentation, or set "
+                f"GENLEDGER_EXCLUDE={name}; Genledger then prices the other spans",
             )
     if not installed:
-        findings.note("libraries", "none of the supported client libraries is installed here")
+        findings.note("libraries", "no supported client library is installed in this environment")
     return installed, absent
 
 
 def installed_version(distribution: str) -> str | None:
-    """The version of a distribution, without importing it; `None` when it is not installed."""
+    """Return the version of a distribution without importing it; `None` if it is not installed."""
     try:
         return version(distribution)
     except PackageNotFoundError:
@@ -140,7 +140,7 @@ def _excluded_by(name: str, settings: Settings) -> str | None:
 
 
 def _others(name: str) -> list[Tracer]:
-    """Who else records the calls of a library: by entry point, or when the application asks for it."""
+    """Return the other instrumentations of a library: by entry point, or on the application's request."""
     found: dict[str, Tracer] = {}
     for group, when in _GROUPS.items():
         for point in entry_points(group=group):

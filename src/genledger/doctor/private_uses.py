@@ -24,7 +24,9 @@ def examine_private_uses(findings: Findings) -> list[PrivateState]:
     """Run the self-test of every use."""
     for use in USES:
         if not use.works:
-            findings.note(use.package, f"{use.attributes} is not what it was: {use.otherwise}. Report this version")
+            findings.note(
+                use.package, f"{use.attributes} does not work as expected: {use.otherwise}. Please report this version"
+            )
     return [
         PrivateState(use.package, installed_version(use.package) or "", use.attributes, use.purpose, use.works)
         for use in USES

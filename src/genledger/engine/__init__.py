@@ -1,1 +1,1 @@
-"""What happens around one call."""
+"""Recording of one call, from its start to its end."""

@@ -1,4 +1,4 @@
-"""What became of an attempt that failed: only one that left, and that nobody refused, may be billed.
+"""Failed attempts: only an attempt that was sent and not refused may be billed.
 
 Providers bill what they generate, whoever is still listening. An attempt that timed out, was cancelled or lost
 its connection after it was sent is therefore paid for as far as anybody here can know.

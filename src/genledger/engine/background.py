@@ -13,7 +13,7 @@ from genledger.shared import internal_errors
 
 
 class Worker:
-    """Does one task after the other in a thread of its own, which ends when there is nothing left to do."""
+    """Run tasks one after the other in a separate thread, which ends when none is left."""
 
     def __init__(self) -> None:
         # Reentrant: a response that is garbage-collected while the lock is held hands over what it has.
@@ -25,7 +25,7 @@ class Worker:
             os.register_at_fork(after_in_child=functools.partial(_start_afresh, weakref.ref(self)))
 
     def do(self, task: Callable[[], None]) -> None:
-        """Do something soon."""
+        """Run a task soon."""
         with self._lock:
             self._tasks.append(task)
             if self._running:
@@ -61,7 +61,7 @@ class Worker:
 
 
 def _start_afresh(reference: weakref.ref[Worker]) -> None:
-    """In a forked child: the parent does what it was about to do."""
+    """In a forked child: drop the tasks; the parent runs them."""
     worker = reference()
     if worker is not None:
         worker._lock = threading.RLock()

@@ -116,7 +116,7 @@ class Call:
 
     @property
     def priced(self) -> bool:
-        """Whether the call has settled with usage or a cost of its own."""
+        """Return whether the call has settled with its own usage or cost."""
         return self.priced_usage is not None and (
             self.priced_usage.usage is not None or self.priced_usage.cost is not None
         )
@@ -129,7 +129,7 @@ class Call:
 
     @property
     def structural(self) -> bool:
-        """Whether the call counts nowhere: one inside is the priced one, or another process has recorded it."""
+        """Return whether the call is not counted: an inner call is priced, or another process recorded it."""
         return self.later == "elsewhere" or self.covered
 
     def admit(self) -> None:
@@ -153,7 +153,7 @@ class Call:
                     raise
 
     def _goes_on(self, error: BaseException) -> bool:
-        """Whether the call is made all the same: a fault of ours stops nobody. A budget's refusal ends it."""
+        """Return whether to make the call after an error: an internal error never stops it; a budget's refusal does."""
         if isinstance(error, Exception) and not isinstance(error, BudgetExceeded):
             internal_errors.report("asking the budgets", error)
             return True
@@ -283,7 +283,7 @@ class Call:
 
     @property
     def settled(self) -> bool:
-        """Whether the call has ended."""
+        """Return whether the call has ended."""
         return not self._pending
 
 

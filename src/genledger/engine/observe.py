@@ -23,7 +23,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Observation(AbstractContextManager["Observation"]):
-    """One observed block. `spend()` says what the calls inside have cost so far."""
+    """One observed block. `spend()` returns the cost of the calls inside so far."""
 
     __slots__ = ("_arguments", "_kind", "_name", "_step")
 
@@ -35,11 +35,11 @@ class Observation(AbstractContextManager["Observation"]):
 
     @property
     def span(self) -> Span:
-        """The span of the block."""
+        """Return the span of the block."""
         return self._step.span if self._step is not None else INVALID_SPAN
 
     def spend(self) -> Spend:
-        """Return what the calls inside this block have cost so far."""
+        """Return the cost of the calls inside this block so far."""
         return self._step.spend.read() if self._step is not None else Spend(0.0, 0, 0, 0)
 
     def start(self, outer: Context) -> Context:
@@ -83,7 +83,7 @@ class Observation(AbstractContextManager["Observation"]):
 
 
 class _Block:
-    """What `observe` gives: a decorator and a context manager, usable by many tasks and threads at once."""
+    """Decorator and context manager returned by `observe`; many tasks and threads can use it at once."""
 
     def __init__(self, name: str | None, kind: Kind) -> None:
         if kind not in OPERATIONS:
@@ -158,14 +158,14 @@ def observe(name: str | None = None, *, kind: Kind = "task") -> _Block: ...
 
 
 def observe(name: Any = None, *, kind: Kind = "task") -> Any:
-    """Record a function or block of the application as a span that the calls inside belong to.
+    """Record a function or block of the application as a span around the calls inside.
 
     Use it as `@genledger.observe(kind="agent")`, as bare `@genledger.observe`, or as
     `with genledger.observe("research", kind="agent") as run: …`. Generators are observed from their first
     item to their last.
 
     Args:
-        name: What the span is called after; the function's own name by default.
+        name: Name in the span's name (default: the function's name).
         kind: `agent`, `tool`, `retrieval`, `workflow` or `task`, after the conventions' operations
             `invoke_agent`, `execute_tool`, `retrieval` and `invoke_workflow`; a task has none.
 

@@ -1,4 +1,4 @@
-"""What an instrumentor says about one kind of call.
+"""Description of one kind of call by an instrumentor.
 
 An instrumentor is a description: which methods, which operation, and small readers for the request, the
 response and the chunks of a stream. Everything that happens around the call is done by this package.
@@ -127,10 +127,10 @@ Content = Mapping[str, Any]
 
 
 class StreamAccumulator(Protocol):
-    """Puts a streamed response together.
+    """Assembler of a streamed response.
 
-    `fold` is given chunks in the order they came, a few at a time. `response` gives what has been received so
-    far, in the shape of a response that was not streamed, so that one reader serves both.
+    `fold` receives chunks in order, a few at a time. `response` returns what was received so far, in the shape
+    of a whole response, so that one reader handles both.
     """
 
     def fold(self, chunks: Sequence[Any]) -> None:
@@ -138,7 +138,7 @@ class StreamAccumulator(Protocol):
         ...
 
     def response(self) -> Mapping[str, Any]:
-        """What has been received, shaped like a whole response."""
+        """Return what was received, shaped like a whole response."""
         ...
 
     def text_length(self) -> int:
@@ -147,17 +147,17 @@ class StreamAccumulator(Protocol):
 
     @property
     def complete(self) -> bool:
-        """Whether the provider has said that the response is finished."""
+        """Return whether the provider has marked the response as finished."""
         ...
 
     @property
     def counted(self) -> bool:
-        """Whether the usage received so far counts everything that was generated."""
+        """Return whether the usage received so far counts everything that was generated."""
         ...
 
 
 class Finished(NamedTuple):
-    """What an answer says of a job that has ended: its id, why it failed, and whether it was cancelled."""
+    """State of an ended job in an answer: its id, why it failed, and whether it was cancelled."""
 
     job: str
     error: str | None = None
@@ -172,26 +172,26 @@ class Operation(NamedTuple):
         api: The endpoint's name, as `genledger.pricing.cost_of_response` knows it.
         fields: For each field of the request that becomes an attribute: the attribute and its converter.
         nested: As `fields`, for fields inside of others, by path.
-        request: Reads what the tables cannot say into the span's attributes.
+        request: Reads what the tables cannot describe into the span's attributes.
         response: Reads a response (a typed object or a mapping) into the span's attributes.
-        accumulate: Makes the accumulator of one stream, from the request and whether its content is captured; `None`
+        accumulate: Creates the accumulator of one stream, from the request and whether its content is captured; `None`
             when the operation does not stream.
-        input: Reads the content of a request; only called when capture is on.
-        output: Reads the content of a response; only called when capture is on.
+        input: Reads the content of a request; called only when capture is on.
+        output: Reads the content of a response; called only when capture is on.
         constant: Attributes that every such call has.
-        priced: Whether the call is paid for. One that is not has neither cost nor usage.
+        priced: Whether the call is billed. One that is not has neither cost nor usage.
         family: Which of the conventions' metrics it counts in: those of inference, of other client operations,
             of databases, or, for a search in a database, of both.
-        target: Gives what follows the operation in the span's name; the request's model by default.
+        target: Returns the part after the operation in the span's name (default: the request's model).
         limit: The fields of the request that limit the tokens generated, by path; a budget's limit is written to
             the one that is set, else to the first.
         choices: The fields of the request that say how many answers are generated, by path.
         largest: Makes the largest answer that a request can have, for what is billed by something other than
             generated tokens: the format's own reader counts it, and budgets reserve it.
-        batch: What the endpoint says about batch jobs, where it is about them.
+        batch: Description of the batch endpoint, if it is one.
         unfinished: Names the job that an answer leaves unfinished, given the request as well: the usage of the call
             comes with a later answer.
-        finishes: Names the job whose usage an answer carries: the call that created it pays.
+        finishes: Names the job whose usage an answer carries; the creating call is charged.
     """
 
     name: str
@@ -217,7 +217,7 @@ class Operation(NamedTuple):
 
     @property
     def inference(self) -> bool:
-        """Whether the call generates something: its usage has output tokens."""
+        """Return whether the call generates output: its usage has output tokens."""
         return self.family == "inference"
 
 
@@ -241,9 +241,9 @@ def read_request(operation: Operation, body: Body, attributes: Attributes) -> No
 
 
 class Endpoint(NamedTuple):
-    """Whom a client talks to: the provider behind its address.
+    """Server and provider a client is connected to.
 
-    `api_key` is a digest that budgets can name; the key itself is kept nowhere.
+    `api_key` is a digest that budgets can name; the key itself is never stored.
     """
 
     provider: str

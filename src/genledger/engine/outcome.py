@@ -13,7 +13,7 @@ from genledger.engine.record import Outcome
 
 
 class ErrorEvent(Exception):
-    """An error that a provider sent inside of a stream, which nobody raised.
+    """Error that a provider sent inside a stream, without an exception.
 
     Attributes:
         kind: The provider's name for it: the call's `error.type`.

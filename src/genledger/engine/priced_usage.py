@@ -34,7 +34,7 @@ _SHORTEST = 0.05
 
 
 class Lost(NamedTuple):
-    """What one attempt that may have been billed is taken to have consumed, and its cost, or why that is not known."""
+    """Estimated usage and cost of an attempt that may have been billed, or the reason why the cost is unknown."""
 
     usage: Usage
     cost: Cost | None
@@ -42,7 +42,7 @@ class Lost(NamedTuple):
 
 
 class PricedUsage(NamedTuple):
-    """What a call consumed and cost; `unpriced` says why the cost is not known, when that has to be said.
+    """Usage and cost of a call; `unpriced` is the reason for an unknown cost, if one has to be reported.
 
     `usage` and `cost` include the attempts that were `lost`, each of which is estimated alike.
     """
@@ -61,7 +61,7 @@ NOTHING = PricedUsage()
 
 
 def priced_usage_of(call: Call, response: Any, *, failed: bool, received: Received | None) -> PricedUsage:
-    """Return the priced of one call. Never raises: a fault of ours leaves it unpriced, with the reason `error`.
+    """Return the priced usage of one call. Never raises: an internal error leaves it unpriced, with the reason `error`.
 
     Args:
         call: The call.
@@ -92,7 +92,7 @@ def priced_usage_of(call: Call, response: Any, *, failed: bool, received: Receiv
 
 
 def _read(call: Call, response: Any, received: Received | None) -> tuple[pricing.Reading | None, bool]:
-    """What the answer says of usage; for a stream that says nothing, an estimate."""
+    """Read the usage in the answer; estimate that of a stream without usage."""
     if response is None:
         return None, False
     provider, api, base_url = call.endpoint.provider, call.operation.api, call.endpoint.base_url
@@ -182,7 +182,7 @@ def _times(cost: Cost | None, number: int) -> Cost | None:
 def cost_of(
     reading: pricing.Reading, usage: Usage, endpoint: Endpoint, model: str | None, at_ns: int
 ) -> tuple[Cost | None, str | None]:
-    """What a usage costs by what the provider says about it, or else why that is not known."""
+    """Return the cost of a usage, or the reason why it is unknown."""
     answer = pricing.price(
         usage,
         provider=endpoint.provider,
@@ -207,7 +207,7 @@ def cost_of(
 
 
 def write_priced_usage(priced: PricedUsage, attributes: Attributes, *, generates: bool) -> None:
-    """Write a priced into the attributes of its span."""
+    """Write a priced usage into the attributes of its span."""
     if priced.usage is not None:
         usage_attributes(priced.usage, attributes, generates=generates)
         if priced.estimated:

@@ -1,4 +1,4 @@
-"""The priced entry: what one call was, for whom, what it cost and how it ended."""
+"""Record of one call: operation, attribution, usage, cost and outcome."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Outcome = Literal["success", "timeout", "rate_limited", "error", "cancelled", "b
 
 @dataclass(slots=True)
 class CallRecord:
-    """One settled call. Made once, when the call settles; nobody changes it afterwards.
+    """One settled call. Created when the call settles, and not changed afterwards.
 
     Times are nanoseconds since the epoch, durations seconds (0 for the result of a batch, which does not say how
     long it took). `trace_id` and `span_id` are the integers of the

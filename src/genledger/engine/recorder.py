@@ -45,7 +45,7 @@ EventSink = Callable[[ProductEvent], None]
 
 
 class Recorder:
-    """What `instrument()` has set up, and every call goes through.
+    """Recorder that `instrument()` sets up and every call passes through.
 
     Args:
         tracer: Starts the spans.

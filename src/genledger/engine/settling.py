@@ -1,4 +1,4 @@
-"""What happens when a call ends: named stages, in this order, each of which may fail alone."""
+"""End of a call: named stages, in this order, each of which may fail alone."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What an instrumentor is made of."""
+"""Building blocks of instrumentors."""

@@ -1,4 +1,4 @@
-"""The base of every instrumentor: patches on import, under any distribution of OpenTelemetry."""
+"""Base of every instrumentor: patches on import, under any distribution of OpenTelemetry."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _AT_EXIT_S = 5.0
 
 
 class Instrumentor:
-    """An instrumentor is its patches. One object for each class of instrumentor.
+    """Base class of instrumentors. Each class has one instance.
 
     It has the interface of OpenTelemetry's `BaseInstrumentor`, so that every distribution can load it, without the
-    dependency checks behind that class: they take longer to import than our whole start, and an unsupported
-    version is `genledger doctor`'s to report.
+    dependency checks behind that class: they take longer to import than the rest of the start, and an unsupported
+    version is reported by `genledger doctor`.
 
     Attributes:
-        library: The library's name for users: that of the entry point.
-        distribution: The distribution that provides it, on the package index.
-        supports: The versions that are tested, as a requirement.
+        library: Name of the library for users: that of the entry point.
+        distribution: Distribution on the package index.
+        supports: Tested versions, as a requirement.
     """
 
     library: ClassVar[str]
@@ -44,18 +44,18 @@ class Instrumentor:
         return cls._instance  # type: ignore[return-value]
 
     def patches(self) -> Patches:
-        """What to patch, and with what."""
-        raise TypeError(f"{type(self).__name__} must say what it patches")
+        """Return the methods to patch, and their wrappers."""
+        raise TypeError(f"{type(self).__name__} must define patches()")
 
     def instrumentation_dependencies(self) -> Collection[str]:
-        """The requirement that the installed library has to meet."""
+        """Return the requirement for the installed library."""
         return (self.supports,)
 
     def instrument(self, **kwargs: Any) -> None:
-        """Patch the library, now or when it is imported. Doing it again changes nothing.
+        """Patch the library, now or on import. A second call has no effect.
 
         Args:
-            **kwargs: `tracer_provider` and `meter_provider` are used when nobody has set up a recorder.
+            **kwargs: `tracer_provider` and `meter_provider` are used if no recorder is set up.
         """
         if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
             return
@@ -71,18 +71,18 @@ class Instrumentor:
         self._patcher.apply()
 
     def uninstrument(self, **kwargs: Any) -> None:
-        """Put back what was patched."""
+        """Remove the patches."""
         if self._patcher is not None:
             self._patcher.restore()
 
     @property
     def is_instrumented_by_opentelemetry(self) -> bool:
-        """Whether the patches are applied, or waiting for the library."""
+        """Return whether the patches are applied, or wait for the library's import."""
         return self._patcher is not None and self._patcher.active
 
     @property
     def patched(self) -> list[str]:
-        """The attributes that are patched at this moment."""
+        """Return the currently patched attributes."""
         return self._patcher.patched if self._patcher is not None else []
 
 

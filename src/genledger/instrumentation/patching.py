@@ -1,7 +1,7 @@
 """Patches that apply when the application imports a library, before or after `instrument()`.
 
 Nothing here imports a client library. Uninstrumenting puts back the very attributes that were there. Where
-somebody else has patched on top of us in the meantime, our layer stays underneath theirs and does nothing.
+another instrumentation has patched on top in the meantime, our layer stays below it and does nothing.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class Patch(NamedTuple):
     """One attribute to wrap.
 
     Args:
-        module: The module it is in.
+        module: Module of the attribute.
         path: The attribute, with dots for a method of a class.
-        wrapper: What runs in its place.
-        optional: Some supported versions do not have it.
-        unless: Skip it where this other attribute of the module exists.
+        wrapper: Replacement of the attribute.
+        optional: Some supported versions lack the attribute.
+        unless: Skip the patch if this other attribute of the module exists.
         overriding: Only where the class itself has the attribute: another instrumentation has put its own over
             the inherited one, and would go past ours.
     """
@@ -41,12 +41,12 @@ class Patch(NamedTuple):
 
 
 class Hook(NamedTuple):
-    """Something to set up in a module when it is imported, where there is a public way in.
+    """Setup to run in a module on import, for modules with a public hook.
 
     Args:
         module: The module.
-        install: Sets it up; given the module.
-        remove: Takes it away again; given the module.
+        install: Installs the hook; receives the module.
+        remove: Removes the hook; receives the module.
     """
 
     module: str
@@ -66,7 +66,7 @@ class _Applied(NamedTuple):
 
 
 class Patcher:
-    """Applies and restores the patches of one client library."""
+    """Apply and restore the patches of one client library."""
 
     def __init__(self, patches: Patches) -> None:
         self._patches = patches
@@ -76,7 +76,7 @@ class Patcher:
         self.active = False
 
     def apply(self) -> None:
-        """Patch what is imported, and the rest when it is."""
+        """Patch imported modules now, and the others on import."""
         self.active = True
         for module in dict.fromkeys(patch.module for patch in self._patches):
             if module in sys.modules:
@@ -86,7 +86,7 @@ class Patcher:
                 wrapt.register_post_import_hook(self._imported, module)
 
     def restore(self) -> None:
-        """Put back every attribute that is still ours."""
+        """Restore every attribute that still has our patch."""
         self.active = False
         for applied in reversed(self._applied):
             if vars(applied.parent).get(applied.name) is applied.replacement:
@@ -104,7 +104,7 @@ class Patcher:
 
     @property
     def patched(self) -> list[str]:
-        """The attributes that are patched at this moment."""
+        """Return the currently patched attributes."""
         attributes = [f"{applied.parent.__name__}.{applied.name}" for applied in self._applied]
         return attributes + [hook.module for hook in self._installed]
 
@@ -152,7 +152,7 @@ class Patcher:
 
 
 def _is_within(attribute: Any, layer: Any) -> bool:
-    """Whether a layer is still among those that wrap an attribute."""
+    """Return whether a layer is still among those that wrap an attribute."""
     seen = 0
     while attribute is not None and seen < 100:
         if attribute is layer:

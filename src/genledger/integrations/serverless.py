@@ -19,8 +19,8 @@ def flush_after(*, timeout: float = 2.0) -> Callable[[F], F]: ...
 def flush_after(handler: Any = None, /, *, timeout: float = 2.0) -> Any:
     """Decorate a handler, sync or async, so that it returns (or fails) after `genledger.flush(timeout)`.
 
-    For platforms that freeze a process between two requests, such as AWS Lambda: what waits in a queue then might
-    never leave. https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
+    For platforms that freeze a process between two requests, such as AWS Lambda: queued records might then
+    never be sent. https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
 
     Args:
         handler: The function, when the decorator is used without arguments.

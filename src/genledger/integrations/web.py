@@ -1,7 +1,7 @@
 """`BudgetExceeded` as an HTTP response: 429 with `Retry-After`, in FastAPI, Starlette, Flask and Django.
 
-The response names the rule and says when to come back. It does not tell what was spent: the budget may be
-somebody else's than the visitor's.
+The response names the rule and the time to retry, but not the amount spent: the budget may not belong to the
+visitor.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from genledger.budgets.enforcement.exceeded import BudgetExceeded
 
 
 def body(error: BudgetExceeded) -> dict[str, Any]:
-    """The response's JSON."""
+    """Return the response's JSON."""
     return {
         "error": {
             "type": "budget_exceeded",

@@ -1,4 +1,4 @@
-"""What one asks of the ledger: who spent how much on what, what an outcome cost, what retries cost.
+"""Queries of the ledger: spend by dimension, cost per outcome, cost of retries.
 
 Every function takes a connection from `Ledger.reading()`, so that several answers agree with each other.
 
@@ -61,7 +61,7 @@ class Selection:
     feature: str | None = None
 
     def where(self, time_column: str) -> tuple[str, list[Any]]:
-        """The condition in SQL, and its parameters."""
+        """Return the condition in SQL, and its parameters."""
         conditions = {
             f"{time_column} >= ?": self.since_ns,
             f"{time_column} < ?": self.until_ns,
@@ -105,7 +105,7 @@ class Spending:
 
 @dataclass(slots=True, frozen=True)
 class OutcomeCost:
-    """What one outcome cost: the spend of a feature, divided by how often the outcome was recorded there.
+    """Cost per outcome: the spend of a feature, divided by how often the outcome was recorded there.
 
     `key` is the tenant, user, session or prompt version, when the report is by one of these. `value` is the
     sum of the values recorded. `cost_per_outcome` leaves out the `unpriced` calls, and is `None` when there
@@ -147,18 +147,18 @@ class Report:
 
 
 def report(connection: sqlite3.Connection, by: Dimension, selection: Selection = EVERYTHING) -> Report:
-    """Everything that `genledger report` shows."""
+    """Return everything that `genledger report` shows."""
     rows = spending(connection, by, selection)
     return Report(by, rows, total(rows), outcome_costs(connection, by, selection), retries(connection, selection))
 
 
 def nothing(by: Dimension) -> Report:
-    """The report of a ledger that does not exist yet."""
+    """Return the report of a ledger that does not exist yet."""
     return Report(by, [], total([]), [], Retries(0, 0, {}, 0, None, 0.0))
 
 
 def spending(connection: sqlite3.Connection, by: Dimension, selection: Selection = EVERYTHING) -> list[Spending]:
-    """Spend by one dimension, dearest first; by day, oldest first."""
+    """Spend by one dimension, most expensive first; by day, oldest first."""
     key = _KEYS[by]
     where, parameters = selection.where("started_ns")
     reasons: dict[str | None, dict[str, int]] = defaultdict(dict)
@@ -187,7 +187,7 @@ def spending(connection: sqlite3.Connection, by: Dimension, selection: Selection
 
 
 def total(rows: Iterable[Spending]) -> Spending:
-    """The sum of the rows."""
+    """Return the sum of the rows."""
     rows = list(rows)
     reasons: dict[str, int] = defaultdict(int)
     for row in rows:
@@ -213,7 +213,7 @@ def total(rows: Iterable[Spending]) -> Spending:
 def outcome_costs(
     connection: sqlite3.Connection, by: Dimension, selection: Selection = EVERYTHING
 ) -> list[OutcomeCost]:
-    """What each outcome cost in each feature where it was recorded.
+    """Return the cost of each outcome in each feature where it was recorded.
 
     By tenant, user, session or prompt version, those within the feature that never had the outcome are
     there too: what they spent is part of its price.
@@ -259,7 +259,7 @@ def outcome_costs(
 
 
 def retries(connection: sqlite3.Connection, selection: Selection = EVERYTHING) -> Retries:
-    """The hidden cost of retries. A call that was repeated for two reasons counts under both causes."""
+    """Return the hidden cost of retries. A call that was repeated for two reasons counts under both causes."""
     where, parameters = selection.where("started_ns")
     row = connection.execute(
         f"""
@@ -280,7 +280,7 @@ def retries(connection: sqlite3.Connection, selection: Selection = EVERYTHING) -
 
 
 def trace(connection: sqlite3.Connection, trace_id: str) -> list[CallRecord | Step]:
-    """The calls of one trace and the steps they were made in, oldest first; empty when there are none.
+    """Return the calls of one trace and the steps they were made in, oldest first; empty when there are none.
 
     Args:
         connection: From `Ledger.reading()`.
@@ -295,7 +295,7 @@ def trace(connection: sqlite3.Connection, trace_id: str) -> list[CallRecord | St
 
 
 def traces(connection: sqlite3.Connection, prefix: str, limit: int = 10) -> list[str]:
-    """The ids of traces that begin with `prefix`, at most `limit`."""
+    """Return the ids of traces that begin with `prefix`, at most `limit`."""
     rows = connection.execute(
         "SELECT DISTINCT trace_id FROM calls WHERE trace_id >= ? AND trace_id < ? LIMIT ?",
         (bounded(prefix), bounded(prefix) + "g", limit),  # "g" comes after every hexadecimal digit
@@ -304,7 +304,7 @@ def traces(connection: sqlite3.Connection, prefix: str, limit: int = 10) -> list
 
 
 def last_trace(connection: sqlite3.Connection) -> str | None:
-    """The id of the trace whose call started last."""
+    """Return the id of the trace whose call started last."""
     row = connection.execute("SELECT trace_id FROM calls ORDER BY started_ns DESC LIMIT 1").fetchone()
     return None if row is None else row["trace_id"]
 

@@ -84,12 +84,12 @@ class Step:
 
 
 def trace_hex(trace_id: int) -> str:
-    """A trace id as W3C Trace Context writes it: 32 hexadecimal digits."""
+    """Return a trace id as W3C Trace Context writes it: 32 hexadecimal digits."""
     return f"{trace_id:032x}"
 
 
 def span_hex(span_id: int) -> str:
-    """A span id as W3C Trace Context writes it: 16 hexadecimal digits."""
+    """Return a span id as W3C Trace Context writes it: 16 hexadecimal digits."""
     return f"{span_id:016x}"
 
 
@@ -122,7 +122,7 @@ def _mapping(text: str | None) -> Mapping[str, Any]:
 
 
 def attribution_values(attribution: Attribution) -> Values:
-    """The values of `ATTRIBUTION_COLUMNS`."""
+    """Return the values of `ATTRIBUTION_COLUMNS`."""
     return (
         attribution.tenant,
         attribution.feature,
@@ -136,7 +136,7 @@ def attribution_values(attribution: Attribution) -> Values:
 
 
 def attribution_of(row: sqlite3.Row) -> Attribution:
-    """The attribution in `row`."""
+    """Return the attribution in `row`."""
     return Attribution(
         tenant=row["tenant"],
         feature=row["feature"],
@@ -163,7 +163,7 @@ def _usage_of(row: sqlite3.Row) -> Usage | None:
 
 
 def cost_values(cost: Cost | None, unpriced: str | None) -> Values:
-    """The values of `COST_COLUMNS`."""
+    """Return the values of `COST_COLUMNS`."""
     if cost is None:
         return (None, None, None, None, None, unpriced)
     parts = [(part.bucket, part.count, part.rate, part.amount) for part in cost.parts]
@@ -183,7 +183,7 @@ def _cost_of(row: sqlite3.Row) -> Cost | None:
 
 
 def call_values(entry: CallRecord) -> Values:
-    """The values of `CALL_COLUMNS`."""
+    """Return the values of `CALL_COLUMNS`."""
     return (
         trace_hex(entry.trace_id),
         span_hex(entry.span_id),
@@ -214,7 +214,7 @@ def call_values(entry: CallRecord) -> Values:
 
 
 def record_of(row: sqlite3.Row) -> CallRecord:
-    """The entry in a whole row of `calls`."""
+    """Return the entry in a whole row of `calls`."""
     return CallRecord(
         trace_id=int(row["trace_id"], 16),
         span_id=int(row["span_id"], 16),
@@ -246,12 +246,12 @@ def record_of(row: sqlite3.Row) -> CallRecord:
 
 
 def start_value(start: CallStart | None) -> str | None:
-    """What is known of a call before its answer, as a column holds it."""
+    """Return the column value for the facts about a call before its answer."""
     return None if start is None else _json((trace_hex(start.trace_id), *start[1:]))
 
 
 def start_of(text: str | None) -> CallStart | None:
-    """What a column holds of a call before its answer."""
+    """Read the facts about a call before its answer from a column."""
     if text is None:
         return None
     trace, *rest = _tuple(text)
@@ -259,7 +259,7 @@ def start_of(text: str | None) -> CallStart | None:
 
 
 def outcome_values(event: ProductEvent) -> Values:
-    """The values of `OUTCOME_COLUMNS`."""
+    """Return the values of `OUTCOME_COLUMNS`."""
     return (
         bounded(event.name),
         event.at_ns,
@@ -271,7 +271,7 @@ def outcome_values(event: ProductEvent) -> Values:
 
 
 def step_values(step: Step) -> Values:
-    """The values of `STEP_COLUMNS`."""
+    """Return the values of `STEP_COLUMNS`."""
     return (
         trace_hex(step.trace_id),
         span_hex(step.span_id),
@@ -284,7 +284,7 @@ def step_values(step: Step) -> Values:
 
 
 def step_of(row: sqlite3.Row) -> Step:
-    """The step in a row of `steps`."""
+    """Return the step in a row of `steps`."""
     return Step(
         trace_id=int(row["trace_id"], 16),
         span_id=int(row["span_id"], 16),

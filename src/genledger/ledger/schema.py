@@ -61,7 +61,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX steps_started ON steps (started_ns)",
     ),
-    # 3: batches: for whom they were created, and which of their results are already counted.
+    # 3: batches: their attribution, and which of their results are already counted.
     (
         f"""
         CREATE TABLE batches (
@@ -102,7 +102,7 @@ class LedgerStartedOver(LedgerError):
 
 
 def explain(error: sqlite3.Error, path: Path) -> LedgerError:
-    """Say what an error of SQLite means for the ledger at `path`."""
+    """Explain an SQLite error for the ledger at `path`."""
     if isinstance(error, StartedOver):
         return LedgerStartedOver(f"ledger {path}: {error}. The next use makes a new one.")
     name = getattr(error, "sqlite_errorname", "") or ""
@@ -121,7 +121,7 @@ def explain(error: sqlite3.Error, path: Path) -> LedgerError:
 
 
 def open_ledger(path: Path, *, busy_timeout_s: float, departed: Callable[[Departure], None]) -> SharedDatabase:
-    """The database at `path`, which is made or migrated when it is first used.
+    """Return the database at `path`, which is made or migrated when it is first used.
 
     Several processes may do so at the same time: whoever comes first migrates, the others wait. A file of a newer
     version, or a database of something else, is refused with a `LedgerError`, and left as it is.
@@ -129,7 +129,7 @@ def open_ledger(path: Path, *, busy_timeout_s: float, departed: Callable[[Depart
     Args:
         path: The file; its directory is made when missing.
         busy_timeout_s: How long to wait for other processes.
-        departed: Is told when a damaged file was put aside, or the file was taken away.
+        departed: Called when a damaged file was set aside, or the file was deleted.
     """
 
     def examine(connection: sqlite3.Connection) -> None:
@@ -162,8 +162,8 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
     application = _pragma(connection, "application_id")
     if application != APPLICATION_ID and (application or version or not empty):
         raise LedgerError(
-            f"ledger {path}: this is another application's SQLite database, and is left as it is. "
-            "Set GENLEDGER_LEDGER to a path of its own."
+            f"ledger {path}: this is another application's SQLite database; Genledger does not change it. "
+            "Set GENLEDGER_LEDGER to another path."
         )
     if version > VERSION:
         raise LedgerError(

@@ -37,10 +37,10 @@ from genledger.pricing.cost import Cost
 from genledger.shared.database import Departure, concerns_the_file
 
 MAX_AGE_DAYS = 90.0
-"""How long a record is kept unless told otherwise."""
+"""Default time to keep a record."""
 
 MAX_BYTES = 1 << 30
-"""How large the file may become unless told otherwise: more than a million calls."""
+"""Default maximum size of the file: more than a million calls."""
 
 BATCH_DAYS = 90.0
 """How long batches are remembered at least: longer than any provider keeps their results."""
@@ -86,11 +86,11 @@ class Ledger:
     """One ledger file. Safe to share between threads, processes and forks; opened on first use.
 
     Args:
-        path: The file; `default_path()` when not given.
+        path: Ledger file (default: `default_path()`).
         max_age_days: `prune` removes what is older; `None` keeps everything.
         max_bytes: `prune` removes the oldest records until the file is smaller; `None` sets no limit.
         busy_timeout_s: How long to wait while other processes write.
-        departed: Is told when the file is no longer the one that was written to.
+        departed: Called when the file is no longer the one that was written to.
 
     Every method raises `LedgerError` when the file cannot be used; the next one tries again. A file that turns
     out to be damaged when it is written is put aside, and the next use makes a new one.
@@ -149,7 +149,7 @@ class Ledger:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection that sees the ledger as it is at one moment, for `genledger.ledger.queries`."""
+        """Return a connection that sees the ledger as it is at one moment, for `genledger.ledger.queries`."""
         with self._connection() as connection:
             connection.execute("BEGIN DEFERRED")
             try:
@@ -182,13 +182,13 @@ class Ledger:
             connection.executemany(_SET_COST, values)
 
     def remember_job(self, provider: str, job_id: str, origin: Origin) -> None:
-        """Keep for whom a job was created, until its results are read."""
+        """Store the attribution of a job until its results are read."""
         values = (provider, job_id, time.time_ns(), start_value(origin.call), *attribution_values(origin.attribution))
         with self._writing() as connection:
             connection.execute(_INSERT_BATCH, values)
 
     def job_origin(self, provider: str, job_id: str) -> Origin | None:
-        """For whom a job was created, or `None` when it was created elsewhere."""
+        """Return the attribution of a job, or `None` if it was created elsewhere."""
         with self._connection() as connection:
             row = connection.execute(
                 "SELECT * FROM batches WHERE provider = ? AND batch_id = ?", (provider, job_id)
@@ -196,7 +196,7 @@ class Ledger:
         return None if row is None else Origin(attribution_of(row), start_of(row["call"]))
 
     def unclaimed_results(self, provider: str, job_id: str, names: Iterable[str]) -> set[str]:
-        """Those of a job's results that nobody has counted yet."""
+        """Return the results of a job that are not counted yet."""
         with self._connection() as connection:
             rows = connection.execute(
                 "SELECT custom_id FROM batch_results WHERE provider = ? AND batch_id = ?", (provider, job_id)
@@ -204,7 +204,7 @@ class Ledger:
         return set(names) - {row["custom_id"] for row in rows}
 
     def claim_results(self, provider: str, job_id: str, names: Iterable[str]) -> set[str]:
-        """Those of a job's results that nobody has counted yet. Each is handed out once, whoever asks."""
+        """Return the results of a job that are not counted yet. Each is returned only once."""
         claimed = set()
         now = time.time_ns()
         with self._writing() as connection:
@@ -218,7 +218,7 @@ class Ledger:
         return claimed
 
     def size_bytes(self) -> int:
-        """The size of the file without its journal."""
+        """Return the size of the file without its journal."""
         with self._connection() as connection:
             return _pages(connection, "page_count") * _pages(connection, "page_size")
 

@@ -1,4 +1,4 @@
-"""What a call consumed and what it cost.
+"""Usage and cost of calls.
 
 Importing this package is cheap: prices are loaded when the first price is asked for.
 """

@@ -58,7 +58,7 @@ def price(
     context: int | None = None,
     also: tuple[tuple[str, Usage], ...] = (),
 ) -> Cost | str:
-    """The cost of one call in USD, or why there is none: one of `UNPRICED_REASONS`.
+    """Return the cost of one call in USD, or why there is none: one of `UNPRICED_REASONS`.
 
     `at_ns` is when the call was made, in nanoseconds since 1970 (UTC), now when `None`: prices have dates.
     The other arguments are a `Reading`'s fields of the same names. Never raises. Once a price is resolved
@@ -86,7 +86,7 @@ def _computed(
     context: int | None,
     also: tuple[tuple[str, Usage], ...],
 ) -> Cost | str:
-    """The cost by the user's own price or the table, or why there is none."""
+    """Return the cost by the user's own price or the table, or why there is none."""
     try:
         if model is None:
             model = requested
@@ -115,7 +115,7 @@ def _fault() -> str:
 
 
 def at_second(day: Day, second: int) -> Card:
-    """The rates that hold at a second of the day."""
+    """Return the rates that hold at a second of the day."""
     return day[bisect_right(day, second, key=_start) - 1][1]
 
 
@@ -133,7 +133,7 @@ def _with(
     region: str | None,
     base_url: str | None,
 ) -> Cost:
-    """A cost with what another model consumed in the same call."""
+    """Return a cost with what another model consumed in the same call."""
     more = price(usage, provider=provider, model=model, at_ns=at_ns, tier=tier, region=region, base_url=base_url)
     if isinstance(more, str):
         return Cost(
@@ -156,12 +156,12 @@ def max_price(
     requested: str | None = None,
     units: Mapping[str, float] | None = None,
 ) -> float | None:
-    """The most in USD that a call of this size can cost, or `None` when its price is not known.
+    """Return the most in USD that a call of this size can cost, or `None` if its price is unknown.
 
-    Every input token at the dearest of the uncached and cache-write rates, every output token at the dearest
-    of the text, reasoning and image rates, in the long-context band and at the time of day that are dearest for
-    this prompt, plus the billed units and the fee per request. Tool calls and media that are sent are not in it: they
-    are not known before.
+    Every input token at the highest of the uncached and cache-write rates, every output token at the highest
+    of the text, reasoning and image rates, in the most expensive long-context band and time of day for this
+    prompt, plus the billed units and the fee per request. Tool calls and media that are sent are not included,
+    because they are not known before.
     """
     try:
         if len(model) > MAX_NAME:
@@ -212,7 +212,7 @@ def warn_unpriced(provider: str, model: str | None, reason: str) -> None:
 
 
 def warn_rejected(provider: str, model: str | None, note: str) -> None:
-    """Warn, in the same way and as seldom, that a reported cost was not believed."""
+    """Warn, in the same way, that a reported cost was rejected."""
     _warn_once(
         "The cost that is reported for %s at %s cannot be right (%s): such calls are priced by the price table. Give "
         "the model a price with GENLEDGER_PRICES or genledger.pricing.override() if the table is wrong.",
@@ -242,7 +242,7 @@ def _warn_once(message: str, provider: str, model: str | None, detail: str) -> N
 
 
 class Recorded(NamedTuple):
-    """What a record knows of a call. `buckets` are counts by bucket, as `Usage.buckets()` gives them."""
+    """Stored facts about a call. `buckets` are counts by bucket, as returned by `Usage.buckets()`."""
 
     provider: str
     model: str | None

@@ -1,4 +1,4 @@
-"""What a call cost, and why."""
+"""Cost of a call, with its source."""
 
 from __future__ import annotations
 
@@ -30,12 +30,11 @@ class Part(NamedTuple):
 
 @dataclass(slots=True, frozen=True)
 class Cost:
-    """A known cost in USD. A call whose cost is not known has no `Cost` at all.
+    """Known cost in USD. A call with unknown cost has no `Cost`.
 
-    `parts` are exclusive and add up to `amount`; they are empty when the provider reported only a total.
-    `table_date` is the date of the price table (ISO), when `source` is `table`. `notes` say what a reader
-    of the bill should know: a multiplier applied, a tier that the table does not price, counts that did
-    not agree.
+    `parts` are exclusive and add up to `amount`; they are empty if the provider reported only a total.
+    `table_date` is the date of the price table (ISO), when `source` is `table`. `notes` explain the
+    amount: an applied multiplier, a tier that the table does not price, inconsistent counts.
     """
 
     amount: float
@@ -49,27 +48,27 @@ class Cost:
 
     @property
     def input(self) -> float:
-        """USD for input that was neither read from nor written to a cache."""
+        """Return USD for input that was neither read from nor written to a cache."""
         return self._sum(_INPUT)
 
     @property
     def output(self) -> float:
-        """USD for output, reasoning included."""
+        """Return USD for output, reasoning included."""
         return self._sum(_OUTPUT)
 
     @property
     def cache_read(self) -> float:
-        """USD for cached input."""
+        """Return USD for cached input."""
         return self._sum(_CACHE_READ)
 
     @property
     def cache_write(self) -> float:
-        """USD for writing to the cache."""
+        """Return USD for writing to the cache."""
         return self._sum(_CACHE_WRITE)
 
     @property
     def other(self) -> float:
-        """USD for everything billed by a unit that is not a token."""
+        """Return USD for everything billed by a unit that is not a token."""
         return sum(
             part.amount
             for part in self.parts
@@ -88,10 +87,10 @@ UNPRICED_REASONS = ("unknown_model", "unknown_provider", "no_usage", "no_rate", 
 
 
 def rejection(amount: float) -> str:
-    """The note that this amount was reported and is not believed."""
+    """Return the note that this reported amount was rejected."""
     return f"{REJECTED}:{amount:g}"
 
 
 def is_rejection(note: str) -> bool:
-    """Whether a note says that a reported cost was not believed."""
+    """Return whether a note marks a rejected reported cost."""
     return note.startswith(REJECTED)

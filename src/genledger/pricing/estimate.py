@@ -1,4 +1,4 @@
-"""Tokens from text, without a tokenizer and without a download.
+"""Token estimates, without a tokenizer or a download.
 
 The text is cut where byte-pair tokenizers cut it (words, up to three digits, a space before them, punctuation, line
 breaks), and each piece counts what it usually counts. Against the public o200k, cl100k, Claude 2 and DeepSeek
@@ -36,10 +36,10 @@ _DENSER = {"anthropic": 1.07}
 
 
 def estimate_tokens(text: str | int, provider: str = "", model: str = "") -> int:
-    """About how many tokens a text has, at least 1 for a text that is not empty.
+    """Estimate the number of tokens of a text; at least 1 for a non-empty text.
 
-    Give the text itself where it is at hand; given a number, it is taken as a length in characters of English,
-    code or JSON. `provider` and `model` choose the vocabulary's habits. Texts of more than 8,192 characters
+    Pass the text itself if you have it. A number is a length in characters of English, code or JSON.
+    `provider` and `model` select the vocabulary. Texts of more than 8,192 characters
     are estimated from eight samples.
     """
     if "claude" in model:

@@ -1,4 +1,4 @@
-"""Whether a name is a model's, or another product's that begins alike.
+"""Tell a model's name from that of another product with the same beginning.
 
 The price table matches by beginnings and parts of names. A date, a version or `-latest` behind them names the same
 model; `-lite`, `-nano` or a further version number names another one, whose price is not known.
@@ -42,7 +42,7 @@ def _is_sized(model: ModelInfo, behind: str) -> bool:
 
 
 def _behind(clause: Any, name: str) -> str | None:
-    """What stands in a name behind the part that a clause of the table matches; `None` where it does not match."""
+    """Return the rest of a name after the part that a clause of the table matches; `None` without a match."""
     for kind in ("or_", "and_"):
         if (clauses := getattr(clause, kind, None)) is not None:
             found: str | None = None

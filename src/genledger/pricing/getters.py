@@ -17,7 +17,7 @@ _SCALARS = (str, bytes, bytearray, int, float, list, tuple, set, frozenset)
 
 
 def field(obj: object, name: str) -> Any:
-    """The value of key or attribute `name`, or `None`."""
+    """Return the value of key or attribute `name`, or `None`."""
     if type(obj) is dict:
         return obj.get(name)
     if obj is None:
@@ -60,7 +60,7 @@ _NONE: dict[str, Any] = {}
 
 
 def fields_of(obj: Any) -> Any:
-    """An answer, or a part of one, as what has `get` and can be iterated: to be read many times.
+    """Return an answer, or a part of one, as what has `get` and can be iterated: to be read many times.
 
     Its names show at once what it does not say, except for an object that has no list of its fields: that has one
     name, which is nobody's.
@@ -81,7 +81,7 @@ def fields_of(obj: Any) -> Any:
 
 
 def first(obj: object, *names: str) -> object:
-    """The first of several spellings of a field that is present."""
+    """Return the first of several spellings of a field that is present."""
     if obj is None:
         return None
     for name in names:
@@ -92,7 +92,7 @@ def first(obj: object, *names: str) -> object:
 
 
 def path(obj: object, *names: str) -> object:
-    """The field at the end of a path of fields."""
+    """Return the field at the end of a path of fields."""
     for name in names:
         if obj is None:
             return None
@@ -101,7 +101,7 @@ def path(obj: object, *names: str) -> object:
 
 
 def text(obj: object, *names: str) -> str | None:
-    """The first of several fields that is a non-empty string."""
+    """Return the first of several fields that is a non-empty string."""
     for name in names:
         value = obj.get(name) if type(obj) is dict else field(obj, name)
         if isinstance(value, str) and value:
@@ -120,14 +120,14 @@ def label(obj: object, *names: str) -> str | None:
 
 
 def items(obj: object, name: str) -> Iterator[object]:
-    """The elements of a field that is a list; nothing if it is not one."""
+    """Yield the elements of a field that is a list; nothing if it is not one."""
     value = field(obj, name)
     if isinstance(value, (list, tuple)):
         yield from value
 
 
 def number(value: object) -> float | None:
-    """A finite number that is not negative, or `None`. Decimals count, booleans and strings do not."""
+    """Return a finite number that is not negative, or `None`. Decimals count, booleans and strings do not."""
     if value is None or isinstance(value, (bool, str, bytes)):
         return None
     try:
@@ -150,7 +150,7 @@ class Counts:
         self.inconsistent = False
 
     def get(self, obj: object, *names: str) -> int | None:
-        """The first of several spellings of a count that is present, or `None`."""
+        """Return the first of several spellings of a count that is present, or `None`."""
         if obj is None:
             return None
         for name in names:
@@ -164,7 +164,7 @@ class Counts:
         return 0 if obj is None else self.get(obj, *names) or 0
 
     def of(self, value: object) -> int:
-        """A count, with 0 for an absent one."""
+        """Return a count, with 0 for an absent one."""
         if value is None:
             return 0
         return value if type(value) is int and 0 <= value <= MOST else self._convert(value) or 0

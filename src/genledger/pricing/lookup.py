@@ -22,19 +22,19 @@ Day = tuple[tuple[int, Card], ...]
 
 @lru_cache(maxsize=1)
 def supplement() -> tuple[SupplementRow, ...]:
-    """The reviewed rows that the price table lacks."""
+    """Return the reviewed rows that the price table lacks."""
     return tuple(read_table(_SUPPLEMENT, SupplementFile).price)
 
 
 @lru_cache(maxsize=64)
 def _supplement_of(providers: tuple[str, ...]) -> tuple[SupplementRow, ...]:
-    """The reviewed rows that are about a provider under one of these names."""
+    """Return the reviewed rows that are about a provider under one of these names."""
     return tuple(row for row in supplement() if row.is_about(providers))
 
 
 @dataclass(frozen=True, slots=True)
 class _Priced:
-    """What the table and its supplement say about one model on one day."""
+    """Prices of one model on one day, from the table and its supplement."""
 
     segments: tuple[tuple[int, Bands], ...]
     notes: tuple[str, ...]
@@ -51,7 +51,7 @@ def resolve(
     base_url: str | None,
     requested: str | None,
 ) -> Day | str:
-    """The rates for one model on one day (days since 1970-01-01, UTC), or the reason why there are none."""
+    """Return the rates for one model on one day (days since 1970-01-01, UTC), or the reason why there are none."""
     when = _EPOCH + timedelta(days=day)
     canonical = (table.load().at_address(base_url) if base_url else None) or names.canonical_provider(provider)
     canonical, model = names.gateway_target(canonical, model)
@@ -72,7 +72,7 @@ def resolve(
 
 
 def dearest(usage: Usage) -> float | None:
-    """The most in USD that anybody charges for a usage; `None` when it is empty, or in part sold by nobody known."""
+    """Return the highest known price of a usage in USD; `None` if it is empty or has a part without a price."""
     rates: Rates = {}
     for known in (table.load().dearest, *(row.rates for row in supplement())):
         for bucket, rate in known.items():
@@ -124,7 +124,7 @@ def _of_table(canonical: str, subject: Subject) -> Day | str:
 
 
 def _of_rule(rule: PriceRule, canonical: str, subject: Subject) -> Day | str:
-    """A rule that builds on the table: an alias, a factor, or both, perhaps with rates of its own on top."""
+    """Return a rule that builds on the table: an alias, a factor, or both, perhaps with rates of its own on top."""
     notes = _note(rule)
     if rule.alias is not None:
         canonical = _alias_provider(rule, canonical)
@@ -187,7 +187,7 @@ def _scaled(bands: Bands, rule: PriceRule) -> Bands:
 
 
 def _priced(canonical: str, subject: Subject) -> _Priced | str:
-    """The table's price with the supplement's rows folded in."""
+    """Return the table's price with the supplement's rows folded in."""
     prices = table.load()
     rows = tuple(row for row in _supplement_of(subject.providers) if row.matches(subject))
     rated = any(row.prices_a_model for row in rows)
@@ -229,7 +229,7 @@ def _priced(canonical: str, subject: Subject) -> _Priced | str:
 
 
 def _reviewed(rows: tuple[SupplementRow, ...]) -> str | None:
-    """The day the rows that make a price were last checked."""
+    """Return the day the rows that make a price were last checked."""
     return max((row.checked.isoformat() for row in rows), default=None)
 
 

@@ -1,4 +1,4 @@
-"""What providers and models are called: conventions' names, everyday names, paths, prefixes and ARNs."""
+"""Names of providers and models: conventions' names, everyday names, paths, prefixes and ARNs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DEPLOYMENT = re.compile(r"/deployments/([^/?]+)")
 
 @lru_cache(maxsize=256)
 def host(base_url: str) -> str:
-    """The host name in a base URL, lower case; empty when there is none."""
+    """Return the host name in a base URL, lower case; empty when there is none."""
     try:
         return (urlsplit(base_url if "//" in base_url else "//" + base_url).hostname or "").lower()
     except ValueError:
@@ -26,7 +26,7 @@ def host(base_url: str) -> str:
 
 @lru_cache(maxsize=256)
 def provider_of_host(base_url: str) -> str | None:
-    """The provider that answers at this base URL, if it is one with prices."""
+    """Return the provider that answers at this base URL, if it is one with prices."""
     seller = providers().at(host(base_url))
     return seller.id if seller is not None else None
 
@@ -46,7 +46,7 @@ def canonical_provider(provider: str, base_url: str | None = None) -> str:
 
 @lru_cache(maxsize=256)
 def region_of_host(base_url: str) -> str | None:
-    """The region that a base URL pins the call to, or `None` for a global endpoint.
+    """Return the region that a base URL pins the call to, or `None` for a global endpoint.
 
     OpenAI and xAI: the prefix of the host (`eu.api.openai.com`, `us.api.x.ai`). Vertex AI: the location in
     the host or path; `global` is not a region. Sources: the providers' pages on regional endpoints.
@@ -64,13 +64,13 @@ def region_of_host(base_url: str) -> str | None:
 
 
 def deployment_of_url(base_url: str) -> str | None:
-    """The Azure deployment in a URL's path."""
+    """Return the Azure deployment in a URL's path."""
     found = _DEPLOYMENT.search(base_url)
     return unquote(found.group(1)) if found else None
 
 
 def names_of_model(provider: str, model: str) -> Iterator[str]:
-    """The spellings under which a price table may know a model, the given one first.
+    """Yield the spellings under which a price table may know a model, the given one first.
 
     Strips resource paths (`models/…`, `publishers/…/models/…`), a prefix that repeats the provider
     (`openai/gpt-4o`), Bedrock ARNs down to the profile or model they name, and Vertex `@version`. An ARN
@@ -101,7 +101,7 @@ def names_of_model(provider: str, model: str) -> Iterator[str]:
 
 
 def region_of_model(provider: str, model: str) -> tuple[str | None, str]:
-    """The region written into a model's name, and the name without it, where that is a custom and not an id.
+    """Return the region written into a model's name, and the name without it, where that is a custom and not an id.
 
     Azure: `us/…` and `eu/…` for a Data Zone deployment, `global/…` for a global one. Bedrock's geographic
     prefixes are part of the id and have prices of their own.
@@ -114,7 +114,7 @@ def region_of_model(provider: str, model: str) -> tuple[str | None, str]:
 
 
 def of_own(model: str) -> bool:
-    """Whether a Bedrock ARN names something only its owner can price."""
+    """Return whether a Bedrock ARN names something that only its owner can price."""
     arn = _ARN.match(unquote(model))
     return arn is not None and arn["kind"] not in ("foundation-model", "inference-profile")
 

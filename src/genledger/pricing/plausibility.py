@@ -1,7 +1,7 @@
-"""Whether a reported cost can be true.
+"""Plausibility check of reported costs.
 
 One answer must not spend a month's budget because of a number in it. A reported cost is held against the price that
-is known for the call, else against the dearest price that anybody has for what the call used.
+is known for the call, else against the highest known price of the usage.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from genledger.pricing.usage import Usage
 MULTIPLE = 10.0
 """How many times a known price a reported cost may be.
 
-Gateways route one model to dearer hosts, and tables have text rates for media: recorded traffic goes up to 2.9 times.
+Gateways route one model to costlier hosts, and tables have text rates for media: recorded traffic goes up to 2.9 times.
 """
 
 SURCHARGE = 0.05
 """USD that a reported cost may always be: what is billed per request and counted nowhere.
 
 Recorded answers of OpenRouter have up to 0.007 for searches, 12 to 22 times the price of their few tokens; the table's
-dearest fee per request is 0.014. This leaves room for several of them.
+highest fee per request is 0.014. This leaves room for several of them.
 """
 
 MOST_UNCOUNTED = 25.0
 """USD that an answer may report which counts nothing, or something that nobody publishes a price of.
 
-Twenty-five seconds of video at a dollar a second, or as many images at a dollar each: dearer than the dearest of today.
+Twenty-five seconds of video at a dollar a second, or as many images at a dollar each: above today's highest prices.
 """
 
 _GAPS = ("unpriced_unit:", "unpriced_model:")
 
 
 def settled(reported: float | None, computed: Cost | str, usage: Usage, notes: tuple[str, ...]) -> Cost | str:
-    """The cost of a call: as reported when that is plausible, else as computed, and visibly so.
+    """Return the cost of a call: as reported when that is plausible, else as computed, and visibly so.
 
     Args:
         reported: The cost in USD that the answer reports, if any.
@@ -56,7 +56,7 @@ def settled(reported: float | None, computed: Cost | str, usage: Usage, notes: t
 
 
 def _ceiling(computed: Cost | str, usage: Usage) -> float:
-    """The highest cost in USD that is believed."""
+    """Return the highest cost in USD that is believed."""
     if isinstance(computed, Cost) and not any(note.startswith(_GAPS) for note in computed.notes):
         return MULTIPLE * computed.amount + SURCHARGE
     known = dearest(usage)

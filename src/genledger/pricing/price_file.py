@@ -1,4 +1,4 @@
-"""The user's own prices: from a TOML file and from code, asked before the price table."""
+"""The user's own prices, from a TOML file and from code. They take precedence over the price table."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ generation = 0
 
 
 class PriceFileError(TomlFileError):
-    """A price file cannot be used. The message names the file and, for each mistake, its line."""
+    """A price file is invalid. The message names the file and the line of each mistake."""
 
 
 def find(subject: Subject) -> PriceRule | None:
-    """The rule for a call: the newest from code, else the first in the file that matches."""
+    """Return the rule for a call: the newest matching one from code, else the first in the file."""
     return next((one for one in (*_from_code, *_from_file) if one.matches(subject)), None)
 
 
@@ -50,12 +50,12 @@ def override(
     free: bool | None = None,
     note: str | None = None,
 ) -> Callable[[], None]:
-    """Set a price in code. It goes before the price file, and a later one before an earlier one.
+    """Set a price in code. It takes precedence over the price file, and a later one over an earlier one.
 
     The fields are those of one `[[price]]` table of a price file (docs/pricing.md): names match exactly, as
     a glob, or as a regex between slashes, and may be lists; `per_million` is USD per million tokens by
-    bucket, `per_unit` USD per unit. Returns a function that takes the price back. Raises `ValueError` for a
-    price that cannot be right, with the field and what was expected.
+    bucket, `per_unit` USD per unit. Returns a function that removes the price. Raises `ValueError` for an
+    invalid price, with the field and the expected value.
     """
     row = {name: value for name, value in locals().items() if value is not None}
     added = make(PriceRule, row, lambda mistakes: ValueError("; ".join(map(str, mistakes))))
@@ -91,6 +91,6 @@ def load_overrides(path: str | Path) -> tuple[PriceRule, ...]:
     """Read a price file.
 
     Raises:
-        PriceFileError: It cannot be read, is not TOML, or has prices that cannot be right.
+        PriceFileError: The file cannot be read, is not TOML, or has invalid prices.
     """
     return tuple(read_table(path, PriceFile, PriceFileError).price)

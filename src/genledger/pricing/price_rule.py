@@ -54,7 +54,7 @@ _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday",
 
 @lru_cache(maxsize=1024)
 def pattern(value: str) -> re.Pattern[str]:
-    """A pattern from how people write one: `/regex/`, a glob with `*` or `?`, else the exact name.
+    """Return a pattern from how people write one: `/regex/`, a glob with `*` or `?`, else the exact name.
 
     Case does not matter. A regex may match anywhere; a glob and a name match as a whole.
     """
@@ -92,7 +92,7 @@ def _pattern(text: str) -> str:
 
 
 def _all_names(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """A plain name stands for the provider under all its names."""
+    """Return a plain name stands for the provider under all its names."""
     return tuple(dict.fromkeys((*texts, *(canonical_provider(text) for text in texts))))
 
 
@@ -239,25 +239,25 @@ class PriceRule(Table):
 
     @cached_property
     def rates(self) -> Mapping[str, float]:
-        """USD per token or unit."""
+        """Return USD per token or unit."""
         return {bucket: usd / 1e6 for bucket, usd in self.per_million.items()} | self.per_unit
 
     @cached_property
     def rates_above(self) -> Mapping[str, float]:
-        """USD per token for prompts of more than `above` tokens."""
+        """Return USD per token for prompts of more than `above` tokens."""
         return {bucket: usd / 1e6 for bucket, usd in self.per_million_above.items()}
 
     @property
     def prices_a_model(self) -> bool:
-        """Whether the rates are enough to price calls of a model that nothing else is known about."""
+        """Return whether the rates alone can price a model without other known prices."""
         return any(bucket == "input" or bucket.split("_")[0] in _PRIMARY for bucket in self.rates)
 
     def is_about(self, providers: tuple[str, ...]) -> bool:
-        """Whether the row is about a provider of one of these names."""
+        """Return whether the row applies to a provider of one of these names."""
         return _any(self.provider, providers)
 
     def matches(self, subject: Subject) -> bool:
-        """Whether this row is about that call."""
+        """Return whether this row applies to the call."""
         if self.tier is not None and self.tier != subject.tier:
             return False
         if self.valid_from is not None and subject.day < self.valid_from:
@@ -275,7 +275,7 @@ class PriceRule(Table):
         )
 
     def factor_of(self, bucket: str) -> float:
-        """What this row multiplies a bucket's rate by."""
+        """Return the factor that this row applies to a bucket's rate."""
         factor = self.factor
         if bucket in factor:
             return factor[bucket]
@@ -306,7 +306,7 @@ class SupplementRow(PriceRule):
         return iter(())
 
     def off_peak(self, day: date) -> bool:
-        """Whether all of this day is off-peak."""
+        """Return whether all of this day is off-peak."""
         return day.isoformat() in self.off_peak_days or _WEEKDAYS[day.weekday()] in self.off_peak_days
 
 

@@ -1,4 +1,4 @@
-"""What a model costs at a moment: the rates themselves, for people."""
+"""Rates of a model at a given time, for display."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """The rates of one model at one provider and moment, and who says so.
+    """Rates of one model at one provider and time, with their source.
 
     The first band is for every prompt, later ones for longer prompts. A model that is known to be free has no
     rates.
@@ -49,7 +49,7 @@ def quote(
     tier: str | None = None,
     region: str | None = None,
 ) -> Quote | str:
-    """The rates of a model, or why there are none: `unknown_model` or `unknown_provider`.
+    """Return the rates of a model, or the reason why there are none: `unknown_model` or `unknown_provider`.
 
     Without a `provider` it is the one whose own model the name is. `at` is now by default; a time without a
     zone is UTC.
@@ -80,7 +80,7 @@ def quote(
 
 
 def unknown_aliases(rules: tuple[PriceRule, ...]) -> list[int]:
-    """The places of the price rules whose alias is not a model that the table knows."""
+    """Return the indexes of price rules whose alias is not in the table."""
     return [
         place
         for place, rule in enumerate(rules)

@@ -56,7 +56,7 @@ def complete(rates: Mapping[str, float]) -> Rates:
 
 
 def distinct(rates: Mapping[str, float]) -> set[str]:
-    """The buckets that are not billed like what they are a kind of."""
+    """Return the buckets that are not billed like what they are a kind of."""
     return {
         bucket
         for bucket, rate in rates.items()
@@ -81,7 +81,7 @@ class Card:
     audio_at_text_rate: frozenset[str] = frozenset()
 
     def rates(self, prompt: int) -> Rates:
-        """The rates for a prompt of this many tokens."""
+        """Return the rates for a prompt of this many tokens."""
         bands = self.bands
         at = len(bands) - 1
         while at and prompt <= bands[at][0]:
@@ -89,7 +89,7 @@ class Card:
         return bands[at][1]
 
     def cost(self, usage: Usage, context: int | None, notes: tuple[str, ...]) -> Cost | str:
-        """The cost of a usage, or the reason why there is none: `no_usage` or `no_rate`."""
+        """Return the cost of a usage, or the reason why there is none: `no_usage` or `no_rate`."""
         counts = _token_counts(usage)
         units = usage.units
         if len(self.bands) == 1:
@@ -149,7 +149,7 @@ def card(
     notes: tuple[str, ...] = (),
     free: bool = False,
 ) -> Card:
-    """A `Card` from rates as they are published, gaps and all."""
+    """Return a `Card` from rates as they are published, gaps and all."""
     base = bands[0][1]
     return Card(
         tuple((start, complete(rates)) for start, rates in bands),

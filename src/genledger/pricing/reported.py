@@ -1,4 +1,4 @@
-"""What an answer says that it cost: a bill where the provider defines the field, and any number elsewhere."""
+"""Costs reported in answers. They count only where the provider defines the field."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class CostField:
 def reported_cost(
     provider: str, base_url: str | None, body: object, headers: Headers, notes: list[str]
 ) -> float | None:
-    """The cost in USD that an answer reports, when it comes from someone who reports costs in that field.
+    """Return the cost in USD that an answer reports, when it comes from someone who reports costs in that field.
 
     Finite and not negative; an amount that is neither is left out, with a note. Whether the amount is plausible
     is for `plausibility`.
@@ -67,7 +67,7 @@ def reported_cost(
 
 
 def _defines(place: CostField, provider: str, base_url: str | None) -> bool:
-    """Whether whoever answers reports costs in this field.
+    """Return whether the answering provider reports costs in this field.
 
     At an address that nobody sells from there is a gateway, which may pass on what its upstream reports.
     """
@@ -116,7 +116,7 @@ def _usd_and_diem(usage: object, body: object, headers: Headers) -> Said | None:
 
 
 def _credits(usage: object, body: object, headers: Headers) -> Said | None:
-    """A credit is a cent."""
+    """Return a credit is a cent."""
     credits = _numeric(path(body, "copilot_usage", "total_nano_aiu"))
     return None if credits is None else (credits * 1e-11, None)
 
@@ -148,7 +148,7 @@ def _sum(amount: float, more: object) -> float:
 
 
 def _numeric(value: object) -> float | None:
-    """A number, whatever its size or sign; booleans and strings are none."""
+    """Return a number, whatever its size or sign; booleans and strings are none."""
     if value is None or isinstance(value, (bool, str, bytes)):
         return None
     try:

@@ -1,4 +1,4 @@
-"""The cost of one answer, as it came over the wire."""
+"""Cost of one answer as received."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def cost_of_response(
     base_url: str | None = None,
     headers: Mapping[str, Any] | None = None,
 ) -> Cost | None:
-    """What one answer cost in USD, or `None` when that is not known. Never raises.
+    """Return the cost of one answer in USD, or `None` if it is unknown. Never raises.
 
     `provider` is a name of the GenAI conventions (`openai`, `azure.ai.openai`, `gcp.gemini`, `aws.bedrock`,
     `x_ai`, …) or an everyday one (`azure`, `google`, `bedrock`, `mistral`, …). `api` names the endpoint:
@@ -30,9 +30,9 @@ def cost_of_response(
     `invoke_model`, `rerank`. With `batch`, `payload` is one line of a batch result file, or the answer inside
     it, and the batch rate applies.
 
-    `payload` is the body as returned and `request` the body as sent: the model and tier of the answer win
-    over those asked for. `at` is when the call was made (UTC if it says no zone), now by default. `base_url`
-    tells the provider, region and deployment where it can; `headers` are the response's.
+    `payload` is the body as returned and `request` the body as sent: the model and tier of the answer take
+    precedence over the requested ones. `at` is the time of the call (UTC without a zone; default: now).
+    `base_url` identifies the provider, region and deployment if possible; `headers` are the response's.
     """
     try:
         reading = read_usage(provider, api, payload, request, base_url=base_url, headers=headers)

@@ -64,18 +64,18 @@ class Table:
         self._by_id = {_squashed(provider.id): provider for provider in providers}
 
     def provider(self, name: str) -> Provider | None:
-        """The provider of this very name, punctuation aside. Resemblance is not enough to send a bill."""
+        """Return the provider of this very name, punctuation aside. Resemblance is not enough to send a bill."""
         return self._by_id.get(_squashed(known_providers().tables.get(name, name)))
 
     def at_address(self, base_url: str) -> str | None:
-        """Who answers at a base URL, if it is somebody with prices."""
+        """Return the provider at a base URL, if it has prices."""
         known = provider_of_host(base_url)
         if known is not None:
             return known
         return next((p.id for p in self.providers if re.match(p.api_pattern, base_url)), None)
 
     def model(self, provider: Provider, names: Iterable[str]) -> ModelInfo | None:
-        """The first model that one of the names matches, and does not merely extend."""
+        """Return the first model that one of the names matches, and does not merely extend."""
         for name in names:
             found = provider.find_model(name, all_providers=self.providers)
             if found is not None and is_name_of(found, name):
@@ -84,7 +84,7 @@ class Table:
 
     @cached_property
     def dearest(self) -> Rates:
-        """The highest rate of any model at any time, by bucket."""
+        """Return the highest rate of any model at any time, by bucket."""
         highest: Rates = {}
         for provider in self.providers:
             for model in provider.models:
@@ -97,7 +97,7 @@ class Table:
         return highest
 
     def native(self, model: str) -> Provider | None:
-        """The provider whose own name pattern a model fits."""
+        """Return the provider whose own name pattern a model fits."""
         name = model.lower()
         return next((p for p in self.providers if p.model_match is not None and p.model_match.is_match(name)), None)
 
@@ -108,7 +108,7 @@ def _squashed(name: str) -> str:
 
 @lru_cache(maxsize=1)
 def load() -> Table:
-    """The table in use: the newer of the installed one and the one that `genledger prices update` stored."""
+    """Return the table in use: the newer of the installed one and the one that `genledger prices update` stored."""
     from genai_prices.data import providers
 
     installed = Table(providers, newest_date(providers))
@@ -123,7 +123,7 @@ def load() -> Table:
 
 
 def newest_date(providers: Iterable[Provider]) -> str:
-    """The last day, not after today, that a table mentions: it cannot be older than that."""
+    """Return the last day, not after today, that a table mentions: it cannot be older than that."""
     today = datetime.now(UTC).date().isoformat()
     return max((day for provider in providers for day in _dates(provider) if day <= today), default="")
 
@@ -139,7 +139,7 @@ def _dates(provider: Provider) -> Iterator[str]:
 
 
 def bands(price: ModelPrice) -> Bands:
-    """A published price as rates by prompt size."""
+    """Return a published price as rates by prompt size."""
     listed = [(*_BUCKETS[key], value) for key, value in vars(price).items() if key in _BUCKETS and value is not None]
     starts = {-1}
     for _, _, value in listed:
@@ -159,12 +159,12 @@ def bands(price: ModelPrice) -> Bands:
 
 
 def at_prompt(priced: Bands, start: int) -> Rates:
-    """The rates of the band that holds prompts just above `start` tokens."""
+    """Return the rates of the band that holds prompts just above `start` tokens."""
     return next(rates for begin, rates in reversed(priced) if start >= begin)
 
 
 def moments(model: ModelInfo) -> list[int]:
-    """The seconds of the day at which a model's price may change; always at least midnight."""
+    """Return the seconds of the day at which a model's price may change; always at least midnight."""
     seconds = {0}
     for priced in (*(model.prices if isinstance(model.prices, list) else ()), *(model.price_variants or ())):
         for edge in ("start_time", "end_time"):
@@ -175,7 +175,7 @@ def moments(model: ModelInfo) -> list[int]:
 
 
 def price_at(model: ModelInfo, day: date, second: int, tier: str | None) -> tuple[Bands, str | None]:
-    """The rates of a model at one moment (UTC), and how the tier was served.
+    """Return the rates of a model at one moment (UTC), and how the tier was served.
 
     `applied`: the table prices this tier then. `backdated`: it only does from a later day on, when the rates
     were first checked; the proportion of that day is applied to the earlier standard rates, because providers

@@ -38,7 +38,7 @@ def location() -> Path:
 
 
 def read() -> Snapshot | None:
-    """The stored table, or `None` when none is stored or it cannot be read."""
+    """Return the stored table, or `None` when none is stored or it cannot be read."""
     try:
         with location().open(encoding="utf-8") as file:
             raw = json.load(file)
@@ -53,7 +53,7 @@ def read() -> Snapshot | None:
 def complain(error: Exception) -> None:
     """Say once that the stored table is not used."""
     _log.warning(
-        "The stored price table %s cannot be read (%s); using the one that came with genai-prices. "
+        "The stored price table %s cannot be read (%s); using the one from genai-prices. "
         "Run `genledger prices update`, or delete the file.",
         location(),
         type(error).__name__,
@@ -74,7 +74,7 @@ def update() -> Snapshot:
         response.raise_for_status()
         providers = json.loads(response.content)
         if not isinstance(providers, list) or not read_price_table(providers):
-            raise UpdateError(f"{source.url} did not answer with a price table")
+            raise UpdateError(f"{source.url} did not return a price table")
     except UpdateError:
         raise
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What a call consumed, in buckets that never overlap.
+"""Usage of a call, in buckets that never overlap.
 
 Providers disagree on whether `input_tokens` includes the cached tokens and whether `output_tokens`
 includes the reasoning tokens. Here every token is in exactly one bucket; the inclusive totals of the
@@ -34,9 +34,9 @@ NO_UNITS: Mapping[str, float] = MappingProxyType({})
 
 @dataclass(slots=True)
 class Usage:
-    """Mutually exclusive counts of what one call consumed. Made once; nobody changes it afterwards.
+    """Mutually exclusive counts of one call's usage. Do not change an instance.
 
-    (It is not frozen: freezing would triple the time it takes to make one, on the path of every call.)
+    (The class is not frozen, because freezing triples the time to create one, on the path of every call.)
 
     Every token field is a count of tokens, never negative. `input` is text (or unspecified) input that was
     neither read from nor written to a cache; `output` is output that is neither reasoning, audio nor image.
@@ -62,7 +62,7 @@ class Usage:
     units: Mapping[str, float] = field(default_factory=dict)
 
     def __add__(self, other: Usage) -> Usage:
-        """Return what two calls consumed together."""
+        """Return the combined usage of two calls."""
         units = dict(self.units)
         for unit, count in other.units.items():
             units[unit] = units.get(unit, 0) + count
@@ -100,7 +100,7 @@ class Usage:
 
     @property
     def total_tokens(self) -> int:
-        """Input and output together."""
+        """Return input and output tokens together."""
         return self.input_tokens + self.output_tokens
 
     def buckets(self) -> Iterator[tuple[str, float]]:

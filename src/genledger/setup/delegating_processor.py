@@ -1,4 +1,4 @@
-"""Our one place among a provider's span processors."""
+"""The one span processor that Genledger adds to a provider."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from genledger.shared.private_attributes import EndingSpanHook
 
 
 class DelegatingSpanProcessor(EndingSpanHook, SpanProcessor):
-    """Passes spans on to the processors that are connected at the moment.
+    """Pass spans on to the currently connected processors.
 
     A provider keeps for ever the processors that it was given. Without this, each further `instrument()` would
     add another set beside those of the one before, and every foreign span would be priced once more.
@@ -65,7 +65,7 @@ _processors_of: WeakKeyDictionary[Any, DelegatingSpanProcessor] = WeakKeyDiction
 
 
 def delegating_processor_of(provider: Any) -> DelegatingSpanProcessor | None:
-    """The delegating of a tracer provider, added to it when there is none; `None` for one that takes no processors."""
+    """Return the delegating processor of a tracer provider, added if missing; `None` if it takes no processors."""
     add = getattr(provider, "add_span_processor", None)
     if add is None:
         return None

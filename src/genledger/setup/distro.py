@@ -1,4 +1,4 @@
-"""The entry points of `opentelemetry-instrument`: the same as `instrument()`, without a line of code."""
+"""The entry points of `opentelemetry-instrument`: the same as `instrument()`, without code changes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from genledger.setup.settings import read_settings
 
 
 class GenledgerDistro(BaseDistro):  # type: ignore[misc]
-    """Loaded first; leaves the loading of every instrumentor, ours and others', to the launcher."""
+    """Distribution, loaded first. The launcher loads all instrumentors, including other vendors'."""
 
     def _configure(self, **kwargs: Any) -> None:
         """Choose our configurator, whichever others are installed: it was our distribution that was asked for."""
@@ -20,7 +20,7 @@ class GenledgerDistro(BaseDistro):  # type: ignore[misc]
 
 
 class GenledgerConfigurator:
-    """Sets up providers and destinations from the environment."""
+    """Set up providers and destinations from the environment."""
 
     def configure(self, **kwargs: Any) -> None:
         """Called by the launcher before it loads the instrumentors."""

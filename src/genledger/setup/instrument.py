@@ -75,13 +75,13 @@ def instrument(**options: Any) -> None:
     """Record, price and attribute every call of the client libraries that the application uses.
 
     Client libraries are patched when the application imports them, before or after this call; none is imported
-    here. An application's own TracerProvider is added to, never replaced. Calling it again replaces the options.
+    here. Genledger adds its processor to the application's TracerProvider. Another call replaces the options.
 
     Args:
         **options: The options of `genledger.setup.settings.Settings`, such as `libraries`, `exclude`, `destinations`,
-            `capture_content`, `tracer_provider`, `meter_provider`, `logger_provider`. What is not given comes
-            from the environment. An option that cannot be used is reported in one log line and left at its default.
-            Nothing is raised: what cannot work is reported, and the application goes on without it.
+            `capture_content`, `tracer_provider`, `meter_provider`, `logger_provider`. Omitted options come
+            from the environment. An invalid option is logged in one line and keeps its default.
+            Never raises: problems are logged, and the application runs without the failing part.
     """
     try:
         settings, problems = read_settings(options)
@@ -93,10 +93,10 @@ def instrument(**options: Any) -> None:
 
 
 def configure(settings: Settings, problems: list[str]) -> bool:
-    """Connect destinations and providers, and make calls go to them; the instrumentors come after.
+    """Connect destinations and providers, and direct calls to them; instrumentors are loaded afterwards.
 
     Returns:
-        Whether there is anything to do at all: `OTEL_SDK_DISABLED=true` says that there is not.
+        Whether anything is to be recorded; false with `OTEL_SDK_DISABLED=true`.
     """
     global _pipeline, _prices_given
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
@@ -128,7 +128,7 @@ def configure(settings: Settings, problems: list[str]) -> bool:
         try:
             pricing.configure(settings.prices)
         except pricing.PriceFileError as error:
-            problems.append(f"prices: {'; '.join(error.lines)}; the price table is used without it")
+            problems.append(f"prices: {'; '.join(error.lines)}; only the price table is used")
     pipeline.recorder = recorder
     activate(recorder)
     _pipeline = pipeline
@@ -179,7 +179,7 @@ def _recorder(settings: Settings, pipeline: Pipeline, provider: Any, meters: Any
 
 
 def _metrics(settings: Settings, meters: Any) -> Metrics:
-    """The metrics of a meter provider. They stay: it keeps its instruments and their callbacks for ever."""
+    """Return the metrics of a meter provider. They stay: it keeps its instruments and their callbacks for ever."""
     counting = _metrics_of.get(meters)
     if counting is None:
         counting = _metrics_of[meters] = Metrics(metrics.get_meter(SCOPE, __version__, meters, SCHEMA_URL))
@@ -189,7 +189,7 @@ def _metrics(settings: Settings, meters: Any) -> Metrics:
 
 
 def _rules(settings: Settings, problems: list[str]) -> Rules | None:
-    """The rules of the file or the code; mistakes in a file are reported here, and it is read again when it changes."""
+    """Return the rules of the file or the code. Mistakes in a file are reported; the file is reloaded on changes."""
     if not isinstance(settings.budgets, str):
         return settings.budgets
     from genledger.budgets.rules.rule_file import RuleFileError, WatchedRules
@@ -198,7 +198,7 @@ def _rules(settings: Settings, problems: list[str]) -> Rules | None:
     try:
         rules.read()
     except RuleFileError as error:
-        problems.append(f"budgets: {'; '.join(error.lines)}; no budget holds until the file is corrected")
+        problems.append(f"budgets: {'; '.join(error.lines)}; no budget applies until you correct the file")
     return rules
 
 
@@ -230,7 +230,7 @@ def _guard() -> Guard | None:
 
 
 def _registry(settings: Settings, create: bool) -> Ledger | None:
-    """The ledger file, which keeps for whom jobs were created also when it is not a destination."""
+    """Return the ledger file, which stores the attribution of jobs even if it is not a destination."""
     from genledger.ledger import Ledger
 
     ledger = Ledger(
@@ -243,7 +243,7 @@ def _registry(settings: Settings, create: bool) -> Ledger | None:
 
 
 def _remote() -> dict[str, Any]:
-    """The destinations in use whose records travel."""
+    """Return the destinations in use whose records travel."""
     connected = _pipeline
     return {name: one for name, one in connected.destinations.items() if name in REMOTE} if connected else {}
 
@@ -285,7 +285,7 @@ def _patch(settings: Settings) -> None:
     found = available()
     for name in settings.libraries or ():
         if name not in found:
-            logger.error("genledger: there is no instrumentor for %s; there are: %s", name, ", ".join(sorted(found)))
+            logger.error("genledger: no instrumentor for %s; supported are: %s", name, ", ".join(sorted(found)))
     _wanted.clear()
     if "*" not in settings.exclude:
         chosen = found.keys() if settings.libraries is None else found.keys() & set(settings.libraries)
@@ -316,14 +316,14 @@ def _load(name: str) -> None:
         _instrumentors[name] = instrumentor
     except Exception as error:
         logger.error(
-            "genledger: the calls of %s are not recorded: %s: %s", name, type(error).__name__, stage().error(error)
+            "genledger: calls of %s are not recorded: %s: %s", name, type(error).__name__, stage().error(error)
         )
 
 
 def uninstrument() -> None:
-    """Put back every patched attribute, deliver what is waiting, and record nothing more.
+    """Restore every patched attribute, deliver waiting records, and stop recording.
 
-    A TracerProvider that Genledger made stays the global one, as OpenTelemetry has no way to take it back.
+    A TracerProvider created by Genledger stays the global one, because OpenTelemetry cannot replace it.
     """
     with _lock:
         for instrumentor in _instrumentors.values():
@@ -336,12 +336,12 @@ def uninstrument() -> None:
 
 
 def patched() -> dict[str, list[str]]:
-    """The patched attributes of each library, at this moment."""
+    """Return the currently patched attributes of each library."""
     return {name: instrumentor.patched for name, instrumentor in _instrumentors.items()}
 
 
 def pipeline() -> Pipeline | None:
-    """What is connected at this moment."""
+    """Return the connected pipeline, or `None`."""
     return _pipeline
 
 
@@ -373,7 +373,7 @@ def _all(connected: Pipeline, timeout: float, *, shutdown: bool = False) -> bool
 
 
 def flush(timeout: float = 5.0) -> bool:
-    """Deliver what has been recorded so far to every destination; at most `timeout` seconds in all.
+    """Deliver all records so far to every destination, within `timeout` seconds in total.
 
     Returns:
         Whether everything was delivered (or safely written to the spool) in time.
@@ -383,7 +383,7 @@ def flush(timeout: float = 5.0) -> bool:
 
 
 def shutdown(timeout: float = 5.0) -> bool:
-    """Deliver what is waiting and stop the destinations; at most `timeout` seconds in all. Also runs at exit."""
+    """Deliver waiting records and stop the destinations, within `timeout` seconds in total. Also runs at exit."""
     with _lock:
         before = _pipeline
         finish_open()
@@ -393,7 +393,7 @@ def shutdown(timeout: float = 5.0) -> bool:
 
 
 def spend() -> Spend:
-    """What the current attribution or observe block, or else the current trace, has cost so far.
+    """Return the spend so far of the current attribution or observe block, else of the current trace.
 
     Returns:
         `usd` (of the priced calls), `calls`, `unpriced` (calls missing from `usd`) and `tokens`.
@@ -409,14 +409,14 @@ def spend() -> Spend:
 
 
 def select_model(default: str, *, feature: str | None = None, tenant: str | None = None) -> str:
-    """The model that the routing rules of the budget file choose; `default` where none applies.
+    """Return the model chosen by the routing rules, or `default` if none matches.
 
-    A call made with the chosen model says on its span which model was asked for, and why another was used.
+    The span of a call with the chosen model records the requested model and why another one was used.
 
     Args:
-        default: The model to use without a rule.
-        feature: The feature to choose for; that of the current attribution by default.
-        tenant: The tenant to choose for; that of the current attribution by default.
+        default: Model to use if no rule matches.
+        feature: Feature of the call (default: the current attribution's).
+        tenant: Tenant of the call (default: the current attribution's).
     """
     recorder = active()
     guard = recorder.budget_hook.guard if recorder is not None and recorder.budget_hook is not None else None
@@ -427,17 +427,17 @@ def select_model(default: str, *, feature: str | None = None, tenant: str | None
 
 
 def record_outcome(name: str, value: float = 1.0) -> None:
-    """Record a product event, to be joined to the spend of the same attribution: `draft_accepted`.
+    """Record a product event such as `draft_accepted`. Reports join it to the spend of the same attribution.
 
     Args:
-        name: What happened; lower case with underscores, so that reports group it.
-        value: How much of it, when it is more than one.
+        name: Name of the event, in lower case with underscores.
+        value: Quantity, if it is not one.
 
     Raises:
         ValueError: The name is empty or longer than 128 characters.
     """
     if not isinstance(name, str) or not name.strip() or len(name) > 128:
-        raise ValueError(f"record_outcome(name) must be a name of 1 to 128 characters, not {name!r:.60}")
+        raise ValueError(f"record_outcome(name) must be a string of 1 to 128 characters, not {name!r:.60}")
     recorder = active()
     if recorder is None:
         return

@@ -39,7 +39,7 @@ _made: WeakSet[Any] = WeakSet()
 
 
 class Destination(Protocol):
-    """One place telemetry goes to."""
+    """One destination of telemetry."""
 
     def flush(self, timeout: float) -> bool:
         """Deliver what is waiting, within so many seconds."""
@@ -52,7 +52,7 @@ class Destination(Protocol):
 
 @dataclass(slots=True)
 class Pipeline:
-    """What has been connected, to be flushed and shut down in this order."""
+    """Connected parts, in the order in which to flush and shut them down."""
 
     destinations: dict[str, Any] = field(default_factory=dict)
     processors: list[SpanProcessor] = field(default_factory=list)
@@ -64,7 +64,7 @@ class Pipeline:
 
 
 def names_wanted(settings: Settings, environ: os._Environ[str] | dict[str, str]) -> tuple[Any, ...]:
-    """Which destinations: those that were named, else those whose variables are set, else the ledger.
+    """Return the destinations: the named ones, else those whose variables are set, else the ledger.
 
     `OTEL_TRACES_EXPORTER` is a list of names as the OpenTelemetry specification has it.
     """
@@ -85,7 +85,7 @@ def names_wanted(settings: Settings, environ: os._Environ[str] | dict[str, str])
 
 
 def connect(settings: Settings, wanted: tuple[Any, ...]) -> Pipeline:
-    """Build the destinations. One that cannot work is left out and named among the problems."""
+    """Build the destinations. Omit one that cannot work, and add it to the problems."""
     pipeline = Pipeline()
     for one in wanted:
         name = one if isinstance(one, str) else type(one).__name__
@@ -95,9 +95,9 @@ def connect(settings: Settings, wanted: tuple[Any, ...]) -> Pipeline:
             else:
                 _given(pipeline, one)
         except (ConfigurationError, OSError, ValueError) as error:
-            pipeline.problems.append(f"destination {name}: {error}; it is left out")
+            pipeline.problems.append(f"destination {name}: {error}; it is not used")
         except Exception as error:
-            pipeline.problems.append(f"destination {name}: {type(error).__name__}: {error}; it is left out")
+            pipeline.problems.append(f"destination {name}: {type(error).__name__}: {error}; it is not used")
     return pipeline
 
 
@@ -108,7 +108,9 @@ def _given(pipeline: Pipeline, destination: Any) -> None:
     if hasattr(destination, "accept"):
         pipeline.sinks.append(destination.accept)
     if not hasattr(destination, "processor") and not hasattr(destination, "accept"):
-        raise ConfigurationError(f"{name} is no destination: it has neither `processor` nor `accept`")
+        raise ConfigurationError(
+            f"{name} is not a valid destination: expected a `processor` attribute or an `accept()` method"
+        )
     pipeline.destinations[f"{name.lower()}-{len(pipeline.destinations)}"] = destination
 
 
@@ -156,7 +158,7 @@ def _otlp(pipeline: Pipeline, settings: Settings, name: str) -> None:
 
 
 def _exporter(pipeline: Pipeline, settings: Settings, name: str) -> None:
-    """Any other exporter that is installed, by its entry point, behind the SDK's own batching."""
+    """Return an installed exporter, by its entry point, behind the SDK's own batching."""
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     from genledger.destinations.delivery.exports import Exports
@@ -164,9 +166,7 @@ def _exporter(pipeline: Pipeline, settings: Settings, name: str) -> None:
 
     found = list(entry_points(group="opentelemetry_traces_exporter", name=name))
     if not found:
-        raise ConfigurationError(
-            "there is no such destination; use langfuse, otlp, ledger, console or an installed exporter"
-        )
+        raise ConfigurationError("unknown destination; use langfuse, otlp, ledger, console or an installed exporter")
     exporter = RedactingExporter(found[0].load()())
     processor = BatchSpanProcessor(exporter)
     pipeline.destinations[name] = Exports(f"spans for {name}", exporter, processor.force_flush, processor.shutdown)
@@ -183,7 +183,7 @@ _BUILDERS: dict[str, Callable[[Pipeline, Any, str], None]] = {
 
 
 def tracer_provider(settings: Settings, pipeline: Pipeline) -> Any:
-    """The given provider, or the application's own, or a new one that becomes the global one."""
+    """Return the given provider, else the application's, else a new one that becomes the global one."""
     if settings.tracer_provider is not None:
         return settings.tracer_provider
     current = trace.get_tracer_provider()
@@ -194,8 +194,8 @@ def tracer_provider(settings: Settings, pipeline: Pipeline) -> Any:
         trace.set_tracer_provider(provider)
     else:
         pipeline.problems.append(
-            f"the global tracer provider is a {type(current).__name__}, which takes no span processors; "
-            "Genledger's spans go through a provider of their own"
+            f"the global tracer provider is a {type(current).__name__}, which does not support span "
+            "processors; Genledger uses its own provider"
         )
     return provider
 
@@ -208,7 +208,7 @@ def _exports(signal: str, pipeline: Pipeline) -> bool:
 
 
 def meter_provider(settings: Settings, pipeline: Pipeline) -> Any:
-    """The given provider, or the application's own, or one that exports over OTLP when that is a destination."""
+    """Return the given provider, else the application's, else one that exports over OTLP if that is a destination."""
     if settings.meter_provider is not None:
         return settings.meter_provider
     current = metrics.get_meter_provider()
@@ -229,7 +229,7 @@ def meter_provider(settings: Settings, pipeline: Pipeline) -> Any:
 
 
 def logger_provider(settings: Settings, pipeline: Pipeline) -> Any:
-    """The given provider, or the application's own, or one that exports over OTLP; `None` without any."""
+    """Return the given provider, else the application's, else one that exports over OTLP; `None` without any."""
     if settings.logger_provider is not None:
         return settings.logger_provider
     current = get_logger_provider()

@@ -41,7 +41,7 @@ PREFIX = "GENLEDGER_"
 
 
 class Unusable(ValueError):
-    """A value that an option cannot take; the message says what it can take."""
+    """An invalid value of an option; the message names the valid ones."""
 
 
 def _flag(value: object) -> bool:
@@ -111,7 +111,7 @@ def _budgets(value: object) -> Any:
         try:
             return Rulebook(tuple(value))
         except RuleError as error:
-            raise Unusable(f"rules that can be told apart ({error})") from None
+            raise Unusable(f"rules with different names ({error})") from None
     raise Unusable("the path of a rule file, a list of `budget(...)`, or a Guard")
 
 
@@ -163,47 +163,47 @@ def _option(default: Any, parse: Callable[[object], Any], *env: str) -> Any:
 
 @dataclass(slots=True, frozen=True)
 class Settings:
-    """The options in force. Each can be a keyword of `instrument()`; the environment variable follows in brackets.
+    """Options in force. Each is a keyword of `instrument()`; its environment variable is in parentheses.
 
     Attributes:
         libraries: Instrument only these client libraries (`GENLEDGER_LIBRARIES`).
-        exclude: Leave these out (`GENLEDGER_EXCLUDE`, `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS`).
+        exclude: Do not instrument these (`GENLEDGER_EXCLUDE`, `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS`).
         destinations: `langfuse`, `otlp`, `ledger`, `console`, or destination objects (`GENLEDGER_DESTINATIONS`).
-            By default Langfuse and OTLP when their own variables are set, else the ledger.
+            Default: Langfuse and OTLP if their own variables are set, else the ledger.
         capture_content: Where content goes (`OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`).
-        emit_event: Emit the details event of each call (`OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT`). By default where
+        emit_event: Emit the details event of each call (`OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT`). Default: if
             content goes on it.
-        tracer_provider: Used as it is.
-        meter_provider: Used as it is.
-        logger_provider: Used as it is.
-        content_max_bytes: Bytes of one content attribute (`GENLEDGER_CONTENT_MAX_BYTES`).
+        tracer_provider: Used unchanged.
+        meter_provider: Used unchanged.
+        logger_provider: Used unchanged.
+        content_max_bytes: Maximum bytes of one content attribute (`GENLEDGER_CONTENT_MAX_BYTES`).
         span_content_max_bytes: Bytes of all content of a span (`GENLEDGER_SPAN_CONTENT_MAX_BYTES`).
         keep_media: Keep media in content instead of type, size and digest (`GENLEDGER_KEEP_MEDIA`).
         redact: Patterns to redact: keys, email, card, phone, or none (`GENLEDGER_REDACT`).
         redactor: The application's own redaction, text to text.
-        request_stream_usage: Ask the provider for usage on streams that would come without
+        request_stream_usage: Request usage from the provider on streams that lack it
             (`GENLEDGER_REQUEST_STREAM_USAGE`).
         metric_names: Generation of the conventions' metric names (`GENLEDGER_METRIC_NAMES`).
-        max_label_values: Different values that one metric label may have (`GENLEDGER_MAX_LABEL_VALUES`).
+        max_label_values: Maximum different values of one metric label (`GENLEDGER_MAX_LABEL_VALUES`).
         log: Format of the line per call: `plain` or `json` (`GENLEDGER_LOG`).
-        log_hash_users: Write a digest in place of the user (`GENLEDGER_LOG_HASH_USERS`).
+        log_hash_users: Log a digest instead of the user (`GENLEDGER_LOG_HASH_USERS`).
         baggage: Attribution fields that travel to other services (`GENLEDGER_BAGGAGE`).
-        trust_baggage: Believe the attribution of incoming requests, in the same fields (`GENLEDGER_TRUST_BAGGAGE`).
+        trust_baggage: Accept the attribution of incoming requests, in the same fields (`GENLEDGER_TRUST_BAGGAGE`).
         ledger: The ledger file (`GENLEDGER_LEDGER`).
-        ledger_max_days: Days that the ledger keeps (`GENLEDGER_LEDGER_MAX_DAYS`).
-        ledger_max_mb: Megabytes that the ledger may grow to (`GENLEDGER_LEDGER_MAX_MB`).
+        ledger_max_days: Days to keep records in the ledger (`GENLEDGER_LEDGER_MAX_DAYS`).
+        ledger_max_mb: Maximum megabytes of the ledger (`GENLEDGER_LEDGER_MAX_MB`).
         prices: A TOML file with the user's own prices (`GENLEDGER_PRICES`).
         budgets: A TOML file with budget rules (`GENLEDGER_BUDGETS`), or rules made by `budget()`, a `Rulebook`, or a
             `Guard`, whose own store and functions are then used.
         budget_store: Where budgets are kept: `memory:`, the path of a SQLite file, `redis://…`, a store object, or
             `off` (`GENLEDGER_BUDGET_STORE`).
-        tier_of: Gives the plan tier of a tenant, for budgets that differ by tier.
-        on_budget_event: Called with each budget event that this process is the one to report.
+        tier_of: Returns the plan tier of a tenant, for budgets that differ by tier.
+        on_budget_event: Called with each budget event that this process reports.
         langfuse_send_all_spans: Send all spans to Langfuse, not only GenAI ones (`GENLEDGER_LANGFUSE_SEND_ALL_SPANS`).
-        langfuse_units_per_month: Units that may be used in a month; as they are used up, traces are thinned out
+        langfuse_units_per_month: Maximum units per month; fewer traces are sent as they are used up
             (`GENLEDGER_LANGFUSE_UNITS_PER_MONTH`).
-        spool: Directory for what could not be delivered; `off` for none (`GENLEDGER_SPOOL`).
-        durable: A record is on disk before the call returns; `fsync` survives a loss of power, too
+        spool: Directory for undelivered records; `off` for none (`GENLEDGER_SPOOL`).
+        durable: Write each record to disk before the call returns; `fsync` also survives a loss of power
             (`GENLEDGER_DURABLE`).
     """
 
@@ -248,14 +248,14 @@ class Settings:
 
     @property
     def emits_event(self) -> bool:
-        """Whether the details event is emitted: as asked, else where content goes on it."""
+        """Return whether to emit the details event: as configured, else if content goes on it."""
         return self.capture_content in ("event", "both") if self.emit_event is None else self.emit_event
 
 
 def read_settings(
     keywords: Mapping[str, object], environ: Mapping[str, str] | None = None
 ) -> tuple[Settings, list[str]]:
-    """The settings that keywords and environment make, and one line for each thing that is wrong with them."""
+    """Return the settings from keywords and environment, and one line for each problem."""
     environ = os.environ if environ is None else environ
     values: dict[str, Any] = {}
     problems: list[str] = []
@@ -283,7 +283,7 @@ def read_settings(
             problems.append(f"instrument({name}=…) is not an option{_nearest(name, known)}; it is ignored")
     for variable in environ:
         if variable.startswith(PREFIX) and variable not in variables:
-            problems.append(f"{variable} is not a variable of Genledger{_nearest(variable, variables)}; it is ignored")
+            problems.append(f"{variable} is not a Genledger variable{_nearest(variable, variables)}; it is ignored")
     return Settings(**values), problems
 
 

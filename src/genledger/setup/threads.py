@@ -1,4 +1,4 @@
-"""Threads and executors run in the context that they were started from.
+"""Run threads and executors in the context that started them.
 
 Tasks and `asyncio.to_thread` do so by themselves; `threading.Thread` and `ThreadPoolExecutor` begin with an empty
 context, in which a call would belong to nobody. The instrumentation package for threads does the same, but takes

@@ -60,7 +60,7 @@ class Departure(NamedTuple):
 
 
 class _Note(NamedTuple):
-    """What the file and its log were like at the end of a turn: their inodes, and their sizes in bytes.
+    """State of the file and its log at the end of a turn: their inodes, and their sizes in bytes.
 
     That of the file is at most that of the pages in use: SQLite cuts off pages that are not.
     """
@@ -86,7 +86,7 @@ class SharedDatabase:
         examine: Looks at a file before anything in it is changed, and raises to refuse it.
         prepare: Makes or migrates the tables. Runs at every opening, perhaps more than once.
         replace_damaged: Whether to put a damaged file aside and start over. Otherwise it is refused.
-        departed: Is told when the file at the path is no longer the one that was written to.
+        departed: Called when the file at the path is no longer the one that was written to.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class SharedDatabase:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection in autocommit mode, to read from. Waits for nobody once the file is open."""
+        """Return a connection in autocommit mode, to read from. Waits for nobody once the file is open."""
         with self._lock, self._closed_by_faults():
             connection = self._opened
             if connection is None or self._strayed(_status(self.path)):
@@ -147,7 +147,7 @@ class SharedDatabase:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """A connection in a transaction, which is committed at the end of the block, or rolled back on an error.
+        """Return a connection in a transaction, which is committed at the end of the block, or rolled back on an error.
 
         Raises:
             Locked: Another process has had its turn for too long.
@@ -249,13 +249,13 @@ class SharedDatabase:
                     self._move(self._name_aside(), (_LOG, _INDEX))
 
     def _is_cut(self, status: os.stat_result) -> bool:
-        """Whether the file is smaller than it was, as it becomes of itself when somebody removes free pages."""
+        """Return whether the file is smaller than before. Removing free pages also makes it smaller."""
         noted = self._note.size if self._note is not None else 0
         # In WAL mode a file has at least its first page, even if all the rest is in the log.
         return status.st_size < (noted if self._opened is None else max(noted, _FIRST_PAGE))
 
     def _is_log_cut(self, log: os.stat_result | None) -> bool:
-        """Whether the log is shorter than the last turn left it, as it becomes when somebody empties it."""
+        """Return whether the log is shorter than the last turn left it. Emptying it also makes it shorter."""
         note = self._note
         return log is not None and note is not None and log.st_ino == note.log and log.st_size < note.log_size
 
@@ -317,7 +317,7 @@ class SharedDatabase:
             turn.leave_note(_NOTE.pack(*self._note))
 
     def _damage(self) -> str | None:
-        """What is wrong with the file; `None` when nothing is.
+        """Return the problem of the file, or `None`.
 
         Raises:
             sqlite3.Error: That cannot be told now.
@@ -399,7 +399,7 @@ class SharedDatabase:
 
 
 def concerns_the_file(error: sqlite3.DatabaseError) -> bool:
-    """Whether the file is at fault, and not a record that SQLite cannot hold."""
+    """Return whether the error is the file's, not that of a record that SQLite cannot hold."""
     return isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError
 
 
@@ -415,7 +415,7 @@ def _identity(status: os.stat_result | None) -> tuple[int, int] | None:
 
 
 def _used(connection: sqlite3.Connection) -> int:
-    """The bytes of all pages in use, whether they are in the file or in its log."""
+    """Return the bytes of all pages in use, whether they are in the file or in its log."""
     pages, size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
     return int(pages * size)
 

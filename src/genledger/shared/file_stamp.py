@@ -1,4 +1,4 @@
-"""Whether a file has changed, without reading it."""
+"""Detect changes of a file without reading it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class FileStamp(NamedTuple):
-    """What differs when a file has changed: the time of its last modification, and its size."""
+    """Modification time and size of a file; they differ when it has changed."""
 
     modified_ns: int
     size: int

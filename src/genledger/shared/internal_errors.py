@@ -1,4 +1,4 @@
-"""Faults of our own: reported once in a while, never passed on to the application."""
+"""Internal errors: rate-limited warnings that never reach the application."""
 
 from __future__ import annotations
 
@@ -22,17 +22,16 @@ _counts: Counter[str] = Counter()
 
 
 def describe_with(describe: Callable[[BaseException], str]) -> None:
-    """Set what makes text of an error: redaction, whose own faults are reported here, too."""
+    """Set the function that turns an error into text. It redacts; its own errors are reported here, too."""
     global _describe
     _describe = describe
 
 
 def report(stage: str, error: BaseException) -> None:
-    """Count a fault in one stage of our own work, and warn about it at most once a minute.
+    """Count an internal error of one stage, and log at most one warning a minute for it.
 
-    The call itself goes on untouched; only this stage's telemetry is missing or incomplete. What the error says may
-    quote what was being read, so it is redacted; so is the traceback, of which the lines of code are logged at DEBUG.
-    Never raises.
+    The application's call continues; only this stage's telemetry is missing or incomplete. The error's text may quote
+    user data, so it is redacted. At DEBUG, the traceback's lines of code are logged, too. Never raises.
     """
     with suppress(Exception):
         _report(stage, error)
@@ -46,7 +45,7 @@ def _report(stage: str, error: BaseException) -> None:
         _last_warning[stage] = now
         lines = traceback.format_tb(error.__traceback__) if logger.isEnabledFor(logging.DEBUG) else ()
         logger.warning(
-            "genledger: telemetry is incomplete, the application is not affected: %s failed: %s: %s%s",
+            "genledger: internal error while %s (%s: %s); telemetry is incomplete, your application is unaffected%s",
             stage,
             type(error).__name__,
             _describe(error) if _describe is not None else "",
@@ -55,5 +54,5 @@ def _report(stage: str, error: BaseException) -> None:
 
 
 def counts() -> dict[str, int]:
-    """How often each stage has failed since the process started."""
+    """Return how often each stage has failed since the process started."""
     return dict(_counts)

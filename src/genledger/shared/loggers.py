@@ -25,7 +25,7 @@ def _as_text(record: logging.LogRecord) -> bool:
 
 
 class _Quoted:
-    """A value in a message; looked at only if somebody writes the message."""
+    """A value in a message; formatted only if the message is written."""
 
     __slots__ = ("_value",)
 

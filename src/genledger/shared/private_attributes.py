@@ -46,7 +46,7 @@ class PrivateUse:
 
     @cached_property
     def works(self) -> bool:
-        """Whether the installed package has the attributes, and they do what they are used for."""
+        """Return whether the installed package has the attributes and they work as expected."""
         try:
             if self._self_test():
                 return True
@@ -118,7 +118,7 @@ ENDING_SPANS = PrivateUse(
 
 
 def span_processors(provider: Any) -> tuple[Any, ...]:
-    """The span processors of a tracer provider; none where the SDK does not tell."""
+    """Return the span processors of a tracer provider; none where the SDK does not tell."""
     if not SPAN_PROCESSORS.works:
         return ()
     active = getattr(provider, "_active_span_processor", None)
@@ -153,7 +153,7 @@ def forget_points(meter: Any) -> None:
 
 
 def is_last_collection(meter: Any) -> bool:
-    """Whether a reader of a meter is shutting down: what it does not collect now is lost.
+    """Return whether a reader of a meter is shutting down: what it does not collect now is lost.
 
     True as well where the SDK does not tell.
     """
@@ -221,7 +221,7 @@ METRIC_POINTS = PrivateUse(
 
 
 def suppression_keys() -> tuple[str, ...]:
-    """The context keys by which libraries ask for no instrumentation: the documented one, and the API's own."""
+    """Return the context keys by which libraries ask for no instrumentation: the documented one, and the API's own."""
     return ("suppress_instrumentation", *([_suppression_key()] if SUPPRESSION.works else ()))
 
 
@@ -278,7 +278,7 @@ USES = (ENDING_SPANS, SPAN_PROCESSORS, METRIC_POINTS, SUPPRESSION, PRICE_TABLES)
 
 
 def _tracer_provider() -> Any:
-    """A provider that nothing else sees, and no environment variable changes."""
+    """Return a provider that nothing else sees, and no environment variable changes."""
     from opentelemetry.metrics import NoOpMeterProvider
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider

@@ -32,7 +32,7 @@ _TOKEN = re.compile(
 
 
 class Mistake(NamedTuple):
-    """What is wrong in a file and what to do about it; `line` counts from 1, `None` is the file as a whole."""
+    """Mistake in a file and its fix; `line` counts from 1, `None` means the whole file."""
 
     message: str
     line: int | None = None
@@ -175,7 +175,7 @@ def lines_of(text: str) -> dict[Path, int]:
 
 
 def _header(key: list[str], counts: dict[Path, int], *, new: bool) -> Path:
-    """The place of a `[table]`, or of the next one of `[[tables]]`."""
+    """Return the place of a `[table]`, or of the next one of `[[tables]]`."""
     path: Path = ()
     for position, part in enumerate(key):
         path = _below(path, part)

@@ -116,7 +116,7 @@ def read_table(
     except ValidationError as error:
         if error.error_count() > MAX_MISTAKES:
             raise failure(
-                path, Mistake(f"not usable: {error.error_count():,} mistakes; is it the right file?")
+                path, Mistake(f"not usable: {error.error_count():,} mistakes; check that it is the right file")
             ) from None
         lines = lines_of(text)
         found = sorted(((_line(lines, one["loc"]), one) for one in error.errors(include_url=False)), key=itemgetter(0))
@@ -129,7 +129,7 @@ def read_table(
 
 
 def _line(lines: Mapping[Path, int], path: Path) -> int:
-    """The line of a key; of one that is missing, the line of its table."""
+    """Return the line of a key; of one that is missing, the line of its table."""
     while path and path not in lines:
         path = path[:-1]
     return lines.get(path, 1)
@@ -165,7 +165,7 @@ def _text(model: type[Table], path: Path, error: Any) -> str:
 
 
 def _field(model: type[Table], path: Path) -> tuple[type[Table], FieldInfo | None]:
-    """The innermost table on the way to a key, and the innermost field."""
+    """Return the innermost table on the way to a key, and the innermost field."""
     field = None
     for part in path:
         if isinstance(part, str):

@@ -35,7 +35,7 @@ class Turn:
         self._descriptor = descriptor
 
     def read_note(self, size: int) -> bytes:
-        """The note of the last turn: at most `size` bytes, fewer where none was left."""
+        """Return the note of the last turn: at most `size` bytes, fewer where none was left."""
         return b"" if self._descriptor is None else os.pread(self._descriptor, size, _WAITER.size)
 
     def leave_note(self, note: bytes) -> None:

@@ -52,7 +52,7 @@ def work(orders: Orders, index: int) -> None:
             on_store_down=orders.on_store_down,
             on_crash=orders.on_crash,
         ),
-        budget(name="organisation", requests=10**9, per="day", on_store_down="open"),
+        budget(name="organization", requests=10**9, per="day", on_store_down="open"),
     ]
     guard = Guard(rules, orders.url, lease_ttl=orders.ttl)
     bill = os.open(orders.bill, os.O_WRONLY | os.O_APPEND)

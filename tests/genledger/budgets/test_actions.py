@@ -28,7 +28,7 @@ def test_a_degraded_call_gets_another_model_and_fewer_tokens(
     assert (second.model, second.max_output_tokens) == ("gpt-5-mini", 100)
     assert (second.action, second.rule) == ("degrade", "soft")
     assert second.reason is not None
-    assert second.reason.startswith("budget 'soft' degraded the call: organisation has spent $1.00 of $1.00")
+    assert second.reason.startswith("budget 'soft' (organization, $1.00 per month) degraded the call: spent $1.00")
     small = guard.admit(demand(1.0, model="gpt-5-mini", max_output_tokens=50))
     assert (small.model, small.max_output_tokens, small.action) == (None, None, "degrade")
 
@@ -123,7 +123,7 @@ def test_a_rule_that_warns_lets_everything_through_and_says_so_once(
         assert (reservation.action, reservation.rule) == ("warn", "w")
         reservation.settle(1.0, 1)
     assert len(caplog.records) == 1
-    assert "budget 'w' warns about the call: organisation has spent" in caplog.records[0].message
+    assert "budget 'w' (organization" in caplog.records[0].message
     assert guard.flush()
     assert [counter.settled for counter in store.counters().values()] == [4_000_000_000]
 

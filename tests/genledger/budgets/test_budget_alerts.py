@@ -112,7 +112,7 @@ def test_a_webhook_is_told(make_guard: MakeGuard, demand: MakeDemand, receiver: 
     spend(guard, demand, 5.0)
     body = receiver.bodies.get(timeout=120)
     assert body["title"] == "Budget b: 50 %"
-    assert body["message"] == "organisation has used $5.00 of $10.00 per month (budget 'b', 50 %)."
+    assert body["message"] == "organization has used $5.00 of $10.00 per month (budget 'b', 50 %)."
 
 
 def test_an_alert_is_one_line_of_plain_text_whatever_things_are_called(
@@ -159,4 +159,4 @@ def test_a_listener_that_fails_harms_nothing(
     spend(guard, demand, 5.0)
     guard.admit(demand(1.0)).settle(1.0, 1)
     guard.close(120)
-    assert "listener failed" in caplog.text
+    assert "on_budget_event failed" in caplog.text

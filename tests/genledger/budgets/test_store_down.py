@@ -17,8 +17,8 @@ MakeGuard = Callable[..., Guard]
 MakeDemand = Callable[..., BudgetRequest]
 Until = Callable[[Callable[[], object]], None]
 
-DOWN = "The budget store is down; rules act by their on_store_down until it is back: "
-BACK = "The budget store is back."
+DOWN = "The budget store is down; rules follow their on_store_down until it recovers: "
+BACK = "The budget store has recovered."
 
 
 def guard_on(make_guard: MakeGuard, url: str, policy: str, **fields: Any) -> Guard:
@@ -54,7 +54,7 @@ def test_a_closed_rule_lets_no_call_through(
     own_redis.kill()
     until(lambda: DOWN in caplog.text)
     with pytest.raises(
-        BudgetExceeded, match=r"'closed' .* lets no call through while the budget store is down"
+        BudgetExceeded, match=r"'closed' .* the budget store is down, and on_store_down is 'closed'"
     ) as caught:
         guard.admit(demand(0.001))
     assert caught.value.retry_after == 5.0
@@ -75,7 +75,7 @@ def test_a_lease_rule_lets_calls_through_until_its_slice_is_used_up(
         while True:
             guard.admit(demand(0.01)).settle(0.01, 1)
             admitted += 1
-    with pytest.raises(BudgetExceeded, match="has used up its last slice while the budget store is down"):
+    with pytest.raises(BudgetExceeded, match="the budget store is down, and the last lease is used up"):
         guard.admit(demand(0.01))
     assert 0 < admitted <= 5_000  # A slice is at most half of what is left.
 
@@ -149,7 +149,7 @@ def test_a_file_that_another_program_locks_is_a_store_that_is_down(
     guard.admit(demand(1.0)).settle(1.0, 1)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(BudgetExceeded, match="while the budget store is down"):
+    with pytest.raises(BudgetExceeded, match="the budget store is down"):
         guard.admit(demand(90.0))
     other.execute("ROLLBACK")
     other.close()

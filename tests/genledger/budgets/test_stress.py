@@ -57,7 +57,7 @@ class Watch:
 
 RULES = [
     budget(name="tenant", tenant="each", usd=10, per="month"),
-    budget(name="organisation", requests=10**9, per="day"),
+    budget(name="organization", requests=10**9, per="day"),
 ]
 
 

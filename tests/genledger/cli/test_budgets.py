@@ -135,8 +135,8 @@ def test_kill_stops_calls_and_revive_lifts_it_and_both_are_logged(run: Run, tmp_
         ("budgets", ("--file", "nowhere.toml"), "nowhere.toml: cannot be read"),
         ("budgets", ("--store", "mysql://host"), "expected memory"),
         ("kill", ("feature=x",), "--why"),
-        ("kill", ("feature=x", "--why", "y", "--for", "soon"), "is not a time"),
-        ("kill", ("colour=red", "--why", "y"), "is not one of tenant"),
+        ("kill", ("feature=x", "--why", "y", "--for", "soon"), "is not a duration"),
+        ("kill", ("colour=red", "--why", "y"), "use one of tenant"),
         ("revive", ("feature=x",), "no kill switch is set for feature=x"),
     ],
 )
@@ -166,7 +166,7 @@ def test_nothing_is_stopped_in_a_store_that_calls_may_not_use(
     monkeypatch.delenv("GENLEDGER_BUDGET_STORE")
     shown = run("kill", "feature=copilot", "--why", "it loops")
     assert shown.exit_code == 1
-    assert "name it with --store" in shown.output
+    assert "name the store with --store" in shown.output
 
 
 def test_watch_goes_on_showing_until_it_is_interrupted(

@@ -36,7 +36,7 @@ def test_everything_fits_the_terminal(doctor: Doctor, width: int) -> None:
     assert max(map(len, result.stdout.splitlines())) <= width
     row = next(line for line in result.stdout.splitlines() if line.startswith("openai"))
     assert "yes, once imported" in row
-    assert "Nothing is wrong." in result.stdout
+    assert "No problems found." in result.stdout
 
 
 def test_something_wrong_is_said_last_and_in_the_exit_code(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +44,7 @@ def test_something_wrong_is_said_last_and_in_the_exit_code(doctor: Doctor, monke
     monkeypatch.setenv("GENLEDGER_EXCLUDE", "openai")
     result = doctor(width=140)
     assert result.exit_code == 1
-    assert result.stdout.splitlines()[-1] == "1 thing to put right."
+    assert result.stdout.splitlines()[-1] == "1 problem found."
     assert any(line.startswith("wrong") and "GENLEDGER_LEGER" in line for line in result.stdout.splitlines())
     row = next(line for line in result.stdout.splitlines() if line.startswith("openai"))
     assert "no: GENLEDGER_EXCLUDE" in row

@@ -99,7 +99,7 @@ def test_check_counts_the_prices_of_a_good_file(run: Run, tmp_path: Path) -> Non
         ('[[price]]\nmodel = "m"\nper_milion = { input = 1 }\n', "prices.toml:3: per_milion: is not a known key"),
         (
             '[[price]]\nmodel = "m"\nfree = true\n\n[[price]]\nmodel = "n"\nalias = "gpt-4.1-mimi"\n',
-            "prices.toml:7: alias: 'gpt-4.1-mimi' is not",
+            "prices.toml:7: alias: 'gpt-4.1-mimi' has no known price",
         ),
     ],
 )
@@ -167,7 +167,7 @@ def test_backfill_knows_the_users_own_prices(run: Run, tmp_path: Path, make_entr
 
 def test_backfill_without_a_ledger_has_nothing_to_do(run: Run, tmp_path: Path) -> None:
     result = run("backfill", "--ledger", str(tmp_path / "none.db"))
-    assert (result.exit_code, result.output.strip()) == (0, "Every call in the ledger has a cost.")
+    assert (result.exit_code, result.output.strip()) == (0, "No unpriced calls in the ledger.")
     assert not (tmp_path / "none.db").exists()
 
 

@@ -145,7 +145,7 @@ def test_the_cost_of_an_outcome_is_shown(run: Report) -> None:
 
 @pytest.mark.usefixtures("filled")
 def test_retries_are_shown(run: Report) -> None:
-    assert "1 call took 1 more attempt (429: 1): $1.0000 and 0.5 s" in run("report", "--since", "all").stdout
+    assert "1 call needed 1 retry (429: 1): $1.0000 and 0.5 s" in run("report", "--since", "all").stdout
 
 
 @pytest.mark.usefixtures("filled")
@@ -163,7 +163,7 @@ def test_filters_and_period_choose_the_calls(run: Report) -> None:
 @pytest.mark.usefixtures("filled")
 def test_only_the_top_rows_are_shown_and_the_rest_announced(run: Report) -> None:
     shown = run("report", "--by", "tenant", "--top", "1").stdout
-    assert "2 further rows" in shown
+    assert "2 more rows" in shown
     assert "4.0000" in shown
     assert "further" not in run("report", "--by", "tenant", "--top", "0").stdout
 
@@ -308,7 +308,7 @@ def test_names_are_neither_markup_nor_emoji(run: Report, path: Path, make_entry:
 def test_a_trace_that_is_not_there_or_not_the_only_one_is_an_error(
     run: Report, path: Path, make_entry: MakeEntry
 ) -> None:
-    assert "there is no ledger at" in run("trace", "last").stderr
+    assert "no ledger at" in run("trace", "last").stderr
     Ledger(path).write([make_entry(trace_id=0xA1 << 120), make_entry(trace_id=0xA2 << 120)])
     several = run("trace", "a")
     assert (several.exit_code, "several traces" in several.stderr) == (1, True)

@@ -146,7 +146,7 @@ def test_one_line_says_that_a_destination_fails_and_one_that_it_is_back(rig: Rig
         rig.work(600, 30)
     assert len(caplog.messages) == 2
     assert "503" in caplog.messages[0]
-    assert "takes records again" in caplog.messages[1]
+    assert "accepts records again" in caplog.messages[1]
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])

@@ -65,15 +65,15 @@ def test_timeouts_are_understood_in_seconds_and_in_milliseconds(value, seconds) 
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
-        ({"PROTOCOL": "http/json"}, "'http/json' is not known"),
-        ({"PROTOCOL": "grpc", "ENDPOINT": "http://c:4318/v1/traces"}, "has a path, which gRPC does not know"),
-        ({"PROTOCOL": "grpc", "COMPRESSION": "deflate"}, "gRPC has no compression 'deflate'"),
-        ({"ENDPOINT": "c:4318"}, "is not an address"),
-        ({"ENDPOINT": "https://user:topsecret@c"}, "has credentials in it"),
+        ({"PROTOCOL": "http/json"}, "'http/json' is not supported"),
+        ({"PROTOCOL": "grpc", "ENDPOINT": "http://c:4318/v1/traces"}, "has a path, which gRPC does not support"),
+        ({"PROTOCOL": "grpc", "COMPRESSION": "deflate"}, "gRPC does not support compression 'deflate'"),
+        ({"ENDPOINT": "c:4318"}, "is not a valid address"),
+        ({"ENDPOINT": "https://user:topsecret@c"}, "contains credentials"),
         ({"HEADERS": "authorization=Basic x,topsecret"}, "entry 2 of OTEL_EXPORTER_OTLP_HEADERS"),
-        ({"COMPRESSION": "brotli"}, "'brotli' is not known"),
+        ({"COMPRESSION": "brotli"}, "'brotli' is not supported"),
         ({"TIMEOUT": "-1"}, "is not a positive number"),
-        ({"CERTIFICATE": "/nowhere.pem"}, "'/nowhere.pem' is not there"),
+        ({"CERTIFICATE": "/nowhere.pem"}, "'/nowhere.pem' does not exist"),
     ],
 )
 def test_a_mistake_in_the_settings_is_one_clear_line_without_secrets(variables, said) -> None:

@@ -142,7 +142,7 @@ def test_a_fault_is_counted_each_time_and_warned_about_once_in_a_while(
         internal_errors.report("a stage", ValueError("boom"))
     assert internal_errors.counts()["a stage"] == before + 5
     assert len(caplog.records) == 1
-    assert "a stage failed: ValueError: boom" in caplog.text
+    assert "a stage (ValueError: boom)" in caplog.text
     assert caplog.records[0].levelno == logging.WARNING
     internal_errors.report("another stage", ValueError("boom"))
     assert len(caplog.records) == 2

@@ -640,7 +640,7 @@ def test_an_end_without_any_time_says_what_is_lost(tmp_path: Path) -> None:
     assert done.stdout.startswith("False")
     for name in ("otlp", "langfuse"):
         assert f"destination {name} ({url}" in done.stderr
-    assert done.stderr.count("1 records were neither delivered nor kept at exit") == 2
+    assert done.stderr.count("1 records were lost at exit: neither delivered nor stored") == 2
 
 
 # Bad input: one line, and the application runs on
@@ -658,7 +658,7 @@ BAD_OPTIONS: list[Any] = [
     pytest.param({"meter_provider": "x"}, ["instrument(meter_provider=", "get_meter"], id="no meter provider"),
     pytest.param({"logger_provider": 3}, ["instrument(logger_provider=", "get_logger"], id="no logger provider"),
     pytest.param({"destinations": ["ledgr"]}, ["destination ledgr", "ledger"], id="unknown destination"),
-    pytest.param({"destinations": [object()]}, ["no destination", "processor"], id="no destination"),
+    pytest.param({"destinations": [object()]}, ["not a valid destination", "processor"], id="no destination"),
     pytest.param({"destinations": 5}, ["instrument(destinations=", "5"], id="destinations no list"),
     pytest.param({"prices": "/nowhere/prices.toml"}, ["prices", "/nowhere/prices.toml"], id="no price file"),
 ]
@@ -797,7 +797,7 @@ BAD_PLACES: list[Any] = [
         ["destination otlp", "not a url"],
         id="wrong endpoint",
     ),
-    pytest.param({"OTEL_TRACES_EXPORTER": "jager"}, ["destination jager", "no such destination"], id="no exporter"),
+    pytest.param({"OTEL_TRACES_EXPORTER": "jager"}, ["destination jager", "unknown destination"], id="no exporter"),
 ]
 
 

@@ -22,14 +22,14 @@ LONGEST_WAIT = 0.5
 
 
 class Observer(Protocol):
-    """Who is told what became of a call."""
+    """Listener for refused and warned calls."""
 
     def blocked(self, error: BudgetExceeded, account: LocalLease | None) -> None:
-        """A call was refused; `account` is the one without room, if that is why."""
+        """Report a refused call; `account` is the one without room, if that is why."""
         ...
 
     def warned(self, counted: CounterKey, reason: str) -> None:
-        """A call was let through although a rule that only warns has no room for it."""
+        """Report a call admitted although a rule that only warns has no room for it."""
         ...
 
 
@@ -52,7 +52,7 @@ class Admission:
         self._wait = FIRST_WAIT
 
     def step(self, matcher: Matcher) -> Reservation | float:
-        """Admit the call, or say how many seconds to wait before the next step.
+        """Admit the call, or return the seconds to wait before the next step.
 
         Raises:
             BudgetExceeded: A rule refuses it.
@@ -115,7 +115,7 @@ class Admission:
             raise self._block(store_down(refused[0]))
 
     def _refused(self, refusals: Sequence[Refusal], now: float) -> float | None:
-        """Degrade the call and try at once (`None`), or wait this long; or raise."""
+        """Degrade the call and retry immediately (`None`), return the seconds to wait, or raise."""
         by_tightness = sorted(refusals, key=_left)
         for refusal in by_tightness:
             if refusal.account.counted.rule.at_limit == "degrade":
@@ -183,6 +183,6 @@ class Admission:
 
 
 def _left(refusal: Refusal) -> float:
-    """The share of the limit that is left: the smaller, the tighter the rule."""
+    """Return the share of the limit that is left: the smaller, the tighter the rule."""
     limit, standing = refusal.account.counted.limit, refusal.standing
     return (limit - standing.settled - standing.others - standing.held) / limit if limit else -1.0

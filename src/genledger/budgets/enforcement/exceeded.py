@@ -1,4 +1,4 @@
-"""The one exception that Genledger raises into an application."""
+"""The only exception that Genledger raises from a call."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from genledger.shared.text import shown
 class BudgetExceeded(RuntimeError):
     """A rule refused a call. Raised where the call is made, before anything is sent to the provider.
 
-    Its texts may be shown to people and written to logs as they are: control characters are escaped, lengths bounded.
+    Its texts are safe to display and log: control characters are escaped, lengths bounded.
 
     Attributes:
-        scope: Whose budget it is: `tenant=acme`, or `organisation`.
-        rule: The name of the rule that decided, the tightest when several refuse.
-        measure: What the rule counts: `usd`, `tokens`, `requests`, `steps`, `repeats`, `depth`; `calls` for a kill
+        scope: Scope of the budget: `tenant=acme`, or `organization`.
+        rule: Name of the refusing rule; if several refuse, the one with the smallest share left.
+        measure: Measure of the rule: `usd`, `tokens`, `requests`, `steps`, `repeats`, `depth`; `calls` for a kill
             switch.
-        spent: Settled in the current window, in USD or counted.
-        reserved: Held by calls under way and by other processes' leases, in the same unit.
-        limit: The rule's limit, in the same unit.
-        resets_at: When the window ends, in the rule's time zone; `None` when it never does.
-        retry_after: Seconds after which the same call may be admitted; `None` when waiting does not help.
+        spent: Amount settled in the current window, in USD or as a count.
+        reserved: Amount held by calls in progress and by other processes' leases, in the same unit.
+        limit: Limit of the rule, in the same unit.
+        resets_at: End of the window, in the rule's time zone; `None` if it never ends.
+        retry_after: Seconds after which the same call may be admitted; `None` if waiting does not help.
         status_code: 429, for web frameworks.
     """
 

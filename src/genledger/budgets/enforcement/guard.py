@@ -1,4 +1,4 @@
-"""The guard in the path of every call."""
+"""Budget guard in the path of every call."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ LEAVE_ATTEMPTS = 3
 
 
 class Guard:
-    """Admits calls within their budgets. One for a process; every method may be called by any thread.
+    """Admit calls within their budgets. Use one guard per process; all methods are thread-safe.
 
     Args:
-        rules: Rules made by `budget()`, a whole `Rulebook`, or the path of a rule file, which is read again
-            whenever it changes; or a `WatchedRules`, which has read the file and reported its mistakes already.
-        store: Where the budgets are kept; by default what the rule file names, else this machine's SQLite file.
-        tier_of: The tenant's plan tier, asked for once and then every minute in the background. May raise.
-        on_event: Called with every `BudgetEvent` that this process is the one to report.
-        lease_ttl: Seconds after which a crashed process's slices are taken back.
+        rules: Rules made by `budget()`, a whole `Rulebook`, or the path of a rule file, which is reloaded
+            when it changes; or a `WatchedRules`, which has already read the file and reported its mistakes.
+        store: Budget store (default: the one in the rule file, else this machine's SQLite file).
+        tier_of: Returns a tenant's plan tier; called once, then every minute in the background. May raise.
+        on_event: Called with every `BudgetEvent` that this process reports.
+        lease_ttl: Seconds after which the leases of a crashed process expire.
 
     Raises:
         RuleFileError: The rule file cannot be used; the message names every mistake with its line.
@@ -105,11 +105,11 @@ class Guard:
 
     @property
     def active(self) -> bool:
-        """Whether a call could be refused at all; while it is false, making a `BudgetRequest` is wasted work."""
+        """Return whether any call could be refused. If false, callers need not create a `BudgetRequest`."""
         return not self._informed or bool(self._matcher.rules or self._matcher.kills)
 
     def admit(self, request: BudgetRequest) -> Reservation:
-        """Reserve what a call may need. May wait for the store, and for a rule that queues.
+        """Reserve the most that a call can need. May wait for the store, and for a rule that queues.
 
         Raises:
             BudgetExceeded: A rule refuses the call.
@@ -125,7 +125,7 @@ class Guard:
             time.sleep(step)
 
     async def admit_async(self, request: BudgetRequest) -> Reservation:
-        """As `admit`, without ever blocking the event loop. Cancelling it gives back what it reserved.
+        """As `admit`, without blocking the event loop. Cancelling it releases the reservation.
 
         Raises:
             BudgetExceeded: A rule refuses the call.
@@ -172,39 +172,39 @@ class Guard:
     # Observer -----------------------------------------------------------------------------------------
 
     def blocked(self, error: BudgetExceeded, account: LocalLease | None) -> None:
-        """Count a refused call; a rule that refuses for want of budget has reached its 100 %."""
+        """Count a refused call. A rule that refuses for lack of budget has reached its 100 %."""
         self._figures.blocked(error.rule, error.scope)
         if account is not None:
             self._alerts.offer(account.counted, 100, account.standing.settled, self._lease_client.now())
 
     def warned(self, counted: CounterKey, reason: str) -> None:
-        """Say once, for each window, that a rule that only warns has no room."""
+        """Log once per window that a rule that only warns has no room."""
         if self._figures.first_warning(counted.key):
             _log.warning("%s", reason)
 
     # What is set for everybody ------------------------------------------------------------------------
 
     def kill(self, *, for_: float | None = None, why: str, who: str | None = None, **scope: str) -> None:
-        """Stop every matching call, in every process that shares the store, within two seconds.
+        """Block matching calls in every process that shares the store, within two seconds.
 
         Args:
-            for_: Seconds after which it lifts itself; `None` for never.
-            why: What the callers and the log are told.
-            who: Who did it; this system's user name when not given.
+            for_: Seconds until the block ends by itself; `None` for never.
+            why: Reason, shown to callers and in the audit log.
+            who: Name for the audit log (default: the current user).
             scope: `tenant`, `feature`, `user`, `session`, `model`, `api_key`, `run`: a value, a glob or `each`.
 
         Raises:
-            RuleError: The arguments make no sense.
+            RuleError: An argument is invalid.
             StoreDown: The store did not answer.
         """
         kill_switch.kill(self.store, scope, for_=for_, why=why, who=who)
         self._read_document()
 
     def revive(self, *, why: str = "", who: str | None = None, **scope: str) -> None:
-        """Lift the kill switch that was set with exactly this scope.
+        """Remove the kill switch with exactly this scope.
 
         Raises:
-            RuleError: There is none.
+            RuleError: There is no such kill switch.
             StoreDown: The store did not answer.
         """
         kill_switch.revive(self.store, scope, why=why, who=who)
@@ -213,7 +213,7 @@ class Guard:
     def select_model(
         self, feature: str | None = None, tenant: str | None = None, *, default: str | None = None
     ) -> ModelChoice:
-        """The model to use, by the first `[[route]]` that matches, else `default`.
+        """Return the model of the first matching `[[route]]`, else `default`.
 
         Raises:
             ValueError: No route matches and there is no default.
@@ -225,12 +225,12 @@ class Guard:
 
     @property
     def store(self) -> Store:
-        """Where the budgets are kept."""
+        """Return the budget store."""
         return self._lease_client.store
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        """The rules in force: those of the file or the code, and those set in the store."""
+        """Return the rules in force: those of the file or the code, and those set in the store."""
         return self._matcher.rules
 
     def states(self) -> list[tuple[dict[str, str], float, float]]:
@@ -238,16 +238,16 @@ class Guard:
         return self._figures.states(self._lease_client.now())
 
     def blocks(self) -> list[tuple[dict[str, str], int]]:
-        """The calls that this process refused, by counter."""
+        """Return the calls that this process refused, by counter."""
         return self._figures.blocks()
 
     @property
     def failures(self) -> int:
-        """The requests that the store did not answer."""
+        """Return the number of requests that the store did not answer."""
         return self._lease_client.failures
 
     def flush(self, timeout: float = 2.0) -> bool:
-        """Report everything that was settled; false when that was not done after `timeout` seconds."""
+        """Report all settled amounts. Return false if that takes longer than `timeout` seconds."""
         try:
             self._executor().submit(self._report).result(timeout)
         except (StoreDown, StaleWindow, TimeoutError):
@@ -255,7 +255,7 @@ class Guard:
         return True
 
     def close(self, timeout: float = 2.0) -> None:
-        """Report, give back every slice, and stop the background threads; waits at most `timeout` seconds."""
+        """Report, return every slice, and stop the background threads, within `timeout` seconds."""
         if self._worker is not None:
             self._worker.stop(timeout)
             self._worker = None
@@ -327,7 +327,7 @@ class Guard:
             if self._named or self._matcher.rules:
                 self._lease_client.failed(error)
             else:
-                _log.debug("The budget store cannot be read, so nobody can stop calls through it: %s", error)
+                _log.debug("Cannot read the budget store; its kill switches have no effect: %s", error)
 
     def _read_document(self) -> None:
         document = self.store.document()
@@ -338,7 +338,10 @@ class Guard:
             controls = Controls.read(document)
             controls.rules()
         except (ValueError, KeyError, TypeError) as error:
-            _log.warning("What is set in the budget store cannot be read; the last known state stays: %s", error)
+            _log.warning(
+                "Cannot read kill switches and budgets from the budget store; the last known state stays in force: %s",
+                error,
+            )
             return
         self._controls = controls
         self._rebuild()
@@ -349,11 +352,11 @@ class Guard:
                 return
         except RuleFileError as error:
             mistakes = "; ".join(error.lines)
-            _log.warning("The budget rules in force stay until the rule file is corrected: %s", mistakes)
+            _log.warning("The budget rule file is invalid; the previous rules stay in force: %s", mistakes)
             return
         self._rulebook = self._file.book
         if self._may_name is not None and self._rulebook.store not in self._may_name:
-            _log.warning("The rule file names another budget store; restart the process to use it.")
+            _log.warning("The rule file names a different budget store; restart the process to use it.")
         self._alerts.urls = self._rulebook.alerts
         self._alerts.start()
         self._rebuild()

@@ -1,4 +1,4 @@
-"""What is set for everybody through the store: kill switches, budgets, tiers, and who did it.
+"""Kill switches, budgets and tiers set for all processes through the store, and the log of changes.
 
 All of it is one small JSON document that every process reads twice a second.
 """
@@ -36,7 +36,7 @@ class Kill:
 
 @dataclass(slots=True)
 class Controls:
-    """The document. `budgets` holds the keys of `[[budget]]` tables, `log` what was done, by whom and why."""
+    """The document. `budgets` holds the keys of `[[budget]]` tables, `log` the audit log."""
 
     kills: list[Kill] = field(default_factory=list)
     budgets: list[dict[str, Any]] = field(default_factory=list)
@@ -68,11 +68,11 @@ class Controls:
         return as_json(data)
 
     def rules(self) -> list[Rule]:
-        """The budgets as rules."""
+        """Return the budgets as rules."""
         return [rule for _, rule in self.named()]
 
     def named(self) -> list[tuple[dict[str, Any], Rule]]:
-        """The budgets, each with the rule that its keys make."""
+        """Return the budgets, each with the rule that its keys make."""
         if not self.budgets:
             return []
         from genledger.budgets.rules.rule import budget
@@ -108,9 +108,9 @@ def kill(store: Store, scope: Mapping[str, str], *, for_: float | None, why: str
     Args:
         store: Where the processes to reach keep their budgets.
         scope: Fields and patterns; an empty one stops everything.
-        for_: Seconds after which it lifts itself; `None` for never.
+        for_: Seconds until the block ends by itself; `None` for never.
         why: What the callers and the log are told.
-        who: Who did it; this system's user name when not given.
+        who: Name for the audit log (default: the current user).
 
     Raises:
         RuleError: The scope or the time makes no sense, or no reason is given.
@@ -118,7 +118,7 @@ def kill(store: Store, scope: Mapping[str, str], *, for_: float | None, why: str
     """
     wanted = read_scope(scope)
     if not why.strip():
-        raise RuleError("why", "say why: it is what the callers will be told")
+        raise RuleError("why", "expected a reason; callers see it")
     if for_ is not None and for_ <= 0:
         raise RuleError("for", f"expected seconds above 0, got {for_!r}")
 

@@ -27,7 +27,7 @@ _KINDS: Mapping[str, int] = {"usd": 0, "tokens": 1, "requests": 2, "steps": 3}
 
 @dataclass(slots=True)
 class Match:
-    """What applies to one kind of call until a moment (seconds since the epoch).
+    """Rules that apply to one kind of call until a time (seconds since the epoch).
 
     `lines` pair an account with the place of its amount in (usd, tokens, requests, steps). `unpriced` is the rule
     that does not let calls through whose price is not known. A `plain` plan asks for nothing but the
@@ -56,7 +56,7 @@ class Match:
         return holds
 
     def allows(self, request: BudgetRequest) -> bool:
-        """Whether, for this call, reserving the lines is all that is left to do."""
+        """Return whether this call only has to reserve the lines."""
         if self.plain:
             return True
         return not (

@@ -1,4 +1,4 @@
-"""The words and figures of a refusal."""
+"""Text and amounts of refusals."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from genledger.budgets.leases.local_lease import CounterKey, LocalLease
 from genledger.budgets.rules.units import from_units, show
 
 BUSY_RETRY = 1.0
-"""Seconds after which to try again when only calls under way stand in the way."""
+"""Seconds to wait if only calls in progress block this one."""
 
 STORE_RETRY = 5.0
-"""Seconds after which to try again when the store is down."""
+"""Seconds to wait if the store is down."""
 
 
 def exceeded(refusal: Refusal, now: float) -> BudgetExceeded:
-    """No room in a rule for what a call may cost."""
+    """Return the error for a rule without room for a call."""
     counted, amount = refusal.account.counted, refusal.amount
     rule = counted.rule
     settled = refusal.standing.settled
@@ -31,43 +31,45 @@ def exceeded(refusal: Refusal, now: float) -> BudgetExceeded:
         retry_after = BUSY_RETRY
     else:
         retry_after = max(0.0, resets - now) if resets is not None else None
-    per = f"per {rule.window}"
     message = (
-        f"budget {rule.name!r} refused the call: {counted.scope} has spent {show(rule.measure, settled)} of "
-        f"{show(rule.measure, counted.limit)} {per}, {show(rule.measure, reserved)} are reserved, "
-        f"and this call may need {show(rule.measure, amount)}"
+        f"budget {rule.name!r} ({counted.scope}, {show(rule.measure, counted.limit)} per {rule.window}) refused the "
+        f"call: spent {show(rule.measure, settled)}, reserved {show(rule.measure, reserved)}; this call may need up "
+        f"to {show(rule.measure, amount)}"
     )
     if too_big:
-        message += "; that is more than the whole limit"
+        message += ", which exceeds the whole budget"
     elif resets is not None:
         message += f"; resets at {rule.window.local(resets).isoformat(timespec='seconds')}"
     return _error(message, counted, settled, reserved, resets, retry_after)
 
 
 def store_down(account: LocalLease) -> BudgetExceeded:
-    """The store does not answer, and the rule does not let calls through without it."""
+    """Return the error for a store that is down, with a rule that needs it."""
     counted = account.counted
-    why = "lets no call through" if counted.rule.on_store_down == "closed" else "has used up its last slice"
-    message = f"budget {counted.rule.name!r} ({counted.scope}) {why} while the budget store is down"
+    why = "on_store_down is 'closed'" if counted.rule.on_store_down == "closed" else "the last lease is used up"
+    message = f"budget {counted.rule.name!r} ({counted.scope}) refused the call: the budget store is down, and {why}"
     standing = account.standing
     reserved = standing.others + standing.held
     return _error(message, counted, standing.settled, reserved, counted.end or None, STORE_RETRY)
 
 
 def too_deep(counted: CounterKey, depth: int) -> BudgetExceeded:
-    """Agents are nested deeper than a rule allows."""
+    """Return the error for agents nested deeper than a rule allows."""
     message = f"budget {counted.rule.name!r} refused the call: runs are nested {depth} deep, more than {counted.limit}"
     return _error(message, counted, depth, 0, None, None)
 
 
 def not_priced(counted: CounterKey, model: str | None) -> BudgetExceeded:
-    """The price of a call is not known, and a rule wants to know it."""
-    message = f"budget {counted.rule.name!r} refused the call: the price of model {model!r} is not known"
+    """Return the error for a rule that blocks calls without a known price."""
+    message = (
+        f"budget {counted.rule.name!r} refused the call: model {model!r} has no known price; set a price, "
+        "or set the rule's `unpriced` to allow"
+    )
     return _error(message, counted, 0, 0, None, None)
 
 
 def killed(kill: Kill, now: float) -> BudgetExceeded:
-    """Somebody switched the call off."""
+    """Return the error for a call blocked by a kill switch."""
     until = datetime.fromtimestamp(kill.until, UTC) if kill.until is not None else None
     lifted = f"until {until.isoformat(timespec='seconds')}" if until is not None else "until it is revived"
     return BudgetExceeded(

@@ -1,4 +1,4 @@
-"""What one call asks of the budgets before it is made."""
+"""Budget request of one call, before it is made."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class BudgetRequest(NamedTuple):
 
 
 def hash_api_key(key: str) -> str:
-    """The name under which rules know an API key: 16 hexadecimal digits of its SHA-256."""
+    """Return the name under which rules know an API key: 16 hexadecimal digits of its SHA-256."""
     import hashlib
 
     return hashlib.sha256(key.encode()).hexdigest()[:16]

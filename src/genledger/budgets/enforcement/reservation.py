@@ -1,4 +1,4 @@
-"""What the guard hands out for a call that may be made."""
+"""Reservation that the guard returns for an admitted call."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from genledger.budgets.leases.local_lease import Hold, LocalLeases
 from genledger.budgets.rules.units import usd_units
 
 Action = Literal["degrade", "queue", "warn"]
-"""What a rule did to a call that it let through."""
+"""Action of a rule on a call that it admitted."""
 
 
 class Reservation:
-    """Leave to make one call. End it with `settle` or `release`; the first of them counts, later ones do nothing.
+    """Permission to make one call. End it with `settle` or `release`; only the first of them has an effect.
 
-    Both may be called by any thread and by finalisers; neither waits, locks or raises.
+    Any thread or finalizer may call them. They do not wait, lock or raise.
 
     Attributes:
-        model: The model to use instead of the one asked for, or `None`.
-        max_output_tokens: The output limit to use instead of the one asked for, or `None`.
-        action: What a rule did: `degrade`, `queue` (it waited), `warn`, or `None`.
-        rule: The name of that rule.
-        reason: Why, in one line.
+        model: The model to use instead of the requested one, or `None`.
+        max_output_tokens: The output limit to use instead of the requested one, or `None`.
+        action: Action of a rule: `degrade`, `queue` (the call waited), `warn`, or `None`.
+        rule: Name of that rule.
+        reason: Reason, in one line.
     """
 
     __slots__ = ("_books", "_open", "action", "max_output_tokens", "model", "reason", "rule")
@@ -38,11 +38,11 @@ class Reservation:
         self.reason: str | None = None
 
     def settle(self, usd: float | None, tokens: int | None) -> None:
-        """The call was made and cost this.
+        """Settle the cost of the call.
 
         Args:
-            usd: What it cost; when not known (`None`), what was reserved for it counts as spent.
-            tokens: Input and output tokens; when not known (`None`), what was reserved counts.
+            usd: Cost in USD; `None` counts the reserved amount as spent.
+            tokens: Input and output tokens; `None` counts the reserved amount as spent.
         """
         if not self._open:
             return
@@ -64,7 +64,7 @@ class Reservation:
         self._end(holds, spent, overran)
 
     def release(self) -> None:
-        """The call was never made, or cost nothing and is not to be counted: everything is given back."""
+        """Return the reservation of a call that was never made, or that is free and not counted."""
         if not self._open:
             return
         try:
@@ -82,4 +82,4 @@ class Reservation:
 
 
 UNGUARDED = Reservation(None, ())
-"""The reservation of every call that no rule applies to."""
+"""Reservation of calls that no rule applies to."""

@@ -1,4 +1,4 @@
-"""Whether somebody has set a kill switch or a budget, for a process that has no rules of its own."""
+"""Watch for kill switches and budgets in the store, for a process without rules."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class StoreWatch:
         self._stamp: object = None
 
     def in_use(self) -> bool:
-        """Whether calls have to ask the store."""
+        """Return whether calls have to ask the store."""
         moment = time.monotonic()
         if moment < self._next:
             return False
@@ -57,7 +57,7 @@ class StoreWatch:
             controls = Controls.read(store.document())
         except Exception as error:
             # Only who named the store is bothered about one that cannot be read.
-            _log.debug("The budget store cannot be read, so nobody can stop calls through it: %s", error)
+            _log.debug("Cannot read the budget store; its kill switches have no effect: %s", error)
             return self._url is not None
         finally:
             store.close()

@@ -45,7 +45,7 @@ class StaleWindow(Exception):
 class LeaseClient:
     """Keeps the books in step with one store.
 
-    One request is under way at a time. The lock of the books is never held during one, so calls that are served
+    Only one request runs at a time. The lock of the books is never held during one, so calls that are served
     from the slice at hand go on.
     """
 
@@ -69,7 +69,7 @@ class LeaseClient:
         self._begin()
 
     def now(self) -> float:
-        """The store's time, in seconds since the epoch, as far as it is known."""
+        """Return the store's time, in seconds since the epoch, as far as it is known."""
         return time.monotonic() + self.offset
 
     def failed(self, error: StoreDown) -> None:
@@ -77,7 +77,7 @@ class LeaseClient:
         self.failures += 1
         if not self.down:
             self.down = True
-            _log.warning("The budget store is down; rules act by their on_store_down until it is back: %s", error)
+            _log.warning("The budget store is down; rules follow their on_store_down until it recovers: %s", error)
 
     def probe(self) -> None:
         """See whether a store that was down takes requests again: it may well answer and be read-only.
@@ -225,7 +225,7 @@ class LeaseClient:
         self.offset = reply.now - time.monotonic()
         if self.down:
             self.down = False
-            _log.warning("The budget store is back.")
+            _log.warning("The budget store has recovered.")
         return reply
 
 
@@ -238,7 +238,7 @@ def _alone(account: LocalLease, amount: int, now: float) -> bool:
 
 
 def _exhausted(account: LocalLease, amount: int) -> Refusal | None:
-    """A refusal that needs no request: in a calendar window what was settled only grows."""
+    """Return a refusal that needs no request: in a calendar window what was settled only grows."""
     counted = account.counted
     if not counted.end or counted.rule.at_limit == "warn" or not amount:
         return None

@@ -1,4 +1,4 @@
-"""How a process takes budget from a shared store and says what it spent: the store's side.
+"""Lease protocol, the store's side: a process takes budget from a shared store and reports what it spent.
 
 A store knows, for every counter, what has been settled and what is leased. A process takes a lease, serves
 calls from it on its own, and reports. Both sides speak in absolute figures (`total` is everything that was
@@ -48,7 +48,7 @@ class Age:
         self._known: tuple[float, float] | None = None
 
     def claim(self) -> float:
-        """The age that this process has measured; 0 at its first request."""
+        """Return the age that this process has measured; 0 at its first request."""
         if self._known is None:
             return 0.0
         age, measured_at = self._known
@@ -62,7 +62,7 @@ class Age:
 
 
 class Ask(NamedTuple):
-    """What is reported and wanted under one lease. Amounts in units, times in seconds since the epoch.
+    """Report and request under one lease. Amounts in units, times in seconds since the epoch.
 
     `hold` is what the lease keeps of what it was granted, apart from what was settled. `need` is what must be added
     for the call at hand, `want` what it would like beyond that. `start` and `end` bound the window (end 0:
@@ -101,7 +101,7 @@ class Standing(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """`granted` says that every `need` was met; nothing is added anywhere otherwise.
+    """Reply of the store. `granted`: every `need` was met; otherwise nothing is reserved.
 
     `stale` says that a window named in the request is not the store's current one.
     """
@@ -114,7 +114,7 @@ class Reply(NamedTuple):
 
 @dataclass(slots=True)
 class Lease:
-    """What one process has in one counter."""
+    """Slice of one counter that one process holds."""
 
     number: int = 0
     total: int = 0
@@ -142,7 +142,7 @@ class Counter:
 
     @property
     def settled(self) -> int:
-        """Everything settled in the window, in units."""
+        """Return everything settled in the window, in units."""
         return sum(self.spent.values())
 
     def age(self, now: float, span: float, part: float, alive: str = "", store_age: float = 0.0) -> None:

@@ -55,4 +55,4 @@ class Worker:
             # Whatever is wrong, the thread that keeps leases alive must live; said once until it works again.
             if not self._failing:
                 self._failing = True
-                _log.exception("Keeping budgets up to date failed.")
+                _log.exception("Updating budgets failed; it is retried.")

@@ -35,14 +35,14 @@ class CounterKey:
 
     @classmethod
     def of(cls, rule: Rule, scope: str, limit: int, now: float) -> CounterKey:
-        """The counter that a call made at `now` is counted in."""
+        """Return the counter that a call made at `now` is counted in."""
         start, end = rule.window.bounds(now)
         key = f"{rule.name}|{rule.measure}/{rule.window}/{rule.window.zone}|{scope}|{start:.0f}"
         return cls(key, rule, scope, limit, start, end)
 
     @property
     def meta(self) -> str:
-        """What readers of the store are told about it."""
+        """Return the description of the counter for readers of the store."""
         fields = {
             "rule": self.rule.name,
             "scope": self.scope,
@@ -60,7 +60,7 @@ class CounterKey:
 class LocalLease:
     """The books for one counter. All amounts are in units; changed only under the lock of `LocalLeases`.
 
-    `total` is everything settled here, `used` that plus what is reserved for calls under way, `allowance` how
+    `total` is everything settled here, `used` that plus what is reserved for calls in progress, `allowance` how
     far `used` may go before the store must be asked. The rest is what the store said last.
     """
 
@@ -98,7 +98,7 @@ class LocalLease:
         self.gone = False
 
     def ask(self, hold: int, need: int = 0, want: int = 0, *, leave: bool = False) -> Ask:
-        """The line of a request that reports this account."""
+        """Return the line of a request that reports this account."""
         counted, rule = self.counted, self.counted.rule
         window = rule.window
         return Ask(
@@ -129,7 +129,7 @@ class LocalLease:
 
     @property
     def committed(self) -> int:
-        """Settled and reserved by everybody, as the store said last."""
+        """Return the amount settled and reserved by all processes, as the store last reported."""
         return self.standing.settled + self.standing.others + self.standing.held
 
 
@@ -151,7 +151,7 @@ class LocalLeases:
         self.wake: SimpleQueue[None] = SimpleQueue()
 
     def open(self, counted: CounterKey, now: float) -> LocalLease:
-        """The account for a counter. Call with the lock held."""
+        """Return the account for a counter. Call with the lock held."""
         account = self.accounts.get(counted.key)
         if account is None:
             account = self.accounts[counted.key] = LocalLease(counted, now)
@@ -160,7 +160,7 @@ class LocalLeases:
         return account
 
     def drain(self) -> None:
-        """Enter what was settled. Call with the lock held."""
+        """Book settled amounts. Call with the lock held."""
         inbox = self.inbox
         while inbox:
             holds, spent = inbox.popleft()

@@ -1,1 +1,1 @@
-"""What may be spent: rules, their file, windows and plan tiers."""
+"""Budget rules, their file, windows and plan tiers."""

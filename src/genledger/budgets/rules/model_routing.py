@@ -25,10 +25,10 @@ _CHOICE: ContextVar[ModelChoice | None] = ContextVar("genledger-model-choice", d
 def choose(
     routes: Sequence[Route], values: Mapping[str, str | None], tier: str | None, asked: str | None
 ) -> ModelChoice:
-    """The first route that matches decides; without one, the model asked for is used.
+    """Return the model of the first matching route, else the requested model.
 
     Raises:
-        ValueError: No route matches and no model was asked for.
+        ValueError: No route matches and no model was requested.
     """
     from genledger.budgets.rules.scope import FIELDS  # only who routes needs it: every call imports this module
 
@@ -40,7 +40,7 @@ def choose(
             break
     else:
         if asked is None:
-            raise ValueError(f"no route matches {dict(values)} and no default model was given")
+            raise ValueError(f"no route matches {dict(values)} and there is no default model; pass one")
         choice = ModelChoice(asked, asked, None, "no route matches")
     _CHOICE.set(choice)
     return choice

@@ -40,7 +40,7 @@ class Tiers:
         self._stored, self._listed, self._default = stored, listed, default
 
     def of(self, tenant: str | None) -> str | None:
-        """The tier of a tenant; `None` when nobody knows."""
+        """Return the tier of a tenant; `None` when nobody knows."""
         if tenant is None:
             return self._default
         answer = None
@@ -68,7 +68,7 @@ class Tiers:
         return tier
 
     def due(self) -> bool:
-        """Whether an answer is old enough to be asked for again."""
+        """Return whether an answer is old enough to be requested again."""
         return bool(self._old())
 
     def refresh(self) -> bool:

@@ -1,4 +1,4 @@
-"""What a budget rule and a routing rule say: the tables of a rule file, which `budget()` and `route()` make in code."""
+"""Budget and routing rules: the tables of a rule file, or the results of `budget()` and `route()`."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ _MODEL = "the name of the model to use"
 
 
 class Degrade(Table):
-    """What a call becomes when a rule that degrades has no room for it."""
+    """Changes to a call when a degrading rule has no room for it."""
 
     model: Text | None = Field(None, description=_MODEL)
     max_output_tokens: Annotated[int, Field(ge=1)] | None = Field(None, description="a whole number above 0")
@@ -142,7 +142,7 @@ class Rule(Table):
             yield "queue_seconds", "goes together with at_limit = 'queue'; expected the seconds to wait at most"
 
     def model_post_init(self, context: Any) -> None:
-        """Give a rule without a name one that tells what it limits."""
+        """Name a rule without a name after its scope and limit."""
         refused = all(getattr(self, measure) is None for measure in MEASURES)
         if not self.name and not refused:
             object.__setattr__(self, "name", bounded(f"{self.scope} {self.measure}/{self.window}"))
@@ -157,26 +157,26 @@ class Rule(Table):
 
     @cached_property
     def measure(self) -> Measure:
-        """What it counts."""
+        """Return the measure that the rule counts."""
         return next(measure for measure in MEASURES if getattr(self, measure) is not None)
 
     @cached_property
     def limits(self) -> Mapping[str, int]:
-        """The limits in units by plan tier, or a single one under the empty name."""
+        """Return the limits in units by plan tier, or a single one under the empty name."""
         return getattr(self, self.measure)
 
     @cached_property
     def window(self) -> Window:
-        """The time that it counts over."""
+        """Return the period that the rule counts over."""
         return Window.parse(self.per, self.timezone)
 
     @property
     def tiered(self) -> bool:
-        """Whether the limit depends on the tenant's plan tier."""
+        """Return whether the limit depends on the tenant's plan tier."""
         return "" not in self.limits
 
     def limit(self, tier: str | None) -> int:
-        """The limit for a tier; a tier that the rule does not name gets the smallest of its limits."""
+        """Return the limit for a tier. A tier that the rule does not name gets its smallest limit."""
         single = self.limits.get("")
         if single is not None:
             return single
@@ -193,7 +193,7 @@ class Route(Table):
     model: Text = Field(description=_MODEL)
 
     def model_post_init(self, context: Any) -> None:
-        """Give a route without a name one that tells what it does."""
+        """Name a route without a name after its scope and model."""
         if not self.name:
             object.__setattr__(self, "name", f"{self.applies_to} -> {self.model}")
 
@@ -205,7 +205,7 @@ class Route(Table):
 
     @property
     def applies_to(self) -> str:
-        """Whose calls, for people."""
+        """Return a readable scope."""
         return f"{self.scope} tier={self.tier}" if self.tier else str(self.scope)
 
 
@@ -248,7 +248,7 @@ def _refused(mistakes: list[Explained]) -> RuleError:
 
 
 def budget(**keys: Any) -> Rule:
-    """One budget, rate limit or loop cap. The arguments are the keys of a `[[budget]]` table; see docs/budgets.md.
+    """Create one budget, rate limit or loop cap. The arguments are the keys of a `[[budget]]` table (docs/budgets.md).
 
     ```python
     budget(tenant="each", usd={"starter": 5, "pro": 50}, per="day", timezone="Europe/Berlin")
@@ -257,19 +257,19 @@ def budget(**keys: Any) -> Rule:
     ```
 
     Raises:
-        RuleError: Keys are missing, unknown or have values that make no sense; it names all of them.
+        RuleError: Keys are missing, unknown or have invalid values; the message lists all of them.
     """
     return make(Rule, keys, _refused)
 
 
 def route(**keys: Any) -> Route:
-    """One routing rule. The arguments are the keys of a `[[route]]` table.
+    """Create one routing rule. The arguments are the keys of a `[[route]]` table.
 
     ```python
     route(feature="summaries", tier="starter", model="gpt-5-mini")
     ```
 
     Raises:
-        RuleError: Keys are missing, unknown or have values that make no sense; it names all of them.
+        RuleError: Keys are missing, unknown or have invalid values; the message lists all of them.
     """
     return make(Route, keys, _refused)

@@ -22,7 +22,7 @@ class RuleFileError(TomlFileError):
 
     @property
     def store(self) -> str | None:
-        """The store that the file names, as far as it can be read: kill switches are looked for there all the same."""
+        """Return the store that the file names, if readable: kill switches work with an invalid file, too."""
         store = self.document.get("store")
         return store if isinstance(store, str) else None
 

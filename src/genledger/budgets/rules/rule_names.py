@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 
 def twins(rules: Sequence[Rule]) -> list[int]:
-    """The places of rules whose name an earlier rule has."""
+    """Return the indexes of rules that have the name of an earlier rule."""
     first: dict[str, int] = {}
     return [place for place, rule in enumerate(rules) if first.setdefault(rule.name, place) != place]
 
 
 def twin(rule: Rule) -> str:
-    """What is wrong with a rule whose name an earlier rule has."""
-    return f"there is another budget {rule.name!r}; give one of them a name of its own"
+    """Return the problem of a rule that has the name of an earlier rule."""
+    return f"another budget is also named {rule.name!r}; rename one of them"

@@ -18,7 +18,7 @@ FIELDS: tuple[ScopeField, ...] = get_args(ScopeField)
 EACH = "each"
 """The pattern that gives every value a counter of its own."""
 
-ORGANISATION = "organisation"
+ORGANIZATION = "organization"
 """The scope of a rule that names no field: every call."""
 
 PATHS: Mapping[ScopeField, str] = {
@@ -66,7 +66,7 @@ class Scope:
         }
 
     def label(self, values: Mapping[ScopeField, str | None]) -> str | None:
-        """The name of the counter for a call with these values, such as `tenant=acme`; `None` if none applies.
+        """Return the name of the counter for a call with these values, such as `tenant=acme`; `None` if none applies.
 
         A glob has one counter for everything that it matches, `each` one for every value.
         """
@@ -82,10 +82,10 @@ class Scope:
             if not (value == pattern if glob is None else glob.match(value)):
                 return None
             parts.append(f"{field}={pattern}")
-        return " ".join(parts) or ORGANISATION
+        return " ".join(parts) or ORGANIZATION
 
     def __str__(self) -> str:
-        return " ".join(f"{field}={pattern}" for field, pattern in self.patterns.items()) or ORGANISATION
+        return " ".join(f"{field}={pattern}" for field, pattern in self.patterns.items()) or ORGANIZATION
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Scope) and self.patterns == other.patterns
@@ -95,7 +95,7 @@ class Scope:
 
 
 def values_of(request: BudgetRequest) -> dict[ScopeField, str | None]:
-    """What a call has in each of the fields that scopes name."""
+    """Return a call's value of each scope field."""
     who = request.attribution
     return {
         "tenant": who.tenant,
@@ -109,7 +109,7 @@ def values_of(request: BudgetRequest) -> dict[ScopeField, str | None]:
 
 
 def read_scope(fields: Mapping[str, Any]) -> Scope:
-    """The scope that the keys named in `FIELDS` describe."""
+    """Return the scope that the keys named in `FIELDS` describe."""
     patterns: dict[ScopeField, str] = {}
     for field in FIELDS:
         if field in fields:

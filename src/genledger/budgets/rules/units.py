@@ -1,4 +1,4 @@
-"""What a rule counts, as whole numbers: USD in billionths, everything else one by one.
+"""Amounts as whole numbers: USD in billionths, all other measures in ones.
 
 Stores add integers only, so a budget does not drift however many calls it counts.
 """
@@ -18,12 +18,12 @@ MAX_UNITS = 2**53 - 1
 
 
 def usd_units(usd: float) -> int:
-    """USD as whole billionths; never negative."""
+    """Return USD as whole billionths; never negative."""
     return max(0, round(usd * UNITS_PER_USD))
 
 
 def to_units(measure: Measure, number: float | Decimal) -> int:
-    """A limit as written in a rule, in units.
+    """Return a limit as written in a rule, in units.
 
     Raises:
         ValueError: It is negative, too large, or not a whole number where one is needed.
@@ -39,12 +39,12 @@ def to_units(measure: Measure, number: float | Decimal) -> int:
 
 
 def from_units(measure: Measure, units: int) -> float:
-    """Units as the number that a person would write; a whole number unless it is USD."""
+    """Return units as the number that a person would write; a whole number unless it is USD."""
     return units / UNITS_PER_USD if measure == "usd" else units
 
 
 def show(measure: Measure, units: int) -> str:
-    """Units for a message: `$1.50`, `1,200 tokens`."""
+    """Return units for a message: `$1.50`, `1,200 tokens`."""
     if measure == "usd":
         usd = units / UNITS_PER_USD
         return f"${usd:,.2f}" if units % 10_000_000 == 0 or abs(usd) >= 1000 else f"${usd:,.6f}".rstrip("0")

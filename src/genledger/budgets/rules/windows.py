@@ -18,7 +18,7 @@ LIFE_KEPT = 7 * 86400.0
 """Seconds for which the counter of a session or a run is kept after its last use."""
 
 CLOSED_KEPT = 3600.0
-"""Seconds for which a finished window is kept, so that calls still under way can settle in it."""
+"""Seconds for which a finished window is kept, so that calls in progress can settle in it."""
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _ROLLING = re.compile(r"rolling\s+(\d+)\s*([smhd])")
@@ -34,7 +34,7 @@ def known_zone(zone: str) -> str:
     try:
         ZoneInfo(zone)
     except (KeyError, ValueError, OSError) as error:
-        raise ValueError(f"the time zone {zone!r} is not known") from error
+        raise ValueError(f"unknown time zone {zone!r}; expected a name such as Europe/Berlin") from error
     return zone
 
 
@@ -78,7 +78,7 @@ class Window:
 
     @property
     def kept(self) -> float:
-        """Seconds for which a counter outlives its window, or its last use when the window has no end."""
+        """Return seconds for which a counter outlives its window, or its last use when the window has no end."""
         if self.period in ("session", "run"):
             return LIFE_KEPT
         return CLOSED_KEPT + self.span
@@ -109,5 +109,5 @@ class Window:
         return start, end
 
     def local(self, moment: float) -> datetime:
-        """A moment (seconds since the epoch) as a date in the rule's time zone."""
+        """Return a moment (seconds since the epoch) as a date in the rule's time zone."""
         return datetime.fromtimestamp(moment, UTC).astimezone(ZoneInfo(self.zone))

@@ -1,4 +1,4 @@
-"""Where budgets are kept: in memory, in a SQLite file, or in Redis."""
+"""Budget stores: memory, a SQLite file, or Redis."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Store", "StoreDown", "file_of", "open_store"]
 
 
 def open_store(url: str | os.PathLike[str] | None = None) -> Store:
-    """The store that a URL names.
+    """Open the store at a URL.
 
     Args:
         url: `memory:`; `sqlite:///budgets.db` or the path of a file; `redis://host:6379/0`, `rediss://…` or
@@ -46,7 +46,7 @@ def open_store(url: str | os.PathLike[str] | None = None) -> Store:
 
 
 def file_of(url: str | os.PathLike[str] | None = None) -> Path | None:
-    """The SQLite file that a URL for `open_store` names; `None` when it names something else."""
+    """Return the SQLite file that a URL for `open_store` names, or `None`."""
     if url is None:
         return platformdirs.user_state_path("genledger") / "budgets.db"
     text = os.fspath(url)

@@ -1,4 +1,4 @@
-"""What the guard expects of a store."""
+"""Interface of a budget store."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class Store(Protocol):
         ...
 
     def now(self) -> float:
-        """The store's time, in seconds since the epoch."""
+        """Return the store's time, in seconds since the epoch."""
         ...
 
     def counters(self) -> dict[str, Counter]:
-        """Every counter that is not over by the clock."""
+        """Return every counter that is not over by the clock."""
         ...
 
     def document(self) -> str:
-        """What was last put in by `replace_document`, or nothing."""
+        """Return the document last stored by `replace_document`, or an empty string."""
         ...
 
     def replace_document(self, old: str, new: str) -> bool:

@@ -119,7 +119,7 @@ class RedisStore:
             pipeline.execute_command("WAIT", self._replicas, REPLICA_TIMEOUT_MS)
             answer, replicated = pipeline.execute()
         if replicated < self._replicas:
-            raise StoreDown(f"Redis: {replicated} of {self._replicas} replicas have taken the last request")
+            raise StoreDown(f"Redis: {replicated} of {self._replicas} replicas have confirmed the last request")
         return answer
 
     def exchange(self, number: int, ttl: float, asks: Sequence[Ask]) -> Reply:
@@ -224,7 +224,8 @@ def _redis() -> Any:
         import redis.retry
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "Budgets in Redis need its client: pip install 'genledger[redis]'", name=error.name
+            "Budgets in Redis need the redis client, which is not installed: pip install 'genledger[redis]'",
+            name=error.name,
         ) from error
     return redis
 

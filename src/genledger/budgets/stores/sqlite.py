@@ -54,8 +54,8 @@ class SQLiteStore:
 
     def _note_departure(self, departure: Departure) -> None:
         _log.warning(
-            "budget store %s: the file was taken away, and a new one is used. Only what running processes have spent "
-            "is counted in it.",
+            "budget store %s: the file was deleted, and a new one is used. It counts only what running "
+            "processes have spent.",
             self._path,
         )
 

@@ -1,4 +1,4 @@
-"""Something that may block for long, in a thread of its own: whoever needs its result decides how long to wait.
+"""Run something that may block in a separate thread, so that the caller limits the wait.
 
 A receiver can hold a request up in more ways than any library's timeout ends: one byte now and then, a name server
 that does not answer, one address after the other. The caller is free at its deadline whatever happens there.
@@ -86,7 +86,7 @@ class Attempt(Generic[T]):
         raise TimeoutError(f"no answer within {timeout_s:.3g} s")
 
     def is_over(self) -> bool:
-        """Whether the function has ended."""
+        """Return whether the function has ended."""
         return bool(self._results or self._errors)
 
     def leave(self) -> None:

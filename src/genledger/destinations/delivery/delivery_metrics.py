@@ -1,4 +1,4 @@
-"""What becomes of the records, as metrics: the same numbers that `stats()` gives."""
+"""Delivery counters as metrics: the same numbers as `stats()`."""
 
 from __future__ import annotations
 

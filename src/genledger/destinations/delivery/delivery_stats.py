@@ -68,7 +68,7 @@ def positive(environ: Mapping[str, str], name: str, default: float) -> float:
 
 @dataclass(slots=True, frozen=True)
 class Stats:
-    """What became of the spans of one destination, in spans.
+    """Delivery counters of one destination, in spans.
 
     `accepted` = `sent` + the sum of `dropped` + those still waiting, here or in the spool; spans that a
     former process left in the spool are counted in `sent` only. `retried` counts a span once for every

@@ -203,7 +203,7 @@ class ExportWorker:
             self.finish_shutdown()
 
     def is_idle(self) -> bool:
-        """Whether nothing waits to be delivered."""
+        """Return whether nothing waits to be delivered."""
         # What is on its way from one place to the next is in none of them for a moment, so the places count only
         # when no round was under way while they were looked at: the number is odd during a round.
         before = self._turns
@@ -212,11 +212,11 @@ class ExportWorker:
         return empty and before % 2 == 0 and before == self._turns
 
     def has_ended(self) -> bool:
-        """Whether it has been shut down, and its thread has ended."""
+        """Return whether the worker was shut down and its thread has ended."""
         return self._closing_at is not None and (self._thread is None or not self._thread.is_alive())
 
     def stats(self) -> Stats:
-        """What became of the spans so far."""
+        """Return the delivery counters so far."""
         outbox = self._outbox
         dropped = Counter(outbox.dropped)
         requests = size = 0
@@ -270,7 +270,7 @@ class ExportWorker:
         try:
             return self.step()
         except Exception:
-            log.exception("genledger: destination %s: unexpected fault; it goes on", self.name)
+            log.exception("genledger: destination %s: internal error; delivery continues", self.name)
             return self.limits.delay_s
         finally:
             with self._rounds:
@@ -288,7 +288,7 @@ class ExportWorker:
             self._collect()
             self._outbox.keep()
         except Exception:
-            log.exception("genledger: destination %s: unexpected fault; it goes on", self.name)
+            log.exception("genledger: destination %s: internal error; delivery continues", self.name)
 
     def _collect(self, *, everything: bool = False) -> None:
         """Make requests of what is queued; of what sampling holds back, too, when `everything` is wanted."""

@@ -21,15 +21,15 @@ _QUICK = 0.25
 
 
 class Exporter(Protocol):
-    """What every exporter of OpenTelemetry can do."""
+    """Common interface of OpenTelemetry's exporters."""
 
     def shutdown(self) -> Any:
-        """Export no more, and end what is under way."""
+        """Stop exporting, and end the current export."""
         ...
 
 
 class Exports:
-    """What one signal is exported through; made with a thread that waits for the end of it.
+    """Export of one signal, with a thread that waits for its end.
 
     Args:
         what: What is exported, for people: `metrics`, `log records`.
@@ -58,7 +58,7 @@ class Exports:
         self._stopping.prepare()
 
     def flush(self, timeout: float) -> bool:
-        """Export what is there; whether that took at most `timeout` seconds."""
+        """Export all records. Return whether that took at most `timeout` seconds."""
         deadline = time.monotonic() + timeout
         if self._endpoint is not None and nobody_listens(self._endpoint, timeout):
             return False
@@ -80,7 +80,7 @@ class Exports:
         self._stopping.begin()
 
     def shutdown(self, timeout: float) -> bool:
-        """Export what is there, and end every thread, within `timeout` seconds; whether all of it went out in time."""
+        """Export all records and end every thread. Return whether that took at most `timeout` seconds."""
         deadline = time.monotonic() + timeout
         if self._endpoint is not None and nobody_listens(self._endpoint, _QUICK * timeout):
             self._end(f"nobody listens at {self._endpoint}", deadline)
@@ -93,7 +93,7 @@ class Exports:
         return False
 
     def _end(self, problem: str, deadline: float) -> None:
-        log.warning("genledger: the last %s are not exported: %s", self._what, problem)
+        log.warning("genledger: the last %s were not exported: %s", self._what, problem)
         self._exporter.shutdown()
         try:
             self._stopping.result(max(0.0, deadline - time.monotonic()))

@@ -1,4 +1,4 @@
-"""Sends the bytes of a trace request over OTLP/gRPC, and says what the answer means.
+"""Send the bytes of a trace request over OTLP/gRPC, and classify the response.
 
 The channel carries the bytes as they are. The stock exporter would encode spans anew on every attempt.
 """

@@ -1,4 +1,4 @@
-"""Sends the bytes of a trace request over OTLP/HTTP, and says what the answer means.
+"""Send the bytes of a trace request over OTLP/HTTP, and classify the response.
 
 The stock exporters end their retries within one timeout of a few seconds, do not retry 408 or 500, and keep
 the encoded bytes to themselves, so that neither a spool, nor a retry hours later with the same bytes, nor
@@ -39,7 +39,7 @@ _DETAIL_CHARACTERS = 200
 
 
 class Answer(NamedTuple):
-    """What became of one attempt.
+    """Result of one attempt.
 
     `reason` is one word for counting (`http_503`, `timeout`, `connection`), `detail` a phrase for people,
     free of credentials. `retry_after_s` is the pause that the receiver asked for. `rejected` is how many

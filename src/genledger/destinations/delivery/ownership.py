@@ -36,7 +36,7 @@ def own_directory(path: Path) -> None:
 
 
 def is_own_directory(path: Path) -> bool:
-    """Whether a directory is there and only this user can enter it."""
+    """Return whether a directory exists and only this user can enter it."""
     try:
         _check(os.lstat(path), str(path), stat.S_ISDIR, "directory")
     except OSError:
@@ -80,5 +80,5 @@ def _check(status: os.stat_result, path: str, is_kind: Callable[[int], bool], ki
         return
     if path not in _named:
         _named.add(path)
-        log.warning("genledger: %s is left alone: it is %s", path, problem)
+        log.warning("genledger: %s is not used: it is %s", path, problem)
     raise NotOurs(f"{path} is {problem}")

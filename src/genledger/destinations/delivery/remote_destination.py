@@ -1,4 +1,4 @@
-"""What every remote destination is: one span processor, and one delivery for each receiver behind it."""
+"""Base of remote destinations: one span processor, and one delivery for each receiver behind it."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class Receivers(Protocol):
         ...
 
     def stats(self) -> Stats:
-        """What became of the spans, all deliveries together."""
+        """Return the delivery counters of all receivers together."""
         ...
 
 
@@ -192,7 +192,7 @@ class Destination:
         return shutdown_destinations([self], timeout)
 
     def stats(self) -> Stats:
-        """What became of the spans so far, all receivers together."""
+        """Return the delivery counters so far, of all receivers together."""
         return self._receivers.stats()
 
     def describe(self) -> str:
@@ -203,7 +203,7 @@ class Destination:
         return f"{type(self).__name__}({self.describe()!r})"
 
     def probe(self, timeout: float = 5.0) -> str | None:
-        """Whether the receiver answers and takes our credentials: `None`, or what is wrong.
+        """Check that the receiver answers and accepts the credentials. Return `None`, or the problem.
 
         Sends a request without spans.
         """

@@ -87,7 +87,7 @@ class RetryQueue:
 
     @property
     def failing(self) -> bool:
-        """Whether the receiver did not answer as it should last time."""
+        """Return whether the last attempt failed."""
         return self._failures > 0
 
     @property
@@ -202,7 +202,9 @@ class RetryQueue:
         self.problem = None
         if self._failures or self._refused:
             self._said = None
-            log.warning("genledger: destination %s (%s): takes records again", self.name, self.sender.endpoint)
+            log.warning(
+                "genledger: destination %s (%s): recovered; it accepts records again", self.name, self.sender.endpoint
+            )
         self._failures = 0
         self._next_attempt = float("-inf")
         self._refused = False
@@ -369,7 +371,7 @@ class RetryQueue:
         if lost:
             self.drop(lost, "exit")
             log.warning(
-                "genledger: destination %s (%s): %d records were neither delivered nor kept at exit",
+                "genledger: destination %s (%s): %d records were lost at exit: neither delivered nor stored",
                 self.name, self.sender.endpoint, lost,
             )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What destinations do themselves is not traced.
+"""Suppress tracing of the destinations' own requests.
 
 A module of its own because it is imported when a destination has its first work, by the thread that gives it: a
 start does not pay for it, and a thread of ours that starts while the process ends can import nothing any more.
@@ -14,6 +14,6 @@ from opentelemetry.instrumentation.utils import suppress_http_instrumentation, s
 
 @contextmanager
 def suppressed() -> Iterator[None]:
-    """A block whose requests, queries and calls no instrumentation records."""
+    """Suppress instrumentation of all requests, queries and calls in a block."""
     with suppress_instrumentation(), suppress_http_instrumentation():
         yield

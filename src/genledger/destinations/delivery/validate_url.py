@@ -28,14 +28,16 @@ def check_http_url(url: str, what: str) -> None:
         parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not host or port == 0:
         raise ConfigurationError(
-            f"{what}: {without_credentials(url)!r} is not an address; it must be like https://host:port"
+            f"{what}: {without_credentials(url)!r} is not a valid address; expected https://host:port"
         )
     if parts.username is not None:
-        raise ConfigurationError(f"{what}: the address of host {host!r} has credentials in it; use headers or keys")
+        raise ConfigurationError(
+            f"{what}: the address of host {host!r} contains credentials; use headers or keys instead"
+        )
 
 
 def nobody_listens(url: str, timeout_s: float) -> bool:
-    """Whether one quick try shows that nobody takes connections at an address, or that there is no such address.
+    """Return whether one quick attempt shows that an address refuses connections or does not exist.
 
     What lies behind a proxy, or has not answered after `timeout_s` seconds (one at most), is somebody.
     """

@@ -49,7 +49,7 @@ class LangfuseProject:
     """The keys of one Langfuse project. The secret shows in no representation.
 
     Raises:
-        ConfigurationError: A key is missing or the wrong way round, or the address is not one.
+        ConfigurationError: A key is missing or swapped, or the address is invalid.
     """
 
     public_key: str
@@ -59,14 +59,14 @@ class LangfuseProject:
     def __post_init__(self) -> None:
         if not self.public_key or not self.secret_key:
             missing = "LANGFUSE_PUBLIC_KEY" if not self.public_key else "LANGFUSE_SECRET_KEY"
-            raise ConfigurationError(f"Langfuse: {missing} is not set though the other key is; set both, or neither")
+            raise ConfigurationError(f"Langfuse: {missing} is not set, but the other key is; set both, or neither")
         if self.public_key.startswith("sk-lf-") or self.secret_key.startswith("pk-lf-"):
-            raise ConfigurationError("Langfuse: LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY are the wrong way round")
+            raise ConfigurationError("Langfuse: LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY are swapped")
         check_http_url(self.base_url, "Langfuse: LANGFUSE_BASE_URL")
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> LangfuseProject | None:
-        """The project that the `LANGFUSE_*` variables name; `None` when neither key is set.
+        """Return the project that the `LANGFUSE_*` variables name; `None` when neither key is set.
 
         Raises:
             ConfigurationError: Only one key is set, or the address is not one.
@@ -83,7 +83,7 @@ class LangfuseProject:
         return f"{self.base_url}|{self.public_key}"
 
     def sender(self, path: str = TRACES_PATH, compression: Compression = "gzip") -> HttpExporter:
-        """The sender for this project's OTLP endpoint."""
+        """Return the sender for this project's OTLP endpoint."""
         token = base64.b64encode(f"{self.public_key}:{self.secret_key}".encode()).decode()
         return HttpExporter(
             f"{self.base_url.rstrip('/')}/{path.lstrip('/')}",
@@ -95,7 +95,7 @@ class LangfuseProject:
 
 
 def is_configured(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether the environment names a Langfuse project, and does not switch it off."""
+    """Return whether the environment names a Langfuse project and does not turn it off."""
     off = environ.get("LANGFUSE_TRACING_ENABLED", "").strip().lower() in ("false", "0")
     return not off and bool(environ.get("LANGFUSE_PUBLIC_KEY") or environ.get("LANGFUSE_SECRET_KEY"))
 
@@ -189,7 +189,7 @@ class LangfuseDestination(Destination):
         )
 
     def conflict(self, provider: object) -> str | None:
-        """What is wrong when Langfuse's own span processor sends the same spans to the same project."""
+        """Return the problem if Langfuse's own span processor sends the same spans to the same project."""
         for processor in span_processors(provider):
             if type(processor).__name__ == "LangfuseSpanProcessor":
                 key = getattr(processor, "public_key", None)
@@ -230,4 +230,4 @@ def _compression(environ: Mapping[str, str]) -> Compression:
         return "none"
     if value == "gzip":
         return "gzip"
-    raise ConfigurationError(f"Langfuse: LANGFUSE_OTEL_COMPRESSION={value!r} is not known; use gzip or none")
+    raise ConfigurationError(f"Langfuse: LANGFUSE_OTEL_COMPRESSION={value!r} is not supported; use gzip or none")

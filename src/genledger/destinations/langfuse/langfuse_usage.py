@@ -23,12 +23,12 @@ _COSTS = (
 
 
 def is_usage_key(key: str) -> bool:
-    """Whether Langfuse would read an attribute of this name as usage or cost."""
+    """Return whether Langfuse would read an attribute of this name as usage or cost."""
     return key.startswith(USAGE_PREFIXES)
 
 
 def usage_details(given: Mapping[str, Any]) -> dict[str, int] | None:
-    """Tokens in exclusive buckets, and their `total`; `None` when the span says nothing of usage.
+    """Return tokens in exclusive buckets, and their `total`; `None` when the span says nothing of usage.
 
     Reasoning is part of `output`: no cost is kept for it apart, and Langfuse has no price for it for many
     models, which would make it free. What is billed by other units than tokens is not usage here.
@@ -53,7 +53,7 @@ def usage_details(given: Mapping[str, Any]) -> dict[str, int] | None:
 
 
 def cost_details(given: Mapping[str, Any]) -> dict[str, float] | None:
-    """USD by bucket, and their `total`; `None` when the cost is not known."""
+    """Return USD by bucket, and their `total`; `None` when the cost is not known."""
     total = given.get(A.GENLEDGER_COST_AMOUNT)
     if not _is_amount(total):
         return None

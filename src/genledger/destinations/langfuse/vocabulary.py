@@ -99,7 +99,7 @@ _NOT_IN_ENVIRONMENT = re.compile(r"[^a-z0-9\-_]")
 
 @dataclass(slots=True, frozen=True)
 class Project:
-    """What is the same for every span of a process.
+    """Values shared by every span of a process.
 
     `environment` must match `[a-z0-9-_]{1,40}` and not begin with `langfuse`; `environment_name` makes it so.
     """
@@ -116,7 +116,7 @@ def environment_name(value: str) -> str:
 
 
 def translate(item: FinishedSpan, project: Project) -> ReadableSpan:
-    """A copy of an ended span in Langfuse's vocabulary. The span itself is not touched."""
+    """Return a copy of an ended span in Langfuse's vocabulary. The span itself is not touched."""
     span = item.span
     # A plain copy: the SDK's own mapping takes a lock for every look.
     given = dict(span.attributes or {})
@@ -149,7 +149,7 @@ class _Writer:
         self.used: set[str] = set()
 
     def result(self) -> dict[str, Any]:
-        """New attributes, and the given ones that remain. What the application has set itself wins."""
+        """Return new attributes, and the given ones that remain. What the application has set itself wins."""
         kept = {
             key: value
             for key, value in self.given.items()
@@ -162,7 +162,7 @@ class _Writer:
             self.new[key] = value
 
     def take(self, *keys: str) -> Any:
-        """The first of several attributes that is there; all of them count as used."""
+        """Return the first of several attributes that is there; all of them count as used."""
         self.used.update(keys)
         for key in keys:
             value = self.given.get(key)
@@ -275,7 +275,7 @@ class _Writer:
             )
 
     def _details(self) -> None:
-        """Whatever else of ours is on the span, as metadata of the observation."""
+        """Write Genledger's other attributes as metadata of the observation."""
         for key, value in self.given.items():
             if key.startswith("genledger.") and not key.startswith(f"{A.GENLEDGER_METADATA}."):
                 if key in _IN_TRACE or (key.startswith("genledger.cost.") and isinstance(value, float)):
@@ -332,7 +332,7 @@ def _resource_environment(resource: Mapping[str, Any]) -> str | None:
 
 
 def _with_instructions(messages: Any, instructions: Any) -> Any:
-    """The messages with the system's instructions in front, unless they have a system message already."""
+    """Return the messages with the system's instructions in front, unless they have a system message already."""
     if instructions is None:
         return messages
     listed, parts = _from_json(messages), _from_json(instructions)
@@ -353,7 +353,7 @@ def _from_json(value: Any) -> Any:
 
 
 def as_json(value: Any) -> str:
-    """A JSON text: `value` itself if it is one (an array or object), else `value` encoded."""
+    """Return a JSON text: `value` itself if it is one (an array or object), else `value` encoded."""
     if isinstance(value, str) and value[:1] in ("[", "{"):
         try:
             orjson.loads(value)

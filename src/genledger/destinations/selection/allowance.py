@@ -86,5 +86,5 @@ class Allowance:
                 log.warning("genledger: units are counted in this process only: %s", error)
 
     def forget(self) -> None:
-        """In a forked child: what the parent has counted, the parent writes."""
+        """Drop the parent's counts in a forked child; the parent writes them."""
         self._uncounted = 0

@@ -1,4 +1,4 @@
-"""Which open span is whose child: what a span's ancestors are when it ends, before they have ended."""
+"""Open spans and their ancestors, known before the ancestors have ended."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class SpanNode:
 
     @property
     def root(self) -> SpanNode:
-        """The topmost span of this process."""
+        """Return the topmost span of this process."""
         line = self
         while line.parent is not None:
             line = line.parent
@@ -98,7 +98,7 @@ class OpenSpans:
                 del self._open[next(iter(self._open))]
 
     def end(self, span: ReadableSpan) -> SpanNode:
-        """The line of a span that has ended."""
+        """Return the line of a span that has ended."""
         span_id = span.context.span_id
         with self._lock:
             line = self._open.pop(span_id, None)

@@ -1,4 +1,4 @@
-"""An exporter of somebody else as a destination: it gets spans as our own destinations do."""
+"""Another vendor's exporter as a destination."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from genledger.destinations.selection.strip_content import without_secrets
 
 
 class RedactingExporter(SpanExporter):
-    """Gives another exporter the spans with what errors said redacted."""
+    """Pass spans to another exporter with error texts redacted."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter

@@ -29,7 +29,7 @@ class Keep(NamedTuple):
     Attributes:
         errors: Those with a span in error.
         slower_than_s: Those with a span that took longer, in seconds; `None`: slowness is no reason.
-        dearer_than_usd: Those that cost more, in USD; `None`: cost is no reason.
+        dearer_than_usd: Traces that cost more, in USD; `None` ignores the cost.
         scored_below: Those with an evaluation score below; `None`: a score is no reason.
     """
 
@@ -54,7 +54,7 @@ class SamplingOptions(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        """Whether spans may have to wait for the end of their trace."""
+        """Return whether spans may have to wait for the end of their trace."""
         return self.rate < 1.0 or self.units_per_month is not None
 
 
@@ -89,16 +89,16 @@ class TraceSampling:
 
     @property
     def units(self) -> int:
-        """Units used this month."""
+        """Return units used this month."""
         return self._allowance.used
 
     @property
     def holds(self) -> bool:
-        """Whether spans may have to wait for the end of their trace."""
+        """Return whether spans may have to wait for the end of their trace."""
         return self._rate < 1.0 or self._allowance.per_month is not None
 
     def take(self, items: Sequence[FinishedSpan], now: float) -> list[FinishedSpan]:
-        """The spans that may go on now."""
+        """Return the spans that may go on now."""
         out: list[FinishedSpan] = []
         share = self._share()
         for item in items:
@@ -137,7 +137,7 @@ class TraceSampling:
         return self._held_spans
 
     def discarded(self) -> list[FinishedSpan]:
-        """The spans decided against since the last call."""
+        """Return the spans decided against since the last call."""
         discarded, self._discarded = self._discarded, []
         return discarded
 

@@ -91,13 +91,13 @@ class FinishedSpan:
 
 
 class SelectingSpanProcessor(SpanProcessor):
-    """What the tracer provider sees of a destination.
+    """Span processor of a destination.
 
     Args:
         take: Takes a span that goes out.
         select: Whether only GenAI spans and the ancestors they need go out. Needs `lineage`.
         lineage: Remembers open spans; needed to select and to route by tenant.
-        tells_ends: Whether the end of a trace is told even if its topmost span does not go out.
+        tells_ends: Whether to report the end of a trace even if its topmost span is not sent.
         shutdown: Called when the provider shuts down; gets the seconds it may take, or `None`.
         flush: Called when the provider flushes; gets the seconds it may take.
     """
@@ -166,7 +166,7 @@ class SelectingSpanProcessor(SpanProcessor):
     def _complain(self) -> None:
         if not self._complained:
             self._complained = True
-            log.exception("genledger: a span could not be handed to its destination; further ones are not reported")
+            log.exception("genledger: passing a span to its destination failed; further failures are not logged")
 
 
 def _is_genai(span: ReadableSpan) -> bool:

@@ -36,7 +36,7 @@ _ANSWER_S = 300.0
 
 @dataclass(slots=True)
 class _Trace:
-    """What is known of a trace: the tenants in it, and its spans that have none."""
+    """State of a trace: its tenants, and its spans without a tenant."""
 
     since: float
     tenants: set[str] = field(default_factory=set)
@@ -117,13 +117,13 @@ class TenantReceivers(Generic[Route]):
         self._hand(item, tenant or resolved)
 
     def all(self) -> Iterable[ExportWorker]:
-        """Every open delivery."""
+        """Return every open delivery."""
         with self._lock:
             own = [self._default] if self._default is not None else []
             return [*own, *self._deliveries.values(), *self._closing]
 
     def stats(self) -> Stats:
-        """What became of the spans, those of closed deliveries included."""
+        """Return the delivery counters, those of closed deliveries included."""
         with self._lock:
             total = self._past + Stats(accepted=self._unrouted, dropped={"unrouted": self._unrouted})
             waiting = Stats(accepted=self._waiting, waiting=self._waiting)
@@ -191,7 +191,7 @@ class TenantReceivers(Generic[Route]):
             # The message of the error may hold what it was looking for: a credential.
             if not self._complained:
                 self._complained = True
-                log.error("genledger: the routes of tenants cannot be read (%s); such tenants count as unknown",
+                log.error("genledger: the tenant routing function failed (%s); its tenants are treated as unknown",
                           type(error).__name__)  # fmt: skip
         self._answers[tenant] = (now, identity, make)
         self._answers.move_to_end(tenant)

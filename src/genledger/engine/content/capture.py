@@ -1,4 +1,4 @@
-"""Content of calls in the shape of the conventions' JSON schemas: off unless asked for, bounded, redacted.
+"""Content of calls in the shape of the conventions' JSON schemas: off by default, bounded, redacted.
 
 The functions that make parts are what instrumentors build messages from.
 """
@@ -44,7 +44,7 @@ def text_part(content: Any) -> dict[str, Any]:
 
 
 def reasoning_part(content: Any) -> dict[str, Any]:
-    """What the model thought, as far as the provider shows it."""
+    """Return the part for the model's reasoning, as far as the provider shows it."""
     return {"type": "reasoning", "content": content}
 
 
@@ -112,15 +112,15 @@ def generic_part(value: Any) -> dict[str, Any]:
 
 
 class Capture:
-    """Writes content where it is wanted.
+    """Write content to spans and events.
 
     Args:
         spans: Content goes on spans, as JSON strings.
         events: Content goes on the details event.
         redactor: Runs over every value before it is written.
-        max_value: Bytes of one value.
-        max_span: Bytes of all content of one span.
-        keep_media: Media stays as it is; otherwise its type, size and digest stand for it.
+        max_value: Maximum bytes of one value.
+        max_span: Maximum bytes of all content of one span.
+        keep_media: Keep media; otherwise replace it with type, size and digest.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Spans that others make: given the attribution of their context, and priced when nobody else priced the call."""
+"""Spans of other instrumentations: add attribution, and price calls that are not priced yet."""
 
 from __future__ import annotations
 

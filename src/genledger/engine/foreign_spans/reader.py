@@ -111,7 +111,7 @@ def record_of(span: ReadableSpan) -> CallRecord | None:
 
 
 def priced_attributes(entry: CallRecord) -> dict[str, Any]:
-    """What an entry adds to a span that another instrumentation made."""
+    """Return the attributes that an entry adds to a span of another instrumentation."""
     attributes: dict[str, Any] = {A.GENLEDGER_OUTCOME: entry.outcome}
     cost_attributes(entry.cost, entry.unpriced, attributes)
     return attributes

@@ -1,1 +1,1 @@
-"""What is paid for later than it was asked for: jobs, and whose they are."""
+"""Usage that arrives after the call: jobs, batches and their attribution."""

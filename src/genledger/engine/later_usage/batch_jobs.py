@@ -1,4 +1,4 @@
-"""Batch jobs: paid for when their results are read, by those for whom they were created.
+"""Batch jobs: priced when their results are read, with the attribution of their creation.
 
 The application's thread only hands over what it receives: keeping the books, and pricing results of which there
 may be a hundred thousand in one file, is the work of another.
@@ -37,7 +37,7 @@ _LINES_AT_ONCE = 500
 
 @dataclass(slots=True, frozen=True)
 class Job:
-    """A batch job that a response tells of, and the files that have its results."""
+    """A batch job in a response, and the files with its results."""
 
     id: str
     files: tuple[str, ...] = ()
@@ -68,7 +68,7 @@ class Line:
 
 @dataclass(slots=True, frozen=True)
 class Batch:
-    """What an instrumentor says about an endpoint of batches.
+    """Description of a batch endpoint by an instrumentor.
 
     Args:
         jobs: Reads the jobs that a response tells of.
@@ -99,7 +99,7 @@ class BatchJobs:
         self._jobs_of: OrderedDict[tuple[str, str], str] = OrderedDict()
 
     def expects(self, batch: Batch, provider: str, body: Body) -> bool:
-        """Whether a call to an endpoint of batches is one: a file may have other things than results."""
+        """Return whether a call fetches results of a batch: a file may contain something else."""
         if batch.results is None or not batch.shared:
             return True
         name = bounded(batch.results(body))
@@ -117,7 +117,7 @@ class BatchJobs:
                     self._book.do(functools.partial(self._adopt, provider, job.id, file, attribution))
 
     def results(self, call: Call) -> Results | None:
-        """What reads the response of a call, when it is the results of a batch."""
+        """Return the reader of a response with results of a batch, or `None`."""
         batch = call.operation.batch
         if batch is None or batch.results is None or batch.line is None:
             return None
@@ -128,7 +128,7 @@ class BatchJobs:
         return Results(self._book, call, batch.line, name, job)
 
     def _adopt(self, provider: str, job: str, file: str, otherwise: Attribution) -> None:
-        """Let a file of results belong to whom its job belongs to."""
+        """Give a file of results the attribution of its job."""
         self._book.remember(provider, file, Origin(_attribution(self._book, provider, job) or otherwise))
 
 

@@ -1,4 +1,4 @@
-"""Calls whose usage comes with a later answer: a response made in the background, a job that is polled.
+"""Calls whose usage arrives with a later answer: background responses, polled jobs.
 
 A call stays open, with its attribution, its parent and its reservation, until an answer says what came of it. That
 answer may come to another process, which then completes the record; each is completed once.

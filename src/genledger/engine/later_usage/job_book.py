@@ -19,7 +19,7 @@ MAX_REMEMBERED = 10_000
 
 
 class CallStart(NamedTuple):
-    """What is known of a call before its answer, so that another process can complete its record.
+    """Facts about a call before its answer, so that another process can complete its record.
 
     The ids are the integers of the span context; `started_ns` is nanoseconds since the epoch.
     """
@@ -37,7 +37,7 @@ class CallStart(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """For whom a job was created, and by which call, where that call is the one that is paid for."""
+    """Attribution of a job, and the call that created it, if that call is the priced one."""
 
     attribution: Attribution
     call: CallStart | None = None
@@ -50,19 +50,19 @@ class JobRegistry(Protocol):
     """
 
     def remember_job(self, provider: str, job_id: str, origin: Origin) -> None:
-        """Keep for whom a job was created."""
+        """Store the attribution of a job."""
         ...
 
     def job_origin(self, provider: str, job_id: str) -> Origin | None:
-        """For whom a job was created; `None` for one that is not known."""
+        """Return the attribution of a job, or `None` if it is unknown."""
         ...
 
     def claim_results(self, provider: str, job_id: str, names: Iterable[str]) -> set[str]:
-        """Those of a job's results that nobody has counted yet; each is handed out once."""
+        """Return the results of a job that are not counted yet; each is returned once."""
         ...
 
     def unclaimed_results(self, provider: str, job_id: str, names: Iterable[str]) -> set[str]:
-        """Those of a job's results that nobody has counted yet."""
+        """Return the results of a job that are not counted yet."""
         ...
 
 
@@ -76,16 +76,16 @@ class Memory:
         self._claimed: OrderedDict[tuple[str, str, str], None] = OrderedDict()
 
     def remember_job(self, provider: str, job_id: str, origin: Origin) -> None:
-        """Keep for whom a job was created."""
+        """Store the attribution of a job."""
         with self._lock:
             bounded_to(self._jobs, self._limit)[provider, job_id] = origin
 
     def job_origin(self, provider: str, job_id: str) -> Origin | None:
-        """For whom a job was created; `None` for one that is not known."""
+        """Return the attribution of a job, or `None` if it is unknown."""
         return self._jobs.get((provider, job_id))
 
     def claim_results(self, provider: str, job_id: str, names: Iterable[str]) -> set[str]:
-        """Those of a job's results that this process has not counted yet."""
+        """Return the results of a job that this process has not counted yet."""
         with self._lock:
             fresh = [one for one in names if (provider, job_id, one) not in self._claimed]
             for one in fresh:
@@ -93,7 +93,7 @@ class Memory:
         return set(fresh)
 
     def unclaimed_results(self, provider: str, job_id: str, names: Iterable[str]) -> set[str]:
-        """Those of a job's results that this process has not counted yet."""
+        """Return the results of a job that this process has not counted yet."""
         return {one for one in names if (provider, job_id, one) not in self._claimed}
 
 
@@ -119,17 +119,17 @@ class JobBook:
 
     @property
     def outlives_the_process(self) -> bool:
-        """Whether another process can learn of the jobs."""
+        """Return whether another process can read the jobs."""
         return self._open is not None
 
     def remember(self, provider: str, name: str, origin: Origin) -> None:
-        """Keep for whom a job was created; on disk soon."""
+        """Store the attribution of a job; on disk soon."""
         self._memory.remember_job(provider, name, origin)
         if self._open is not None:
             self._work.do(lambda: self._ask(lambda registry: registry.remember_job(provider, name, origin)))
 
     def origin(self, provider: str, *names: str | None) -> Origin | None:
-        """For whom a job was created, by the first of its names that is known."""
+        """Return the attribution of a job, by the first known of its names."""
         for name in names:
             if name is not None:
                 found = self._memory.job_origin(provider, name)
@@ -140,17 +140,17 @@ class JobBook:
         return None
 
     def claim(self, provider: str, name: str, results: Iterable[str]) -> set[str]:
-        """Those of the results that are to be counted now."""
+        """Return the results to count now."""
         wanted = list(results)
         return self._ask(lambda registry: registry.claim_results(provider, name, wanted))
 
     def unclaimed(self, provider: str, name: str, results: Iterable[str]) -> set[str]:
-        """Those of the results that nobody has counted yet."""
+        """Return the results that are not counted yet."""
         wanted = list(results)
         return self._ask(lambda registry: registry.unclaimed_results(provider, name, wanted), create=False)
 
     def settled(self, provider: str, name: str, results: Iterable[str]) -> None:
-        """Have it known soon that results are counted."""
+        """Mark results as counted, soon."""
 
         def claim() -> None:
             self.claim(provider, name, results)
@@ -158,11 +158,11 @@ class JobBook:
         self._work.do(claim)
 
     def do(self, task: Callable[[], None]) -> None:
-        """Have something done after everything that was handed over before."""
+        """Run something after all earlier tasks."""
         self._work.do(task)
 
     def flush(self, timeout: float) -> bool:
-        """Finish what has been handed over, within so many seconds."""
+        """Finish all tasks within the given seconds."""
         return self._work.wait(timeout)
 
     def _ask(self, question: Callable[[JobRegistry], T], *, create: bool = True) -> T:

@@ -1,4 +1,4 @@
-"""The record of a call whose answer came to another call: read, priced, and completed."""
+"""Complete the record of a call whose answer came to another call."""
 
 from __future__ import annotations
 

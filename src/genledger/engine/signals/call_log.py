@@ -70,6 +70,6 @@ class CallLog:
 
 
 def _plain(value: Any) -> str:
-    """A value as it is where it cannot be mistaken for anything else, else as a JSON string."""
+    """Return a value unchanged if it is unambiguous, else as a JSON string."""
     text = f"{value:.9f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
     return text if text.isprintable() and not _AMBIGUOUS.intersection(text) else as_json(text)

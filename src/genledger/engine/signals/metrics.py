@@ -51,7 +51,7 @@ _NOWHERE = set_span_in_context(INVALID_SPAN, Context())
 
 
 class _Sum:
-    """What a series of a counter is to be given, and the call that adds most to it."""
+    """Pending amount of a counter series, and the call that adds most to it."""
 
     __slots__ = ("labels", "most", "rest", "span", "zero")
 

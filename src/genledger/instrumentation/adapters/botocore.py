@@ -92,7 +92,7 @@ class ServiceClients:
 
 
 class ServiceExchange(Exchange):
-    """One operation of a service, as it was asked for.
+    """One requested operation of a service.
 
     Args:
         call: The open call.
@@ -158,12 +158,12 @@ class ServiceExchange(Exchange):
 
 
 def _asked(operation_name: str, api_params: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """The arguments of `_make_api_call`."""
+    """Return the arguments of `_make_api_call`."""
     return operation_name, api_params
 
 
 def _document(value: Any) -> Mapping[str, Any]:
-    """The fields of a document; none of one that is no JSON object, or can be read only once."""
+    """Return the fields of a document; none of one that is no JSON object, or can be read only once."""
     if not isinstance(value, (str, bytes, bytearray)):
         return {}
     return http_response.parse(value) or {}
@@ -171,13 +171,13 @@ def _document(value: Any) -> Mapping[str, Any]:
 
 @lru_cache(256)
 def _endpoint(provider: str, url: str) -> Endpoint:
-    """Whom a client talks to."""
+    """Return the server and provider a client is connected to."""
     parts = urlsplit(url)
     return Endpoint(provider, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80), url)
 
 
 class RawBody(http_response.Body):
-    """The bytes under a `StreamingBody`, with somebody listening whichever way they are read."""
+    """Bytes under a `StreamingBody`; feeds a listener however they are read."""
 
     _self_tap: http_response.ResponseTap
 
@@ -251,21 +251,21 @@ class EventMessages:
         self._accumulator.fold(events)
 
     def response(self) -> Mapping[str, Any]:
-        """What has been received, shaped like a whole response."""
+        """Return what was received, shaped like a whole response."""
         return self._accumulator.response()
 
     def text_length(self) -> int:
-        """Bytes generated so far."""
+        """Return bytes generated so far."""
         return self._accumulator.text_length()
 
     @property
     def counted(self) -> bool:
-        """Whether the usage received so far counts everything."""
+        """Return whether the usage received so far counts everything."""
         return self._accumulator.counted
 
     @property
     def complete(self) -> bool:
-        """Whether the provider has said that it has finished."""
+        """Return whether the provider has marked the response as finished."""
         return self._accumulator.complete
 
 
@@ -291,7 +291,7 @@ def _noting_errors(messages: Iterator[Any], recording: StreamRecorder) -> Iterat
 
 
 def _error(message: Any) -> ErrorEvent:
-    """A modeled exception, with its JSON, or an error, which is all in the headers."""
+    """Return a modeled exception, with its JSON, or an error, which is all in the headers."""
     headers = message.headers
     said = http_response.parse(message.payload) or {}
     code = headers.get(":exception-type") or headers.get(":error-code")

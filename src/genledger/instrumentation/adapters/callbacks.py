@@ -1,4 +1,4 @@
-"""Frameworks that tell of their runs in callbacks: what begins, under which parent, and how it ends.
+"""Frameworks that report their runs in callbacks: start, parent and end.
 
 Nothing is attached in a callback. The adapter keeps the step of each open run, and a resolver gives the step of the
 run that the framework says is current. A model run is no step: the provider's client makes the priced call, which
@@ -29,7 +29,7 @@ MAX_OPEN = 10_000
 
 
 class ModelCall(NamedTuple):
-    """What a framework asks of a model: the call that it is, unless a client of ours makes it."""
+    """Model call of a framework, recorded unless an instrumented client makes it."""
 
     operation: Operation
     library: str
@@ -38,7 +38,7 @@ class ModelCall(NamedTuple):
 
 
 class ModelRun:
-    """One call of a model, as a framework tells of it. A client's call that is made for it claims it."""
+    """Model call reported by a framework. The client's call that serves it claims it."""
 
     __slots__ = ("asked", "claimed", "ended", "parent", "started_ns")
 
@@ -172,6 +172,6 @@ def _guard(framework: str, act: Callable[..., None]) -> Callable[..., None]:
         try:
             act(*args, **kwargs)
         except Exception as error:
-            internal_errors.report(f"a callback of {framework}", error)
+            internal_errors.report(f"handling a callback of {framework}", error)
 
     return callback

@@ -78,7 +78,7 @@ class FernClient:
 
 
 def _body(kwargs: Mapping[str, Any]) -> Body:
-    """The fields of a request, with what the application added to it."""
+    """Return the fields of a request, with what the application added to it."""
     fields = kwargs.get("json")
     if not isinstance(fields, Mapping):
         fields = kwargs.get("data")
@@ -98,7 +98,7 @@ def _write(args: tuple[Any, ...], kwargs: dict[str, Any], changes: Mapping[str, 
 
 
 def _first_only(first: Any) -> Any:
-    """The wrapper of `request`: when it calls itself, that is another attempt at the call it is already in."""
+    """Return the wrapper of `request`: when it calls itself, that is another attempt at the call it is already in."""
 
     def request(wrapped: Any, http: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if "retries" not in kwargs:

@@ -78,7 +78,7 @@ def endpoint_of(provider: str, method: Any) -> Endpoint:
 
 
 def _target(method: Any) -> str | None:
-    """What a channel was made for. gRPC keeps it in private attributes; interceptors are layers around it."""
+    """Return the target of a channel. gRPC keeps it in private attributes; interceptors wrap the channel."""
     one = method
     for _ in range(_LAYERS):
         target = getattr(one, "target", None)

@@ -28,7 +28,7 @@ MAX_BODY = 32 * 1024 * 1024
 
 
 class Body(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]
-    """A response's byte stream, with somebody listening."""
+    """Byte stream wrapper that feeds a listener as it is read."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Body(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]
 
 
 def tapped(stream: Any, tap: ResponseTap) -> Iterator[bytes]:
-    """Pass on the pieces of a body, with somebody listening."""
+    """Pass on the pieces of a body and feed a listener."""
     try:
         for data in stream:
             tap.feed(data)
@@ -221,7 +221,7 @@ class ResponseTap:
             internal_errors.report("listening to a response", error)
 
     def asks(self) -> None:
-        """The application asks for more."""
+        """Note that the application requests more."""
         if self._reading is not None:
             self._reading.asks()
 
@@ -304,7 +304,7 @@ class ResponseTap:
 
 
 def parse(data: bytes | bytearray | str) -> Any:
-    """A JSON object, or `None` for anything else."""
+    """Return a JSON object, or `None` for anything else."""
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:

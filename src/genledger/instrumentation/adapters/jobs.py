@@ -20,7 +20,7 @@ from genledger.shared import internal_errors
 
 
 class Job(NamedTuple):
-    """What an answer says of a job.
+    """State of a job in an answer.
 
     Args:
         id: Its identifier.

@@ -1,4 +1,4 @@
-"""Clients that make a span of their own for each call: ours takes its place.
+"""Clients that create their own span for each call: Genledger's span replaces it.
 
 Two spans for one call would count its tokens twice. Ours goes out on the wire as the parent, as the client's would
 have.
@@ -20,7 +20,7 @@ from genledger.shared import internal_errors
 
 
 def _lent_span(library: str) -> NonRecordingSpan | None:
-    """The context of the running call's span, as a span that keeps nothing."""
+    """Return the context of the running call's span, as a span that keeps nothing."""
     try:
         call = running_call(library)
         return NonRecordingSpan(call.span.get_span_context()) if call is not None else None
@@ -72,7 +72,7 @@ def replaces_tracer(library: str, module: str) -> Hook:
 
 
 class _Lent(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]
-    """A tracer that gives our span instead of a span of its own."""
+    """Tracer that returns Genledger's span instead of a new one."""
 
     def __init__(self, tracer: Any, library: str) -> None:
         super().__init__(tracer)

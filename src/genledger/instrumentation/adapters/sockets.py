@@ -1,4 +1,4 @@
-"""Sessions over a socket: many responses in one connection, each a call of its own.
+"""Sessions over a socket: many responses in one connection, each a separate call.
 
 A response begins when the application asks for it, or when the provider decides to give one, and ends when the
 provider says so, when it is refused, or with the connection.
@@ -28,7 +28,7 @@ _FOLDED = 32
 
 
 class Heard(NamedTuple):
-    """What an event of the provider means.
+    """Meaning of a provider's event.
 
     `opened` says what the session is like, `begun`, `chunk` and `ended` belong to the response with this id,
     `aside` is the answer of another model that works beside, and `failed` refuses the request with this id.
@@ -47,21 +47,21 @@ class ResponseEvents(Protocol):
         ...
 
     def response(self) -> Mapping[str, Any]:
-        """The response, as far as it has come."""
+        """Return the response, as far as it has come."""
         ...
 
     def text_length(self) -> int:
-        """Bytes of generated text received so far, for an estimate when the usage never came."""
+        """Return bytes of generated text received so far, for an estimate when the usage never came."""
         ...
 
     @property
     def complete(self) -> bool:
-        """Whether the provider has said that it has ended."""
+        """Return whether the provider has marked the response as ended."""
         ...
 
     @property
     def cut(self) -> bool:
-        """Whether the provider has said that it was interrupted."""
+        """Return whether the provider has marked the response as interrupted."""
         ...
 
 
@@ -266,7 +266,7 @@ class SocketClient:
 
     Args:
         kind: The connections.
-        endpoint: Finds whom a client of the library talks to.
+        endpoint: Returns the server and provider a client is connected to.
     """
 
     def __init__(self, kind: Sessions, endpoint: Callable[[Any], Endpoint]) -> None:
@@ -275,7 +275,7 @@ class SocketClient:
         self._sessions: IdentityMap[Session] = IdentityMap()
 
     def patches(self) -> Patches:
-        """What to patch, and with what."""
+        """Return the methods to patch, and their wrappers."""
         found: Patches = []
         for module in self._kind.modules:
             sync, twin = self._kind.connection, f"Async{self._kind.connection}"

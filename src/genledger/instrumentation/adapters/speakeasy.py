@@ -71,7 +71,7 @@ class SpeakeasyClient:
 
 
 def _body(request: Any) -> Body:
-    """The fields of a request: those of its JSON, or those of a form that are text."""
+    """Return the fields of a request: those of its JSON, or those of a form that are text."""
     if "json" in request.headers.get("content-type", ""):
         body = orjson.loads(request.content)
         return body if isinstance(body, dict) else {}
@@ -138,5 +138,5 @@ async def _retry_async(wrapped: Any, instance: Any, args: tuple[Any, ...], kwarg
 
 
 def _final(retry: Any, error: Exception) -> Exception:
-    """What makes the client's own loop end with an error instead of trying again."""
+    """Return an exception that makes the client's retry loop raise instead of retrying."""
     return retry.__globals__["PermanentError"](error)

@@ -1,6 +1,6 @@
-"""Clients whose requests all pass one method that gives back an HTTP response: what every kind of them shares.
+"""Base for clients whose requests all pass one method that returns an HTTP response.
 
-The method knows the request as it goes over the wire, and the answer before anybody has parsed it. So the one method
+The method knows the request as it goes over the wire, and the answer before it is parsed. So the one method
 covers every resource of the client, and the answer is read whatever the client makes of it. `speakeasy` and `fern` are
 the kinds whose method is always the same, because their clients are generated.
 """
@@ -29,8 +29,8 @@ class WireClient:
 
     Args:
         library: The library's name for users.
-        operations: The operation behind each endpoint, by what the kind of client calls an endpoint.
-        provider: Finds the provider behind a client, from the object whose method is called and the host.
+        operations: Operation of each endpoint, by the client's name for the endpoint.
+        provider: Returns the provider behind a client, from the called object and the host.
     """
 
     library: str
@@ -38,7 +38,7 @@ class WireClient:
     provider: Callable[[Any, str], str]
 
     def endpoint(self, client: Any, base_url: str, api_key: Any = None) -> Endpoint:
-        """Return whom a client talks to."""
+        """Return the server and provider a client is connected to."""
         found = Endpoint.at("", base_url)
         digest = hash_api_key(api_key) if isinstance(api_key, str) and api_key else None
         return found._replace(provider=self.provider(client, found.host or ""), api_key=digest)
@@ -59,7 +59,7 @@ class WireExchange(Exchange):
         self._write = write
 
     def send(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
-        """Return the arguments with the request as it is to be sent."""
+        """Return the arguments with the request to send."""
         changes = self.call.changes
         return self._write(args, kwargs, changes) if changes else (args, kwargs)
 

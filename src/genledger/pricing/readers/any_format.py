@@ -48,7 +48,7 @@ def _has(usage: object, *names: str) -> bool:
 
 
 def _partial(usage: object) -> bool:
-    """Whether a count is missing: a guardrail of Bedrock that changes an answer takes its output tokens out."""
+    """Return whether a count is missing: a Bedrock guardrail that changes an answer removes its output tokens."""
     return _has(usage, "inputTokens", "input_tokens") != _has(usage, "outputTokens", "output_tokens")
 
 

@@ -87,7 +87,7 @@ def usage_from_attributes(attributes: Mapping[str, Any]) -> Usage | None:
 
 
 def _count(attributes: Mapping[str, Any], *names: str) -> int | None:
-    """The first of several spellings that is a count."""
+    """Return the first of several spellings that is a count."""
     for name in names:
         value = attributes.get(name)
         if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= MOST:

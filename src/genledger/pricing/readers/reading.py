@@ -1,4 +1,4 @@
-"""What an answer says about its own cost: usage, model, tier, region, and perhaps the amount itself."""
+"""Billing facts in an answer: usage, model, tier, region, and possibly the amount itself."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _NO_HEADERS: Mapping[str, object] = {}
 
 @dataclass(slots=True)
 class Reading:
-    """What one answer reports.
+    """Billing facts that one answer reports.
 
     `model` is the model that answered, else the one asked for; `requested` is always the one asked for
     (a deployment, an ARN). `tier` is what the provider says it served: `batch`, `flex`, `priority`, `fast`,
@@ -54,7 +54,7 @@ class Reading:
 
 
 class _Seller(NamedTuple):
-    """What a provider's name and address tell of every answer from there.
+    """Facts that hold for every answer from a provider and address.
 
     `headers`: those of an answer may say what was served or billed. `reports`: it may report its cost.
     """
@@ -167,7 +167,7 @@ def _asked(request: Any) -> str | None:
 
 
 def _unwrap(payload: object) -> tuple[object, bool]:
-    """The answer itself, and whether it came in a line of a batch result; `None` for a line that failed.
+    """Return the answer itself, and whether it came in a line of a batch result; `None` for a line that failed.
 
     Answers also come inside a stream's closing event (`response.completed`, `response.done`).
     """
@@ -186,7 +186,7 @@ def _unwrap(payload: object) -> tuple[object, bool]:
 
 
 def _headers(payload: object, headers: Any) -> Mapping[str, object]:
-    """The headers of a response, by their names in lower case."""
+    """Return the headers of a response, by their names in lower case."""
     given: Any = field(field(payload, "ResponseMetadata"), "HTTPHeaders") or headers
     if given is None:
         return _NO_HEADERS
@@ -197,7 +197,7 @@ def _headers(payload: object, headers: Any) -> Mapping[str, object]:
 
 
 def _tier(body: Any, usage: Any, request: Any, headers: Mapping[str, object], notes: list[str]) -> str | None:
-    """The tier that was served, else the one that was asked for."""
+    """Return the tier that was served, else the one that was asked for."""
     holder = body if body.get("service_tier") is not None else usage
     if holder.get("service_tier") in ("default", "standard") and usage.get("speed") is None:
         return None

@@ -84,7 +84,7 @@ def split(
 
 
 def _media(counts: Counts, details: Any, out: Any) -> Media:
-    """The modalities in OpenAI-style `…_details` objects."""
+    """Return the modalities in OpenAI-style `…_details` objects."""
     given, made = details.get, out.get
     found = given("audio_tokens") or given("image_tokens") or given("video_tokens")
     if not (found or made("audio_tokens") or made("image_tokens")):
@@ -164,7 +164,7 @@ def chat(counts: Counts, usage: Any, provider: str) -> Usage:
 
 
 def _units(counts: Counts, usage: Any, provider: str) -> Mapping[str, float]:
-    """What a usage block counts beside tokens."""
+    """Return the units other than tokens in a usage block."""
     if provider == "mistral":
         seconds = number(usage.get("prompt_audio_seconds"))
         return {"second": seconds} if seconds else NO_UNITS
@@ -181,7 +181,7 @@ def _cached(usage: Any) -> object:
 
 
 def responses(counts: Counts, usage: Any, *, images: bool = False) -> Usage:
-    """The Responses, Realtime, Images and Transcriptions APIs: every detail is part of its total.
+    """Return the Responses, Realtime, Images and Transcriptions APIs: every detail is part of its total.
 
     With `images`, output that is not itemised is image output.
     """
@@ -361,7 +361,7 @@ def invoke_model(counts: Counts, body: object) -> Usage:
 
 
 def bedrock_headers(counts: Counts, headers: object) -> Usage:
-    """The counts that Bedrock's InvokeModel puts in the response headers, always as on the bill."""
+    """Return the counts that Bedrock's InvokeModel puts in the response headers, always as on the bill."""
 
     def count(kind: str) -> int:
         raw = field(headers, f"x-amzn-bedrock-{kind}-token-count")

@@ -1,4 +1,4 @@
-"""What an answer consumed that is not a token: tool calls, sessions, images, seconds, characters."""
+"""Usage of an answer other than tokens: tool calls, sessions, images, seconds, characters."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _grounding(body: object, model: str) -> dict[str, float]:
 
 
 def image_tool(counts: Counts, body: object) -> tuple[tuple[str, Usage], ...]:
-    """What the Responses API's image generation tool consumed, at its own model's rates."""
+    """Return the usage of the Responses API's image generation tool, billed at its own model's rates."""
     block = path(body, "tool_usage", "image_gen")
     if block is None:
         return ()
@@ -108,7 +108,7 @@ def image_tool(counts: Counts, body: object) -> tuple[tuple[str, Usage], ...]:
 
 
 def units_of(provider: str, api: str, body: object, request: object) -> dict[str, float]:
-    """The units of answers that have no token counts at all."""
+    """Return the units of answers that have no token counts at all."""
     if api in ("transcriptions", "audio_transcriptions", "translations"):
         seconds = number(field(body, "duration"))
         return {"second": max(seconds, _LEAST_SECONDS.get(provider, 0.0))} if seconds else {}
@@ -130,7 +130,7 @@ def units_of(provider: str, api: str, body: object, request: object) -> dict[str
 
 
 def _documents(request: object) -> int:
-    """How many documents a rerank was asked about; InvokeModel takes its request as JSON text."""
+    """Return how many documents a rerank was asked about; InvokeModel takes its request as JSON text."""
     body = field(request, "body")
     if isinstance(body, (str, bytes, bytearray)):
         try:

@@ -31,7 +31,7 @@ class Process:
             books, now = self.lease_client.books, self.lease_client.now()
             with books.lock:
                 holds: list[Hold] = [
-                    (books.open(CounterKey.of(rule, "organisation", rule.limit(None), now), now), amount)
+                    (books.open(CounterKey.of(rule, "organization", rule.limit(None), now), now), amount)
                     for rule in self.rules
                 ]
             try:

@@ -13,7 +13,7 @@ from genledger.budgets.rules.rule import Scope
 @pytest.mark.parametrize(
     ("patterns", "values", "label"),
     [
-        ({}, {"tenant": "acme"}, "organisation"),
+        ({}, {"tenant": "acme"}, "organization"),
         ({"tenant": "acme"}, {"tenant": "acme"}, "tenant=acme"),
         ({"tenant": "acme"}, {"tenant": "acme2"}, None),
         ({"tenant": "each"}, {"tenant": "acme"}, "tenant=acme"),
@@ -48,7 +48,7 @@ def test_different_values_never_share_a_counter(tenant: str, user: str, other: s
 
 def test_a_rule_has_a_name_that_says_what_it_is() -> None:
     assert budget(tenant="each", usd=5, per="day").name == "tenant=each usd/day"
-    assert budget(tokens=5, per="rolling 1h").name == "organisation tokens/rolling 1h"
+    assert budget(tokens=5, per="rolling 1h").name == "organization tokens/rolling 1h"
 
 
 def test_the_life_of_a_session_or_run_counts_each_one_by_itself() -> None:
@@ -69,7 +69,7 @@ def test_a_tier_that_a_rule_does_not_name_gets_its_smallest_limit() -> None:
         ({"usd": 1, "tokens": 1, "per": "day"}, "tokens", "cannot be combined with usd"),
         ({"usd": 1}, "per", "is missing"),
         ({"usd": 1, "per": "fortnight"}, "per", "'fortnight' is not a window"),
-        ({"usd": 1, "per": "day", "timezone": "Mars/Base"}, "timezone", "'Mars/Base' is not known"),
+        ({"usd": 1, "per": "day", "timezone": "Mars/Base"}, "timezone", "unknown time zone 'Mars/Base'"),
         ({"usd": "5", "per": "day"}, "usd", "expected a number, got '5'"),
         ({"usd": True, "per": "day"}, "usd", "expected a number"),
         ({"usd": -1, "per": "day"}, "usd", "-1 must not be negative"),

@@ -69,7 +69,7 @@ def test_everything_that_a_file_can_say_is_read(tmp_path: Path) -> None:
         ('[[budget]]\nusd = { pro = "x" }\nper = "day"\n', 2, "usd.pro: expected a number"),
         ('[[budget]]\nper = "day"\nusd.pro = "x"\n', 3, "usd.pro: expected a number"),
         ('[[budget]]\n"usd" = -3\nper = "day"\n', 2, "must not be negative"),
-        ('[[budget]]\nusd = 5\nper = "day"\n[[budget]]\nusd = 6\nper = "day"\n', 4, "there is another budget"),
+        ('[[budget]]\nusd = 5\nper = "day"\n[[budget]]\nusd = 6\nper = "day"\n', 4, "another budget is also named"),
         ("budgets = 5\n", 1, "did you mean 'budget'?"),
         ("budget = 5\n", 1, "expected [[budget]] tables"),
         ("# tiers\n[tiers]\ndefault = 5\n", 3, "expected the name of a tier"),

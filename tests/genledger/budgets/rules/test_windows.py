@@ -65,5 +65,5 @@ def test_what_is_not_a_window_is_refused(text: str) -> None:
 
 
 def test_an_unknown_time_zone_is_refused() -> None:
-    with pytest.raises(ValueError, match="time zone 'Europe/Atlantis'"):
+    with pytest.raises(ValueError, match="unknown time zone 'Europe/Atlantis'"):
         Window.parse("day", "Europe/Atlantis")

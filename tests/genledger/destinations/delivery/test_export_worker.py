@@ -105,9 +105,9 @@ def test_the_end_has_time_to_write_what_it_has_packed_and_counts_the_rest(
     assert on_disk(tmp_path) + stats.dropped.get("exit", 0) == 5_000
     if translate is not slowly:
         assert stats.dropped == {}
-        assert "5000 records wait on disk" in caplog.text
+        assert "5000 records are on disk" in caplog.text
     else:
-        assert f"{stats.dropped['exit']} records were neither delivered nor kept" in caplog.text
+        assert f"{stats.dropped['exit']} records were lost at exit: neither delivered nor" in caplog.text
 
 
 def test_without_any_time_what_is_lost_is_counted_and_said(
@@ -118,7 +118,7 @@ def test_without_any_time_what_is_lost_is_counted_and_said(
         delivery.offer(FinishedSpan(span, None))
     assert delivery.shutdown(0.0) is False
     assert delivery.stats().dropped == {"exit": 100}
-    assert "100 records were neither delivered nor kept at exit" in caplog.text
+    assert "100 records were lost at exit: neither delivered nor stored" in caplog.text
 
 
 def test_spans_that_come_faster_than_they_can_be_packed_do_not_keep_it_from_sending(

@@ -188,4 +188,4 @@ def test_the_way_out_of_any_other_exporter_is_bounded_too(caplog) -> None:
     exports = Exports("spans for other", Exporter(), released.wait, released.wait)
     assert exports.flush(0.05) is False
     assert exports.shutdown(1) is False
-    assert "the last spans for other are not exported" in caplog.text
+    assert "the last spans for other were not exported" in caplog.text

@@ -83,7 +83,7 @@ def test_a_directory_that_others_can_change_is_left_alone_and_named_once(tmp_pat
     assert {file.name: file.read_bytes() for file in directory.iterdir()} == before
     (line,) = caplog.messages
     assert str(directory) in line
-    assert "left alone" in line
+    assert "is not used" in line
 
 
 @pytest.mark.parametrize("change", WAYS.values(), ids=WAYS.keys())

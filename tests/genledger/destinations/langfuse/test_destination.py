@@ -23,18 +23,18 @@ CHAT = {"gen_ai.operation.name": "chat"}
         ({"LANGFUSE_PUBLIC_KEY": "pk-lf-1"}, "LANGFUSE_SECRET_KEY is not set"),
         ({"LANGFUSE_SECRET_KEY": "sk-lf-topsecret"}, "LANGFUSE_PUBLIC_KEY is not set"),
         ({}, "LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY are not set"),
-        ({"LANGFUSE_PUBLIC_KEY": "sk-lf-topsecret", "LANGFUSE_SECRET_KEY": "pk-lf-1"}, "wrong way round"),
+        ({"LANGFUSE_PUBLIC_KEY": "sk-lf-topsecret", "LANGFUSE_SECRET_KEY": "pk-lf-1"}, "swapped"),
         (
             {"LANGFUSE_PUBLIC_KEY": "pk", "LANGFUSE_SECRET_KEY": "sk", "LANGFUSE_BASE_URL": "cloud.langfuse.com"},
-            "'cloud.langfuse.com' is not an address",
+            "'cloud.langfuse.com' is not a valid address",
         ),
         (
             {"LANGFUSE_PUBLIC_KEY": "pk", "LANGFUSE_SECRET_KEY": "sk", "LANGFUSE_HOST": "ftp://x"},
-            "'ftp://x' is not an address",
+            "'ftp://x' is not a valid address",
         ),
         (
             {"LANGFUSE_PUBLIC_KEY": "pk", "LANGFUSE_SECRET_KEY": "sk", "LANGFUSE_BASE_URL": "https://u:topsecret@h"},
-            "has credentials in it",
+            "contains credentials",
         ),
         (
             {"LANGFUSE_PUBLIC_KEY": "pk", "LANGFUSE_SECRET_KEY": "sk", "LANGFUSE_SAMPLE_RATE": "1.5"},

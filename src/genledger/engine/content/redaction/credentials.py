@@ -1,4 +1,4 @@
-"""The credentials that are told by how they begin: one row for each kind, with an example and a near miss.
+"""Credentials recognized by their prefix: one row for each kind, with an example and a near miss.
 
 The prefixes are facts that issuers document; most are also in the rules of the secret scanners Gitleaks
 (https://github.com/gitleaks/gitleaks, config/gitleaks.toml) and Kingfisher (https://github.com/mongodb/kingfisher,

@@ -94,7 +94,7 @@ _BACKWARDS = rf"""(?xs)
 
 
 def _ends_of_private_keys(value: str) -> Iterator[Span]:
-    """What is left of keys whose beginning was cut off."""
+    """Yield the rest of private keys whose beginning was cut off."""
     last = 0
     for match in compiled(_END_OF_PRIVATE_KEY).finditer(value):
         lines = compiled(_BACKWARDS).match(value[last : match.start()][::-1])

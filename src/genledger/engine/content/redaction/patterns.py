@@ -1,4 +1,4 @@
-"""What is looked for in texts, and what stands in its place."""
+"""Patterns to redact in texts, and their replacements."""
 
 from __future__ import annotations
 

@@ -94,6 +94,6 @@ _AS_IT_IS = bytes.maketrans(b"0123456789", bytes(range(10)))
 
 
 def _luhn(number: str) -> bool:
-    """Whether the check digit is right (ISO/IEC 7812-1, annex B)."""
+    """Return whether the check digit is right (ISO/IEC 7812-1, annex B)."""
     digits = number.encode().translate(None, b" -")[::-1]
     return (sum(digits[::2].translate(_AS_IT_IS)) + sum(digits[1::2].translate(_DOUBLED))) % 10 == 0

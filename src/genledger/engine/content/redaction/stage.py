@@ -48,7 +48,7 @@ class Redactor:
         try:
             return self._own(self.built_in(well_formed(value)))
         except Exception as error:
-            internal_errors.report("redaction", error)
+            internal_errors.report("redacting", error)
             return FAILED
 
     def message(self, value: str, limit: int = MAX_MESSAGE) -> str:
@@ -73,7 +73,7 @@ class Redactor:
         return self.error(error) if self._content or _of_a_request(error) else None
 
     def name(self, value: str) -> str:
-        """Return what somebody else calls an error, bounded and redacted."""
+        """Return another library's text of an error, bounded and redacted."""
         return self.message(value, MAX_NAME)
 
     def json(self, encoded: str) -> str:
@@ -84,7 +84,7 @@ class Redactor:
                 redacted = _dump(_each(orjson.loads(redacted), self._own_or_failed))
             return redacted
         except Exception as error:
-            internal_errors.report("redaction", error)
+            internal_errors.report("redacting", error)
             return f'"{FAILED}"'
 
     def _document(self, encoded: str) -> str:
@@ -120,7 +120,7 @@ class Redactor:
         try:
             return self._own(value)
         except Exception as error:
-            internal_errors.report("redaction", error)
+            internal_errors.report("redacting", error)
             return FAILED
 
 

@@ -99,10 +99,11 @@ async def watch(player: Player, job: Job, telemetry: Telemetry) -> Watched:
     telemetry.open.spans.clear()
     before = surroundings()
     playback = await perform(player, job)
+    if job.plan.kwargs.get("background"):
+        finish_open()  # it is waited for until the process ends
     for _ in range(20):  # Groq's client leaves a stream that failed to the collector, generator after generator
         if not telemetry.open.spans:
             break
-        finish_open()  # what is made in the background is waited for until the process ends
         gc.collect()
         await asyncio.sleep(0)
     return Watched(

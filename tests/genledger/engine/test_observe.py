@@ -126,13 +126,13 @@ def test_a_generator_broken_off_ends_its_span_without_an_error(telemetry: Teleme
     assert telemetry.span.status.status_code is StatusCode.UNSET
 
 
-def test_errors_pass_through_and_are_named_with_their_secrets_taken_out(telemetry: Telemetry) -> None:
-    error = LookupError("no a@example.com here")
+def test_errors_pass_through_and_are_named_without_what_they_quote(telemetry: Telemetry) -> None:
+    error = LookupError("no Ada Lovelace here")
     with pytest.raises(LookupError) as raised, genledger.observe("x", kind="tool"):
         raise error
     assert raised.value is error
     assert telemetry.span.status.status_code is StatusCode.ERROR
-    assert telemetry.span.status.description == "no [email] here"
+    assert telemetry.span.status.description is None
     assert telemetry.attributes["error.type"] == "LookupError"
 
 

@@ -362,7 +362,7 @@ class RetryQueue:
         """Count what could not be saved, and `unpacked` spans besides, as lost, and say so; and what could be."""
         if self._cut_off and self._said is None and self.spool is not None:
             log.warning(
-                "genledger: destination %s (%s): no answer until the end; %d records wait on disk for the next process",
+                "genledger: destination %s (%s): no answer before exit; %d records are on disk for the next process",
                 self.name, self.sender.endpoint, self.spool.pending().spans,
             )  # fmt: skip
         lost = unpacked + sum(batch.spans for batch in self._batches if not batch.rows)

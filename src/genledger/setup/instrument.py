@@ -283,6 +283,11 @@ def available() -> dict[str, Available]:
 
 def _patch(settings: Settings) -> None:
     found = available()
+    if not found:
+        logger.error(
+            "genledger: no call is recorded: the package's metadata (genledger-*.dist-info) is missing; "
+            "keep it when you bundle the application"
+        )
     for name in settings.libraries or ():
         if name not in found:
             logger.error("genledger: no instrumentor for %s; supported are: %s", name, ", ".join(sorted(found)))

@@ -817,3 +817,15 @@ def test_a_destination_that_cannot_work_is_one_clear_line_and_the_application_ru
 def test_an_outcome_needs_a_name(name: Any) -> None:
     with pytest.raises(ValueError, match="record_outcome"):
         genledger.record_outcome(name)
+
+
+def test_a_bundle_without_metadata_says_that_nothing_is_recorded(tmp_path: Path) -> None:
+    code = """
+from importlib import metadata
+def stripped(name):
+    raise metadata.PackageNotFoundError(name)
+metadata.distribution = stripped
+import genledger
+genledger.instrument(destinations=[])
+"""
+    assert "the package's metadata (genledger-*.dist-info) is missing" in run(tmp_path, code).stderr

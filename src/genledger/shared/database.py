@@ -186,12 +186,17 @@ class SharedDatabase:
         with self._lock:
             if self._file is None:
                 return
-            with suppress(sqlite3.Error), self._turn() as turn:
-                # The last connection moves the log into the file. If that was cut, its size would no longer tell.
-                self._look(turn, replace=True)
-                if self._opened is not None:
-                    self._empty_log(self._opened)
-                    self._leave_note(turn, _status(self._place), _used(self._opened))
+            try:
+                with self._turn() as turn:
+                    # The last connection moves the log into the file. If that was cut, its size would no longer tell.
+                    self._look(turn, replace=True)
+                    if self._opened is not None:
+                        self._empty_log(self._opened)
+                        self._leave_note(turn, _status(self._place), _used(self._opened))
+            except sqlite3.Error:
+                # Others may keep it waiting. That the file is gone or another one shows without a turn.
+                if self._file is not None and self._strayed(_status(self.path)):
+                    self._depart()
             self._close()
             self._file = None
 

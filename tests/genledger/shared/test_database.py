@@ -214,6 +214,19 @@ def test_a_writer_that_waits_too_long_for_its_turn_says_so(path: Path, open_numb
     assert impatient.read() == [1, 3]
 
 
+def test_a_file_that_was_replaced_is_noticed_at_the_end_though_others_have_the_turn(
+    path: Path, open_numbers: OpenNumbers
+) -> None:
+    leaving, busy = open_numbers(busy_timeout_s=0.01), open_numbers()
+    leaving.write(1)
+    shutil.copy(path, older := path.with_name("older"))
+    leaving.write(2)
+    with suppress(StartedOver), busy.database.writing():
+        os.replace(older, path)
+        leaving.database.close()
+        assert leaving.departures == [Departure("removed", None)]
+
+
 def test_a_directory_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(Unusable, match="file"):

@@ -127,7 +127,7 @@ class Spool:
         self.destination = destination
         self._max_bytes = max_bytes
         self._max_age_us = int(max_age_s * 1e6)
-        self._first_id = zlib.crc32(destination.encode()) >> 21 << _TIME_BITS
+        self._first_id = zlib.crc32(destination.encode()) >> 22 << _TIME_BITS
         self._ours = (self._first_id, self._first_id + (1 << _TIME_BITS), destination)
         self._clock = clock
         self._database = self._open("NORMAL", self._departed)

@@ -40,6 +40,15 @@ def test_requests_come_back_oldest_first_and_go_when_done(spool, clock) -> None:
     assert spool.pending() == Pending(0, 0, 0)
 
 
+def test_a_destination_of_any_checksum_has_room_in_the_file(tmp_path, clock) -> None:
+    # This one has the highest upper bits, the other the lowest.
+    for destination in ("http://127.0.0.1:2070/v1/traces", ""):
+        spool = Spool(tmp_path / "spool", destination, clock=clock)
+        spool.put(b"1", 1)
+        assert spool.pending() == Pending(1, 1, 1)
+        assert drain(spool) == [b"1"]
+
+
 def test_requests_that_were_never_sent_are_joined_up_to_what_is_sent_at_once(spool) -> None:
     for number in range(10):
         spool.put(b"%d" % number, 3)

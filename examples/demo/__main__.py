@@ -20,7 +20,7 @@ from genledger.cli.report import print_report
 from genledger.cli.trace import print_trace
 from genledger.ledger import Ledger, queries
 from genledger.ledger.rows import trace_hex
-from genledger.setup.providers import names_wanted
+from genledger.setup.pipeline import names_wanted
 from genledger.setup.settings import read_settings
 
 from .provider import DemoProvider

@@ -29,7 +29,7 @@ from genledger.destinations.delivery.remote_destination import (
 from genledger.destinations.delivery.time_source import SYSTEM_CLOCK
 from genledger.destinations.delivery.validate_url import check_http_url
 from genledger.destinations.selection.span_processor import FinishedSpan
-from genledger.shared.credentials import without_credentials
+from genledger.shared.addresses import without_credentials
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter

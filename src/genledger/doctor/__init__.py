@@ -16,9 +16,9 @@ from genledger.doctor.findings import Finding, Findings
 from genledger.doctor.launcher import CONFIGURATOR, DISTRO, Choice, examine_choice
 from genledger.doctor.libraries import Library, Tracer, examine_libraries
 from genledger.doctor.private_uses import PrivateState, examine_private_uses
-from genledger.setup.providers import names_wanted
+from genledger.setup.pipeline import names_wanted
 from genledger.setup.settings import read_settings
-from genledger.shared.credentials import redacted
+from genledger.shared.addresses import redacted
 from genledger.shared.text import each_text
 from genledger.version import __version__
 

@@ -10,7 +10,7 @@ from typing import Any
 from genledger.destinations.delivery.remote_destination import DeliveryOptions, spool_directory
 from genledger.doctor.findings import Findings
 from genledger.doctor.libraries import installed_version
-from genledger.setup.providers import LANGFUSE_KEYS, connect
+from genledger.setup.pipeline import LANGFUSE_KEYS, connect
 from genledger.setup.settings import Settings
 
 

@@ -12,7 +12,7 @@ from genledger.doctor.findings import Findings
 from genledger.ledger import Ledger, LedgerError, default_path, queries
 from genledger.pricing import PriceFileError, load_overrides, table, table_update
 from genledger.setup.settings import Settings
-from genledger.shared.credentials import without_credentials
+from genledger.shared.addresses import without_credentials
 
 OLD_TABLE_DAYS = 90
 """Days after which a price table is called old."""

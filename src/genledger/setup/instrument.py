@@ -31,7 +31,7 @@ from genledger.engine.streams import finish_open
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.setup import threads
 from genledger.setup.delegating_processor import delegating_processor_of, disconnect
-from genledger.setup.providers import (
+from genledger.setup.pipeline import (
     REMOTE,
     Pipeline,
     connect,

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from genledger.shared.credentials import redacted
+from genledger.shared.addresses import redacted
 
 T = TypeVar("T")
 

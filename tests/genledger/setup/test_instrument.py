@@ -753,6 +753,7 @@ def test_no_value_of_any_option_is_raised_into_the_application(value: Any) -> No
     for option in fields(Settings):
         genledger.instrument(**{"destinations": [], "tracer_provider": Telemetry().tracer_provider, option.name: value})
         genledger.uninstrument()
+        assert instrument.pipeline() is None, option.name
 
 
 BAD_VARIABLES: list[Any] = [

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genledger.setup.providers import names_wanted
+from genledger.setup.pipeline import names_wanted
 from genledger.setup.settings import Settings, read_settings
 
 from ..applications import REPOSITORY

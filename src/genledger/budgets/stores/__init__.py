@@ -8,7 +8,7 @@ from pathlib import Path
 import platformdirs
 
 from genledger.budgets.stores.base import Store, StoreDown
-from genledger.shared.credentials import without_credentials
+from genledger.shared.addresses import without_credentials
 
 __all__ = ["Store", "StoreDown", "file_of", "open_store"]
 

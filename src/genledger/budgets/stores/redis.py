@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from genledger.budgets.leases.lease_protocol import Age, Ask, Counter, Lease, Reply, Standing
 from genledger.budgets.stores.base import StoreDown
-from genledger.shared.credentials import without_credentials
+from genledger.shared.addresses import without_credentials
 
 T = TypeVar("T")
 

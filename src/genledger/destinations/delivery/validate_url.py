@@ -9,7 +9,7 @@ from requests.utils import get_environ_proxies
 
 from genledger.destinations.delivery.attempt import Attempt
 from genledger.destinations.delivery.errors import ConfigurationError
-from genledger.shared.credentials import without_credentials
+from genledger.shared.addresses import without_credentials
 
 _QUICK_TRY_S = 1.0
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genledger.shared.credentials import redacted, without_credentials
+from genledger.shared.addresses import redacted, without_credentials
 from genledger.shared.text import message
 
 SECRET = st.text(st.characters(codec="utf-8", exclude_categories=("Zs", "Cc"), exclude_characters="&\"'<>"), min_size=1)

@@ -16,6 +16,8 @@ from genledger.budgets import BudgetRequest, Guard, StoreDown, budget
 from genledger.budgets.budget_status import read_status
 from genledger.budgets.stores.sqlite import SQLiteStore
 
+from ..forks import run_together
+
 MakeGuard = Callable[..., Guard]
 MakeDemand = Callable[..., BudgetRequest]
 
@@ -60,23 +62,7 @@ def test_who_opens_it_while_another_makes_it_waits(path: Path, begin: str) -> No
 def test_processes_that_start_together_all_get_their_store(tmp_path: Path) -> None:
     for start in range(20):
         path = tmp_path / str(start) / "budgets.db"
-        ready, go = os.pipe()
-        children = []
-        for _ in range(4):
-            child = os.fork()
-            if child == 0:
-                status = 1
-                try:
-                    os.close(go)
-                    os.read(ready, 1)  # ends when the parent closes its end: all go at once
-                    SQLiteStore(str(path)).document()
-                    status = 0
-                finally:
-                    os._exit(status)
-            children.append(child)
-        os.close(ready)
-        os.close(go)
-        assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
+        assert run_together([lambda path=path: SQLiteStore(str(path)).document()] * 4) == [0] * 4
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this platform does not list open files")

@@ -6,12 +6,15 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from genledger.shared.database import Damaged, Departure, Locked, SharedDatabase, StartedOver, Unusable
+
+from ..forks import run_together
 
 NUMBERS = "CREATE TABLE IF NOT EXISTS numbers (number INTEGER, filler BLOB)"
 
@@ -166,23 +169,8 @@ def test_opening_gives_up_when_it_has_waited_long_enough(path: Path, open_number
 def test_processes_that_start_together_make_one_file(tmp_path: Path) -> None:
     for start in range(10):
         path = tmp_path / str(start) / "numbers.db"
-        ready, go = os.pipe()
-        children = []
-        for number in range(6):
-            child = os.fork()
-            if child == 0:
-                status = 1
-                try:
-                    os.close(go)
-                    os.read(ready, 1)  # ends when the parent closes its end: all go at once
-                    Numbers(path).write(number)
-                    status = 0
-                finally:
-                    os._exit(status)
-            children.append(child)
-        os.close(ready)
-        os.close(go)
-        assert [os.waitpid(child, 0)[1] for child in children] == [0] * 6
+        works = [partial(Numbers(path).write, number) for number in range(6)]
+        assert run_together(works) == [0] * 6
         assert numbers_in(path) == list(range(6))
 
 

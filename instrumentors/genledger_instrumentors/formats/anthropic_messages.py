@@ -46,6 +46,8 @@ def read_request(body: Body, attributes: Attributes) -> None:
             attributes[A.GEN_AI_OUTPUT_TYPE] = "json"
     if isinstance(body.get("output_format"), Mapping):
         attributes[A.GEN_AI_OUTPUT_TYPE] = "json"
+    if any(_compacted(field(message, "content")) for message in listed(body.get("messages"))):
+        attributes[A.GEN_AI_CONVERSATION_COMPACTED] = True
 
 
 def read_response(answer: Any, attributes: Attributes) -> None:
@@ -54,6 +56,16 @@ def read_response(answer: Any, attributes: Attributes) -> None:
     reason = field(answer, "stop_reason")
     if isinstance(reason, str):
         attributes[A.GEN_AI_RESPONSE_FINISH_REASONS] = (reason,)
+    if _compacted(field(answer, "content")):
+        attributes[A.GEN_AI_CONVERSATION_COMPACTED] = True
+
+
+def _compacted(content: Any) -> bool:
+    """Return whether a block of compaction stands for what was said before it.
+
+    https://docs.anthropic.com/en/docs/build-with-claude/compaction
+    """
+    return any(field(block, "type") == "compaction" for block in listed(content))
 
 
 def _source(kind: str, block: Mapping[str, Any]) -> Any:

@@ -13,8 +13,10 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import wrapt
 from opentelemetry import context as context_api
 
 from genledger.shared.loggers import logger_of
@@ -273,7 +275,45 @@ PRICE_TABLES = PrivateUse(
     _tables_work,
 )
 
-USES = (ENDING_SPANS, SPAN_PROCESSORS, METRIC_POINTS, SUPPRESSION, PRICE_TABLES)
+
+# Modules that are imported again
+
+
+def call_at_next_import(module: str, hook: Callable[[ModuleType], None]) -> None:
+    """Call a function when a module is imported the next time, whether or not it is imported now.
+
+    wrapt's own function calls it at once if the module is imported.
+    """
+    if module not in sys.modules:
+        wrapt.register_post_import_hook(hook, module)
+    elif IMPORT_HOOKS.works:
+        _listen(module, hook)
+
+
+def _listen(module: str, hook: Callable[[ModuleType], None]) -> None:
+    importer = sys.modules["wrapt.importer"]
+    with importer._post_import_hooks_lock:
+        importer._post_import_hooks.setdefault(module, []).append(hook)
+
+
+def _listening_works() -> bool:
+    heard: list[ModuleType] = []
+    probe = ModuleType("genledger.probe")
+    wrapt.register_post_import_hook(heard.append, probe.__name__)
+    _listen(probe.__name__, heard.append)
+    wrapt.notify_module_loaded(probe)
+    return heard == [probe, probe]
+
+
+IMPORT_HOOKS = PrivateUse(
+    "wrapt",
+    "wrapt.importer._post_import_hooks, wrapt.importer._post_import_hooks_lock",
+    "record a library that was removed from sys.modules and imported again",
+    "a library that is removed from sys.modules and imported again is not recorded",
+    _listening_works,
+)
+
+USES = (ENDING_SPANS, SPAN_PROCESSORS, METRIC_POINTS, SUPPRESSION, PRICE_TABLES, IMPORT_HOOKS)
 """Every use."""
 
 

@@ -108,7 +108,7 @@ def watch_close(response: Any, recording: StreamRecorder) -> None:
     try:
         body.__dict__.setdefault(_RECORDINGS, []).append(recording)
         if not issubclass(type(body), _Telling):
-            body.__class__ = _telling(type(body))
+            body.__class__ = _telling(type(body))  # type: ignore[arg-type]
     except (AttributeError, TypeError):
         response.stream = Body(response.stream, recording.closed)
 

@@ -171,6 +171,15 @@ def read_output(answer: Any) -> Content:
     return {A.GEN_AI_OUTPUT_MESSAGES: [message]}
 
 
+def most_tool_calls(body: Body) -> Mapping[str, float]:
+    """Return the billed calls of server tools that a request allows: searches, one where it sets no `max_uses`."""
+    searches = 0.0
+    for tool in listed(body.get("tools")):
+        if str(field(tool, "type")).startswith("web_search"):
+            searches += integer(field(tool, "max_uses")) or 1
+    return {"web_search": searches} if searches else {}
+
+
 MESSAGES = Operation(
     name=S.CHAT,
     api="messages",
@@ -189,6 +198,7 @@ MESSAGES = Operation(
     output=read_output,
     family="inference",
     limit=("max_tokens",),
+    tools=most_tool_calls,
 )
 
 COUNT_TOKENS = Operation(

@@ -223,6 +223,24 @@ def read_output(answer: Any) -> Content:
     return {A.GEN_AI_OUTPUT_MESSAGES: [{"role": "assistant", "parts": content}] if content else None}
 
 
+_SEARCHES = ("web_search_preview", "web_search", "file_search")
+
+
+def most_tool_calls(body: Body) -> Mapping[str, float]:
+    """Return the billed calls of hosted tools that a request allows: of each, one where it sets no `max_tool_calls`."""
+    most = body.get("max_tool_calls")
+    most = float(most) if type(most) is int and most > 0 else 1.0
+    units: dict[str, float] = {}
+    for tool in listed(body.get("tools")):
+        kind = str(field(tool, "type"))
+        if kind == "code_interpreter" and text(field(tool, "container")) is None:
+            units["code_session"] = 1.0
+        search = next((name for name in _SEARCHES if kind.startswith(name)), None)
+        if search is not None:
+            units[search] = most
+    return units
+
+
 RESPONSES = Operation(
     name=S.CHAT,
     api="responses",
@@ -234,6 +252,7 @@ RESPONSES = Operation(
     output=read_output,
     family="inference",
     limit=("max_output_tokens",),
+    tools=most_tool_calls,
     unfinished=unfinished,
 )
 

@@ -226,6 +226,8 @@ def _asked(options: Any, path: str) -> Body:
     body = body if isinstance(body, Mapping) else {}
     extra = options.extra_json
     body = {**body, **extra} if isinstance(extra, Mapping) and extra else body
+    if options.files:
+        body = {**body, **dict(options.files)}
     # Methods pass placeholders for arguments that were not given; the client leaves them out when it sends.
     if any(type(value).__name__ in _PLACEHOLDERS for value in body.values()):
         body = {name: value for name, value in body.items() if type(value).__name__ not in _PLACEHOLDERS}

@@ -140,6 +140,7 @@ def _langfuse(pipeline: Pipeline, settings: Settings, name: str) -> None:
     from genledger.destinations.langfuse.destination import LangfuseDestination
 
     destination = LangfuseDestination(
+        tags=settings.langfuse_tags,
         everything=settings.langfuse_send_all_spans,
         units_per_month=settings.langfuse_units_per_month,
         **_delivery(settings),

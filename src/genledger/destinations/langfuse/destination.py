@@ -109,6 +109,8 @@ class LangfuseDestination(Destination):
             resource's `deployment.environment.name`).
         release: On every span (`LANGFUSE_RELEASE`, else the commit that the build system names).
         version: On every span; else the resource's `service.version`.
+        tags: Tag observations with their feature, `tenant:<id>`, and `unpriced` where the cost is not known: Langfuse
+            groups by tags, and not by metadata.
         everything: Send web, database and queue spans, too, not only GenAI spans and the ancestors they need.
         sample_rate: The share of ordinary traces that is sent (`LANGFUSE_SAMPLE_RATE`).
         keep: Traces that are sent anyway.
@@ -132,6 +134,7 @@ class LangfuseDestination(Destination):
         environment: str | None = None,
         release: str | None = None,
         version: str | None = None,
+        tags: bool = True,
         everything: bool = False,
         sample_rate: float | None = None,
         keep: Keep | None = None,
@@ -147,7 +150,8 @@ class LangfuseDestination(Destination):
         if project is None and routes is None:
             raise ConfigurationError("Langfuse: LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY are not set")
         environment = environment or environ.get("LANGFUSE_TRACING_ENVIRONMENT")
-        common = Project(environment_name(environment) if environment else None, release or _release(environ), version)
+        environment = environment_name(environment) if environment else None
+        common = Project(environment, release or _release(environ), version, tags)
         sampling = SamplingOptions(_sample_rate(environ, sample_rate), keep or Keep(), units_per_month)
         path = environ.get("LANGFUSE_OTEL_TRACES_EXPORT_PATH") or TRACES_PATH
         compression = _compression(environ)

@@ -51,6 +51,7 @@ class Call:
     asked: Attributes
     content: Attributes
     started: float
+    before: Context = field(default_factory=get_current)
     changes: Mapping[str, Any] = field(default_factory=dict)
     first_chunk: float | None = None
     stamps: list[float] | None = None
@@ -73,6 +74,7 @@ class Call:
         """Make this call current while the client's own method runs: spans it starts become children."""
         try:
             inside = self.inside()
+            self.before = get_current()
             attach(inside)
         except Exception as fault:
             internal_errors.report("entering the call", fault)
@@ -91,9 +93,9 @@ class Call:
         """
         try:
             if get_current() is inside:
-                attach(self.outer)
+                attach(self.before)
         except Exception as fault:
-            attach(self.outer)
+            attach(self.before)
             internal_errors.report("leaving the call", fault)
 
     def contains(self, operation: Operation, library: str) -> bool:

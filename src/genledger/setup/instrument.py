@@ -110,9 +110,6 @@ def configure(settings: Settings, problems: list[str]) -> bool:
     meters = meter_provider(settings, pipeline)
     recorder = _recorder(settings, pipeline, provider, meters, _rules(settings, problems))
     delegating = delegating_processor_of(provider)
-    langfuse = pipeline.destinations.get("langfuse")
-    if langfuse is not None and (conflict := langfuse.conflict(provider)) is not None:
-        pipeline.problems.append(conflict)
     if delegating is not None:
         delegating.connect((ForeignSpanProcessor(SCOPE), *pipeline.processors))
     if any(isinstance(name, str) and name in REMOTE for name in wanted):

@@ -114,31 +114,75 @@ ENDING_SPANS = PrivateUse(
 )
 
 
-# A tracer provider's span processors
+# The span processors that a span is announced to
 
 
-def span_processors(provider: Any) -> tuple[Any, ...]:
-    """Return the span processors of a tracer provider; none where the SDK does not tell."""
+def span_processors(span: Any) -> tuple[Any, ...]:
+    """Return the span processors of an open span's provider, the same tuple until one is added; none if unknown."""
     if not SPAN_PROCESSORS.works:
         return ()
-    active = getattr(provider, "_active_span_processor", None)
-    return tuple(getattr(active, "_span_processors", ()))
+    processors: tuple[Any, ...] = getattr(getattr(span, "_span_processor", None), "_span_processors", ())
+    return processors
 
 
 def _processors_work() -> bool:
     from opentelemetry.sdk.trace import SpanProcessor
 
     provider, probe = _tracer_provider(), SpanProcessor()
+    span = provider.get_tracer("genledger").start_span("probe", context_api.Context())
     provider.add_span_processor(probe)
-    return tuple(provider._active_span_processor._span_processors) == (probe,)
+    processors = span._span_processor._span_processors
+    return processors == (probe,) and processors is span._span_processor._span_processors
 
 
 SPAN_PROCESSORS = PrivateUse(
     "opentelemetry-sdk",
-    "TracerProvider._active_span_processor._span_processors",
-    "see whether Langfuse's own SDK sends the same spans",
-    "nothing warns when Langfuse's own SDK sends the same spans, whose costs then count twice there",
+    "Span._span_processor, SynchronousMultiSpanProcessor._span_processors",
+    "leave to Langfuse's own SDK the spans that it sends",
+    "spans that Langfuse's own SDK sends are sent twice, and the last one to arrive replaces the other",
     _processors_work,
+)
+
+
+# What Langfuse's own SDK sends
+
+
+def langfuse_filter(processor: Any) -> Callable[[Any], object]:
+    """Return how a `LangfuseSpanProcessor` decides whether it sends a span; its default where it does not tell."""
+    if LANGFUSE_FILTER.works:
+        chosen: Callable[[Any], object] = processor._should_export_span
+        return chosen
+    from langfuse.span_filter import is_default_export_span  # type: ignore[import-not-found, unused-ignore]
+
+    return is_default_export_span
+
+
+def _filter_works() -> bool:
+    from langfuse._client.span_processor import (  # type: ignore[import-not-found, unused-ignore]
+        LangfuseSpanProcessor,
+    )
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    def chosen(span: Any) -> bool:
+        return False
+
+    probe: Any = LangfuseSpanProcessor(
+        public_key="probe",
+        secret_key="probe",
+        base_url="",
+        should_export_span=chosen,
+        span_exporter=InMemorySpanExporter(),
+    )
+    probe.shutdown()
+    return probe._should_export_span is chosen
+
+
+LANGFUSE_FILTER = PrivateUse(
+    "langfuse",
+    "LangfuseSpanProcessor._should_export_span",
+    "know which spans Langfuse's own SDK sends",
+    "with `should_export_span`, spans may reach Langfuse twice or not at all beside its own SDK",
+    _filter_works,
 )
 
 
@@ -273,7 +317,7 @@ PRICE_TABLES = PrivateUse(
     _tables_work,
 )
 
-USES = (ENDING_SPANS, SPAN_PROCESSORS, METRIC_POINTS, SUPPRESSION, PRICE_TABLES)
+USES = (ENDING_SPANS, SPAN_PROCESSORS, LANGFUSE_FILTER, METRIC_POINTS, SUPPRESSION, PRICE_TABLES)
 """Every use."""
 
 

@@ -12,6 +12,7 @@ import base64
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
 from genledger.destinations.delivery.delivery_stats import Limits, positive
@@ -27,9 +28,10 @@ from genledger.destinations.delivery.remote_destination import (
 )
 from genledger.destinations.delivery.time_source import SYSTEM_CLOCK
 from genledger.destinations.delivery.validate_url import check_http_url
+from genledger.destinations.langfuse.beside_sdk import BesideSdkProcessor
 from genledger.destinations.langfuse.vocabulary import Project, environment_name, translate
 from genledger.destinations.selection.sampling import Keep, SamplingOptions
-from genledger.shared.private_attributes import span_processors
+from genledger.destinations.selection.span_processor import SelectingSpanProcessor
 
 if TYPE_CHECKING:
     from genledger.destinations.selection.tenant_routing import Unknown
@@ -183,23 +185,17 @@ class LangfuseDestination(Destination):
                 pool=pool,
                 clock=options.get("clock", SYSTEM_CLOCK),
             )
-        self._public_key = project.public_key if project is not None else None
+        make_processor: Callable[..., SelectingSpanProcessor] = SelectingSpanProcessor
+        if project is not None and routes is None:
+            make_processor = partial(BesideSdkProcessor, public_key=project.public_key, project=common)
         super().__init__(
             "langfuse",
             receivers,
             select=not everything,
             tells_ends=sampling.holds or routes is not None,
             lineage=True,
+            make_processor=make_processor,
         )
-
-    def conflict(self, provider: object) -> str | None:
-        """Return the problem if Langfuse's own span processor sends the same spans to the same project."""
-        for processor in span_processors(provider):
-            if type(processor).__name__ == "LangfuseSpanProcessor":
-                key = getattr(processor, "public_key", None)
-                if key == self._public_key:
-                    return f"Langfuse's own SDK sends the spans of project {key} too: every cost is counted twice there"
-        return None
 
 
 def _release(environ: Mapping[str, str]) -> str | None:

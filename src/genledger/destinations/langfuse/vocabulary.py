@@ -27,6 +27,9 @@ OBSERVATION = "langfuse.observation"
 SDK_SCOPE = "langfuse-sdk"
 """The scope of the spans that Langfuse's own SDK makes."""
 
+IS_APP_ROOT = "langfuse.internal.is_app_root"
+"""Marks the topmost span that Langfuse gets of a trace, though it has a parent."""
+
 UNPRICED = "unpriced"
 """The tag of a call whose cost is not known."""
 
@@ -209,8 +212,9 @@ class _Writer:
         self.put("langfuse.environment", project.environment or _resource_environment(resource))
         self.put("langfuse.release", project.release)
         self.put("langfuse.version", project.version or resource.get("service.version"))
+        self.used.add(IS_APP_ROOT)  # Langfuse's SDK sets it at the start, by what it sends itself
         if item.is_app_root:
-            self.put("langfuse.internal.is_app_root", True)
+            self.put(IS_APP_ROOT, True)
         tags = [*(given.get(A.GENLEDGER_TAGS) or who.tags)]
         if project.tags:
             tags += [feature, tenant and f"tenant:{tenant}", self._is_unpriced() and UNPRICED]

@@ -145,25 +145,6 @@ def test_the_exporter_is_what_the_entry_point_names(langfuse_server, tmp_path, m
     exporter.shutdown()
 
 
-def test_langfuses_own_processor_for_the_same_project_is_noticed(langfuse_server) -> None:
-    from opentelemetry.sdk.trace import SpanProcessor
-
-    class LangfuseSpanProcessor(SpanProcessor):
-        def __init__(self, public_key: str) -> None:
-            self.public_key = public_key
-
-    destination = LangfuseDestination(spool=None)
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(destination.processor)
-    provider.add_span_processor(LangfuseSpanProcessor("pk-lf-another"))
-    assert destination.conflict(provider) is None
-    provider.add_span_processor(LangfuseSpanProcessor(langfuse_server.public_key))
-    problem = destination.conflict(provider)
-    assert problem is not None
-    assert langfuse_server.public_key in problem
-    assert destination.conflict(object()) is None
-
-
 def test_tracing_can_be_switched_off_as_in_langfuses_sdk(langfuse_server, tmp_path, monkeypatch) -> None:
     assert is_configured()
     monkeypatch.setenv("LANGFUSE_TRACING_ENABLED", "false")

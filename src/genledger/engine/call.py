@@ -11,7 +11,7 @@ from opentelemetry.context import Context, attach, create_key, get_current, set_
 from opentelemetry.trace import Span, set_span_in_context
 
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
-from genledger.context.attribution import Attribution
+from genledger.context.attribution import Attribution, claim_trace
 from genledger.engine.attempts import Fate, fate_of, fate_of_status
 from genledger.engine.budget_hook import changes
 from genledger.engine.operation import Attributes, Body, Endpoint, Operation, Received, with_changes
@@ -83,7 +83,8 @@ class Call:
 
     def inside(self) -> Context:
         """Return the context in which this call is the current one."""
-        return set_value(CALL_KEY, self, set_span_in_context(self.span, self.outer))
+        inside = set_value(CALL_KEY, self, set_span_in_context(self.span, self.outer))
+        return claim_trace(self.span.get_span_context(), inside)
 
     def leave(self, inside: Context) -> None:
         """Make current what was current before.

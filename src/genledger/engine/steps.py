@@ -10,7 +10,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context, set_value
 from opentelemetry.trace import Span, SpanKind, StatusCode, get_current_span, set_span_in_context
 
-from genledger.context.attribution import SPEND_KEY, current, current_spend
+from genledger.context.attribution import SPEND_KEY, claim_trace, current, current_spend
 from genledger.context.totals import RUN_KEY, AgentRun, RunningTotal, run_in
 from genledger.engine.content.redaction import stage
 from genledger.engine.operation import Content, span_name
@@ -64,6 +64,7 @@ class Step:
     def inside(self, context: Context) -> Context:
         """Return `context` with this step as the one that it is in."""
         inside = set_value(SPEND_KEY, self.spend, set_span_in_context(self.span, context))
+        inside = claim_trace(self.span.get_span_context(), inside)
         return inside if self._run is None else set_value(RUN_KEY, self._run, inside)
 
     def write(self, content: Content) -> None:

@@ -120,6 +120,8 @@ def configure(settings: Settings, problems: list[str]) -> bool:
     recorder.event_sinks.extend(pipeline.sinks)
     baggage_policy.fields = frozenset(settings.baggage)
     baggage_policy.trust_inbound = settings.trust_baggage
+    claims = (getattr(destination, "trace_claim", None) for destination in pipeline.destinations.values())
+    baggage_policy.trace_claim = next(filter(None, claims), None)
     if settings.prices is not None or _prices_given:
         _prices_given = settings.prices is not None
         try:
@@ -352,6 +354,7 @@ def _take_down(timeout: float) -> None:
     global _pipeline
     if _pipeline is not None:
         before, _pipeline = _pipeline, None
+        baggage_policy.trace_claim = None
         disconnect()
         _all(before, timeout, shutdown=True)
 

@@ -152,7 +152,10 @@ def langfuse_filter(processor: Any) -> Callable[[Any], object]:
     if LANGFUSE_FILTER.works:
         chosen: Callable[[Any], object] = processor._should_export_span
         return chosen
-    from langfuse.span_filter import is_default_export_span  # type: ignore[import-not-found, unused-ignore]
+    try:
+        from langfuse.span_filter import is_default_export_span  # type: ignore[import-not-found, unused-ignore]
+    except ImportError:
+        return lambda span: True  # version 3, which sends everything
 
     return is_default_export_span
 

@@ -30,6 +30,7 @@ from genledger.destinations.delivery.time_source import SYSTEM_CLOCK
 from genledger.destinations.delivery.validate_url import check_http_url
 from genledger.destinations.langfuse.beside_sdk import BesideSdkProcessor
 from genledger.destinations.langfuse.vocabulary import Project, environment_name, translate
+from genledger.destinations.selection.open_spans import TRACE_CLAIM
 from genledger.destinations.selection.sampling import Keep, SamplingOptions
 from genledger.destinations.selection.span_processor import SelectingSpanProcessor
 
@@ -125,9 +126,15 @@ class LangfuseDestination(Destination):
         pool: Projects that are open at most with `routes`; each has a thread of its own.
         options: How to deliver.
 
+    Attributes:
+        trace_claim: The baggage entry by which the next service learns that the trace is shown in the project; `None`
+            with `routes`, as the next service may send it to another.
+
     Raises:
         ConfigurationError: There is no project, or something about it cannot work.
     """
+
+    trace_claim: str | None
 
     def __init__(
         self,
@@ -185,6 +192,7 @@ class LangfuseDestination(Destination):
                 pool=pool,
                 clock=options.get("clock", SYSTEM_CLOCK),
             )
+        self.trace_claim = TRACE_CLAIM if routes is None else None
         make_processor: Callable[..., SelectingSpanProcessor] = SelectingSpanProcessor
         if project is not None and routes is None:
             make_processor = partial(BesideSdkProcessor, public_key=project.public_key, project=common)

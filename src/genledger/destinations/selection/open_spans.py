@@ -20,8 +20,8 @@ ENDED_SPANS = 4_096
 """FinishedSpan spans that are remembered for children that start late."""
 
 _DEEPEST = 512
-_CLAIM = "langfuse_trace_id"
-"""The baggage entry by which Langfuse's SDK tells the next service which trace has a root already."""
+TRACE_CLAIM = "langfuse_trace_id"
+"""The baggage entry that tells the next service which trace Langfuse has a root of already, as its SDK does."""
 
 
 @dataclass(slots=True, eq=False)
@@ -91,7 +91,7 @@ class OpenSpans:
                 parent, depth = None, 0
         claimed = False
         if parent is None and span.parent is not None:
-            claimed = get_baggage(_CLAIM, parent_context) == format_trace_id(context.trace_id)
+            claimed = get_baggage(TRACE_CLAIM, parent_context) == format_trace_id(context.trace_id)
         attribution = current(parent_context) if live else NOBODY
         line = SpanNode(span, context, span.parent, parent, depth, attribution, claimed)
         with self._lock:

@@ -19,7 +19,7 @@ from opentelemetry.context import Context, create_key, get_current, set_value
 from opentelemetry.trace import SpanContext, format_trace_id
 from opentelemetry.util.types import AttributeValue
 
-from genledger.context.scoped_context import async_steps_in_context, enter, leave, steps_in_context
+from genledger.context.scoped_context import Begun, async_steps_in_context, enter, leave, steps_in_context
 from genledger.context.totals import RunningTotal
 from genledger.shared import internal_errors
 from genledger_semconv import attributes as A
@@ -246,8 +246,8 @@ class _Block:
 
 
 def _decorate(function: Callable[..., Any], block: Callable[[], _Block]) -> Callable[..., Any]:
-    def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Context, Callable[..., None]]:
-        return block().inside(get_current()), lambda error: None
+    def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Begun:
+        return Begun(block().inside(get_current()), lambda error: None)
 
     if inspect.isasyncgenfunction(function):
         return async_steps_in_context(function, begin)

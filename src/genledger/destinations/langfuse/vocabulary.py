@@ -109,6 +109,7 @@ _CONTENT = (
     (A.GEN_AI_INPUT_MESSAGES, A.GEN_AI_OUTPUT_MESSAGES),
     (A.GEN_AI_TOOL_CALL_ARGUMENTS, A.GEN_AI_TOOL_CALL_RESULT),
     (A.GEN_AI_RETRIEVAL_QUERY_TEXT, A.GEN_AI_RETRIEVAL_DOCUMENTS),
+    (A.GENLEDGER_TASK_ARGUMENTS, A.GENLEDGER_TASK_RESULT),
 )
 _VERSION = re.compile(r"v?(\d{1,9})", re.ASCII | re.IGNORECASE)
 _NOT_IN_ENVIRONMENT = re.compile(r"[^a-z0-9\-_]")
@@ -337,7 +338,7 @@ class _Writer:
         """Write Genledger's other attributes as metadata of the observation."""
         for key, value in self.given.items():
             if key.startswith("genledger.") and not key.startswith(f"{A.GENLEDGER_METADATA}."):
-                if key in _IN_TRACE or (key.startswith("genledger.cost.") and isinstance(value, float)):
+                if key in _NO_DETAILS or (key.startswith("genledger.cost.") and isinstance(value, float)):
                     continue
                 name = _metadata_name(key)
                 self.put(f"{_METADATA}.{name}", to_json(value) if isinstance(value, tuple) else value)
@@ -348,13 +349,19 @@ def _metadata_name(key: str) -> str:
     return key.removeprefix("genledger.").replace(".", "_")
 
 
-_IN_TRACE = frozenset({A.GENLEDGER_TENANT_ID, A.GENLEDGER_FEATURE, A.GENLEDGER_TAGS})
+_NO_DETAILS = frozenset(
+    {
+        *(A.GENLEDGER_TENANT_ID, A.GENLEDGER_FEATURE, A.GENLEDGER_TAGS),
+        *(A.GENLEDGER_TASK_ARGUMENTS, A.GENLEDGER_TASK_RESULT),
+    }
+)
+"""Attributes that have another place in Langfuse than the metadata of an observation."""
 _RESERVED = frozenset(
     {
         *(
             _metadata_name(key)
             for key in vars(A).values()
-            if isinstance(key, str) and key.startswith("genledger.") and key not in _IN_TRACE
+            if isinstance(key, str) and key.startswith("genledger.") and key not in _NO_DETAILS
         ),
         *("prompt_name", "prompt_version", "operation"),
         # Langfuse's own, beside which it puts what it gets.

@@ -6,6 +6,7 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
+import genledger
 from genledger.destinations import ConfigurationError
 from genledger.destinations.langfuse.destination import (
     LangfuseDestination,
@@ -13,6 +14,9 @@ from genledger.destinations.langfuse.destination import (
     is_configured,
 )
 from genledger.destinations.langfuse.exporter import LangfuseSpanExporter
+from standins.langfuse_reading import rows
+
+from ....instrumentors.telemetry import instrumented
 
 CHAT = {"gen_ai.operation.name": "chat"}
 
@@ -169,3 +173,31 @@ def test_the_bounds_of_the_specification_are_the_default(langfuse_server, monkey
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "many")
     with pytest.raises(ConfigurationError, match="OTEL_BSP_MAX_QUEUE_SIZE='many'"):
         LangfuseDestination(spool=None)
+
+
+def test_the_input_and_output_of_a_trace_are_those_of_its_root(langfuse_server) -> None:
+    @genledger.observe(kind="workflow")
+    def answer(question: str) -> str:
+        return lookup(question)
+
+    @genledger.observe(kind="tool")
+    def lookup(name: str) -> str:
+        return name.upper()
+
+    @genledger.observe
+    def add(left: int, right: int) -> int:
+        return left + right
+
+    with instrumented(capture_content=True, destinations=["langfuse"], spool="off"):
+        answer("who?")
+        add(0, 0)
+    found = rows(langfuse_server)
+    root = found["invoke_workflow answer"]
+    assert root.root
+    assert root.input == [{"role": "user", "content": "who?"}]
+    assert root.output == {"role": "assistant", "content": "WHO?"}
+    tool = found["execute_tool lookup"]
+    assert (tool.input, tool.output) == ({"name": "who?"}, {"result": "WHO?"})
+    task = found["add"]
+    assert (task.input, task.output) == ({"left": 0, "right": 0}, {"result": 0})
+    assert not [name for name in task.metadata if name.startswith("task_")]

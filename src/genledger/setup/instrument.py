@@ -117,7 +117,7 @@ def configure(settings: Settings, problems: list[str]) -> bool:
 
         observe_destinations(metrics.get_meter(SCOPE, __version__, meters, SCHEMA_URL), _remote)
     recorder.sinks.extend(pipeline.sinks)
-    recorder.event_sinks.extend(pipeline.sinks)
+    recorder.event_sinks.extend([*pipeline.sinks, *pipeline.event_sinks])
     baggage_policy.fields = frozenset(settings.baggage)
     baggage_policy.trust_inbound = settings.trust_baggage
     claims = (getattr(destination, "trace_claim", None) for destination in pipeline.destinations.values())

@@ -29,6 +29,7 @@ from genledger.destinations.delivery.remote_destination import (
 from genledger.destinations.delivery.time_source import SYSTEM_CLOCK
 from genledger.destinations.delivery.validate_url import check_http_url
 from genledger.destinations.langfuse.beside_sdk import BesideSdkProcessor
+from genledger.destinations.langfuse.outcome_scores import OutcomeScores
 from genledger.destinations.langfuse.vocabulary import Project, environment_name, translate
 from genledger.destinations.selection.open_spans import TRACE_CLAIM
 from genledger.destinations.selection.sampling import Keep, SamplingOptions
@@ -36,6 +37,7 @@ from genledger.destinations.selection.span_processor import SelectingSpanProcess
 
 if TYPE_CHECKING:
     from genledger.destinations.selection.tenant_routing import Unknown
+    from genledger.engine.record import ProductEvent
 
 DEFAULT_BASE_URL = "https://cloud.langfuse.com"
 TRACES_PATH = "/api/public/otel/v1/traces"
@@ -192,6 +194,14 @@ class LangfuseDestination(Destination):
                 pool=pool,
                 clock=options.get("clock", SYSTEM_CLOCK),
             )
+
+        def project_of(tenant: str | None) -> LangfuseProject | None:
+            route = routes if routes is None or callable(routes) else routes.get
+            found = route(tenant) if route is not None and tenant is not None else None
+            return found or (project if routes is None or unknown == "default" else None)
+
+        self._exit_s = options["limits"].exit_s
+        self._scores = OutcomeScores(project_of, common.environment, options["limits"].timeout_s)
         self.trace_claim = TRACE_CLAIM if routes is None else None
         make_processor: Callable[..., SelectingSpanProcessor] = SelectingSpanProcessor
         if project is not None and routes is None:
@@ -204,6 +214,23 @@ class LangfuseDestination(Destination):
             lineage=True,
             make_processor=make_processor,
         )
+
+    def score(self, event: ProductEvent) -> None:
+        """Send a product outcome as a score of its trace, else of its session. Never blocks."""
+        self._scores.take(event)
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Deliver spans and scores accepted so far within `timeout` seconds; whether that was done."""
+        deadline = SYSTEM_CLOCK.now() + timeout
+        done = super().flush(timeout)
+        return self._scores.flush(max(0.0, deadline - SYSTEM_CLOCK.now())) and done
+
+    def shutdown(self, timeout: float | None = None) -> bool:
+        """Deliver what can be delivered within `timeout` seconds (default: the limit's), spool spans, and stop."""
+        started = SYSTEM_CLOCK.now()
+        done = super().shutdown(timeout)
+        left = (self._exit_s if timeout is None else timeout) - (SYSTEM_CLOCK.now() - started)
+        return self._scores.shutdown(max(0.0, left)) and done
 
 
 def _release(environ: Mapping[str, str]) -> str | None:

@@ -210,7 +210,7 @@ class _Writer:
         self.put("user.id", given.get(A.USER_ID) or who.user)
         self.put("session.id", given.get(A.SESSION_ID) or who.session)
         self.put("langfuse.trace.name", item.trace_name)
-        self.put("langfuse.environment", project.environment or _resource_environment(resource))
+        self.put("langfuse.environment", project.environment or resource_environment(resource))
         self.put("langfuse.release", project.release)
         self.put("langfuse.version", project.version or resource.get("service.version"))
         self.used.add(IS_APP_ROOT)  # Langfuse's SDK sets it at the start, by what it sends itself
@@ -410,7 +410,8 @@ def _status_message(span: ReadableSpan, given: Mapping[str, Any]) -> str | None:
     return given.get(A.ERROR_TYPE) or given.get(A.GENLEDGER_OUTCOME)
 
 
-def _resource_environment(resource: Mapping[str, Any]) -> str | None:
+def resource_environment(resource: Mapping[str, Any]) -> str | None:
+    """Return the environment that a resource names, as Langfuse takes it."""
     value = resource.get("deployment.environment.name") or resource.get("deployment.environment")
     return environment_name(str(value)) if value else None
 

@@ -126,7 +126,7 @@ class Recorder:
                 internal_errors.report("reading the request", error)
             model = attributes.get(A.GEN_AI_REQUEST_MODEL)
             if operation.priced:
-                outer = inside_wrapper(outer, model)
+                outer = inside_wrapper(outer, model, attributes)
             target = operation.target(attributes) if operation.target is not None else model
             named, provided = _NAMES[operation.family]
             # What a sampler may decide by; the rest is written to the spans that it lets through.

@@ -75,6 +75,12 @@ class EndingSpanHook:
         """Take in a span that has ended, before `on_end` of any processor sees it."""
 
 
+def fits(span: Any, attributes: Mapping[str, Any]) -> bool:
+    """Return whether a span takes more attributes without dropping those that it has."""
+    stored = span._attributes
+    return stored.maxlen is None or len(stored.keys() | attributes.keys()) <= stored.maxlen
+
+
 def replace_attributes(span: Any, prefix: str | tuple[str, ...], attributes: Mapping[str, Any]) -> None:
     """Remove a span's attributes whose names begin with `prefix` (or one of them), and add others.
 
@@ -102,12 +108,12 @@ def _ending_works() -> bool:
     provider.add_span_processor(Probe())
     span = provider.get_tracer("genledger").start_span("probe", context_api.Context(), attributes={"removed": "yes"})
     span.end()
-    return dict(span.attributes) == {"added": "yes"}
+    return dict(span.attributes) == {"added": "yes"} and fits(span, {"another": "yes"})
 
 
 ENDING_SPANS = PrivateUse(
     "opentelemetry-sdk",
-    "SpanProcessor._on_ending, Span._attributes._immutable",
+    "SpanProcessor._on_ending, Span._attributes with _immutable and maxlen",
     "write the cost to spans of other instrumentations",
     "calls recorded by other instrumentations are counted and priced, but their spans do not show the cost",
     _ending_works,

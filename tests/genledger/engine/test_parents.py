@@ -50,14 +50,16 @@ def wrapper(telemetry: Telemetry, **more: Any) -> Any:
 
 def test_a_call_is_below_the_span_that_a_wrapper_started_for_it_and_priced_instead_of_it() -> None:
     with instrumented() as telemetry:
-        span = wrapper(telemetry)
+        link = {"langfuse.observation.prompt.name": "draft", "langfuse.observation.prompt.version": 4}
+        span = wrapper(telemetry, **link)
         ask(telemetry)
         span.set_attributes(PRICED)
         span.end()
         call, around = telemetry.spans
         assert call.parent == around.context
+        assert link.items() <= dict(call.attributes or {}).items(), "the cost counts for the prompt"
         assert "genledger.cost.amount" in (call.attributes or {})
-        assert dict(around.attributes or {}) == {"langfuse.observation.type": "generation"}
+        assert dict(around.attributes or {}) == {"langfuse.observation.type": "generation", **link}
 
 
 @pytest.mark.parametrize("other", ["another model", "another kind of observation", "one that has ended", "a used one"])

@@ -18,6 +18,7 @@ from genledger.destinations.selection.strip_content import without_secrets
 from genledger.shared.private_attributes import (
     ENDING_SPANS,
     EndingSpanHook,
+    fits,
     langfuse_filter,
     replace_attributes,
     span_processors,
@@ -87,6 +88,8 @@ class BesideSdkProcessor(EndingSpanHook, SelectingSpanProcessor):
                 return
             translated = translate(replace(item, span=without_secrets(span)), self._project)
             words = {key: value for key, value in (translated.attributes or {}).items() if key.startswith(_WORDS)}
+            if not fits(span, words):
+                return  # rather twice than without what other destinations need
             # The SDK marks a root as soon as it starts, without knowing what Genledger sends above it.
             replace_attributes(span, IS_APP_ROOT, words)
             item.line.elsewhere = True

@@ -15,9 +15,12 @@ from opentelemetry.sdk.trace import Span
 from opentelemetry.trace import Span as AnySpan
 from opentelemetry.trace import get_current_span, set_span_in_context
 
+from genledger.engine.operation import Attributes
+
 _SCOPE = "langfuse-sdk"
 _TYPE = "langfuse.observation.type"
 _MODEL = "langfuse.observation.model.name"
+_PROMPT = ("langfuse.observation.prompt.name", "langfuse.observation.prompt.version")
 
 
 class _Wrapper(NamedTuple):
@@ -36,12 +39,13 @@ def note_wrapper(span: Span, context: Context) -> None:
         _latest.set(_Wrapper(weakref.ref(span), get_current_span(context)))
 
 
-def inside_wrapper(context: Context, model: object) -> Context:
+def inside_wrapper(context: Context, model: object, attributes: Attributes) -> Context:
     """Return `context` with the wrapper's span of a call that is about to start, or as it is when there is none.
 
     Args:
         context: The context that the call belongs in.
         model: The model that it asks for.
+        attributes: Of the call's span; gets the prompt that the wrapper was given, as what is priced is to have it.
     """
     wrapper = _latest.get()
     if wrapper is None:
@@ -58,4 +62,5 @@ def inside_wrapper(context: Context, model: object) -> Context:
     ):
         return context
     _latest.set(None)  # one call: the next has a span of its own, or none
+    attributes.update({name: value for name, value in given.items() if name in _PROMPT})
     return set_span_in_context(span, context)

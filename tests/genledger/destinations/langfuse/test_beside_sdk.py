@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
 
@@ -31,10 +31,10 @@ CHAT = {
 class Both:
     """Both on one provider; the SDK sends to an exporter of its own."""
 
-    def __init__(self, server: Langfuse) -> None:
+    def __init__(self, server: Langfuse, span_limits: SpanLimits | None = None) -> None:
         self.server = server
         self.theirs = InMemorySpanExporter()
-        self.provider = TracerProvider(shutdown_on_exit=False)
+        self.provider = TracerProvider(shutdown_on_exit=False, span_limits=span_limits)
         self.tracer = self.provider.get_tracer("app")
 
     def start_ours(self) -> None:
@@ -95,6 +95,17 @@ def test_a_client_that_is_created_while_a_span_is_open_is_noticed(both: Both) ->
         both.start_theirs()
     ours, theirs = both.sent()
     assert (ours, set(theirs)) == ({"before"}, {"early"})
+
+
+def test_no_attribute_of_the_span_is_dropped_for_langfuses(langfuse_server: Langfuse) -> None:
+    both = Both(langfuse_server, span_limits=SpanLimits(max_span_attributes=6))
+    both.start_ours()
+    both.start_theirs()
+    with attribution(tenant="acme"), both.tracer.start_as_current_span("chat", attributes=CHAT):
+        pass
+    ours, theirs = both.sent()
+    assert (ours, set(theirs)) == ({"chat"}, {"chat"})
+    assert CHAT.items() <= theirs["chat"].items()
 
 
 def fail(span: ReadableSpan) -> bool:

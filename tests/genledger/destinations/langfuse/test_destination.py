@@ -201,3 +201,18 @@ def test_the_input_and_output_of_a_trace_are_those_of_its_root(langfuse_server) 
     task = found["add"]
     assert (task.input, task.output) == ({"left": 0, "right": 0}, {"result": 0})
     assert not [name for name in task.metadata if name.startswith("task_")]
+
+
+@pytest.mark.parametrize(("on", "tags"), [(True, ("beta", "copilot", "tenant:acme")), (False, ("beta",))])
+def test_spend_can_be_grouped_by_feature_and_tenant_unless_the_tags_are_the_applications(
+    langfuse_server, on, tags
+) -> None:
+    with (
+        instrumented(destinations=["langfuse"], spool="off", langfuse_tags=on),
+        genledger.attribution(tenant="acme", feature="copilot", tags=["beta"]),
+        genledger.observe("step"),
+    ):
+        pass
+    step = rows(langfuse_server)["step"]
+    assert step.tags == tags
+    assert (step.metadata["tenantId"], step.metadata["feature"]) == ("acme", "copilot")

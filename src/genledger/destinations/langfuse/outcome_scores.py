@@ -60,6 +60,7 @@ class OutcomeScores:
         self._hurry = threading.Event()
         self._waiting: deque[tuple[LangfuseProject, dict[str, Any]]] = deque()
         self._process = os.getpid()
+        self._lost = False
         self._said: set[str] = set()
 
     def take(self, event: ProductEvent) -> None:
@@ -97,14 +98,16 @@ class OutcomeScores:
         self._worker.do(self._send)
 
     def flush(self, timeout: float) -> bool:
-        """Send what waits, within so many seconds; whether that was done."""
-        return self._worker.wait(timeout)
+        """Send what waits, within so many seconds; whether all since the last time was sent."""
+        done = self._worker.wait(timeout)
+        lost, self._lost = self._lost, False
+        return done and not lost
 
     def shutdown(self, timeout: float) -> bool:
         """Send what waits, within so many seconds, and drop the rest."""
         self._hurry.set()
-        done = self._worker.wait(timeout)
-        if not done:
+        done = self.flush(timeout)
+        if self._waiting:
             self._complain(f"{len(self._waiting)} outcomes were not sent to Langfuse before the process ended")
             self._waiting.clear()
         return done
@@ -119,6 +122,7 @@ class OutcomeScores:
             scores.append(self._waiting.popleft()[1])
         try:
             problem = self._deliver(project, scores)
+            self._lost = self._lost or problem is not None
         except ImportError:
             problem = "the package langfuse (version 5) is not installed; install genledger[langfuse]"
         if problem is not None:

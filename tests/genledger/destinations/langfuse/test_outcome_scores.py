@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from standins.faults import Status
 from standins.receivers import Langfuse
 
 from ....instrumentors.telemetry import Telemetry, instrumented
-from ...applications import rows
+from ...applications import rows, run
 
 pytest.importorskip("langfuse")
 
@@ -25,7 +26,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outcome_scores, "DELAYS_S", (0.01, 0.01))
 
 
-def accept_a_draft(**options: Any) -> Telemetry:
+def accept_a_draft(*, delivered: bool = True, **options: Any) -> Telemetry:
     """Record an outcome inside an observed block, and deliver what there is."""
     with (
         instrumented(**{"destinations": ["langfuse"], "spool": "off", **options}) as telemetry,
@@ -34,7 +35,7 @@ def accept_a_draft(**options: Any) -> Telemetry:
     ):
         genledger.record_outcome("draft_accepted")
         genledger.record_outcome("minutes_saved", 12.5)
-        assert genledger.flush(20)
+        assert genledger.flush(20) is delivered
     return telemetry
 
 
@@ -89,7 +90,7 @@ def test_what_langfuse_refuses_is_said_once(
     langfuse_server: Langfuse, caplog: pytest.LogCaptureFixture, change: dict[str, Any], said: str
 ) -> None:
     vars(langfuse_server).update(change)
-    accept_a_draft()
+    accept_a_draft(delivered=False)
     complaints = [record.getMessage() for record in caplog.records if "outcomes" in record.getMessage()]
     assert len(complaints) == 1
     assert said in complaints[0]
@@ -125,3 +126,17 @@ def test_no_client_of_the_sdk_is_left_that_would_send_spans(langfuse_server: Lan
     accept_a_draft()
     assert set(langfuse_server.counts().values()) == {1}
     assert not any("x-langfuse-sdk-name" in request.headers for request in langfuse_server.requests)
+
+
+def test_a_script_that_ends_at_once_has_sent_its_outcome(langfuse_server: Langfuse, tmp_path: Path) -> None:
+    run(
+        tmp_path,
+        "import genledger\n"
+        "genledger.instrument()\n"
+        "with genledger.observe('review'):\n"
+        "    genledger.record_outcome('draft_accepted')\n",
+        LANGFUSE_PUBLIC_KEY=langfuse_server.public_key,
+        LANGFUSE_SECRET_KEY=langfuse_server.secret_key,
+        LANGFUSE_BASE_URL=langfuse_server.base_url,
+    )
+    assert [score["name"] for score in langfuse_server.scores()] == ["draft_accepted"]

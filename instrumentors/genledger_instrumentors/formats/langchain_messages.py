@@ -1,4 +1,4 @@
-"""LangChain's messages: what they say, and the usage that they carry.
+"""LangChain's runs and messages: what they are, what they say, and the usage that they carry.
 
 https://reference.langchain.com/python/langchain_core/messages/
 """
@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from genledger.engine.operation import Operation, integer, text
+from genledger.engine.operation import Endpoint, Operation, integer, text
+from genledger.instrumentation.adapters.callbacks import ModelCall, Unit
 from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
+
+HIDDEN = "langsmith:hidden"
+"""The tag of runs that LangChain itself hides."""
 
 
 def read_usage(usage: Any) -> dict[str, Any] | None:
@@ -36,16 +40,35 @@ def read_answer(response: Any) -> dict[str, Any]:
     return {"usage": read_usage(field(message, "usage_metadata")), "model": model}
 
 
-def read_request(parameters: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return the provider and the request in the parameters and metadata of a model's run."""
+def read_model_call(more: Mapping[str, Any]) -> ModelCall:
+    """Return the call that a model's run is, from the parameters and metadata that a callback is given."""
+    parameters = {**(more.get("invocation_params") or {}), **(more.get("metadata") or {})}
     model = parameters.get("ls_model_name") or parameters.get("model") or parameters.get("model_name")
-    provider = str(parameters.get("ls_provider") or "unknown")
-    return provider, {"model": model, "max_tokens": parameters.get("ls_max_tokens")}
+    endpoint = Endpoint(str(parameters.get("ls_provider") or "unknown"))
+    return ModelCall(CHAT, "langchain", endpoint, {"model": model, "max_tokens": parameters.get("ls_max_tokens")})
 
 
 def read_name(serialized: Any, more: Mapping[str, Any], kind: str) -> str:
     """Return the name of a run, from what a callback is given; its kind when it has none."""
     return str(more.get("name") or field(serialized, "name") or kind)
+
+
+def read_unit(serialized: Any, more: Mapping[str, Any]) -> Unit:
+    """Return what a chain is, from what a callback is given: LangGraph's nodes and LangChain's agents are chains."""
+    name, metadata = read_name(serialized, more, "chain"), more.get("metadata") or {}
+    node = metadata.get("langgraph_node")
+    is_agent = metadata.get("ls_integration") == "langchain_create_agent" and not node
+    return Unit(
+        name,
+        agent=str(metadata.get("lc_agent_name") or name) if is_agent else None,
+        node=name == node and HIDDEN not in (more.get("tags") or ()),
+        attributes={A.GEN_AI_CONVERSATION_ID: str(metadata.get("thread_id") or "")},
+    )
+
+
+def read_documents(documents: Any) -> list[dict[str, Any]]:
+    """Return the documents that a retriever found."""
+    return [{"content": field(one, "page_content")} for one in documents or ()]
 
 
 def read_messages(value: Any, role: str) -> list[dict[str, Any]]:

@@ -10,18 +10,20 @@ from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
 
-from genledger.engine.operation import Endpoint
-from genledger.engine.parents import add_resolver, remove_resolver
-from genledger.instrumentation.adapters.callbacks import ModelCall, Runs, guarded
+from genledger.instrumentation.adapters.callbacks import Runs, guarded
 from genledger.instrumentation.instrumentor import Instrumentor
-from genledger.instrumentation.patching import Hook, Patches
+from genledger.instrumentation.patching import Patches
 from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 
-from ..formats.langchain_messages import CHAT, read_answer, read_messages, read_name, read_request
-
-HIDDEN = "langsmith:hidden"
-"""The tag of runs that LangChain itself hides."""
+from ..formats.langchain_messages import (
+    read_answer,
+    read_documents,
+    read_messages,
+    read_model_call,
+    read_name,
+    read_unit,
+)
 
 
 def current_run() -> Any:
@@ -41,24 +43,13 @@ class Callbacks:
     run_inline = True
 
     def on_chain_start(self, serialized: Any, inputs: Any, *, run_id: Any, **more: Any) -> None:
-        """Begin a workflow, an agent or a task; hide plumbing."""
-        metadata, parent, name = (
-            more.get("metadata") or {},
+        """Begin a workflow, an agent or a task."""
+        RUNS.start_unit(
+            run_id,
             more.get("parent_run_id"),
-            read_name(serialized, more, "chain"),
+            read_unit(serialized, more),
+            lambda: {A.GEN_AI_INPUT_MESSAGES: read_messages(inputs, "user")},
         )
-        node, conversation = metadata.get("langgraph_node"), metadata.get("thread_id")
-        attributes = {A.GEN_AI_CONVERSATION_ID: str(conversation)} if conversation else None
-        content = {A.GEN_AI_INPUT_MESSAGES: read_messages(inputs, "user")}
-        if metadata.get("ls_integration") == "langchain_create_agent" and not node:
-            agent = str(metadata.get("lc_agent_name") or name)
-            RUNS.start(run_id, parent, "agent", agent, attributes, content)
-        elif parent is None:
-            RUNS.start(run_id, None, "workflow", name, attributes, content)
-        elif node and name == node and HIDDEN not in (more.get("tags") or ()):
-            RUNS.start(run_id, parent, "task", name)
-        else:
-            RUNS.hide(run_id, parent)
 
     def on_chain_end(self, outputs: Any, *, run_id: Any, **more: Any) -> None:
         """End it."""
@@ -66,8 +57,7 @@ class Callbacks:
 
     def on_tool_start(self, serialized: Any, input_str: str, *, run_id: Any, **more: Any) -> None:
         """Begin a tool's run."""
-        call_id = more.get("tool_call_id")
-        attributes = {A.GEN_AI_TOOL_CALL_ID: str(call_id)} if call_id else None
+        attributes = {A.GEN_AI_TOOL_CALL_ID: str(more.get("tool_call_id") or "")}
         content = {A.GEN_AI_TOOL_CALL_ARGUMENTS: more.get("inputs") or input_str}
         RUNS.start(run_id, more.get("parent_run_id"), "tool", read_name(serialized, more, "tool"), attributes, content)
 
@@ -83,8 +73,7 @@ class Callbacks:
 
     def on_retriever_end(self, documents: Any, *, run_id: Any, **more: Any) -> None:
         """End it."""
-        found = [{"content": field(one, "page_content")} for one in documents or ()]
-        RUNS.end(run_id, content={A.GEN_AI_RETRIEVAL_DOCUMENTS: found})
+        RUNS.end(run_id, content={A.GEN_AI_RETRIEVAL_DOCUMENTS: read_documents(documents)})
 
     def on_chain_error(self, error: BaseException, *, run_id: Any, **more: Any) -> None:
         """End a run that failed; what interrupts a graph on purpose is no failure."""
@@ -93,8 +82,7 @@ class Callbacks:
 
     def on_llm_start(self, serialized: Any, prompts: Any, *, run_id: Any, **more: Any) -> None:
         """Note a model's run; the client that it calls records it, else its own usage is priced."""
-        provider, body = read_request({**(more.get("invocation_params") or {}), **(more.get("metadata") or {})})
-        RUNS.start_model(run_id, more.get("parent_run_id"), ModelCall(CHAT, "langchain", Endpoint(provider), body))
+        RUNS.start_model(run_id, more.get("parent_run_id"), read_model_call(more))
 
     def on_llm_end(self, response: Any, *, run_id: Any, **more: Any) -> None:
         """Note what the model answered."""
@@ -108,20 +96,13 @@ class Callbacks:
     on_chat_model_start = on_llm_start
 
 
-def install(module: ModuleType) -> None:
-    """Register a handler for every run; LangChain has no way to take it back, so it is registered once."""
-    add_resolver(RUNS.resolve)
-    if not hasattr(module, "_genledger"):
-        base = sys.modules["langchain_core.callbacks.base"].BaseCallbackHandler
-        handler = type("GenledgerCallbackHandler", (Callbacks, base), {})()
-        variable: ContextVar[Any] = ContextVar("genledger-langchain-handler", default=handler)
-        module.register_configure_hook(variable, True)
-        module._genledger = variable  # type: ignore[attr-defined]
-
-
-def remove(module: ModuleType) -> None:
-    """Ask for no more parents; the handler does nothing while nothing is recorded."""
-    remove_resolver(RUNS.resolve)
+def register(module: ModuleType) -> Any:
+    """Register a handler for every run; returns what LangChain must find alive."""
+    base = sys.modules["langchain_core.callbacks.base"].BaseCallbackHandler
+    handler = type("GenledgerCallbackHandler", (Callbacks, base), {})()
+    variable: ContextVar[Any] = ContextVar("genledger-langchain-handler", default=handler)
+    module.register_configure_hook(variable, True)
+    return variable
 
 
 class LangChainInstrumentor(Instrumentor):
@@ -133,4 +114,4 @@ class LangChainInstrumentor(Instrumentor):
 
     def patches(self) -> Patches:
         """Return the hook that adds our handler."""
-        return [Hook("langchain_core.tracers.context", install, remove)]
+        return [RUNS.hook("langchain_core.tracers.context", register)]

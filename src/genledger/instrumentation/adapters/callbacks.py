@@ -12,14 +12,16 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
 
 from opentelemetry.context import Context, get_current
 
 from genledger.engine.operation import Body, Content, Endpoint, Operation
-from genledger.engine.parents import parent_context
+from genledger.engine.parents import add_resolver, parent_context, remove_resolver
 from genledger.engine.recorder import active
 from genledger.engine.steps import Kind, Step, start_step
+from genledger.instrumentation.patching import Hook
 from genledger.shared import internal_errors
 
 _C = TypeVar("_C")
@@ -35,6 +37,22 @@ class ModelCall(NamedTuple):
     library: str
     endpoint: Endpoint
     body: Body
+
+
+class Unit(NamedTuple):
+    """What a framework tells of a run that it gives no kind.
+
+    Attributes:
+        name: Its name.
+        agent: The agent's name, if it is an agent.
+        node: Whether it is a node of a graph.
+        attributes: Attributes of its span, if it is an agent or a workflow.
+    """
+
+    name: str
+    agent: str | None
+    node: bool
+    attributes: Mapping[str, Any]
 
 
 class ModelRun:
@@ -65,6 +83,22 @@ class Runs:
         self._models: OrderedDict[Any, ModelRun] = OrderedDict()
         self._model: ContextVar[ModelRun | None] = ContextVar("genledger-model-run", default=None)
 
+    def hook(self, module: str, register: Callable[[ModuleType], Any]) -> Hook:
+        """Return the hook of the module in which a framework takes callbacks.
+
+        Args:
+            module: Its name.
+            register: Registers ours in it. Called once, as frameworks do not forget them: they do nothing while nothing
+                is recorded. What it returns is kept.
+        """
+
+        def install(found: ModuleType) -> None:
+            add_resolver(self.resolve)
+            if not hasattr(found, "_genledger"):
+                found._genledger = register(found)  # type: ignore[attr-defined]
+
+        return Hook(module, install, lambda found: remove_resolver(self.resolve))
+
     def step_of(self, run: Any) -> Step | None:
         """Return the step of a run, or of the nearest run around it that has one."""
         seen = 0
@@ -84,9 +118,20 @@ class Runs:
             return model.parent
         return self.step_of(self._current())
 
-    def hide(self, run: Any, parent: Any) -> None:
-        """Note a run that is plumbing: what happens in it belongs to its parent."""
-        self._keep(run, parent, None)
+    def start_unit(self, run: Any, parent: Any, unit: Unit, content: Callable[[], Content]) -> None:
+        """Begin a run that the framework gives no kind: an agent, a workflow, a task, or plumbing, which is no step.
+
+        What happens in plumbing belongs to the run around it. A task's input is not recorded: it is the state of the
+        workflow.
+        """
+        if unit.agent is not None:
+            self.start(run, parent, "agent", unit.agent, unit.attributes, content)
+        elif parent is None:
+            self.start(run, None, "workflow", unit.name, unit.attributes, content)
+        elif unit.node:
+            self.start(run, parent, "task", unit.name)
+        else:
+            self._keep(run, parent, None)
 
     def start(
         self,
@@ -95,12 +140,13 @@ class Runs:
         kind: Kind,
         name: str,
         attributes: Mapping[str, Any] | None = None,
-        content: Content | None = None,
+        content: Content | Callable[[], Content] | None = None,
     ) -> None:
-        """Begin the step of a run. A run that has begun already is left alone."""
+        """Begin the step of a run, with the attributes that are not empty; nothing for a run that has begun already."""
         if active() is None or run in self._steps:
             return
-        step = start_step(kind, name, parent=self._context(parent), attributes=attributes, content=content)
+        found = {key: value for key, value in (attributes or {}).items() if value}
+        step = start_step(kind, name, parent=self._context(parent), attributes=found, content=content)
         self._keep(run, parent, step)
 
     def end(self, run: Any, error: BaseException | None = None, content: Content | None = None) -> None:

@@ -1,0 +1,56 @@
+"""Runs that a framework reports in callbacks: which step each becomes, and whose step belongs to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from tests.instrumentors.telemetry import Telemetry, attributes_of, instrumented
+
+from genledger.instrumentation.adapters.callbacks import Runs, Unit
+from genledger_semconv import attributes as A
+
+GIVEN = {A.GEN_AI_CONVERSATION_ID: "thread-1", A.GEN_AI_TOOL_CALL_ID: ""}
+
+
+def unit(name: str, *, agent: str | None = None, node: bool = False) -> Unit:
+    """What a framework tells of a run."""
+    return Unit(name, agent, node, GIVEN)
+
+
+@pytest.fixture
+def telemetry() -> Iterator[Telemetry]:
+    with instrumented(libraries=[]) as telemetry:
+        yield telemetry
+
+
+@pytest.mark.parametrize(
+    ("parent", "told", "expected"),
+    [
+        pytest.param(None, unit("flow"), "invoke_workflow flow", id="a workflow, where nothing is around it"),
+        pytest.param(None, unit("flow", node=True), "invoke_workflow flow", id="a workflow, even if it is a node"),
+        pytest.param("graph", unit("model", agent="clerk"), "invoke_agent clerk", id="an agent, where it is one"),
+        pytest.param("graph", unit("first", node=True), "first", id="a task, where it is a node"),
+        pytest.param("graph", unit("sequence"), None, id="no step otherwise"),
+    ],
+)
+def test_a_run_without_a_kind_becomes(
+    telemetry: Telemetry, parent: str | None, told: Unit, expected: str | None
+) -> None:
+    runs = Runs(lambda: None)
+    runs.start_unit("run", parent, told, dict)
+    runs.start("inside", "run", "tool", "lookup")
+    for run in ("inside", "run"):
+        runs.end(run)
+    tool, *outer = telemetry.spans
+    assert [span.name for span in outer] == ([] if expected is None else [expected])
+    assert (tool.parent and tool.parent.span_id) == (outer[0].context.span_id if outer and outer[0].context else None)
+
+
+def test_a_step_has_the_attributes_that_are_not_empty(telemetry: Telemetry) -> None:
+    runs = Runs(lambda: None)
+    runs.start_unit("run", None, unit("flow"), dict)
+    runs.end("run")
+    found = attributes_of(telemetry.spans[0])
+    assert found[A.GEN_AI_CONVERSATION_ID] == "thread-1"
+    assert A.GEN_AI_TOOL_CALL_ID not in found

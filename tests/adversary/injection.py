@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _weakrefset
 import gc
+import inspect
 import sys
 import weakref
 from collections.abc import Collection, Iterator
@@ -26,8 +27,11 @@ import genledger_semconv
 from genledger.context import scoped_context
 from genledger.engine import call, driver, observe, steps, streams
 from genledger.instrumentation.adapters import http_response, own_spans, stainless
+from genledger.instrumentation.patching import Patch
 from genledger.setup import threads
 from genledger.setup.delegating_processor import DelegatingSpanProcessor
+from genledger_instrumentors.providers.anthropic import AnthropicInstrumentor
+from genledger_instrumentors.providers.openai import OpenAIInstrumentor
 
 attribution = import_module("genledger.context.attribution")
 
@@ -36,27 +40,53 @@ _HOMES = tuple(
 )
 
 
+def _functions(*found: Any) -> list[FunctionType]:
+    """Functions and methods, those of patches and properties included, as plain functions."""
+    plain = []
+    for one in found:
+        one = one.wrapper if isinstance(one, Patch) else one.fget if isinstance(one, property) else one
+        plain.append(getattr(one, "__func__", one))
+    return plain
+
+
 def _codes(*functions: Any) -> frozenset[CodeType]:
     """The code of functions, and of what is defined inside of them."""
-    found: list[CodeType] = []
-    for function in functions:
-        function = function.fget if isinstance(function, property) else function
-        found.append(function.__code__)
+    found = [function.__code__ for function in _functions(*functions)]
     for code in found:
         found += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
     return frozenset(found)
 
 
+def _helpers(*functions: Any) -> list[FunctionType]:
+    """The functions of their own module that these call, and that those call."""
+    found = _functions(*functions)
+    given = len(found)
+    for function in found:
+        names = {name for code in _codes(function) for name in code.co_names}
+        called = (function.__globals__.get(name) for name in sorted(names))
+        found += [
+            one
+            for one in called
+            if isinstance(one, FunctionType) and one.__module__ == function.__module__ and one not in found
+        ]
+    return found[given:]
+
+
+PATCHES = [
+    patch
+    for patch in (*OpenAIInstrumentor().patches(), *AnthropicInstrumentor().patches(), *threads.PATCHER.patches)
+    if isinstance(patch, Patch)
+]
+"""What stands where a method of the client, or of a thread, stands."""
+
 IN_PLACE = _codes(
     # What stands where the client's method, or the application's function, stands: its own work is done in here, so
     # what is raised at these very lines is raised into it. They call guarded functions, and do nothing else that could
     # fail.
+    *PATCHES,
     driver.asynchronous,
     driver.synchronous,
-    stainless.StainlessExchange._with_parser,
-    stainless._answered,
-    stainless._aretry,
-    stainless._retry,
+    stainless.StainlessExchange.with_parser,
     streams.AsyncStreamIterator.__aiter__,
     streams.AsyncStreamIterator.__anext__,
     streams.AsyncStreamIterator.__del__,
@@ -67,41 +97,32 @@ IN_PLACE = _codes(
     http_response.Body.aclose,
     http_response.Body.close,
     http_response.ResponseTap.__del__,
-    http_response._aclosing,
-    http_response._closing,
-    http_response._tapped_async,
     http_response.tapped,
+    http_response.tapped_async,
+    inspect.unwrap(http_response.telling),
+    *_helpers(inspect.unwrap(http_response.telling)),
     own_spans.replaces_span,
     own_spans.replaces_tracer_argument,
-    threads._start,
-    threads._submit,
     observe.Observation.__enter__,
     observe.Observation.__exit__,
-    observe._Block.__call__,
-    observe._Block.__enter__,
-    observe._Block.__init__,
+    observe.ObserveBlock.__call__,
+    observe.ObserveBlock.__enter__,
+    observe.ObserveBlock.__init__,
     observe.observe,
-    attribution._Block.__enter__,
-    attribution._Block.__exit__,
-    attribution._Block.__init__,
-    attribution.attribution,
+    attribution.AttributionBlock.__enter__,
+    attribution.AttributionBlock.__exit__,
+    attribution.AttributionBlock.__init__,
     DelegatingSpanProcessor.on_start,
     DelegatingSpanProcessor.on_ending,
     DelegatingSpanProcessor.on_end,
     # What is there to raise: it checks the application's arguments.
-    attribution._check,
-    attribution._check_metadata,
-    attribution._check_tags,
-    attribution._problem,
+    attribution.attribution,
+    *_helpers(attribution.attribution),
 )
 
 GUARDED = _codes(
     # What these call: functions that catch everything that happens inside of them.
-    driver._answered,
-    driver._begin,
-    driver._received,
-    driver._sent,
-    stainless._note_retry,
+    *_helpers(*PATCHES, own_spans.replaces_span, own_spans.replaces_tracer_argument),
     call.Call.admit,
     call.Call.admit_async,
     call.Call.enter,
@@ -119,14 +140,13 @@ GUARDED = _codes(
     http_response.ResponseTap.closed,
     http_response.ResponseTap.feed,
     http_response.ResponseTap.finish,
-    own_spans._lent_span,
     scoped_context.enter,
     scoped_context.leave,
     observe.Observation.__init__,
     observe.Observation.finish,
     observe.Observation.start,
-    observe._Block.__exit__,
-    attribution._Block.inside,
+    observe.ObserveBlock.__exit__,
+    attribution.AttributionBlock.inside,
     steps.Step.end,
     # Constructors that only keep what they are given, and those of what has a finalizer, which would run without it.
     driver.Exchange.__init__,

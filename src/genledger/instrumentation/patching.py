@@ -70,7 +70,7 @@ class Patcher:
     """Apply and restore the patches of one client library."""
 
     def __init__(self, patches: Patches) -> None:
-        self._patches = patches
+        self.patches = patches
         self._applied: list[_Applied] = []
         self._waiting: set[str] = set()
         self._installed: list[tuple[Hook, ModuleType]] = []
@@ -79,7 +79,7 @@ class Patcher:
     def apply(self) -> None:
         """Patch imported modules now, and every module whenever it is imported."""
         self.active = True
-        for module in dict.fromkeys(patch.module for patch in self._patches):
+        for module in dict.fromkeys(patch.module for patch in self.patches):
             if module not in self._waiting:
                 self._waiting.add(module)
                 call_at_next_import(module, self._imported)
@@ -124,7 +124,7 @@ class Patcher:
             self._patch(module)
 
     def _patch(self, module: ModuleType) -> None:
-        for patch in self._patches:
+        for patch in self.patches:
             if patch.module != module.__name__:
                 continue
             if isinstance(patch, Hook):

@@ -266,10 +266,25 @@ def test_a_spend_adds_up_from_many_threads() -> None:
 
 def test_a_call_does_not_wait_for_whoever_is_reading_what_was_spent() -> None:
     spend = RunningTotal()
-    with spend._lock:
-        for _ in range(200):
-            spend.add(Cost(0.5, "table"), None, unpriced=False)
-    assert spend.read() == Spend(100.0, 200, 0, 0)
+    reading, go_on = threading.Event(), threading.Event()
+
+    class Slow(float):
+        """An amount that takes a reader as long as the test likes."""
+
+        def __radd__(self, other: float) -> float:
+            reading.set()
+            assert go_on.wait(30)
+            return other + float(self)
+
+    spend.add(Cost(Slow(0.5), "table"), None, unpriced=False)
+    reader = threading.Thread(target=spend.read)
+    reader.start()
+    assert reading.wait(30)
+    for _ in range(200):
+        spend.add(Cost(0.5, "table"), None, unpriced=False)
+    go_on.set()
+    reader.join(30)
+    assert spend.read() == Spend(100.5, 201, 0, 0)
 
 
 def test_the_spend_of_old_traces_is_forgotten() -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from genledger.pricing import Cost, configure, cost_of_response, price_file
+from genledger import pricing
+from genledger.pricing import Cost, configure, cost_of_response
 
 AT = "2026-11-21T12:00:00+00:00"
 
@@ -16,8 +17,20 @@ def _no_stored_table_and_no_prices_of_others(tmp_path: Any, monkeypatch: pytest.
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     yield
     configure(None)
-    price_file._from_code = ()
-    price_file._forget()
+
+
+@pytest.fixture
+def override() -> Iterator[Callable[..., Callable[[], None]]]:
+    """Sets a price in code, until the test ends at the latest."""
+    removals: list[Callable[[], None]] = []
+
+    def add(**fields: Any) -> Callable[[], None]:
+        removals.append(pricing.override(**fields))
+        return removals[-1]
+
+    yield add
+    for remove in removals:
+        remove()
 
 
 @pytest.fixture

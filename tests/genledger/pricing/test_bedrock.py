@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from genledger.pricing import Cost, override
+from genledger.pricing import Cost
 
 CostOf = Callable[..., Cost | None]
+Override = Callable[..., Callable[[], None]]
 ARN = "arn:aws:bedrock:us-east-1:123456789012:"
 
 
@@ -59,7 +60,9 @@ def test_geographic_prefixes_and_arns(cost: CostOf, provider: str, model: str, i
         f"{ARN}imported-model/abc123",
     ],
 )
-def test_what_only_its_owner_knows_has_no_price_until_the_owner_gives_one(cost: CostOf, model: str) -> None:
+def test_what_only_its_owner_knows_has_no_price_until_the_owner_gives_one(
+    cost: CostOf, model: str, override: Override
+) -> None:
     payload = converse(model, 1_000_000)
     assert cost("aws.bedrock", "converse", payload) is None
     override(profile=model, alias="us.anthropic.claude-haiku-4-5-20251001-v1:0")

@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 import tracemalloc
+from collections.abc import Callable
 from datetime import UTC, datetime
 from threading import Thread
 
@@ -17,11 +18,12 @@ from genledger.pricing import (
     Usage,
     backfill,
     max_price,
-    override,
     price,
     warn_rejected,
     warn_unpriced,
 )
+
+Override = Callable[..., Callable[[], None]]
 
 
 def at(text: str) -> int:
@@ -111,7 +113,7 @@ def test_the_table_does_not_remember_what_we_asked() -> None:
     assert after == before
 
 
-def test_a_price_that_is_set_holds_at_once_and_no_longer_than_it_is_set() -> None:
+def test_a_price_that_is_set_holds_at_once_and_no_longer_than_it_is_set(override: Override) -> None:
     assert amount(price(Usage(input=10**6), provider="openai", model="gpt-4o", at_ns=NOON)) == pytest.approx(2.5)
     remove = override(model="gpt-4o", per_million={"input": 1})
     assert amount(price(Usage(input=10**6), provider="openai", model="gpt-4o", at_ns=NOON)) == pytest.approx(1)
@@ -119,7 +121,7 @@ def test_a_price_that_is_set_holds_at_once_and_no_longer_than_it_is_set() -> Non
     assert amount(price(Usage(input=10**6), provider="openai", model="gpt-4o", at_ns=NOON)) == pytest.approx(2.5)
 
 
-def test_threads_may_price_while_prices_are_set() -> None:
+def test_threads_may_price_while_prices_are_set(override: Override) -> None:
     wrong: list[Cost | str] = []
 
     def work() -> None:
@@ -192,7 +194,7 @@ def test_the_ceiling_is_the_dearest_that_can_apply() -> None:
     assert max_price("perplexity", "sonar", 1_000, 1_000, NOON) == pytest.approx(0.002 + 0.012)
 
 
-def test_a_ceiling_of_what_has_no_price_is_unknown_and_of_what_is_free_is_zero() -> None:
+def test_a_ceiling_of_what_has_no_price_is_unknown_and_of_what_is_free_is_zero(override: Override) -> None:
     assert max_price("openai", "gpt-9", 10, 10, NOON) is None
     override(provider="vllm", free=True)
     assert max_price("vllm", "m", 10, 10, NOON) == 0

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genledger.pricing import Cost, Usage, cost_of_response, override, price, read_usage
+from genledger.pricing import Cost, Usage, cost_of_response, price, read_usage
 from genledger.pricing.plausibility import MOST_UNCOUNTED, MULTIPLE, SURCHARGE
 
 CostOf = Callable[..., Cost | None]
+Override = Callable[..., Callable[[], None]]
 
 AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
 AT_NS = int(AT.timestamp()) * 10**9
@@ -64,7 +65,7 @@ def test_no_caller_can_make_a_cost_of_what_is_no_amount(wrong: float) -> None:
     assert cost_at(priced(wrong)) == pytest.approx(LISTED)
 
 
-def test_the_users_own_price_is_a_known_price_too() -> None:
+def test_the_users_own_price_is_a_known_price_too(override: Override) -> None:
     remove = override(provider="openrouter", model="mine", per_million={"input": 1, "output": 1})
     try:
         assert cost_at(priced(0.02, model="mine")) == 0.02

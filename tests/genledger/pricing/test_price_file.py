@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from genledger.pricing import Cost, PriceFileError, configure, load_overrides, override
+from genledger.pricing import Cost, PriceFileError, configure, load_overrides
 
 CostOf = Callable[..., Cost | None]
+Override = Callable[..., Callable[[], None]]
 PROFILE = "arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/k7"
 
 
@@ -51,7 +52,7 @@ def prices(tmp_path: Path) -> Callable[[str], Path]:
     ],
     ids=str,
 )
-def test_a_price_matches_by_name_glob_or_regex(cost: CostOf, where: dict[str, Any]) -> None:
+def test_a_price_matches_by_name_glob_or_regex(cost: CostOf, where: dict[str, Any], override: Override) -> None:
     override(**where, per_million={"input": 7})
     found = cost("openai", "chat", chat(), {"model": "prod-chat"}, base_url="https://llm.internal/v1")
     assert usd(found) == pytest.approx(7)
@@ -74,26 +75,28 @@ def test_a_price_matches_by_name_glob_or_regex(cost: CostOf, where: dict[str, An
     ],
     ids=str,
 )
-def test_a_price_that_is_about_other_calls_does_not_apply(cost: CostOf, where: dict[str, Any]) -> None:
+def test_a_price_that_is_about_other_calls_does_not_apply(
+    cost: CostOf, where: dict[str, Any], override: Override
+) -> None:
     override(**where, per_million={"input": 7})
     found = cost("openai", "chat", chat(), {"model": "prod-chat"}, base_url="https://llm.internal/v1")
     assert usd(found) == pytest.approx(2.5)
 
 
 @pytest.mark.parametrize("name", ["azure", "azure.ai.openai", "azure_openai"])
-def test_a_provider_is_meant_under_all_its_names(cost: CostOf, name: str) -> None:
+def test_a_provider_is_meant_under_all_its_names(cost: CostOf, name: str, override: Override) -> None:
     override(provider=name, per_million={"input": 7})
     assert usd(cost("az.ai.openai", "chat", chat())) == pytest.approx(7)
     assert usd(cost("openai", "chat", chat())) == pytest.approx(2.5)
 
 
-def test_a_model_is_meant_by_the_name_it_was_asked_for_too(cost: CostOf) -> None:
+def test_a_model_is_meant_by_the_name_it_was_asked_for_too(cost: CostOf, override: Override) -> None:
     override(model="gpt-4o", per_million={"input": 7})
     assert usd(cost("openai", "chat", chat(), {"model": "gpt-4o"})) == pytest.approx(7)
     assert usd(cost("azure", "chat", chat("gpt-4.1-2025-04-14"), {"model": "gpt-4o"})) == pytest.approx(2)
 
 
-def test_every_bucket_and_unit_can_have_a_rate(cost: CostOf) -> None:
+def test_every_bucket_and_unit_can_have_a_rate(cost: CostOf, override: Override) -> None:
     override(
         model="claude-opus-5",
         per_million={"input": 1, "cache_read": 2, "cache_write": 3, "cache_write_1h": 4, "output": 5},
@@ -111,13 +114,15 @@ def test_every_bucket_and_unit_can_have_a_rate(cost: CostOf) -> None:
     assert usd(found) == pytest.approx(1 + 2 + 3 + 4 + 5 + 1 + 0.25)
 
 
-def test_rates_stand_alone_what_is_not_named_is_billed_like_what_it_is_a_kind_of(cost: CostOf) -> None:
+def test_rates_stand_alone_what_is_not_named_is_billed_like_what_it_is_a_kind_of(
+    cost: CostOf, override: Override
+) -> None:
     override(model="gpt-4o*", per_million={"input": 1, "output": 2})
     payload = chat(completion=10**6, prompt_tokens_details={"cached_tokens": 500_000})
     assert usd(cost("openai", "chat", payload)) == pytest.approx(3)
 
 
-def test_a_factor_multiplies_what_the_table_says(cost: CostOf) -> None:
+def test_a_factor_multiplies_what_the_table_says(cost: CostOf, override: Override) -> None:
     override(provider="openai", factor=0.85, note="enterprise agreement")
     found = cost("openai", "chat", chat(completion=10**6))
     assert usd(found) == pytest.approx(0.85 * 12.5)
@@ -127,13 +132,13 @@ def test_a_factor_multiplies_what_the_table_says(cost: CostOf) -> None:
     assert "enterprise agreement" in found.notes
 
 
-def test_a_factor_can_spare_what_is_not_a_token(cost: CostOf) -> None:
+def test_a_factor_can_spare_what_is_not_a_token(cost: CostOf, override: Override) -> None:
     override(provider="anthropic", factor={"tokens": 0.5})
     usage = {"input_tokens": 10**6, "output_tokens": 0, "server_tool_use": {"web_search_requests": 1}}
     assert usd(cost("anthropic", "messages", {"model": "claude-opus-5", "usage": usage})) == pytest.approx(2.5 + 0.01)
 
 
-def test_an_alias_prices_a_deployment_as_the_model_it_serves(cost: CostOf) -> None:
+def test_an_alias_prices_a_deployment_as_the_model_it_serves(cost: CostOf, override: Override) -> None:
     override(provider="azure", deployment="prod-chat", alias="gpt-4.1-mini")
     found = cost("azure", "chat", chat(""), {"model": "prod-chat"})
     assert usd(found) == pytest.approx(0.4)
@@ -141,32 +146,32 @@ def test_an_alias_prices_a_deployment_as_the_model_it_serves(cost: CostOf) -> No
     assert "alias:gpt-4.1-mini" in found.notes
 
 
-def test_an_alias_follows_tiers_dates_and_a_factor(cost: CostOf) -> None:
+def test_an_alias_follows_tiers_dates_and_a_factor(cost: CostOf, override: Override) -> None:
     override(provider="azure", deployment="prod-chat", alias="gpt-4.1-mini", factor=0.5)
     asked = {"model": "prod-chat", "batch": True}
     assert usd(cost("azure", "chat", chat(""), asked)) == pytest.approx(0.1)
 
 
-def test_an_alias_may_name_another_providers_model(cost: CostOf) -> None:
+def test_an_alias_may_name_another_providers_model(cost: CostOf, override: Override) -> None:
     override(provider="my-gateway", model="fast", alias="claude-haiku-4-5")
     assert usd(cost("my-gateway", "chat", chat("fast"))) == pytest.approx(1)
     override(provider="my-gateway", model="eu", alias="mistral-large-2512", alias_provider="mistral_ai")
     assert usd(cost("my-gateway", "chat", chat("eu"))) == pytest.approx(0.5)
 
 
-def test_an_azure_deployment_is_known_from_the_url_too(cost: CostOf) -> None:
+def test_an_azure_deployment_is_known_from_the_url_too(cost: CostOf, override: Override) -> None:
     override(deployment="prod-chat", alias="gpt-4.1-mini")
     url = "https://acme.openai.azure.com/openai/deployments/prod-chat/chat/completions?api-version=1"
     assert usd(cost("azure", "chat", chat(""), base_url=url)) == pytest.approx(0.4)
 
 
-def test_a_bedrock_inference_profile(cost: CostOf) -> None:
+def test_a_bedrock_inference_profile(cost: CostOf, override: Override) -> None:
     override(profile=PROFILE, alias="eu.anthropic.claude-sonnet-4-5-20250929-v1:0", factor=0.9)
     payload = {"modelId": PROFILE, "usage": {"inputTokens": 10**6, "outputTokens": 0}}
     assert usd(cost("aws.bedrock", "converse", payload)) == pytest.approx(3.3 * 0.9)
 
 
-def test_free_on_purpose_is_a_cost_of_zero_and_not_unpriced(cost: CostOf) -> None:
+def test_free_on_purpose_is_a_cost_of_zero_and_not_unpriced(cost: CostOf, override: Override) -> None:
     assert cost("vllm", "chat", chat("qwen3-8b")) is None
     override(provider="vllm", free=True)
     found = cost("vllm", "chat", chat("qwen3-8b", completion=5))
@@ -175,28 +180,28 @@ def test_free_on_purpose_is_a_cost_of_zero_and_not_unpriced(cost: CostOf) -> Non
     assert {part.bucket for part in found.parts} == {"input", "output"}
 
 
-def test_a_rate_of_zero_is_free_too(cost: CostOf) -> None:
+def test_a_rate_of_zero_is_free_too(cost: CostOf, override: Override) -> None:
     override(base_url="http://gpu-*/v1", per_million={"input": 0, "output": 0})
     found = cost("openai", "chat", chat("llama-3"), base_url="http://gpu-7/v1")
     assert found is not None
     assert found.amount == 0
 
 
-def test_validity_is_from_a_day_until_before_a_day(cost: CostOf) -> None:
+def test_validity_is_from_a_day_until_before_a_day(cost: CostOf, override: Override) -> None:
     override(model="gpt-4o*", per_million={"input": 7}, valid_from="2026-07-01", valid_until="2026-08-01")
     days = {"2026-06-30": 2.5, "2026-07-01": 7, "2026-07-31": 7, "2026-08-01": 2.5}
     for day, expected in days.items():
         assert usd(cost("openai", "chat", chat(), at=f"{day}T12:00:00+00:00")) == pytest.approx(expected)
 
 
-def test_a_price_for_a_tier(cost: CostOf) -> None:
+def test_a_price_for_a_tier(cost: CostOf, override: Override) -> None:
     override(model="gpt-4o*", per_million={"input": 4})
     override(model="gpt-4o*", tier="batch", per_million={"input": 1})
     assert usd(cost("openai", "chat", chat(), {"batch": True})) == pytest.approx(1)
     assert usd(cost("openai", "chat", chat())) == pytest.approx(4)
 
 
-def test_a_price_without_a_tier_says_that_it_does_not_know_the_tier(cost: CostOf) -> None:
+def test_a_price_without_a_tier_says_that_it_does_not_know_the_tier(cost: CostOf, override: Override) -> None:
     override(model="gpt-4o*", per_million={"input": 4})
     found = cost("openai", "batch", chat())
     assert usd(found) == pytest.approx(4)
@@ -204,13 +209,15 @@ def test_a_price_without_a_tier_says_that_it_does_not_know_the_tier(cost: CostOf
     assert "tier_not_applied:batch" in found.notes
 
 
-def test_rates_above_a_prompt_size(cost: CostOf) -> None:
+def test_rates_above_a_prompt_size(cost: CostOf, override: Override) -> None:
     override(model="m", per_million={"input": 1, "output": 1}, above=1_000, per_million_above={"input": 2, "output": 3})
     assert usd(cost("x", "chat", chat("m", 1_000, 0))) == pytest.approx(0.001)
     assert usd(cost("x", "chat", chat("m", 1_001, 1))) == pytest.approx((1_001 * 2 + 3) / 1e6)
 
 
-def test_the_first_price_in_the_file_wins_and_code_goes_before_it(cost: CostOf, prices: Callable[[str], Path]) -> None:
+def test_the_first_price_in_the_file_wins_and_code_goes_before_it(
+    cost: CostOf, prices: Callable[[str], Path], override: Override
+) -> None:
     configure(
         prices(
             """
@@ -233,7 +240,7 @@ def test_the_first_price_in_the_file_wins_and_code_goes_before_it(cost: CostOf, 
     assert usd(cost("openai", "chat", chat())) == pytest.approx(2.5)
 
 
-def test_what_the_provider_reported_goes_before_the_users_price(cost: CostOf) -> None:
+def test_what_the_provider_reported_goes_before_the_users_price(cost: CostOf, override: Override) -> None:
     override(provider="openrouter", per_million={"input": 7})
     assert usd(cost("openrouter", "chat", chat("x/y", cost=0.001))) == pytest.approx(0.001)
 
@@ -300,7 +307,7 @@ def test_all_mistakes_are_named_at_once_in_the_order_of_the_file(prices: Callabl
     ]
 
 
-def test_all_mistakes_of_a_price_in_code_are_named_at_once() -> None:
+def test_all_mistakes_of_a_price_in_code_are_named_at_once(override: Override) -> None:
     with pytest.raises(ValueError, match=r"tier: expected .*; per_million.inptu: is not .*; alias_provider: goes"):
         override(model="m", tier="", per_million={"inptu": 1}, alias_provider="openai")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from datetime import UTC, date, datetime
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from genledger.pricing import Cost, Usage, lookup, price, price_file, table, table_update
+from genledger.pricing import Cost, Usage, configure, lookup, price, table, table_update
 from genledger.pricing.price_rule import Subject
 
 NOON = 1_795_262_400 * 10**9
@@ -31,7 +31,7 @@ def reload() -> Any:
 
     def forget() -> None:
         table.load.cache_clear()
-        price_file._forget()
+        configure(None)
 
     forget()
     yield forget
@@ -39,7 +39,9 @@ def reload() -> Any:
 
 
 def store(fetched: str = "2026-11-20") -> None:
-    table_update._store(table_update.Snapshot(PROVIDERS, fetched, "https://example.test"))
+    table_update.location().parent.mkdir(parents=True)
+    stored = {"fetched": fetched, "url": "https://example.test", "providers": PROVIDERS}
+    table_update.location().write_text(json.dumps(stored))
 
 
 def test_a_stored_table_is_used_with_its_own_date(reload: Any) -> None:
@@ -119,13 +121,13 @@ def test_pricing_never_opens_a_connection(monkeypatch: pytest.MonkeyPatch, reloa
 def test_every_price_key_of_the_table_is_known_to_the_adapter() -> None:
     from genai_prices.data import providers
 
-    used: set[str] = set()
+    used: dict[str, Any] = {}
     for provider in providers:
         for model in provider.models:
             prices = model.prices if isinstance(model.prices, list) else [SimpleNamespace(prices=model.prices)]
             for one in [*prices, *(model.price_variants or ())]:
-                used.update(key for key, value in vars(one.prices).items() if value is not None)
-    unmapped = used - set(table._BUCKETS)
+                used.update((key, value) for key, value in vars(one.prices).items() if value is not None)
+    unmapped = {key for key, value in used.items() if not table.bands(cast(Any, SimpleNamespace(**{key: value})))[0][1]}
     assert unmapped <= {"input_video_mtok", "output_video_mtok"}
 
 

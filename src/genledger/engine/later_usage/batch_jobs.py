@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from genledger.engine.call import Call
     from genledger.engine.operation import Body, Family
 
-_BYTES_AT_ONCE = 256 * 1024
+BYTES_AT_ONCE = 256 * 1024
 _LINES_AT_ONCE = 500
 
 
@@ -157,7 +157,7 @@ class Results:
         """Take in bytes of the response."""
         self._kept.append(data)
         self._size += len(data)
-        if self._size >= _BYTES_AT_ONCE:
+        if self._size >= BYTES_AT_ONCE:
             self._hand_over()
 
     def end(self) -> None:

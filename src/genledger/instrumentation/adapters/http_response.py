@@ -49,7 +49,7 @@ class Body(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]
     def __aiter__(self) -> AsyncIterator[bytes]:
         if self._self_tap is None:
             return self.__wrapped__.__aiter__()
-        return _tapped_async(self.__wrapped__, self._self_tap)
+        return tapped_async(self.__wrapped__, self._self_tap)
 
     def close(self) -> None:
         """Close the body, then tell."""
@@ -81,7 +81,8 @@ def tapped(stream: Any, tap: ResponseTap) -> Iterator[bytes]:
     tap.finish(None)
 
 
-async def _tapped_async(stream: Any, tap: ResponseTap) -> AsyncIterator[bytes]:
+async def tapped_async(stream: Any, tap: ResponseTap) -> AsyncIterator[bytes]:
+    """Do as `tapped` does, asynchronously."""
     try:
         async for data in stream:
             tap.feed(data)
@@ -108,7 +109,7 @@ def watch_close(response: Any, recording: StreamRecorder) -> None:
     try:
         body.__dict__.setdefault(_RECORDINGS, []).append(recording)
         if not issubclass(type(body), _Telling):
-            body.__class__ = _telling(type(body))  # type: ignore[arg-type]
+            body.__class__ = telling(type(body))  # type: ignore[arg-type]
     except (AttributeError, TypeError):
         response.stream = Body(response.stream, recording.closed)
 
@@ -117,13 +118,13 @@ _RECORDINGS = "_genledger_recordings"
 
 
 class _Telling:
-    """Mark of the classes that `_telling` makes."""
+    """Mark of the classes that `telling` makes."""
 
     __slots__ = ()
 
 
 @lru_cache(maxsize=32)
-def _telling(kind: type) -> type:
+def telling(kind: type) -> type:
     """Return a class like `kind` whose `close` and `aclose` also tell the recordings of a body."""
 
     def close(self: Any) -> None:

@@ -163,7 +163,7 @@ class StainlessExchange(Exchange):
             sent = copy.copy(options)
             sent.json_data = with_changes(options.json_data or {}, changes)
         if callable(getattr(options, "post_parser", None)):
-            sent = self._with_parser(sent)
+            sent = self.with_parser(sent)
         call.request = sent
         if sent is options:
             return args, kwargs
@@ -171,7 +171,7 @@ class StainlessExchange(Exchange):
             return (args[0], sent, *args[2:]), kwargs
         return args, {**kwargs, "options": sent}
 
-    def _with_parser(self, options: Any) -> Any:
+    def with_parser(self, options: Any) -> Any:
         """Keep the answer that the client parses, so that one it rejects is still paid for in our books."""
         parser = options.post_parser
 

@@ -71,7 +71,7 @@ def test_how_the_bytes_are_cut_changes_nothing(names: list[str], cuts: list[int]
     places = sorted({0, len(payload), *(cut for cut in cuts if cut < len(payload))})
     pieces = [payload[a:b] for a, b in pairwise(places)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batch_jobs, "_BYTES_AT_ONCE", at_once)
+        patch.setattr(batch_jobs, "BYTES_AT_ONCE", at_once)
         made, entries = recorder()
         read_results(made, pieces)
     assert len(entries) == len(set(names))

@@ -126,8 +126,8 @@ Content = Mapping[str, Any]
 """Content of a call, by the attribute that it belongs in; in the shape of the conventions' JSON schemas."""
 
 
-class StreamAccumulator(Protocol):
-    """Assembler of a streamed response.
+class ResponseAccumulator(Protocol):
+    """Assembler of a response that comes in parts.
 
     `fold` receives chunks in order, a few at a time. `response` returns what was received so far, in the shape
     of a whole response, so that one reader handles both.
@@ -149,6 +149,10 @@ class StreamAccumulator(Protocol):
     def complete(self) -> bool:
         """Return whether the provider has marked the response as finished."""
         ...
+
+
+class StreamAccumulator(ResponseAccumulator, Protocol):
+    """Assembler of a streamed response."""
 
     @property
     def counted(self) -> bool:

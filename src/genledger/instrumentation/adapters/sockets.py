@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
-from opentelemetry.context import attach, get_current
-
 from genledger.engine.call import Call
-from genledger.engine.operation import Body, Endpoint, Operation, Received, text
-from genledger.engine.recorder import active, suppressed
+from genledger.engine.driver import Arguments, Exchange, asynchronous, synchronous
+from genledger.engine.operation import Body, Endpoint, Operation, Received, ResponseAccumulator, text
+from genledger.engine.parents import parent_context
+from genledger.engine.recorder import Recorder, active, suppressed
 from genledger.engine.streams import watch
 from genledger.engine.to_json import plain
 from genledger.instrumentation.patching import Patch, Patches, Wrapper
@@ -39,25 +39,8 @@ class Heard(NamedTuple):
     value: Any = None
 
 
-class ResponseEvents(Protocol):
+class ResponseEvents(ResponseAccumulator, Protocol):
     """Puts the events of one response together."""
-
-    def fold(self, events: Iterable[Any]) -> None:
-        """Take in more events."""
-        ...
-
-    def response(self) -> Mapping[str, Any]:
-        """Return the response, as far as it has come."""
-        ...
-
-    def text_length(self) -> int:
-        """Return bytes of generated text received so far, for an estimate when the usage never came."""
-        ...
-
-    @property
-    def complete(self) -> bool:
-        """Return whether the provider has marked the response as ended."""
-        ...
 
     @property
     def cut(self) -> bool:
@@ -107,32 +90,28 @@ class Session:
         self._kind = kind
         self._peer = endpoint
         self._model = model
-        self._context = get_current()
+        self._context = parent_context()
         self._described: Any = None
-        self._asked: deque[tuple[str | None, _Response]] = deque()
+        self._asked: deque[Asking] = deque()
         self._open: dict[str | None, _Response] = {}
         watch(self)
 
-    def ask(self, event: Any) -> Call | None:
+    def ask(self, recorder: Recorder, event: Any) -> Asking | None:
         """Open a call, if the application is about to ask for a response with this event."""
-        try:
-            asked = self._kind.asks(plain(event))
-            if asked is None:
-                return None
-            call = self._start(self._kind.operation, asked.body)
-            if call is None:
-                return None
-            self._asked.append((asked.id, _Response(call, self._kind.accumulate())))
-            return call
-        except Exception as error:
-            internal_errors.report("opening a call", error)
+        asked = self._kind.asks(plain(event))
+        if asked is None:
             return None
+        call = self._open_call(recorder, self._kind.operation, asked.body)
+        return Asking(call, self, asked.id) if call is not None else None
 
-    def not_asked(self, call: Call) -> None:
-        """Forget a request that was never sent."""
-        for entry in list(self._asked):
-            if entry[1].call is call:
-                self._asked.remove(entry)
+    def asked(self, asking: Asking) -> None:
+        """Expect a response to a request that is being sent."""
+        self._asked.append(asking)
+
+    def not_asked(self, asking: Asking) -> None:
+        """Expect none: the request could not be sent."""
+        if asking in self._asked:
+            self._asked.remove(asking)
 
     def hear(self, event: Any) -> None:
         """Take in an event of the provider."""
@@ -145,12 +124,10 @@ class Session:
 
     def end(self, error: BaseException | None = None) -> None:
         """The connection is closed, or broke: every response that is open ends with it."""
-        responses = [response for _, response in self._asked]
-        self._asked.clear()
+        while self._asked:
+            self._asked.popleft().call.settle(error=error, cut=True)
         while self._open:
-            responses.append(self._open.popitem()[1])
-        for response in responses:
-            response.settle(error=error, cut=True)
+            self._open.popitem()[1].settle(error=error, cut=True)
 
     def closed(self) -> None:
         """End with the process."""
@@ -159,20 +136,16 @@ class Session:
     def __del__(self) -> None:
         self.end()
 
-    def _start(self, operation: Operation, body: Body) -> Call | None:
-        recorder = active()
-        if recorder is None or suppressed(get_current()):
-            return None
-        return recorder.open(operation, self._kind.library, self._peer, {"model": self._model, **body})
+    def _open_call(self, recorder: Recorder, operation: Operation, body: Body, **options: Any) -> Call | None:
+        body = {"model": self._model, **body}
+        return recorder.open(operation, self._kind.library, self._peer, body, **options)
 
-    def _start_unasked(self, operation: Operation, body: Body) -> Call | None:
+    def _open_unasked(self, operation: Operation, body: Body) -> Call | None:
         """Open a call that the application did not ask for: it belongs to where the session was opened."""
-        outer = get_current()
-        attach(self._context)
-        try:
-            return self._start(operation, body)
-        finally:
-            attach(outer)
+        recorder = active()
+        if recorder is None or suppressed(self._context):
+            return None
+        return self._open_call(recorder, operation, body, context=self._context)
 
     def _opened(self, heard: Heard, event: Any) -> None:
         self._described = heard.value
@@ -181,14 +154,9 @@ class Session:
             self._model = model
 
     def _begun(self, heard: Heard, event: Any) -> None:
-        if self._asked:
-            response = self._asked.popleft()[1]
-        else:
-            call = self._start_unasked(self._kind.operation, {})
-            if call is None:
-                return
-            response = _Response(call, self._kind.accumulate())
-        self._open[heard.id] = response
+        call = self._asked.popleft().call if self._asked else self._open_unasked(self._kind.operation, {})
+        if call is not None:
+            self._open[heard.id] = _Response(call, self._kind.accumulate())
 
     def _chunk(self, heard: Heard, event: Any) -> None:
         response = self._open.get(heard.id)
@@ -202,17 +170,44 @@ class Session:
             response.settle()
 
     def _aside(self, heard: Heard, event: Any) -> None:
-        call = self._start_unasked(self._kind.aside, self._kind.aside_body(self._described))
+        call = self._open_unasked(self._kind.aside, self._kind.aside_body(self._described))
         if call is not None:
             call.settle(heard.value)
 
     def _failed(self, heard: Heard, event: Any) -> None:
         """A request was refused: the one with this id, or, when there is none, the last one."""
-        for entry in reversed(self._asked):
-            if heard.id is None or heard.id == entry[0]:
-                self._asked.remove(entry)
-                entry[1].call.settle(heard.value)
+        for asking in reversed(self._asked):
+            if heard.id is None or heard.id == asking.id:
+                self._asked.remove(asking)
+                asking.call.settle(heard.value)
                 return
+
+
+@dataclass(slots=True, eq=False)
+class Asking(Exchange):
+    """A request for a response; what comes over the connection later settles its call.
+
+    Args:
+        call: The open call.
+        session: The connection that it is sent over.
+        id: The application's own id for it, if it has one.
+    """
+
+    session: Session
+    id: str | None
+
+    def send(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+        """Expect the response from now on: it may come before the client returns."""
+        self.session.asked(self)
+        return args, kwargs
+
+    def answer(self, error: BaseException) -> Any:
+        """Expect no response when the request could not be sent."""
+        self.session.not_asked(self)
+
+    def receive(self, result: Any) -> Any:
+        """Leave the call open."""
+        return result
 
 
 class _Response:
@@ -282,13 +277,13 @@ class SocketClient:
             methods: dict[str, Wrapper] = {
                 f"{sync}Manager.__enter__": self._enter,
                 f"{sync}Manager.enter": self._enter,
-                f"{sync}.send": self._send,
+                f"{sync}.send": synchronous(self._ask),
                 f"{sync}.recv_bytes": self._receive,
                 f"{sync}.parse_event": self._parse,
                 f"{sync}.close": self._close,
                 f"{twin}Manager.__aenter__": self._aenter,
                 f"{twin}Manager.enter": self._aenter,
-                f"{twin}.send": self._asend,
+                f"{twin}.send": asynchronous(self._ask),
                 f"{twin}.recv_bytes": self._areceive,
                 f"{twin}.parse_event": self._parse,
                 f"{twin}.close": self._aclose,
@@ -320,36 +315,11 @@ class SocketClient:
         self._begin(manager, connection, "Async")
         return connection
 
-    def _asking(self, connection: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Session, Call] | None:
+    def _ask(
+        self, recorder: Recorder, wrapped: Any, connection: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Exchange | None:
         session = self._sessions.get(connection)
-        call = session.ask(args[0] if args else kwargs.get("event")) if session is not None else None
-        return (session, call) if session is not None and call is not None else None
-
-    def _send(self, wrapped: Any, connection: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        asking = self._asking(connection, args, kwargs)
-        if asking is None:
-            return wrapped(*args, **kwargs)
-        session, call = asking
-        try:
-            call.admit()
-            return wrapped(*args, **kwargs)
-        except BaseException as error:
-            session.not_asked(call)
-            call.settle(error=error)
-            raise
-
-    async def _asend(self, wrapped: Any, connection: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        asking = self._asking(connection, args, kwargs)
-        if asking is None:
-            return await wrapped(*args, **kwargs)
-        session, call = asking
-        try:
-            await call.admit_async()
-            return await wrapped(*args, **kwargs)
-        except BaseException as error:
-            session.not_asked(call)
-            call.settle(error=error)
-            raise
+        return session.ask(recorder, args[0] if args else kwargs.get("event")) if session is not None else None
 
     def _receive(self, wrapped: Any, connection: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         try:

@@ -11,7 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from genledger.instrumentation.instrumentor import Instrumentor
-from genledger.setup.instrument import INSTRUMENTORS, patched
+from genledger.setup.load_instrumentors import INSTRUMENTORS, patched
 
 from ..instrumentors.telemetry import instrumented
 

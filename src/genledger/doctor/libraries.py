@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 
 from genledger.doctor.findings import Findings
 from genledger.instrumentation.patching import Patch
-from genledger.setup.instrument import INSTRUMENTORS, available
+from genledger.setup.load_instrumentors import INSTRUMENTORS, available
 from genledger.setup.settings import Settings
 
 _IMPORT_TIMEOUT_S = 120.0

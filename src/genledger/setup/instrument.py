@@ -1,4 +1,4 @@
-"""`instrument()`: settings → providers → destinations → instrumentors."""
+"""`instrument()`: settings → providers → destinations → instrumentors; `flush()` and `shutdown()`."""
 
 from __future__ import annotations
 
@@ -7,30 +7,23 @@ import os
 import sys
 import threading
 import time
-from importlib.metadata import EntryPoint, PackageNotFoundError, distribution
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-import wrapt
 from opentelemetry import metrics, trace
 from opentelemetry._logs import get_logger
-from opentelemetry.context import get_current
-from opentelemetry.trace import get_current_span
 
 from genledger import pricing
-from genledger.context.attribution import baggage_policy, current, current_spend
-from genledger.context.totals import Spend
+from genledger.context.attribution import baggage_policy
 from genledger.engine.budget_hook import BudgetHook
 from genledger.engine.content.redaction import Redactor, stage, use
 from genledger.engine.foreign_spans.processor import ForeignSpanProcessor
-from genledger.engine.record import ProductEvent
-from genledger.engine.recorder import SCOPE, Recorder, activate, active
+from genledger.engine.recorder import SCOPE, Recorder, activate
 from genledger.engine.signals.call_log import CallLog
 from genledger.engine.signals.metrics import Metrics
 from genledger.engine.streams import finish_open
-from genledger.instrumentation.instrumentor import Instrumentor
-from genledger.setup import threads
 from genledger.setup.delegating_processor import delegating_processor_of, disconnect
+from genledger.setup.load_instrumentors import load, unload
 from genledger.setup.pipeline import (
     REMOTE,
     Pipeline,
@@ -56,19 +49,10 @@ if TYPE_CHECKING:
 
 logger = logger_of("genledger")
 
-INSTRUMENTORS = "opentelemetry_instrumentor"
-"""The entry point group of instrumentors, by the library's name for users."""
-
-MODULES = "genledger_instrumented_modules"
-"""The entry point group of modules that load an instrumentor which is not named like an import package."""
-
 _lock = threading.RLock()
 _pipeline: Pipeline | None = None
 _metrics_of: WeakKeyDictionary[Any, Metrics] = WeakKeyDictionary()
 _prices_given = False
-_instrumentors: dict[str, Instrumentor] = {}
-_wanted: set[str] = set()
-_waiting: set[tuple[str, str]] = set()
 
 
 def instrument(**options: Any) -> None:
@@ -87,7 +71,7 @@ def instrument(**options: Any) -> None:
         settings, problems = read_settings(options)
         with _lock:
             if configure(settings, problems):
-                _patch(settings)
+                load(settings)
     except Exception as error:
         logger.exception("genledger: calls are not recorded: %s: %s", type(error).__name__, error)
 
@@ -247,101 +231,15 @@ def _remote() -> dict[str, Any]:
     return {name: one for name, one in connected.destinations.items() if name in REMOTE} if connected else {}
 
 
-class Available(NamedTuple):
-    """An instrumentor that is installed.
-
-    Attributes:
-        point: Its entry point, by the library's name for users.
-        modules: The modules that it is loaded with: any of them, as soon as the application imports it.
-    """
-
-    point: EntryPoint
-    modules: tuple[str, ...]
-
-
-def available() -> dict[str, Available]:
-    """Return Genledger's own instrumentors, by the library's name for users.
-
-    An instrumentor is loaded with the import package of its library's name, unless the entry point group
-    `genledger_instrumented_modules` names modules for it.
-    """
-    try:
-        points = distribution("genledger").entry_points
-    except PackageNotFoundError:
-        return {}
-    modules: dict[str, list[str]] = {}
-    for point in points:
-        if point.group == MODULES:
-            modules.setdefault(point.value, []).append(point.name)
-    return {
-        point.name: Available(point, tuple(modules.get(point.value, (point.name,))))
-        for point in points
-        if point.group == INSTRUMENTORS
-    }
-
-
-def _patch(settings: Settings) -> None:
-    found = available()
-    if not found:
-        logger.error(
-            "genledger: no call is recorded: the package's metadata (genledger-*.dist-info) is missing; "
-            "keep it when you bundle the application"
-        )
-    for name in settings.libraries or ():
-        if name not in found:
-            logger.error("genledger: no instrumentor for %s; supported are: %s", name, ", ".join(sorted(found)))
-    _wanted.clear()
-    if "*" not in settings.exclude:
-        chosen = found.keys() if settings.libraries is None else found.keys() & set(settings.libraries)
-        _wanted.update(set(chosen) - set(settings.exclude))
-    for name in set(_instrumentors) - _wanted:
-        _instrumentors.pop(name).uninstrument()
-    for name in _wanted:
-        # An instrumentor is loaded when the application has use for it.
-        if any(module in sys.modules for module in found[name].modules):
-            _load(name)
-        for module in found[name].modules:
-            if (name, module) not in _waiting:
-                _waiting.add((name, module))
-                wrapt.register_post_import_hook(functools.partial(_load_with, name), module)
-    threads.PATCHER.apply()
-
-
-def _load_with(name: str, module: object) -> None:
-    _load(name)
-
-
-def _load(name: str) -> None:
-    if name not in _wanted:
-        return
-    try:
-        instrumentor = _instrumentors.get(name) or available()[name].point.load()()
-        instrumentor.instrument(skip_dep_check=True)
-        _instrumentors[name] = instrumentor
-    except Exception as error:
-        logger.error(
-            "genledger: calls of %s are not recorded: %s: %s", name, type(error).__name__, stage().error(error)
-        )
-
-
 def uninstrument() -> None:
     """Restore every patched attribute, deliver waiting records, and stop recording.
 
     A TracerProvider created by Genledger stays the global one, because OpenTelemetry cannot replace it.
     """
     with _lock:
-        for instrumentor in _instrumentors.values():
-            instrumentor.uninstrument()
-        _instrumentors.clear()
-        _wanted.clear()
-        threads.PATCHER.restore()
+        unload()
         activate(None)
         _take_down(5.0)
-
-
-def patched() -> dict[str, list[str]]:
-    """Return the currently patched attributes of each library."""
-    return {name: instrumentor.patched for name, instrumentor in _instrumentors.items()}
 
 
 def pipeline() -> Pipeline | None:
@@ -395,72 +293,6 @@ def shutdown(timeout: float = 5.0) -> bool:
         done = before is None or _all(before, timeout, shutdown=True)
         globals()["_pipeline"] = None
         return done
-
-
-def spend() -> Spend:
-    """Return the spend so far of the current attribution or observe block, else of the current trace.
-
-    Returns:
-        `usd` (of the priced calls), `calls`, `unpriced` (calls missing from `usd`) and `tokens`.
-    """
-    running = current_spend()
-    if running is not None:
-        return running.read()
-    recorder = active()
-    context = get_current_span().get_span_context()
-    if recorder is None or not context.is_valid:
-        return Spend(0.0, 0, 0, 0)
-    return recorder.traces.read(context.trace_id)
-
-
-def select_model(default: str, *, feature: str | None = None, tenant: str | None = None) -> str:
-    """Return the model chosen by the routing rules, or `default` if none matches.
-
-    The span of a call with the chosen model records the requested model and why another one was used.
-
-    Args:
-        default: Model to use if no rule matches.
-        feature: Feature of the call (default: the current attribution's).
-        tenant: Tenant of the call (default: the current attribution's).
-    """
-    recorder = active()
-    guard = recorder.budget_hook.guard if recorder is not None and recorder.budget_hook is not None else None
-    if guard is None:
-        return default
-    here = current()
-    return guard.select_model(feature or here.feature, tenant or here.tenant, default=default).model
-
-
-def record_outcome(name: str, value: float = 1.0) -> None:
-    """Record a product event such as `draft_accepted`. Reports join it to the spend of the same attribution.
-
-    Args:
-        name: Name of the event, in lower case with underscores.
-        value: Quantity, if it is not one.
-
-    Raises:
-        ValueError: The name is empty or longer than 128 characters.
-    """
-    if not isinstance(name, str) or not name.strip() or len(name) > 128:
-        raise ValueError(f"record_outcome(name) must be a string of 1 to 128 characters, not {name!r:.60}")
-    recorder = active()
-    if recorder is None:
-        return
-    context = get_current()
-    span = get_current_span(context).get_span_context()
-    event = ProductEvent(
-        name,
-        time.time_ns(),
-        current(context),
-        span.trace_id if span.is_valid else None,
-        span.span_id if span.is_valid else None,
-        float(value),
-    )
-    for sink in recorder.event_sinks:
-        try:
-            sink(event)
-        except Exception as error:
-            logger.warning("genledger: the outcome %s was not recorded: %s", name, stage().error(error))
 
 
 def _at_exit() -> None:

@@ -25,7 +25,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.trace import Span
 
 import genledger
-from genledger.setup import instrument
+from genledger.setup import instrument, load_instrumentors
 from genledger.setup.settings import Settings
 
 from ...instrumentors import openai_format as wire
@@ -101,13 +101,13 @@ def test_uninstrument_puts_back_the_very_attributes_that_were_there() -> None:
         now = attributes(packages)
         changed = {key for key in before if now[key] is not before[key]}
         assert {module.partition(".")[0] for module, _ in changed} >= {"openai", "anthropic", "chromadb", "threading"}
-        assert all(instrument.patched()[library] for library in ("openai", "anthropic", "chromadb"))
+        assert all(load_instrumentors.patched()[library] for library in ("openai", "anthropic", "chromadb"))
     after = attributes(packages)
     assert {key for key in before if after[key] is not before[key]} == set()
     # What is new was imported in the meantime; none of it is a wrapper of ours.
     assert before.keys() <= after.keys()
     assert not [key for key in after.keys() - before.keys() if isinstance(after[key], wrapt.FunctionWrapper)]
-    assert instrument.patched() == {}
+    assert load_instrumentors.patched() == {}
 
 
 def test_what_another_patched_on_top_of_us_stays_and_ours_beneath_it_does_nothing(telemetry: Telemetry) -> None:
@@ -206,13 +206,13 @@ def points(telemetry: Telemetry, name: str) -> list[Any]:
 
 
 def test_narrowing_the_libraries_puts_the_others_back(telemetry: Telemetry) -> None:
-    assert set(instrument.patched()) == {"openai", "anthropic"}
+    assert set(load_instrumentors.patched()) == {"openai", "anthropic"}
     genledger.instrument(libraries=["anthropic"], destinations=[], tracer_provider=telemetry.tracer_provider)
-    assert set(instrument.patched()) == {"anthropic"}
+    assert set(load_instrumentors.patched()) == {"anthropic"}
     chat()()
     assert telemetry.spans == ()
     genledger.instrument(exclude=["anthropic"], destinations=[], tracer_provider=telemetry.tracer_provider)
-    assert "anthropic" not in instrument.patched()
+    assert "anthropic" not in load_instrumentors.patched()
     chat()()
     assert telemetry.span.name == "chat gpt-4o"
 
@@ -393,8 +393,8 @@ import genledger
 genledger.instrument()
 {CALL}
 call()
-from genledger.setup import instrument as bootstrap
-print(bootstrap.patched(), genledger.flush(), genledger.spend().calls)
+from genledger.setup import load_instrumentors
+print(load_instrumentors.patched(), genledger.flush(), genledger.spend().calls)
 """
     done = run(tmp_path, code, OTEL_SDK_DISABLED="true", **demo)
     assert done.stdout == "{} True 0\n"

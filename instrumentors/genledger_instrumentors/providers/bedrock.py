@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from genledger.engine.operation import Body, Operation, at_path, text
 from genledger.instrumentation.adapters.botocore import ServiceClients, ServiceOperation
 from genledger.instrumentation.instrumentor import Instrumentor
-from genledger.instrumentation.patching import Patches
 from genledger_semconv import attributes as A
 
 from ..formats.anthropic_messages import COUNT_TOKENS, MESSAGES
@@ -81,7 +80,4 @@ class BedrockInstrumentor(Instrumentor):
     library = "bedrock"
     distribution = "botocore"
     supports = "botocore >= 1.38, < 2"
-
-    def patches(self) -> Patches:
-        """Return the one method that every operation of every service passes through."""
-        return CLIENTS.patches()
+    client = CLIENTS

@@ -11,7 +11,6 @@ from typing import Any
 from genledger.instrumentation.adapters.fern import FernClient
 from genledger.instrumentation.adapters.wire import WireClient
 from genledger.instrumentation.instrumentor import Instrumentor
-from genledger.instrumentation.patching import Patches
 
 from ..formats.cohere_chat import CHAT, GENERATE
 from ..formats.cohere_documents import EMBED, PARSE, RERANK, TRANSCRIPTION
@@ -66,7 +65,4 @@ class CohereInstrumentor(Instrumentor):
     library = "cohere"
     distribution = "cohere"
     supports = "cohere >= 5.15, < 8"
-
-    def patches(self) -> Patches:
-        """Return the methods that every request passes through."""
-        return CLIENT.patches()
+    client = CLIENT

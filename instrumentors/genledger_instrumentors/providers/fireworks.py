@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from genledger.instrumentation.adapters.stainless import ClientSpec, StainlessClient, posted
 from genledger.instrumentation.instrumentor import Instrumentor
-from genledger.instrumentation.patching import Patches
 
 from ..formats.anthropic_messages import MESSAGES
 from ..formats.openai_chat import CHAT, COMPLETIONS
@@ -26,7 +25,4 @@ class FireworksInstrumentor(Instrumentor):
     library = "fireworks-ai"
     distribution = "fireworks-ai"
     supports = "fireworks-ai >= 1, < 2"
-
-    def patches(self) -> Patches:
-        """Return the one method that every request passes through."""
-        return StainlessClient(CLIENT).patches()
+    client = StainlessClient(CLIENT)

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from genledger.engine.operation import Operation
 from genledger.instrumentation.adapters.stainless import ClientSpec, StainlessClient, posted
 from genledger.instrumentation.instrumentor import Instrumentor
-from genledger.instrumentation.patching import Patches
 
 from ..formats.openai_chat import CHAT
 from ..formats.openai_embeddings import EMBEDDINGS
@@ -38,7 +37,4 @@ class GroqInstrumentor(Instrumentor):
     library = "groq"
     distribution = "groq"
     supports = "groq >= 0.26, < 2"
-
-    def patches(self) -> Patches:
-        """Return the one method that every request passes through."""
-        return StainlessClient(CLIENT).patches()
+    client = StainlessClient(CLIENT)

@@ -11,7 +11,6 @@ from genledger.engine.operation import Operation
 from genledger.instrumentation.adapters.speakeasy import SpeakeasyClient
 from genledger.instrumentation.adapters.wire import WireClient
 from genledger.instrumentation.instrumentor import Instrumentor
-from genledger.instrumentation.patching import Patches
 
 from ..formats.cohere_documents import RERANK
 from ..formats.openai_chat import CHAT
@@ -38,7 +37,4 @@ class OpenRouterInstrumentor(Instrumentor):
     library = "openrouter"
     distribution = "openrouter"
     supports = "openrouter >= 1, < 2"
-
-    def patches(self) -> Patches:
-        """Return the two methods that every request passes through."""
-        return CLIENT.patches()
+    client = CLIENT

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from genledger.instrumentation.adapters.stainless import ClientSpec, StainlessClient, posted
 from genledger.instrumentation.instrumentor import Instrumentor
-from genledger.instrumentation.patching import Patches
 
 from ..formats.cohere_documents import RERANK
 from ..formats.openai_chat import CHAT, COMPLETIONS
@@ -39,7 +38,4 @@ class TogetherInstrumentor(Instrumentor):
     library = "together"
     distribution = "together"
     supports = "together >= 2, < 4"
-
-    def patches(self) -> Patches:
-        """Return the one method that every request passes through."""
-        return StainlessClient(CLIENT).patches()
+    client = StainlessClient(CLIENT)

@@ -7,24 +7,21 @@ the keys allowed to travel, into the next service as W3C baggage.
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType, TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, cast
 
 from opentelemetry import baggage
 from opentelemetry.context import Context, create_key, get_current, set_value
 from opentelemetry.trace import SpanContext, format_trace_id
 from opentelemetry.util.types import AttributeValue
 
-from genledger.context.scoped_context import Begun, async_steps_in_context, enter, leave, steps_in_context
+from genledger.context.scoped_context import Begun, F, ScopedBlock, enter, in_block, leave
 from genledger.context.totals import RunningTotal
 from genledger.shared import internal_errors
 from genledger_semconv import attributes as A
 
-F = TypeVar("F", bound=Callable[..., Any])
 MetadataValue = str | int | float | bool
 
 MAX_VALUE_LENGTH = 256
@@ -193,7 +190,7 @@ def _check_metadata(metadata: Mapping[str, MetadataValue]) -> Mapping[str, Metad
     return MappingProxyType(checked)
 
 
-class AttributionBlock:
+class AttributionBlock(ScopedBlock["AttributionBlock"]):
     """One `with attribution(...)` block; also a decorator. Re-entrant, and usable by many tasks and threads at once."""
 
     __slots__ = ("_changes",)
@@ -233,41 +230,14 @@ class AttributionBlock:
     ) -> None:
         leave(self)
 
-    async def __aenter__(self) -> Self:
-        return self.__enter__()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.__exit__(kind, error, trace)
-
     def __call__(self, function: F) -> F:
-        return cast(F, _decorate(function, lambda: AttributionBlock(self._changes)))
+        def block(args: tuple[Any, ...], kwargs: dict[str, Any]) -> AttributionBlock:
+            return AttributionBlock(self._changes)
 
+        def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Begun:
+            return Begun(self.inside(get_current()), lambda error: None)
 
-def _decorate(function: Callable[..., Any], block: Callable[[], AttributionBlock]) -> Callable[..., Any]:
-    def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Begun:
-        return Begun(block().inside(get_current()), lambda error: None)
-
-    if inspect.isasyncgenfunction(function):
-        return async_steps_in_context(function, begin)
-    if inspect.isgeneratorfunction(function):
-        return steps_in_context(function, begin)
-    if inspect.iscoroutinefunction(function):
-
-        @functools.wraps(function)
-        async def asynchronous(*args: Any, **kwargs: Any) -> Any:
-            with block():
-                return await function(*args, **kwargs)
-
-        return asynchronous
-
-    @functools.wraps(function)
-    def synchronous(*args: Any, **kwargs: Any) -> Any:
-        with block():
-            return function(*args, **kwargs)
-
-    return synchronous
+        return in_block(function, block, begin)
 
 
 def attribution(

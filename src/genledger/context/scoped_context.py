@@ -7,12 +7,18 @@ of another tenant would be billed to the wrong one.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, cast
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, NamedTuple, TypeVar, cast
 
 from opentelemetry.context import Context, attach, create_key, get_current, set_value
 
 from genledger.shared import internal_errors
+
+E = TypeVar("E", covariant=True)
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Begun(NamedTuple):
@@ -74,6 +80,18 @@ def leave(block: object) -> None:
             return
         except Exception as error:
             internal_errors.report("leaving a block", error)
+
+
+class ScopedBlock(AbstractContextManager[E]):
+    """A block that never waits, for `async with` as for `with`."""
+
+    async def __aenter__(self) -> E:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)
 
 
 def visits() -> Iterator[ScopedContext]:
@@ -168,3 +186,39 @@ def async_steps_in_context(function: Callable[..., Any], begin: Begin) -> Callab
             raise
 
     return generate
+
+
+def in_block(
+    function: F,
+    block: Callable[[tuple[Any, ...], dict[str, Any]], AbstractContextManager[Any]],
+    begin: Begin,
+    returned: Callable[[Any, Any], Any] = lambda entered, result: result,
+) -> F:
+    """Return a function of any kind that runs in a block of its own, each time that it is called.
+
+    Args:
+        function: The function.
+        block: Makes the block from the arguments.
+        begin: Begins a generator instead, whose steps alone are in the block.
+        returned: Takes what the block gave and what the function returned; returns the result.
+    """
+    wrapped: Any
+    if inspect.isasyncgenfunction(function):
+        wrapped = async_steps_in_context(function, begin)
+    elif inspect.isgeneratorfunction(function):
+        wrapped = steps_in_context(function, begin)
+    elif inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with block(args, kwargs) as entered:
+                return returned(entered, await function(*args, **kwargs))
+
+    else:
+
+        @functools.wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with block(args, kwargs) as entered:
+                return returned(entered, function(*args, **kwargs))
+
+    return cast(F, wrapped)

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import zlib
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast, overload
+from typing import Any, Self, TypeVar, overload
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import INVALID_SPAN, Span
 
-from genledger.context.scoped_context import Begun, async_steps_in_context, enter, leave, steps_in_context, visits
+from genledger.context.scoped_context import Begun, F, ScopedBlock, enter, in_block, leave, visits
 from genledger.context.totals import Spend
 from genledger.engine.operation import Content
 from genledger.engine.steps import OPERATIONS, Kind, Step, captures, start_step
 from genledger.shared import internal_errors
 from genledger.shared.text import bounded
 
-F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R")
 
 MAX_COLLECTED = 1_000_000
@@ -42,7 +39,7 @@ def _result(kind: Kind, result: Any) -> Content:
     return result_of(kind, result)
 
 
-class Observation(AbstractContextManager["Observation"]):
+class Observation(ScopedBlock["Observation"]):
     """One observed block. `spend()` returns the cost of the calls inside so far."""
 
     __slots__ = ("_given", "_kind", "_name", "_step", "_texts")
@@ -119,16 +116,8 @@ class Observation(AbstractContextManager["Observation"]):
         leave(self)
         self.finish(error)
 
-    async def __aenter__(self) -> Self:
-        return self.__enter__()
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.__exit__(kind, error, traceback)
-
-
-class ObservedBlock:
+class ObservedBlock(ScopedBlock[Observation]):
     """Decorator and context manager returned by `observe`; many tasks and threads can use it at once."""
 
     def __init__(self, name: str | None, kind: Kind) -> None:
@@ -156,43 +145,17 @@ class ObservedBlock:
             observation = entered.pop()
         observation.__exit__(kind, error, traceback)
 
-    async def __aenter__(self) -> Observation:
-        return self.__enter__()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.__exit__(kind, error, traceback)
-
     def __call__(self, function: F) -> F:
         name = self._name or function.__name__
 
-        def make(*args: Any, **kwargs: Any) -> Observation:
+        def make(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Observation:
             return Observation(self._kind, name, (function, args, kwargs))
 
         def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Begun:
-            observation = make(*args, **kwargs)
+            observation = make(args, kwargs)
             return Begun(observation.start(get_current()), observation.finish, observation.collector())
 
-        if inspect.isasyncgenfunction(function):
-            return cast(F, async_steps_in_context(function, begin))
-        if inspect.isgeneratorfunction(function):
-            return cast(F, steps_in_context(function, begin))
-        if inspect.iscoroutinefunction(function):
-
-            @functools.wraps(function)
-            async def asynchronous(*args: Any, **kwargs: Any) -> Any:
-                with make(*args, **kwargs) as observation:
-                    return observation.returned(await function(*args, **kwargs))
-
-            return cast(F, asynchronous)
-
-        @functools.wraps(function)
-        def synchronous(*args: Any, **kwargs: Any) -> Any:
-            with make(*args, **kwargs) as observation:
-                return observation.returned(function(*args, **kwargs))
-
-        return cast(F, synchronous)
+        return in_block(function, make, begin, Observation.returned)
 
 
 @overload

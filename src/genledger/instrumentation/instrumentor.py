@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Collection
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from opentelemetry import metrics, trace
 
@@ -16,6 +16,14 @@ from genledger.shared.at_exit import run_at_exit
 from genledger_semconv import SCHEMA_URL
 
 _AT_EXIT_S = 5.0
+
+
+class Adapter(Protocol):
+    """What knows how a kind of client is patched."""
+
+    def patches(self) -> Patches:
+        """Return the methods to patch, and their wrappers."""
+        ...
 
 
 class Instrumentor:
@@ -29,11 +37,13 @@ class Instrumentor:
         library: Name of the library for users: that of the entry point.
         distribution: Distribution on the package index.
         supports: Tested versions, as a requirement.
+        client: Adapter of the client library, if all patches are its own.
     """
 
     library: ClassVar[str]
     distribution: ClassVar[str]
     supports: ClassVar[str]
+    client: ClassVar[Adapter]
 
     _instance: ClassVar[Self | None] = None
     _patcher: Patcher | None = None
@@ -44,8 +54,8 @@ class Instrumentor:
         return cls._instance  # type: ignore[return-value]
 
     def patches(self) -> Patches:
-        """Return the methods to patch, and their wrappers."""
-        raise TypeError(f"{type(self).__name__} must define patches()")
+        """Return the methods to patch, and their wrappers: by default those of `client`."""
+        return self.client.patches()
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """Return the requirement for the installed library."""

@@ -33,6 +33,8 @@ from genledger.pricing.getters import field, path
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
+from .openai_fields import choice_count, output_type
+
 _FINISH = {"COMPLETE": "stop", "STOP_SEQUENCE": "stop", "MAX_TOKENS": "length", "TOOL_CALL": "tool_call"}
 _ROLES = {"user": "user", "chatbot": "assistant", "assistant": "assistant", "system": "system", "tool": "tool"}
 
@@ -51,12 +53,8 @@ _SAMPLING: Mapping[str, tuple[str, Converter]] = {
 
 def read_request(body: Body, attributes: Attributes) -> None:
     """Read what a request says beyond its plain fields."""
-    kind = path(body, "response_format", "type")
-    if kind in ("json_object", "text"):
-        attributes[A.GEN_AI_OUTPUT_TYPE] = "json" if kind == "json_object" else "text"
-    choices = body.get("num_generations")
-    if type(choices) is int and choices != 1:
-        attributes[A.GEN_AI_REQUEST_CHOICE_COUNT] = choices
+    output_type(path(body, "response_format", "type"), attributes)
+    choice_count(body.get("num_generations"), attributes)
 
 
 def read_response(answer: Any, attributes: Attributes) -> None:

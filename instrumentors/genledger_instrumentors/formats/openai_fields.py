@@ -26,12 +26,16 @@ SAMPLING: dict[str, tuple[str, Converter]] = {
 
 def read_sampling(body: Body, attributes: Attributes) -> None:
     """Read attributes that depend on a field's value."""
-    choices = body.get("n")
-    if type(choices) is int and choices != 1:
-        attributes[A.GEN_AI_REQUEST_CHOICE_COUNT] = choices
+    choice_count(body.get("n"), attributes)
     tier = body.get("service_tier")
     if isinstance(tier, str) and tier != "auto":
         attributes[A.OPENAI_REQUEST_SERVICE_TIER] = tier
+
+
+def choice_count(choices: Any, attributes: Attributes) -> None:
+    """The conventions' `gen_ai.request.choice.count`, where it is not one."""
+    if type(choices) is int and choices != 1:
+        attributes[A.GEN_AI_REQUEST_CHOICE_COUNT] = choices
 
 
 def output_type(kind: Any, attributes: Attributes) -> None:

@@ -77,13 +77,13 @@ def priced_usage_of(call: Call, response: Any, *, failed: bool, received: Receiv
     try:
         reading, estimated = _read(call, response, received)
         if reading is not None:
-            usage = reading.usage
             if received is not None and not estimated:
-                usage, estimated = _completed(call, usage, received)
-            priced = PricedUsage(usage, None, "error", estimated, reading.tier, reading.region)
+                reading.usage, estimated = _completed(call, reading.usage, received)
+            priced = PricedUsage(reading.usage, None, "error", estimated, reading.tier, reading.region)
             if estimated:
                 reading.partial = False
-            cost, unpriced = cost_of(reading, usage, call.endpoint, reading.model or call.model, call.started_ns)
+            reading.model = reading.model or call.model
+            cost, unpriced = cost_of(reading, call.endpoint, call.started_ns)
             priced = priced._replace(cost=cost, unpriced=unpriced)
         elif not failed and not call.lost:
             priced = PricedUsage(unpriced="no_usage")
@@ -156,7 +156,7 @@ def lost_attempt(call: Call) -> Lost:
     """Return what an attempt of this call is taken for whose answer never came: its ceiling."""
     usage = ceiling(call, call.body, carefully=True)
     reading = pricing.Reading(usage=usage, model=call.model, requested=call.model)
-    return Lost(usage, *cost_of(reading, usage, call.endpoint, call.model, call.started_ns))
+    return Lost(usage, *cost_of(reading, call.endpoint, call.started_ns))
 
 
 def _with_lost(call: Call, priced: PricedUsage) -> PricedUsage:
@@ -188,31 +188,15 @@ def _times(cost: Cost | None, number: int) -> Cost | None:
     return replace(cost, amount=cost.amount * number, parts=parts)
 
 
-def cost_of(
-    reading: pricing.Reading, usage: Usage, endpoint: Endpoint, model: str | None, at_ns: int
-) -> tuple[Cost | None, str | None]:
-    """Return the cost of a usage, or the reason why it is unknown."""
-    answer = pricing.price(
-        usage,
-        provider=endpoint.provider,
-        model=model,
-        at_ns=at_ns,
-        tier=reading.tier,
-        region=reading.region,
-        base_url=endpoint.base_url,
-        reported=reading.reported,
-        notes=reading.notes,
-        requested=reading.requested,
-        context=reading.context,
-        also=reading.also,
-        partial=reading.partial,
-    )
+def cost_of(reading: pricing.Reading, endpoint: Endpoint, at_ns: int) -> tuple[Cost | None, str | None]:
+    """Return the cost of what an answer reports, or the reason why it is unknown."""
+    answer = pricing.price_reading(reading, provider=endpoint.provider, at_ns=at_ns, base_url=endpoint.base_url)
     if not isinstance(answer, str):
         for note in filter(is_rejection, answer.notes):
-            pricing.warn_rejected(endpoint.provider, model, note)
+            pricing.warn_rejected(endpoint.provider, reading.model, note)
         return answer, None
     if answer != "no_usage":
-        pricing.warn_unpriced(endpoint.provider, model, answer)
+        pricing.warn_unpriced(endpoint.provider, reading.model, answer)
     return None, answer
 
 

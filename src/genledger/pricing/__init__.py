@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from genledger.pricing.readers.reading import Reading as Reading
     from genledger.pricing.readers.reading import read_usage as read_usage
     from genledger.pricing.response import cost_of_response as cost_of_response
+    from genledger.pricing.response import price_reading as price_reading
 
 __getattr__ = lazy(
     __name__,
@@ -41,6 +42,6 @@ __getattr__ = lazy(
         "price_file": "PriceFileError configure load_overrides override",
         "quotes": "Quote quote",
         "readers.reading": "Reading read_usage",
-        "response": "cost_of_response",
+        "response": "cost_of_response price_reading",
     },
 )

@@ -8,7 +8,26 @@ from typing import Any
 
 from genledger.pricing.calculate import price
 from genledger.pricing.cost import Cost
-from genledger.pricing.readers.reading import read_usage
+from genledger.pricing.readers.reading import Reading, read_usage
+
+
+def price_reading(reading: Reading, *, provider: str, at_ns: int | None, base_url: str | None) -> Cost | str:
+    """Return the cost of what an answer reports, or the reason why it is unknown."""
+    return price(
+        reading.usage,
+        provider=provider,
+        model=reading.model,
+        at_ns=at_ns,
+        tier=reading.tier,
+        region=reading.region,
+        base_url=base_url,
+        reported=reading.reported,
+        notes=reading.notes,
+        requested=reading.requested,
+        context=reading.context,
+        also=reading.also,
+        partial=reading.partial,
+    )
 
 
 def cost_of_response(
@@ -38,21 +57,7 @@ def cost_of_response(
         reading = read_usage(provider, api, payload, request, base_url=base_url, headers=headers)
         if reading is None:
             return None
-        cost = price(
-            reading.usage,
-            provider=provider,
-            model=reading.model,
-            at_ns=_nanoseconds(at),
-            tier=reading.tier,
-            region=reading.region,
-            base_url=base_url,
-            reported=reading.reported,
-            notes=reading.notes,
-            requested=reading.requested,
-            context=reading.context,
-            also=reading.also,
-            partial=reading.partial,
-        )
+        cost = price_reading(reading, provider=provider, at_ns=_nanoseconds(at), base_url=base_url)
     except Exception:
         return None
     return None if isinstance(cost, str) else cost

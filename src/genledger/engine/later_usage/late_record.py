@@ -48,9 +48,9 @@ def late_record(
         payload = answer if payload is None else payload
         reading = pricing.read_usage(endpoint.provider, start.api, payload, base_url=endpoint.base_url, headers=headers)
         if reading is not None:
-            usage, tier, region = reading.usage, tier or reading.tier, reading.region
-            asked = reading.model or start.request_model
-            cost, unpriced = cost_of(reading, usage, endpoint, asked, start.started_ns)
+            reading.tier, reading.model = tier or reading.tier, reading.model or start.request_model
+            usage, tier, region = reading.usage, reading.tier, reading.region
+            cost, unpriced = cost_of(reading, endpoint, start.started_ns)
         elif error is None:
             unpriced = "no_usage"
     return CallRecord(

@@ -131,11 +131,9 @@ def library() -> Iterator[type[Client]]:
     sys.modules["clientlib"] = module
     methods = Methods(
         "clientlib",
-        "clientlib",
-        "Client",
+        {"clientlib": "Client"},
         {**dict.fromkeys(NAMES, CHAT), **STORE},
         endpoint=lambda client: Endpoint("openai", "api.openai.com", 443, "https://api.openai.com/v1"),
-        body=lambda client, given: given,
         streamed=lambda body: False,
     )
     patcher = Patcher(methods.patches())

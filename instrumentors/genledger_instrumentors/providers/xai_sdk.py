@@ -48,22 +48,18 @@ class XaiInstrumentor(Instrumentor):
 
     def patches(self) -> Patches:
         """Return the methods of a conversation, what makes their requests and gets their answers, and their tracers."""
-        methods = [
-            Methods(
-                self.library,
-                module,
-                "Chat",
-                _OPERATIONS,
-                endpoint,
-                body,
-                write=keep,
-                streamed=lambda asked: True,
-                answer=read_completion,
-            )
-            for module in _MODULES
-        ]
+        methods = Methods(
+            self.library,
+            dict.fromkeys(_MODULES, "Chat"),
+            _OPERATIONS,
+            endpoint,
+            body,
+            write=keep,
+            streamed=lambda asked: True,
+            answer=read_completion,
+        )
         return [
-            *(patch for one in methods for patch in one.patches()),
+            *methods.patches(),
             sends(self.library, "xai_sdk.chat", "BaseChat._make_request"),
             sends(self.library, "xai_sdk.chat", "BaseChat._make_compact_request"),
             receives(self.library, "xai_sdk.chat", "Response.__init__"),

@@ -11,7 +11,6 @@ from typing import Any
 from genledger.engine.operation import Body, Endpoint, Operation, integer, text
 from genledger.instrumentation.adapters.methods import Methods
 from genledger.instrumentation.instrumentor import Instrumentor
-from genledger.instrumentation.patching import Patches
 from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 
@@ -55,11 +54,10 @@ class ChromaInstrumentor(Instrumentor):
     library = "chromadb"
     distribution = "chromadb"
     supports = "chromadb >= 1.0, < 2"
-
-    def patches(self) -> Patches:
-        """Return the methods of collections."""
-        return [
-            patch
-            for cls in ("Collection", "AsyncCollection")
-            for patch in Methods("chromadb", f"chromadb.api.models.{cls}", cls, OPERATIONS, endpoint, body).patches()
-        ]
+    client = Methods(
+        "chromadb",
+        {f"chromadb.api.models.{cls}": cls for cls in ("Collection", "AsyncCollection")},
+        OPERATIONS,
+        endpoint,
+        body,
+    )

@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 from genledger.engine.operation import Endpoint, Operation, text
 from genledger.instrumentation.adapters.methods import Methods
 from genledger.instrumentation.instrumentor import Instrumentor
-from genledger.instrumentation.patching import Patches
 from genledger_semconv import attributes as A
 
 from ..formats.qdrant_points import documents, query_text, read_hits, read_rows, read_search, read_write
@@ -82,13 +81,9 @@ class QdrantInstrumentor(Instrumentor):
     library = "qdrant-client"
     distribution = "qdrant-client"
     supports = "qdrant-client >= 1.14, < 2"
-
-    def patches(self) -> Patches:
-        """Return the methods of both clients."""
-        return [
-            patch
-            for module, cls in (("qdrant_client", "QdrantClient"), ("async_qdrant_client", "AsyncQdrantClient"))
-            for patch in Methods(
-                self.library, f"qdrant_client.{module}", cls, OPERATIONS, endpoint, lambda client, given: given
-            ).patches()
-        ]
+    client = Methods(
+        "qdrant-client",
+        {"qdrant_client.qdrant_client": "QdrantClient", "qdrant_client.async_qdrant_client": "AsyncQdrantClient"},
+        OPERATIONS,
+        endpoint,
+    )

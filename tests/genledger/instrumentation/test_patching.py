@@ -202,18 +202,15 @@ def patched(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 
     def patch(endpoint: Any = None, body: Any = None) -> None:
         operation = Operation("get", "get", priced=False, family="db", target=lambda attributes: "things")
-        for name, asynchronous in (("call", False), ("acall", True)):
-            methods = Methods(
-                "fake",
-                "fake_store",
-                "Store",
-                {name: operation},
-                endpoint or (lambda store: Endpoint("fake")),
-                body or (lambda store, given: given),
-                asynchronous,
-            )
-            applied.append(Patcher(methods.patches()))
-            applied[-1].apply()
+        methods = Methods(
+            "fake",
+            {"fake_store": "Store"},
+            {"call": operation, "acall": operation},
+            endpoint or (lambda store: Endpoint("fake")),
+            body or (lambda store, given: given),
+        )
+        applied.append(Patcher(methods.patches()))
+        applied[-1].apply()
 
     yield patch
     for patcher in reversed(applied):

@@ -34,38 +34,36 @@ def update(arguments: dict[str, Any], changes: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Methods:
-    """Functions of a module, or methods of one class of it.
+    """Functions of modules, or methods of classes of them.
 
     What a function is (a coroutine function, a generator function, or one that just returns) is read from the
     function itself. A result that is an iterator, of an operation that streams, is followed to its end.
 
     Args:
         library: The library's name for users.
-        module: The module that the functions or the class are in.
-        cls: The class; empty for functions of the module.
+        classes: The class, by the module that it is in, synchronous and not; empty for functions of the module.
         operations: The operation that each function is.
         endpoint: Finds the endpoint that an instance (`None` for a function) talks to.
-        body: Makes the request, by the provider's names, from the instance and the named arguments.
+        body: Makes the request, by the provider's names, from the instance and the named arguments; those by default.
         write: Writes changed fields of the request back into the named arguments.
         streamed: Tells from the request whether its answer is a stream.
         answer: Makes an answer, as the operation reads it, of what a function returned or had received.
     """
 
     library: str
-    module: str
-    cls: str
+    classes: Mapping[str, str]
     operations: Mapping[str, Operation]
     endpoint: Callable[[Any], Endpoint]
-    body: Callable[[Any, dict[str, Any]], Body]
+    body: Callable[[Any, dict[str, Any]], Body] = lambda instance, given: given
     write: Write = update
     streamed: Callable[[Body], bool] = lambda body: bool(body.get("stream"))
     answer: Callable[[Any], Any] = lambda result: result
 
     def patches(self) -> Patches:
         """Return what to patch, and with what."""
-        prefix = f"{self.cls}." if self.cls else ""
         return [
-            Patch(self.module, f"{prefix}{name}", self._wrapper(operation), optional=True)
+            Patch(module, f"{cls}.{name}" if cls else name, self._wrapper(operation), optional=True)
+            for module, cls in self.classes.items()
             for name, operation in self.operations.items()
         ]
 

@@ -17,6 +17,8 @@ from websockets.sync.server import ServerConnection, serve
 
 import genledger
 from genledger import BudgetExceeded
+from genledger.engine.parents import add_resolver, remove_resolver
+from genledger.engine.steps import Step, start_step
 from genledger_semconv.checker import assert_clean
 
 from ..provider import Within, now
@@ -174,6 +176,27 @@ async def test_a_response_belongs_to_whom_it_was_asked_for(asynchronous: bool, t
         await now(connection.close())
     tenants = [(span.attributes or {})["genledger.tenant.id"] for span in telemetry.spans]
     assert tenants == ["who-connected", "one", "two"]
+
+
+async def test_a_response_that_nobody_asked_for_belongs_to_the_step_in_which_the_session_was_opened(
+    asynchronous: bool, telemetry: Telemetry
+) -> None:
+    step, running = start_step("agent", "clerk"), True
+
+    def resolve() -> Step | None:
+        return step if running else None
+
+    add_resolver(resolve)
+    try:
+        with serving(hello=whole("resp_0")) as server:
+            async with Within(connect(server, asynchronous)) as connection:
+                running = False
+                await until(connection, "response.done")
+    finally:
+        remove_resolver(resolve)
+        step.end()
+    response, _ = telemetry.spans
+    assert response.parent == step.span.get_span_context()
 
 
 async def test_a_response_that_is_open_when_the_application_closes_is_cancelled(

@@ -68,7 +68,7 @@ STAGES: dict[str, Break] = {
     "the reader of input": reader("input"),
     "the reader of output": reader("output"),
     "usage": attribute(pricing, "read_usage"),
-    "price": attribute(pricing, "price"),
+    "price": attribute(pricing, "price_reading"),
     "estimate": attribute(pricing, "estimate_tokens"),
     "attribution": attribute(recorder, "current"),
     "the attributes of a request": attribute(recorder, "read_request"),

@@ -10,7 +10,14 @@ from typer.testing import CliRunner, Result
 
 from genledger.cli import COMMANDS, app
 
-LIGHT = {"genledger", "genledger.cli", "genledger.shared", "genledger.shared.lazy", "genledger.version"}
+LIGHT = {
+    "genledger",
+    "genledger.cli",
+    "genledger.shared",
+    "genledger.shared.fork_warning",
+    "genledger.shared.lazy",
+    "genledger.version",
+}
 """All of ours that the version and the list of commands import."""
 
 

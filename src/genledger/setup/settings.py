@@ -324,7 +324,10 @@ def read_settings(
     for variable in environ:
         if variable.startswith(PREFIX) and variable not in variables:
             problems.append(f"{variable} is not a Genledger variable{_nearest(variable, variables)}; it is ignored")
-    return Settings(**values), problems
+    settings = Settings(**values)
+    if settings.durable and settings.spool == "off":
+        problems.append("durable has no effect, because spool is off: set spool to a directory, or leave out durable")
+    return settings, problems
 
 
 def _nearest(name: str, known: Sequence[str] | Mapping[str, Any] | set[str]) -> str:

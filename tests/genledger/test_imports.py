@@ -48,7 +48,7 @@ ALLOWED: dict[str, set[str]] = {
 
 LIBRARIES: dict[str, set[str]] = {
     "genledger_semconv": {"opentelemetry"},
-    "shared": {"genai_prices", "opentelemetry", "orjson", "pydantic", "pydantic_core", "sqlite3", "wrapt"},
+    "shared": {"genai_prices", "langfuse", "opentelemetry", "orjson", "pydantic", "pydantic_core", "sqlite3", "wrapt"},
     "pricing": {"genai_prices", "httpx2", "platformdirs", "pydantic"},
     "context": {"opentelemetry"},
     "budgets": {"opentelemetry", "orjson", "platformdirs", "pydantic", "redis", "sqlite3"},
@@ -169,6 +169,7 @@ PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-
 
 USERS = {
     "grpc": {"genledger.destinations.otlp", "genledger.destinations.delivery.grpc_exporter"},
+    "langfuse": {"genledger.shared.private_attributes", "genledger.destinations.langfuse.outcome_scores"},
     "redis": {"genledger.budgets.stores.redis"},
 }
 """The modules that import what only an extra installs."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -24,11 +24,10 @@ from genledger.budgets.rules.rule import MEASURES, Rule
 from genledger.budgets.rules.rule_file import Rulebook, RuleFileError, read_rules
 from genledger.budgets.rules.scope import FIELDS, RuleError
 from genledger.budgets.stores import Store, StoreDown, open_store
-from genledger.cli.output import JsonOption, console, count, digits_for, fail, money, print_json, tell, warn
+from genledger.cli.output import JsonOption, console, count, digits_for, fail, money, new_app, print_json, tell, warn
+from genledger.cli.tables import add_numbers, fitting, new_table
 from genledger.shared.text import MAX_MESSAGE, message, shown, visible
 
-_WIDE = 100
-_BAR = 20
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 FileOption = Annotated[
@@ -48,9 +47,9 @@ StoreOption = Annotated[
 WhoOption = Annotated[str | None, typer.Option(help="Name recorded in the audit log (default: current user).")]
 Words = Annotated[list[str], typer.Argument(metavar="KEY=VALUE...")]
 
-app = typer.Typer(add_completion=False, invoke_without_command=True)
-kill_app = typer.Typer(add_completion=False)
-revive_app = typer.Typer(add_completion=False)
+app = new_app(invoke_without_command=True)
+kill_app = new_app()
+revive_app = new_app()
 
 
 @app.callback()
@@ -61,29 +60,33 @@ def budgets(
     watch: Annotated[bool, typer.Option("--watch", help="Refresh every second.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Show every budget: limit, settled, reserved, left, and when it resets."""
+    """Show every budget: limit, settled, reserved, left, reset."""
     book, opened = _open(file, store, show=context.invoked_subcommand is None)
     context.obj = opened
     if context.invoked_subcommand is not None:
         return
+    to = console()
     try:
         if json:
             statuses, controls = _read(opened, book)
             print_json({"budgets": statuses, "kills": [_plain(kill) for kill in controls.kills]})
         elif watch:
-            with suppress(KeyboardInterrupt), Live(console=console(), auto_refresh=False) as live:
+            with suppress(KeyboardInterrupt), Live(console=to, auto_refresh=False) as live:
                 while True:
-                    live.update(_view(*_read(opened, book)), refresh=True)
+                    live.update(_view(to, *_read(opened, book)), refresh=True)
                     time.sleep(1)
         else:
-            console().print(_view(*_read(opened, book)))
+            to.print(_view(to, *_read(opened, book)))
     except StoreDown as error:
         fail(error)
 
 
 @app.command("set")
 def set_(context: typer.Context, words: Words, who: WhoOption = None) -> None:
-    """Set a budget for all processes: `tenant=acme usd=50/day`; or a tenant's tier: `tenant=acme tier=pro`."""
+    """Set a budget or a tenant's tier, for all processes.
+
+    A budget has the keys of a `[[budget]]` table: `tenant=acme usd=50/day`. A tier is `tenant=acme tier=pro`.
+    """
     fields = _pairs(words)
     try:
         if set(fields) == {"tenant", "tier"}:
@@ -108,7 +111,7 @@ def unset(context: typer.Context, name: Annotated[str, typer.Argument()], who: W
 
 @app.command()
 def log(context: typer.Context, json: JsonOption = False) -> None:
-    """Show the audit log: what was set, killed and revived, by whom and why."""
+    """Show the audit log: who changed what, and why."""
     try:
         entries = Controls.read(context.obj.document()).log
     except StoreDown as error:
@@ -116,9 +119,7 @@ def log(context: typer.Context, json: JsonOption = False) -> None:
     if json:
         print_json(entries)
         return
-    table = Table(box=None, header_style="bold")
-    for heading in ("at (UTC)", "who", "did", "what", "why"):
-        table.add_column(heading, overflow="fold")
+    table = new_table("at (UTC)", "who", "did", "what", "why")
     for entry in visible(entries, MAX_MESSAGE):
         what = entry.get("scope") or entry.get("budget") or " ".join(filter(None, map(entry.get, ("tenant", "tier"))))
         at = datetime.fromtimestamp(entry["at"], UTC).strftime("%Y-%m-%d %H:%M:%S")
@@ -135,7 +136,10 @@ def kill(
     file: FileOption = None,
     store: StoreOption = None,
 ) -> None:
-    """Block matching calls in all processes, within two seconds: `feature=copilot tenant=acme`."""
+    """Block matching calls in all processes, within two seconds.
+
+    For example: `genledger kill feature=copilot tenant=acme --why "loops since the release"`.
+    """
     _, opened = _open(file, store)
     try:
         kill_switch.kill(opened, _scope(words), for_=_seconds(for_) if for_ else None, why=why, who=who)
@@ -250,26 +254,61 @@ def _plain(kill: Kill) -> dict[str, Any]:
     return asdict(kill) | {"scope": kill.scope.patterns}
 
 
-def _view(statuses: Sequence[BudgetStatus], controls: Controls) -> RenderableType:
+class _Layout(NamedTuple):
+    """A layout of the table. `bar` is the bar's width; `stacked` cells have two lines."""
+
+    stacked: bool
+    bar: int
+    left_out: frozenset[str] = frozenset()
+
+
+_LAYOUTS = (
+    _Layout(stacked=False, bar=20),
+    _Layout(stacked=True, bar=20),
+    _Layout(stacked=True, bar=10),
+    _Layout(stacked=True, bar=0),
+    _Layout(stacked=True, bar=0, left_out=frozenset({"reserved"})),
+    _Layout(stacked=True, bar=0, left_out=frozenset({"reserved", "settled"})),
+)
+"""Widest first."""
+
+
+def _view(to: Console, statuses: Sequence[BudgetStatus], controls: Controls) -> RenderableType:
     parts: list[RenderableType] = [_kill_line(kill) for kill in controls.kills]
-    if not statuses:
+    if statuses:
+        statuses = visible(statuses)
+        # The bars are drawn with block characters, which not every encoding has.
+        layouts = [each._replace(bar=0) for each in _LAYOUTS] if to.options.ascii_only else _LAYOUTS
+        parts.append(fitting(to, lambda layout: _table(statuses, layout), layouts))
+    else:
         parts.append(Text("No budgets. Set one with `genledger budgets set tenant=acme usd=50/day`."))
-        return Group(*parts)
-    table = Table(box=None, header_style="bold")
-    table.add_column("budget", overflow="fold")
-    table.add_column("used", no_wrap=True)
-    for heading in ("limit", "settled", "reserved", "left"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("resets", no_wrap=True)
-    bar = _BAR if console().width >= _WIDE else _BAR // 2
-    for status in visible(statuses):
-        name = Text.assemble(status.scope, ("\n" + status.rule, "dim"))
-        limit = Text.assemble(_amount(status, status.limit, unit=True), ("\nper " + status.per, "dim"))
-        shown = [Text(_amount(status, number)) for number in (status.settled, status.reserved, status.left)]
-        resets = status.resets_at.strftime("%m-%d %H:%M") if status.resets_at is not None else "-"
-        table.add_row(name, _bar(status, bar), limit, *shown, Text(resets))
-    parts.append(table)
     return Group(*parts)
+
+
+def _table(statuses: Sequence[BudgetStatus], layout: _Layout) -> Table:
+    between = "\n" if layout.stacked else " "
+    names: dict[str, Callable[[BudgetStatus], Text]] = (
+        {"budget": lambda status: Text.assemble(status.scope, between, (status.rule, "dim"))}
+        if layout.stacked
+        else {"budget": lambda status: Text(status.rule), "scope": lambda status: Text(status.scope)}
+    )
+    numbers: dict[str, Callable[[BudgetStatus], Text]] = {
+        "used": lambda status: _used(status, layout.bar),
+        "limit": lambda status: Text.assemble(
+            _amount(status, status.limit, unit=True), between, (f"per {status.per}", "dim")
+        ),
+        "settled": lambda status: Text(_amount(status, status.settled)),
+        "reserved": lambda status: Text(_amount(status, status.reserved)),
+        "left": lambda status: Text(_amount(status, status.left)),
+        "resets": lambda status: Text("-" if status.resets_at is None else f"{status.resets_at:%m-%d %H:%M}"),
+    }
+    numbers = {heading: cell for heading, cell in numbers.items() if heading not in layout.left_out}
+    table = new_table(*names)
+    for heading in numbers:
+        add_numbers(table, heading)
+    for status in statuses:
+        table.add_row(*(cell(status) for cell in (*names.values(), *numbers.values())))
+    return table
 
 
 def _kill_line(kill: Kill) -> Text:
@@ -277,13 +316,13 @@ def _kill_line(kill: Kill) -> Text:
     return Text.assemble((shown(f"stopped: {kill.scope}"), "bold red"), message(f"{until}, by {kill.who}: {kill.why}"))
 
 
-def _bar(status: BudgetStatus, width: int) -> Text:
+def _used(status: BudgetStatus, width: int) -> Text:
     whole = status.limit or 1.0
     settled = min(width, round(width * status.settled / whole))
     reserved = min(width - settled, round(width * status.reserved / whole))
     color = "red" if status.used >= 0.8 else "yellow" if status.used >= 0.5 else "green"
     rest = width - settled - reserved
-    return Text.assemble(("█" * settled, color), ("▒" * reserved, color), ("░" * rest, "dim"), f" {status.used:4.0%}")
+    return Text.assemble(("█" * settled, color), ("▒" * reserved, color), ("░" * rest, "dim"), f"{status.used:5.0%}")
 
 
 def _amount(status: BudgetStatus, number: float, *, unit: bool = False) -> str:

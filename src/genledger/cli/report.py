@@ -8,10 +8,8 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from rich import box
 from rich.bar import Bar
 from rich.console import Console, RenderableType
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -25,23 +23,24 @@ from genledger.cli.output import (
     fail,
     moment,
     money,
+    new_app,
     number_of,
     print_json,
     tell,
     time_text,
 )
+from genledger.cli.tables import add_names, add_numbers, fitting, new_table
 from genledger.ledger import Ledger, LedgerError, default_path, queries
 from genledger.ledger.queries import Dimension, OutcomeCost, Report, Retries, Selection, Spending
 from genledger.shared.text import visible
 
 _BAR = 20
 _TOP = 30
-_UNLIMITED = 10_000
 
 # Columns that a narrow terminal omits, first to last.
 _DISPENSABLE = tuple(frozenset(names) for names in ((), ("bar",), ("bar", "cached"), ("bar", "cached", "errors")))
 
-app = typer.Typer(add_completion=False)
+app = new_app()
 
 
 @app.command()
@@ -119,21 +118,18 @@ def print_report(to: Console, found: Report, *, title: str, top: int = _TOP) -> 
 def print_spending(to: Console, by: Dimension, rows: Sequence[Spending], *, title: str, top: int = _TOP) -> None:
     """Print one breakdown of the spend with its total. Omit columns that do not fit."""
     # The bars are drawn with block characters, which not every encoding has.
-    for left_out in _DISPENSABLE[1:] if to.options.ascii_only else _DISPENSABLE:
-        table = _spending_table(by, rows, title, top, left_out)
-        if Measurement.get(to, to.options.update(max_width=_UNLIMITED), table).maximum <= to.width:
-            break
-    to.print(table)
+    variants = _DISPENSABLE[1:] if to.options.ascii_only else _DISPENSABLE
+    to.print(fitting(to, lambda left_out: _spending_table(by, rows, title, top, left_out), variants))
     _print_hidden(to, len(rows), top)
 
 
 def _spending_table(by: Dimension, rows: Sequence[Spending], title: str, top: int, left_out: frozenset[str]) -> Table:
     total = queries.total(rows)
     digits = digits_for(total.cost_usd)
-    table = _table(title)
+    table = new_table(title=title)
     table.show_footer = True
     table.footer_style = "bold"
-    table.add_column(_words(by), "total", overflow="fold")
+    add_names(table, _words(by), "total")
     columns: dict[str, Callable[[Spending], RenderableType]] = {
         "calls": lambda row: count(row.calls),
         "input": lambda row: count(row.input_tokens),
@@ -148,7 +144,7 @@ def _spending_table(by: Dimension, rows: Sequence[Spending], title: str, top: in
     cells = [cell for header, cell in columns.items() if not empty.get(header) and header not in left_out]
     for header, cell in columns.items():
         if cell in cells:
-            table.add_column(header, cell(total), justify="right", no_wrap=True)
+            add_numbers(table, header, cell(total))
     if "bar" not in left_out:
         table.add_column(width=_BAR)
     for row in visible(rows[: top or None]):
@@ -162,13 +158,9 @@ def print_outcomes(to: Console, by: Dimension, costs: Sequence[OutcomeCost], *, 
     keyed = any(cost.key is not None for cost in costs)
     digits = digits_for(max(cost.cost_usd or 0.0 for cost in costs))
     digits_each = digits_for(max(cost.cost_per_outcome or 0.0 for cost in costs))
-    table = _table("Cost per outcome")
-    table.add_column("outcome", overflow="fold")
-    table.add_column("feature", overflow="fold")
-    if keyed:
-        table.add_column(_words(by), overflow="fold")
+    table = new_table("outcome", "feature", *([_words(by)] if keyed else []), title="Cost per outcome")
     for header in ("count", "unpriced", "cost", "per outcome"):
-        table.add_column(header, justify="right", no_wrap=True)
+        add_numbers(table, header)
     for cost in visible(costs[: top or None]):
         table.add_row(
             Text(cost.name),
@@ -181,18 +173,6 @@ def print_outcomes(to: Console, by: Dimension, costs: Sequence[OutcomeCost], *, 
         )
     to.print(table)
     _print_hidden(to, len(costs), top)
-
-
-def _table(title: str) -> Table:
-    return Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
 
 
 def _name(key: str | None) -> Text:

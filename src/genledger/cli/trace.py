@@ -21,6 +21,7 @@ from genledger.cli.output import (
     digits_for,
     fail,
     money,
+    new_app,
     number_of,
     print_json,
     time_text,
@@ -30,7 +31,7 @@ from genledger.ledger import Ledger, LedgerError, Step, default_path, queries
 from genledger.ledger.rows import span_hex, trace_hex
 from genledger.shared.text import visible
 
-app = typer.Typer(add_completion=False)
+app = new_app()
 
 
 @app.command()

@@ -40,7 +40,7 @@ def test_show_prints_rates_per_million_with_source_and_date(run: Run) -> None:
 
 
 def test_show_gives_the_price_of_another_day_tier_and_provider(run: Run) -> None:
-    assert "10   million" in run("show", "o3", "--at", "2025-06-01").output
+    assert "10  million" in run("show", "o3", "--at", "2025-06-01").output
     assert "1.25" in run("show", "gpt-5.4", "--tier", "batch").output
     assert "at azure" in run("show", "gpt-4.1", "--provider", "azure.ai.openai").output
     assert "region us" in run("show", "claude-opus-5", "--region", "us").output

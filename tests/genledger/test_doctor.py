@@ -280,6 +280,27 @@ def test_a_ledger_that_cannot_be_used_is_wrong(tmp_path: Path) -> None:
     assert [one.answers for one in found.destinations] == [False]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="file size limits are a matter of Unix")
+def test_a_write_is_tried_where_records_and_budgets_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import resource
+
+    (tmp_path / "budgets.toml").write_text('[[budget]]\nusd = 5\nper = "day"\n')
+    monkeypatch.setenv("GENLEDGER_BUDGETS", str(tmp_path / "budgets.toml"))
+    monkeypatch.setenv("GENLEDGER_BUDGET_STORE", str(tmp_path / "budgets.db"))
+    monkeypatch.setenv("GENLEDGER_DESTINATIONS", "ledger,otlp")
+    assert {finding.about for finding in diagnose().findings} == {"otlp"}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))  # as if the disk were full: what is there can be read
+    try:
+        found = diagnose()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {finding.about for finding in found.findings} == {"ledger", "spool", "budgets", "otlp"}
+    assert "GENLEDGER_LEDGER" in said(found, "ledger", "wrong")
+    assert "GENLEDGER_SPOOL" in said(found, "spool", "wrong")
+    assert "budgets.db" in said(found, "budgets", "wrong")
+
+
 def test_a_ledger_that_is_no_destination_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
     found = diagnose()

@@ -16,7 +16,7 @@ from genledger.doctor.findings import Finding, Findings
 from genledger.doctor.launcher import CONFIGURATOR, DISTRO, Choice, examine_choice
 from genledger.doctor.libraries import Library, Tracer, examine_libraries
 from genledger.doctor.private_uses import PrivateState, examine_private_uses
-from genledger.setup.pipeline import names_wanted
+from genledger.setup.pipeline import REMOTE, names_wanted
 from genledger.setup.settings import read_settings
 from genledger.shared.addresses import redacted
 from genledger.shared.text import each_text
@@ -75,6 +75,7 @@ def diagnose(*, import_libraries: bool = False, timeout: float = PROBE_TIMEOUT_S
         for name in wanted
     ]
     check_twice(wanted, findings)
+    spool = examine_spool(settings, not REMOTE.isdisjoint(wanted), findings)
     prices = examine_prices(settings, findings)
     budgets = examine_budgets(settings, findings)
     private_uses = examine_private_uses(findings)
@@ -88,7 +89,7 @@ def diagnose(*, import_libraries: bool = False, timeout: float = PROBE_TIMEOUT_S
         distro=distro,
         configurator=configurator,
         destinations=destinations,
-        spool=examine_spool(settings),
+        spool=spool,
         ledger=ledger,
         prices=prices,
         budgets=budgets,

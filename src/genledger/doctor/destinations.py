@@ -67,8 +67,8 @@ def check_twice(wanted: Iterable[str], findings: Findings) -> None:
         )
 
 
-def examine_spool(settings: Settings) -> SpoolState:
-    """Count what waits in the spool directory, of all destinations together."""
+def examine_spool(settings: Settings, wanted: bool, findings: Findings) -> SpoolState:
+    """Count what waits in the spool directory, of all destinations together. Try a write if any is `wanted`."""
     options: DeliveryOptions = {} if settings.spool is None else {"spool": settings.spool}
     directory = None if settings.spool == "off" else spool_directory(**options)
     if directory is None:
@@ -76,5 +76,15 @@ def examine_spool(settings: Settings) -> SpoolState:
     from genledger.destinations.delivery.spool import Spool
 
     spool = Spool(directory)
+    try:
+        if wanted:
+            spool.try_write()
+    except OSError as error:
+        findings.wrong(
+            "spool",
+            f"undelivered records cannot be kept on disk ({error}); set GENLEDGER_SPOOL to a directory on a disk with "
+            "room, or to off",
+        )
     _, records, size = spool.all_pending()
+    spool.close()
     return SpoolState(str(spool.path), records, size)

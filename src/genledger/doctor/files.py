@@ -52,13 +52,15 @@ class BudgetState:
 
 
 def examine_ledger(settings: Settings, wanted: bool, findings: Findings) -> LedgerState:
-    """Examine the ledger. Create a missing file if it is a destination, to check that it works."""
+    """Examine the ledger. If it is a destination, create a missing file and try a write."""
     path = Path(settings.ledger).expanduser() if settings.ledger is not None else default_path()
     exists = path.exists()
     if not exists and not wanted:
         return LedgerState(str(path), False, 0, 0, None, {}, None)
     ledger = Ledger(path)
     try:
+        if wanted:
+            ledger.try_write()
         size = ledger.size_bytes()
         with ledger.reading() as connection:
             by_model = queries.spending(connection, "model")
@@ -96,7 +98,7 @@ def examine_prices(settings: Settings, findings: Findings) -> PriceState:
 
 
 def examine_budgets(settings: Settings, findings: Findings) -> BudgetState:
-    """Check whether the rule file is valid and the store answers."""
+    """Check whether the rule file is valid, and the store answers and takes a write."""
     book = Rulebook()
     # The command has the variables only: no rules or stores that are objects.
     file = settings.budgets if isinstance(settings.budgets, str) else None
@@ -119,6 +121,7 @@ def examine_budgets(settings: Settings, findings: Findings) -> BudgetState:
     try:
         store = open_store(named)
         store.document()
+        store.mark("doctor", 1.0, again=True)  # a write, which goes away by itself
         store.close()
         answers = True
     except (StoreDown, ValueError, ModuleNotFoundError) as error:

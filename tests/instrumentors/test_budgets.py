@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
+from redis.sentinel import Sentinel
 
 import genledger
 from genledger.budgets import Guard, Rulebook, budget, kill, open_store, revive, route
@@ -124,22 +127,55 @@ async def test_rules_in_code_hold_for_recorded_calls(form: str, provider: Provid
         assert not telemetry.complaints.texts
 
 
-async def test_processes_that_share_a_redis_by_a_client_of_their_own_share_the_rules_in_code(
-    provider: Provider, tmp_path: Path
+@pytest.fixture
+def make_server(tmp_path: Path) -> Iterator[Callable[[], RedisServer]]:
+    """Makes Redis servers that end with the test."""
+    made: list[RedisServer] = []
+
+    def make() -> RedisServer:
+        directory = tmp_path / f"redis-{len(made)}"
+        directory.mkdir()
+        made.append(RedisServer(directory))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.kill()
+
+
+def clients(kind: str, make_server: Callable[[], RedisServer]) -> Callable[[], Any]:
+    """Start what the documentation names; return what makes a client of it."""
+    server = make_server()
+    match kind:
+        case "sentinel":
+            sentinel = make_server()
+            sentinel.kill()
+            sentinel.start_sentinel("budgets", server)
+            return lambda: Sentinel([("127.0.0.1", sentinel.port)]).master_for("budgets")
+        case "cluster":
+            server.kill()
+            server.start_cluster()
+            return lambda: redis.RedisCluster("127.0.0.1", server.port)
+        case _:
+            return lambda: server.client
+
+
+@pytest.mark.parametrize("kind", ["server", "sentinel", "cluster"])
+async def test_processes_that_share_a_redis_by_clients_of_their_own_share_the_rules_in_code(
+    kind: str, provider: Provider, make_server: Callable[[], RedisServer]
 ) -> None:
-    server = RedisServer(tmp_path)
+    connect = clients(kind, make_server)
     reply, make = CALLS["chat"]
     rule = budget(name="daily", requests=1, per="day")
-    try:
-        with server.client as one, instrumented(budgets=[rule], budget_store=RedisStore(one)):
-            provider.will(reply)
+    with closing(connect()) as one, instrumented(budgets=[rule], budget_store=RedisStore(one)) as telemetry:
+        provider.will(reply)
+        await now(make(provider))
+        assert not telemetry.complaints.texts
+    with closing(connect()) as another, instrumented(budgets=[rule], budget_store=RedisStore(another)):
+        with pytest.raises(genledger.BudgetExceeded) as refused:
             await now(make(provider))
-        with server.client as another, instrumented(budgets=[rule], budget_store=RedisStore(another)):
-            with pytest.raises(genledger.BudgetExceeded):
-                await now(make(provider))
-            assert len(provider.requests) == 1
-    finally:
-        server.kill()
+        assert refused.value.spent == 1
+        assert len(provider.requests) == 1
 
 
 async def test_a_guard_goes_on_holding_when_the_options_are_replaced(provider: Provider) -> None:

@@ -139,3 +139,10 @@ def test_the_launcher_records_nothing_when_the_sdk_is_disabled(tmp_path: Path) -
     done = run(tmp_path, application(), *LAUNCHER, OTEL_SDK_DISABLED="true", **variables)
     assert "Say hello to a ledger." in done.stdout
     assert not ledger.exists()
+
+
+def test_an_option_shows_one_line_for_each_call_with_and_without_logging_in_the_application(tmp_path: Path) -> None:
+    code = f"{application()}\nimport logging\nlogging.basicConfig(format='%(name)s|%(message)s')\n{application()}"
+    done = run(tmp_path, code, *LAUNCHER, GENLEDGER_LOG_CALLS="true")
+    lines = [line for line in done.stderr.splitlines() if "operation=" in line]
+    assert [line.startswith("genledger.calls|") for line in lines] == [False] * 3 + [True] * 3

@@ -25,7 +25,7 @@ from genledger.engine.content.redaction import Redactor, stage, use
 from genledger.engine.foreign_spans.processor import ForeignSpanProcessor
 from genledger.engine.record import ProductEvent
 from genledger.engine.recorder import SCOPE, Recorder, activate, active
-from genledger.engine.signals.call_log import CallLog
+from genledger.engine.signals.call_log import CallLog, show_lines
 from genledger.engine.signals.metrics import Metrics
 from genledger.engine.streams import finish_open
 from genledger.instrumentation.instrumentor import Instrumentor
@@ -130,6 +130,7 @@ def configure(settings: Settings, problems: list[str]) -> bool:
         except pricing.PriceFileError as error:
             problems.append(f"prices: {'; '.join(error.lines)}; only the price table is used")
     pipeline.recorder = recorder
+    show_lines(settings.log_calls)
     activate(recorder)
     _pipeline = pipeline
     for problem in (*problems, *pipeline.problems):

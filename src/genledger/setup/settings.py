@@ -186,6 +186,8 @@ class Settings:
         metric_names: Generation of the conventions' metric names (`GENLEDGER_METRIC_NAMES`).
         max_label_values: Maximum different values of one metric label (`GENLEDGER_MAX_LABEL_VALUES`).
         log: Format of the line per call: `plain` or `json` (`GENLEDGER_LOG`).
+        log_calls: Write the line per call even if the application configures no logging, then to stderr
+            (`GENLEDGER_LOG_CALLS`).
         log_hash_users: Log a digest instead of the user (`GENLEDGER_LOG_HASH_USERS`).
         baggage: Attribution fields that travel to other services (`GENLEDGER_BAGGAGE`).
         trust_baggage: Accept the attribution of incoming requests, in the same fields (`GENLEDGER_TRUST_BAGGAGE`).
@@ -226,6 +228,7 @@ class Settings:
     metric_names: str = _option("newest", _one_of("newest", "v1.41", "both"), "GENLEDGER_METRIC_NAMES")
     max_label_values: int = _option(1000, _number, "GENLEDGER_MAX_LABEL_VALUES")
     log: str = _option("plain", _one_of("plain", "json"), "GENLEDGER_LOG")
+    log_calls: bool = _option(False, _flag, "GENLEDGER_LOG_CALLS")
     log_hash_users: bool = _option(False, _flag, "GENLEDGER_LOG_HASH_USERS")
     baggage: tuple[str, ...] = _option(
         ("tenant", "feature"),

@@ -63,7 +63,7 @@ app = typer.Typer(
     cls=_Commands,
     invoke_without_command=True,
     add_completion=False,
-    rich_markup_mode=None,  # as `output.new_app`, which is imported on use
+    rich_markup_mode=None,  # as `apps.new_app`, which is imported on use
     pretty_exceptions_enable=False,
 )
 

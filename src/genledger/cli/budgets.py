@@ -24,9 +24,10 @@ from genledger.budgets.rules.rule import MEASURES, Rule
 from genledger.budgets.rules.rule_file import Rulebook, RuleFileError, read_rules
 from genledger.budgets.rules.scope import FIELDS, RuleError
 from genledger.budgets.stores import Store, StoreDown, open_store
-from genledger.cli.output import JsonOption, console, count, digits_for, fail, money, new_app, print_json, tell, warn
+from genledger.cli.apps import new_app
+from genledger.cli.output import JsonOption, console, count, digits_for, fail, money, print_json, tell, warn
 from genledger.cli.tables import add_numbers, fitting, new_table
-from genledger.shared.text import MAX_MESSAGE, message, shown, visible
+from genledger.shared.text import MAX_MESSAGE, as_json, message, shown, visible
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -121,10 +122,36 @@ def log(context: typer.Context, json: JsonOption = False) -> None:
         return
     table = new_table("at (UTC)", "who", "did", "what", "why")
     for entry in visible(entries, MAX_MESSAGE):
-        what = entry.get("scope") or entry.get("budget") or " ".join(filter(None, map(entry.get, ("tenant", "tier"))))
-        at = datetime.fromtimestamp(entry["at"], UTC).strftime("%Y-%m-%d %H:%M:%S")
-        table.add_row(*map(Text, (at, entry["who"], entry["did"], what, entry.get("why", ""))))
+        table.add_row(
+            *map(Text, (_moment(entry["at"]), entry["who"], entry["did"], _what(entry), entry.get("why", "")))
+        )
     console().print(table)
+
+
+def _what(entry: Mapping[str, Any]) -> str:
+    """Return what an entry of the audit log changed: from what, and to what."""
+    subject = entry.get("scope") or entry.get("budget") or entry.get("tenant") or ""
+    to = entry.get("to") or entry.get("tier")
+    until, was = entry.get("until"), entry.get("was")
+    return "".join(
+        (
+            subject,
+            f": {_words(to)}" if to else "",
+            f" until {_moment(until)}" if until else "",
+            f" (was {_words(was)})" if was else "",
+        )
+    )
+
+
+def _words(value: Mapping[str, Any] | str) -> str:
+    """Return the keys of a budget as `set` takes them, or a tier as it is."""
+    if isinstance(value, str):
+        return value
+    return " ".join(f"{key}={part if isinstance(part, str) else as_json(part)}" for key, part in value.items())
+
+
+def _moment(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}"
 
 
 @kill_app.command()
@@ -195,11 +222,13 @@ def _read(store: Store, book: Rulebook) -> tuple[list[BudgetStatus], Controls]:
 
 
 def _pairs(words: Sequence[str]) -> dict[str, str]:
-    pairs = {}
+    pairs: dict[str, str] = {}
     for word in words:
         key, separator, value = word.partition("=")
         if not separator or not key or not value:
             raise typer.BadParameter(f"{word!r} is not KEY=VALUE; write it like tenant=acme")
+        if key in pairs:
+            raise typer.BadParameter(f"{key!r} is given twice: {pairs[key]!r} and {value!r}; give it once")
         pairs[key] = value
     return pairs
 

@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from genledger.cli.output import JsonOption, console, count, new_app, number_of, print_json
+from genledger.cli.apps import new_app
+from genledger.cli.output import JsonOption, console, count, number_of, print_json
 from genledger.cli.tables import new_table
-from genledger.doctor import PROBE_TIMEOUT_S, Choice, Diagnosis, Library, diagnose
+from genledger.doctor import PROBE_TIMEOUT_S, Choice, DestinationState, Diagnosis, Library, diagnose
 from genledger.shared.text import MAX_MESSAGE, visible
 
 app = new_app()
@@ -95,15 +96,20 @@ def _recorded(library: Library) -> Text:
 def _destinations(found: Diagnosis) -> Table:
     table = new_table("destination", "address", "state")
     for destination in found.destinations:
-        state = {
-            None: Text("not checked"),
-            True: Text("ready" if destination.name == "ledger" else "answers", style="green"),
-            False: Text("does not work" if not destination.address else "does not answer", style="red"),
-        }[destination.answers]
-        table.add_row(Text(destination.name, style="bold"), Text(destination.address), state)
+        table.add_row(Text(destination.name, style="bold"), Text(destination.address), _state(destination))
     if not found.destinations:
         table.add_row(Text("none", style="yellow"), "", "")
     return table
+
+
+def _state(destination: DestinationState) -> Text:
+    if destination.answers is None:
+        return Text("not checked")
+    if destination.answers:
+        return Text("ready" if destination.name == "ledger" else "answers", style="green")
+    # A receiver that refuses the credentials answers, too.
+    problem = (destination.problem or "").removeprefix(f"{destination.address}: ")
+    return Text(problem if destination.address and destination.name != "ledger" else "does not work", style="red")
 
 
 def _rest(found: Diagnosis) -> Table:

@@ -9,7 +9,6 @@ import os
 import re
 import sys
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -18,15 +17,6 @@ from rich.text import Text
 
 from genledger.shared.text import as_json, message
 
-LedgerOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--ledger",
-        metavar="PATH",
-        help="Ledger file (default: GENLEDGER_LEDGER, else the user's own).",
-        show_default=False,
-    ),
-]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 UNLIMITED = 1_000_000
@@ -35,11 +25,6 @@ UNLIMITED = 1_000_000
 _MOST_DIGITS = 12
 _FAR_NS = 2**63 - 1
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
-
-def new_app(*, invoke_without_command: bool = False) -> typer.Typer:
-    """Return an app whose help and errors are plain text: no value in them is folded or cut."""
-    return typer.Typer(add_completion=False, rich_markup_mode=None, invoke_without_command=invoke_without_command)
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -12,21 +12,21 @@ import typer
 from rich.table import Table
 
 from genledger import pricing
+from genledger.cli.apps import new_app
+from genledger.cli.ledgers import LedgerOption, existing_ledger
 from genledger.cli.output import (
     JsonOption,
-    LedgerOption,
     console,
     digits_for,
     fail,
     money,
-    new_app,
     number_of,
     print_json,
     tell,
 )
 from genledger.cli.tables import add_names, add_numbers, new_table
 from genledger.engine.record import CallRecord
-from genledger.ledger import Ledger, LedgerError, default_path
+from genledger.ledger import Ledger, LedgerError
 from genledger.pricing import Cost, PriceFileError, Quote, Recorded
 from genledger.pricing.rate_card import distinct
 from genledger.shared.text import visible
@@ -189,20 +189,19 @@ def backfill(
     Each call is priced as of its own time. Calls without a price stay unpriced.
     """
     _use(prices)
-    path = ledger or default_path()
+    path = existing_ledger(ledger)
     calls: Counter[str] = Counter()
     usd: Counter[str] = Counter()
     left: Counter[str] = Counter()
     try:
-        if path.exists():
-            book = Ledger(path)
-            batch: list[CallRecord] = []
-            for entry in book.unpriced():
-                batch.append(entry)
-                if len(batch) == _AT_ONCE:
-                    _price(book, batch, dry_run, calls, usd, left)
-                    batch = []
-            _price(book, batch, dry_run, calls, usd, left)
+        book = Ledger(path)
+        batch: list[CallRecord] = []
+        for entry in book.unpriced():
+            batch.append(entry)
+            if len(batch) == _AT_ONCE:
+                _price(book, batch, dry_run, calls, usd, left)
+                batch = []
+        _price(book, batch, dry_run, calls, usd, left)
     except LedgerError as error:
         fail(error)
     if json:

@@ -13,9 +13,10 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from genledger.cli.apps import new_app
+from genledger.cli.ledgers import LedgerOption, existing_ledger, no_calls_in
 from genledger.cli.output import (
     JsonOption,
-    LedgerOption,
     console,
     count,
     digits_for,
@@ -23,14 +24,13 @@ from genledger.cli.output import (
     fail,
     moment,
     money,
-    new_app,
     number_of,
     print_json,
     tell,
     time_text,
 )
 from genledger.cli.tables import add_names, add_numbers, fitting, new_table
-from genledger.ledger import Ledger, LedgerError, default_path, queries
+from genledger.ledger import Ledger, LedgerError, queries
 from genledger.ledger.queries import Dimension, OutcomeCost, Report, Retries, Selection, Spending
 from genledger.shared.text import visible
 
@@ -61,14 +61,11 @@ def report(
     if begin is not None and end is not None and begin >= end:
         raise typer.BadParameter(f"--since {since} is not before --until {until}", param_hint="--until")
     selection = Selection(epoch_ns(begin), epoch_ns(end), tenant, feature)
-    path = ledger or default_path()
-    last_ns = None
-    found = queries.nothing(by)
+    path = existing_ledger(ledger)
     try:
-        if path.exists():
-            with Ledger(path).reading() as connection:
-                found = queries.report(connection, by, selection)
-                last_ns = queries.last_call(connection)
+        with Ledger(path).reading() as connection:
+            found = queries.report(connection, by, selection)
+            last_ns = queries.last_call(connection)
     except LedgerError as error:
         fail(error)
     if json:
@@ -77,10 +74,7 @@ def report(
     elif found.total.calls or found.outcomes:
         print_report(console(), found, title=_title(by, begin, end), top=top)
     elif last_ns is None:
-        tell(
-            f"The ledger {path} has no calls yet. Run your application under `opentelemetry-instrument`, or "
-            "call `genledger.instrument()` in it. Run `genledger doctor` to check the setup."
-        )
+        tell(no_calls_in(path))
     else:
         tell(f"No calls match. The last call in {path} was at {time_text(last_ns)} UTC; try `--since all`.")
 

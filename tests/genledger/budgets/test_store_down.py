@@ -63,6 +63,14 @@ def test_a_closed_rule_lets_no_call_through(
     guard.admit(demand(1.0)).settle(1.0, 1)
 
 
+def test_a_store_that_was_never_there_is_not_said_to_have_granted_a_lease(
+    make_guard: MakeGuard, demand: MakeDemand
+) -> None:
+    guard = guard_on(make_guard, "redis://127.0.0.1:1/0", "lease")
+    with pytest.raises(BudgetExceeded, match="it has granted this process nothing yet; check that the store runs"):
+        guard.admit(demand(0.01))
+
+
 def test_a_lease_rule_lets_calls_through_until_its_slice_is_used_up(
     own_redis: Any, make_guard: MakeGuard, demand: MakeDemand
 ) -> None:

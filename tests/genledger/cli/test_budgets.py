@@ -36,7 +36,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     (tmp_path / "budgets.toml").write_text(RULES)
     monkeypatch.setenv("GENLEDGER_BUDGETS", str(tmp_path / "budgets.toml"))
     monkeypatch.setenv("GENLEDGER_BUDGET_STORE", str(tmp_path / "budgets.db"))
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("COLUMNS", "200")
 
     def run(command: str, *words: str) -> Result:
         return CliRunner().invoke(APPS[command], list(words))
@@ -125,9 +125,37 @@ def test_kill_stops_calls_and_revive_lifts_it_and_both_are_logged(run: Run, tmp_
     assert "it loops" in run("budgets", "log").output
 
 
+def test_the_log_says_from_which_amount_to_which(run: Run) -> None:
+    run("budgets", "set", "tenant=acme", "usd=0.5/day", "alert_at=80,90", "--who", "Ada")
+    run("budgets", "set", "tenant=acme", "usd=7/day", "degrade=gpt-5-mini", "at_limit=degrade", "--who", "Ben")
+    run("budgets", "unset", "tenant=acme usd/day", "--who", "Cem")
+    run("budgets", "set", "tenant=acme", "tier=starter")
+    run("budgets", "set", "tenant=acme", "tier=pro")
+    run("kill", "tenant=acme", "--why", "it loops", "--for", "2h")
+    entries = json.loads(run("budgets", "log", "--json").output)
+    amounts = [{key: (entry.get(key) or {}).get("usd") for key in ("was", "to")} for entry in entries[:3]]
+    assert amounts == [{"was": None, "to": 0.5}, {"was": 0.5, "to": 7}, {"was": 7, "to": None}]
+    lines = run("budgets", "log").output.splitlines()[2:]
+    for line, part in zip(
+        lines,
+        (
+            "tenant=acme usd/day: tenant=acme usd=0.5 per=day alert_at=[80,90]",
+            "usd=7 per=day",
+            "unset  tenant=acme usd/day (was tenant=acme usd=7 per=day",
+            "tier   acme: starter",
+            "tier   acme: pro (was starter)",
+            "kill   tenant=acme until 20",
+        ),
+        strict=True,
+    ):
+        assert part in line
+
+
 @pytest.mark.parametrize(
     ("command", "words", "message"),
     [
+        ("kill", ("tenant=acme", "tenant=globex", "--why", "y"), "'tenant' is given twice: 'acme' and 'globex'"),
+        ("budgets", ("set", "tenant=acme", "usd=5/day", "usd=6/day"), "'usd' is given twice"),
         ("budgets", ("set", "tenant=acme", "usd=lots/day"), "expected a number"),
         ("budgets", ("set", "tenant=acme", "usd=5/fortnight"), "is not a window"),
         ("budgets", ("set", "tenant"), "is not KEY=VALUE"),

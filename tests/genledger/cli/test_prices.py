@@ -86,6 +86,37 @@ def test_show_uses_the_users_own_prices(run: Run, tmp_path: Path) -> None:
     assert "note: contract" in result.output
 
 
+@pytest.mark.parametrize(
+    ("model", "shown", "notes"),
+    [
+        ("mine-7b", "mine-7b at any provider", ""),
+        ("their-7b", "their-7b at vllm", "note: own_price_at:sglang"),
+        ("team/any-7b", "team/any-7b at vllm", ""),
+        ("gpt-4o", "gpt-4o at openai", "note: own_price_at:vllm"),
+    ],
+)
+def test_show_finds_an_own_price_without_a_provider(
+    run: Run, tmp_path: Path, model: str, shown: str, notes: str
+) -> None:
+    file = tmp_path / "prices.toml"
+    file.write_text(
+        "\n".join(
+            f"[[price]]\n{names}\nper_million = {{ input = 1.5, output = 3 }}"
+            for names in (
+                'model = "mine-7b"',
+                'provider = ["vllm", "sglang"]\nmodel = "their-7b"',
+                'provider = "vllm"\nmodel = "team/*"',
+                'provider = "vllm"\nmodel = "gpt-4o"',
+            )
+        )
+    )
+    result = run("show", model, "--prices", str(file))
+    assert result.exit_code == 0
+    assert result.output.startswith(shown)
+    assert ("source: your own prices" in result.output) is (model != "gpt-4o")
+    assert (notes in result.output) if notes else ("own_price_at" not in result.output)
+
+
 def test_check_counts_the_prices_of_a_good_file(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "prices.toml"
     file.write_text('[[price]]\nprovider = "azure"\ndeployment = "prod"\nalias = "gpt-4.1-mini"\n')
@@ -165,9 +196,10 @@ def test_backfill_knows_the_users_own_prices(run: Run, tmp_path: Path, make_entr
     assert list(Ledger(path).unpriced()) == []
 
 
-def test_backfill_without_a_ledger_has_nothing_to_do(run: Run, tmp_path: Path) -> None:
+def test_backfill_without_a_ledger_is_an_error(run: Run, tmp_path: Path) -> None:
     result = run("backfill", "--ledger", str(tmp_path / "none.db"))
-    assert (result.exit_code, result.output.strip()) == (0, "No unpriced calls in the ledger.")
+    assert result.exit_code == 1
+    assert f"error: there is no ledger at {tmp_path / 'none.db'}" in result.output
     assert not (tmp_path / "none.db").exists()
 
 

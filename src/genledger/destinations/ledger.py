@@ -124,7 +124,6 @@ class LedgerDestination:
         self._marks = 0
         self._failed_at: float | None = None
         self._gave_up = False
-        self._lost = 0
 
     def check(self) -> str | None:
         """Open the file, and create it if it is missing. Return the problem, or `None`.
@@ -167,9 +166,7 @@ class LedgerDestination:
         if self._thread is not None:
             self._thread.join(max(0.0, self._give_up_at - time.monotonic()))
         stats = self.stats()
-        unwritten = stats["waiting"] + stats["dropped"].get("shutdown", 0)
-        self._note_loss(unwritten + stats["dropped"].get("queue_full", 0))
-        return not unwritten
+        return not stats["waiting"] and not stats["dropped"].get("shutdown")
 
     def stats(self) -> LedgerStats:
         """Return the counts so far."""
@@ -245,7 +242,7 @@ class LedgerDestination:
             if not queue:  # what came before we were idle woke nobody
                 self._wake.wait()
             self._idle = False
-        if len(queue) < _AT_ONCE and not self._marks:
+        if len(queue) < _AT_ONCE:
             self._hurry.wait(_INTERVAL_S)
         self._hurry.clear()
         records: list[Record] = []
@@ -276,11 +273,10 @@ class LedgerDestination:
             except LedgerStartedOver:
                 continue
             except LedgerError as error:
-                locked = isinstance(error, LedgerLocked)
-                hopeless = self._note_failure(error) and not locked
-                if self._give_up_at is not None and (hopeless or time.monotonic() + delay > self._give_up_at):
+                self._note_failure(error)
+                if self._give_up_at is not None and time.monotonic() + delay > self._give_up_at:
                     self._gave_up = True
-                elif locked:
+                elif isinstance(error, LedgerLocked):
                     continue  # to keep the place in the queue
                 elif self._hurry.wait(delay):
                     self._hurry.clear()
@@ -306,13 +302,10 @@ class LedgerDestination:
             self._drop("shutdown", len(records))
         return not self._gave_up
 
-    def _note_failure(self, error: LedgerError) -> bool:
-        """Say that the file fails, and return whether it did so before."""
-        if self._failed_at is not None:
-            return True
-        self._failed_at = time.monotonic()
-        _logger.warning("%s Until it works, up to %d records wait in memory.", error, self._max_queue)
-        return False
+    def _note_failure(self, error: LedgerError) -> None:
+        if self._failed_at is None:
+            self._failed_at = time.monotonic()
+            _logger.warning("%s Until it works, up to %d records wait in memory.", error, self._max_queue)
 
     def _note_success(self) -> None:
         if self._failed_at is not None:
@@ -320,15 +313,6 @@ class LedgerDestination:
                 "ledger %s: works again after %.1f s.", self.ledger.path, time.monotonic() - self._failed_at
             )
             self._failed_at = None
-
-    def _note_loss(self, count: int) -> None:
-        with self._lock:
-            count, self._lost = count - self._lost, count
-        if count > 0:
-            _logger.warning(
-                "ledger %s: %d records were lost: the file could not be written in time.",
-                *(self.ledger.path, count),
-            )
 
     def _note_departure(self, departure: Departure) -> None:
         """Count and say what was in a file that is no longer at its path."""

@@ -20,7 +20,7 @@ MakeDemand = Callable[..., BudgetRequest]
 
 def spend(guard: Guard, demand: MakeDemand, usd: float) -> None:
     guard.admit(demand(usd)).settle(usd, 1)
-    assert guard.flush()
+    assert guard.flush(60)
 
 
 def test_every_threshold_is_reported_once(store: Store, make_guard: MakeGuard, demand: MakeDemand) -> None:
@@ -122,7 +122,7 @@ def test_an_alert_is_one_line_of_plain_text_whatever_things_are_called(
     rule = budget(name="b\n<b>x</b>\x1b[2J", model="each", usd=10, per="month", alert_at=[50])
     guard = make_guard(Rulebook((rule,), alerts=(f"{receiver.url}?format=html",)), "memory")
     guard.admit(demand(5.0, model="m\n<script>\u202e" + "x" * 100_000)).settle(5.0, 1)
-    assert guard.flush()
+    assert guard.flush(60)
     body = receiver.bodies.get(timeout=20)
     for text in (body["title"], body["message"]):
         assert text.isprintable()

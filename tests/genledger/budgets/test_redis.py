@@ -30,7 +30,7 @@ def use(guard: Guard, demand: MakeDemand) -> None:
     guard.kill(feature="mail", why="x")
     with pytest.raises(BudgetExceeded, match="stopped"):
         guard.admit(demand(0.0, feature="mail"))
-    assert guard.flush()
+    assert guard.flush(60)
     assert sorted(counter.settled for counter in guard.store.counters().values()) == [1, 3_000_000_000, 3_000_000_000]
 
 
@@ -67,7 +67,7 @@ def test_a_server_that_forgot_the_scripts_is_told_them_again(
         client.script_flush()
     for _ in range(3):
         guard.admit(demand(1.0)).settle(1.0, 1)
-    assert guard.flush()
+    assert guard.flush(60)
 
 
 def test_every_exchange_is_one_round_trip(
@@ -86,7 +86,7 @@ def test_every_exchange_is_one_round_trip(
         client.config_resetstat()
         for _ in range(10):
             guard.admit(demand(0.001)).settle(0.001, 1)
-            assert guard.flush()
+            assert guard.flush(60)
         guard.close()
         statistics = client.info("commandstats")
     assert len(exchanges) >= 10

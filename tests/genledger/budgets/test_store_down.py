@@ -135,11 +135,11 @@ def test_a_redis_that_was_emptied_learns_again_what_was_spent(
 ) -> None:
     guard = guard_on(make_guard, own_redis.url, "open")
     guard.admit(demand(60.0)).settle(60.0, 1)
-    assert guard.flush()
+    assert guard.flush(60)
     with own_redis.client as client:
         client.flushall()
     guard.admit(demand(30.0)).settle(30.0, 1)
-    assert guard.flush()
+    assert guard.flush(60)
     assert [status.settled for status in read_status(guard.store)] == [90.0]
 
 

@@ -56,7 +56,7 @@ def spend(tmp_path: Path, usd: float, reserved: float = 0.0) -> None:
         reservation = guard.admit(demand)
         if settle:
             reservation.settle(cost, 1)
-    assert guard.flush()
+    assert guard.flush(60)
     guard.close()
 
 

@@ -148,7 +148,7 @@ def _fill(make_entry: Callable[..., CallRecord]) -> None:
     guard = Guard("rules.toml", "budgets.db")
     for attribution in (ours, theirs):
         guard.admit(BudgetRequest("openai", "chat", "gpt-5", attribution, cost_ceiling=123.45)).settle(123.45, 1)
-    assert guard.flush()
+    assert guard.flush(60)
     guard.close()
 
 

@@ -102,7 +102,7 @@ def test_retry_after_in_seconds(seconds) -> None:
 def test_retry_after_as_a_date(seconds) -> None:
     parsed = retry_after(email.utils.formatdate(time.time() + seconds, usegmt=True))
     assert parsed is not None
-    assert max(0, seconds - 2) <= parsed <= max(0, seconds + 2)
+    assert max(0, seconds - 60) <= parsed <= max(0, seconds + 1)
 
 
 @given(st.text() | st.sampled_from(["-5", "1e400", "nan", "inf", "٣", "99999999999999999999", "Wed, 99 Foo 2026"]))

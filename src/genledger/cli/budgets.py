@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any, NamedTuple
@@ -72,9 +72,9 @@ def budgets(
             statuses, controls = _read(opened, book)
             print_json({"budgets": statuses, "kills": [_plain(kill) for kill in controls.kills]})
         elif watch:
-            with suppress(KeyboardInterrupt), Live(console=to, auto_refresh=False) as live:
+            with suppress(KeyboardInterrupt), _shown_in_place(to) as show:
                 while True:
-                    live.update(_view(to, *_read(opened, book)), refresh=True)
+                    show(_view(to, *_read(opened, book)))
                     time.sleep(1)
         else:
             to.print(_view(to, *_read(opened, book)))
@@ -190,6 +190,16 @@ def revive(
     except (RuleError, StoreDown) as error:
         fail(error)
     tell("Calls unblocked.")
+
+
+@contextmanager
+def _shown_in_place(to: Console) -> Iterator[Callable[[RenderableType], None]]:
+    """Return what shows a view in the place of the one before; in a pipe, below it."""
+    if not to.is_terminal:
+        yield to.print
+        return
+    with Live(console=to, auto_refresh=False) as live:
+        yield lambda view: live.update(view, refresh=True)
 
 
 def _open(file: str | None, store: str | None, *, show: bool = False) -> tuple[Rulebook, Store]:

@@ -62,14 +62,7 @@ def run(arguments: list[str], directory: Path, **variables: str) -> subprocess.C
     return subprocess.run(
         arguments,
         cwd=directory,
-        env=kept
-        | {
-            "PYTHONPATH": path,
-            "PYTHONIOENCODING": "utf-8",
-            "COLUMNS": "100",
-            "XDG_STATE_HOME": str(directory / "state"),
-            **variables,
-        },
+        env=kept | {"PYTHONPATH": path, "PYTHONIOENCODING": "utf-8", "COLUMNS": "100", **variables},
         capture_output=True,
         text=True,
         timeout=120,

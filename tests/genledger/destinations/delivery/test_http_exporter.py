@@ -155,7 +155,7 @@ def test_a_timeout_is_the_end_of_an_attempt_however_the_receiver_stretches_its_a
     started = time.monotonic()
     answer = sender.send(BODY, 0.5)
     # What drips goes on dripping: without a deadline this would not come back at all.
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 60
     assert (answer.verdict, answer.reason) == ("retry", "timeout")
     assert no_attempt_is_left()
     collector.always(None)

@@ -126,6 +126,29 @@ def test_instrumentors_and_exporters_work_under_the_stock_distribution(tmp_path:
         assert row["cost_usd"] > 0
 
 
+def test_with_instrument_in_the_application_the_stock_distributions_exporters_send_everything_once(
+    tmp_path: Path, collector: Receiver
+) -> None:
+    done = run(
+        tmp_path,
+        f"{STOCK}\nimport genledger\ngenledger.instrument()\n{application()}",
+        OTEL_TRACES_EXPORTER="otlp",
+        OTEL_METRICS_EXPORTER="otlp",
+        OTEL_LOGS_EXPORTER="otlp",
+        OTEL_EXPORTER_OTLP_ENDPOINT=collector.base_url,
+        OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf",
+        OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT="true",
+    )
+    assert done.stderr == ""
+    assert set(collector.by_name()) == SPANS
+    assert set(collector.counts().values()) == {1}
+    # One exporter of each signal: nothing else has sent anything.
+    agents = {request.headers["user-agent"] for request in collector.requests}
+    assert len(agents) == 1
+    assert "genledger" not in agents
+    assert {request.path for request in collector.requests} == {"/v1/traces", "/v1/metrics", "/v1/logs"}
+
+
 def test_the_launcher_leaves_out_what_is_disabled(tmp_path: Path) -> None:
     ledger = tmp_path / "ledger.db"
     variables = {"GENLEDGER_LEDGER": str(ledger), "OTEL_PYTHON_DISTRO": "genledger"}

@@ -105,8 +105,8 @@ def configure(settings: Settings, problems: list[str]) -> bool:
         _take_down(5.0)
     given = settings.tracer_provider is not None
     wanted = () if given and settings.destinations is None else names_wanted(settings, os.environ)
-    pipeline = connect(settings, wanted)
-    provider = tracer_provider(settings, pipeline)
+    provider = tracer_provider(settings, problems)
+    pipeline = connect(settings, wanted, provider)
     meters = meter_provider(settings, pipeline)
     recorder = _recorder(settings, pipeline, provider, meters, _rules(settings, problems))
     delegating = delegating_processor_of(provider)
@@ -369,12 +369,14 @@ def _all(connected: Pipeline, timeout: float, *, shutdown: bool = False) -> bool
     parts: list[Any] = [*connected.destinations.values(), *connected.exports]
     if recorder.budget_hook is not None:
         parts.append(recorder.budget_hook)
-    if shutdown:
-        # All at once, even where no threads can be started any more to do so.
-        for part in parts:
-            if hasattr(part, "begin_shutdown"):
-                part.begin_shutdown(timeout)
-    return all(run_all([part.shutdown if shutdown else part.flush for part in parts], timeout)) and booked
+    if not shutdown:
+        theirs = [left.flush_theirs for left in connected.left_to_others]
+        return all(run_all([*(part.flush for part in parts), *theirs], timeout)) and booked
+    # All at once, even where no threads can be started any more to do so.
+    for part in parts:
+        if hasattr(part, "begin_shutdown"):
+            part.begin_shutdown(timeout)
+    return all(run_all([part.shutdown for part in parts], timeout)) and booked
 
 
 def flush(timeout: float = 5.0) -> bool:

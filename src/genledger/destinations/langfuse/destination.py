@@ -27,6 +27,7 @@ from genledger.destinations.delivery.remote_destination import (
 )
 from genledger.destinations.delivery.time_source import SYSTEM_CLOCK
 from genledger.destinations.delivery.validate_url import check_http_url
+from genledger.destinations.export_target import ExportTarget
 from genledger.destinations.langfuse.vocabulary import Project, environment_name, translate
 from genledger.destinations.selection.sampling import Keep, SamplingOptions
 from genledger.shared.private_attributes import span_processors
@@ -82,13 +83,24 @@ class LangfuseProject:
         """Says which project it is; not a secret."""
         return f"{self.base_url}|{self.public_key}"
 
+    @property
+    def _authorization(self) -> dict[str, str]:
+        token = base64.b64encode(f"{self.public_key}:{self.secret_key}".encode()).decode()
+        return {"authorization": f"Basic {token}"}
+
+    def _url(self, path: str) -> str:
+        return f"{self.base_url.rstrip('/')}/{path.lstrip('/')}"
+
+    def export_target(self, path: str = TRACES_PATH) -> ExportTarget:
+        """Return this project's OTLP endpoint in a form that can be compared."""
+        return ExportTarget.of(self._url(path), "http/protobuf", self._authorization)
+
     def sender(self, path: str = TRACES_PATH, compression: Compression = "gzip") -> HttpExporter:
         """Return the sender for this project's OTLP endpoint."""
-        token = base64.b64encode(f"{self.public_key}:{self.secret_key}".encode()).decode()
         return HttpExporter(
-            f"{self.base_url.rstrip('/')}/{path.lstrip('/')}",
+            self._url(path),
             # Version 4 is the observations-first ingestion: without it, spans can take minutes to appear.
-            {"authorization": f"Basic {token}", "x-langfuse-ingestion-version": "4"},
+            {**self._authorization, "x-langfuse-ingestion-version": "4"},
             compression=compression,
             reads_partial_success=False,
         )
@@ -102,6 +114,9 @@ def is_configured(environ: Mapping[str, str] = os.environ) -> bool:
 
 class LangfuseDestination(Destination):
     """A Langfuse project, or one per tenant.
+
+    Attributes:
+        target: Where it sends to; `None` with `routes`, each of which is a receiver of its own.
 
     Args:
         project: Keys and address; default: those of the `LANGFUSE_*` variables.
@@ -180,6 +195,7 @@ class LangfuseDestination(Destination):
                 clock=options.get("clock", SYSTEM_CLOCK),
             )
         self._public_key = project.public_key if project is not None else None
+        self.target = project.export_target(path) if project is not None and routes is None else None
         super().__init__(
             "langfuse",
             receivers,

@@ -55,7 +55,7 @@ LIBRARIES: dict[str, set[str]] = {
         # Whose private attributes are tested there.
         "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",
         "opentelemetry.exporter.otlp.proto.http.trace_exporter",
-    },  # fmt: skip
+    },
     "pricing": {"genai_prices", "httpx2", "platformdirs", "pydantic"},
     "context": {"opentelemetry"},
     "budgets": {"opentelemetry", "orjson", "platformdirs", "pydantic", "redis", "sqlite3"},

@@ -149,11 +149,39 @@ def test_with_instrument_in_the_application_the_stock_distributions_exporters_se
     assert {request.path for request in collector.requests} == {"/v1/traces", "/v1/metrics", "/v1/logs"}
 
 
-def test_the_launcher_leaves_out_what_is_disabled(tmp_path: Path) -> None:
+CHOICES = [
+    {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "openai"},
+    {"GENLEDGER_EXCLUDE": "anthropic, openai"},
+    {"GENLEDGER_LIBRARIES": "anthropic"},
+]
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: next(iter(choice)))
+def test_the_launcher_leaves_out_what_is_disabled(choice: dict[str, str], tmp_path: Path) -> None:
     ledger = tmp_path / "ledger.db"
     variables = {"GENLEDGER_LEDGER": str(ledger), "OTEL_PYTHON_DISTRO": "genledger"}
-    run(tmp_path, application(), *LAUNCHER, OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="openai", **variables)
+    run(tmp_path, application(), *LAUNCHER, **choice, **variables)
     assert rows(ledger) == []
+
+
+STOCK_TO_LEDGER = {"OTEL_TRACES_EXPORTER": "ledger", "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: next(iter(choice)))
+def test_the_stock_distribution_leaves_out_what_is_disabled(choice: dict[str, str], tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.db"
+    run(tmp_path, STOCK + application(), GENLEDGER_LEDGER=str(ledger), **STOCK_TO_LEDGER, **choice)
+    assert not ledger.exists() or rows(ledger) == []
+
+
+def test_the_application_has_the_last_word_about_what_a_launcher_has_instrumented(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.db"
+    narrowed = f"{STOCK}\nimport genledger\ngenledger.instrument(libraries=['anthropic'])\n{application()}"
+    run(tmp_path, narrowed, GENLEDGER_LEDGER=str(ledger), **STOCK_TO_LEDGER)
+    assert rows(ledger) == []
+    widened = f"{STOCK}\nimport genledger\ngenledger.instrument(exclude=[])\n{application()}"
+    run(tmp_path, widened, GENLEDGER_LEDGER=str(ledger), GENLEDGER_EXCLUDE="openai", **STOCK_TO_LEDGER)
+    assert len(rows(ledger)) == 3
 
 
 def test_the_launcher_records_nothing_when_the_sdk_is_disabled(tmp_path: Path) -> None:

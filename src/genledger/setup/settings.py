@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
+from genledger.instrumentation.chosen import EXCLUDE, LIBRARIES, names
 from genledger.shared.text import quoted
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _flag(value: object) -> bool:
 
 def _names(value: object) -> tuple[str, ...]:
     if isinstance(value, str):
-        return tuple(name.strip() for name in value.split(",") if name.strip())
+        return names(value)
     if isinstance(value, Sequence) and all(isinstance(name, str) for name in value):
         return tuple(value)
     raise Unusable("a list of names")
@@ -207,8 +208,8 @@ class Settings:
             (`GENLEDGER_DURABLE`).
     """
 
-    libraries: tuple[str, ...] | None = _option(None, _names, "GENLEDGER_LIBRARIES")
-    exclude: tuple[str, ...] = _option((), _names, "GENLEDGER_EXCLUDE", "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS")
+    libraries: tuple[str, ...] | None = _option(None, _names, LIBRARIES)
+    exclude: tuple[str, ...] = _option((), _names, *EXCLUDE)
     destinations: tuple[Any, ...] | None = _option(None, _destinations, "GENLEDGER_DESTINATIONS")
     capture_content: CaptureMode = _option("off", _capture, "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT")
     emit_event: bool | None = _option(None, _flag, "OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT")

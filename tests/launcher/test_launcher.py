@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from examples.demo.provider import DemoProvider
 
 from genledger_semconv.checker import check
 
@@ -172,6 +173,42 @@ def test_the_stock_distribution_leaves_out_what_is_disabled(choice: dict[str, st
     ledger = tmp_path / "ledger.db"
     run(tmp_path, STOCK + application(), GENLEDGER_LEDGER=str(ledger), **STOCK_TO_LEDGER, **choice)
     assert not ledger.exists() or rows(ledger) == []
+
+
+THEIRS = """
+from opentelemetry import trace
+usage = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-4.1-mini",
+         "gen_ai.usage.input_tokens": 3, "gen_ai.usage.output_tokens": 13}
+with trace.get_tracer("theirs").start_as_current_span("chat gpt-4.1-mini", attributes=usage):
+    import openai
+    client, hello = openai.OpenAI(), [{"role": "user", "content": "Hello"}]
+    stream = client.chat.completions.create(model="gpt-4.1-mini", messages=hello, stream=True)
+for _ in stream:
+    pass
+"""
+"""Another instrumentation's span of a call, which ends before the stream does."""
+
+
+@pytest.mark.parametrize("more", ["", "import genledger\ngenledger.instrument()"], ids=["", "with instrument()"])
+@pytest.mark.parametrize("theirs_alone", [False, True])
+def test_the_stock_distributions_ledger_has_a_call_once_beside_another_instrumentation(
+    more: str, theirs_alone: bool, tmp_path: Path
+) -> None:
+    ledger = tmp_path / "ledger.db"
+    excluded = {"GENLEDGER_EXCLUDE": "openai"} if theirs_alone else {}
+    with DemoProvider() as provider:
+        run(
+            tmp_path,
+            STOCK + more + THEIRS,
+            OPENAI_API_KEY="test",
+            OPENAI_BASE_URL=provider.openai_url,
+            GENLEDGER_LEDGER=str(ledger),
+            **STOCK_TO_LEDGER,
+            **excluded,
+        )
+    (call,) = rows(ledger)
+    assert call["library"] == ("theirs" if theirs_alone else "genledger")
+    assert call["cost_usd"] > 0
 
 
 def test_the_application_has_the_last_word_about_what_a_launcher_has_instrumented(tmp_path: Path) -> None:

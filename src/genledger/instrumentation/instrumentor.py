@@ -70,6 +70,15 @@ class Instrumentor:
             recorder = Recorder(tracer, Metrics(meter))
             activate(recorder)
             run_at_exit(functools.partial(_flush, recorder))
+            provider = kwargs.get("tracer_provider") or trace.get_tracer_provider()
+            if hasattr(provider, "add_span_processor"):
+                # Beside other instrumentations of the same client, one call is priced once there as well.
+                from genledger.engine.foreign_spans.delegating_processor import delegating_processor_of
+                from genledger.engine.foreign_spans.processor import ForeignSpanProcessor
+
+                delegating = delegating_processor_of(provider)
+                if delegating is not None:
+                    delegating.connect((ForeignSpanProcessor(SCOPE),))
         self.apply()
 
     def apply(self) -> None:

@@ -22,6 +22,7 @@ from genledger.context.attribution import baggage_policy, current, current_spend
 from genledger.context.totals import Spend
 from genledger.engine.budget_hook import BudgetHook
 from genledger.engine.content.redaction import Redactor, stage, use
+from genledger.engine.foreign_spans.delegating_processor import delegating_processor_of, disconnect
 from genledger.engine.foreign_spans.processor import ForeignSpanProcessor
 from genledger.engine.record import ProductEvent
 from genledger.engine.recorder import SCOPE, Recorder, activate, active
@@ -31,7 +32,6 @@ from genledger.engine.streams import finish_open
 from genledger.instrumentation.chosen import is_chosen
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.setup import threads
-from genledger.setup.delegating_processor import delegating_processor_of, disconnect
 from genledger.setup.pipeline import (
     REMOTE,
     Pipeline,
@@ -110,6 +110,7 @@ def configure(settings: Settings, problems: list[str]) -> bool:
     pipeline = connect(settings, wanted, provider)
     meters = meter_provider(settings, pipeline)
     recorder = _recorder(settings, pipeline, provider, meters, _rules(settings, problems))
+    disconnect()  # what an instrumentor has connected, under another distribution
     delegating = delegating_processor_of(provider)
     langfuse = pipeline.destinations.get("langfuse")
     if langfuse is not None and (conflict := langfuse.conflict(provider)) is not None:

@@ -16,6 +16,14 @@ with suppress(ModuleNotFoundError):  # the environments of tests/compat and test
     settings.load_profile("any machine")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what is stored for this user out of the user's directories."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def no_global_tracer_provider() -> Iterator[None]:
     """Take back the global tracer provider that a test sets, so that the next one does not depend on it.

@@ -21,9 +21,9 @@ from genledger.budgets.budget_status import BudgetStatus, read_status
 from genledger.budgets.enforcement import kill_switch
 from genledger.budgets.enforcement.kill_switch import Controls, Kill
 from genledger.budgets.rules.rule import MEASURES, Rule
-from genledger.budgets.rules.rule_file import Rulebook, RuleFileError, read_rules
+from genledger.budgets.rules.rule_file import Rulebook, RuleFileError, read_rules, rules_instead
 from genledger.budgets.rules.scope import FIELDS, RuleError
-from genledger.budgets.stores import Store, StoreDown, open_store
+from genledger.budgets.stores import Store, StoreDown, file_of, open_store
 from genledger.cli.output import JsonOption, console, count, digits_for, fail, money, print_json, tell, warn
 from genledger.shared.text import MAX_MESSAGE, message, shown, visible
 
@@ -172,10 +172,10 @@ def _open(file: str | None, store: str | None, *, show: bool = False) -> tuple[R
     except RuleFileError as error:
         if show:
             fail(*error.lines)
-        if store is None and not error.document:
-            fail(*error.lines, "the rule file does not name a readable store; name the store with --store")
         warn(*error.lines)
-        book = Rulebook(store=error.store)
+        book, _ = rules_instead(error)
+        if store is None and book.store is None:
+            warn(f"the rule file names no store that can be read; {file_of()} is used; name another with --store")
     try:
         return book, open_store(store or book.store)
     except (ValueError, ModuleNotFoundError) as error:

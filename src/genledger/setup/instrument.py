@@ -109,7 +109,7 @@ def configure(settings: Settings, problems: list[str]) -> bool:
     provider = tracer_provider(settings, problems)
     pipeline = connect(settings, wanted, provider)
     meters = meter_provider(settings, pipeline)
-    recorder = _recorder(settings, pipeline, provider, meters, _rules(settings, problems))
+    recorder = _recorder(settings, pipeline, provider, meters, problems)
     disconnect()  # what an instrumentor has connected, under another distribution
     delegating = delegating_processor_of(provider)
     langfuse = pipeline.destinations.get("langfuse")
@@ -146,7 +146,7 @@ def _attribute_limit() -> int:
     return min((int(limit) for limit in set_to if limit.isdecimal()), default=sys.maxsize)
 
 
-def _recorder(settings: Settings, pipeline: Pipeline, provider: Any, meters: Any, rules: Rules | None) -> Recorder:
+def _recorder(settings: Settings, pipeline: Pipeline, provider: Any, meters: Any, problems: list[str]) -> Recorder:
     content = settings.capture_content != "off"
     redactor = Redactor(settings.redact, settings.redactor, content=content)  # type: ignore[arg-type]
     use(redactor)
@@ -174,7 +174,7 @@ def _recorder(settings: Settings, pipeline: Pipeline, provider: Any, meters: Any
         capture=capture,
         lines=CallLog(json=settings.log == "json", hash_users=settings.log_hash_users),
         details=details,
-        budget_hook=_budget_hook(settings, rules, meters),
+        budget_hook=_budget_hook(settings, _rules(settings, problems), meters, problems),
         registry=functools.partial(_registry, settings),
         request_stream_usage=settings.request_stream_usage,
     )
@@ -196,18 +196,27 @@ def _rules(settings: Settings, problems: list[str]) -> Rules | None:
         return settings.budgets
     from genledger.budgets.rules.rule_file import RuleFileError, WatchedRules
 
-    rules = WatchedRules(settings.budgets)
+    rules = WatchedRules(settings.budgets, on_invalid=settings.on_invalid_rules)
     try:
         rules.read()
     except RuleFileError as error:
-        problems.append(f"budgets: {'; '.join(error.lines)}; no budget applies until you correct the file")
+        problems.append(f"budgets: {'; '.join(error.lines)}; {rules.holds_instead}")
     return rules
 
 
-def _budget_hook(settings: Settings, rules: Rules | None, meters: Any) -> BudgetHook | None:
+def _budget_hook(settings: Settings, rules: Rules | None, meters: Any, problems: list[str]) -> BudgetHook | None:
     store = settings.budget_store
     if store == "off":
         return None
+    named = store if store is not None else _store_of(rules)
+    if isinstance(named, str):
+        from genledger.budgets.stores import check_store
+
+        try:
+            check_store(named)
+        except (ValueError, ModuleNotFoundError) as error:
+            problems.append(f"{error}; no budget and no kill switch holds in this process")
+            return None
 
     def make() -> Guard:
         from genledger.budgets import Guard
@@ -223,6 +232,10 @@ def _budget_hook(settings: Settings, rules: Rules | None, meters: Any) -> Budget
 
         return BudgetHook(make, StoreWatch(store).in_use)
     return BudgetHook(make)
+
+
+def _store_of(rules: Rules | None) -> str | None:
+    return getattr(getattr(rules, "book", rules), "store", None)
 
 
 def _guard() -> Guard | None:

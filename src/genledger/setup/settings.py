@@ -198,6 +198,8 @@ class Settings:
             `Guard`, whose own store and functions are then used.
         budget_store: Where budgets are kept: `memory:`, the path of a SQLite file, `redis://…`, a store object, or
             `off` (`GENLEDGER_BUDGET_STORE`).
+        on_invalid_rules: What holds while the rule file has mistakes and no earlier rules are known: `open` (no budget)
+            or `closed` (every call is refused) (`GENLEDGER_ON_INVALID_RULES`).
         tier_of: Returns the plan tier of a tenant, for budgets that differ by tier.
         on_budget_event: Called with each budget event that this process reports.
         langfuse_send_all_spans: Send all spans to Langfuse, not only GenAI ones (`GENLEDGER_LANGFUSE_SEND_ALL_SPANS`).
@@ -240,6 +242,9 @@ class Settings:
     prices: str | None = _option(None, _path, "GENLEDGER_PRICES")
     budgets: str | Rulebook | Guard | None = _option(None, _budgets, "GENLEDGER_BUDGETS")
     budget_store: str | Store | None = _option(None, _store, "GENLEDGER_BUDGET_STORE")
+    on_invalid_rules: Literal["open", "closed"] = _option(
+        "open", _one_of("open", "closed"), "GENLEDGER_ON_INVALID_RULES"
+    )
     tier_of: Callable[[str], str | None] | None = _option(None, _callable)
     on_budget_event: Callable[[Any], None] | None = _option(None, _callable)
     langfuse_send_all_spans: bool = _option(False, _flag, "GENLEDGER_LANGFUSE_SEND_ALL_SPANS")

@@ -7,6 +7,8 @@ from typing import Protocol
 
 from genledger.budgets.leases.lease_protocol import Ask, Counter, Reply
 
+REDIS_IS_MISSING = "Budgets in Redis need the redis client, which is not installed: pip install 'genledger[redis]'"
+
 
 class StoreDown(Exception):
     """The store cannot be reached or cannot answer; whether the request was carried out is not known."""

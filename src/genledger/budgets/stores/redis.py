@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from genledger.budgets.leases.lease_protocol import Age, Ask, Counter, Lease, Reply, Standing
-from genledger.budgets.stores.base import StoreDown
+from genledger.budgets.stores.base import REDIS_IS_MISSING, StoreDown
 from genledger.shared.addresses import without_credentials
 
 T = TypeVar("T")
@@ -223,10 +223,7 @@ def _redis() -> Any:
         import redis.backoff
         import redis.retry
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "Budgets in Redis need the redis client, which is not installed: pip install 'genledger[redis]'",
-            name=error.name,
-        ) from error
+        raise ModuleNotFoundError(REDIS_IS_MISSING, name=error.name) from error
     return redis
 
 

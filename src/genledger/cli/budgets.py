@@ -17,6 +17,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from genledger.budgets.budget_alerts import Alerts
 from genledger.budgets.budget_status import BudgetStatus, read_status
 from genledger.budgets.enforcement import kill_switch
 from genledger.budgets.enforcement.kill_switch import Controls, Kill
@@ -62,7 +63,7 @@ def budgets(
     json: JsonOption = False,
 ) -> None:
     """Show every budget: limit, settled, reserved, left, and when it resets."""
-    book, opened = _open(file, store, show=context.invoked_subcommand is None)
+    book, opened = _open(context, file, store, show=context.invoked_subcommand is None)
     context.obj = opened
     if context.invoked_subcommand is not None:
         return
@@ -128,6 +129,7 @@ def log(context: typer.Context, json: JsonOption = False) -> None:
 
 @kill_app.command()
 def kill(
+    context: typer.Context,
     words: Words,
     why: Annotated[str, typer.Option(help="Reason, shown to callers and in the audit log.")],
     for_: Annotated[str | None, typer.Option("--for", metavar="TIME", help="Unblock after 30s, 15m, 2h, 1d.")] = None,
@@ -136,7 +138,7 @@ def kill(
     store: StoreOption = None,
 ) -> None:
     """Block matching calls in all processes, within two seconds: `feature=copilot tenant=acme`."""
-    _, opened = _open(file, store)
+    _, opened = _open(context, file, store)
     try:
         kill_switch.kill(opened, _scope(words), for_=_seconds(for_) if for_ else None, why=why, who=who)
     except (RuleError, StoreDown) as error:
@@ -146,6 +148,7 @@ def kill(
 
 @revive_app.command()
 def revive(
+    context: typer.Context,
     words: Words,
     why: Annotated[str, typer.Option(help="Reason, for the audit log.")] = "",
     who: WhoOption = None,
@@ -153,7 +156,7 @@ def revive(
     store: StoreOption = None,
 ) -> None:
     """Unblock calls: give the same keys as to `kill`."""
-    _, opened = _open(file, store)
+    _, opened = _open(context, file, store)
     try:
         kill_switch.revive(opened, _scope(words), why=why, who=who)
     except (RuleError, StoreDown) as error:
@@ -161,7 +164,7 @@ def revive(
     tell("Calls unblocked.")
 
 
-def _open(file: str | None, store: str | None, *, show: bool = False) -> tuple[Rulebook, Store]:
+def _open(context: typer.Context, file: str | None, store: str | None, *, show: bool = False) -> tuple[Rulebook, Store]:
     """Return the rules and the store.
 
     Mistakes in the rule file are errors if `show`, else warnings: stopping calls must work with an invalid file.
@@ -177,9 +180,18 @@ def _open(file: str | None, store: str | None, *, show: bool = False) -> tuple[R
         if store is None and book.store is None:
             warn(f"the rule file names no store that can be read; {file_of()} is used; name another with --store")
     try:
-        return book, open_store(store or book.store)
+        opened = open_store(store or book.store)
     except (ValueError, ModuleNotFoundError) as error:
         fail(error)
+    if book.alerts:
+        # Once the command is done: a process that ended too soon may have left some.
+        context.call_on_close(lambda: _deliver(Alerts(opened, book.alerts, None)))
+    return book, opened
+
+
+def _deliver(alerts: Alerts) -> None:
+    with suppress(StoreDown):
+        alerts.deliver()
 
 
 def _read(store: Store, book: Rulebook) -> tuple[list[BudgetStatus], Controls]:

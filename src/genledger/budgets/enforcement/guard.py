@@ -266,6 +266,10 @@ class Guard:
         if self._opened:
             self.store.close()
 
+    def finish_alerts(self) -> None:
+        """Wait, at the end of the process, for the delivery of what an earlier process has left."""
+        self._alerts.finish()
+
     # In the background --------------------------------------------------------------------------------
 
     def _start(self) -> None:
@@ -404,6 +408,7 @@ _guards: weakref.WeakSet[Guard] = weakref.WeakSet()
 def _close_all() -> None:
     for guard in list(_guards):
         guard.close()
+        guard.finish_alerts()
 
 
 def _begin_child() -> None:

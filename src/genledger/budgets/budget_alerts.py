@@ -79,6 +79,7 @@ class Alerts:
         self._queue: SimpleQueue[tuple[str, float, BudgetEvent] | None] = SimpleQueue()
         self._again_at: dict[str, float] = {}
         self._thread: threading.Thread | None = None
+        self._ending: threading.Thread | None = None
         self._inherited = False
         self._told: set[str] = set()
 
@@ -115,17 +116,16 @@ class Alerts:
             self._thread.start()
 
     def close(self, timeout: float) -> None:
-        """Deliver what is waiting, for at most `timeout` seconds; the store remembers the rest."""
+        """Deliver what is waiting, for at most `timeout` seconds, once; the store remembers the rest."""
         if self._thread is not None:
+            self._ending, self._thread = self._thread, None
             self._queue.put(None)
-            self._thread.join(timeout)
-            if not self._thread.is_alive():
-                self._thread = None
+            self._ending.join(timeout)
 
     def finish(self) -> None:
         """Wait longer, at the end of the process, for what an earlier process could not deliver either."""
-        if self._inherited:
-            self.close(INHERITED_SECONDS)
+        if self._inherited and self._ending is not None:
+            self._ending.join(INHERITED_SECONDS)
 
     def deliver(self) -> bool:
         """Deliver what the store remembers. Return whether nothing is left that this process could deliver.

@@ -9,6 +9,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 from genledger.destinations.delivery.attempt import Attempt
+from genledger.shared import internal_errors
 from genledger.shared.loggers import logger_of
 from genledger.shared.private_attributes import span_processors
 
@@ -40,20 +41,24 @@ class UnsentSpanProcessor(SpanProcessor):
         """The application's own processors whose exporter sends to the same place."""
         processors = span_processors(self._provider)
         if processors is not self._seen:
-            before, self._seen = self._theirs, processors
-            # The spans that Langfuse's own processor sends are up to a filter of it; `conflict` tells of that one.
-            self._theirs = [
-                one
-                for one in processors
-                if type(one).__name__ != "LangfuseSpanProcessor"
-                and self._sends_there(getattr(one, "span_exporter", None))
-            ]
+            before, self._theirs = self._theirs, [one for one in processors if self._is_theirs(one)]
+            self._seen = processors
             if self._theirs and not before:
                 _log.info(
                     "genledger: an exporter of the application sends its spans to %s; Genledger leaves them to it",
                     self._place,
                 )
         return self._theirs
+
+    def _is_theirs(self, processor: Any) -> bool:
+        # The spans that Langfuse's own processor sends are up to a filter of it; `conflict` tells of that one.
+        if type(processor).__name__ == "LangfuseSpanProcessor":
+            return False
+        try:
+            return self._sends_there(getattr(processor, "span_exporter", None))
+        except Exception as error:
+            internal_errors.report("looking at an exporter of the application", error)
+            return False
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         if not self.theirs:

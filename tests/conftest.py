@@ -1,7 +1,9 @@
-"""What every test starts with: a machine whose speed is no failure, and OpenTelemetry without a global provider."""
+"""What every test starts with: no limit of time, no state of the user, no global tracer provider."""
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -17,11 +19,16 @@ with suppress(ModuleNotFoundError):  # the environments of tests/compat and test
 
 
 @pytest.fixture(autouse=True, scope="session")
-def state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep what is stored for this user out of the user's directories."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+def no_user_state() -> Iterator[None]:
+    """Keep the user's own ledger, budgets and kill switches out of the tests, and the tests out of them."""
+    before = os.environ.get("XDG_STATE_HOME")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
+        os.environ["XDG_STATE_HOME"] = directory
         yield
+        if before is None:
+            del os.environ["XDG_STATE_HOME"]
+        else:
+            os.environ["XDG_STATE_HOME"] = before
 
 
 @pytest.fixture(autouse=True)

@@ -46,6 +46,7 @@ LIBRARIES: dict[str, set[str]] = {
     "genledger_semconv": {"opentelemetry"},
     "shared": {
         "genai_prices",
+        "langfuse",
         "opentelemetry",
         "orjson",
         "pydantic",

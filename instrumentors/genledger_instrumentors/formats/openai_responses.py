@@ -37,6 +37,32 @@ def read_request(body: Body, attributes: Attributes) -> None:
         conversation = conversation.get("id")
     if isinstance(conversation, str):
         attributes[A.GEN_AI_CONVERSATION_ID] = conversation
+    if _compacted(body.get("input")):
+        attributes[A.GEN_AI_CONVERSATION_COMPACTED] = True
+
+
+_TOOL_CALLS = {
+    "function_call",
+    "custom_tool_call",
+    "computer_call",
+    "shell_call",
+    "local_shell_call",
+    "apply_patch_call",
+    "mcp_approval_request",
+}
+"""Items that ask the application to act. https://platform.openai.com/docs/api-reference/responses/object"""
+
+
+def _waits_for_a_tool(answer: Any) -> bool:
+    """Return whether the answer has a tool call that it does not answer itself, as hosted tools do."""
+    items = listed(field(answer, "output"))
+    answered = {field(item, "call_id") for item in items if str(field(item, "type")).endswith("_output")} - {None}
+    return any(field(item, "type") in _TOOL_CALLS and field(item, "call_id") not in answered for item in items)
+
+
+def _compacted(items: Any) -> bool:
+    """Return whether a compaction item stands for earlier items of the conversation."""
+    return any(field(item, "type") in ("compaction", "compaction_summary") for item in listed(items))
 
 
 def read_response(answer: Any, attributes: Attributes) -> None:
@@ -45,8 +71,7 @@ def read_response(answer: Any, attributes: Attributes) -> None:
     status = field(answer, "status")
     reason: str | None = None
     if status == "completed":
-        called = any(str(field(item, "type")).endswith("function_call") for item in listed(field(answer, "output")))
-        reason = "tool_call" if called else "stop"
+        reason = "tool_call" if _waits_for_a_tool(answer) else "stop"
     elif status == "incomplete":
         why = field(field(answer, "incomplete_details"), "reason")
         reason = "length" if why == "max_output_tokens" else why if isinstance(why, str) else "error"
@@ -54,6 +79,8 @@ def read_response(answer: Any, attributes: Attributes) -> None:
         reason = "error"
     if reason is not None:
         attributes[A.GEN_AI_RESPONSE_FINISH_REASONS] = (reason,)
+    if _compacted(field(answer, "output")):
+        attributes[A.GEN_AI_CONVERSATION_COMPACTED] = True
     if status == "failed":
         code = field(field(answer, "error"), "code")
         attributes[A.ERROR_TYPE] = code if isinstance(code, str) else "failed"
@@ -157,7 +184,7 @@ def read_input(body: Body) -> Content:
         if kind in (None, "message"):
             role = str(item.get("role", "user"))
             messages.append({"role": "system" if role == "developer" else role, "parts": parts(item.get("content"))})
-        elif kind in ("function_call_output", "custom_tool_call_output"):
+        elif str(kind).endswith("_call_output"):
             messages.append({"role": "tool", "parts": [tool_response_part(item.get("output"), item.get("call_id"))]})
         elif kind in ("function_call", "custom_tool_call"):
             called = tool_call_part(item.get("name"), item.get("arguments", item.get("input")), item.get("call_id"))
@@ -196,6 +223,24 @@ def read_output(answer: Any) -> Content:
     return {A.GEN_AI_OUTPUT_MESSAGES: [{"role": "assistant", "parts": content}] if content else None}
 
 
+_SEARCHES = ("web_search_preview", "web_search", "file_search")
+
+
+def most_tool_calls(body: Body) -> Mapping[str, float]:
+    """Return the billed calls of hosted tools that a request allows: of each, one where it sets no `max_tool_calls`."""
+    most = body.get("max_tool_calls")
+    most = float(most) if type(most) is int and most > 0 else 1.0
+    units: dict[str, float] = {}
+    for tool in listed(body.get("tools")):
+        kind = str(field(tool, "type"))
+        if kind == "code_interpreter" and text(field(tool, "container")) is None:
+            units["code_session"] = 1.0
+        search = next((name for name in _SEARCHES if kind.startswith(name)), None)
+        if search is not None:
+            units[search] = most
+    return units
+
+
 RESPONSES = Operation(
     name=S.CHAT,
     api="responses",
@@ -207,6 +252,7 @@ RESPONSES = Operation(
     output=read_output,
     family="inference",
     limit=("max_output_tokens",),
+    tools=most_tool_calls,
     unfinished=unfinished,
 )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,8 +10,7 @@ from genledger.destinations.delivery.remote_destination import DeliveryOptions, 
 from genledger.doctor.files import LedgerState
 from genledger.doctor.findings import Findings
 from genledger.doctor.launcher import Choice
-from genledger.doctor.libraries import installed_version
-from genledger.setup.pipeline import LANGFUSE_KEYS, connect
+from genledger.setup.pipeline import connect
 from genledger.setup.settings import Settings
 
 
@@ -67,7 +65,7 @@ def examine_destinations(
 
 
 def check_twice(wanted: Sequence[str], configurator: Choice, findings: Findings) -> None:
-    """Find what else may send the same spans: another configurator's exporters, and Langfuse's own SDK."""
+    """Find what else may send the same spans: the exporters of another configurator."""
     names = [name for name in wanted if name != "ledger"]
     if names and configurator.loaded not in (None, "genledger"):
         findings.note(
@@ -75,15 +73,6 @@ def check_twice(wanted: Sequence[str], configurator: Choice, findings: Findings)
             f"under opentelemetry-instrument, the configurator {configurator.loaded} sets up exporters of its own. "
             "If the application also calls genledger.instrument(), Genledger leaves to them what they send to the same "
             f"address as {', '.join(names)}: nothing is sent twice. Genledger's retries and spool do not cover it",
-        )
-    if "langfuse" not in wanted:
-        return
-    if installed_version("langfuse") is not None and all(os.environ.get(key) for key in LANGFUSE_KEYS):
-        findings.note(
-            "langfuse",
-            "Langfuse's SDK is installed and uses the same keys. If the application creates its client, that client "
-            "sends every GenAI span a second time (LangfuseSpanProcessor). Create the client with "
-            "should_export_span=lambda span: False, or let only the client send: GENLEDGER_DESTINATIONS=ledger",
         )
 
 

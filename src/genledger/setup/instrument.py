@@ -106,15 +106,12 @@ def configure(settings: Settings, problems: list[str]) -> bool:
         _take_down(5.0)
     given = settings.tracer_provider is not None
     wanted = () if given and settings.destinations is None else names_wanted(settings, os.environ)
-    provider = tracer_provider(settings, problems)
-    pipeline = connect(settings, wanted, provider)
+    pipeline = connect(settings, wanted)
+    provider = tracer_provider(settings, pipeline)
     meters = meter_provider(settings, pipeline)
     recorder = _recorder(settings, pipeline, provider, meters, problems)
     disconnect()  # what an instrumentor has connected, under another distribution
     delegating = delegating_processor_of(provider)
-    langfuse = pipeline.destinations.get("langfuse")
-    if langfuse is not None and (conflict := langfuse.conflict(provider)) is not None:
-        pipeline.problems.append(conflict)
     if delegating is not None:
         delegating.connect((ForeignSpanProcessor(SCOPE), *pipeline.processors))
     if any(isinstance(name, str) and name in REMOTE for name in wanted):
@@ -122,9 +119,11 @@ def configure(settings: Settings, problems: list[str]) -> bool:
 
         observe_destinations(metrics.get_meter(SCOPE, __version__, meters, SCHEMA_URL), _remote)
     recorder.sinks.extend(pipeline.sinks)
-    recorder.event_sinks.extend(pipeline.sinks)
+    recorder.event_sinks.extend([*pipeline.sinks, *pipeline.event_sinks])
     baggage_policy.fields = frozenset(settings.baggage)
     baggage_policy.trust_inbound = settings.trust_baggage
+    claims = (getattr(destination, "trace_claim", None) for destination in pipeline.destinations.values())
+    baggage_policy.trace_claim = next(filter(None, claims), None)
     if settings.prices is not None or _prices_given:
         _prices_given = settings.prices is not None
         try:
@@ -371,6 +370,7 @@ def _take_down(timeout: float) -> None:
     global _pipeline
     if _pipeline is not None:
         before, _pipeline = _pipeline, None
+        baggage_policy.trace_claim = None
         disconnect()
         _all(before, timeout, shutdown=True)
 

@@ -56,11 +56,11 @@ class Destination(Protocol):
 class Pipeline:
     """Connected parts, in the order in which to flush and shut them down."""
 
-    provider: Any = None
     destinations: dict[str, Any] = field(default_factory=dict)
     processors: list[SpanProcessor] = field(default_factory=list)
     targets: dict[str, ExportTarget] = field(default_factory=dict)
     sinks: list[Callable[[Any], None]] = field(default_factory=list)
+    event_sinks: list[Callable[[Any], None]] = field(default_factory=list)
     exports: list[Exports] = field(default_factory=list)
     metrics_export: Exports | None = None
     left_to_others: list[UnsentSpanProcessor] = field(default_factory=list)
@@ -89,7 +89,7 @@ class Pipeline:
         """Add a processor that is passed the spans which no exporter of the provider sends to the same place."""
         from genledger.destinations.selection.unsent_spans import UnsentSpanProcessor
 
-        unsent = UnsentSpanProcessor(processor, self.provider, sends_there, name)
+        unsent = UnsentSpanProcessor(processor, sends_there, name)
         self.processors.append(unsent)
         self.left_to_others.append(unsent)
 
@@ -115,9 +115,9 @@ def names_wanted(settings: Settings, environ: os._Environ[str] | dict[str, str])
     return tuple(names)
 
 
-def connect(settings: Settings, wanted: tuple[Any, ...], provider: Any = None) -> Pipeline:
-    """Build the destinations of a tracer provider's spans. Omit one that cannot work, and add it to the problems."""
-    pipeline = Pipeline(provider)
+def connect(settings: Settings, wanted: tuple[Any, ...]) -> Pipeline:
+    """Build the destinations. Omit one that cannot work, and add it to the problems."""
+    pipeline = Pipeline()
     for one in wanted:
         name = one if isinstance(one, str) else type(one).__name__
         try:
@@ -143,6 +143,8 @@ def _given(pipeline: Pipeline, destination: Any) -> None:
         pipeline.add(key, destination)
     if hasattr(destination, "accept"):
         pipeline.sinks.append(destination.accept)
+    if hasattr(destination, "score"):
+        pipeline.event_sinks.append(destination.score)
     pipeline.destinations[key] = destination
 
 
@@ -172,11 +174,13 @@ def _langfuse(pipeline: Pipeline, settings: Settings, name: str) -> None:
     from genledger.destinations.langfuse.destination import LangfuseDestination
 
     destination = LangfuseDestination(
+        tags=settings.langfuse_tags,
         everything=settings.langfuse_send_all_spans,
         units_per_month=settings.langfuse_units_per_month,
         **_delivery(settings),
     )
     pipeline.add(name, destination)
+    pipeline.event_sinks.append(destination.score)
 
 
 def _otlp(pipeline: Pipeline, settings: Settings, name: str) -> None:
@@ -216,7 +220,7 @@ _BUILDERS: dict[str, Callable[[Pipeline, Any, str], None]] = {
 }
 
 
-def tracer_provider(settings: Settings, problems: list[str]) -> Any:
+def tracer_provider(settings: Settings, pipeline: Pipeline) -> Any:
     """Return the given provider, else the application's, else a new one that becomes the global one."""
     if settings.tracer_provider is not None:
         return settings.tracer_provider
@@ -227,7 +231,7 @@ def tracer_provider(settings: Settings, problems: list[str]) -> Any:
     if isinstance(current, ProxyTracerProvider):
         trace.set_tracer_provider(provider)
     else:
-        problems.append(
+        pipeline.problems.append(
             f"the global tracer provider is a {type(current).__name__}, which does not support span "
             "processors; Genledger uses its own provider"
         )

@@ -136,6 +136,7 @@ def test_flush_says_when_what_was_left_to_the_application_was_not_sent(app: Appl
 
     app.instrument()
     app.add(Failing(OTLPSpanExporter()))
+    app.span("one")
     assert not genledger.flush(30)
 
 

@@ -157,6 +157,63 @@ FAILED = wire.response(
 )
 
 
+TOOL_CALLS: dict[str, dict[str, Any]] = {
+    "function_call": {"name": "weather", "arguments": "{}", "call_id": "call_1"},
+    "custom_tool_call": {"name": "sql", "input": "select 1", "call_id": "call_1"},
+    "computer_call": {"action": {"type": "screenshot"}, "call_id": "call_1", "pending_safety_checks": []},
+    "shell_call": {"action": {"commands": ["ls"]}, "call_id": "call_1"},
+    "local_shell_call": {"action": {"type": "exec", "command": ["ls"], "env": {}}, "call_id": "call_1"},
+    "apply_patch_call": {"operation": {"type": "delete_file", "path": "a"}, "call_id": "call_1"},
+    "mcp_approval_request": {"name": "delete", "arguments": "{}", "server_label": "files"},
+}
+
+
+@pytest.mark.parametrize("kind", TOOL_CALLS)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_that_asks_the_application_to_act_ends_with_a_tool_call(
+    provider: Provider, telemetry: Telemetry, kind: str, stream: bool
+) -> None:
+    call = {"type": kind, "id": "item_1", "status": "completed", **TOOL_CALLS[kind]}
+    if stream:
+        provider.will(events(wire.response_events(output=[call]), done=False))
+        await items(await now(provider.openai().responses.create(**ASK, stream=True)))
+    else:
+        provider.will(answer(wire.response(output=[call])))
+        await now(provider.openai().responses.create(**ASK))
+    assert telemetry.attributes["gen_ai.response.finish_reasons"] == ("tool_call",)
+
+
+async def test_a_tool_call_that_the_provider_answered_itself_is_no_end(
+    provider: Provider, telemetry: Telemetry
+) -> None:
+    call = {"type": "shell_call", "id": "sh_1", "status": "completed", **TOOL_CALLS["shell_call"]}
+    done = {"type": "shell_call_output", "id": "sho_1", "call_id": "call_1", "output": [], "status": "completed"}
+    provider.will(answer(wire.response(output=[call, done])))
+    await now(provider.openai().responses.create(**ASK))
+    assert telemetry.attributes["gen_ai.response.finish_reasons"] == ("stop",)
+
+
+COMPACTION = {"type": "compaction", "id": "cmp_1", "encrypted_content": "gAAA"}
+
+
+@pytest.mark.parametrize("where", ["input", "output"])
+async def test_a_conversation_of_which_a_part_is_compacted_is_marked(
+    provider: Provider, telemetry: Telemetry, where: str
+) -> None:
+    asked = [COMPACTION, {"role": "user", "content": "And since when?"}] if where == "input" else ASK["input"]
+    provider.will(answer(wire.response(**({"output": [COMPACTION]} if where == "output" else {}))))
+    await now(provider.openai().responses.create(model="gpt-4o", input=asked))
+    assert telemetry.attributes["gen_ai.conversation.compacted"] is True
+
+
+async def test_a_conversation_that_is_whole_is_not_marked_as_compacted(
+    provider: Provider, telemetry: Telemetry
+) -> None:
+    provider.will(answer(wire.response()))
+    await now(provider.openai().responses.create(**ASK))
+    assert "gen_ai.conversation.compacted" not in telemetry.attributes
+
+
 async def in_background(provider: Provider, *replies: dict[str, Any], tenant: str = "acme") -> None:
     """Create a response in the background for a tenant, and fetch it by another."""
     client = provider.client("openai")

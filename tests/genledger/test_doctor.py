@@ -234,6 +234,25 @@ def test_a_destination_that_does_not_answer_is_wrong(monkeypatch: pytest.MonkeyP
     assert "connection refused" in said(found, "otlp", "wrong")
 
 
+def test_an_exporter_by_name_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console,ledger")
+    found = diagnose()
+    assert {one.name: one.answers for one in found.destinations} == {"console": None, "ledger": True}
+    assert found.ok
+
+
+def test_another_configurators_exporters_are_said_to_come_first(
+    install: MakeDistribution, receiver: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install("opentelemetry-distro", "0.66b2", opentelemetry_configurator={"configurator": "elsewhere:Configurator"})
+    monkeypatch.setenv("OTEL_PYTHON_CONFIGURATOR", "configurator")
+    assert "the same address as" not in said(diagnose(), "launcher", "note")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{receiver.server_port}")
+    assert "the same address as otlp: nothing is sent twice" in said(diagnose(), "launcher", "note")
+    monkeypatch.setenv("OTEL_PYTHON_CONFIGURATOR", "genledger")
+    assert not said(diagnose(), "launcher", "note")
+
+
 def test_half_configured_langfuse_and_an_unknown_destination_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LANGFUSE_PUBLIC_KEY", "pk-lf-public")
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "nonesuch")
@@ -252,7 +271,7 @@ def test_spans_that_would_reach_langfuse_twice_are_pointed_out(
     monkeypatch.setenv("LANGFUSE_BASE_URL", url)
     assert diagnose().ok
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"{url}/api/public/otel")
-    assert "arrives twice" in said(diagnose(), "langfuse", "wrong")
+    assert "it sends to the same address as the destination langfuse" in said(diagnose(), "destinations", "wrong")
     monkeypatch.setenv("LANGFUSE_TRACING_ENABLED", "false")
     assert not said(diagnose(), "langfuse", "wrong")
 

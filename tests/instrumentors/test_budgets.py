@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -281,6 +282,59 @@ async def test_a_rule_file_that_is_corrected_holds_without_a_restart(provider: P
                 break
             assert time.monotonic() < deadline
             await asyncio.sleep(0.05)
+
+
+async def test_rules_that_were_in_force_stay_for_a_process_that_starts_with_a_broken_file(
+    provider: Provider, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = rules(tmp_path, '[[budget]]\nname = "none"\nrequests = 0\nper = "day"\n')
+    _, make = CALLS["chat"]
+    for text in (None, BROKEN, "[[budget"):
+        if text is not None:
+            rules(tmp_path, text)
+        with instrumented(**options), pytest.raises(genledger.BudgetExceeded, match="none"):
+            await now(make(provider))
+    said = [message for message in caplog.messages if message.startswith("genledger: budgets: ")]
+    assert len(said) == 2
+    assert all(message.endswith("; the previous rules stay in force until you correct the file") for message in said)
+
+
+async def test_a_first_start_with_a_broken_file_lets_no_call_through_if_it_is_told_so(
+    provider: Provider, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = rules(tmp_path, BROKEN)
+    reply, make = CALLS["chat"]
+    with instrumented(**options, on_invalid_rules="closed"):
+        with pytest.raises(genledger.BudgetExceeded, match=r"until the file is corrected: .*budgets\.toml:3: requests"):
+            await now(make(provider))
+        (said,) = (message for message in caplog.messages if message.startswith("genledger: budgets: "))
+        assert said.endswith("; every call is refused until you correct the file (on_invalid_rules=closed)")
+        rules(tmp_path, '[[budget]]\nrequests = 9\nper = "day"\n')
+        deadline = time.monotonic() + 60
+        while True:
+            provider.will(reply)
+            try:
+                await now(make(provider))
+                break
+            except genledger.BudgetExceeded:
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.05)
+
+
+async def test_without_the_redis_client_one_line_says_that_no_budget_holds(
+    provider: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "redis", None)
+    file = tmp_path / "budgets.toml"
+    file.write_text('store = "redis://127.0.0.1:1/0"\n[[budget]]\nrequests = 0\nper = "day"\n')
+    reply, make = CALLS["chat"]
+    for options in ({"budgets": str(file)}, {"budget_store": "redis://127.0.0.1:1/0"}):
+        caplog.clear()
+        with instrumented(**options):
+            provider.will(reply)
+            await now(make(provider))
+        (said,) = (message for message in caplog.messages if "redis" in message)
+        assert "pip install 'genledger[redis]'; no budget and no kill switch holds in this process" in said
 
 
 async def test_of_several_rules_the_one_without_room_is_named(provider: Provider, tmp_path: Path) -> None:

@@ -17,13 +17,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from genledger.budgets.budget_alerts import Alerts
 from genledger.budgets.budget_status import BudgetStatus, read_status
 from genledger.budgets.enforcement import kill_switch
 from genledger.budgets.enforcement.kill_switch import Controls, Kill
 from genledger.budgets.rules.rule import MEASURES, Rule
-from genledger.budgets.rules.rule_file import Rulebook, RuleFileError, read_rules
+from genledger.budgets.rules.rule_file import Rulebook, RuleFileError, read_rules, rules_instead
 from genledger.budgets.rules.scope import FIELDS, RuleError
-from genledger.budgets.stores import Store, StoreDown, open_store
+from genledger.budgets.stores import Store, StoreDown, file_of, open_store
 from genledger.cli.apps import new_app
 from genledger.cli.output import JsonOption, console, count, digits_for, fail, money, print_json, tell, warn
 from genledger.cli.tables import add_numbers, fitting, new_table
@@ -62,7 +63,7 @@ def budgets(
     json: JsonOption = False,
 ) -> None:
     """Show every budget: limit, settled, reserved, left, reset."""
-    book, opened = _open(file, store, show=context.invoked_subcommand is None)
+    book, opened = _open(context, file, store, show=context.invoked_subcommand is None)
     context.obj = opened
     if context.invoked_subcommand is not None:
         return
@@ -156,6 +157,7 @@ def _moment(at: float) -> str:
 
 @kill_app.command()
 def kill(
+    context: typer.Context,
     words: Words,
     why: Annotated[str, typer.Option(help="Reason, shown to callers and in the audit log.")],
     for_: Annotated[str | None, typer.Option("--for", metavar="TIME", help="Unblock after 30s, 15m, 2h, 1d.")] = None,
@@ -167,7 +169,7 @@ def kill(
 
     For example: `genledger kill feature=copilot tenant=acme --why "loops since the release"`.
     """
-    _, opened = _open(file, store)
+    _, opened = _open(context, file, store)
     try:
         kill_switch.kill(opened, _scope(words), for_=_seconds(for_) if for_ else None, why=why, who=who)
     except (RuleError, StoreDown) as error:
@@ -177,6 +179,7 @@ def kill(
 
 @revive_app.command()
 def revive(
+    context: typer.Context,
     words: Words,
     why: Annotated[str, typer.Option(help="Reason, for the audit log.")] = "",
     who: WhoOption = None,
@@ -184,7 +187,7 @@ def revive(
     store: StoreOption = None,
 ) -> None:
     """Unblock calls: give the same keys as to `kill`."""
-    _, opened = _open(file, store)
+    _, opened = _open(context, file, store)
     try:
         kill_switch.revive(opened, _scope(words), why=why, who=who)
     except (RuleError, StoreDown) as error:
@@ -202,7 +205,7 @@ def _shown_in_place(to: Console) -> Iterator[Callable[[RenderableType], None]]:
         yield lambda view: live.update(view, refresh=True)
 
 
-def _open(file: str | None, store: str | None, *, show: bool = False) -> tuple[Rulebook, Store]:
+def _open(context: typer.Context, file: str | None, store: str | None, *, show: bool = False) -> tuple[Rulebook, Store]:
     """Return the rules and the store.
 
     Mistakes in the rule file are errors if `show`, else warnings: stopping calls must work with an invalid file.
@@ -213,14 +216,23 @@ def _open(file: str | None, store: str | None, *, show: bool = False) -> tuple[R
     except RuleFileError as error:
         if show:
             fail(*error.lines)
-        if store is None and not error.document:
-            fail(*error.lines, "the rule file does not name a readable store; name the store with --store")
         warn(*error.lines)
-        book = Rulebook(store=error.store)
+        book, _ = rules_instead(error)
+        if store is None and book.store is None:
+            warn(f"the rule file names no store that can be read; {file_of()} is used; name another with --store")
     try:
-        return book, open_store(store or book.store)
+        opened = open_store(store or book.store)
     except (ValueError, ModuleNotFoundError) as error:
         fail(error)
+    if book.alerts:
+        # Once the command is done: a process that ended too soon may have left some.
+        context.call_on_close(lambda: _deliver(Alerts(opened, book.alerts, None)))
+    return book, opened
+
+
+def _deliver(alerts: Alerts) -> None:
+    with suppress(StoreDown):
+        alerts.deliver()
 
 
 def _read(store: Store, book: Rulebook) -> tuple[list[BudgetStatus], Controls]:

@@ -10,7 +10,7 @@ import os
 import platform
 from dataclasses import dataclass
 
-from genledger.doctor.destinations import DestinationState, SpoolState, check_twice, examine_destination, examine_spool
+from genledger.doctor.destinations import DestinationState, SpoolState, check_twice, examine_destinations, examine_spool
 from genledger.doctor.files import BudgetState, LedgerState, PriceState, examine_budgets, examine_ledger, examine_prices
 from genledger.doctor.findings import Finding, Findings
 from genledger.doctor.launcher import CONFIGURATOR, DISTRO, Choice, examine_choice
@@ -74,13 +74,8 @@ def diagnose(*, import_libraries: bool = False, timeout: float = PROBE_TIMEOUT_S
     distro, configurator = examine_choice(DISTRO, findings), examine_choice(CONFIGURATOR, findings)
     wanted = wanted_destinations(settings)
     ledger = examine_ledger(settings, "ledger" in wanted, findings)
-    destinations = [
-        DestinationState(name, ledger.path, ledger.problem is None, ledger.problem)
-        if name == "ledger"
-        else examine_destination(name, settings, timeout, findings)
-        for name in wanted
-    ]
-    check_twice(wanted, findings)
+    destinations = examine_destinations(wanted, settings, ledger, timeout, findings)
+    check_twice(wanted, configurator, findings)
     spool = examine_spool(settings, not REMOTE.isdisjoint(wanted), findings)
     prices = examine_prices(settings, findings)
     budgets = examine_budgets(settings, findings)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from genledger.budgets.rules.rule_file import Rulebook, RuleFileError, read_rules
+from genledger.budgets.rules.rule_file import Rulebook, RuleFileError, read_rules, rules_instead
 from genledger.budgets.stores import StoreDown, file_of, open_store
 from genledger.doctor.findings import Findings
 from genledger.ledger import Ledger, LedgerError, default_path, queries
@@ -107,7 +107,9 @@ def examine_budgets(settings: Settings, findings: Findings) -> BudgetState:
             book = read_rules(file)
         except RuleFileError as error:
             findings.wrong("budgets", *error.lines)
-            book = Rulebook(store=error.store)
+            book, known = rules_instead(error)
+            if known:
+                findings.note("budgets", "the rules that the file last held without mistakes are in force")
     named = settings.budget_store if isinstance(settings.budget_store, str) else book.store
     if named == "off":
         if book.rules:

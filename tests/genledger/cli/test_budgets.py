@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 
 from genledger.budgets import BudgetExceeded, BudgetRequest, Guard, open_store
 from genledger.budgets.enforcement.kill_switch import Controls
+from genledger.budgets.rules.rule_file import RuleFileError, WatchedRules
 from genledger.cli.budgets import app, kill_app, revive_app
 from genledger.context.attribution import Attribution
 
@@ -187,14 +188,50 @@ def test_calls_can_be_stopped_while_the_rule_file_has_mistakes(run: Run, tmp_pat
     assert run("budgets").exit_code == 1
 
 
-def test_nothing_is_stopped_in_a_store_that_calls_may_not_use(
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "store = ",
+        "store = 5",
+        'store = "mysql://host"\n',
+        "[[budget\nusd = 1\n",
+        '[[budget]]\nusd = "lots"\nper = "day"\n',
+        "\0",
+    ],
+)
+def test_a_kill_stops_a_process_that_starts_with_any_rule_file_or_none(
+    text: str | None, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GENLEDGER_BUDGET_STORE")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    file = tmp_path / "budgets.toml"
+    file.unlink() if text is None else file.write_text(text)
+    shown = run("kill", "tenant=acme", "--why", "it loops")
+    assert shown.exit_code == 0
+    assert "budgets.toml" in shown.output
+    assert str(tmp_path / "state" / "genledger" / "budgets.db") in "".join(shown.output.split("\n"))
+    rules = WatchedRules(file)
+    with pytest.raises(RuleFileError):
+        rules.read()
+    guard = Guard(rules)
+    with pytest.raises(BudgetExceeded, match="it loops"):
+        guard.admit(BudgetRequest("openai", "chat", "gpt-5", Attribution(tenant="acme")))
+    guard.close()
+
+
+def test_a_kill_goes_to_the_store_that_the_file_named_before_it_was_broken(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "budgets.toml").write_text("store = ")
     monkeypatch.delenv("GENLEDGER_BUDGET_STORE")
-    shown = run("kill", "feature=copilot", "--why", "it loops")
-    assert shown.exit_code == 1
-    assert "name the store with --store" in shown.output
+    file = tmp_path / "budgets.toml"
+    file.write_text(f'store = "{tmp_path / "named.db"}"\n{RULES}')
+    WatchedRules(file).read()
+    file.write_text("store = ")
+    assert run("kill", "tenant=acme", "--why", "it loops").exit_code == 0
+    store = open_store(tmp_path / "named.db")
+    assert "it loops" in store.document()
+    store.close()
 
 
 def test_watch_goes_on_showing_until_it_is_interrupted(

@@ -33,6 +33,11 @@ class Kill:
     who: str
     at: float
 
+    @classmethod
+    def without_rules(cls, why: str) -> Kill:
+        """Return what stops every call while no rules are known: `on_invalid_rules` is `closed`."""
+        return cls(Scope({}), None, why, "on_invalid_rules=closed", 0.0)
+
 
 @dataclass(slots=True)
 class Controls:

@@ -77,6 +77,8 @@ def killed(kill: Kill, now: float) -> BudgetExceeded:
     """Return the error for a call blocked by a kill switch."""
     until = datetime.fromtimestamp(kill.until, UTC) if kill.until is not None else None
     lifted = f"until {until.isoformat(timespec='seconds')}" if until is not None else "until it is revived"
+    if not kill.at:
+        lifted = "until the file is corrected"
     return BudgetExceeded(
         f"calls for {kill.scope} were stopped by {kill.who} {lifted}: {kill.why}",
         scope=str(kill.scope),

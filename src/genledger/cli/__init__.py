@@ -29,18 +29,12 @@ class Entry(NamedTuple):
 COMMANDS = {
     "report": Entry("genledger.cli.report:app", "Show spend by feature, tenant, model or another dimension."),
     "trace": Entry("genledger.cli.trace:app", "Show the calls of one trace as a tree, with the cost of each."),
-    "prices": Entry(
-        "genledger.cli.prices:app", "Show and check prices, download a newer price table, price unpriced calls."
-    ),
-    "doctor": Entry(
-        "genledger.cli.doctor:app", "Check the setup: instrumented libraries, destinations, configuration problems."
-    ),
-    "budgets": Entry(
-        "genledger.cli.budgets:app", "Show every budget: limit, settled, reserved, left, and when it resets."
-    ),
+    "prices": Entry("genledger.cli.prices:app", "Show, check and update prices; price unpriced calls."),
+    "doctor": Entry("genledger.cli.doctor:app", "Check the setup: libraries, destinations, configuration."),
+    "budgets": Entry("genledger.cli.budgets:app", "Show every budget: limit, settled, reserved, left, reset."),
     "kill": Entry(
         "genledger.cli.budgets:kill_app",
-        "Block matching calls in all processes, within two seconds: `feature=copilot tenant=acme`.",
+        "Block matching calls in all processes, within two seconds.",
     ),
     "revive": Entry("genledger.cli.budgets:revive_app", "Unblock calls: give the same keys as to `kill`."),
 }
@@ -59,7 +53,8 @@ def _errors_on_one_line() -> Iterator[None]:
         raise
 
 
-def _load(name: str) -> Any:
+def load(name: str) -> Any:
+    """Import a sub-command, or exit with what is missing."""
     module, _, attribute = COMMANDS[name].location.partition(":")
     try:
         app = getattr(import_module(module), attribute)
@@ -83,7 +78,7 @@ class _Commands(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, _, rest = super().resolve_command(ctx, args)
-        return name, name and _load(name), rest
+        return name, name and load(name), rest
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         with _errors_on_one_line():
@@ -97,8 +92,9 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     name="genledger",
     cls=_Commands,
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
+    rich_markup_mode=None,  # as `apps.new_app`, which is imported on use
     pretty_exceptions_enable=False,
 )
 
@@ -111,11 +107,14 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     _: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Report the spend of GenAI calls, set prices and budgets, and check the setup."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 def main() -> None:

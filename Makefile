@@ -10,15 +10,28 @@ READY := $(VENV)/.ready
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
+CHECK_PYTHON := $(PYTHON) -c 'import sys; sys.exit("Genledger needs Python 3.11 or newer; set PYTHON=python3.11 or later") if sys.version_info < (3, 11) else None'
+
 $(READY): pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit("Genledger needs Python 3.11 or newer; set PYTHON=python3.11 or later") if sys.version_info < (3, 11) else None'
+	@$(CHECK_PYTHON)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "setting up $(VENV): a few minutes the first time"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-demo: $(READY) ## Run the main job: a multi-tenant RAG service, priced and attributed
-	@$(BIN)/python -m examples.demo
+DEMO := .venvs/demo
+
+$(DEMO)/.ready: examples/demo/requirements.txt pyproject.toml
+	@$(CHECK_PYTHON)
+	@echo "setting up $(DEMO): about a minute the first time, 250 MB"
+	@$(PYTHON) -m venv --clear $(DEMO)
+	@$(DEMO)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --editable . --requirement $<
+	@$(DEMO)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps chromadb==1.5.9
+	@$(DEMO)/bin/python -m pip --quiet uninstall --yes setuptools pip
+	@touch $@
+
+demo: $(DEMO)/.ready ## Run the main job: a multi-tenant RAG service, priced and attributed
+	@$(DEMO)/bin/python -m examples.demo
 
 test: check test-fast ## Run every check and the whole test suite
 
@@ -29,6 +42,21 @@ check: $(READY) ## Format, lint and types
 
 test-fast: $(READY) services
 	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/compat --ignore tests/neighbours
+
+.PHONY: test-pythons
+PYTHONS = $(shell for minor in 11 12 13 14; do \
+	for bin in $(subst :, ,$(PATH)) $(HOME)/.pyenv/versions/3.$$minor.*/bin; do \
+	$$bin/python3.$$minor -c 'import ensurepip' 2>/dev/null && echo $$bin/python3.$$minor && break; done; done; true)
+test-pythons: ## Run the whole suite with every version of Python on the machine, in environments of their own
+	@set -e; for python in $(PYTHONS); do echo $$python; \
+		$(MAKE) --no-print-directory test-fast PYTHON=$$python VENV=.venvs/$${python##*/}; done
+
+LOWEST := .venvs/lowest
+
+.PHONY: test-lowest
+test-lowest: $(LOWEST)/.ready services ## Test with the lowest versions of libraries that the package may be installed with
+	$(LOWEST)/bin/python -m pytest -n 2 --dist loadfile tests/genledger tests/launcher tests/semconv \
+		--ignore tests/genledger/test_types.py
 
 COMPAT := $(patsubst tests/%.txt,.venvs/%/.ready,$(wildcard tests/compat/*.txt))
 NEIGHBOURS := .venvs/neighbours/newest

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 from weakref import WeakKeyDictionary
 
 from opentelemetry import metrics, trace
@@ -17,12 +17,12 @@ from genledger import pricing
 from genledger.context.attribution import baggage_policy
 from genledger.engine.budget_hook import BudgetHook
 from genledger.engine.content.redaction import Redactor, stage, use
+from genledger.engine.foreign_spans.delegating_processor import delegating_processor_of, disconnect
 from genledger.engine.foreign_spans.processor import ForeignSpanProcessor
 from genledger.engine.recorder import SCOPE, Recorder, activate
-from genledger.engine.signals.call_log import CallLog
+from genledger.engine.signals.call_log import CallLog, show_lines
 from genledger.engine.signals.metrics import Metrics
 from genledger.engine.streams import finish_open
-from genledger.setup.delegating_processor import delegating_processor_of, disconnect
 from genledger.setup.load_instrumentors import load, unload
 from genledger.setup.pipeline import (
     REMOTE,
@@ -33,7 +33,7 @@ from genledger.setup.pipeline import (
     names_wanted,
     tracer_provider,
 )
-from genledger.setup.settings import Settings, read_settings
+from genledger.setup.settings import Options, Settings, read_settings
 from genledger.shared.at_exit import run_at_exit
 from genledger.shared.concurrency import run_all
 from genledger.shared.loggers import logger_of
@@ -55,7 +55,7 @@ _metrics_of: WeakKeyDictionary[Any, Metrics] = WeakKeyDictionary()
 _prices_given = False
 
 
-def instrument(**options: Any) -> None:
+def instrument(**options: Unpack[Options]) -> None:
     """Record, price and attribute every call of the client libraries that the application uses.
 
     Client libraries are patched when the application imports them, before or after this call; none is imported
@@ -92,11 +92,12 @@ def configure(settings: Settings, problems: list[str]) -> bool:
     pipeline = connect(settings, wanted)
     provider = tracer_provider(settings, pipeline)
     meters = meter_provider(settings, pipeline)
-    recorder = _recorder(settings, pipeline, provider, meters, _rules(settings, problems))
+    recorder = _recorder(settings, pipeline, provider, meters, problems)
+    disconnect()  # what an instrumentor has connected, under another distribution
     delegating = delegating_processor_of(provider)
     if delegating is not None:
         delegating.connect((ForeignSpanProcessor(SCOPE), *pipeline.processors))
-    if any(isinstance(name, str) and name in REMOTE for name in wanted):
+    if any(name in REMOTE for name in pipeline.destinations):
         from genledger.destinations.delivery.delivery_metrics import observe_destinations
 
         observe_destinations(metrics.get_meter(SCOPE, __version__, meters, SCHEMA_URL), _remote)
@@ -113,6 +114,7 @@ def configure(settings: Settings, problems: list[str]) -> bool:
         except pricing.PriceFileError as error:
             problems.append(f"prices: {'; '.join(error.lines)}; only the price table is used")
     pipeline.recorder = recorder
+    show_lines(settings.log_calls)
     activate(recorder)
     _pipeline = pipeline
     for problem in (*problems, *pipeline.problems):
@@ -127,7 +129,7 @@ def _attribute_limit() -> int:
     return min((int(limit) for limit in set_to if limit.isdecimal()), default=sys.maxsize)
 
 
-def _recorder(settings: Settings, pipeline: Pipeline, provider: Any, meters: Any, rules: Rules | None) -> Recorder:
+def _recorder(settings: Settings, pipeline: Pipeline, provider: Any, meters: Any, problems: list[str]) -> Recorder:
     content = settings.capture_content != "off"
     redactor = Redactor(settings.redact, settings.redactor, content=content)  # type: ignore[arg-type]
     use(redactor)
@@ -155,7 +157,7 @@ def _recorder(settings: Settings, pipeline: Pipeline, provider: Any, meters: Any
         capture=capture,
         lines=CallLog(json=settings.log == "json", hash_users=settings.log_hash_users),
         details=details,
-        budget_hook=_budget_hook(settings, rules, meters),
+        budget_hook=_budget_hook(settings, _rules(settings, problems), meters, problems),
         registry=functools.partial(_registry, settings),
         request_stream_usage=settings.request_stream_usage,
     )
@@ -177,18 +179,27 @@ def _rules(settings: Settings, problems: list[str]) -> Rules | None:
         return settings.budgets
     from genledger.budgets.rules.rule_file import RuleFileError, WatchedRules
 
-    rules = WatchedRules(settings.budgets)
+    rules = WatchedRules(settings.budgets, on_invalid=settings.on_invalid_rules)
     try:
         rules.read()
     except RuleFileError as error:
-        problems.append(f"budgets: {'; '.join(error.lines)}; no budget applies until you correct the file")
+        problems.append(f"budgets: {'; '.join(error.lines)}; {rules.holds_instead}")
     return rules
 
 
-def _budget_hook(settings: Settings, rules: Rules | None, meters: Any) -> BudgetHook | None:
+def _budget_hook(settings: Settings, rules: Rules | None, meters: Any, problems: list[str]) -> BudgetHook | None:
     store = settings.budget_store
     if store == "off":
         return None
+    named = store if store is not None else _store_of(rules)
+    if isinstance(named, str):
+        from genledger.budgets.stores import check_store
+
+        try:
+            check_store(named)
+        except (ValueError, ModuleNotFoundError) as error:
+            problems.append(f"{error}; no budget and no kill switch holds in this process")
+            return None
 
     def make() -> Guard:
         from genledger.budgets import Guard
@@ -204,6 +215,10 @@ def _budget_hook(settings: Settings, rules: Rules | None, meters: Any) -> Budget
 
         return BudgetHook(make, StoreWatch(store).in_use)
     return BudgetHook(make)
+
+
+def _store_of(rules: Rules | None) -> str | None:
+    return getattr(getattr(rules, "book", rules), "store", None)
 
 
 def _guard() -> Guard | None:
@@ -267,12 +282,14 @@ def _all(connected: Pipeline, timeout: float, *, shutdown: bool = False) -> bool
     parts: list[Any] = [*connected.destinations.values(), *connected.exports]
     if recorder.budget_hook is not None:
         parts.append(recorder.budget_hook)
-    if shutdown:
-        # All at once, even where no threads can be started any more to do so.
-        for part in parts:
-            if hasattr(part, "begin_shutdown"):
-                part.begin_shutdown(timeout)
-    return all(run_all([part.shutdown if shutdown else part.flush for part in parts], timeout)) and booked
+    if not shutdown:
+        theirs = [left.flush_theirs for left in connected.left_to_others]
+        return all(run_all([*(part.flush for part in parts), *theirs], timeout)) and booked
+    # All at once, even where no threads can be started any more to do so.
+    for part in parts:
+        if hasattr(part, "begin_shutdown"):
+            part.begin_shutdown(timeout)
+    return all(run_all([part.shutdown for part in parts], timeout)) and booked
 
 
 def flush(timeout: float = 5.0) -> bool:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import wrapt
 
 from genledger.engine.content.redaction import stage
+from genledger.instrumentation.chosen import is_chosen
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.setup import threads
 from genledger.setup.settings import Settings
@@ -76,11 +77,12 @@ def load(settings: Settings) -> None:
         if name not in found:
             logger.error("genledger: no instrumentor for %s; supported are: %s", name, ", ".join(sorted(found)))
     _wanted.clear()
-    if "*" not in settings.exclude:
-        chosen = found.keys() if settings.libraries is None else found.keys() & set(settings.libraries)
-        _wanted.update(set(chosen) - set(settings.exclude))
-    for name in set(_instrumentors) - _wanted:
-        _instrumentors.pop(name).uninstrument()
+    _wanted.update(name for name in found if is_chosen(name, settings.libraries, settings.exclude))
+    for name in found.keys() - _wanted:
+        _instrumentors.pop(name, None)
+        if found[name].point.module in sys.modules:
+            # A launcher may have applied it.
+            found[name].point.load()().uninstrument()
     for name in _wanted:
         # An instrumentor is loaded when the application has use for it.
         if any(module in sys.modules for module in found[name].modules):
@@ -101,7 +103,7 @@ def _load(name: str) -> None:
         return
     try:
         instrumentor = _instrumentors.get(name) or available()[name].point.load()()
-        instrumentor.instrument(skip_dep_check=True)
+        instrumentor.apply()
         _instrumentors[name] = instrumentor
     except Exception as error:
         logger.error(

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from genledger.instrumentation.chosen import EXCLUDE, LIBRARIES, names
 from genledger.shared.text import quoted
 
 if TYPE_CHECKING:
@@ -17,9 +18,12 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
-    from genledger.budgets import Guard, Rulebook, Store
+    from genledger.budgets import BudgetEvent, Guard, Rule, Rulebook, Store
 
 CaptureMode = Literal["off", "span", "event", "both"]
+FilePath = str | os.PathLike[str]
+RedactionPattern = Literal["keys", "email", "card", "phone"]
+AttributionField = Literal["tenant", "feature", "user", "session", "prompt_name", "prompt_version"]
 
 _CAPTURE: dict[str, CaptureMode] = {
     "no_content": "off",
@@ -57,7 +61,7 @@ def _flag(value: object) -> bool:
 
 def _names(value: object) -> tuple[str, ...]:
     if isinstance(value, str):
-        return tuple(name.strip() for name in value.split(",") if name.strip())
+        return names(value)
     if isinstance(value, Sequence) and all(isinstance(name, str) for name in value):
         return tuple(value)
     raise Unusable("a list of names")
@@ -186,6 +190,8 @@ class Settings:
         metric_names: Generation of the conventions' metric names (`GENLEDGER_METRIC_NAMES`).
         max_label_values: Maximum different values of one metric label (`GENLEDGER_MAX_LABEL_VALUES`).
         log: Format of the line per call: `plain` or `json` (`GENLEDGER_LOG`).
+        log_calls: Write the line per call even if the application configures no logging, then to stderr
+            (`GENLEDGER_LOG_CALLS`).
         log_hash_users: Log a digest instead of the user (`GENLEDGER_LOG_HASH_USERS`).
         baggage: Attribution fields that travel to other services (`GENLEDGER_BAGGAGE`).
         trust_baggage: Accept the attribution of incoming requests, in the same fields (`GENLEDGER_TRUST_BAGGAGE`).
@@ -197,6 +203,8 @@ class Settings:
             `Guard`, whose own store and functions are then used.
         budget_store: Where budgets are kept: `memory:`, the path of a SQLite file, `redis://…`, a store object, or
             `off` (`GENLEDGER_BUDGET_STORE`).
+        on_invalid_rules: What holds while the rule file has mistakes and no earlier rules are known: `open` (no budget)
+            or `closed` (every call is refused) (`GENLEDGER_ON_INVALID_RULES`).
         tier_of: Returns the plan tier of a tenant, for budgets that differ by tier.
         on_budget_event: Called with each budget event that this process reports.
         langfuse_tags: Tag observations in Langfuse with feature, `tenant:<id>` and `unpriced`
@@ -209,8 +217,8 @@ class Settings:
             (`GENLEDGER_DURABLE`).
     """
 
-    libraries: tuple[str, ...] | None = _option(None, _names, "GENLEDGER_LIBRARIES")
-    exclude: tuple[str, ...] = _option((), _names, "GENLEDGER_EXCLUDE", "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS")
+    libraries: tuple[str, ...] | None = _option(None, _names, LIBRARIES)
+    exclude: tuple[str, ...] = _option((), _names, *EXCLUDE)
     destinations: tuple[Any, ...] | None = _option(None, _destinations, "GENLEDGER_DESTINATIONS")
     capture_content: CaptureMode = _option("off", _capture, "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT")
     emit_event: bool | None = _option(None, _flag, "OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT")
@@ -228,6 +236,7 @@ class Settings:
     metric_names: str = _option("newest", _one_of("newest", "v1.41", "both"), "GENLEDGER_METRIC_NAMES")
     max_label_values: int = _option(1000, _number, "GENLEDGER_MAX_LABEL_VALUES")
     log: str = _option("plain", _one_of("plain", "json"), "GENLEDGER_LOG")
+    log_calls: bool = _option(False, _flag, "GENLEDGER_LOG_CALLS")
     log_hash_users: bool = _option(False, _flag, "GENLEDGER_LOG_HASH_USERS")
     baggage: tuple[str, ...] = _option(
         ("tenant", "feature"),
@@ -241,6 +250,9 @@ class Settings:
     prices: str | None = _option(None, _path, "GENLEDGER_PRICES")
     budgets: str | Rulebook | Guard | None = _option(None, _budgets, "GENLEDGER_BUDGETS")
     budget_store: str | Store | None = _option(None, _store, "GENLEDGER_BUDGET_STORE")
+    on_invalid_rules: Literal["open", "closed"] = _option(
+        "open", _one_of("open", "closed"), "GENLEDGER_ON_INVALID_RULES"
+    )
     tier_of: Callable[[str], str | None] | None = _option(None, _callable)
     on_budget_event: Callable[[Any], None] | None = _option(None, _callable)
     langfuse_tags: bool = _option(True, _flag, "GENLEDGER_LANGFUSE_TAGS")
@@ -253,6 +265,46 @@ class Settings:
     def emits_event(self) -> bool:
         """Return whether to emit the details event: as configured, else if content goes on it."""
         return self.capture_content in ("event", "both") if self.emit_event is None else self.emit_event
+
+
+class Options(TypedDict, total=False):
+    """The keywords of `instrument()`, each as an application may write it. `None` is the same as leaving it out."""
+
+    libraries: Sequence[str] | str | None
+    exclude: Sequence[str] | str | None
+    destinations: Sequence[Any] | str | None
+    capture_content: CaptureMode | Literal["NO_CONTENT", "SPAN_ONLY", "EVENT_ONLY", "SPAN_AND_EVENT"] | bool | None
+    emit_event: bool | None
+    tracer_provider: TracerProvider | None
+    meter_provider: MeterProvider | None
+    logger_provider: LoggerProvider | None
+    content_max_bytes: int | None
+    span_content_max_bytes: int | None
+    keep_media: bool | None
+    redact: Sequence[RedactionPattern] | RedactionPattern | Literal["none"] | bool | None
+    redactor: Callable[[str], str] | None
+    request_stream_usage: bool | None
+    metric_names: Literal["newest", "v1.41", "both"] | None
+    max_label_values: int | None
+    log: Literal["plain", "json"] | None
+    log_calls: bool | None
+    log_hash_users: bool | None
+    baggage: Sequence[AttributionField] | AttributionField | Literal["none"] | bool | None
+    trust_baggage: bool | None
+    ledger: FilePath | None
+    ledger_max_days: int | None
+    ledger_max_mb: int | None
+    prices: FilePath | None
+    budgets: FilePath | Sequence[Rule] | Rulebook | Guard | None
+    budget_store: FilePath | Store | None
+    on_invalid_rules: Literal["open", "closed"] | None
+    tier_of: Callable[[str], str | None] | None
+    on_budget_event: Callable[[BudgetEvent], None] | None
+    langfuse_tags: bool | None
+    langfuse_send_all_spans: bool | None
+    langfuse_units_per_month: int | None
+    spool: FilePath | None
+    durable: bool | Literal["fsync"] | None
 
 
 def read_settings(
@@ -287,7 +339,10 @@ def read_settings(
     for variable in environ:
         if variable.startswith(PREFIX) and variable not in variables:
             problems.append(f"{variable} is not a Genledger variable{_nearest(variable, variables)}; it is ignored")
-    return Settings(**values), problems
+    settings = Settings(**values)
+    if settings.durable and settings.spool == "off":
+        problems.append("durable has no effect, because spool is off: set spool to a directory, or leave out durable")
+    return settings, problems
 
 
 def _nearest(name: str, known: Sequence[str] | Mapping[str, Any] | set[str]) -> str:

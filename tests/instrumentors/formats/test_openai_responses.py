@@ -91,6 +91,46 @@ async def test_a_stream_that_ends_short_still_has_its_usage(
     assert "genledger.usage.estimated" not in telemetry.attributes
 
 
+CUT: dict[str, tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]] = {
+    "text": (
+        {"type": "message", "role": "assistant", "content": []},
+        [{"type": "response.output_text.delta", "delta": piece} for piece in ("Par", "is")],
+        {"type": "text", "content": "Paris"},
+    ),
+    "a refusal": (
+        {"type": "message", "role": "assistant", "content": []},
+        [{"type": "response.refusal.delta", "delta": "I can't"}],
+        {"type": "text", "content": "I can't"},
+    ),
+    "thoughts": (
+        {"type": "reasoning", "summary": []},
+        [{"type": "response.reasoning_summary_text.delta", "delta": piece} for piece in ("Fra", "nce")],
+        {"type": "reasoning", "content": "France"},
+    ),
+    "a tool call": (
+        {"type": "function_call", "name": "weather", "call_id": "call_1", "arguments": ""},
+        [{"type": "response.function_call_arguments.delta", "delta": '{"city":'}],
+        {"type": "tool_call", "name": "weather", "id": "call_1", "arguments": '{"city":'},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", CUT)
+async def test_a_stream_that_is_cut_keeps_what_came(provider: Provider, capturing: Telemetry, what: str) -> None:
+    item, deltas, expected = CUT[what]
+    done = {"type": "message", "id": "msg_0", "role": "assistant", "content": [{"type": "output_text", "text": "One."}]}
+    sent = [
+        wire.response_events()[0],
+        {"type": "response.output_item.done", "output_index": 0, "item": {**done, "status": "completed"}},
+        {"type": "response.output_item.added", "output_index": 1, "item": {**item, "id": "item_1"}},
+        *({**delta, "output_index": 1, "item_id": "item_1", "content_index": 0} for delta in deltas),
+    ]
+    provider.will(events([{**event, "sequence_number": at} for at, event in enumerate(sent)], done=False))
+    await items(await now(provider.openai().responses.create(**ASK, stream=True)))
+    (answered,) = json.loads(capturing.attributes["gen_ai.output.messages"])
+    assert answered["parts"] == [{"type": "text", "content": "One."}, expected]
+
+
 async def test_a_response_that_failed_at_the_provider_is_an_error(provider: Provider, telemetry: Telemetry) -> None:
     failure = {"code": "server_error", "message": "The model failed."}
     provider.will(answer(wire.response(status="failed", error=failure, output=[], usage=None)))

@@ -90,15 +90,11 @@ def load(settings: Settings) -> None:
         for module in found[name].modules:
             if (name, module) not in _waiting:
                 _waiting.add((name, module))
-                wrapt.register_post_import_hook(functools.partial(_load_with, name), module)
+                wrapt.register_post_import_hook(functools.partial(_load, name), module)
     threads.PATCHER.apply()
 
 
-def _load_with(name: str, module: object) -> None:
-    _load(name)
-
-
-def _load(name: str) -> None:
+def _load(name: str, module: object = None) -> None:
     if name not in _wanted:
         return
     try:

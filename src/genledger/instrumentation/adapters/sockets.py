@@ -271,29 +271,27 @@ class SocketClient:
 
     def patches(self) -> Patches:
         """Return the methods to patch, and their wrappers."""
-        found: Patches = []
-        for module in self._kind.modules:
-            sync, twin = self._kind.connection, f"Async{self._kind.connection}"
-            methods: dict[str, Wrapper] = {
-                f"{sync}Manager.__enter__": self._enter,
-                f"{sync}Manager.enter": self._enter,
-                f"{sync}.send": synchronous(self._ask),
-                f"{sync}.recv_bytes": self._receive,
-                f"{sync}.parse_event": self._parse,
-                f"{sync}.close": self._close,
-                f"{twin}Manager.__aenter__": self._aenter,
-                f"{twin}Manager.enter": self._aenter,
-                f"{twin}.send": asynchronous(self._ask),
-                f"{twin}.recv_bytes": self._areceive,
-                f"{twin}.parse_event": self._parse,
-                f"{twin}.close": self._aclose,
-            }
-            found += [Patch(module, path, wrapper, optional=True) for path, wrapper in methods.items()]
-        return found
+        parse, _ = _noting(self._parsed)
+        methods = (
+            ("Manager.__enter__", "Manager.__aenter__", _noting(self._opened)),
+            ("Manager.enter", "Manager.enter", _noting(self._opened)),
+            (".send", ".send", (synchronous(self._ask), asynchronous(self._ask))),
+            (".recv_bytes", ".recv_bytes", _noting(self._received)),
+            (".parse_event", ".parse_event", (parse, parse)),
+            (".close", ".close", _noting(self._closed)),
+        )
+        return [
+            Patch(module, f"{kind}{self._kind.connection}{path}", wrapper, optional=True)
+            for module in self._kind.modules
+            for sync, twin, wrappers in methods
+            for kind, path, wrapper in zip(("", "Async"), (sync, twin), wrappers, strict=True)
+        ]
 
-    def _begin(self, manager: Any, connection: Any, prefix: str = "") -> None:
+    def _opened(self, manager: Any, connection: Any, error: BaseException | None) -> None:
+        if error is not None:
+            return
         try:
-            own = f"_{prefix}{self._kind.connection}Manager__"
+            own = f"_{'Async' if hasattr(manager, '__aenter__') else ''}{self._kind.connection}Manager__"
             client = getattr(manager, f"{own}client")
             endpoint = self._endpoint(client)
             address = field(client, "websocket_base_url")
@@ -302,18 +300,8 @@ class SocketClient:
                     base_url=endpoint.base_url, api_key=endpoint.api_key
                 )
             self._sessions.set(connection, Session(self._kind, endpoint, text(getattr(manager, f"{own}model"))))
-        except Exception as error:
-            internal_errors.report("opening a session", error)
-
-    def _enter(self, wrapped: Any, manager: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        connection = wrapped(*args, **kwargs)
-        self._begin(manager, connection)
-        return connection
-
-    async def _aenter(self, wrapped: Any, manager: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        connection = await wrapped(*args, **kwargs)
-        self._begin(manager, connection, "Async")
-        return connection
+        except Exception as fault:
+            internal_errors.report("opening a session", fault)
 
     def _ask(
         self, recorder: Recorder, wrapped: Any, connection: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -321,47 +309,45 @@ class SocketClient:
         session = self._sessions.get(connection)
         return session.ask(recorder, args[0] if args else kwargs.get("event")) if session is not None else None
 
-    def _receive(self, wrapped: Any, connection: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        try:
-            return wrapped(*args, **kwargs)
-        except Exception as error:
-            self._lost(connection, error)
-            raise
-
-    async def _areceive(self, wrapped: Any, connection: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        try:
-            return await wrapped(*args, **kwargs)
-        except Exception as error:
-            self._lost(connection, error)
-            raise
-
-    def _parse(self, wrapped: Any, connection: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        event = wrapped(*args, **kwargs)
+    def _parsed(self, connection: Any, event: Any, error: BaseException | None) -> None:
         session = self._sessions.get(connection)
-        if session is not None:
+        if session is not None and error is None:
             session.hear(event)
-        return event
 
-    def _close(self, wrapped: Any, connection: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        try:
-            return wrapped(*args, **kwargs)
-        finally:
-            self._closed(connection)
-
-    async def _aclose(self, wrapped: Any, connection: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        try:
-            return await wrapped(*args, **kwargs)
-        finally:
-            self._closed(connection)
-
-    def _lost(self, connection: Any, error: Exception) -> None:
-        """Receiving failed: the connection is gone, unless it was only for want of time."""
+    def _received(self, connection: Any, data: Any, error: BaseException | None) -> None:
+        """When receiving failed, the connection is gone, unless it was only for want of time."""
+        if error is None:
+            return
         names = {kind.__name__ for kind in type(error).__mro__}
         session = self._sessions.get(connection)
         if session is not None and "ConnectionClosed" in names:
             session.end(None if "ConnectionClosedOK" in names else error)
 
-    def _closed(self, connection: Any) -> None:
+    def _closed(self, connection: Any, result: Any, error: BaseException | None) -> None:
         session = self._sessions.get(connection)
         if session is not None:
             session.end()
+
+
+def _noting(note: Callable[[Any, Any, BaseException | None], None]) -> tuple[Wrapper, Wrapper]:
+    """Return wrappers, synchronous and not, that tell of an instance what its method has returned or raised."""
+
+    def drive(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        try:
+            result = wrapped(*args, **kwargs)
+        except BaseException as error:
+            note(instance, None, error)
+            raise
+        note(instance, result, None)
+        return result
+
+    async def adrive(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        try:
+            result = await wrapped(*args, **kwargs)
+        except BaseException as error:
+            note(instance, None, error)
+            raise
+        note(instance, result, None)
+        return result
+
+    return drive, adrive

@@ -15,7 +15,6 @@ from genledger.engine.ceiling import ceiling, choices
 from genledger.engine.content.redaction import stage
 from genledger.engine.operation import at_path, span_name
 from genledger.pricing.usage import Usage
-from genledger.shared import internal_errors
 from genledger.shared.loggers import logger_of
 from genledger_semconv import attributes as A
 
@@ -78,25 +77,13 @@ class BudgetHook:
 
     def admit(self, call: Call) -> Reservation | None:
         """Ask. Raises `BudgetExceeded`."""
-        try:
-            asked = self.request(call)
-            return asked[0].admit(asked[1]) if asked is not None else None
-        except BudgetExceeded:
-            raise
-        except Exception as error:
-            internal_errors.report("asking the budgets", error)
-            return None
+        asked = self.request(call)
+        return asked[0].admit(asked[1]) if asked is not None else None
 
     async def admit_async(self, call: Call) -> Reservation | None:
         """Ask without blocking the event loop. Raises `BudgetExceeded`."""
-        try:
-            asked = self.request(call)
-            return await asked[0].admit_async(asked[1]) if asked is not None else None
-        except BudgetExceeded:
-            raise
-        except Exception as error:
-            internal_errors.report("asking the budgets", error)
-            return None
+        asked = self.request(call)
+        return await asked[0].admit_async(asked[1]) if asked is not None else None
 
     def flush(self, timeout: float) -> bool:
         """Report what was settled."""

@@ -40,14 +40,7 @@ class ModelCall(NamedTuple):
 
 
 class Unit(NamedTuple):
-    """What a framework tells of a run that it gives no kind.
-
-    Attributes:
-        name: Its name.
-        agent: The agent's name, if it is an agent.
-        node: Whether it is a node of a graph.
-        attributes: Attributes of its span, if it is an agent or a workflow.
-    """
+    """Run of a framework that gives it no kind; `agent` is its name as an agent, `node` that it is a graph's node."""
 
     name: str
     agent: str | None

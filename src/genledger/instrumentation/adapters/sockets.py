@@ -102,16 +102,7 @@ class Session:
         if asked is None:
             return None
         call = self._open_call(recorder, self._kind.operation, asked.body)
-        return Asking(call, self, asked.id) if call is not None else None
-
-    def asked(self, asking: Asking) -> None:
-        """Expect a response to a request that is being sent."""
-        self._asked.append(asking)
-
-    def not_asked(self, asking: Asking) -> None:
-        """Expect none: the request could not be sent."""
-        if asking in self._asked:
-            self._asked.remove(asking)
+        return Asking(call, self._asked, asked.id) if call is not None else None
 
     def hear(self, event: Any) -> None:
         """Take in an event of the provider."""
@@ -189,21 +180,22 @@ class Asking(Exchange):
 
     Args:
         call: The open call.
-        session: The connection that it is sent over.
+        asked: The requests over its connection that no response has begun for.
         id: The application's own id for it, if it has one.
     """
 
-    session: Session
+    asked: deque[Asking]
     id: str | None
 
     def send(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
         """Expect the response from now on: it may come before the client returns."""
-        self.session.asked(self)
+        self.asked.append(self)
         return args, kwargs
 
     def answer(self, error: BaseException) -> Any:
         """Expect no response when the request could not be sent."""
-        self.session.not_asked(self)
+        if self in self.asked:
+            self.asked.remove(self)
 
     def receive(self, result: Any) -> Any:
         """Leave the call open."""

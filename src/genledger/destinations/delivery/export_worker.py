@@ -32,6 +32,9 @@ _FLUSH_ROUND_S = 0.2
 _PART_SPANS = 64
 _LEAVING_S = 1.0
 
+DISK_S = 2.0
+"""Seconds that the disk has at the end, at least, for what the receiver did not take in its time."""
+
 
 class ExportWorker:
     """Delivers ended spans to one receiver from a thread of its own.
@@ -167,7 +170,7 @@ class ExportWorker:
             self._wake.set()
 
     def finish_shutdown(self) -> bool:
-        """Wait for the deadline given to `begin_shutdown` at most; spool what is left.
+        """Wait for the deadline given to `begin_shutdown` at most; spool what is left, which may take `DISK_S` longer.
 
         Returns:
             Whether everything was delivered.
@@ -184,14 +187,17 @@ class ExportWorker:
             # The thread may be waiting for a receiver that does not answer. What could not be delivered needs time,
             # too, to get to the disk.
             remaining = closing_at - self._clock.now()
-            thread.join(max(0.0, remaining - min(1.0, 0.25 * remaining)))
+            thread.join(max(0.0, remaining - min(DISK_S, 0.25 * remaining)))
         self._end(closing_at)
         if thread is not None and thread is not threading.current_thread():
             thread.join(_LEAVING_S)
         return self.is_idle() and not self._outbox.dropped["exit"]
 
     def shutdown(self, timeout: float | None = None) -> bool:
-        """Deliver what can be delivered within `timeout` seconds, spool the rest, and stop."""
+        """Deliver what can be delivered within `timeout` seconds, spool the rest, and stop.
+
+        The disk gets its time even where `timeout` leaves the receiver none.
+        """
         self.begin_shutdown(self._clock.now() + (self.limits.exit_s if timeout is None else timeout))
         return self.finish_shutdown()
 
@@ -264,7 +270,7 @@ class ExportWorker:
                 wait_s = self._guarded_step()
             self._guarded_step()
             if self._retired:
-                self._end(self._clock.now() + _LEAVING_S)
+                self._end(self._clock.now())
 
     def _guarded_step(self) -> float:
         try:
@@ -357,7 +363,7 @@ class ExportWorker:
     def _end(self, deadline: float) -> None:
         """Spool what is left, in the thread that shuts down."""
         if not self._outbox.take_over():
-            self._ended.wait(max(0.0, deadline - self._clock.now()) + _LEAVING_S)
+            self._ended.wait(max(0.0, deadline - self._clock.now()) + DISK_S + _LEAVING_S)
             return
         try:
             self._save(deadline)
@@ -372,16 +378,16 @@ class ExportWorker:
         self._ended.set()
 
     def _save(self, deadline: float) -> None:
-        """Put on disk what is packed, then what is not, by turns: packing takes the time that writing needs."""
-        self._outbox.save(deadline)
+        """Pack what is left and put it on disk, by turns: packing takes the time that writing needs."""
         with self._collecting:
+            deadline = max(deadline, self._clock.now() + DISK_S)
             self._take_held(everything=True)
-            while self._queue and (remaining := deadline - self._clock.now()) > 0.01:
-                until = deadline - remaining / 2
+            while True:
+                until = (self._clock.now() + deadline) / 2
                 while self._queue and self._clock.now() < until:
                     self._take()
-                self._outbox.save(deadline)
-        self._outbox.save(deadline)
+                if not self._outbox.save() or not self._queue or self._clock.now() > deadline:
+                    return
 
     def _start_thread(self) -> bool:
         from genledger.destinations.delivery.suppress import suppressed

@@ -274,9 +274,12 @@ class LedgerDestination:
                 continue
             except LedgerError as error:
                 self._note_failure(error)
-                if self._give_up_at is not None and time.monotonic() + delay > self._give_up_at:
+                locked = isinstance(error, LedgerLocked)
+                # Other processes let go of a lock; no seconds make a disk writable or give it room.
+                if self._give_up_at is not None and not (locked and time.monotonic() + delay <= self._give_up_at):
                     self._gave_up = True
-                elif isinstance(error, LedgerLocked):
+                    _logger.warning("%s %d records were lost at exit.", error, self.stats()["waiting"])
+                elif locked:
                     continue  # to keep the place in the queue
                 elif self._hurry.wait(delay):
                     self._hurry.clear()

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 
 from genledger.shared import internal_errors
 from genledger.shared.after_fork import run_after_fork
+from genledger.shared.at_exit import run_at_exit
 
 _AGAIN_S = 0.2
 _AFTER_FAULT_S = 1.0
@@ -27,6 +28,7 @@ class Worker:
         work: One round. Returns the seconds until the next; `None` for when there is something to do.
         delay_s: Seconds that `rouse` leaves others to join in.
         within: Makes what the work runs inside of.
+        at_exit: Runs when a process ends in which there was any work, as `run_at_exit` says.
     """
 
     def __init__(
@@ -36,11 +38,13 @@ class Worker:
         *,
         delay_s: float = 0.0,
         within: Callable[[], AbstractContextManager[None]] = nullcontext,
+        at_exit: Callable[[], None] | None = None,
     ) -> None:
         self._name = name
         self._work = work
         self._delay_s = delay_s
         self._within = within
+        self._at_exit = at_exit
         self._begin()
         run_after_fork(self._begin)
 
@@ -91,7 +95,7 @@ class Worker:
         return True
 
     def stop(self) -> None:
-        """Make the next round the last, and have it at once."""
+        """Have a round at once, and more as long as one asks for another; then none."""
         self._stopping = True
         self.hurry()
 
@@ -119,13 +123,18 @@ class Worker:
             try:
                 self._asked = False
                 with self._within():
-                    self._round()
+                    pause = self._round()
+                    while self._stopping and pause is not None:
+                        time.sleep(pause)
+                        pause = self._round()
             finally:
                 self._working.release()
 
     def _start(self) -> bool:
         with self._starting:
             if self._thread is None and not self._stopping:
+                if self._at_exit is not None:
+                    run_at_exit(self._at_exit)
                 self._make_signals()  # together with the thread: gevent may have replaced all of them
                 thread = threading.Thread(target=self._run, args=(self._within(),), name=self._name, daemon=True)
                 self._thread = thread
@@ -139,12 +148,13 @@ class Worker:
         pause: float | None = None
         last = False
         with within:
-            while not last:
+            while not last or pause is not None:
                 self._gate.acquire(timeout=-1 if pause is None else pause)
                 if not self._idle and not self._hurried:
                     self._gate.acquire(timeout=self._delay_s)
                 last = self._stopping
-                pause = self._round()
+                with self._working:
+                    pause = self._round()
 
     def _round(self) -> float | None:
         self._idle, self._hurried = True, False  # what comes from now on may come too late for this round
@@ -152,7 +162,7 @@ class Worker:
             return self._work()
         except Exception as error:
             internal_errors.report(f"working in the thread {self._name}", error)
-            return _AFTER_FAULT_S
+            return None if self._stopping else _AFTER_FAULT_S
         finally:
             with self._rounds:
                 self._rounds.notify_all()

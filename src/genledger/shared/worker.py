@@ -25,7 +25,7 @@ class Worker:
 
     Args:
         name: The thread's.
-        work: One round. Returns the seconds until the next; `None` for when there is something to do.
+        work: One round. Returns the seconds until the next, which `rouse` does not shorten; `None` for no next one.
         delay_s: Seconds that `rouse` leaves others to join in.
         within: Makes what the work runs inside of.
         at_exit: Runs when a process ends in which there was any work, as `run_at_exit` says.
@@ -150,7 +150,7 @@ class Worker:
         with within:
             while not last or pause is not None:
                 self._gate.acquire(timeout=-1 if pause is None else pause)
-                if not self._idle and not self._hurried:
+                if pause is None and not self._idle and not self._hurried:
                     self._gate.acquire(timeout=self._delay_s)
                 last = self._stopping
                 with self._working:
@@ -159,13 +159,15 @@ class Worker:
     def _round(self) -> float | None:
         self._idle, self._hurried = True, False  # what comes from now on may come too late for this round
         try:
-            return self._work()
+            pause = self._work()
         except Exception as error:
             internal_errors.report(f"working in the thread {self._name}", error)
-            return None if self._stopping else _AFTER_FAULT_S
-        finally:
-            with self._rounds:
-                self._rounds.notify_all()
+            pause = None if self._stopping else _AFTER_FAULT_S
+        if pause is not None:
+            self._idle = False
+        with self._rounds:
+            self._rounds.notify_all()
+        return pause
 
 
 class TaskQueue:

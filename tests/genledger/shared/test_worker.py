@@ -81,6 +81,21 @@ def test_a_round_that_asks_for_another_one_gets_it() -> None:
     assert third.wait(30)
 
 
+def test_the_pause_that_a_round_asks_for_is_shortened_by_those_who_hurry_alone() -> None:
+    rounds: list[int] = []
+
+    def work() -> float:
+        rounds.append(1)
+        return 3_600.0
+
+    worker = Worker("pausing", work)
+    assert worker.flush(lambda: len(rounds) == 1, 30)
+    for _ in range(100):
+        worker.rouse()
+    assert worker.flush(lambda: len(rounds) >= 2, 30)
+    assert len(rounds) < 10
+
+
 def test_a_flush_has_rounds_until_it_is_done_and_an_end() -> None:
     rounds: list[int] = []
     worker = Worker("flushed", lambda: rounds.append(1))
@@ -196,7 +211,9 @@ def test_a_fault_of_the_work_does_not_end_it() -> None:
     done = threading.Event()
 
     def work() -> None:
-        rounds.pop()() if rounds else done.set()
+        if rounds:
+            rounds.pop()()
+        done.set()
 
     worker = Worker("faulty", work)
     worker.rouse()

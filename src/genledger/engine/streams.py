@@ -33,7 +33,7 @@ def watch(one: Any) -> None:
     global _watching_exit
     if not _watching_exit:
         _watching_exit = True
-        run_at_exit(finish_open, first=True)
+        run_at_exit(finish_open, stage="settle")
     _open.add(one)
 
 

@@ -94,9 +94,15 @@ class Worker:
                     self._rounds.wait(max(0.0, min(again, deadline) - time.monotonic()))
         return True
 
-    def stop(self) -> None:
-        """Have a round at once, and more as long as one asks for another; then none."""
+    def stop(self, last: Callable[[], None] | None = None) -> None:
+        """Have a round at once, and more as long as one asks for another; then none.
+
+        Args:
+            last: What these rounds do instead of the work.
+        """
         self._stopping = True
+        if last is not None:
+            self._work = last
         self.hurry()
 
     def join(self, timeout: float) -> bool:

@@ -4,6 +4,8 @@ import asyncio
 import gc
 import os
 import pickle
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -400,6 +402,34 @@ def test_a_forked_child_has_leases_of_its_own(shared_url: str, make_guard: MakeG
     assert admitted_by_child > 0
     assert admitted == 100
     assert spent(guard) == {"b": 100}
+
+
+AT_THE_END = """
+import asyncio, atexit, threading
+from genledger.budgets import BudgetExceeded, BudgetRequest, Guard, budget
+guard = Guard([budget(name="b", requests=2, per="month")], "memory", on_event=lambda event: print(event.percent))
+def refuse(thread):
+    raise RuntimeError("can't create new thread at interpreter shutdown")
+def call(number):
+    return BudgetRequest(provider="openai", operation="chat", model="gpt-5")
+def late():
+    threading.Thread.start = refuse  # as Python 3.12 does once the process has begun to end
+    guard.admit(call(1)).settle(0.0, 1)
+    asyncio.run(guard.admit_async(call(2))).settle(0.0, 1)
+    for admit in (guard.admit, lambda request: asyncio.run(guard.admit_async(request))):
+        try:
+            admit(call(3))
+        except BudgetExceeded:
+            print("refused")
+    print(guard.flush())
+atexit.register(late)
+"""
+
+
+def test_a_budget_that_is_first_asked_while_the_process_ends_refuses_what_exceeds_it() -> None:
+    done = subprocess.run([sys.executable, "-c", AT_THE_END], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(done.stdout.split()) == ["100", "50", "80", "True", "refused", "refused"]
 
 
 def test_rules_can_change_while_calls_run(

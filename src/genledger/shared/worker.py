@@ -119,7 +119,7 @@ class Worker:
         return self._thread is not None
 
     def _signal(self) -> None:
-        if self._thread is not None or self._start():
+        if self.start():
             with suppress(RuntimeError):  # it is let go already
                 self._gate.release()
             return
@@ -136,7 +136,10 @@ class Worker:
             finally:
                 self._working.release()
 
-    def _start(self) -> bool:
+    def start(self) -> bool:
+        """Start the thread, without a round; whether there is one. Any call may be the first of this process."""
+        if self._thread is not None:
+            return True
         with self._starting:
             if self._thread is None and not self._stopping:
                 if self._at_exit is not None:

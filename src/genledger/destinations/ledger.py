@@ -233,14 +233,18 @@ class LedgerDestination:
                 self._written += len(some)
                 self._in_file += len(some)
             del self._batch[: len(some)]
-            self._note_success()
+            if self._failed_at is not None:
+                lasted, self._failed_at = time.monotonic() - self._failed_at, None
+                _logger.warning("ledger %s: works again after %.1f s.", self.ledger.path, lasted)
         if not self._batch:
             self._at_once, self._delay_s = _AT_ONCE, _FIRST_DELAY_S
         return None
 
     def _failed(self, error: LedgerError) -> float | None:
         """Note that the records at hand were not written; wait, or give up."""
-        self._note_failure(error)
+        if self._failed_at is None:
+            self._failed_at = time.monotonic()
+            _logger.warning("%s Until it works, up to %d records wait in memory.", error, self._max_queue)
         locked = isinstance(error, LedgerLocked)
         end = self._give_up_at
         # Other processes let go of a lock; no seconds make a disk writable or give it room.
@@ -257,18 +261,6 @@ class LedgerDestination:
             return 0.0  # to keep the place in the queue
         delay, self._delay_s = self._delay_s, min(2 * self._delay_s, _LAST_DELAY_S)
         return delay
-
-    def _note_failure(self, error: LedgerError) -> None:
-        if self._failed_at is None:
-            self._failed_at = time.monotonic()
-            _logger.warning("%s Until it works, up to %d records wait in memory.", error, self._max_queue)
-
-    def _note_success(self) -> None:
-        if self._failed_at is not None:
-            _logger.warning(
-                "ledger %s: works again after %.1f s.", self.ledger.path, time.monotonic() - self._failed_at
-            )
-            self._failed_at = None
 
     def _note_departure(self, departure: Departure) -> None:
         """Count and say what was in a file that is no longer at its path."""

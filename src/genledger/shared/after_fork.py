@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from weakref import WeakMethod
 
-_methods: dict[WeakMethod[Callable[[], None]], None] = {}
+_methods: dict[int, WeakMethod[Callable[[], None]]] = {}
 
 
 def run_after_fork(method: Callable[[], None]) -> None:
@@ -17,11 +17,12 @@ def run_after_fork(method: Callable[[], None]) -> None:
     Args:
         method: Bound to an object. It takes no lock that a thread of the parent may hold, and raises nothing.
     """
-    _methods[WeakMethod(method, lambda gone: _methods.pop(gone, None))] = None
+    reference = WeakMethod(method, lambda gone: _methods.pop(id(gone), None))
+    _methods[id(reference)] = reference
 
 
 def _run_all() -> None:
-    for reference in tuple(_methods):
+    for reference in tuple(_methods.values()):
         method = reference()
         if method is not None:
             method()

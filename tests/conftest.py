@@ -1,7 +1,9 @@
-"""What every test starts with: a machine whose speed is no failure, and OpenTelemetry without a global provider."""
+"""What every test starts with: no limit of time, no state of the user, no global tracer provider."""
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -14,6 +16,19 @@ with suppress(ModuleNotFoundError):  # the environments of tests/compat and test
 
     settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("any machine")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_user_state() -> Iterator[None]:
+    """Keep the user's own ledger, budgets and kill switches out of the tests, and the tests out of them."""
+    before = os.environ.get("XDG_STATE_HOME")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
+        os.environ["XDG_STATE_HOME"] = directory
+        yield
+        if before is None:
+            del os.environ["XDG_STATE_HOME"]
+        else:
+            os.environ["XDG_STATE_HOME"] = before
 
 
 @pytest.fixture(autouse=True)

@@ -44,7 +44,7 @@ ALLOWED: dict[str, set[str]] = {
 
 LIBRARIES: dict[str, set[str]] = {
     "genledger_semconv": {"opentelemetry"},
-    "shared": {"genai_prices", "opentelemetry", "orjson", "pydantic", "pydantic_core", "sqlite3", "wrapt"},
+    "shared": {"genai_prices", "langfuse", "opentelemetry", "orjson", "pydantic", "pydantic_core", "sqlite3", "wrapt"},
     "pricing": {"genai_prices", "httpx2", "platformdirs", "pydantic"},
     "context": {"opentelemetry"},
     "budgets": {"opentelemetry", "orjson", "platformdirs", "pydantic", "redis", "sqlite3"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -287,6 +288,52 @@ async def test_an_image_is_refused_when_the_dearest_one_would_not_fit(provider: 
         with pytest.raises(genledger.BudgetExceeded):
             await now(images.generate(model="gpt-image-1", prompt="A cat", n=2))
         assert len(provider.requests) == 1
+
+
+WAV = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0" + (16_000).to_bytes(4, "little") + (32_000).to_bytes(4, "little")
+"""The head of a recording with 32,000 bytes a second."""
+
+SEARCH = {"type": "web_search_20250305", "name": "web_search", "max_uses": 5}
+DEAR: dict[str, tuple[str, str, Callable[[Any], Any]]] = {
+    # OpenAI's and Anthropic's price lists: Whisper 0.006 USD a minute, searches 0.01 USD, gpt-3.5-turbo-instruct 2 USD
+    # per million tokens out.
+    "a recording": (
+        "0.055",
+        "openai",
+        lambda client: client.audio.transcriptions.create(model="whisper-1", file=("a.wav", WAV + bytes(19_200_000))),
+    ),
+    "a recording in an open file": (
+        "0.055",
+        "openai",
+        lambda client: client.audio.transcriptions.create(model="whisper-1", file=io.BytesIO(WAV + bytes(19_200_000))),
+    ),
+    "several prompts": (
+        "0.035",
+        "openai",
+        lambda client: client.completions.create(
+            model="gpt-3.5-turbo-instruct", prompt=["Hello"] * 20, max_tokens=1000
+        ),
+    ),
+    "hosted searches": (
+        "0.025",
+        "openai",
+        lambda client: client.responses.create(**RESPONSE, tools=[{"type": "web_search"}], max_tool_calls=3),
+    ),
+    "server searches": (
+        "0.045",
+        "anthropic",
+        lambda client: client.messages.create(**anthropic_format.ASK, tools=[SEARCH]),
+    ),
+}
+
+
+@pytest.mark.parametrize("dear", DEAR)
+async def test_whatever_a_call_is_billed_by_is_set_aside(dear: str, provider: Provider, tmp_path: Path) -> None:
+    limit, sdk, ask = DEAR[dear]
+    with instrumented(**rules(tmp_path, f'[[budget]]\nusd = {limit}\nper = "day"\n')):
+        with pytest.raises(genledger.BudgetExceeded):
+            await now(ask(provider.client(sdk)))
+        assert not provider.requests
 
 
 async def test_a_batch_is_counted_with_the_most_that_its_requests_can_cost(provider: Provider, tmp_path: Path) -> None:

@@ -87,6 +87,65 @@ async def test_an_answer_that_is_an_error(
     assert not leaks(everything(telemetry), lines.text, in_file(ledger))
 
 
+PROMPT = "My name is Kari Nordmann, born 01015012345. I live in Uranienborgveien."
+ECHOES = {
+    "in quotes": "Invalid value: 'born'. Supported values are: 'text'.",
+    "words in a row": "Rejected: my name is Kari Nordmann, sorry",
+    "two words": "Nobody is called Kari Nordmann here",
+    "a number": "01015012345 is no valid id",
+    "one long word": "Uranienborgveien is unknown",
+    "escaped": 'Rejected: "My name is \\"Kari\\" Nordmann, born 01015012345."',
+}
+
+
+@pytest.mark.parametrize("said", ECHOES.values(), ids=ECHOES)
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_words_of_the_prompt_in_an_error_do_not_leave_while_content_is_off(
+    provider: Provider, telemetry: Telemetry, said: str, stream: bool
+) -> None:
+    @genledger.observe
+    async def work() -> None:
+        messages = [{"role": "user", "content": PROMPT}]
+        asked = {"model": "gpt-4o", "messages": messages, "stream": stream}
+        with pytest.raises(openai.APIError):
+            await items(await now(provider.openai().chat.completions.create(**asked)))
+        raise LookupError(said)
+
+    failed = wire.error(said, "invalid_request_error")
+    provider.will(events([wire.chunk("Hel"), failed], done=False) if stream else answer(failed, 400))
+    with pytest.raises(LookupError):
+        await work()
+    assert "[content]" in everything(telemetry)
+    for word in ("Kari", "Nordmann", "01015012345", "Uranienborgveien", "'born'"):
+        assert word not in everything(telemetry)
+
+
+async def test_an_error_that_quotes_nothing_is_kept_and_so_is_what_the_steps_around_say_of_it(
+    provider: Provider, telemetry: Telemetry
+) -> None:
+    @genledger.observe
+    async def work() -> None:
+        await ask(provider)
+
+    provider.will(answer(wire.error("The model `gpt-4o` is overloaded in France", "overloaded"), 503))
+    with pytest.raises(openai.APIError):
+        await work()
+    descriptions = [str(span.status.description) for span in telemetry.spans]
+    assert len(descriptions) == 2
+    assert all("The model `gpt-4o` is overloaded in France" in said for said in descriptions)
+
+
+async def test_with_a_prompt_too_long_to_compare_the_error_has_its_type_only(
+    provider: Provider, telemetry: Telemetry
+) -> None:
+    provider.will(answer(wire.error("Too long: " + "so many words " * 40, "context_length_exceeded"), 400))
+    messages = [{"role": "user", "content": "word " * 100_000}]
+    with pytest.raises(openai.APIError):
+        await now(provider.openai().chat.completions.create(model="gpt-4o", messages=messages))
+    assert telemetry.span.status.description is None
+    assert telemetry.attributes["error.type"] == "openai.BadRequestError"
+
+
 async def test_an_error_in_a_stream(
     provider: Provider, telemetry: Telemetry, lines: pytest.LogCaptureFixture, ledger: Path
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -203,6 +204,25 @@ async def test_broken_off_and_dropped(api: Api, provider: Provider, telemetry: T
     estimated(api, attributes, texts_in(api, chunks))
     assert attributes["gen_ai.response.time_to_first_chunk"] > 0
     assert attributes["gen_ai.response.finish_reasons"] == ("error",)
+
+
+async def test_dropped_in_a_reference_cycle(
+    api: Api, provider: Provider, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unraisable: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    api.reply(provider)
+    stream = await api.stream(provider)
+    iterator = aiter(stream) if hasattr(stream, "__aiter__") else iter(stream)
+    await items(iterator, 20)
+    cycle = [stream, iterator]
+    cycle.append(cycle)
+    del stream, iterator, cycle
+    gc.collect()
+    attributes = await ended(telemetry, "cancelled")
+    assert attributes["genledger.usage.estimated"] is True
+    assert not unraisable
+    assert not provider.left_open
 
 
 async def test_a_stream_never_read_and_dropped_counts_what_is_generated_before_the_provider_notices(

@@ -221,15 +221,18 @@ class Collector(Receiver):
 
 @dataclass
 class Langfuse(Receiver):
-    """A Langfuse server with one project."""
+    """A Langfuse server with one project. One older than 4.59 refuses lists of scores (`takes_lists`)."""
 
     public_key: str = "pk-lf-standin"
     secret_key: str = "sk-lf-standin-secret"
+    takes_lists: bool = True
 
     def answer(self, request: Request) -> tuple[int, str, bytes]:
         """The answer of the response table."""
         if request.path == "/api/public/otel/v1/metrics":
             return 200, "application/json", b'{"message":"OK"}'
+        if request.path == "/api/public/scores":
+            return self._scored(request)
         if request.path != "/api/public/otel/v1/traces":
             return 404, "text/html", b"<html>not found</html>"
         status, message = self._refusal(request)
@@ -237,14 +240,32 @@ class Langfuse(Receiver):
             return status, "application/json", json.dumps({"message": message}).encode()
         return 200, "application/json", json.dumps({"name": "otel-ingestion-job", "id": len(self.requests)}).encode()
 
-    def _refusal(self, request: Request) -> tuple[int, str]:
-        headers = request.headers
-        scheme, _, token = headers.get("authorization", "").partition(" ")
+    def scores(self) -> list[dict[str, Any]]:
+        """Every score accepted, as often as it arrived."""
+        taken = [one for one in self.requests if one.path == "/api/public/scores" and one.status == 202]
+        return [score for request in taken for score in json.loads(request.content)]
+
+    def _scored(self, request: Request) -> tuple[int, str, bytes]:
+        status, message = self._denial(request)
+        if not status:
+            accepted = self.takes_lists and isinstance(json.loads(request.content), list)
+            status, message = (202, "Accepted") if accepted else (400, "Invalid request data")
+        return status, "application/json", json.dumps({"message": message}).encode()
+
+    def _denial(self, request: Request) -> tuple[int, str]:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme == "Bearer":
             return 403, "Access denied"
         expected = base64.b64encode(f"{self.public_key}:{self.secret_key}".encode()).decode()
         if scheme != "Basic" or token != expected:
             return 401, "Invalid credentials. Confirm that you've configured the correct host."
+        return 0, ""
+
+    def _refusal(self, request: Request) -> tuple[int, str]:
+        status, message = self._denial(request)
+        if status:
+            return status, message
+        headers = request.headers
         version = headers.get("x-langfuse-ingestion-version", "4")
         if not version.isdigit() or int(version) > 4:
             return 400, 'Maximum supported: "4"'

@@ -46,6 +46,8 @@ def read_request(body: Body, attributes: Attributes) -> None:
             attributes[A.GEN_AI_OUTPUT_TYPE] = "json"
     if isinstance(body.get("output_format"), Mapping):
         attributes[A.GEN_AI_OUTPUT_TYPE] = "json"
+    if any(_compacted(field(message, "content")) for message in listed(body.get("messages"))):
+        attributes[A.GEN_AI_CONVERSATION_COMPACTED] = True
 
 
 def read_response(answer: Any, attributes: Attributes) -> None:
@@ -54,6 +56,16 @@ def read_response(answer: Any, attributes: Attributes) -> None:
     reason = field(answer, "stop_reason")
     if isinstance(reason, str):
         attributes[A.GEN_AI_RESPONSE_FINISH_REASONS] = (reason,)
+    if _compacted(field(answer, "content")):
+        attributes[A.GEN_AI_CONVERSATION_COMPACTED] = True
+
+
+def _compacted(content: Any) -> bool:
+    """Return whether a block of compaction stands for what was said before it.
+
+    https://docs.anthropic.com/en/docs/build-with-claude/compaction
+    """
+    return any(field(block, "type") == "compaction" for block in listed(content))
 
 
 def _source(kind: str, block: Mapping[str, Any]) -> Any:
@@ -159,6 +171,15 @@ def read_output(answer: Any) -> Content:
     return {A.GEN_AI_OUTPUT_MESSAGES: [message]}
 
 
+def most_tool_calls(body: Body) -> Mapping[str, float]:
+    """Return the billed calls of server tools that a request allows: searches, one where it sets no `max_uses`."""
+    searches = 0.0
+    for tool in listed(body.get("tools")):
+        if str(field(tool, "type")).startswith("web_search"):
+            searches += integer(field(tool, "max_uses")) or 1
+    return {"web_search": searches} if searches else {}
+
+
 MESSAGES = Operation(
     name=S.CHAT,
     api="messages",
@@ -177,6 +198,7 @@ MESSAGES = Operation(
     output=read_output,
     family="inference",
     limit=("max_tokens",),
+    tools=most_tool_calls,
 )
 
 COUNT_TOKENS = Operation(

@@ -55,15 +55,17 @@ class MessageEvents:
                 elif kind == "message_start":
                     self._message = fields["message"]
                     self._take_usage(field(self._message, "usage"))
-                elif kind == "content_block_start" and self._keep:
-                    self._blocks[fields["index"]] = {"start": fields["content_block"], "pieces": []}
+                elif kind == "content_block_start":
+                    block = fields["content_block"]
+                    if self._keep or field(block, "type") == "compaction":
+                        self._blocks[fields["index"]] = {"start": block, "pieces": []}
             except (AttributeError, KeyError, TypeError):
                 continue
 
     def _delta(self, event: Mapping[str, Any]) -> None:
         delta = event["delta"]
         fields = delta if type(delta) is dict else delta.__dict__
-        piece = fields.get("text") or fields.get("thinking") or fields.get("partial_json")
+        piece = fields.get("text") or fields.get("thinking") or fields.get("partial_json") or fields.get("content")
         if isinstance(piece, str):
             self._length += length_of(piece)
             if self._keep and event["index"] in self._blocks:

@@ -190,7 +190,7 @@ COMPLETIONS = Operation(
     output=read_output,
     family="inference",
     limit=("max_tokens",),
-    choices=("n", "best_of"),
+    choices=("n", "best_of", "prompt"),
 )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from genledger.engine.ceiling import length_of
 from genledger.engine.operation import Body, listed, text
 from genledger.pricing.getters import field
+from genledger.pricing.readers.usage_block import counts_all, usage_block
 
 from .openai_fields import tool_calls
 
@@ -81,7 +82,7 @@ class Chunks:
         for chunk in chunks:
             try:
                 fields = chunk if type(chunk) is dict else chunk.__dict__
-                parts = fields["choices"]
+                parts = fields.get("choices") or ()
                 for part in parts:
                     its = part if type(part) is dict else part.__dict__
                     choice = choices.get(its.get("index") or 0)
@@ -102,7 +103,7 @@ class Chunks:
                         self._rest(choice, delta)
                     if its.get("finish_reason") is not None:
                         choice.finish_reason = its["finish_reason"]
-                        self._end(chunk, fields, part)
+                        self._end(chunk, fields)
                 if not parts or fields.get("usage") is not None:
                     self._begin(chunk, fields)
                     self._end(chunk, fields)
@@ -114,12 +115,8 @@ class Chunks:
         if self._head is None and fields.get("id"):
             self._head = chunk
 
-    def _end(self, chunk: Any, fields: Mapping[str, Any], choice: Any = None) -> None:
-        usage = field(chunk, "usage")
-        if usage is None:
-            usage = field(field(chunk, "x_groq"), "usage")
-        if usage is None:  # Moonshot's last chunk has it there
-            usage = field(choice, "usage")
+    def _end(self, chunk: Any, fields: Mapping[str, Any]) -> None:
+        usage = usage_block(chunk)
         if usage is not None:
             self._usage = usage
         for name in _REPORTED_BESIDE:
@@ -201,8 +198,8 @@ class Chunks:
 
     @property
     def counted(self) -> bool:
-        """Return whether the provider has sent its usage."""
-        return self._usage is not None
+        """Return whether the provider has sent its usage, output included."""
+        return counts_all(self._usage)
 
     @property
     def complete(self) -> bool:

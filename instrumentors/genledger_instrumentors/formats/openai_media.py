@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import Any
 
 from genledger.engine.ceiling import length_of
@@ -12,6 +13,7 @@ from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
 from .openai_fields import read_answer
+from .recordings import seconds_of
 
 _MODEL = {"model": (A.GEN_AI_REQUEST_MODEL, text)}
 
@@ -100,8 +102,39 @@ SPEECH = Operation(
     largest=no_answer,
 )
 
+
+def longest_recording(body: Body) -> Mapping[str, Any]:
+    """Return an answer about as much audio as the file of a request can have; token models read it by the second."""
+    seconds = seconds_of(body.get("file"))
+    if not str(body.get("model") or "").startswith("gpt-"):
+        return {"duration": seconds}
+    heard = ceil(seconds * HEARD_TOKENS)
+    return {
+        "usage": {
+            "type": "tokens",
+            "input_tokens": heard,
+            "input_token_details": {"audio_tokens": heard, "text_tokens": 0},
+            "output_tokens": ceil(seconds * WRITTEN_TOKENS),
+            "total_tokens": heard + ceil(seconds * WRITTEN_TOKENS),
+        }
+    }
+
+
+HEARD_TOKENS = 10
+"""Input tokens of a second of audio. https://platform.openai.com/docs/api-reference/audio"""
+
+WRITTEN_TOKENS = 6
+"""Tokens that a fast speaker's second is written in."""
+
 TRANSCRIPTIONS = Operation(
-    name=S.TRANSCRIPTION, api="transcriptions", fields=_MODEL, response=read_answer, accumulate=LastEvent
+    name=S.TRANSCRIPTION,
+    api="transcriptions",
+    fields=_MODEL,
+    response=read_answer,
+    accumulate=LastEvent,
+    largest=longest_recording,
 )
 
-TRANSLATIONS = Operation(name=S.TRANSLATION, api="transcriptions", fields=_MODEL, response=read_answer)
+TRANSLATIONS = Operation(
+    name=S.TRANSLATION, api="transcriptions", fields=_MODEL, response=read_answer, largest=longest_recording
+)

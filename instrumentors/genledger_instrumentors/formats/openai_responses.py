@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from genledger.engine.ceiling import length_of
@@ -37,6 +37,32 @@ def read_request(body: Body, attributes: Attributes) -> None:
         conversation = conversation.get("id")
     if isinstance(conversation, str):
         attributes[A.GEN_AI_CONVERSATION_ID] = conversation
+    if _compacted(body.get("input")):
+        attributes[A.GEN_AI_CONVERSATION_COMPACTED] = True
+
+
+_TOOL_CALLS = {
+    "function_call",
+    "custom_tool_call",
+    "computer_call",
+    "shell_call",
+    "local_shell_call",
+    "apply_patch_call",
+    "mcp_approval_request",
+}
+"""Items that ask the application to act. https://platform.openai.com/docs/api-reference/responses/object"""
+
+
+def _waits_for_a_tool(answer: Any) -> bool:
+    """Return whether the answer has a tool call that it does not answer itself, as hosted tools do."""
+    items = listed(field(answer, "output"))
+    answered = {field(item, "call_id") for item in items if str(field(item, "type")).endswith("_output")} - {None}
+    return any(field(item, "type") in _TOOL_CALLS and field(item, "call_id") not in answered for item in items)
+
+
+def _compacted(items: Any) -> bool:
+    """Return whether a compaction item stands for earlier items of the conversation."""
+    return any(field(item, "type") in ("compaction", "compaction_summary") for item in listed(items))
 
 
 def read_response(answer: Any, attributes: Attributes) -> None:
@@ -45,8 +71,7 @@ def read_response(answer: Any, attributes: Attributes) -> None:
     status = field(answer, "status")
     reason: str | None = None
     if status == "completed":
-        called = any(str(field(item, "type")).endswith("function_call") for item in listed(field(answer, "output")))
-        reason = "tool_call" if called else "stop"
+        reason = "tool_call" if _waits_for_a_tool(answer) else "stop"
     elif status == "incomplete":
         why = field(field(answer, "incomplete_details"), "reason")
         reason = "length" if why == "max_output_tokens" else why if isinstance(why, str) else "error"
@@ -54,6 +79,8 @@ def read_response(answer: Any, attributes: Attributes) -> None:
         reason = "error"
     if reason is not None:
         attributes[A.GEN_AI_RESPONSE_FINISH_REASONS] = (reason,)
+    if _compacted(field(answer, "output")):
+        attributes[A.GEN_AI_CONVERSATION_COMPACTED] = True
     if status == "failed":
         code = field(field(answer, "error"), "code")
         attributes[A.ERROR_TYPE] = code if isinstance(code, str) else "failed"
@@ -90,12 +117,59 @@ def finished(answer: Any) -> Finished | None:
     return Finished(name, error, cancelled=status == "cancelled")
 
 
+class _Item:
+    """An item of the output that is being generated."""
+
+    __slots__ = ("_pieces", "_start")
+
+    def __init__(self, start: Any = None) -> None:
+        self._start = start
+        self._pieces: dict[str, list[str]] = {}
+
+    def add(self, kind: Any, piece: str) -> None:
+        """Take in a delta of an event of this type."""
+        self._pieces.setdefault(str(kind), []).append(piece)
+
+    def whole(self) -> dict[str, Any]:
+        """Return what came, shaped like an item."""
+        start = self._start
+        thought, spoken, called = ("".join(self._said(kinds)) for kinds in (_THOUGHTS, _SPEECH, _ARGUMENTS))
+        return {
+            "type": field(start, "type") or ("reasoning" if thought else "message"),
+            "id": field(start, "id"),
+            "call_id": field(start, "call_id"),
+            "name": field(start, "name"),
+            "arguments": called,
+            "summary": [{"type": "summary_text", "text": thought}] if thought else [],
+            "content": [{"type": "output_text", "text": spoken}] if spoken else [],
+        }
+
+    def _said(self, kinds: Sequence[str]) -> Iterator[str]:
+        for kind, pieces in self._pieces.items():
+            if any(part in kind for part in kinds):
+                yield from pieces
+
+
+_THOUGHTS = ("reasoning",)
+_SPEECH = ("output_text", "refusal", "transcript")
+_ARGUMENTS = ("arguments", "input", "code")
+
+
+def _place(event: Mapping[str, Any]) -> int:
+    return integer(event.get("output_index")) or 0
+
+
 class ResponsesEvents:
-    """Puts the events of a Responses stream together: the last ones carry the whole response."""
+    """Puts the events of a Responses stream together: the last ones carry the whole response.
+
+    A stream that was cut has the items that were done, and what came of the others.
+    """
 
     def __init__(self, body: Body, keep: bool) -> None:
+        self._keep = keep
         self._response: Any = None
-        self._items: list[Any] = []
+        self._items: dict[int, Any] = {}
+        self._begun: dict[int, _Item] = {}
         self._ended = False
         self._length = 0
 
@@ -106,8 +180,12 @@ class ResponsesEvents:
             delta = fields.get("delta")
             if isinstance(delta, str):
                 self._length += length_of(delta)
+                if self._keep:
+                    self._begun.setdefault(_place(fields), _Item()).add(fields.get("type"), delta)
             elif fields.get("type") == "response.output_item.done":
-                self._items.append(fields.get("item"))
+                self._items[_place(fields)] = fields.get("item")
+            elif self._keep and fields.get("type") == "response.output_item.added":
+                self._begun[_place(fields)] = _Item(fields.get("item"))
             elif fields.get("response") is not None:
                 self._response = fields["response"]
                 kind = fields.get("type")
@@ -119,7 +197,9 @@ class ResponsesEvents:
         fields = ("id", "model", "status", "service_tier", "usage", "output", "incomplete_details", "error")
         shaped = {name: field(response, name) for name in fields}
         # A stream that was cut, or one of Codex, has its items only in events of their own.
-        shaped["output"] = shaped["output"] or self._items
+        if not shaped["output"]:
+            begun = {place: item.whole() for place, item in self._begun.items()}
+            shaped["output"] = [item for _, item in sorted((begun | self._items).items())]
         if not self._ended:
             shaped["status"] = None
         return shaped
@@ -157,7 +237,7 @@ def read_input(body: Body) -> Content:
         if kind in (None, "message"):
             role = str(item.get("role", "user"))
             messages.append({"role": "system" if role == "developer" else role, "parts": parts(item.get("content"))})
-        elif kind in ("function_call_output", "custom_tool_call_output"):
+        elif str(kind).endswith("_call_output"):
             messages.append({"role": "tool", "parts": [tool_response_part(item.get("output"), item.get("call_id"))]})
         elif kind in ("function_call", "custom_tool_call"):
             called = tool_call_part(item.get("name"), item.get("arguments", item.get("input")), item.get("call_id"))
@@ -196,6 +276,24 @@ def read_output(answer: Any) -> Content:
     return {A.GEN_AI_OUTPUT_MESSAGES: [{"role": "assistant", "parts": content}] if content else None}
 
 
+_SEARCHES = ("web_search_preview", "web_search", "file_search")
+
+
+def most_tool_calls(body: Body) -> Mapping[str, float]:
+    """Return the billed calls of hosted tools that a request allows: of each, one where it sets no `max_tool_calls`."""
+    most = body.get("max_tool_calls")
+    most = float(most) if type(most) is int and most > 0 else 1.0
+    units: dict[str, float] = {}
+    for tool in listed(body.get("tools")):
+        kind = str(field(tool, "type"))
+        if kind == "code_interpreter" and text(field(tool, "container")) is None:
+            units["code_session"] = 1.0
+        search = next((name for name in _SEARCHES if kind.startswith(name)), None)
+        if search is not None:
+            units[search] = most
+    return units
+
+
 RESPONSES = Operation(
     name=S.CHAT,
     api="responses",
@@ -207,6 +305,7 @@ RESPONSES = Operation(
     output=read_output,
     family="inference",
     limit=("max_output_tokens",),
+    tools=most_tool_calls,
     unfinished=unfinished,
 )
 

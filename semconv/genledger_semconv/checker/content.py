@@ -114,6 +114,8 @@ _SCHEMAS: Mapping[str, _Check] = {
     A.GEN_AI_TOOL_DEFINITIONS: _array(_tool),
     A.GEN_AI_TOOL_CALL_ARGUMENTS: _object(),
     A.GEN_AI_TOOL_CALL_RESULT: _object(),
+    A.GENLEDGER_TASK_ARGUMENTS: _object(),
+    A.GENLEDGER_TASK_RESULT: _object(),
     A.GEN_AI_RETRIEVAL_DOCUMENTS: _array(_object({}, {"id": _string, "score": _number})),
     A.GEN_AI_MEMORY_RECORDS: _array(
         _object({"content": _anything}, {"id": _string, "metadata": _object(), "score": _number})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from importlib import import_module
+from queue import SimpleQueue
 
 from genledger.budgets.leases.local_lease import CounterKey
 from genledger.budgets.rules.units import Measure, from_units, show
@@ -16,7 +17,6 @@ from genledger.budgets.rules.windows import LIFE_KEPT
 from genledger.budgets.stores.base import Store, StoreDown
 from genledger.shared.loggers import logger_of
 from genledger.shared.text import message, shown
-from genledger.shared.worker import TaskQueue
 
 _log = logger_of("genledger.budgets")
 
@@ -61,19 +61,19 @@ class Alerts:
         self.urls = tuple(urls)
         self._store = store
         self._listener = listener
-        self._tasks = TaskQueue("genledger-alerts")
         self._begin()
 
     def _begin(self) -> None:
-        self._offered: deque[tuple[str, float, BudgetEvent]] = deque()
+        self._queue: SimpleQueue[tuple[str, float, BudgetEvent] | None] = SimpleQueue()
         self._again_at: dict[str, float] = {}
+        self._thread: threading.Thread | None = None
 
     def after_fork(self) -> None:
         """Begin anew in a child process."""
         self._begin()
 
     def offer(self, counted: CounterKey, percent: int, settled: int, now: float) -> None:
-        """Take that a threshold is reached, unless already reported. Does not wait: `deliver` comes after it.
+        """Report that a threshold is reached, unless already reported. Does not wait.
 
         Args:
             counted: The counter.
@@ -92,26 +92,33 @@ class Alerts:
         self._again_at[key] = moment + CLAIM_SECONDS
         window = counted.rule.window
         lasts = counted.end - now + window.kept if counted.end else window.span or LIFE_KEPT
-        self._offered.append((key, lasts, _event(counted, percent, settled)))
+        self._queue.put((key, lasts, _event(counted, percent, settled)))
 
-    def deliver(self) -> None:
-        """Begin to deliver what was offered. To be called without a lock."""
-        while self._offered:
-            self._tasks.do(partial(self._report, *self._offered.popleft()))
+    def start(self) -> None:
+        """Start delivering, if there is a URL or listener."""
+        if self._thread is None and (self.urls or self._listener):
+            thread = threading.Thread(target=self._run, name="genledger-alerts", daemon=True)
+            with suppress(RuntimeError):  # the process ends; another one reports the threshold
+                thread.start()
+                self._thread = thread
 
     def close(self, timeout: float) -> None:
         """Deliver what is waiting, for at most `timeout` seconds."""
-        self.deliver()
-        self._tasks.flush(timeout)
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join(timeout)
+            self._thread = None
 
-    def _report(self, key: str, lasts: float, event: BudgetEvent) -> None:
-        try:
-            if self._store.mark(key, CLAIM_SECONDS) and self._deliver(event):
-                self._store.mark(key, lasts, again=True)
-                self._again_at[key] = time.monotonic() + lasts
-        except StoreDown:
-            # Nobody knows whether it was delivered; the next exchange that succeeds offers it again.
-            self._again_at.pop(key, None)
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            key, lasts, event = item
+            try:
+                if self._store.mark(key, CLAIM_SECONDS) and self._deliver(event):
+                    self._store.mark(key, lasts, again=True)
+                    self._again_at[key] = time.monotonic() + lasts
+            except StoreDown:
+                # Nobody knows whether it was delivered; the next exchange that succeeds offers it again.
+                self._again_at.pop(key, None)
 
     def _deliver(self, event: BudgetEvent) -> bool:
         if self._listener is not None:

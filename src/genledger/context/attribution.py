@@ -16,9 +16,10 @@ from typing import Any, Self, TypeVar, cast
 
 from opentelemetry import baggage
 from opentelemetry.context import Context, create_key, get_current, set_value
+from opentelemetry.trace import SpanContext, format_trace_id
 from opentelemetry.util.types import AttributeValue
 
-from genledger.context.scoped_context import async_steps_in_context, enter, leave, steps_in_context
+from genledger.context.scoped_context import Begun, async_steps_in_context, enter, leave, steps_in_context
 from genledger.context.totals import RunningTotal
 from genledger.shared import internal_errors
 from genledger_semconv import attributes as A
@@ -94,10 +95,12 @@ class BaggagePolicy:
 
     `fields` names fields of `Attribution`. Users and sessions identify people, so they are not sent by default.
     `trust_inbound` accepts the same fields, and no others, from the baggage of an incoming request.
+    `trace_claim` names the entry by which a destination tells the next service that it shows the trace already.
     """
 
     fields: frozenset[str] = frozenset({"tenant", "feature"})
     trust_inbound: bool = False
+    trace_claim: str | None = None
 
 
 baggage_policy = BaggagePolicy()
@@ -118,6 +121,18 @@ def current(context: Context | None = None) -> Attribution:
 def current_spend(context: Context | None = None) -> RunningTotal | None:
     """Return the innermost running total of `context`, or of the current context."""
     return cast("RunningTotal | None", (get_current() if context is None else context).get(SPEND_KEY))
+
+
+def claim_trace(span: SpanContext, context: Context) -> Context:
+    """Return `context` with the trace of a span claimed in the baggage, if a destination asks for it.
+
+    Nothing is sent where no field may travel.
+    """
+    key = baggage_policy.trace_claim
+    if key is None or not baggage_policy.fields or not span.trace_flags.sampled:
+        return context
+    trace_id = format_trace_id(span.trace_id)
+    return context if baggage.get_baggage(key, context) == trace_id else baggage.set_baggage(key, trace_id, context)
 
 
 def _from_baggage(context: Context) -> Attribution:
@@ -231,8 +246,8 @@ class _Block:
 
 
 def _decorate(function: Callable[..., Any], block: Callable[[], _Block]) -> Callable[..., Any]:
-    def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Context, Callable[..., None]]:
-        return block().inside(get_current()), lambda error: None
+    def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Begun:
+        return Begun(block().inside(get_current()), lambda error: None)
 
     if inspect.isasyncgenfunction(function):
         return async_steps_in_context(function, begin)

@@ -8,14 +8,29 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from opentelemetry.context import Context, attach, create_key, get_current, set_value
 
 from genledger.shared import internal_errors
 
-Begin = Callable[[tuple[Any, ...], dict[str, Any]], tuple[Context, Callable[[BaseException | None], None]]]
-"""Given a generator's arguments: the context that it runs in, and what to call when it has ended."""
+
+class Begun(NamedTuple):
+    """A generator that is about to run.
+
+    Args:
+        inside: The context that it runs in.
+        ended: Called when it has ended, with the error that ended it.
+        yielded: Called with each of its items.
+    """
+
+    inside: Context
+    ended: Callable[[BaseException | None], None]
+    yielded: Callable[[Any], None] | None = None
+
+
+Begin = Callable[[tuple[Any, ...], dict[str, Any]], Begun]
+"""Begins a generator, given its arguments."""
 
 _VISIT_KEY = create_key("genledger-visit")
 
@@ -74,7 +89,7 @@ def steps_in_context(function: Callable[..., Any], begin: Begin) -> Callable[...
 
     @functools.wraps(function)
     def generate(*args: Any, **kwargs: Any) -> Any:
-        inside, ended = begin(args, kwargs)
+        inside, ended, yielded = begin(args, kwargs)
         steps = function(*args, **kwargs)
         send: Any = None
         thrown: BaseException | None = None
@@ -89,6 +104,8 @@ def steps_in_context(function: Callable[..., Any], begin: Begin) -> Callable[...
                     inside = get_current()
                     attach(outer)
                 send = thrown = None
+                if yielded is not None:
+                    yielded(item)
                 try:
                     send = yield item
                 except GeneratorExit:
@@ -116,7 +133,7 @@ def async_steps_in_context(function: Callable[..., Any], begin: Begin) -> Callab
 
     @functools.wraps(function)
     async def generate(*args: Any, **kwargs: Any) -> Any:
-        inside, ended = begin(args, kwargs)
+        inside, ended, yielded = begin(args, kwargs)
         steps = function(*args, **kwargs)
         send: Any = None
         thrown: BaseException | None = None
@@ -130,6 +147,8 @@ def async_steps_in_context(function: Callable[..., Any], begin: Begin) -> Callab
                     inside = get_current()
                     attach(outer)
                 send = thrown = None
+                if yielded is not None:
+                    yielded(item)
                 try:
                     send = yield item
                 except GeneratorExit:

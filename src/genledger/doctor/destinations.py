@@ -9,8 +9,7 @@ from typing import Any
 
 from genledger.destinations.delivery.remote_destination import DeliveryOptions, spool_directory
 from genledger.doctor.findings import Findings
-from genledger.doctor.libraries import installed_version
-from genledger.setup.pipeline import LANGFUSE_KEYS, connect
+from genledger.setup.pipeline import connect
 from genledger.setup.settings import Settings
 
 
@@ -51,20 +50,13 @@ def examine_destination(name: str, settings: Settings, timeout: float, findings:
 
 
 def check_twice(wanted: Iterable[str], findings: Findings) -> None:
-    """Find a second path of the same spans to Langfuse: Langfuse's own SDK, or an OTLP endpoint."""
+    """Find a second path of the same spans to Langfuse: an OTLP endpoint."""
     if "langfuse" not in wanted:
         return
     endpoints = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
     endpoint = next((os.environ[name] for name in endpoints if os.environ.get(name)), "")
     if "/api/public/otel" in endpoint and any(name.startswith("otlp") for name in wanted):
         findings.wrong("langfuse", "the OTLP endpoint is also Langfuse, so every span arrives twice; unset one of them")
-    if installed_version("langfuse") is not None and all(os.environ.get(key) for key in LANGFUSE_KEYS):
-        findings.note(
-            "langfuse",
-            "Langfuse's SDK is installed and uses the same keys. If the application creates its client, that client "
-            "sends every GenAI span a second time (LangfuseSpanProcessor). Create the client with "
-            "should_export_span=lambda span: False, or let only the client send: GENLEDGER_DESTINATIONS=ledger",
-        )
 
 
 def examine_spool(settings: Settings) -> SpoolState:

@@ -37,14 +37,16 @@ _WRAPPERS: dict[str, tuple[frozenset[str] | None, str]] = {
     "agentops": (None, "after agentops.init()"),
     "braintrust": (frozenset({"openai", "anthropic"}), "after braintrust.auto_instrument() or braintrust.wrap_…()"),
     "ddtrace": (None, "under ddtrace-run, or after ddtrace.patch()"),
-    "langfuse": (frozenset({"openai"}), "after import langfuse.openai"),
     "lmnr": (None, "after Laminar.initialize()"),
     "logfire": (frozenset({"openai", "anthropic"}), "after logfire.instrument_…()"),
     "mlflow": (None, "after mlflow.….autolog()"),
     "openlit": (None, "after openlit.init()"),
     "traceloop-sdk": (None, "after Traceloop.init()"),
 }
-"""Distributions that trace client libraries without an entry point: which (`None`: many), and when."""
+"""Distributions that trace client libraries without an entry point: which (`None`: many), and when.
+
+Not Langfuse's wrapper of OpenAI's client: its span keeps nothing that a backend would price.
+"""
 
 
 @dataclass(slots=True, frozen=True)

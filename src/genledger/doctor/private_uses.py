@@ -21,13 +21,14 @@ class PrivateState:
 
 
 def examine_private_uses(findings: Findings) -> list[PrivateState]:
-    """Run the self-test of every use."""
-    for use in USES:
+    """Run the self-test of every use whose package is installed."""
+    installed = [use for use in USES if installed_version(use.package) is not None]
+    for use in installed:
         if not use.works:
             findings.note(
                 use.package, f"{use.attributes} does not work as expected: {use.otherwise}. Please report this version"
             )
     return [
         PrivateState(use.package, installed_version(use.package) or "", use.attributes, use.purpose, use.works)
-        for use in USES
+        for use in installed
     ]

@@ -11,7 +11,7 @@ from opentelemetry.context import Context, attach, create_key, get_current, set_
 from opentelemetry.trace import Span, set_span_in_context
 
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
-from genledger.context.attribution import Attribution
+from genledger.context.attribution import Attribution, claim_trace
 from genledger.engine.attempts import Fate, fate_of, fate_of_status
 from genledger.engine.budget_hook import changes
 from genledger.engine.operation import Attributes, Body, Endpoint, Operation, Received, with_changes
@@ -51,6 +51,7 @@ class Call:
     asked: Attributes
     content: Attributes
     started: float
+    before: Context = field(default_factory=get_current)
     changes: Mapping[str, Any] = field(default_factory=dict)
     first_chunk: float | None = None
     stamps: list[float] | None = None
@@ -73,6 +74,7 @@ class Call:
         """Make this call current while the client's own method runs: spans it starts become children."""
         try:
             inside = self.inside()
+            self.before = get_current()
             attach(inside)
         except Exception as fault:
             internal_errors.report("entering the call", fault)
@@ -81,7 +83,8 @@ class Call:
 
     def inside(self) -> Context:
         """Return the context in which this call is the current one."""
-        return set_value(CALL_KEY, self, set_span_in_context(self.span, self.outer))
+        inside = set_value(CALL_KEY, self, set_span_in_context(self.span, self.outer))
+        return claim_trace(self.span.get_span_context(), inside)
 
     def leave(self, inside: Context) -> None:
         """Make current what was current before.
@@ -91,9 +94,9 @@ class Call:
         """
         try:
             if get_current() is inside:
-                attach(self.outer)
+                attach(self.before)
         except Exception as fault:
-            attach(self.outer)
+            attach(self.before)
             internal_errors.report("leaving the call", fault)
 
     def contains(self, operation: Operation, library: str) -> bool:

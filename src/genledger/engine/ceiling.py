@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from genledger import pricing
 from genledger.engine.operation import Operation, at_path
-from genledger.pricing.usage import Usage
+from genledger.pricing.usage import NO_UNITS, Usage
 
 if TYPE_CHECKING:
     from genledger.engine.call import Call
@@ -60,18 +60,21 @@ def largest(provider: str, operation: Operation, body: Any) -> Usage:
             if type(asked) is int and asked >= 0:
                 limit = asked
                 break
-        return Usage(output=limit * choices(operation, body))
+        units = operation.tools(body) if operation.tools is not None and body.get("tools") else NO_UNITS
+        return Usage(output=limit * choices(operation, body), units=units)
     return Usage()
 
 
 def choices(operation: Operation, body: Any) -> int:
     """Return how many answers a request has generated."""
-    most = 0
+    most = prompts = 1
     for name in operation.choices:
-        number = at_path(body, name)
-        if type(number) is int:
-            most = max(most, number)
-    return most or 1
+        value = at_path(body, name)
+        if type(value) is int:
+            most = max(most, value)
+        elif isinstance(value, (list, tuple)) and value and type(value[0]) is not int:
+            prompts = len(value)
+    return most * prompts
 
 
 def length_of(text: str) -> int:

@@ -13,25 +13,46 @@ from typing import Any, Self, TypeVar, cast, overload
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import INVALID_SPAN, Span
 
-from genledger.context.scoped_context import async_steps_in_context, enter, leave, steps_in_context, visits
+from genledger.context.scoped_context import Begun, async_steps_in_context, enter, leave, steps_in_context, visits
 from genledger.context.totals import Spend
-from genledger.engine.steps import OPERATIONS, Kind, Step, start_step
+from genledger.engine.operation import Content
+from genledger.engine.steps import OPERATIONS, Kind, Step, captures, start_step
 from genledger.shared import internal_errors
 from genledger.shared.text import bounded
 
 F = TypeVar("F", bound=Callable[..., Any])
+R = TypeVar("R")
+
+MAX_COLLECTED = 1_000_000
+"""Characters of an observed generator's texts that are kept until it ends."""
+
+_Given = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+"""An observed function, and what it is called with."""
+
+
+def _arguments(kind: Kind, given: _Given) -> Content:
+    from genledger.engine.content.step_content import arguments_of
+
+    return arguments_of(kind, *given)
+
+
+def _result(kind: Kind, result: Any) -> Content:
+    from genledger.engine.content.step_content import result_of
+
+    return result_of(kind, result)
 
 
 class Observation(AbstractContextManager["Observation"]):
     """One observed block. `spend()` returns the cost of the calls inside so far."""
 
-    __slots__ = ("_arguments", "_kind", "_name", "_step")
+    __slots__ = ("_given", "_kind", "_name", "_step", "_texts")
 
-    def __init__(self, kind: Kind, name: str, arguments: object = None) -> None:
+    def __init__(self, kind: Kind, name: str, given: _Given | None = None) -> None:
         self._kind = kind
         self._name = name
-        self._arguments = arguments
+        self._given = given
         self._step: Step | None = None
+        self._texts: list[str] = []
 
     @property
     def span(self) -> Span:
@@ -44,22 +65,47 @@ class Observation(AbstractContextManager["Observation"]):
 
     def start(self, outer: Context) -> Context:
         """Start the span and return the context to run in: the same one, when a fault of ours is in the way."""
+        given, self._given = self._given, None  # a context that is kept must not keep the values
+        content = None if given is None else functools.partial(_arguments, self._kind, given)
         try:
-            self._step = start_step(self._kind, self._name, signature=self._signature())
+            self._step = start_step(self._kind, self._name, content=content, signature=self._signature(given))
             return self._step.inside(outer)
         except Exception as fault:
             internal_errors.report("starting a step", fault)
             return outer
 
-    def _signature(self) -> str:
-        arguments, self._arguments = self._arguments, None  # a context that is kept must not keep the values
+    def _signature(self, given: _Given | None) -> str:
         if self._kind != "tool":
             return self._name
+        arguments = None if given is None else given[1:]
         return f"{bounded(self._name)}:{zlib.crc32(repr(arguments).encode()):08x}"
+
+    def returned(self, result: R) -> R:
+        """Put the result of the observed function on the span, where content is captured; return it."""
+        if self._step is not None:
+            self._step.write(functools.partial(_result, self._kind, result))
+        return result
+
+    def collector(self) -> Callable[[Any], None] | None:
+        """Return what takes the items of an observed generator: its texts are its result; `None` if not captured."""
+        if self._step is None or not captures():
+            return None
+        self._texts = texts = []
+        length = 0
+
+        def collect(item: Any) -> None:
+            nonlocal length
+            if isinstance(item, str) and length < MAX_COLLECTED:
+                texts.append(item)
+                length += len(item)
+
+        return collect
 
     def finish(self, error: BaseException | None = None) -> None:
         """End the span, and count it."""
         if self._step is not None:
+            if self._texts:
+                self.returned("".join(self._texts))
             self._step.end(error)
 
     def __enter__(self) -> Self:
@@ -122,11 +168,11 @@ class _Block:
         name = self._name or function.__name__
 
         def make(*args: Any, **kwargs: Any) -> Observation:
-            return Observation(self._kind, name, (args, kwargs) if self._kind == "tool" else None)
+            return Observation(self._kind, name, (function, args, kwargs))
 
-        def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Context, Callable[..., None]]:
+        def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Begun:
             observation = make(*args, **kwargs)
-            return observation.start(get_current()), observation.finish
+            return Begun(observation.start(get_current()), observation.finish, observation.collector())
 
         if inspect.isasyncgenfunction(function):
             return cast(F, async_steps_in_context(function, begin))
@@ -136,15 +182,15 @@ class _Block:
 
             @functools.wraps(function)
             async def asynchronous(*args: Any, **kwargs: Any) -> Any:
-                with make(*args, **kwargs):
-                    return await function(*args, **kwargs)
+                with make(*args, **kwargs) as observation:
+                    return observation.returned(await function(*args, **kwargs))
 
             return cast(F, asynchronous)
 
         @functools.wraps(function)
         def synchronous(*args: Any, **kwargs: Any) -> Any:
-            with make(*args, **kwargs):
-                return function(*args, **kwargs)
+            with make(*args, **kwargs) as observation:
+                return observation.returned(function(*args, **kwargs))
 
         return cast(F, synchronous)
 

@@ -185,7 +185,9 @@ class Operation(NamedTuple):
         target: Returns the part after the operation in the span's name (default: the request's model).
         limit: The fields of the request that limit the tokens generated, by path; a budget's limit is written to
             the one that is set, else to the first.
-        choices: The fields of the request that say how many answers are generated, by path.
+        choices: The fields of the request that say how many answers are generated, by path: a number of answers, or
+            a list of prompts, each of which is answered.
+        tools: Returns the units that the server's tools in a request are billed by, at most.
         largest: Makes the largest answer that a request can have, for what is billed by something other than
             generated tokens: the format's own reader counts it, and budgets reserve it.
         batch: Description of the batch endpoint, if it is one.
@@ -210,6 +212,7 @@ class Operation(NamedTuple):
     target: Callable[[Attributes], str | None] | None = None
     limit: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
+    tools: Callable[[Body], Mapping[str, float]] | None = None
     largest: Callable[[Body], Mapping[str, Any]] | None = None
     batch: Batch | None = None
     unfinished: Callable[[Body, Any], str | None] | None = None

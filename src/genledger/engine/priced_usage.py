@@ -81,6 +81,8 @@ def priced_usage_of(call: Call, response: Any, *, failed: bool, received: Receiv
             if received is not None and not estimated:
                 usage, estimated = _completed(call, usage, received)
             priced = PricedUsage(usage, None, "error", estimated, reading.tier, reading.region)
+            if estimated:
+                reading.partial = False
             cost, unpriced = cost_of(reading, usage, call.endpoint, reading.model or call.model, call.started_ns)
             priced = priced._replace(cost=cost, unpriced=unpriced)
         elif not failed and not call.lost:
@@ -100,7 +102,7 @@ def _read(call: Call, response: Any, received: Received | None) -> tuple[pricing
     if reading is not None or not call.streamed:
         return reading, False
     output = _generated(call, received) if received is not None else 0
-    usage = Usage(input=input_tokens(call.body, provider, call.model or "", carefully=True), output=output)
+    usage = Usage(input=_given(call), output=output)
     return pricing.Reading(usage=usage, model=call.model, requested=call.model), True
 
 
@@ -114,9 +116,16 @@ def known_by_headers(call: Call) -> bool:
 
 
 def _completed(call: Call, usage: Usage, received: Received) -> tuple[Usage, bool]:
-    """The usage of a stream that was cut: what was generated counts, where the provider had said less."""
+    """The usage of a stream that its provider had not counted to its end: what was generated counts."""
     missing = _generated(call, received) - usage.output_tokens
-    return (replace(usage, output=usage.output + missing), True) if missing > 0 else (usage, False)
+    if missing <= 0:
+        return usage, False
+    given = usage.input if usage.input_tokens else _given(call)
+    return replace(usage, input=given, output=usage.output + missing), True
+
+
+def _given(call: Call) -> int:
+    return input_tokens(call.body, call.endpoint.provider, call.model or "", carefully=True)
 
 
 def _generated(call: Call, received: Received) -> int:
@@ -196,6 +205,7 @@ def cost_of(
         requested=reading.requested,
         context=reading.context,
         also=reading.also,
+        partial=reading.partial,
     )
     if not isinstance(answer, str):
         for note in filter(is_rejection, answer.notes):

@@ -15,6 +15,7 @@ from genledger.budgets.rules.model_routing import chosen
 from genledger.context.attribution import current, current_spend
 from genledger.context.totals import TraceTotals
 from genledger.engine.call import CALL_KEY, Call
+from genledger.engine.foreign_spans.wrappers import inside_wrapper
 from genledger.engine.operation import Attributes, Body, Endpoint, Operation, Received, read_request, span_name
 from genledger.engine.parents import parent_context
 from genledger.engine.record import CallRecord, ProductEvent
@@ -124,6 +125,8 @@ class Recorder:
             except Exception as error:
                 internal_errors.report("reading the request", error)
             model = attributes.get(A.GEN_AI_REQUEST_MODEL)
+            if operation.priced:
+                outer = inside_wrapper(outer, model, attributes)
             target = operation.target(attributes) if operation.target is not None else model
             named, provided = _NAMES[operation.family]
             # What a sampler may decide by; the rest is written to the spans that it lets through.

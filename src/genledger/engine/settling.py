@@ -135,7 +135,7 @@ def _write_span(recorder: Recorder, settlement: Settlement) -> None:
     if error is not None:
         if settlement.outcome != "cancelled":
             attributes[A.ERROR_TYPE] = settlement.error_kind = error_type(error)
-            span.set_status(StatusCode.ERROR, stage().description(error))
+            span.set_status(StatusCode.ERROR, stage().description(error, call.body))
         else:
             settlement.error_kind = None
     elif settlement.error_kind is not None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 from opentelemetry import trace
 from opentelemetry.context import Context, set_value
 from opentelemetry.trace import Span, SpanKind, StatusCode, get_current_span, set_span_in_context
 
-from genledger.context.attribution import SPEND_KEY, current, current_spend
+from genledger.context.attribution import SPEND_KEY, claim_trace, current, current_spend
 from genledger.context.totals import RUN_KEY, AgentRun, RunningTotal, run_in
 from genledger.engine.content.redaction import stage
 from genledger.engine.operation import Content, span_name
@@ -20,6 +20,9 @@ from genledger.engine.recorder import SCOPE, active
 from genledger.shared import internal_errors
 from genledger_semconv import SCHEMA_URL
 from genledger_semconv import attributes as A
+
+if TYPE_CHECKING:
+    from genledger.engine.content.capture import Capture
 
 Kind = Literal["agent", "tool", "retrieval", "workflow", "task"]
 """What a step does: the conventions' operations, and `task` for what they have no operation for."""
@@ -32,6 +35,13 @@ OPERATIONS: Mapping[Kind, tuple[str, str]] = {
     "task": ("", ""),
 }
 """The operation of each kind, and the attribute that has its name."""
+
+
+def captures() -> Capture | None:
+    """Return what writes content to spans; `None` where content is not captured there."""
+    recorder = active()
+    capture = recorder.capture if recorder is not None else None
+    return capture if capture is not None and capture.spans else None
 
 
 class Step:
@@ -64,16 +74,17 @@ class Step:
     def inside(self, context: Context) -> Context:
         """Return `context` with this step as the one that it is in."""
         inside = set_value(SPEND_KEY, self.spend, set_span_in_context(self.span, context))
+        inside = claim_trace(self.span.get_span_context(), inside)
         return inside if self._run is None else set_value(RUN_KEY, self._run, inside)
 
-    def write(self, content: Content) -> None:
-        """Put content on the span, redacted and bounded, where content is captured."""
-        recorder = active()
-        if recorder is None or recorder.capture is None or not recorder.capture.spans:
+    def write(self, content: Content | Callable[[], Content]) -> None:
+        """Put content, or what a function returns as such, on the span where content is captured: redacted, bounded."""
+        capture = captures()
+        if capture is None:
             return
         try:
             attributes: dict[str, Any] = {}
-            recorder.capture.write(content, attributes)
+            capture.write(content() if callable(content) else content, attributes)
             self.span.set_attributes(attributes)
         except Exception as error:
             internal_errors.report("capturing the content of a step", error)
@@ -112,7 +123,7 @@ def start_step(
     *,
     parent: Context | None = None,
     attributes: Mapping[str, Any] | None = None,
-    content: Content | None = None,
+    content: Content | Callable[[], Content] | None = None,
     signature: str | None = None,
 ) -> Step:
     """Begin a step. It becomes nobody's current span: give `step.inside(context)` to what runs in it.
@@ -122,7 +133,7 @@ def start_step(
         name: Of the agent, tool, data source, workflow or task.
         parent: The context that it belongs in; by default that of a framework's running step, or the current one.
         attributes: Further attributes of its span.
-        content: What it is given, written where content is captured.
+        content: What it is given, or a function that returns it; written where content is captured.
         signature: Of a tool call, for budgets that count repeats.
     """
     outer = parent_context() if parent is None else parent

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import wrapt
 
 from genledger.shared import internal_errors
+from genledger.shared.private_attributes import call_at_next_import
 
 Wrapper = Callable[[Any, Any, tuple[Any, ...], dict[str, Any]], Any]
 """`wrapper(wrapped, instance, args, kwargs)`, as wrapt calls it."""
@@ -72,18 +73,18 @@ class Patcher:
         self._patches = patches
         self._applied: list[_Applied] = []
         self._waiting: set[str] = set()
-        self._installed: list[Hook] = []
+        self._installed: list[tuple[Hook, ModuleType]] = []
         self.active = False
 
     def apply(self) -> None:
-        """Patch imported modules now, and the others on import."""
+        """Patch imported modules now, and every module whenever it is imported."""
         self.active = True
         for module in dict.fromkeys(patch.module for patch in self._patches):
+            if module not in self._waiting:
+                self._waiting.add(module)
+                call_at_next_import(module, self._imported)
             if module in sys.modules:
                 self._patch(sys.modules[module])
-            elif module not in self._waiting:
-                self._waiting.add(module)
-                wrapt.register_post_import_hook(self._imported, module)
 
     def restore(self) -> None:
         """Restore every attribute that still has our patch."""
@@ -96,9 +97,9 @@ class Patcher:
                     delattr(applied.parent, applied.name)
                 self._applied.remove(applied)
         while self._installed:
-            hook = self._installed.pop()
+            hook, module = self._installed.pop()
             try:
-                hook.remove(sys.modules[hook.module])
+                hook.remove(module)
             except Exception as error:
                 internal_errors.report(f"removing the hook from {hook.module}", error)
 
@@ -106,18 +107,19 @@ class Patcher:
     def patched(self) -> list[str]:
         """Return the currently patched attributes."""
         attributes = [f"{applied.parent.__name__}.{applied.name}" for applied in self._applied]
-        return attributes + [hook.module for hook in self._installed]
+        return attributes + [hook.module for hook, _ in self._installed]
 
     def _install(self, hook: Hook, module: ModuleType) -> None:
-        if hook in self._installed:
+        if (hook, module) in self._installed:
             return
         try:
             hook.install(module)
-            self._installed.append(hook)
+            self._installed.append((hook, module))
         except Exception as error:
             internal_errors.report(f"installing the hook in {hook.module}", error)
 
     def _imported(self, module: ModuleType) -> None:
+        call_at_next_import(module.__name__, self._imported)
         if self.active:
             self._patch(module)
 

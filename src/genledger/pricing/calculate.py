@@ -57,6 +57,7 @@ def price(
     requested: str | None = None,
     context: int | None = None,
     also: tuple[tuple[str, Usage], ...] = (),
+    partial: bool = False,
 ) -> Cost | str:
     """Return the cost of one call in USD, or why there is none: one of `UNPRICED_REASONS`.
 
@@ -64,7 +65,9 @@ def price(
     The other arguments are a `Reading`'s fields of the same names. Never raises. Once a price is resolved
     for (provider, model, tier, day, region, base URL) the rest is arithmetic.
     """
-    computed = _computed(usage, provider, model, at_ns, tier, region, base_url, notes, requested, context, also)
+    computed: Cost | str = "no_usage"
+    if not partial:
+        computed = _computed(usage, provider, model, at_ns, tier, region, base_url, notes, requested, context, also)
     if reported is None and not notes:
         return computed
     try:

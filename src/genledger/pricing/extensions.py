@@ -15,12 +15,16 @@ if TYPE_CHECKING:
 _SAME_MODEL = re.compile(
     r"""(?x)
     (?: [-_@:/.\ ]? (?:
-        \d{4}-\d{2}-\d{2} | \d{2}-\d{4} | \d{2}-\d{2} | \d{3,8}   # dates and three-digit revisions
-        | v\d+ (?:\.\d+)* | (?<=:)\d                              # Bedrock's and Vertex's versions
+        \d{4}-\d{2}-\d{2} | \d{2}-\d{4} | \d{2}-\d{2}
+        | \d{8} | \d{6} | \d{3,4}                               # dates and three-digit revisions
+        | v[01] (?:\.\d+)* | (?<=\d{8}-)v\d+ | (?<=:)\d          # Bedrock's and Vertex's versions
         | latest | preview | exp | experimental | default | stable
     ) )* $""",
     re.IGNORECASE,
 )
+
+_DATE = (3, 4, 6, 8)
+"""How many digits a date or a revision has."""
 
 
 def is_name_of(model: ModelInfo, name: str) -> bool:
@@ -54,7 +58,9 @@ def _behind(clause: Any, name: str) -> str | None:
     for kind in ("starts_with", "contains"):
         if (part := getattr(clause, kind, None)) is not None:
             behind = name.rpartition(part.lower())[2] if kind == "contains" else name[len(part) :]
-            return "" if part[-1].isdigit() and behind.isdigit() else behind  # the part ends within a number
+            within = re.search(r"\d*$", part)
+            date = behind.isdigit() and within is not None and within[0] != "" and len(within[0] + behind) in _DATE
+            return "" if date else behind  # the part ends within a date
     if (pattern := getattr(clause, "regex", None)) is not None:
         match = re.search(pattern, name)
         return name[match.end() :] if match is not None else ""

@@ -6,12 +6,15 @@ is absent, or that cannot be read, is `None`: nothing here raises.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from math import isfinite
 from typing import Any
 
 MOST = 10**12
 """No call consumes more than this of anything; a larger count is a fault of whoever reported it."""
+
+_DECIMAL = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?")
 
 _SCALARS = (str, bytes, bytearray, int, float, list, tuple, set, frozenset)
 
@@ -135,6 +138,11 @@ def number(value: object) -> float | None:
     except Exception:
         return None
     return as_float if isfinite(as_float) and as_float >= 0 else None
+
+
+def duration(value: object) -> float | None:
+    """Return seconds, also of a text of digits, or `None`."""
+    return number(float(value) if isinstance(value, str) and _DECIMAL.fullmatch(value) else value)
 
 
 class Counts:

@@ -51,6 +51,7 @@ def cost_of_response(
             requested=reading.requested,
             context=reading.context,
             also=reading.also,
+            partial=reading.partial,
         )
     except Exception:
         return None

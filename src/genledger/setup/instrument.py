@@ -110,9 +110,6 @@ def configure(settings: Settings, problems: list[str]) -> bool:
     meters = meter_provider(settings, pipeline)
     recorder = _recorder(settings, pipeline, provider, meters, _rules(settings, problems))
     delegating = delegating_processor_of(provider)
-    langfuse = pipeline.destinations.get("langfuse")
-    if langfuse is not None and (conflict := langfuse.conflict(provider)) is not None:
-        pipeline.problems.append(conflict)
     if delegating is not None:
         delegating.connect((ForeignSpanProcessor(SCOPE), *pipeline.processors))
     if any(isinstance(name, str) and name in REMOTE for name in wanted):
@@ -120,9 +117,11 @@ def configure(settings: Settings, problems: list[str]) -> bool:
 
         observe_destinations(metrics.get_meter(SCOPE, __version__, meters, SCHEMA_URL), _remote)
     recorder.sinks.extend(pipeline.sinks)
-    recorder.event_sinks.extend(pipeline.sinks)
+    recorder.event_sinks.extend([*pipeline.sinks, *pipeline.event_sinks])
     baggage_policy.fields = frozenset(settings.baggage)
     baggage_policy.trust_inbound = settings.trust_baggage
+    claims = (getattr(destination, "trace_claim", None) for destination in pipeline.destinations.values())
+    baggage_policy.trace_claim = next(filter(None, claims), None)
     if settings.prices is not None or _prices_given:
         _prices_given = settings.prices is not None
         try:
@@ -355,6 +354,7 @@ def _take_down(timeout: float) -> None:
     global _pipeline
     if _pipeline is not None:
         before, _pipeline = _pipeline, None
+        baggage_policy.trace_claim = None
         disconnect()
         _all(before, timeout, shutdown=True)
 

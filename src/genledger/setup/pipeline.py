@@ -57,6 +57,7 @@ class Pipeline:
     destinations: dict[str, Any] = field(default_factory=dict)
     processors: list[SpanProcessor] = field(default_factory=list)
     sinks: list[Callable[[Any], None]] = field(default_factory=list)
+    event_sinks: list[Callable[[Any], None]] = field(default_factory=list)
     exports: list[Exports] = field(default_factory=list)
     metrics_export: Exports | None = None
     problems: list[str] = field(default_factory=list)
@@ -107,6 +108,8 @@ def _given(pipeline: Pipeline, destination: Any) -> None:
         pipeline.processors.append(destination.processor)
     if hasattr(destination, "accept"):
         pipeline.sinks.append(destination.accept)
+    if hasattr(destination, "score"):
+        pipeline.event_sinks.append(destination.score)
     if not hasattr(destination, "processor") and not hasattr(destination, "accept"):
         raise ConfigurationError(
             f"{name} is not a valid destination: expected a `processor` attribute or an `accept()` method"
@@ -140,12 +143,14 @@ def _langfuse(pipeline: Pipeline, settings: Settings, name: str) -> None:
     from genledger.destinations.langfuse.destination import LangfuseDestination
 
     destination = LangfuseDestination(
+        tags=settings.langfuse_tags,
         everything=settings.langfuse_send_all_spans,
         units_per_month=settings.langfuse_units_per_month,
         **_delivery(settings),
     )
     pipeline.destinations[name] = destination
     pipeline.processors.append(destination.processor)
+    pipeline.event_sinks.append(destination.score)
 
 
 def _otlp(pipeline: Pipeline, settings: Settings, name: str) -> None:

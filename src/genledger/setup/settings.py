@@ -199,6 +199,8 @@ class Settings:
             `off` (`GENLEDGER_BUDGET_STORE`).
         tier_of: Returns the plan tier of a tenant, for budgets that differ by tier.
         on_budget_event: Called with each budget event that this process reports.
+        langfuse_tags: Tag observations in Langfuse with feature, `tenant:<id>` and `unpriced`
+            (`GENLEDGER_LANGFUSE_TAGS`).
         langfuse_send_all_spans: Send all spans to Langfuse, not only GenAI ones (`GENLEDGER_LANGFUSE_SEND_ALL_SPANS`).
         langfuse_units_per_month: Maximum units per month; fewer traces are sent as they are used up
             (`GENLEDGER_LANGFUSE_UNITS_PER_MONTH`).
@@ -241,6 +243,7 @@ class Settings:
     budget_store: str | Store | None = _option(None, _store, "GENLEDGER_BUDGET_STORE")
     tier_of: Callable[[str], str | None] | None = _option(None, _callable)
     on_budget_event: Callable[[Any], None] | None = _option(None, _callable)
+    langfuse_tags: bool = _option(True, _flag, "GENLEDGER_LANGFUSE_TAGS")
     langfuse_send_all_spans: bool = _option(False, _flag, "GENLEDGER_LANGFUSE_SEND_ALL_SPANS")
     langfuse_units_per_month: int | None = _option(None, _number, "GENLEDGER_LANGFUSE_UNITS_PER_MONTH")
     spool: str | None = _option(None, _path, "GENLEDGER_SPOOL")

@@ -20,10 +20,14 @@ _CONTEXT = "_genledger_context"
 _STAGE = "carrying a context into a thread"
 
 
+_POOLS = ("concurrent.futures.thread", "multiprocessing.pool")
+"""Modules whose threads work for many: their own context is that of whoever made the pool start them, by chance."""
+
+
 def _start(wrapped: Any, thread: threading.Thread, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     try:
         context = get_current()
-        if context:
+        if context and getattr(getattr(thread, "_target", None), "__module__", None) not in _POOLS:
             thread.__dict__[_CONTEXT] = context
     except Exception as error:
         internal_errors.report(_STAGE, error)
@@ -37,21 +41,21 @@ def _run(wrapped: Any, thread: threading.Thread, args: tuple[Any, ...], kwargs: 
     return _inside(context, wrapped, *args, **kwargs)
 
 
-def _submit(wrapped: Any, executor: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _submit(wrapped: Any, pool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call a method that takes a function, and perhaps callbacks: each runs in the context of who asks for it."""
     try:
+        context = get_current()
         if args:
-            # An empty context too: the pool's thread runs in that of whoever made the pool start it.
-            args = (functools.partial(_inside, get_current(), args[0]), *args[1:])
+            args = (functools.partial(_inside, context, args[0]), *args[1:])
+        for name in _FUNCTIONS & kwargs.keys():
+            if kwargs[name] is not None:
+                kwargs = {**kwargs, name: functools.partial(_inside, context, kwargs[name])}
     except Exception as error:
         internal_errors.report(_STAGE, error)
     return wrapped(*args, **kwargs)
 
 
-def _apply(wrapped: Any, pool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The methods of a pool of threads take the function first: it runs in the context of who asks for it."""
-    if not args and "func" in kwargs:
-        args, kwargs = (kwargs["func"],), {name: value for name, value in kwargs.items() if name != "func"}
-    return _submit(wrapped, pool, args, kwargs)
+_FUNCTIONS = {"fn", "func", "callback", "error_callback"}
 
 
 def _inside(context: Context, function: Any, /, *args: Any, **kwargs: Any) -> Any:
@@ -67,9 +71,11 @@ PATCHER = Patcher(
     [
         Patch("threading", "Thread.start", _start),
         Patch("threading", "Thread.run", _run),
+        Patch("threading", "Timer.run", _run),
         Patch("concurrent.futures.thread", "ThreadPoolExecutor.submit", _submit),
+        Patch("concurrent.futures._base", "Future.add_done_callback", _submit),
         *(
-            Patch("multiprocessing.pool", f"ThreadPool.{name}", _apply)
+            Patch("multiprocessing.pool", f"ThreadPool.{name}", _submit)
             for name in ("apply_async", "_map_async", "imap", "imap_unordered")
         ),
     ]

@@ -13,8 +13,10 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import wrapt
 from opentelemetry import context as context_api
 
 from genledger.shared.loggers import logger_of
@@ -75,6 +77,12 @@ class EndingSpanHook:
         """Take in a span that has ended, before `on_end` of any processor sees it."""
 
 
+def fits(span: Any, attributes: Mapping[str, Any]) -> bool:
+    """Return whether a span takes more attributes without dropping those that it has."""
+    stored = span._attributes
+    return stored.maxlen is None or len(stored.keys() | attributes.keys()) <= stored.maxlen
+
+
 def replace_attributes(span: Any, prefix: str | tuple[str, ...], attributes: Mapping[str, Any]) -> None:
     """Remove a span's attributes whose names begin with `prefix` (or one of them), and add others.
 
@@ -102,43 +110,90 @@ def _ending_works() -> bool:
     provider.add_span_processor(Probe())
     span = provider.get_tracer("genledger").start_span("probe", context_api.Context(), attributes={"removed": "yes"})
     span.end()
-    return dict(span.attributes) == {"added": "yes"}
+    return dict(span.attributes) == {"added": "yes"} and fits(span, {"another": "yes"})
 
 
 ENDING_SPANS = PrivateUse(
     "opentelemetry-sdk",
-    "SpanProcessor._on_ending, Span._attributes._immutable",
+    "SpanProcessor._on_ending, Span._attributes with _immutable and maxlen",
     "write the cost to spans of other instrumentations",
     "calls recorded by other instrumentations are counted and priced, but their spans do not show the cost",
     _ending_works,
 )
 
 
-# A tracer provider's span processors
+# The span processors that a span is announced to
 
 
-def span_processors(provider: Any) -> tuple[Any, ...]:
-    """Return the span processors of a tracer provider; none where the SDK does not tell."""
+def span_processors(span: Any) -> tuple[Any, ...]:
+    """Return the span processors of an open span's provider, the same tuple until one is added; none if unknown."""
     if not SPAN_PROCESSORS.works:
         return ()
-    active = getattr(provider, "_active_span_processor", None)
-    return tuple(getattr(active, "_span_processors", ()))
+    processors: tuple[Any, ...] = getattr(getattr(span, "_span_processor", None), "_span_processors", ())
+    return processors
 
 
 def _processors_work() -> bool:
     from opentelemetry.sdk.trace import SpanProcessor
 
     provider, probe = _tracer_provider(), SpanProcessor()
+    span = provider.get_tracer("genledger").start_span("probe", context_api.Context())
     provider.add_span_processor(probe)
-    return tuple(provider._active_span_processor._span_processors) == (probe,)
+    processors = span._span_processor._span_processors
+    return processors == (probe,) and processors is span._span_processor._span_processors
 
 
 SPAN_PROCESSORS = PrivateUse(
     "opentelemetry-sdk",
-    "TracerProvider._active_span_processor._span_processors",
-    "see whether Langfuse's own SDK sends the same spans",
-    "nothing warns when Langfuse's own SDK sends the same spans, whose costs then count twice there",
+    "Span._span_processor, SynchronousMultiSpanProcessor._span_processors",
+    "leave to Langfuse's own SDK the spans that it sends",
+    "spans that Langfuse's own SDK sends are sent twice, and the last one to arrive replaces the other",
     _processors_work,
+)
+
+
+# What Langfuse's own SDK sends
+
+
+def langfuse_filter(processor: Any) -> Callable[[Any], object]:
+    """Return how a `LangfuseSpanProcessor` decides whether it sends a span; its default where it does not tell."""
+    if LANGFUSE_FILTER.works:
+        chosen: Callable[[Any], object] = processor._should_export_span
+        return chosen
+    try:
+        from langfuse.span_filter import is_default_export_span  # type: ignore[import-not-found, unused-ignore]
+    except ImportError:
+        return lambda span: True  # version 3, which sends everything
+
+    return is_default_export_span
+
+
+def _filter_works() -> bool:
+    from langfuse._client.span_processor import (  # type: ignore[import-not-found, unused-ignore]
+        LangfuseSpanProcessor,
+    )
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    def chosen(span: Any) -> bool:
+        return False
+
+    probe: Any = LangfuseSpanProcessor(
+        public_key="probe",
+        secret_key="probe",
+        base_url="",
+        should_export_span=chosen,
+        span_exporter=InMemorySpanExporter(),
+    )
+    probe.shutdown()
+    return probe._should_export_span is chosen
+
+
+LANGFUSE_FILTER = PrivateUse(
+    "langfuse",
+    "LangfuseSpanProcessor._should_export_span",
+    "know which spans Langfuse's own SDK sends",
+    "with `should_export_span`, spans may reach Langfuse twice or not at all beside its own SDK",
+    _filter_works,
 )
 
 
@@ -273,7 +328,45 @@ PRICE_TABLES = PrivateUse(
     _tables_work,
 )
 
-USES = (ENDING_SPANS, SPAN_PROCESSORS, METRIC_POINTS, SUPPRESSION, PRICE_TABLES)
+
+# Modules that are imported again
+
+
+def call_at_next_import(module: str, hook: Callable[[ModuleType], None]) -> None:
+    """Call a function when a module is imported the next time, whether or not it is imported now.
+
+    wrapt's own function calls it at once if the module is imported.
+    """
+    if module not in sys.modules:
+        wrapt.register_post_import_hook(hook, module)
+    elif IMPORT_HOOKS.works:
+        _listen(module, hook)
+
+
+def _listen(module: str, hook: Callable[[ModuleType], None]) -> None:
+    importer = sys.modules["wrapt.importer"]
+    with importer._post_import_hooks_lock:
+        importer._post_import_hooks.setdefault(module, []).append(hook)
+
+
+def _listening_works() -> bool:
+    heard: list[ModuleType] = []
+    probe = ModuleType("genledger.probe")
+    wrapt.register_post_import_hook(heard.append, probe.__name__)
+    _listen(probe.__name__, heard.append)
+    wrapt.notify_module_loaded(probe)
+    return heard == [probe, probe]
+
+
+IMPORT_HOOKS = PrivateUse(
+    "wrapt",
+    "wrapt.importer._post_import_hooks, wrapt.importer._post_import_hooks_lock",
+    "record a library that was removed from sys.modules and imported again",
+    "a library that is removed from sys.modules and imported again is not recorded",
+    _listening_works,
+)
+
+USES = (ENDING_SPANS, SPAN_PROCESSORS, LANGFUSE_FILTER, METRIC_POINTS, SUPPRESSION, PRICE_TABLES, IMPORT_HOOKS)
 """Every use."""
 
 

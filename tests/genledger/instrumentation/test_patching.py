@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -53,8 +54,6 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def loaded(name: str) -> Any:
-    import importlib
-
     return importlib.import_module(name)
 
 
@@ -72,6 +71,24 @@ def test_a_patch_applies_now_or_when_the_library_is_imported(first: str, module:
     assert loaded(module).Client().call(1) == 13
     assert patcher.patched == ["Client.call"]
     patcher.restore()
+
+
+@pytest.mark.parametrize("first", ["import", "patch"])
+@pytest.mark.parametrize("again", ["removed and imported", "reloaded"])
+def test_a_library_that_is_imported_again_is_patched_again(first: str, again: str, module: str) -> None:
+    patcher = Patcher([Patch(module, "Client.call", plus_ten)])
+    if first == "import":
+        loaded(module)
+    patcher.apply()
+    loaded(module)
+    for _ in range(2):
+        if again == "reloaded":
+            importlib.reload(sys.modules[module])
+        else:
+            del sys.modules[module]
+        assert loaded(module).Client().call(1) == 13
+    patcher.restore()
+    assert loaded(module).Client().call(1) == 3
 
 
 def test_applying_twice_is_applying_once_and_restoring_gives_back_the_very_attribute(module: str) -> None:

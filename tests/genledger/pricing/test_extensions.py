@@ -7,11 +7,11 @@ import pytest
 from genledger.pricing import table
 from genledger.pricing.extensions import is_name_of
 
-SUFFIXES = ("-lite", "-nano", "-cyber", "-8b", "-plus", ".5", "-ultra-preview")
+SUFFIXES = ("-lite", "-nano", "-cyber", "-8b", "-plus", ".5", "-ultra-preview", "-v9", "-v2:0", "2")
 DATES = ("-2026-03-17", "-20260317", "-latest", "-preview", "-preview-05-20", "-001", "-v1:0")
 
 
-@pytest.mark.parametrize("provider", ["openai", "anthropic", "google", "mistral", "deepseek", "x-ai", "cohere"])
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "google", "mistral", "deepseek", "x-ai", "cohere", "aws"])
 def test_no_made_up_name_is_priced_as_the_model_that_it_extends(provider: str) -> None:
     prices = table.load()
     known = prices.provider(provider)

@@ -325,8 +325,9 @@ def test_transcription_by_second_and_by_token(cost: CostOf) -> None:
     assert any(note.startswith("rate_disputed") for note in found.notes)
 
 
-def test_a_verbose_transcription_says_its_duration(cost: CostOf) -> None:
-    payload = {"task": "transcribe", "duration": 30.0, "text": "hello"}
+@pytest.mark.parametrize("duration", [30.0, "30.0", "30"])
+def test_a_verbose_transcription_says_its_duration(cost: CostOf, duration: object) -> None:
+    payload = {"task": "transcribe", "duration": duration, "text": "hello"}
     assert usd(cost("openai", "transcriptions", payload, {"model": "whisper-1"})) == pytest.approx(0.003)
 
 

@@ -37,6 +37,7 @@ def test_a_keyword_wins_over_the_environment_and_none_gives_way_to_it() -> None:
         ("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "NO_CONTENT", "capture_content", "off"),
         ("GENLEDGER_LOG_HASH_USERS", "Yes", "log_hash_users", True),
         ("GENLEDGER_TRUST_BAGGAGE", "0", "trust_baggage", False),
+        ("GENLEDGER_LANGFUSE_TAGS", "0", "langfuse_tags", False),
         ("GENLEDGER_REDACT", "none", "redact", ()),
         ("GENLEDGER_REDACT", "email,card", "redact", ("email", "card")),
         ("GENLEDGER_METRIC_NAMES", "v1.41", "metric_names", "v1.41"),

@@ -452,3 +452,113 @@ def test_a_client_that_cannot_be_hashed_is_a_client(telemetry: Telemetry) -> Non
     client.__class__ = Equal
     client.chat.completions.create(**CHAT)
     assert telemetry.attributes["genledger.cost.amount"] > 0
+
+
+ASK: dict[str, Any] = {"model": "gpt-4o", "messages": wire.USER}
+FIVE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("where", ["usage", "x_groq", "choice"])
+async def test_usage_is_read_wherever_a_provider_puts_it(
+    provider: Provider, telemetry: Telemetry, where: str, stream: bool
+) -> None:
+    last = wire.chunk(finish="stop") if stream else wire.chat(usage=None)
+    if where == "choice":
+        last["choices"][0]["usage"] = FIVE
+    elif where == "x_groq":
+        last["x_groq"] = {"usage": FIVE}
+    else:
+        last["usage"] = FIVE
+    if stream:
+        provider.will(events([wire.chunk({"content": "Paris."}), last]))
+        await items(await now(provider.openai().chat.completions.create(**ASK, stream=True)))
+    else:
+        provider.will(answer(last))
+        await now(provider.openai().chat.completions.create(**ASK))
+    attributes = telemetry.attributes
+    assert (attributes["gen_ai.usage.input_tokens"], attributes["gen_ai.usage.output_tokens"]) == (10, 5)
+    assert "genledger.usage.estimated" not in attributes
+
+
+@pytest.mark.parametrize("last", [{"choices": None}, {}], ids=["null", "absent"])
+async def test_the_chunk_with_the_usage_may_have_no_choices(
+    provider: Provider, telemetry: Telemetry, last: dict[str, Any]
+) -> None:
+    usage = {name: value for name, value in wire.chunk(usage=FIVE).items() if name != "choices"} | last
+    provider.will(events([wire.chunk({"content": "Paris."}), wire.chunk(finish="stop"), usage]))
+    await items(await now(provider.openai().chat.completions.create(**ASK, stream=True)))
+    assert telemetry.attributes["gen_ai.usage.output_tokens"] == 5
+
+
+@pytest.mark.parametrize("usage", [{"prompt_tokens": 10}, {"total_tokens": 10}, dict.fromkeys(FIVE, 0)], ids=str)
+async def test_usage_that_does_not_count_the_output_is_no_price(
+    provider: Provider, telemetry: Telemetry, usage: dict[str, int]
+) -> None:
+    provider.will(answer(wire.chat(usage=usage)))
+    await now(provider.openai().chat.completions.create(**ASK))
+    assert telemetry.attributes["genledger.cost.unpriced"] == "no_usage"
+    assert "genledger.cost.amount" not in telemetry.attributes
+
+
+@pytest.mark.parametrize("usage", [{"prompt_tokens": 10}, dict.fromkeys(FIVE, 0)], ids=str)
+async def test_a_stream_whose_usage_does_not_count_the_output_is_estimated(
+    provider: Provider, telemetry: Telemetry, usage: dict[str, int]
+) -> None:
+    provider.will(events([wire.chunk({"content": "Paris is it. " * 20}), wire.chunk(finish="stop", usage=usage)]))
+    await items(await now(provider.openai().chat.completions.create(**ASK, stream=True)))
+    attributes = telemetry.attributes
+    assert attributes["genledger.usage.estimated"] is True
+    assert attributes["gen_ai.usage.output_tokens"] >= 40
+    assert attributes["gen_ai.usage.input_tokens"] >= 8
+    assert attributes["genledger.cost.amount"] > 0
+
+
+async def test_an_output_that_the_total_shows_to_be_nothing_is_counted(
+    provider: Provider, telemetry: Telemetry
+) -> None:
+    provider.will(answer(wire.chat(usage={"prompt_tokens": 10, "total_tokens": 10})))
+    await now(provider.openai().chat.completions.create(**ASK))
+    assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(10 * 2.5e-6)
+
+
+@pytest.mark.parametrize("missing", ["missing", "null"])
+async def test_a_streamed_choice_without_an_index_is_the_first(
+    provider: Provider, capturing: Telemetry, missing: str
+) -> None:
+    begun, ended = wire.chunk({"content": "Paris."}), wire.chunk(finish="stop", usage=FIVE)
+    if missing == "missing":
+        del begun["choices"][0]["index"]
+    else:
+        begun["choices"][0]["index"] = None
+    provider.will(events([begun, ended]))
+    await items(await now(provider.openai().chat.completions.create(**ASK, stream=True)))
+    (choice,) = json.loads(capturing.attributes["gen_ai.output.messages"])
+    assert choice["parts"] == [{"type": "text", "content": "Paris."}]
+    assert capturing.attributes["gen_ai.response.finish_reasons"] == ("stop",)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/chat/completions",
+        "chat/completions",
+        "/chat/completions/",
+        "chat/completions?api-version=1",
+        "https://api.openai.com/v1/chat/completions",
+    ],
+)
+async def test_a_path_that_the_application_writes_itself_is_the_endpoint(
+    provider: Provider, telemetry: Telemetry, path: str
+) -> None:
+    provider.will(answer(wire.chat()))
+    await now(provider.openai().post(path, body=ASK, cast_to=object))
+    assert telemetry.attributes["gen_ai.operation.name"] == "chat"
+    assert telemetry.attributes["genledger.cost.amount"] > 0
+
+
+async def test_an_absolute_address_is_who_answers(provider: Provider, telemetry: Telemetry) -> None:
+    provider.will(answer(wire.chat()))
+    await now(provider.openai().post("https://api.groq.com/v1/chat/completions", body=ASK, cast_to=object))
+    assert telemetry.attributes["gen_ai.provider.name"] == "groq"
+    assert telemetry.attributes["server.address"] == "api.groq.com"

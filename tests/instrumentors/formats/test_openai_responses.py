@@ -91,6 +91,46 @@ async def test_a_stream_that_ends_short_still_has_its_usage(
     assert "genledger.usage.estimated" not in telemetry.attributes
 
 
+CUT: dict[str, tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]] = {
+    "text": (
+        {"type": "message", "role": "assistant", "content": []},
+        [{"type": "response.output_text.delta", "delta": piece} for piece in ("Par", "is")],
+        {"type": "text", "content": "Paris"},
+    ),
+    "a refusal": (
+        {"type": "message", "role": "assistant", "content": []},
+        [{"type": "response.refusal.delta", "delta": "I can't"}],
+        {"type": "text", "content": "I can't"},
+    ),
+    "thoughts": (
+        {"type": "reasoning", "summary": []},
+        [{"type": "response.reasoning_summary_text.delta", "delta": piece} for piece in ("Fra", "nce")],
+        {"type": "reasoning", "content": "France"},
+    ),
+    "a tool call": (
+        {"type": "function_call", "name": "weather", "call_id": "call_1", "arguments": ""},
+        [{"type": "response.function_call_arguments.delta", "delta": '{"city":'}],
+        {"type": "tool_call", "name": "weather", "id": "call_1", "arguments": '{"city":'},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", CUT)
+async def test_a_stream_that_is_cut_keeps_what_came(provider: Provider, capturing: Telemetry, what: str) -> None:
+    item, deltas, expected = CUT[what]
+    done = {"type": "message", "id": "msg_0", "role": "assistant", "content": [{"type": "output_text", "text": "One."}]}
+    sent = [
+        wire.response_events()[0],
+        {"type": "response.output_item.done", "output_index": 0, "item": {**done, "status": "completed"}},
+        {"type": "response.output_item.added", "output_index": 1, "item": {**item, "id": "item_1"}},
+        *({**delta, "output_index": 1, "item_id": "item_1", "content_index": 0} for delta in deltas),
+    ]
+    provider.will(events([{**event, "sequence_number": at} for at, event in enumerate(sent)], done=False))
+    await items(await now(provider.openai().responses.create(**ASK, stream=True)))
+    (answered,) = json.loads(capturing.attributes["gen_ai.output.messages"])
+    assert answered["parts"] == [{"type": "text", "content": "One."}, expected]
+
+
 async def test_a_response_that_failed_at_the_provider_is_an_error(provider: Provider, telemetry: Telemetry) -> None:
     failure = {"code": "server_error", "message": "The model failed."}
     provider.will(answer(wire.response(status="failed", error=failure, output=[], usage=None)))
@@ -155,6 +195,63 @@ QUEUED = wire.response(status="queued", usage=None, output=[], background=True)
 FAILED = wire.response(
     status="failed", usage=None, output=[], background=True, error={"code": "server_error", "message": "Sorry."}
 )
+
+
+TOOL_CALLS: dict[str, dict[str, Any]] = {
+    "function_call": {"name": "weather", "arguments": "{}", "call_id": "call_1"},
+    "custom_tool_call": {"name": "sql", "input": "select 1", "call_id": "call_1"},
+    "computer_call": {"action": {"type": "screenshot"}, "call_id": "call_1", "pending_safety_checks": []},
+    "shell_call": {"action": {"commands": ["ls"]}, "call_id": "call_1"},
+    "local_shell_call": {"action": {"type": "exec", "command": ["ls"], "env": {}}, "call_id": "call_1"},
+    "apply_patch_call": {"operation": {"type": "delete_file", "path": "a"}, "call_id": "call_1"},
+    "mcp_approval_request": {"name": "delete", "arguments": "{}", "server_label": "files"},
+}
+
+
+@pytest.mark.parametrize("kind", TOOL_CALLS)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_that_asks_the_application_to_act_ends_with_a_tool_call(
+    provider: Provider, telemetry: Telemetry, kind: str, stream: bool
+) -> None:
+    call = {"type": kind, "id": "item_1", "status": "completed", **TOOL_CALLS[kind]}
+    if stream:
+        provider.will(events(wire.response_events(output=[call]), done=False))
+        await items(await now(provider.openai().responses.create(**ASK, stream=True)))
+    else:
+        provider.will(answer(wire.response(output=[call])))
+        await now(provider.openai().responses.create(**ASK))
+    assert telemetry.attributes["gen_ai.response.finish_reasons"] == ("tool_call",)
+
+
+async def test_a_tool_call_that_the_provider_answered_itself_is_no_end(
+    provider: Provider, telemetry: Telemetry
+) -> None:
+    call = {"type": "shell_call", "id": "sh_1", "status": "completed", **TOOL_CALLS["shell_call"]}
+    done = {"type": "shell_call_output", "id": "sho_1", "call_id": "call_1", "output": [], "status": "completed"}
+    provider.will(answer(wire.response(output=[call, done])))
+    await now(provider.openai().responses.create(**ASK))
+    assert telemetry.attributes["gen_ai.response.finish_reasons"] == ("stop",)
+
+
+COMPACTION = {"type": "compaction", "id": "cmp_1", "encrypted_content": "gAAA"}
+
+
+@pytest.mark.parametrize("where", ["input", "output"])
+async def test_a_conversation_of_which_a_part_is_compacted_is_marked(
+    provider: Provider, telemetry: Telemetry, where: str
+) -> None:
+    asked = [COMPACTION, {"role": "user", "content": "And since when?"}] if where == "input" else ASK["input"]
+    provider.will(answer(wire.response(**({"output": [COMPACTION]} if where == "output" else {}))))
+    await now(provider.openai().responses.create(model="gpt-4o", input=asked))
+    assert telemetry.attributes["gen_ai.conversation.compacted"] is True
+
+
+async def test_a_conversation_that_is_whole_is_not_marked_as_compacted(
+    provider: Provider, telemetry: Telemetry
+) -> None:
+    provider.will(answer(wire.response()))
+    await now(provider.openai().responses.create(**ASK))
+    assert "gen_ai.conversation.compacted" not in telemetry.attributes
 
 
 async def in_background(provider: Provider, *replies: dict[str, Any], tenant: str = "acme") -> None:

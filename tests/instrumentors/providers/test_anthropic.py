@@ -337,3 +337,42 @@ async def test_the_platforms_are_providers_of_their_own(
     assert telemetry.attributes["gen_ai.provider.name"].startswith(name)
     assert telemetry.attributes["gen_ai.request.model"] == "claude-sonnet-4-5"
     assert telemetry.attributes["gen_ai.usage.input_tokens"] == 131
+
+
+async def test_a_stream_broken_off_before_its_first_text_is_an_estimate(
+    provider: Provider, telemetry: Telemetry
+) -> None:
+    provider.will(events(wire.message_events(), done=False))
+    stream = await now(provider.anthropic().messages.create(**wire.ASK, stream=True))
+    (first,) = await items(stream, 1)
+    assert first.type == "message_start"
+    await now(stream.close())
+    attributes = telemetry.attributes
+    assert attributes["genledger.usage.estimated"] is True
+    assert attributes["gen_ai.usage.input_tokens"] == 131
+
+
+COMPACTION = {"type": "compaction", "content": "They spoke about France."}
+
+
+@pytest.mark.parametrize("where", ["request", "answer", "stream"])
+async def test_a_conversation_of_which_a_part_is_compacted_is_marked(
+    provider: Provider, telemetry: Telemetry, where: str
+) -> None:
+    asked = {**wire.ASK}
+    if where == "stream":
+        begun = {"type": "content_block_start", "index": 0, "content_block": {"type": "compaction", "content": None}}
+        told = {
+            "type": "content_block_delta",
+            "index": 0,
+            "delta": {"type": "compaction_delta", "content": COMPACTION["content"]},
+        }
+        first = wire.message_events(stop=False)[0]
+        provider.will(events([first, begun, told], done=False))
+        await items(await now(provider.anthropic().beta.messages.create(**asked, stream=True)))
+    else:
+        if where == "request":
+            asked["messages"] = [{"role": "assistant", "content": [COMPACTION]}, *wire.USER]
+        provider.will(answer(wire.message(*([COMPACTION] if where == "answer" else []))))
+        await now(provider.anthropic().beta.messages.create(**asked))
+    assert telemetry.attributes["gen_ai.conversation.compacted"] is True

@@ -73,13 +73,24 @@ async def test_one_span_speaks_of_usage_for_every_setting(
     assert not as_global.complaints.other
 
 
-async def test_a_provider_given_to_the_client_gets_no_second_bill(provider: Provider) -> None:
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_provider_that_the_application_gave_the_client_keeps_the_clients_spans(
+    provider: Provider, way: str
+) -> None:
     elsewhere = Telemetry()
     with instrumented() as telemetry:
-        client = provider.anthropic(open_telemetry={"tracer_provider": elsewhere.tracer_provider})
+        await ask(provider.anthropic(open_telemetry={"tracer_provider": elsewhere.tracer_provider}), provider, way)
+        (theirs,) = elsewhere.spans
+        assert attributes_of(theirs)["gen_ai.usage.output_tokens"] == 7
+        assert len(speaking_of_usage(telemetry.spans)) == 1
+
+
+async def test_genledgers_own_provider_given_to_the_client_gets_no_second_span(provider: Provider) -> None:
+    with instrumented() as telemetry:
+        client = provider.anthropic(open_telemetry={"tracer_provider": telemetry.tracer_provider})
         provider.will(answer(wire.message()))
         await now(client.messages.create(**wire.ASK))
-        assert len(speaking_of_usage(telemetry.spans + elsewhere.spans)) == 1
+        assert telemetry.span in speaking_of_usage(telemetry.spans)
 
 
 async def test_the_request_carries_our_span_as_its_parent(provider: Provider, as_global: Telemetry) -> None:

@@ -174,10 +174,7 @@ class Guard:
         if not self._informed:
             self._inform()
         self._start()
-        try:
-            return attempt.step(self._matcher)
-        finally:
-            self._alerts.deliver()
+        return attempt.step(self._matcher)
 
     # Observer -----------------------------------------------------------------------------------------
 
@@ -280,14 +277,19 @@ class Guard:
     # In the background --------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        if self._worker is None:
+        worker = self._worker
+        if worker is None:
             with self._lock:
-                if self._worker is None:
+                worker = self._worker
+                if worker is None:
                     run_at_exit(_close_all, stage="release")
-                    self._worker = Worker("genledger-budgets", self._tick, delay_s=TICK_SECONDS)
-                    self._worker.rouse()
-        if not self._worker.has_thread:
-            self._worker.hurry()
+                    worker = self._worker = Worker("genledger-budgets", self._tick, delay_s=TICK_SECONDS)
+                    self._alerts.start()
+        if not worker.has_thread:
+            if worker.start():
+                worker.rouse()
+            else:
+                worker.hurry()
 
     def _submit(self, work: Callable[[], T]) -> Future[T]:
         """Let another thread work, or this one: where the process ends, there is no other to be had."""
@@ -319,7 +321,6 @@ class Guard:
         if not self._lease_client.down:
             with contextlib.suppress(StoreDown):
                 self._lease_client.sync()
-        self._alerts.deliver()
         return TICK_SECONDS
 
     def _refresh_tiers(self) -> None:
@@ -329,10 +330,7 @@ class Guard:
     def _report(self) -> None:
         if self._lease_client.down:
             self._lease_client.probe()
-        try:
-            self._lease_client.sync()
-        finally:
-            self._alerts.deliver()
+        self._lease_client.sync()
 
     def _leave(self) -> None:
         for _ in range(1 if self._lease_client.down else LEAVE_ATTEMPTS):
@@ -387,6 +385,7 @@ class Guard:
         if self._may_name is not None and self._rulebook.store not in self._may_name:
             _log.warning("The rule file names a different budget store; restart the process to use it.")
         self._alerts.urls = self._rulebook.alerts
+        self._alerts.start()
         self._rebuild()
 
     def _rebuild(self) -> None:

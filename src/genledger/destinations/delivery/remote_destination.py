@@ -162,10 +162,19 @@ class Destination:
     name: str
     processor: SpanProcessor
 
-    def __init__(self, name: str, receivers: Receivers, *, select: bool, tells_ends: bool, lineage: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        receivers: Receivers,
+        *,
+        select: bool,
+        tells_ends: bool,
+        lineage: bool,
+        make_processor: Callable[..., SelectingSpanProcessor] = SelectingSpanProcessor,
+    ) -> None:
         self.name = name
         self._receivers = receivers
-        self.processor = SelectingSpanProcessor(
+        self.processor = make_processor(
             receivers.take,
             select=select,
             lineage=OpenSpans() if lineage else None,

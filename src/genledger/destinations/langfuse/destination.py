@@ -12,6 +12,7 @@ import base64
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
 from genledger.destinations.delivery.delivery_stats import Limits, positive
@@ -27,12 +28,16 @@ from genledger.destinations.delivery.remote_destination import (
 )
 from genledger.destinations.delivery.time_source import SYSTEM_CLOCK
 from genledger.destinations.delivery.validate_url import check_http_url
+from genledger.destinations.langfuse.beside_sdk import BesideSdkProcessor
+from genledger.destinations.langfuse.outcome_scores import OutcomeScores
 from genledger.destinations.langfuse.vocabulary import Project, environment_name, translate
+from genledger.destinations.selection.open_spans import TRACE_CLAIM
 from genledger.destinations.selection.sampling import Keep, SamplingOptions
-from genledger.shared.private_attributes import span_processors
+from genledger.destinations.selection.span_processor import SelectingSpanProcessor
 
 if TYPE_CHECKING:
     from genledger.destinations.selection.tenant_routing import Unknown
+    from genledger.engine.record import ProductEvent
 
 DEFAULT_BASE_URL = "https://cloud.langfuse.com"
 TRACES_PATH = "/api/public/otel/v1/traces"
@@ -109,6 +114,8 @@ class LangfuseDestination(Destination):
             resource's `deployment.environment.name`).
         release: On every span (`LANGFUSE_RELEASE`, else the commit that the build system names).
         version: On every span; else the resource's `service.version`.
+        tags: Tag observations with their feature, `tenant:<id>`, and `unpriced` where the cost is not known: Langfuse
+            groups by tags, and not by metadata.
         everything: Send web, database and queue spans, too, not only GenAI spans and the ancestors they need.
         sample_rate: The share of ordinary traces that is sent (`LANGFUSE_SAMPLE_RATE`).
         keep: Traces that are sent anyway.
@@ -121,9 +128,15 @@ class LangfuseDestination(Destination):
         pool: Projects that are open at most with `routes`; each has a thread of its own.
         options: How to deliver.
 
+    Attributes:
+        trace_claim: The baggage entry by which the next service learns that the trace is shown in the project; `None`
+            with `routes`, as the next service may send it to another.
+
     Raises:
         ConfigurationError: There is no project, or something about it cannot work.
     """
+
+    trace_claim: str | None
 
     def __init__(
         self,
@@ -132,6 +145,7 @@ class LangfuseDestination(Destination):
         environment: str | None = None,
         release: str | None = None,
         version: str | None = None,
+        tags: bool = True,
         everything: bool = False,
         sample_rate: float | None = None,
         keep: Keep | None = None,
@@ -147,7 +161,8 @@ class LangfuseDestination(Destination):
         if project is None and routes is None:
             raise ConfigurationError("Langfuse: LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY are not set")
         environment = environment or environ.get("LANGFUSE_TRACING_ENVIRONMENT")
-        common = Project(environment_name(environment) if environment else None, release or _release(environ), version)
+        environment = environment_name(environment) if environment else None
+        common = Project(environment, release or _release(environ), version, tags)
         sampling = SamplingOptions(_sample_rate(environ, sample_rate), keep or Keep(), units_per_month)
         path = environ.get("LANGFUSE_OTEL_TRACES_EXPORT_PATH") or TRACES_PATH
         compression = _compression(environ)
@@ -179,23 +194,43 @@ class LangfuseDestination(Destination):
                 pool=pool,
                 clock=options.get("clock", SYSTEM_CLOCK),
             )
-        self._public_key = project.public_key if project is not None else None
+
+        def project_of(tenant: str | None) -> LangfuseProject | None:
+            route = routes if routes is None or callable(routes) else routes.get
+            found = route(tenant) if route is not None and tenant is not None else None
+            return found or (project if routes is None or unknown == "default" else None)
+
+        self._exit_s = options["limits"].exit_s
+        self._scores = OutcomeScores(project_of, common.environment, options["limits"].timeout_s)
+        self.trace_claim = TRACE_CLAIM if routes is None else None
+        make_processor: Callable[..., SelectingSpanProcessor] = SelectingSpanProcessor
+        if project is not None and routes is None:
+            make_processor = partial(BesideSdkProcessor, public_key=project.public_key, project=common)
         super().__init__(
             "langfuse",
             receivers,
             select=not everything,
             tells_ends=sampling.holds or routes is not None,
             lineage=True,
+            make_processor=make_processor,
         )
 
-    def conflict(self, provider: object) -> str | None:
-        """Return the problem if Langfuse's own span processor sends the same spans to the same project."""
-        for processor in span_processors(provider):
-            if type(processor).__name__ == "LangfuseSpanProcessor":
-                key = getattr(processor, "public_key", None)
-                if key == self._public_key:
-                    return f"Langfuse's own SDK sends the spans of project {key} too: every cost is counted twice there"
-        return None
+    def score(self, event: ProductEvent) -> None:
+        """Send a product outcome as a score of its trace, else of its session. Never blocks."""
+        self._scores.take(event)
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Deliver spans and scores accepted so far within `timeout` seconds; whether that was done."""
+        deadline = SYSTEM_CLOCK.now() + timeout
+        done = super().flush(timeout)
+        return self._scores.flush(max(0.0, deadline - SYSTEM_CLOCK.now())) and done
+
+    def shutdown(self, timeout: float | None = None) -> bool:
+        """Deliver what can be delivered within `timeout` seconds (default: the limit's), spool spans, and stop."""
+        started = SYSTEM_CLOCK.now()
+        done = super().shutdown(timeout)
+        left = (self._exit_s if timeout is None else timeout) - (SYSTEM_CLOCK.now() - started)
+        return self._scores.shutdown(max(0.0, left)) and done
 
 
 def _release(environ: Mapping[str, str]) -> str | None:

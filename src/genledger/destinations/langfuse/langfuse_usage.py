@@ -21,6 +21,9 @@ _COSTS = (
     (A.GENLEDGER_COST_OTHER, "other"),
 )
 
+_PLACES = 12
+"""Decimals that Langfuse keeps. It cuts off what is behind them: of 0.0012799999999999999, the last digit would go."""
+
 
 def is_usage_key(key: str) -> bool:
     """Return whether Langfuse would read an attribute of this name as usage or cost."""
@@ -58,11 +61,11 @@ def cost_details(given: Mapping[str, Any]) -> dict[str, float] | None:
     if not _is_amount(total):
         return None
     details = {
-        name: float(given[key])
+        name: round(float(given[key]), _PLACES)
         for key, name in _COSTS
         if _is_amount(given.get(key)) and (given[key] or name in ("input", "output"))
     }
-    details["total"] = float(total)
+    details["total"] = round(float(total), _PLACES)
     return details
 
 

@@ -8,21 +8,35 @@ to the total. Sources: Langfuse's OTLP mapping (`OtelIngestionProcessor`) and it
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import orjson
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
+from genledger.context.attribution import Attribution
+from genledger.destinations.langfuse.chat_messages import chat_messages
+from genledger.destinations.langfuse.json_text import as_json, from_json, to_json
 from genledger.destinations.langfuse.langfuse_usage import cost_details, is_usage_key, usage_details
 from genledger.destinations.selection.span_processor import FinishedSpan
 from genledger_semconv import attributes as A
 
 OBSERVATION = "langfuse.observation"
+SDK_SCOPE = "langfuse-sdk"
+"""The scope of the spans that Langfuse's own SDK makes."""
+
+IS_APP_ROOT = "langfuse.internal.is_app_root"
+"""Marks the topmost span that Langfuse gets of a trace, though it has a parent."""
+
+UNPRICED = "unpriced"
+"""The tag of a call whose cost is not known."""
+
 _METADATA = f"{OBSERVATION}.metadata"
+_TRACE_METADATA = "langfuse.trace.metadata."
+_TRACE_TAGS = "langfuse.trace.tags"
+_COST = f"{OBSERVATION}.cost_details"
 
 _TYPES = {
     "chat": "generation",
@@ -73,25 +87,29 @@ _FAILED = frozenset({"error", "timeout", "rate_limited", "blocked"})
 _MODELS = (A.GEN_AI_RESPONSE_MODEL, A.GEN_AI_REQUEST_MODEL, "llm.response.model", "llm.model_name")
 
 _PARAMETERS = {
-    A.GEN_AI_REQUEST_TEMPERATURE: "temperature",
-    A.GEN_AI_REQUEST_TOP_P: "top_p",
-    A.GEN_AI_REQUEST_TOP_K: "top_k",
-    A.GEN_AI_REQUEST_MAX_TOKENS: "max_tokens",
-    A.GEN_AI_REQUEST_CHOICE_COUNT: "n",
-    A.GEN_AI_REQUEST_STOP_SEQUENCES: "stop",
-    A.GEN_AI_REQUEST_FREQUENCY_PENALTY: "frequency_penalty",
-    A.GEN_AI_REQUEST_PRESENCE_PENALTY: "presence_penalty",
-    A.GEN_AI_REQUEST_SEED: "seed",
-    A.GEN_AI_REQUEST_STREAM: "stream",
-    A.GEN_AI_REQUEST_REASONING_LEVEL: "reasoning_effort",
-    A.GEN_AI_REQUEST_ENCODING_FORMATS: "encoding_formats",
-    "gen_ai.embeddings.dimension.count": "dimensions",
+    "temperature": (A.GEN_AI_REQUEST_TEMPERATURE,),
+    "top_p": (A.GEN_AI_REQUEST_TOP_P,),
+    "top_k": (A.GEN_AI_REQUEST_TOP_K,),
+    "max_tokens": (A.GEN_AI_REQUEST_MAX_TOKENS,),
+    "n": (A.GEN_AI_REQUEST_CHOICE_COUNT,),
+    "stop": (A.GEN_AI_REQUEST_STOP_SEQUENCES,),
+    "frequency_penalty": (A.GEN_AI_REQUEST_FREQUENCY_PENALTY,),
+    "presence_penalty": (A.GEN_AI_REQUEST_PRESENCE_PENALTY,),
+    "seed": (A.GEN_AI_REQUEST_SEED,),
+    "stream": (A.GEN_AI_REQUEST_STREAM,),
+    "reasoning_effort": (A.GEN_AI_REQUEST_REASONING_LEVEL,),
+    "encoding_formats": (A.GEN_AI_REQUEST_ENCODING_FORMATS,),
+    "dimensions": ("gen_ai.embeddings.dimension.count",),
+    # Langfuse shows and prices the tier that is here: the one that served the call.
+    "service_tier": (A.OPENAI_RESPONSE_SERVICE_TIER, A.OPENAI_REQUEST_SERVICE_TIER),
 }
+"""Langfuse's model parameters, and the attributes that they come from: the first that is there."""
 
 _CONTENT = (
     (A.GEN_AI_INPUT_MESSAGES, A.GEN_AI_OUTPUT_MESSAGES),
     (A.GEN_AI_TOOL_CALL_ARGUMENTS, A.GEN_AI_TOOL_CALL_RESULT),
     (A.GEN_AI_RETRIEVAL_QUERY_TEXT, A.GEN_AI_RETRIEVAL_DOCUMENTS),
+    (A.GENLEDGER_TASK_ARGUMENTS, A.GENLEDGER_TASK_RESULT),
 )
 _VERSION = re.compile(r"v?(\d{1,9})", re.ASCII | re.IGNORECASE)
 _NOT_IN_ENVIRONMENT = re.compile(r"[^a-z0-9\-_]")
@@ -102,11 +120,13 @@ class Project:
     """Values shared by every span of a process.
 
     `environment` must match `[a-z0-9-_]{1,40}` and not begin with `langfuse`; `environment_name` makes it so.
+    `tags` says whether the feature, `tenant:<id>` and `unpriced` are among the tags.
     """
 
     environment: str | None = None
     release: str | None = None
     version: str | None = None
+    tags: bool = True
 
 
 def environment_name(value: str) -> str:
@@ -121,9 +141,10 @@ def translate(item: FinishedSpan, project: Project) -> ReadableSpan:
     # A plain copy: the SDK's own mapping takes a lock for every look.
     given = dict(span.attributes or {})
     attributes = _Writer(given)
-    attributes.trace(item, project)
-    if span.instrumentation_scope is None or span.instrumentation_scope.name != "langfuse-sdk":
+    ours = span.instrumentation_scope is None or span.instrumentation_scope.name != SDK_SCOPE
+    if ours:
         attributes.observation(span)
+    attributes.trace(item, project, decode=ours)
     return ReadableSpan(
         name=span.name,
         context=span.context,
@@ -172,28 +193,66 @@ class _Writer:
 
     # Fields of the trace, which Langfuse keeps on every observation
 
-    def trace(self, item: FinishedSpan, project: Project) -> None:
+    def trace(self, item: FinishedSpan, project: Project, *, decode: bool) -> None:
+        """Write who the span is for.
+
+        Args:
+            item: The span.
+            project: What all spans share.
+            decode: Whether metadata that Langfuse's SDK has propagated is decoded: it is JSON, and Langfuse decodes it
+                only on the SDK's own spans.
+        """
         who = item.attribution
         given = self.given
         resource = item.span.resource.attributes
+        tenant = given.get(A.GENLEDGER_TENANT_ID) or who.tenant
+        feature = given.get(A.GENLEDGER_FEATURE) or who.feature
         self.put("user.id", given.get(A.USER_ID) or who.user)
         self.put("session.id", given.get(A.SESSION_ID) or who.session)
         self.put("langfuse.trace.name", item.trace_name)
-        self.put("langfuse.trace.tags", tuple(given.get(A.GENLEDGER_TAGS) or who.tags))
-        self.put("langfuse.environment", project.environment or _resource_environment(resource))
+        self.put("langfuse.environment", project.environment or resource_environment(resource))
         self.put("langfuse.release", project.release)
         self.put("langfuse.version", project.version or resource.get("service.version"))
+        self.used.add(IS_APP_ROOT)  # Langfuse's SDK sets it at the start, by what it sends itself
         if item.is_app_root:
-            self.put("langfuse.internal.is_app_root", True)
-        prefix = f"{A.GENLEDGER_METADATA}."
-        metadata = {
-            **who.metadata,
-            **{key.removeprefix(prefix): value for key, value in given.items() if key.startswith(prefix)},
+            self.put(IS_APP_ROOT, True)
+        tags = [*(given.get(A.GENLEDGER_TAGS) or who.tags)]
+        if project.tags:
+            tags += [feature, tenant and f"tenant:{tenant}", self._is_unpriced() and UNPRICED]
+        self._tags(tags)
+        ours = {
+            "tenantId": tenant,
+            "tenant": tenant,
+            "feature": feature,
+            "promptName": given.get(A.GEN_AI_PROMPT_NAME) or who.prompt_name,
+            "promptVersion": given.get(A.GEN_AI_PROMPT_VERSION) or who.prompt_version,
         }
-        metadata.setdefault("tenant", given.get(A.GENLEDGER_TENANT_ID) or who.tenant)
-        metadata.setdefault("feature", given.get(A.GENLEDGER_FEATURE) or who.feature)
-        for key, value in metadata.items():
-            self.put(f"langfuse.trace.metadata.{key}", value)
+        self._metadata({key: value for key, value in ours.items() if value is not None}, who, decode)
+
+    def _is_unpriced(self) -> bool:
+        return A.GENLEDGER_COST_UNPRICED in self.given and _COST not in self.new
+
+    def _tags(self, tags: list[Any]) -> None:
+        named = self.given.get(_TRACE_TAGS, ())
+        if not isinstance(named, str):  # else the application's own list, in a form that is Langfuse's to read
+            self.used.add(_TRACE_TAGS)
+            self.put(_TRACE_TAGS, tuple(dict.fromkeys(tag for tag in (*named, *tags) if tag)))
+
+    def _metadata(self, ours: Mapping[str, Any], who: Attribution, decode: bool) -> None:
+        """Write the trace's metadata. An application's key that is one of ours is sent as `metadata_<key>`."""
+        prefix = f"{A.GENLEDGER_METADATA}."
+        theirs: dict[str, Any] = dict(who.metadata)
+        for key, value in self.given.items():
+            if key.startswith(prefix):
+                theirs[key.removeprefix(prefix)] = value
+            elif key.startswith(_TRACE_METADATA):
+                self.used.add(key)
+                theirs[key.removeprefix(_TRACE_METADATA)] = _decoded(value) if decode else value
+        for key, value in theirs.items():
+            taken = key in ours or key in _RESERVED or key.startswith("usage_")
+            self.put(f"{_TRACE_METADATA}{'metadata_' if taken else ''}{key}", value)
+        for key, value in ours.items():
+            self.put(f"{_TRACE_METADATA}{key}", value)
 
     # Fields of the observation
 
@@ -219,8 +278,8 @@ class _Writer:
     def _model(self) -> None:
         self.put(f"{OBSERVATION}.model.name", self.take(*_MODELS))
         parameters = {}
-        for key, name in _PARAMETERS.items():
-            value = self.take(key)
+        for name, keys in _PARAMETERS.items():
+            value = self.take(*keys)
             if value is not None:
                 parameters[name] = list(value) if isinstance(value, tuple) else value
         if parameters:
@@ -235,7 +294,7 @@ class _Writer:
             # Otherwise Langfuse counts the tokens of the text and bills the failed call.
             cost = {"total": 0}
         if cost is not None:
-            self.put(f"{OBSERVATION}.cost_details", to_json(cost))
+            self.put(_COST, to_json(cost))
         if self._is_priced() and self.given.get(A.GEN_AI_OPERATION_NAME) in ("invoke_agent", "agent_step"):
             # Langfuse throws away model, usage and cost of a span with this operation name.
             self.put(f"{_METADATA}.operation", self.take(A.GEN_AI_OPERATION_NAME))
@@ -258,10 +317,11 @@ class _Writer:
             if input_key in self.given or output_key in self.given:
                 put_in, put_out = self.take(input_key), self.take(output_key)
                 if input_key == A.GEN_AI_INPUT_MESSAGES:
-                    put_in = _with_instructions(put_in, self.take(A.GEN_AI_SYSTEM_INSTRUCTIONS))
-                # Langfuse takes either both from here or neither.
-                self.new[f"{OBSERVATION}.input"] = as_json(put_in)
-                self.new[f"{OBSERVATION}.output"] = as_json(put_out)
+                    instructions = from_json(self.take(A.GEN_AI_SYSTEM_INSTRUCTIONS))
+                    put_in, put_out = _input(put_in, instructions), _output(put_out)
+                for name, value in (("input", put_in), ("output", put_out)):
+                    if value is not None:
+                        self.put(f"{OBSERVATION}.{name}", as_json(value))
                 return
 
     def _first_chunk(self, span: ReadableSpan) -> None:
@@ -278,13 +338,37 @@ class _Writer:
         """Write Genledger's other attributes as metadata of the observation."""
         for key, value in self.given.items():
             if key.startswith("genledger.") and not key.startswith(f"{A.GENLEDGER_METADATA}."):
-                if key in _IN_TRACE or (key.startswith("genledger.cost.") and isinstance(value, float)):
+                if key in _NO_DETAILS or (key.startswith("genledger.cost.") and isinstance(value, float)):
                     continue
-                name = key.removeprefix("genledger.").replace(".", "_")
+                name = _metadata_name(key)
                 self.put(f"{_METADATA}.{name}", to_json(value) if isinstance(value, tuple) else value)
 
 
-_IN_TRACE = frozenset({A.GENLEDGER_TENANT_ID, A.GENLEDGER_FEATURE, A.GENLEDGER_TAGS})
+def _metadata_name(key: str) -> str:
+    """Return the name that one of Genledger's attributes has in Langfuse's metadata."""
+    return key.removeprefix("genledger.").replace(".", "_")
+
+
+_NO_DETAILS = frozenset(
+    {
+        *(A.GENLEDGER_TENANT_ID, A.GENLEDGER_FEATURE, A.GENLEDGER_TAGS),
+        *(A.GENLEDGER_TASK_ARGUMENTS, A.GENLEDGER_TASK_RESULT),
+    }
+)
+"""Attributes that have another place in Langfuse than the metadata of an observation."""
+_RESERVED = frozenset(
+    {
+        *(
+            _metadata_name(key)
+            for key in vars(A).values()
+            if isinstance(key, str) and key.startswith("genledger.") and key not in _NO_DETAILS
+        ),
+        *("prompt_name", "prompt_version", "operation"),
+        # Langfuse's own, beside which it puts what it gets.
+        *("attributes", "resourceAttributes", "scope"),
+    }
+)
+"""Keys of the metadata that an application cannot use: Langfuse puts the trace's over the observation's."""
 
 
 def observation_type(given: Mapping[str, Any]) -> str:
@@ -326,51 +410,28 @@ def _status_message(span: ReadableSpan, given: Mapping[str, Any]) -> str | None:
     return given.get(A.ERROR_TYPE) or given.get(A.GENLEDGER_OUTCOME)
 
 
-def _resource_environment(resource: Mapping[str, Any]) -> str | None:
+def resource_environment(resource: Mapping[str, Any]) -> str | None:
+    """Return the environment that a resource names, as Langfuse takes it."""
     value = resource.get("deployment.environment.name") or resource.get("deployment.environment")
     return environment_name(str(value)) if value else None
 
 
-def _with_instructions(messages: Any, instructions: Any) -> Any:
-    """Return the messages with the system's instructions in front, unless they have a system message already."""
-    if instructions is None:
-        return messages
-    listed, parts = _from_json(messages), _from_json(instructions)
-    listed = listed if isinstance(listed, list) else []
-    if any(isinstance(message, dict) and message.get("role") == "system" for message in listed):
-        return messages
-    parts = parts if isinstance(parts, list) else [{"type": "text", "content": instructions}]
-    return to_json([{"role": "system", "parts": parts}, *listed])
+def _decoded(value: Any) -> Any:
+    """Return the text that a JSON string describes; anything else as it is."""
+    text = from_json(value) if isinstance(value, str) and value.startswith('"') else None
+    return text if isinstance(text, str) else value
 
 
-def _from_json(value: Any) -> Any:
-    if not isinstance(value, str):
-        return _plain(value)
-    try:
-        return orjson.loads(value)
-    except ValueError:
-        return None
+def _input(messages: Any, instructions: Any) -> Any:
+    listed = from_json(messages)
+    if listed is None and instructions is not None:
+        listed = [] if messages is None else [{"role": "user", "content": messages}]
+    return messages if listed is None else chat_messages(listed, instructions)
 
 
-def as_json(value: Any) -> str:
-    """Return a JSON text: `value` itself if it is one (an array or object), else `value` encoded."""
-    if isinstance(value, str) and value[:1] in ("[", "{"):
-        try:
-            orjson.loads(value)
-        except ValueError:
-            return to_json(value)
-        return value
-    return to_json(_plain(value))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
-        return [_plain(inner) for inner in value]
-    return value
-
-
-def to_json(value: Any) -> str:
-    """`value` as JSON text; what JSON has no form for becomes its text."""
-    return orjson.dumps(value, default=str).decode()
+def _output(messages: Any) -> Any:
+    """Return the messages that were generated: usually one, which stands alone."""
+    chat = chat_messages(from_json(messages))
+    if isinstance(chat, list) and len(chat) == 1:
+        return chat[0]
+    return messages if chat is None else chat

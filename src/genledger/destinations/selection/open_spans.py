@@ -21,8 +21,8 @@ ENDED_SPANS = 4_096
 """FinishedSpan spans that are remembered for children that start late."""
 
 _DEEPEST = 512
-_CLAIM = "langfuse_trace_id"
-"""The baggage entry by which Langfuse's SDK tells the next service which trace has a root already."""
+TRACE_CLAIM = "langfuse_trace_id"
+"""The baggage entry that tells the next service which trace Langfuse has a root of already, as its SDK does."""
 
 
 @dataclass(slots=True, eq=False)
@@ -31,7 +31,8 @@ class SpanNode:
 
     `span` is there while the span is open; afterwards only what its descendants may still ask for is.
     `wanted` says that a descendant has been sent with this span as its parent, so that this one must be sent
-    too. `sent` is known once the span has ended. `claimed` says of a topmost span that another service has
+    too. `sent` is known once the span has ended. `elsewhere` says that somebody else sends it to the same receiver.
+    `claimed` says of a topmost span that another service has
     already shown Langfuse the root of the trace.
     """
 
@@ -43,6 +44,7 @@ class SpanNode:
     attribution: Attribution
     claimed: bool = False
     wanted: bool = False
+    elsewhere: bool = False
     sent: bool | None = None
     _name: str = ""
     _tenant: str | None = None
@@ -91,13 +93,17 @@ class OpenSpans:
                 parent, depth = None, 0
         claimed = False
         if parent is None and span.parent is not None:
-            claimed = get_baggage(_CLAIM, parent_context) == format_trace_id(context.trace_id)
+            claimed = get_baggage(TRACE_CLAIM, parent_context) == format_trace_id(context.trace_id)
         attribution = current(parent_context) if live else NOBODY
         line = SpanNode(span, context, span.parent, parent, depth, attribution, claimed)
         with self._lock:
             self._open[context.span_id] = line
             if len(self._open) > OPEN_SPANS:
                 del self._open[next(iter(self._open))]
+
+    def get(self, span: ReadableSpan) -> SpanNode | None:
+        """Return the line of an open span; `None` when it is not remembered."""
+        return self._open.get(span.context.span_id)
 
     def end(self, span: ReadableSpan) -> SpanNode:
         """Return the line of a span that has ended."""

@@ -70,10 +70,10 @@ class FinishedSpan:
 
     `parent` is its parent among the spans that go there; `is_app_root` says that there is none in this
     process though the trace has one elsewhere or above. `attribution` is what it was started for.
-    `trace_name` is the name of the topmost span of this process. `ends_trace` marks that span itself;
-    `goes` is false for one that is only there to say that the trace has ended. `line` is its place among the
-    spans of this process, where the destination remembers them. `ready` and `row` belong to the delivery: the
-    translated span, and its row in the spool.
+    `trace_name` is the name of the topmost span of this process, unless the calling service shows the trace.
+    `ends_trace` marks that span itself; `goes` is false for one that is only there to say that the trace has ended.
+    `line` is its place among the spans of this process, where the destination remembers them. `ready` and `row` belong
+    to the delivery: the translated span, and its row in the spool.
     """
 
     span: ReadableSpan
@@ -136,20 +136,30 @@ class SelectingSpanProcessor(SpanProcessor):
                 self._take(FinishedSpan(span, span.parent))
                 return
             line = lineage.end(span)
-            line.sent = not self._select or line.wanted or _is_genai(span)
-            ends_trace = line.parent is None
-            if line.sent:
-                root = line.root
-                parent = _adopt(line) if self._select else span.parent
-                is_app_root = (parent is None or parent.is_remote) and not root.claimed
-                if parent is None and root.above is not None and root.above.is_remote:
-                    # The caller may have sent its span, too: stay below it.
-                    parent = root.above
-                self._take(FinishedSpan(span, parent, is_app_root, line.attribution, root.name, ends_trace, line=line))
-            elif ends_trace and self._tells_ends:
+            line.sent = line.elsewhere or not self._select or line.wanted or _is_genai(span)
+            if line.sent and not line.elsewhere:
+                self._take(self._placed(span, line))
+            elif line.parent is None and self._tells_ends:
                 self._take(FinishedSpan(span, None, ends_trace=True, goes=False, line=line))
         except Exception:
             self._complain()
+
+    def place(self, span: ReadableSpan) -> FinishedSpan | None:
+        """Return an open span with its place among those that go out; `None` when it is not remembered."""
+        line = self._lineage.get(span) if self._lineage is not None else None
+        return None if line is None else self._placed(span, line)
+
+    def _placed(self, span: ReadableSpan, line: SpanNode) -> FinishedSpan:
+        """Return a span that goes out, with its place among those that do."""
+        root = line.root
+        parent = _adopt(line) if self._select else span.parent
+        is_app_root = (parent is None or parent.is_remote) and not root.claimed
+        if parent is None and root.above is not None and root.above.is_remote:
+            # The caller may have sent its span, too: stay below it.
+            parent = root.above
+        # Where the caller shows the trace, it names it as well.
+        name = None if root.claimed else root.name
+        return FinishedSpan(span, parent, is_app_root, line.attribution, name, line.parent is None, line=line)
 
     def shutdown(self) -> None:
         """Deliver or spool what there is, within the destination's own deadline."""

@@ -167,8 +167,8 @@ class Capture:
     def _dumped(self, value: Any) -> str:
         try:
             return orjson.dumps(value, default=self._default, option=_OPTIONS).decode()
-        except TypeError:  # half a character, which costs one character
-            written = json.loads(json.dumps(value, default=self._default))
+        except TypeError:  # half a character, which costs one character; a long number, which becomes a text
+            written = json.loads(json.dumps(value, default=self._default, skipkeys=True), parse_int=_whole)
             return orjson.dumps(each_text(written, well_formed)).decode()
 
     def _default(self, value: Any) -> Any:
@@ -195,6 +195,11 @@ class Capture:
             data = blob.data.encode(errors="replace")
         digest = hashlib.sha256(data).hexdigest()
         return {"type": "uri", "uri": f"sha256:{digest}", "size": len(data), **part}
+
+
+def _whole(digits: str) -> int | str:
+    number = int(digits)
+    return number if -(2**63) <= number < 2**64 else digits
 
 
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY

@@ -11,8 +11,9 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from genledger.context.attribution import NOBODY, current, current_spend
 from genledger.engine.call import CALL_KEY, Call
 from genledger.engine.foreign_spans.reader import priced_attributes, record_of
+from genledger.engine.foreign_spans.wrappers import note_wrapper
 from genledger.engine.recorder import Recorder, active
-from genledger.pricing.readers.attributes import USAGE_PREFIXES
+from genledger.pricing.readers.attributes import LANGFUSE_PRICING, USAGE_PREFIXES
 from genledger.shared import internal_errors
 from genledger.shared.private_attributes import ENDING_SPANS, EndingSpanHook, replace_attributes
 
@@ -59,6 +60,7 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
                 if parent in self._open:
                     self._cover(parent)
                 return
+            note_wrapper(span, context)
             attribution = current(context)
             if attribution is not NOBODY:
                 span.set_attributes(attribution.attributes)
@@ -88,7 +90,7 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
                 return
             if found.covered:
                 if written:
-                    replace_attributes(span, (*USAGE_PREFIXES, _COST), {})
+                    replace_attributes(span, (*USAGE_PREFIXES, *LANGFUSE_PRICING, _COST), {})
             elif self._price(recorder, span, found, written):
                 self._cover(found.parent)
         except Exception as error:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 import time
-import weakref
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import lru_cache
+from types import new_class
 from typing import Any
 
 import orjson
@@ -97,54 +98,54 @@ async def _tapped_async(stream: Any, tap: ResponseTap) -> AsyncIterator[bytes]:
 def watch_close(response: Any, recording: StreamRecorder) -> None:
     """Settle a typed stream when its body is closed behind its back.
 
-    The body itself stays in place: a client may look something up in it with every event.
+    The body itself stays in place: a client may look something up in it with every event. It becomes of a class that
+    also tells the recording. A function on the body would have to hold the body's own method, and so keep the body
+    alive, or hold it weakly, and so lose it where the garbage collector ends a cycle of objects.
     """
     # A body that was complete from the start (a cache, a test transport) is never closed again: the response is
     # all that still hears of it.
     body = response if response.is_closed else response.stream
     try:
-        if (close := getattr(body, "close", None)) is not None:
-            body.close = _closing(close, recording)
-        if (aclose := getattr(body, "aclose", None)) is not None:
-            body.aclose = _aclosing(aclose, recording)
-    except AttributeError:
+        body.__dict__.setdefault(_RECORDINGS, []).append(recording)
+        if not issubclass(type(body), _Telling):
+            body.__class__ = _telling(type(body))  # type: ignore[arg-type]
+    except (AttributeError, TypeError):
         response.stream = Body(response.stream, recording.closed)
 
 
-def _closing(original: Callable[[], None], recording: StreamRecorder) -> Callable[[], None]:
-    method = _weak(original)
+_RECORDINGS = "_genledger_recordings"
 
-    def closing() -> None:
+
+class _Telling:
+    """Mark of the classes that `_telling` makes."""
+
+    __slots__ = ()
+
+
+@lru_cache(maxsize=32)
+def _telling(kind: type) -> type:
+    """Return a class like `kind` whose `close` and `aclose` also tell the recordings of a body."""
+
+    def close(self: Any) -> None:
         try:
-            close = method()
-            if close is not None:
-                close()
+            kind.close(self)  # type: ignore[attr-defined]
         finally:
-            recording.closed()
+            _tell(self)
 
-    return closing
-
-
-def _aclosing(original: Callable[[], Awaitable[None]], recording: StreamRecorder) -> Callable[[], Awaitable[None]]:
-    method = _weak(original)
-
-    async def aclosing() -> None:
+    async def aclose(self: Any) -> None:
         try:
-            aclose = method()
-            if aclose is not None:
-                await aclose()
+            await kind.aclose(self)  # type: ignore[attr-defined]
         finally:
-            recording.closed()
+            _tell(self)
 
-    return aclosing
+    names: dict[str, Any] = {"__slots__": (), "__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    names |= {method.__name__: method for method in (close, aclose) if hasattr(kind, method.__name__)}
+    return new_class(kind.__name__, (kind, _Telling), exec_body=lambda namespace: namespace.update(names))
 
 
-def _weak(method: Any) -> Callable[[], Any]:
-    """Gives the method while its object lives, then `None`: what it replaces must not keep the object alive."""
-    try:
-        return weakref.WeakMethod(method)
-    except TypeError:
-        return lambda: method
+def _tell(body: Any) -> None:
+    for recording in body.__dict__.pop(_RECORDINGS, ()):
+        recording.closed()
 
 
 def tap(response: Any, call: Call, accumulator: StreamAccumulator | None) -> None:

@@ -12,6 +12,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import wrapt
+from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan
 
 from genledger.engine.call import running_call
@@ -29,11 +30,23 @@ def _lent_span(library: str) -> NonRecordingSpan | None:
         return None
 
 
+def _named(tracer: Any) -> bool:
+    """Return whether the application gave the client a provider of its own, neither Genledger's nor the global one."""
+    try:
+        theirs, call = getattr(tracer, "span_processor", None), running_call()
+        if theirs is None or call is None or theirs is getattr(call.recorder.tracer, "span_processor", None):
+            return False
+        return theirs is not getattr(trace.get_tracer(__name__), "span_processor", None)
+    except Exception as error:
+        internal_errors.report("lending a span", error)
+        return False
+
+
 def replaces_span(library: str, module: str, path: str) -> Patch:
-    """Return the patch of a function that starts the client's span and returns it."""
+    """Return the patch of a function that starts the client's span with its first argument, a tracer."""
 
     def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        ours = _lent_span(library)
+        ours = None if args and _named(args[0]) else _lent_span(library)
         return ours if ours is not None else wrapped(*args, **kwargs)
 
     return Patch(module, path, wrapper, optional=True)

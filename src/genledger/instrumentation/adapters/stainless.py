@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from opentelemetry.context import get_current
 
@@ -95,13 +96,17 @@ class StainlessClient:
         self, recorder: Recorder, wrapped: Any, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Exchange | None:
         options: Any = args[1] if len(args) > 1 else kwargs.get("options")
-        operation = self._library.operation(options.method, options.url)
+        path: str = options.url
+        operation = self._library.operation(options.method, path)
+        if operation is None:
+            path = _path(path, client._base_url)
+            operation = self._library.operation(options.method, path)
         if operation is None:
             return None
         outer = get_current().get(CALL_KEY)
         if isinstance(outer, Call) and outer.request is options:
             return None  # an outer layer of ours, with another vendor's in between, already has this request
-        body, endpoint = _asked(options), self.endpoint(client)
+        body, endpoint = _asked(options, path), self.endpoint(client, options.url)
         batch = operation.batch
         if batch is not None and not recorder.batches.expects(batch, endpoint.provider, body):
             return None
@@ -109,9 +114,12 @@ class StainlessClient:
         call = recorder.open(operation, self._library.name, endpoint, body, streamed=streamed)
         return StainlessExchange(call, self._library, options) if call is not None else None
 
-    def endpoint(self, client: Any) -> Endpoint:
-        """Whom a client talks to."""
+    def endpoint(self, client: Any, address: str = "") -> Endpoint:
+        """Return whom a client talks to, or whom it asks at an absolute address of the request."""
         url, key = client._base_url, getattr(client, "api_key", None)
+        elsewhere = "://" in address
+        if elsewhere:
+            url = type(url)(address)
         known = self._endpoints.get(client)
         if known is not None and known[0] is url and known[1] is key:
             return known[2]
@@ -120,7 +128,8 @@ class StainlessClient:
             port = 443 if url.scheme == "https" else 80
         digest = hash_api_key(key) if isinstance(key, str) and key else None
         endpoint = Endpoint(self._library.provider(client, host), host, port, str(url), digest)
-        self._endpoints.set(client, (url, key, endpoint))
+        if not elsewhere:
+            self._endpoints.set(client, (url, key, endpoint))
         return endpoint
 
 
@@ -196,15 +205,29 @@ class StainlessExchange(Exchange):
         return result
 
 
-def _asked(options: Any) -> Body:
+def _path(url: str, base: Any) -> str:
+    """Return the path of a request as the client's own methods name it.
+
+    Applications that call `client.post` may leave out the slash, add a query, or give an absolute address.
+    """
+    parts = urlsplit(url)
+    path = f"/{parts.path.strip('/')}"
+    if parts.netloc:
+        path = path.removeprefix(base.path.rstrip("/"))
+    return path
+
+
+def _asked(options: Any, path: str) -> Body:
     """Return the request: the body with the application's additions, or a query and its path."""
     body = options.json_data
     if options.method == "get" or body is None:
         params = options.params
-        return {**(params if isinstance(params, Mapping) else {}), "path": options.url}
+        return {**(params if isinstance(params, Mapping) else {}), "path": path}
     body = body if isinstance(body, Mapping) else {}
     extra = options.extra_json
     body = {**body, **extra} if isinstance(extra, Mapping) and extra else body
+    if options.files:
+        body = {**body, **dict(options.files)}
     # Methods pass placeholders for arguments that were not given; the client leaves them out when it sends.
     if any(type(value).__name__ in _PLACEHOLDERS for value in body.values()):
         body = {name: value for name, value in body.items() if type(value).__name__ not in _PLACEHOLDERS}

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from genledger.pricing.getters import Counts, field, first, items, number, path, text
+from genledger.pricing.getters import Counts, duration, field, first, items, number, path, text
 from genledger.pricing.readers import shapes
 from genledger.pricing.readers.tools import units_of
+from genledger.pricing.readers.usage_block import usage_block
 from genledger.pricing.usage import NO_UNITS, Usage
 
 Consumed = tuple[Usage | None, int | None, tuple[tuple[str, Usage], ...]]
@@ -27,7 +28,7 @@ def read_any(
     model: str | None,
 ) -> Consumed:
     """Read what an answer consumed, in whichever format it is."""
-    usage = field(body, "usage")
+    usage: Any = usage_block(body)
     if usage is not None and field(usage, "prompt_tokens") is not None:
         return shapes.chat(counts, usage, provider), None, ()
     meta = first(body, "usageMetadata", "usage_metadata")
@@ -69,7 +70,7 @@ def _usage_block(counts: Counts, provider: str, api: str, usage: object, model: 
         context = counts.get(field(usage, "context_details"), "input_tokens")
         return shapes.responses(counts, usage, images=api == "images"), context, ()
     for name, unit in _BLOCK_UNITS:
-        amount = number(field(usage, name))
+        amount = duration(field(usage, name)) if unit == "second" else number(field(usage, name))
         if amount:
             return Usage(units={unit: amount}), None, ()
     if _has(usage, "total_tokens"):

@@ -17,6 +17,13 @@ from genledger_semconv import attributes as A
 USAGE_PREFIXES = ("gen_ai.usage.", "llm.usage.", "llm.token_count.", "llm.cost.", "ai.usage.")
 """What the names of attributes begin with that a backend reads as usage or cost."""
 
+LANGFUSE_PRICING = (
+    "langfuse.observation.usage_details",
+    "langfuse.observation.cost_details",
+    "langfuse.observation.model.name",
+)
+"""What Langfuse prices an observation of its own SDK by. Without usage, it counts and prices the text by the model."""
+
 _INPUT = (
     A.GEN_AI_USAGE_INPUT_TOKENS,
     "gen_ai.usage.prompt_tokens",

@@ -12,6 +12,7 @@ from genledger.pricing.names import canonical_provider, deployment_of_url, provi
 from genledger.pricing.readers import shapes
 from genledger.pricing.readers.any_format import Consumed, read_any, sampled
 from genledger.pricing.readers.tools import image_tool, tool_calls
+from genledger.pricing.readers.usage_block import lacks_output, usage_block
 from genledger.pricing.reported import REPORTING, reported_cost
 from genledger.pricing.usage import Usage
 from genledger.shared.text import bounded
@@ -40,6 +41,7 @@ class Reading:
     another provider's own word, or `None` for standard. `reported` is the cost in USD, from a provider that
     reports costs. `context` is the size of the largest prompt, in tokens, when the call sampled more than once,
     because long-context rates look at each prompt. `also` is what other models consumed within the same call.
+    `partial` says that the usage leaves out the output.
     """
 
     usage: Usage
@@ -51,6 +53,7 @@ class Reading:
     requested: str | None = None
     context: int | None = None
     also: tuple[tuple[str, Usage], ...] = ()
+    partial: bool = False
 
 
 class _Seller(NamedTuple):
@@ -102,7 +105,7 @@ def read_usage(
             body = fields_of(answer)
         if (answer is None and line) or body.get("object") == "batch":
             return None
-        block = fields_of(body.get("usage"))
+        block = fields_of(usage_block(body))
         said = _headers(payload, headers) if seller.headers else _NO_HEADERS
         asked = _asked(sent) or seller.deployment
         answered = text(body, "model", "modelVersion", "model_version", "modelId", "model_id") or text(payload, "model")
@@ -127,7 +130,8 @@ def read_usage(
         in_batch = line or api in _BATCH_APIS or sent.get("batch") is True
         tier = "batch" if in_batch else _tier(body, block, sent, said, notes)
         region = _region(block, sent, seller.region)
-        return Reading(usage or Usage(), model, tier, region, reported, tuple(notes), asked, context, also)
+        partial = usage is not None and api not in _INPUT_ONLY and not usage.output_tokens and lacks_output(block)
+        return Reading(usage or Usage(), model, tier, region, reported, tuple(notes), asked, context, also, partial)
     except Exception:
         return None
 
@@ -150,6 +154,9 @@ def _messages(counts: Counts, provider: str, usage: Any, model: str | None) -> C
         return None
     return sampled(counts, usage, model)
 
+
+_INPUT_ONLY = frozenset(("embeddings", "embed", "embedContent", "rerank", "moderations", "retrieval"))
+"""The endpoints whose answers have no output tokens."""
 
 _FORMATS: Mapping[str, Callable[[Counts, str, Any, str | None], Consumed | None]] = {
     **dict.fromkeys(("chat", "completions", "embeddings"), _chat),

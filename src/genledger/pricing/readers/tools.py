@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from genledger.pricing.getters import Counts, field, first, items, number, path, text
+from genledger.pricing.getters import Counts, duration, field, first, items, number, path, text
 from genledger.pricing.readers import shapes
 from genledger.pricing.usage import Usage
 from genledger.shared.text import bounded
@@ -110,7 +110,7 @@ def image_tool(counts: Counts, body: object) -> tuple[tuple[str, Usage], ...]:
 def units_of(provider: str, api: str, body: object, request: object) -> dict[str, float]:
     """Return the units of answers that have no token counts at all."""
     if api in ("transcriptions", "audio_transcriptions", "translations"):
-        seconds = number(field(body, "duration"))
+        seconds = duration(field(body, "duration"))
         return {"second": max(seconds, _LEAST_SECONDS.get(provider, 0.0))} if seconds else {}
     if api in ("speech", "audio_speech"):
         spoken = text(request, "input", "text")

@@ -6,6 +6,7 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
+import genledger
 from genledger.destinations import ConfigurationError
 from genledger.destinations.langfuse.destination import (
     LangfuseDestination,
@@ -13,6 +14,9 @@ from genledger.destinations.langfuse.destination import (
     is_configured,
 )
 from genledger.destinations.langfuse.exporter import LangfuseSpanExporter
+from standins.langfuse_reading import rows
+
+from ....instrumentors.telemetry import instrumented
 
 CHAT = {"gen_ai.operation.name": "chat"}
 
@@ -145,25 +149,6 @@ def test_the_exporter_is_what_the_entry_point_names(langfuse_server, tmp_path, m
     exporter.shutdown()
 
 
-def test_langfuses_own_processor_for_the_same_project_is_noticed(langfuse_server) -> None:
-    from opentelemetry.sdk.trace import SpanProcessor
-
-    class LangfuseSpanProcessor(SpanProcessor):
-        def __init__(self, public_key: str) -> None:
-            self.public_key = public_key
-
-    destination = LangfuseDestination(spool=None)
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(destination.processor)
-    provider.add_span_processor(LangfuseSpanProcessor("pk-lf-another"))
-    assert destination.conflict(provider) is None
-    provider.add_span_processor(LangfuseSpanProcessor(langfuse_server.public_key))
-    problem = destination.conflict(provider)
-    assert problem is not None
-    assert langfuse_server.public_key in problem
-    assert destination.conflict(object()) is None
-
-
 def test_tracing_can_be_switched_off_as_in_langfuses_sdk(langfuse_server, tmp_path, monkeypatch) -> None:
     assert is_configured()
     monkeypatch.setenv("LANGFUSE_TRACING_ENABLED", "false")
@@ -188,3 +173,46 @@ def test_the_bounds_of_the_specification_are_the_default(langfuse_server, monkey
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "many")
     with pytest.raises(ConfigurationError, match="OTEL_BSP_MAX_QUEUE_SIZE='many'"):
         LangfuseDestination(spool=None)
+
+
+def test_the_input_and_output_of_a_trace_are_those_of_its_root(langfuse_server) -> None:
+    @genledger.observe(kind="workflow")
+    def answer(question: str) -> str:
+        return lookup(question)
+
+    @genledger.observe(kind="tool")
+    def lookup(name: str) -> str:
+        return name.upper()
+
+    @genledger.observe
+    def add(left: int, right: int) -> int:
+        return left + right
+
+    with instrumented(capture_content=True, destinations=["langfuse"], spool="off"):
+        answer("who?")
+        add(0, 0)
+    found = rows(langfuse_server)
+    root = found["invoke_workflow answer"]
+    assert root.root
+    assert root.input == [{"role": "user", "content": "who?"}]
+    assert root.output == {"role": "assistant", "content": "WHO?"}
+    tool = found["execute_tool lookup"]
+    assert (tool.input, tool.output) == ({"name": "who?"}, {"result": "WHO?"})
+    task = found["add"]
+    assert (task.input, task.output) == ({"left": 0, "right": 0}, {"result": 0})
+    assert not [name for name in task.metadata if name.startswith("task_")]
+
+
+@pytest.mark.parametrize(("on", "tags"), [(True, ("beta", "copilot", "tenant:acme")), (False, ("beta",))])
+def test_spend_can_be_grouped_by_feature_and_tenant_unless_the_tags_are_the_applications(
+    langfuse_server, on, tags
+) -> None:
+    with (
+        instrumented(destinations=["langfuse"], spool="off", langfuse_tags=on),
+        genledger.attribution(tenant="acme", feature="copilot", tags=["beta"]),
+        genledger.observe("step"),
+    ):
+        pass
+    step = rows(langfuse_server)["step"]
+    assert step.tags == tags
+    assert (step.metadata["tenantId"], step.metadata["feature"]) == ("acme", "copilot")

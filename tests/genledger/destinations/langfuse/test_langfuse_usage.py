@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import math
+from decimal import ROUND_DOWN, Decimal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -100,6 +103,16 @@ def test_cost_is_numbers_with_the_total_of_the_call() -> None:
         "genledger.cost.output": 0.25,
     }
     assert cost_details(given) == {"input": 0.5, "input_cached_tokens": 0.125, "output": 0.25, "total": 0.875}
+
+
+@given(st.decimals(0, 10, places=12))
+def test_no_digit_is_lost_where_langfuse_cuts_an_amount(amount) -> None:
+    """Sums of floats end in 0.0012799999999999999, which Langfuse cuts to 12 decimals."""
+    nearly = math.nextafter(float(amount), 0.0)
+    details = cost_details({"genledger.cost.amount": nearly, "genledger.cost.input": nearly})
+    assert details is not None
+    for sent in details.values():
+        assert Decimal(repr(sent)).quantize(Decimal("1e-12"), ROUND_DOWN) == amount
 
 
 def test_a_total_alone_stays_a_total_and_unknown_stays_unknown() -> None:

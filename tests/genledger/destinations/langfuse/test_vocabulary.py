@@ -204,7 +204,7 @@ def test_the_time_of_the_first_chunk_is_a_moment() -> None:
 
 def test_messages_are_json_texts_with_the_instructions_in_front() -> None:
     messages = [{"role": "user", "parts": [{"type": "text", "content": "hi"}]}]
-    answer = [{"role": "assistant", "parts": []}]
+    answer = [{"role": "assistant", "parts": [{"type": "text", "content": "hello"}], "finish_reason": "stop"}]
     attributes = translated(
         {
             **CHAT,
@@ -214,32 +214,37 @@ def test_messages_are_json_texts_with_the_instructions_in_front() -> None:
         }
     )
     assert json.loads(attributes["langfuse.observation.input"]) == [
-        {"role": "system", "parts": [{"type": "text", "content": "be kind"}]},
-        *messages,
+        {"role": "system", "content": "be kind"},
+        {"role": "user", "content": "hi"},
     ]
-    assert json.loads(attributes["langfuse.observation.output"]) == answer
+    assert json.loads(attributes["langfuse.observation.output"]) == {"role": "assistant", "content": "hello"}
     assert "gen_ai.input.messages" not in attributes
 
 
 def test_structured_messages_become_json_texts() -> None:
     attributes = translated({**CHAT, "gen_ai.input.messages": ({"role": "user", "parts": ({"type": "text"},)},)})
-    assert json.loads(attributes["langfuse.observation.input"]) == [{"role": "user", "parts": [{"type": "text"}]}]
+    assert json.loads(attributes["langfuse.observation.input"]) == [{"role": "user", "content": ""}]
 
 
 @pytest.mark.parametrize(
-    ("given", "input", "output"),
+    ("given", "written"),
     [
-        ({"gen_ai.input.messages": "[]"}, [], None),
-        ({"gen_ai.output.messages": '[{"role":"assistant"}]'}, None, [{"role": "assistant"}]),
-        ({"gen_ai.tool.call.arguments": '{"q":1}', "gen_ai.tool.call.result": "plain"}, {"q": 1}, "plain"),
-        ({"gen_ai.retrieval.query.text": "[not json"}, "[not json", None),
+        ({"gen_ai.input.messages": "[]"}, {"input": []}),
+        ({"gen_ai.output.messages": '[{"role":"assistant"}]'}, {"output": {"role": "assistant"}}),
+        (
+            {"gen_ai.tool.call.arguments": '{"q":1}', "gen_ai.tool.call.result": "plain"},
+            {"input": {"q": 1}, "output": "plain"},
+        ),
+        ({"gen_ai.retrieval.query.text": "[not json"}, {"input": "[not json"}),
+        ({"gen_ai.retrieval.documents": '[{"content":"a"}]'}, {"output": [{"content": "a"}]}),
+        ({}, {}),
     ],
 )
-def test_input_and_output_come_both_or_not_at_all(given, input, output) -> None:
+def test_what_was_not_said_is_left_out_rather_than_written_as_null(given, written) -> None:
     attributes = translated({**CHAT, **given})
-    assert json.loads(attributes["langfuse.observation.input"]) == input
-    assert json.loads(attributes["langfuse.observation.output"]) == output
-    assert not {"langfuse.observation.input", "langfuse.observation.output"} & set(translated(CHAT))
+    prefix = "langfuse.observation."
+    found = {name: attributes[prefix + name] for name in ("input", "output") if prefix + name in attributes}
+    assert {name: json.loads(text) for name, text in found.items()} == written
 
 
 def test_who_it_is_for_is_on_the_span_whether_it_says_so_itself_or_was_started_for_them() -> None:
@@ -266,7 +271,7 @@ def test_who_it_is_for_is_on_the_span_whether_it_says_so_itself_or_was_started_f
         assert attributes["user.id"] == "u1"
         assert attributes["session.id"] == "s1"
         assert attributes["langfuse.trace.name"] == "POST /chat"
-        assert attributes["langfuse.trace.tags"] == ("beta",)
+        assert attributes["langfuse.trace.tags"] == ("beta", "copilot", "tenant:acme")
         assert attributes["langfuse.trace.metadata.plan"] == "pro"
         assert attributes["langfuse.trace.metadata.seats"] == 3
         assert attributes["langfuse.trace.metadata.tenant"] == "acme"
@@ -274,6 +279,75 @@ def test_who_it_is_for_is_on_the_span_whether_it_says_so_itself_or_was_started_f
         assert attributes["langfuse.environment"] == "prod"
         assert attributes["langfuse.release"] == "r7"
         assert attributes["langfuse.version"] == "1.2"
+
+
+def test_metadata_has_the_keys_that_people_filter_by() -> None:
+    who = Attribution(tenant="acme", feature="copilot", prompt_name="draft", prompt_version="v4")
+    for given in ({}, who.attributes):
+        attributes = translated({**CHAT, **given}, item={"attribution": who if not given else Attribution()})
+        metadata = {key: value for key, value in attributes.items() if key.startswith("langfuse.trace.metadata.")}
+        assert metadata == {
+            "langfuse.trace.metadata.tenantId": "acme",
+            "langfuse.trace.metadata.tenant": "acme",
+            "langfuse.trace.metadata.feature": "copilot",
+            "langfuse.trace.metadata.promptName": "draft",
+            "langfuse.trace.metadata.promptVersion": "v4",
+        }
+
+
+def test_the_tags_of_attribution_can_be_switched_off_and_join_those_of_langfuses_sdk() -> None:
+    given = {**CHAT, "genledger.tenant.id": "acme", "genledger.cost.unpriced": "unknown_model"}
+    assert translated(given)["langfuse.trace.tags"] == ("tenant:acme", "unpriced")
+    assert "langfuse.trace.tags" not in translated(given, Project(tags=False))
+    assert translated({**given, "langfuse.trace.tags": ("vip",)})["langfuse.trace.tags"] == (
+        "vip", "tenant:acme", "unpriced",
+    )  # fmt: skip
+
+
+def test_a_call_whose_cost_is_known_is_not_tagged_as_unpriced() -> None:
+    assert "langfuse.trace.tags" not in translated({**CHAT, "genledger.cost.amount": 0.5})
+    failed = translated(
+        {**CHAT, "genledger.outcome": "error", "genledger.cost.unpriced": "error"}, status=Status(StatusCode.ERROR)
+    )
+    assert "langfuse.trace.tags" not in failed
+
+
+def test_metadata_that_langfuses_sdk_propagates_is_stored_without_its_quotes() -> None:
+    given = {"langfuse.trace.metadata.plan": '"pro"', "langfuse.trace.metadata.seats": "3"}
+    attributes = translated({**CHAT, **given})
+    assert attributes["langfuse.trace.metadata.plan"] == "pro"
+    assert attributes["langfuse.trace.metadata.seats"] == "3"
+    assert translated(given, instrumentation_scope=InstrumentationScope("langfuse-sdk", "5.0.4")) == given
+
+
+@pytest.mark.parametrize("key", ["outcome", "scope", "cost_source", "usage_web_search", "attributes", "prompt_version"])
+def test_an_applications_metadata_stands_beside_ours_not_over_it(key) -> None:
+    ours = {**CHAT, "genledger.outcome": "success", "genledger.cost.source": "table", "genledger.cost.amount": 0.5}
+    for given in ({f"genledger.metadata.{key}": "theirs"}, {f"langfuse.trace.metadata.{key}": '"theirs"'}):
+        attributes = translated({**ours, **given})
+        assert f"langfuse.trace.metadata.{key}" not in attributes
+        assert attributes[f"langfuse.trace.metadata.metadata_{key}"] == "theirs"
+        assert attributes["langfuse.observation.metadata.outcome"] == "success"
+
+
+def test_the_tenant_of_the_attribution_is_not_replaced_by_metadata_of_that_name() -> None:
+    given = {"genledger.metadata.tenantId": "theirs"}
+    assert translated({**CHAT, **given})["langfuse.trace.metadata.tenantId"] == "theirs"
+    attributes = translated({**CHAT, **given, "genledger.tenant.id": "acme"})
+    assert attributes["langfuse.trace.metadata.tenantId"] == "acme"
+    assert attributes["langfuse.trace.metadata.metadata_tenantId"] == "theirs"
+
+
+@pytest.mark.parametrize(
+    ("given", "tier"),
+    [
+        ({"openai.request.service_tier": "priority"}, "priority"),
+        ({"openai.request.service_tier": "priority", "openai.response.service_tier": "default"}, "default"),
+    ],
+)
+def test_the_tier_that_served_a_call_is_among_its_parameters(given, tier) -> None:
+    attributes = translated({**CHAT, **given})
+    assert json.loads(attributes["langfuse.observation.model.parameters"]) == {"service_tier": tier}
 
 
 def test_environment_and_version_come_from_the_resource_when_not_given() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -10,7 +11,9 @@ import orjson
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
 from genledger.engine.content.redaction.cuts import clip
 from genledger.engine.content.redaction.patterns import PATTERNS, Pattern, replace
+from genledger.engine.content.redaction.quotes import without_quotes
 from genledger.shared import internal_errors
+from genledger.shared.identity_map import IdentityMap
 from genledger.shared.text import well_formed
 
 FAILED = "[redaction failed]"
@@ -42,6 +45,7 @@ class Redactor:
         self._patterns = frozenset(patterns)
         self._function = function
         self._content = content
+        self._described: IdentityMap[str] = IdentityMap()
 
     def text(self, value: str) -> str:
         """Return one text, redacted. A failure replaces it whole."""
@@ -64,13 +68,30 @@ class Redactor:
             return ""
         return self.message(said)
 
-    def description(self, error: BaseException) -> str | None:
+    def description(self, error: BaseException, request: Any = None) -> str | None:
         """Return what a span's status says of an exception, bounded and redacted.
 
         While content is off, that is nothing for an exception that may quote it: of a parser, or the application's
-        own. Those of servers and connections are kept.
+        own. Those of servers and connections are kept, without the words of the request.
+
+        Args:
+            error: The exception.
+            request: The request that it answers. The steps around the call know the exception again.
         """
-        return self.error(error) if self._content or _of_a_request(error) else None
+        if self._content:
+            return self.error(error)
+        if request is None:
+            known = self._described.get(error)
+            if known is not None:
+                return known or None
+        if not _of_a_request(error):
+            return None
+        said: str | None = self.error(error)
+        if request is not None and said:
+            said = without_quotes(said, request)
+            with suppress(TypeError):
+                self._described.set(error, said or "")
+        return said
 
     def name(self, value: str) -> str:
         """Return another library's text of an error, bounded and redacted."""

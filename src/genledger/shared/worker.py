@@ -29,6 +29,7 @@ class Worker:
         delay_s: Seconds that `rouse` leaves others to join in.
         within: Makes what the work runs inside of.
         at_exit: Runs when a process ends in which there was any work, as `run_at_exit` says.
+        in_caller: Whether rounds before the last may run in the thread that asks for them.
     """
 
     def __init__(
@@ -39,12 +40,14 @@ class Worker:
         delay_s: float = 0.0,
         within: Callable[[], AbstractContextManager[None]] = nullcontext,
         at_exit: Callable[[], None] | None = None,
+        in_caller: bool = True,
     ) -> None:
         self._name = name
         self._work = work
         self._delay_s = delay_s
         self._within = within
         self._at_exit = at_exit
+        self._in_caller = in_caller
         self._begin()
         run_after_fork(self._begin)
 
@@ -124,7 +127,7 @@ class Worker:
                 self._gate.release()
             return
         # Whoever is at it sees to this round, too.
-        self._asked = True
+        self._asked = self._in_caller or self._stopping
         while self._asked and self._working.acquire(blocking=False):
             try:
                 self._asked = False

@@ -132,6 +132,16 @@ def test_where_no_thread_can_be_started_the_caller_works(no_new_threads: None) -
     assert where == [threading.current_thread()] * 4
 
 
+def test_work_that_may_take_long_is_left_for_the_stop_where_no_thread_can_be_started(no_new_threads: None) -> None:
+    rounds: list[int] = []
+    worker = Worker("slow", lambda: rounds.append(1), in_caller=False)
+    worker.rouse()
+    worker.hurry()
+    assert rounds == []
+    worker.stop()
+    assert rounds == [1]
+
+
 def test_work_that_makes_work_where_there_is_no_thread_is_done_one_after_the_other(no_new_threads: None) -> None:
     tasks, done = TaskQueue("nested"), []
 

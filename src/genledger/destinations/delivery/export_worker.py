@@ -83,12 +83,17 @@ class ExportWorker:
         self._threaded = threaded
         self._outbox = RetryQueue(name, sender, self.limits, spool, clock)
         self._worker = Worker(
-            f"genledger-{name}", self._work, delay_s=self.limits.delay_s, within=suppressed, at_exit=_at_exit
+            f"genledger-{name}",
+            self._work,
+            delay_s=self.limits.delay_s,
+            within=suppressed,
+            at_exit=_at_exit,
+            in_caller=False,  # a receiver may take its time; the shutdown, which has a deadline, sends what is queued
         )
         self._start_empty()
         run_after_fork(self._after_fork)
         _alive.add(self)
-        if threaded and spool is not None and spool.exists() and self._worker.start():
+        if threaded and spool is not None and spool.exists():
             self._worker.hurry()
 
     def _start_empty(self) -> None:
@@ -116,12 +121,11 @@ class ExportWorker:
         if self._durable and self.spool is not None and item.goes:
             self._write_ahead(self.spool, item)
         queue.append(item)
-        # Where no thread can be started, what is queued is sent by `shutdown`, which has a deadline.
-        if self._threaded and self._worker.start():
-            if len(queue) % self.limits.batch_spans == 0:
-                self._worker.hurry()
-            else:
+        if self._threaded:
+            if len(queue) % self.limits.batch_spans:
                 self._worker.rouse()
+            else:
+                self._worker.hurry()
 
     def _write_ahead(self, spool: Spool, item: FinishedSpan) -> None:
         try:

@@ -156,7 +156,8 @@ class ExportWorker:
     def finish_flush(self, deadline: float) -> bool:
         """Wait until `deadline` (of the clock) for what `begin_flush` began; whether nothing is left."""
         # In several rounds: another process may be at what one round cannot get.
-        return self._worker.flush(self.is_idle, deadline - self._clock.now())
+        left = deadline - self._clock.now() if self._worker.has_thread else 0.0
+        return self._worker.flush(self.is_idle, left)
 
     def begin_shutdown(self, deadline: float) -> None:
         """Take no more spans, and let the thread deliver what there is until `deadline` (of the clock)."""

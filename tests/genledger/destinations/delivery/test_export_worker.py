@@ -151,6 +151,27 @@ def test_what_waits_for_a_busy_disk_when_the_time_is_over_is_on_disk(
     assert on_disk(tmp_path) == 1_001
 
 
+def test_where_no_thread_can_be_started_a_flush_does_not_wait_and_the_shutdown_delivers(
+    collector: Collector, span: ReadableSpan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("genledger"):  # the receiver is another process's
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+        start(thread)
+
+    delivery = ExportWorker("otlp", HttpExporter(collector.url, {}), lambda ended: ended.span)
+    with monkeypatch.context() as ending:
+        ending.setattr(threading.Thread, "start", refuse)
+        delivery.offer(FinishedSpan(span, None))
+        assert not delivery.begin_flush()
+        assert not delivery.finish_flush(float("inf"))
+        assert collector.requests == []
+        assert delivery.shutdown(60)
+    assert len(collector.spans()) == 1
+
+
 def test_without_a_disk_what_is_lost_is_counted_and_said(
     silent: str, span: ReadableSpan, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -10,15 +10,28 @@ READY := $(VENV)/.ready
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
+CHECK_PYTHON := $(PYTHON) -c 'import sys; sys.exit("Genledger needs Python 3.11 or newer; set PYTHON=python3.11 or later") if sys.version_info < (3, 11) else None'
+
 $(READY): pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit("Genledger needs Python 3.11 or newer; set PYTHON=python3.11 or later") if sys.version_info < (3, 11) else None'
+	@$(CHECK_PYTHON)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "setting up $(VENV): a few minutes the first time"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-demo: $(READY) ## Run the main job: a multi-tenant RAG service, priced and attributed
-	@$(BIN)/python -m examples.demo
+DEMO := .venvs/demo
+
+$(DEMO)/.ready: examples/demo/requirements.txt pyproject.toml
+	@$(CHECK_PYTHON)
+	@echo "setting up $(DEMO): about a minute the first time, 250 MB"
+	@$(PYTHON) -m venv --clear $(DEMO)
+	@$(DEMO)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --editable . --requirement $<
+	@$(DEMO)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps chromadb==1.5.9
+	@$(DEMO)/bin/python -m pip --quiet uninstall --yes setuptools pip
+	@touch $@
+
+demo: $(DEMO)/.ready ## Run the main job: a multi-tenant RAG service, priced and attributed
+	@$(DEMO)/bin/python -m examples.demo
 
 test: check test-fast ## Run every check and the whole test suite
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 import genledger
-from genledger.cli.output import money
+from genledger.cli import output
 from genledger.cli.report import print_report
 from genledger.cli.trace import print_trace
 from genledger.ledger import Ledger, queries
@@ -43,12 +43,12 @@ def scripted_provider() -> DemoProvider:
 
 def demo(provider: DemoProvider) -> None:
     """Run the demo against a provider that is being served."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=output.console().width)
     for suffix in ("", "-wal", "-shm"):
         Path(f"{LEDGER}{suffix}").unlink(missing_ok=True)
     # The ledger is read below, so it is a destination besides whatever the environment configures.
     others = [name for name in names_wanted(read_settings({})[0], os.environ) if name != "ledger"]
-    genledger.instrument(ledger=LEDGER, destinations=["ledger", *others])
+    genledger.instrument(ledger=LEDGER, destinations=["ledger", *others], budget_store="memory:")
     with console.status("Importing openai, anthropic and chromadb"):
         from .app import HelpDesk
     places = ", ".join([f"the ledger {LEDGER}", *others])
@@ -87,7 +87,7 @@ async def search(desk: HelpDesk) -> list[Answers]:
 
 
 def _line(feature: str, tenant: str, what: str, calls: int, usd: float) -> str:
-    return f"  {feature:8} {tenant:8} {what:30} {calls:3} calls  {money(usd, 6)} "
+    return f"  {feature:8} {tenant:8} {what:30} {calls:3} calls  {output.money(usd, 6)} "
 
 
 def print_ledger(console: Console, shown: Draft) -> None:

@@ -25,9 +25,9 @@ import genledger_instrumentors
 import genledger_semconv
 from genledger.context import scoped_context
 from genledger.engine import call, driver, observe, steps, streams
+from genledger.engine.foreign_spans.delegating_processor import DelegatingSpanProcessor
 from genledger.instrumentation.adapters import http_response, own_spans, stainless
 from genledger.setup import threads
-from genledger.setup.delegating_processor import DelegatingSpanProcessor
 
 attribution = import_module("genledger.context.attribution")
 

@@ -301,7 +301,7 @@ def test_what_is_asked_for_is_repeated_as_text(scene: Scene, tmp_path: Path) -> 
         (("report", f"--{name}"), 2),
         (("report", name), 2),
         ((name,), 2),
-        (("report", "--ledger", f"/nowhere/{name}"), 0),
+        (("report", "--ledger", f"/nowhere/{name}"), 1),
         (("trace", name), 1),
         (("prices", "show", name), 1),
         (("prices", "show", name, "--json"), 1),

@@ -52,7 +52,7 @@ def test_traces(ddapm: Backend, protocol: str) -> None:
     with tracer.start_as_current_span("invoke_workflow draft") as workflow:
         attributes = {"gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": 7, "genledger.cost.amount": 0.25}
         tracer.start_span("chat gpt-4o", attributes=attributes).end()
-    assert destination.flush(10)
+    assert destination.flush(60)
     destination.shutdown(5)
     spans = {span["name"]: span for span in received(ddapm, "traces", "resource_spans", "scope_spans", "spans")}
     assert set(spans) == {"invoke_workflow draft", "chat gpt-4o"}

@@ -7,12 +7,16 @@ import os
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 from examples.demo.story import TENANTS
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from genledger.ledger import Ledger, queries
 
@@ -20,6 +24,12 @@ ROOT = Path(__file__).parents[2]
 
 RUN = """
 import json
+import os
+import sys
+
+for name in os.environ["NOT_INSTALLED"].split():
+    sys.modules.setdefault(name, None)
+
 from dataclasses import asdict
 from examples.demo.__main__ import demo, scripted_provider
 
@@ -60,11 +70,33 @@ def run(arguments: list[str], directory: Path, **variables: str) -> subprocess.C
     )
 
 
+def with_dependencies(names: Iterable[str]) -> set[str]:
+    """Return distributions with all that they need."""
+    found: set[str] = set()
+    left = [canonicalize_name(name) for name in names]
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            needs = [Requirement(one) for one in metadata.requires(name) or ()]
+            left += [canonicalize_name(one.name) for one in needs if one.marker is None or one.marker.evaluate()]
+    return found
+
+
+def not_installed() -> list[str]:
+    """Return the modules here that the demo's own environment (`make demo`) lacks."""
+    lines = (ROOT / "examples" / "demo" / "requirements.txt").read_text().splitlines()
+    listed = [Requirement(line).name for line in lines if line and not line.startswith("#")]
+    there = with_dependencies(["genledger", *listed]) | {"chromadb"}
+    homes = metadata.packages_distributions()
+    return [name for name, of in homes.items() if there.isdisjoint(map(canonicalize_name, of))]
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
     directory = tmp_path_factory.mktemp("demo")
     (directory / "genledger-demo.db").write_text("what an earlier run left")
-    done = run([sys.executable, "-c", RUN], directory)
+    done = run([sys.executable, "-c", RUN], directory, NOT_INSTALLED=" ".join(not_installed()))
     assert done.returncode == 0, done.stderr
     journal = json.loads((directory / "journal.json").read_text())
     return Run(directory / "genledger-demo.db", journal, done.stdout, done.stderr)

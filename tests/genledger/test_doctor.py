@@ -234,6 +234,25 @@ def test_a_destination_that_does_not_answer_is_wrong(monkeypatch: pytest.MonkeyP
     assert "connection refused" in said(found, "otlp", "wrong")
 
 
+def test_an_exporter_by_name_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console,ledger")
+    found = diagnose()
+    assert {one.name: one.answers for one in found.destinations} == {"console": None, "ledger": True}
+    assert found.ok
+
+
+def test_another_configurators_exporters_are_said_to_come_first(
+    install: MakeDistribution, receiver: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install("opentelemetry-distro", "0.66b2", opentelemetry_configurator={"configurator": "elsewhere:Configurator"})
+    monkeypatch.setenv("OTEL_PYTHON_CONFIGURATOR", "configurator")
+    assert "the same address as" not in said(diagnose(), "launcher", "note")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{receiver.server_port}")
+    assert "the same address as otlp: nothing is sent twice" in said(diagnose(), "launcher", "note")
+    monkeypatch.setenv("OTEL_PYTHON_CONFIGURATOR", "genledger")
+    assert not said(diagnose(), "launcher", "note")
+
+
 def test_half_configured_langfuse_and_an_unknown_destination_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LANGFUSE_PUBLIC_KEY", "pk-lf-public")
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "nonesuch")
@@ -252,7 +271,7 @@ def test_spans_that_would_reach_langfuse_twice_are_pointed_out(
     monkeypatch.setenv("LANGFUSE_BASE_URL", url)
     assert diagnose().ok
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"{url}/api/public/otel")
-    assert "arrives twice" in said(diagnose(), "langfuse", "wrong")
+    assert "it sends to the same address as the destination langfuse" in said(diagnose(), "destinations", "wrong")
     monkeypatch.setenv("LANGFUSE_TRACING_ENABLED", "false")
     assert not said(diagnose(), "langfuse", "wrong")
 
@@ -275,6 +294,27 @@ def test_a_ledger_that_cannot_be_used_is_wrong(tmp_path: Path) -> None:
     found = diagnose()
     assert "file is not a database" in said(found, "ledger", "wrong")
     assert [one.answers for one in found.destinations] == [False]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="file size limits are a matter of Unix")
+def test_a_write_is_tried_where_records_and_budgets_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import resource
+
+    (tmp_path / "budgets.toml").write_text('[[budget]]\nusd = 5\nper = "day"\n')
+    monkeypatch.setenv("GENLEDGER_BUDGETS", str(tmp_path / "budgets.toml"))
+    monkeypatch.setenv("GENLEDGER_BUDGET_STORE", str(tmp_path / "budgets.db"))
+    monkeypatch.setenv("GENLEDGER_DESTINATIONS", "ledger,otlp")
+    assert {finding.about for finding in diagnose().findings} == {"otlp"}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))  # as if the disk were full: what is there can be read
+    try:
+        found = diagnose()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {finding.about for finding in found.findings} == {"ledger", "spool", "budgets", "otlp"}
+    assert "GENLEDGER_LEDGER" in said(found, "ledger", "wrong")
+    assert "GENLEDGER_SPOOL" in said(found, "spool", "wrong")
+    assert "budgets.db" in said(found, "budgets", "wrong")
 
 
 def test_a_ledger_that_is_no_destination_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import io
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
+from redis.sentinel import Sentinel
 
 import genledger
 from genledger.budgets import Guard, Rulebook, budget, kill, open_store, revive, route
@@ -125,22 +129,55 @@ async def test_rules_in_code_hold_for_recorded_calls(form: str, provider: Provid
         assert not telemetry.complaints.texts
 
 
-async def test_processes_that_share_a_redis_by_a_client_of_their_own_share_the_rules_in_code(
-    provider: Provider, tmp_path: Path
+@pytest.fixture
+def make_server(tmp_path: Path) -> Iterator[Callable[[], RedisServer]]:
+    """Makes Redis servers that end with the test."""
+    made: list[RedisServer] = []
+
+    def make() -> RedisServer:
+        directory = tmp_path / f"redis-{len(made)}"
+        directory.mkdir()
+        made.append(RedisServer(directory))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.kill()
+
+
+def clients(kind: str, make_server: Callable[[], RedisServer]) -> Callable[[], Any]:
+    """Start what the documentation names; return what makes a client of it."""
+    server = make_server()
+    match kind:
+        case "sentinel":
+            sentinel = make_server()
+            sentinel.kill()
+            sentinel.start_sentinel("budgets", server)
+            return lambda: Sentinel([("127.0.0.1", sentinel.port)]).master_for("budgets")
+        case "cluster":
+            server.kill()
+            server.start_cluster()
+            return lambda: redis.RedisCluster("127.0.0.1", server.port)
+        case _:
+            return lambda: server.client
+
+
+@pytest.mark.parametrize("kind", ["server", "sentinel", "cluster"])
+async def test_processes_that_share_a_redis_by_clients_of_their_own_share_the_rules_in_code(
+    kind: str, provider: Provider, make_server: Callable[[], RedisServer]
 ) -> None:
-    server = RedisServer(tmp_path)
+    connect = clients(kind, make_server)
     reply, make = CALLS["chat"]
     rule = budget(name="daily", requests=1, per="day")
-    try:
-        with server.client as one, instrumented(budgets=[rule], budget_store=RedisStore(one)):
-            provider.will(reply)
+    with closing(connect()) as one, instrumented(budgets=[rule], budget_store=RedisStore(one)) as telemetry:
+        provider.will(reply)
+        await now(make(provider))
+        assert not telemetry.complaints.texts
+    with closing(connect()) as another, instrumented(budgets=[rule], budget_store=RedisStore(another)):
+        with pytest.raises(genledger.BudgetExceeded) as refused:
             await now(make(provider))
-        with server.client as another, instrumented(budgets=[rule], budget_store=RedisStore(another)):
-            with pytest.raises(genledger.BudgetExceeded):
-                await now(make(provider))
-            assert len(provider.requests) == 1
-    finally:
-        server.kill()
+        assert refused.value.spent == 1
+        assert len(provider.requests) == 1
 
 
 async def test_a_guard_goes_on_holding_when_the_options_are_replaced(provider: Provider) -> None:
@@ -245,6 +282,59 @@ async def test_a_rule_file_that_is_corrected_holds_without_a_restart(provider: P
                 break
             assert time.monotonic() < deadline
             await asyncio.sleep(0.05)
+
+
+async def test_rules_that_were_in_force_stay_for_a_process_that_starts_with_a_broken_file(
+    provider: Provider, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = rules(tmp_path, '[[budget]]\nname = "none"\nrequests = 0\nper = "day"\n')
+    _, make = CALLS["chat"]
+    for text in (None, BROKEN, "[[budget"):
+        if text is not None:
+            rules(tmp_path, text)
+        with instrumented(**options), pytest.raises(genledger.BudgetExceeded, match="none"):
+            await now(make(provider))
+    said = [message for message in caplog.messages if message.startswith("genledger: budgets: ")]
+    assert len(said) == 2
+    assert all(message.endswith("; the previous rules stay in force until you correct the file") for message in said)
+
+
+async def test_a_first_start_with_a_broken_file_lets_no_call_through_if_it_is_told_so(
+    provider: Provider, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = rules(tmp_path, BROKEN)
+    reply, make = CALLS["chat"]
+    with instrumented(**options, on_invalid_rules="closed"):
+        with pytest.raises(genledger.BudgetExceeded, match=r"until the file is corrected: .*budgets\.toml:3: requests"):
+            await now(make(provider))
+        (said,) = (message for message in caplog.messages if message.startswith("genledger: budgets: "))
+        assert said.endswith("; every call is refused until you correct the file (on_invalid_rules=closed)")
+        rules(tmp_path, '[[budget]]\nrequests = 9\nper = "day"\n')
+        deadline = time.monotonic() + 60
+        while True:
+            provider.will(reply)
+            try:
+                await now(make(provider))
+                break
+            except genledger.BudgetExceeded:
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.05)
+
+
+async def test_without_the_redis_client_one_line_says_that_no_budget_holds(
+    provider: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "redis", None)
+    file = tmp_path / "budgets.toml"
+    file.write_text('store = "redis://127.0.0.1:1/0"\n[[budget]]\nrequests = 0\nper = "day"\n')
+    reply, make = CALLS["chat"]
+    for options in ({"budgets": str(file)}, {"budget_store": "redis://127.0.0.1:1/0"}):
+        caplog.clear()
+        with instrumented(**options):
+            provider.will(reply)
+            await now(make(provider))
+        (said,) = (message for message in caplog.messages if "redis" in message)
+        assert "pip install 'genledger[redis]'; no budget and no kill switch holds in this process" in said
 
 
 async def test_of_several_rules_the_one_without_room_is_named(provider: Provider, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ async def ask(provider: Provider, **options: Any) -> Any:
 
 
 def in_file(path: Path) -> str:
-    assert genledger.flush(10)
+    assert genledger.flush(60)
     connection = sqlite3.connect(path)
     try:
         return repr([connection.execute(f"select * from {table}").fetchall() for table in ("calls", "steps")])

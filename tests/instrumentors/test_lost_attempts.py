@@ -435,7 +435,7 @@ async def test_a_retry_settles_the_lost_attempt_before_at_what_it_is_taken_for(
     transport = Failing([httpx2.ReadTimeout("slow")])
     with genledger.attribution(tenant="acme"):
         await now(client_of(transport, retries=1).chat.completions.create(**{**CALL, "messages": numbers}))
-    assert genledger.flush()
+    assert genledger.flush(60)
     cost = attributes_of(budgeted.spans[-1])["genledger.cost.amount"]
     assert used(budgeted) * 0.01 == pytest.approx(cost)
 

@@ -460,7 +460,7 @@ async def test_abandoned_streams_leave_nothing_behind(api: Api, asynchronous: bo
         while closing := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(closing)
         gc.collect()
-        assert genledger.flush(5)
+        assert genledger.flush(60)
         return sum(isinstance(one, (Call, StreamRecorder)) for one in gc.get_objects())
 
     with instrumented():

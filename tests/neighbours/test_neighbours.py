@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
+from examples.demo.provider import DemoProvider
 from typer.testing import CliRunner
 
 import genledger
 from genledger.cli import app
 
+from ..genledger.applications import rows, run
 from ..instrumentors import openai_format as wire
 from ..instrumentors.provider import Provider, answer, events, now
 from ..instrumentors.telemetry import attributes_of
@@ -179,6 +182,38 @@ async def test_after_both_nothing_is_recorded(provider: Provider, neighbour: Nei
         pass
     await chat(provider)
     assert not street.spans
+
+
+STOCK = """
+from opentelemetry.instrumentation.auto_instrumentation._load import _load_instrumentors
+from opentelemetry.instrumentation.distro import DefaultDistro
+from opentelemetry.sdk._configuration import _OTelSDKConfigurator
+_OTelSDKConfigurator()._configure(auto_instrumentation_version="0")
+_load_instrumentors(DefaultDistro())
+import openai
+hello = [{"role": "user", "content": "Hello"}]
+for stream in (False, True):
+    answer = openai.OpenAI().chat.completions.create(model="gpt-4.1-mini", messages=hello, stream=stream)
+    if stream:
+        list(answer)
+"""
+"""What `opentelemetry-instrument` does with the stock distribution: every instrumentation of the client is loaded."""
+
+
+def test_the_stock_distributions_ledger_has_each_call_once(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.db"
+    with DemoProvider() as provider:
+        run(
+            tmp_path,
+            STOCK,
+            OPENAI_API_KEY="test",
+            OPENAI_BASE_URL=provider.openai_url,
+            GENLEDGER_LEDGER=str(ledger),
+            OTEL_TRACES_EXPORTER="ledger",
+            OTEL_METRICS_EXPORTER="none",
+            OTEL_LOGS_EXPORTER="none",
+        )
+    assert [row["library"] for row in rows(ledger)] == ["genledger", "genledger"]
 
 
 def test_doctor_names_them() -> None:

@@ -178,7 +178,7 @@ class Receiver:
         """How often each span arrived, by trace and span id."""
         return Counter(span.key for span in self.spans())
 
-    def wait_for(self, condition: Callable[[], bool], timeout: float = 10.0) -> bool:
+    def wait_for(self, condition: Callable[[], bool], timeout: float = 60.0) -> bool:
         """Wait until a request has made `condition` true."""
         with self._changed:
             return self._changed.wait_for(condition, timeout)

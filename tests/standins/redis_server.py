@@ -56,19 +56,27 @@ class RedisServer:
             ],
             stdout=subprocess.DEVNULL,
         )
-        with redis.Redis(port=self.port) as client:
-            deadline = time.monotonic() + 120
-            while True:
-                try:
-                    client.ping()
-                    return
-                except redis.ConnectionError:
-                    assert time.monotonic() < deadline, "redis-server does not answer"
-                    time.sleep(0.01)
+        _wait_for(self.port)
 
     def start_cluster(self) -> None:
-        """Start as the only node of a cluster."""
+        """Start as the only node of a cluster, which has all slots."""
         self.start("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+        with self.client as client:
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            deadline = time.monotonic() + 120
+            while b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+
+    def start_sentinel(self, name: str, master: RedisServer) -> None:
+        """Start as the only sentinel of a master."""
+        file = self._directory / "sentinel.conf"
+        file.write_text(f"sentinel monitor {name} 127.0.0.1 {master.port} 1\n")
+        self._process = subprocess.Popen(
+            [self._program, str(file), "--sentinel", "--port", str(self.port), "--bind", "127.0.0.1"],
+            stdout=subprocess.DEVNULL,
+        )
+        _wait_for(self.port)
 
     def kill(self) -> None:
         """End it as a crash would."""
@@ -80,3 +88,15 @@ class RedisServer:
     def client(self) -> redis.Redis:
         """A client of it."""
         return redis.Redis(port=self.port)
+
+
+def _wait_for(port: int) -> None:
+    with redis.Redis(port=port) as client:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                client.ping()
+                return
+            except redis.ConnectionError:
+                assert time.monotonic() < deadline, "redis-server does not answer"
+                time.sleep(0.01)

@@ -9,7 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import import_module
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import orjson
 
 from genledger.budgets.leases.local_lease import CounterKey
 from genledger.budgets.rules.units import Measure, from_units, show
@@ -22,6 +25,12 @@ _log = logger_of("genledger.budgets")
 
 CLAIM_SECONDS = 60.0
 """Time to deliver an event. After that, another process or attempt may deliver it."""
+
+STALE_SECONDS = 86400.0
+"""How long after the end of its window an event is still delivered."""
+
+INHERITED_SECONDS = 15.0
+"""How long a process that ends waits for the delivery of what an earlier one has left."""
 
 MAX_KNOWN = 10_000
 """Maximum remembered events; the store is not asked again about them."""
@@ -49,12 +58,16 @@ class BudgetEvent:
 
 Listener = Callable[[BudgetEvent], None]
 
+_CLAIM = "delivering alerts"
+_said = False
+
 
 class Alerts:
     """Deliver events from a separate thread.
 
-    Processes coordinate through marks in the store. The process that sets a mark first delivers the event, and
-    then extends the mark. If that process dies, or sending fails, the mark expires and another attempt follows.
+    The store remembers each event until somebody has delivered it: whichever process notes it first, and else the
+    next one, or a command. One process at a time delivers, for as long as its claim lasts; when it dies, or sending
+    fails, the claim expires and another attempt follows.
     """
 
     def __init__(self, store: Store, urls: Sequence[str], listener: Listener | None) -> None:
@@ -67,6 +80,9 @@ class Alerts:
         self._queue: SimpleQueue[tuple[str, float, BudgetEvent] | None] = SimpleQueue()
         self._again_at: dict[str, float] = {}
         self._thread: threading.Thread | None = None
+        self._ending: threading.Thread | None = None
+        self._inherited = False
+        self._told: set[str] = set()
 
     def after_fork(self) -> None:
         """Begin anew in a child process."""
@@ -89,9 +105,9 @@ class Alerts:
             return
         if len(self._again_at) >= MAX_KNOWN:
             self._again_at.clear()
-        self._again_at[key] = moment + CLAIM_SECONDS
         window = counted.rule.window
         lasts = counted.end - now + window.kept if counted.end else window.span or LIFE_KEPT
+        self._again_at[key] = moment + lasts
         self._queue.put((key, lasts, _event(counted, percent, settled)))
 
     def start(self) -> None:
@@ -103,44 +119,124 @@ class Alerts:
                 self._thread = thread
 
     def close(self, timeout: float) -> None:
-        """Deliver what is waiting, for at most `timeout` seconds."""
+        """Deliver what is waiting, for at most `timeout` seconds, once; the store remembers the rest."""
         if self._thread is not None:
+            self._ending, self._thread = self._thread, None
             self._queue.put(None)
-            self._thread.join(timeout)
-            self._thread = None
+            self._ending.join(timeout)
+
+    def finish(self) -> None:
+        """Wait longer, at the end of the process, for what an earlier process could not deliver either."""
+        if self._inherited and self._ending is not None:
+            self._ending.join(INHERITED_SECONDS)
+
+    def deliver(self) -> bool:
+        """Deliver what the store remembers. Return whether nothing is left that this process could deliver.
+
+        Raises:
+            StoreDown: The store did not answer.
+        """
+        if not self._owed():
+            return True
+        # What takes seconds comes before the claim, so that a process which ends meanwhile holds up nobody.
+        messenger = _messenger(self.urls) if self.urls else None
+        if messenger is None and self._listener is None:
+            return True
+        if not self._store.mark(_CLAIM, CLAIM_SECONDS):
+            return False
+        done = True
+        try:
+            # Read again: another process may have delivered until it gave up its claim.
+            for key, event in self._owed().items():
+                self._tell(key, event)
+                if messenger is None or _notify(messenger, event):
+                    self._store.forget_owed(key)
+                    self._store.mark(_CLAIM, CLAIM_SECONDS, again=True)
+                else:
+                    done = False
+        finally:
+            self._store.mark(_CLAIM, 0.0, again=True)
+        return done
+
+    def _owed(self) -> dict[str, BudgetEvent]:
+        """Return what is to be delivered, and forget what is too old to matter."""
+        owed = {key: _read(body) for key, body in self._store.owed().items()}
+        now = self._store.now() if owed else 0.0
+        for key, event in list(owed.items()):
+            if event.resets_at is not None and now - event.resets_at.timestamp() > STALE_SECONDS:
+                self._store.forget_owed(key)
+                del owed[key]
+        return owed
+
+    def _tell(self, key: str, event: BudgetEvent) -> None:
+        if self._listener is None or key in self._told:
+            return
+        self._told.add(key)
+        try:
+            self._listener(event)
+        except Exception:
+            _log.exception("The function on_budget_event failed.")
 
     def _run(self) -> None:
-        while (item := self._queue.get()) is not None:
+        waiting = self._try(self._look_back)
+        while True:
+            try:
+                item = self._queue.get(timeout=CLAIM_SECONDS if waiting else None)
+            except Empty:
+                waiting = self._try(self.deliver)
+                continue
+            if item is None:
+                return
             key, lasts, event = item
             try:
-                if self._store.mark(key, CLAIM_SECONDS) and self._deliver(event):
-                    self._store.mark(key, lasts, again=True)
-                    self._again_at[key] = time.monotonic() + lasts
+                self._store.owe(key, lasts, orjson.dumps(event).decode())
             except StoreDown:
-                # Nobody knows whether it was delivered; the next exchange that succeeds offers it again.
+                # Nobody knows whether it is noted; the next exchange that succeeds offers it again.
                 self._again_at.pop(key, None)
+                continue
+            waiting = self._try(self.deliver)
 
-    def _deliver(self, event: BudgetEvent) -> bool:
-        if self._listener is not None:
-            try:
-                self._listener(event)
-            except Exception:
-                _log.exception("The function on_budget_event failed.")
-        return not self.urls or _notify(self.urls, event)
+    def _look_back(self) -> bool:
+        self._inherited = bool(self._store.owed())
+        return self.deliver()
+
+    def _try(self, deliver: Callable[[], bool]) -> bool:
+        """Deliver; return whether to try again in a while."""
+        try:
+            return not deliver()
+        except StoreDown:
+            return True
+        except Exception:
+            _log.exception("Delivering budget alerts failed; it is retried after a minute.")
+            return True
 
 
-def _notify(urls: Sequence[str], event: BudgetEvent) -> bool:
+def _messenger(urls: Sequence[str]) -> Any:
+    """Load Apprise, which takes seconds, and return its object for these URLs; `None` when it is not installed."""
+    global _said
     try:
         apprise = import_module("apprise")
     except ModuleNotFoundError:
-        _log.error("Budget alerts need Apprise, which is not installed: pip install 'genledger[alerts]'")
-        return False
-    messenger = apprise.Apprise()
+        if not _said:
+            _said = True
+            _log.error("Budget alerts need Apprise, which is not installed: pip install 'genledger[alerts]'")
+        return None
+    # In this thread: a process that ends starts no others. Each service has time limits of its own.
+    try:
+        asset = apprise.AppriseAsset(async_mode=False, service_timeout=0)
+    except (AttributeError, TypeError):  # Apprise 1 has no time limit for all of them
+        asset = apprise.AppriseAsset(async_mode=False)
+    messenger = apprise.Apprise(asset=asset)
     for url in urls:
         if not messenger.add(url):
             _log.error(
                 "Apprise does not support the alert URL that begins with %r; correct it in [alerts].", url.split(":")[0]
             )
+    return messenger
+
+
+def _notify(messenger: Any, event: BudgetEvent) -> bool:
+    apprise = import_module("apprise")
     title = f"Budget {event.rule}: {event.percent} %"
     try:
         # As plain text: services that show HTML are given it escaped.
@@ -155,6 +251,14 @@ def _notify(urls: Sequence[str], event: BudgetEvent) -> bool:
     except Exception:
         _log.exception("Sending a budget alert failed; it is retried after a minute.")
         return False
+
+
+def _read(body: str) -> BudgetEvent:
+    fields = orjson.loads(body)
+    for name in ("window_start", "resets_at"):
+        if fields[name] is not None:
+            fields[name] = datetime.fromisoformat(fields[name])
+    return BudgetEvent(**fields)
 
 
 def _event(counted: CounterKey, percent: int, settled: int) -> BudgetEvent:

@@ -61,8 +61,9 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     name="genledger",
     cls=_Commands,
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
+    rich_markup_mode=None,  # as `apps.new_app`, which is imported on use
     pretty_exceptions_enable=False,
 )
 
@@ -75,11 +76,14 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     _: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Report the spend of GenAI calls, set prices and budgets, and check the setup."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 def main() -> None:

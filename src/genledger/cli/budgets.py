@@ -5,30 +5,31 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from genledger.budgets.budget_alerts import Alerts
 from genledger.budgets.budget_status import BudgetStatus, read_status
 from genledger.budgets.enforcement import kill_switch
 from genledger.budgets.enforcement.kill_switch import Controls, Kill
 from genledger.budgets.rules.rule import MEASURES, Rule
-from genledger.budgets.rules.rule_file import Rulebook, RuleFileError, read_rules
+from genledger.budgets.rules.rule_file import Rulebook, RuleFileError, read_rules, rules_instead
 from genledger.budgets.rules.scope import FIELDS, RuleError
-from genledger.budgets.stores import Store, StoreDown, open_store
+from genledger.budgets.stores import Store, StoreDown, file_of, open_store
+from genledger.cli.apps import new_app
 from genledger.cli.output import JsonOption, console, count, digits_for, fail, money, print_json, tell, warn
-from genledger.shared.text import MAX_MESSAGE, message, shown, visible
+from genledger.cli.tables import add_numbers, fitting, new_table
+from genledger.shared.text import MAX_MESSAGE, as_json, message, shown, visible
 
-_WIDE = 100
-_BAR = 20
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 FileOption = Annotated[
@@ -48,9 +49,9 @@ StoreOption = Annotated[
 WhoOption = Annotated[str | None, typer.Option(help="Name recorded in the audit log (default: current user).")]
 Words = Annotated[list[str], typer.Argument(metavar="KEY=VALUE...")]
 
-app = typer.Typer(add_completion=False, invoke_without_command=True)
-kill_app = typer.Typer(add_completion=False)
-revive_app = typer.Typer(add_completion=False)
+app = new_app(invoke_without_command=True)
+kill_app = new_app()
+revive_app = new_app()
 
 
 @app.callback()
@@ -61,29 +62,33 @@ def budgets(
     watch: Annotated[bool, typer.Option("--watch", help="Refresh every second.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Show every budget: limit, settled, reserved, left, and when it resets."""
-    book, opened = _open(file, store, show=context.invoked_subcommand is None)
+    """Show every budget: limit, settled, reserved, left, reset."""
+    book, opened = _open(context, file, store, show=context.invoked_subcommand is None)
     context.obj = opened
     if context.invoked_subcommand is not None:
         return
+    to = console()
     try:
         if json:
             statuses, controls = _read(opened, book)
             print_json({"budgets": statuses, "kills": [_plain(kill) for kill in controls.kills]})
         elif watch:
-            with suppress(KeyboardInterrupt), Live(console=console(), auto_refresh=False) as live:
+            with suppress(KeyboardInterrupt), _shown_in_place(to) as show:
                 while True:
-                    live.update(_view(*_read(opened, book)), refresh=True)
+                    show(_view(to, *_read(opened, book)))
                     time.sleep(1)
         else:
-            console().print(_view(*_read(opened, book)))
+            to.print(_view(to, *_read(opened, book)))
     except StoreDown as error:
         fail(error)
 
 
 @app.command("set")
 def set_(context: typer.Context, words: Words, who: WhoOption = None) -> None:
-    """Set a budget for all processes: `tenant=acme usd=50/day`; or a tenant's tier: `tenant=acme tier=pro`."""
+    """Set a budget or a tenant's tier, for all processes.
+
+    A budget has the keys of a `[[budget]]` table: `tenant=acme usd=50/day`. A tier is `tenant=acme tier=pro`.
+    """
     fields = _pairs(words)
     try:
         if set(fields) == {"tenant", "tier"}:
@@ -108,7 +113,7 @@ def unset(context: typer.Context, name: Annotated[str, typer.Argument()], who: W
 
 @app.command()
 def log(context: typer.Context, json: JsonOption = False) -> None:
-    """Show the audit log: what was set, killed and revived, by whom and why."""
+    """Show the audit log: who changed what, and why."""
     try:
         entries = Controls.read(context.obj.document()).log
     except StoreDown as error:
@@ -116,18 +121,43 @@ def log(context: typer.Context, json: JsonOption = False) -> None:
     if json:
         print_json(entries)
         return
-    table = Table(box=None, header_style="bold")
-    for heading in ("at (UTC)", "who", "did", "what", "why"):
-        table.add_column(heading, overflow="fold")
+    table = new_table("at (UTC)", "who", "did", "what", "why")
     for entry in visible(entries, MAX_MESSAGE):
-        what = entry.get("scope") or entry.get("budget") or " ".join(filter(None, map(entry.get, ("tenant", "tier"))))
-        at = datetime.fromtimestamp(entry["at"], UTC).strftime("%Y-%m-%d %H:%M:%S")
-        table.add_row(*map(Text, (at, entry["who"], entry["did"], what, entry.get("why", ""))))
+        table.add_row(
+            *map(Text, (_moment(entry["at"]), entry["who"], entry["did"], _what(entry), entry.get("why", "")))
+        )
     console().print(table)
+
+
+def _what(entry: Mapping[str, Any]) -> str:
+    """Return what an entry of the audit log changed: from what, and to what."""
+    subject = entry.get("scope") or entry.get("budget") or entry.get("tenant") or ""
+    to = entry.get("to") or entry.get("tier")
+    until, was = entry.get("until"), entry.get("was")
+    return "".join(
+        (
+            subject,
+            f": {_words(to)}" if to else "",
+            f" until {_moment(until)}" if until else "",
+            f" (was {_words(was)})" if was else "",
+        )
+    )
+
+
+def _words(value: Mapping[str, Any] | str) -> str:
+    """Return the keys of a budget as `set` takes them, or a tier as it is."""
+    if isinstance(value, str):
+        return value
+    return " ".join(f"{key}={part if isinstance(part, str) else as_json(part)}" for key, part in value.items())
+
+
+def _moment(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}"
 
 
 @kill_app.command()
 def kill(
+    context: typer.Context,
     words: Words,
     why: Annotated[str, typer.Option(help="Reason, shown to callers and in the audit log.")],
     for_: Annotated[str | None, typer.Option("--for", metavar="TIME", help="Unblock after 30s, 15m, 2h, 1d.")] = None,
@@ -135,8 +165,11 @@ def kill(
     file: FileOption = None,
     store: StoreOption = None,
 ) -> None:
-    """Block matching calls in all processes, within two seconds: `feature=copilot tenant=acme`."""
-    _, opened = _open(file, store)
+    """Block matching calls in all processes, within two seconds.
+
+    For example: `genledger kill feature=copilot tenant=acme --why "loops since the release"`.
+    """
+    _, opened = _open(context, file, store)
     try:
         kill_switch.kill(opened, _scope(words), for_=_seconds(for_) if for_ else None, why=why, who=who)
     except (RuleError, StoreDown) as error:
@@ -146,6 +179,7 @@ def kill(
 
 @revive_app.command()
 def revive(
+    context: typer.Context,
     words: Words,
     why: Annotated[str, typer.Option(help="Reason, for the audit log.")] = "",
     who: WhoOption = None,
@@ -153,7 +187,7 @@ def revive(
     store: StoreOption = None,
 ) -> None:
     """Unblock calls: give the same keys as to `kill`."""
-    _, opened = _open(file, store)
+    _, opened = _open(context, file, store)
     try:
         kill_switch.revive(opened, _scope(words), why=why, who=who)
     except (RuleError, StoreDown) as error:
@@ -161,7 +195,17 @@ def revive(
     tell("Calls unblocked.")
 
 
-def _open(file: str | None, store: str | None, *, show: bool = False) -> tuple[Rulebook, Store]:
+@contextmanager
+def _shown_in_place(to: Console) -> Iterator[Callable[[RenderableType], None]]:
+    """Return what shows a view in the place of the one before; in a pipe, below it."""
+    if not to.is_terminal:
+        yield to.print
+        return
+    with Live(console=to, auto_refresh=False) as live:
+        yield lambda view: live.update(view, refresh=True)
+
+
+def _open(context: typer.Context, file: str | None, store: str | None, *, show: bool = False) -> tuple[Rulebook, Store]:
     """Return the rules and the store.
 
     Mistakes in the rule file are errors if `show`, else warnings: stopping calls must work with an invalid file.
@@ -172,14 +216,23 @@ def _open(file: str | None, store: str | None, *, show: bool = False) -> tuple[R
     except RuleFileError as error:
         if show:
             fail(*error.lines)
-        if store is None and not error.document:
-            fail(*error.lines, "the rule file does not name a readable store; name the store with --store")
         warn(*error.lines)
-        book = Rulebook(store=error.store)
+        book, _ = rules_instead(error)
+        if store is None and book.store is None:
+            warn(f"the rule file names no store that can be read; {file_of()} is used; name another with --store")
     try:
-        return book, open_store(store or book.store)
+        opened = open_store(store or book.store)
     except (ValueError, ModuleNotFoundError) as error:
         fail(error)
+    if book.alerts:
+        # Once the command is done: a process that ended too soon may have left some.
+        context.call_on_close(lambda: _deliver(Alerts(opened, book.alerts, None)))
+    return book, opened
+
+
+def _deliver(alerts: Alerts) -> None:
+    with suppress(StoreDown):
+        alerts.deliver()
 
 
 def _read(store: Store, book: Rulebook) -> tuple[list[BudgetStatus], Controls]:
@@ -191,11 +244,13 @@ def _read(store: Store, book: Rulebook) -> tuple[list[BudgetStatus], Controls]:
 
 
 def _pairs(words: Sequence[str]) -> dict[str, str]:
-    pairs = {}
+    pairs: dict[str, str] = {}
     for word in words:
         key, separator, value = word.partition("=")
         if not separator or not key or not value:
             raise typer.BadParameter(f"{word!r} is not KEY=VALUE; write it like tenant=acme")
+        if key in pairs:
+            raise typer.BadParameter(f"{key!r} is given twice: {pairs[key]!r} and {value!r}; give it once")
         pairs[key] = value
     return pairs
 
@@ -250,26 +305,61 @@ def _plain(kill: Kill) -> dict[str, Any]:
     return asdict(kill) | {"scope": kill.scope.patterns}
 
 
-def _view(statuses: Sequence[BudgetStatus], controls: Controls) -> RenderableType:
+class _Layout(NamedTuple):
+    """A layout of the table. `bar` is the bar's width; `stacked` cells have two lines."""
+
+    stacked: bool
+    bar: int
+    left_out: frozenset[str] = frozenset()
+
+
+_LAYOUTS = (
+    _Layout(stacked=False, bar=20),
+    _Layout(stacked=True, bar=20),
+    _Layout(stacked=True, bar=10),
+    _Layout(stacked=True, bar=0),
+    _Layout(stacked=True, bar=0, left_out=frozenset({"reserved"})),
+    _Layout(stacked=True, bar=0, left_out=frozenset({"reserved", "settled"})),
+)
+"""Widest first."""
+
+
+def _view(to: Console, statuses: Sequence[BudgetStatus], controls: Controls) -> RenderableType:
     parts: list[RenderableType] = [_kill_line(kill) for kill in controls.kills]
-    if not statuses:
+    if statuses:
+        statuses = visible(statuses)
+        # The bars are drawn with block characters, which not every encoding has.
+        layouts = [each._replace(bar=0) for each in _LAYOUTS] if to.options.ascii_only else _LAYOUTS
+        parts.append(fitting(to, lambda layout: _table(statuses, layout), layouts))
+    else:
         parts.append(Text("No budgets. Set one with `genledger budgets set tenant=acme usd=50/day`."))
-        return Group(*parts)
-    table = Table(box=None, header_style="bold")
-    table.add_column("budget", overflow="fold")
-    table.add_column("used", no_wrap=True)
-    for heading in ("limit", "settled", "reserved", "left"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("resets", no_wrap=True)
-    bar = _BAR if console().width >= _WIDE else _BAR // 2
-    for status in visible(statuses):
-        name = Text.assemble(status.scope, ("\n" + status.rule, "dim"))
-        limit = Text.assemble(_amount(status, status.limit, unit=True), ("\nper " + status.per, "dim"))
-        shown = [Text(_amount(status, number)) for number in (status.settled, status.reserved, status.left)]
-        resets = status.resets_at.strftime("%m-%d %H:%M") if status.resets_at is not None else "-"
-        table.add_row(name, _bar(status, bar), limit, *shown, Text(resets))
-    parts.append(table)
     return Group(*parts)
+
+
+def _table(statuses: Sequence[BudgetStatus], layout: _Layout) -> Table:
+    between = "\n" if layout.stacked else " "
+    names: dict[str, Callable[[BudgetStatus], Text]] = (
+        {"budget": lambda status: Text.assemble(status.scope, between, (status.rule, "dim"))}
+        if layout.stacked
+        else {"budget": lambda status: Text(status.rule), "scope": lambda status: Text(status.scope)}
+    )
+    numbers: dict[str, Callable[[BudgetStatus], Text]] = {
+        "used": lambda status: _used(status, layout.bar),
+        "limit": lambda status: Text.assemble(
+            _amount(status, status.limit, unit=True), between, (f"per {status.per}", "dim")
+        ),
+        "settled": lambda status: Text(_amount(status, status.settled)),
+        "reserved": lambda status: Text(_amount(status, status.reserved)),
+        "left": lambda status: Text(_amount(status, status.left)),
+        "resets": lambda status: Text("-" if status.resets_at is None else f"{status.resets_at:%m-%d %H:%M}"),
+    }
+    numbers = {heading: cell for heading, cell in numbers.items() if heading not in layout.left_out}
+    table = new_table(*names)
+    for heading in numbers:
+        add_numbers(table, heading)
+    for status in statuses:
+        table.add_row(*(cell(status) for cell in (*names.values(), *numbers.values())))
+    return table
 
 
 def _kill_line(kill: Kill) -> Text:
@@ -277,13 +367,13 @@ def _kill_line(kill: Kill) -> Text:
     return Text.assemble((shown(f"stopped: {kill.scope}"), "bold red"), message(f"{until}, by {kill.who}: {kill.why}"))
 
 
-def _bar(status: BudgetStatus, width: int) -> Text:
+def _used(status: BudgetStatus, width: int) -> Text:
     whole = status.limit or 1.0
     settled = min(width, round(width * status.settled / whole))
     reserved = min(width - settled, round(width * status.reserved / whole))
     color = "red" if status.used >= 0.8 else "yellow" if status.used >= 0.5 else "green"
     rest = width - settled - reserved
-    return Text.assemble(("█" * settled, color), ("▒" * reserved, color), ("░" * rest, "dim"), f" {status.used:4.0%}")
+    return Text.assemble(("█" * settled, color), ("▒" * reserved, color), ("░" * rest, "dim"), f"{status.used:5.0%}")
 
 
 def _amount(status: BudgetStatus, number: float, *, unit: bool = False) -> str:

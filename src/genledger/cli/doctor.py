@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from genledger.cli.apps import new_app
 from genledger.cli.output import JsonOption, console, count, number_of, print_json
-from genledger.doctor import PROBE_TIMEOUT_S, Choice, Diagnosis, Library, diagnose
+from genledger.cli.tables import new_table
+from genledger.doctor import PROBE_TIMEOUT_S, Choice, DestinationState, Diagnosis, Library, diagnose
 from genledger.shared.text import MAX_MESSAGE, visible
 
-app = typer.Typer(add_completion=False)
+app = new_app()
 
 
 @app.command()
@@ -27,7 +28,7 @@ def doctor(
     ] = PROBE_TIMEOUT_S,
     json: JsonOption = False,
 ) -> None:
-    """Check the setup: instrumented libraries, destinations, configuration problems.
+    """Check the setup: libraries, destinations, configuration.
 
     Reads the installed packages, the environment and the configured files, but not the keywords of `instrument()`
     in your code. Sends a request to each destination. Exits with 1 if it finds a problem.
@@ -65,16 +66,9 @@ def print_diagnosis(to: Console, found: Diagnosis) -> None:
         to.print("No problems found.", style="green")
 
 
-def _table(*headers: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for header in headers:
-        table.add_column(header, overflow="fold")
-    return table
-
-
 def _libraries(libraries: list[Library]) -> Table:
     others = any(library.also_traced_by or library.own_spans for library in libraries)
-    table = _table("library", "installed", "supported", "recorded", *(["also traced by"] if others else []))
+    table = new_table("library", "installed", "supported", "recorded", *(["also traced by"] if others else []))
     for library in libraries:
         tracers = [f"{one.distribution} {one.version}" for one in library.also_traced_by]
         if library.own_spans:
@@ -84,7 +78,7 @@ def _libraries(libraries: list[Library]) -> Table:
             Text(library.version, style="" if library.supported else "red"),
             Text(library.supports.removeprefix(library.distribution).strip()),
             _recorded(library),
-            *([Text("\n".join(tracers))] if others else []),
+            *([Text(", ".join(tracers))] if others else []),
         )
     return table
 
@@ -100,17 +94,22 @@ def _recorded(library: Library) -> Text:
 
 
 def _destinations(found: Diagnosis) -> Table:
-    table = _table("destination", "address", "state")
+    table = new_table("destination", "address", "state")
     for destination in found.destinations:
-        state = {
-            None: Text("not checked"),
-            True: Text("ready" if destination.name == "ledger" else "answers", style="green"),
-            False: Text("does not work" if not destination.address else "does not answer", style="red"),
-        }[destination.answers]
-        table.add_row(Text(destination.name, style="bold"), Text(destination.address), state)
+        table.add_row(Text(destination.name, style="bold"), Text(destination.address), _state(destination))
     if not found.destinations:
         table.add_row(Text("none", style="yellow"), "", "")
     return table
+
+
+def _state(destination: DestinationState) -> Text:
+    if destination.answers is None:
+        return Text("not checked")
+    if destination.answers:
+        return Text("ready" if destination.name == "ledger" else "answers", style="green")
+    # A receiver that refuses the credentials answers, too.
+    problem = (destination.problem or "").removeprefix(f"{destination.address}: ")
+    return Text(problem if destination.address and destination.name != "ledger" else "does not work", style="red")
 
 
 def _rest(found: Diagnosis) -> Table:
@@ -174,7 +173,7 @@ def _spool(found: Diagnosis) -> str:
 
 
 def _private_uses(found: Diagnosis) -> Table:
-    table = _table("private attributes of", "used to", "state")
+    table = new_table("private attributes of", "used to", "state")
     for use in found.private_uses:
         state = Text("as expected", style="green") if use.works else Text("moved", style="yellow")
         table.add_row(Text(f"{use.package} {use.version}", style="bold"), Text(use.purpose), state)

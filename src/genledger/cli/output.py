@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import re
 import sys
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -17,16 +17,10 @@ from rich.text import Text
 
 from genledger.shared.text import as_json, message
 
-LedgerOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--ledger",
-        metavar="PATH",
-        help="Ledger file (default: GENLEDGER_LEDGER, else the user's own).",
-        show_default=False,
-    ),
-]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+UNLIMITED = 1_000_000
+"""Width of a console that folds nothing."""
 
 _MOST_DIGITS = 12
 _FAR_NS = 2**63 - 1
@@ -34,11 +28,15 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a console as wide as the terminal (or `COLUMNS`), without markup. Pass it only `visible` records."""
+    """Return a console as wide as the terminal or `COLUMNS`, without markup. Pass it only `visible` records.
+
+    In a pipe or a file, lines are as long as what they show.
+    """
     stream = sys.stderr if stderr else sys.stdout
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")  # for names that the terminal's encoding lacks
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    width = None if stream.isatty() or os.environ.get("COLUMNS") else UNLIMITED
+    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
 
 
 def print_json(value: Any) -> None:
@@ -129,7 +127,7 @@ def count(number: int) -> str:
     if number < 100_000:
         return f"{number:,}"
     for size, unit in ((10**12, "T"), (10**9, "G"), (10**6, "M")):
-        if number >= size:
+        if number >= 0.99995 * size:  # one less would be rounded to `1000.0k`
             return f"{number / size:,.1f}{unit}"
     return f"{number / 1000:.1f}k"
 

@@ -9,13 +9,24 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich import box
 from rich.table import Table
 
 from genledger import pricing
-from genledger.cli.output import JsonOption, LedgerOption, console, digits_for, fail, money, number_of, print_json, tell
+from genledger.cli.apps import new_app
+from genledger.cli.ledgers import LedgerOption, existing_ledger
+from genledger.cli.output import (
+    JsonOption,
+    console,
+    digits_for,
+    fail,
+    money,
+    number_of,
+    print_json,
+    tell,
+)
+from genledger.cli.tables import add_names, add_numbers, new_table
 from genledger.engine.record import CallRecord
-from genledger.ledger import Ledger, LedgerError, default_path
+from genledger.ledger import Ledger, LedgerError
 from genledger.pricing import Cost, PriceFileError, Quote, Recorded
 from genledger.pricing.rate_card import distinct
 from genledger.shared.text import visible
@@ -39,12 +50,14 @@ _REASONS = {
 }
 _AT_ONCE = 500
 
-app = typer.Typer(add_completion=False, no_args_is_help=True)
+app = new_app(invoke_without_command=True)
 
 
 @app.callback()
-def _prices() -> None:
-    """Show and check prices, download a newer price table, price unpriced calls."""
+def _prices(context: typer.Context) -> None:
+    """Show, check and update prices; price unpriced calls."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @app.command()
@@ -107,11 +120,10 @@ def _print(found: Quote) -> None:
 
 
 def _table(found: Quote) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("bucket")
+    table = new_table("bucket")
     for band in found.bands:
-        table.add_column(f"above {band.above:,} tokens" if band.above else "USD", justify="right")
-    table.add_column("per")
+        add_numbers(table, f"above {band.above:,} tokens" if band.above else "USD")
+    add_names(table, "per")
     shown = set().union(*(distinct(band.rates) for band in found.bands))
     for bucket in sorted(shown, key=_order):
         tokens = bucket in pricing.TOKEN_BUCKETS
@@ -177,20 +189,19 @@ def backfill(
     Each call is priced as of its own time. Calls without a price stay unpriced.
     """
     _use(prices)
-    path = ledger or default_path()
+    path = existing_ledger(ledger)
     calls: Counter[str] = Counter()
     usd: Counter[str] = Counter()
     left: Counter[str] = Counter()
     try:
-        if path.exists():
-            book = Ledger(path)
-            batch: list[CallRecord] = []
-            for entry in book.unpriced():
-                batch.append(entry)
-                if len(batch) == _AT_ONCE:
-                    _price(book, batch, dry_run, calls, usd, left)
-                    batch = []
-            _price(book, batch, dry_run, calls, usd, left)
+        book = Ledger(path)
+        batch: list[CallRecord] = []
+        for entry in book.unpriced():
+            batch.append(entry)
+            if len(batch) == _AT_ONCE:
+                _price(book, batch, dry_run, calls, usd, left)
+                batch = []
+        _price(book, batch, dry_run, calls, usd, left)
     except LedgerError as error:
         fail(error)
     if json:
@@ -235,9 +246,9 @@ def _say(calls: Counter[str], usd: Counter[str], left: Counter[str], dry_run: bo
     if calls:
         done = "would be" if dry_run else "now"
         tell(f"{number_of(calls.total(), 'call')} {done} priced: {money(sum(usd.values()), 4)}")
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for heading in ("model", "calls", "cost"):
-            table.add_column(heading, justify="left" if heading == "model" else "right")
+        table = new_table("model")
+        for heading in ("calls", "cost"):
+            add_numbers(table, heading)
         digits = digits_for(max(usd.values()))
         for name, number in calls.most_common():
             table.add_row(visible(name), f"{number:,}", money(usd[name], digits))

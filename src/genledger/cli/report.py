@@ -8,16 +8,15 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from rich import box
 from rich.bar import Bar
 from rich.console import Console, RenderableType
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from genledger.cli.apps import new_app
+from genledger.cli.ledgers import LedgerOption, existing_ledger, no_calls_in
 from genledger.cli.output import (
     JsonOption,
-    LedgerOption,
     console,
     count,
     digits_for,
@@ -30,18 +29,18 @@ from genledger.cli.output import (
     tell,
     time_text,
 )
-from genledger.ledger import Ledger, LedgerError, default_path, queries
+from genledger.cli.tables import add_names, add_numbers, fitting, new_table
+from genledger.ledger import Ledger, LedgerError, queries
 from genledger.ledger.queries import Dimension, OutcomeCost, Report, Retries, Selection, Spending
 from genledger.shared.text import visible
 
 _BAR = 20
 _TOP = 30
-_UNLIMITED = 10_000
 
 # Columns that a narrow terminal omits, first to last.
 _DISPENSABLE = tuple(frozenset(names) for names in ((), ("bar",), ("bar", "cached"), ("bar", "cached", "errors")))
 
-app = typer.Typer(add_completion=False)
+app = new_app()
 
 
 @app.command()
@@ -62,14 +61,11 @@ def report(
     if begin is not None and end is not None and begin >= end:
         raise typer.BadParameter(f"--since {since} is not before --until {until}", param_hint="--until")
     selection = Selection(epoch_ns(begin), epoch_ns(end), tenant, feature)
-    path = ledger or default_path()
-    last_ns = None
-    found = queries.nothing(by)
+    path = existing_ledger(ledger)
     try:
-        if path.exists():
-            with Ledger(path).reading() as connection:
-                found = queries.report(connection, by, selection)
-                last_ns = queries.last_call(connection)
+        with Ledger(path).reading() as connection:
+            found = queries.report(connection, by, selection)
+            last_ns = queries.last_call(connection)
     except LedgerError as error:
         fail(error)
     if json:
@@ -78,10 +74,7 @@ def report(
     elif found.total.calls or found.outcomes:
         print_report(console(), found, title=_title(by, begin, end), top=top)
     elif last_ns is None:
-        tell(
-            f"The ledger {path} has no calls yet. Run your application under `opentelemetry-instrument`, or "
-            "call `genledger.instrument()` in it. Run `genledger doctor` to check the setup."
-        )
+        tell(no_calls_in(path))
     else:
         tell(f"No calls match. The last call in {path} was at {time_text(last_ns)} UTC; try `--since all`.")
 
@@ -119,21 +112,18 @@ def print_report(to: Console, found: Report, *, title: str, top: int = _TOP) -> 
 def print_spending(to: Console, by: Dimension, rows: Sequence[Spending], *, title: str, top: int = _TOP) -> None:
     """Print one breakdown of the spend with its total. Omit columns that do not fit."""
     # The bars are drawn with block characters, which not every encoding has.
-    for left_out in _DISPENSABLE[1:] if to.options.ascii_only else _DISPENSABLE:
-        table = _spending_table(by, rows, title, top, left_out)
-        if Measurement.get(to, to.options.update(max_width=_UNLIMITED), table).maximum <= to.width:
-            break
-    to.print(table)
+    variants = _DISPENSABLE[1:] if to.options.ascii_only else _DISPENSABLE
+    to.print(fitting(to, lambda left_out: _spending_table(by, rows, title, top, left_out), variants))
     _print_hidden(to, len(rows), top)
 
 
 def _spending_table(by: Dimension, rows: Sequence[Spending], title: str, top: int, left_out: frozenset[str]) -> Table:
     total = queries.total(rows)
     digits = digits_for(total.cost_usd)
-    table = _table(title)
+    table = new_table(title=title)
     table.show_footer = True
     table.footer_style = "bold"
-    table.add_column(_words(by), "total", overflow="fold")
+    add_names(table, _words(by), "total")
     columns: dict[str, Callable[[Spending], RenderableType]] = {
         "calls": lambda row: count(row.calls),
         "input": lambda row: count(row.input_tokens),
@@ -148,7 +138,7 @@ def _spending_table(by: Dimension, rows: Sequence[Spending], title: str, top: in
     cells = [cell for header, cell in columns.items() if not empty.get(header) and header not in left_out]
     for header, cell in columns.items():
         if cell in cells:
-            table.add_column(header, cell(total), justify="right", no_wrap=True)
+            add_numbers(table, header, cell(total))
     if "bar" not in left_out:
         table.add_column(width=_BAR)
     for row in visible(rows[: top or None]):
@@ -162,13 +152,9 @@ def print_outcomes(to: Console, by: Dimension, costs: Sequence[OutcomeCost], *, 
     keyed = any(cost.key is not None for cost in costs)
     digits = digits_for(max(cost.cost_usd or 0.0 for cost in costs))
     digits_each = digits_for(max(cost.cost_per_outcome or 0.0 for cost in costs))
-    table = _table("Cost per outcome")
-    table.add_column("outcome", overflow="fold")
-    table.add_column("feature", overflow="fold")
-    if keyed:
-        table.add_column(_words(by), overflow="fold")
+    table = new_table("outcome", "feature", *([_words(by)] if keyed else []), title="Cost per outcome")
     for header in ("count", "unpriced", "cost", "per outcome"):
-        table.add_column(header, justify="right", no_wrap=True)
+        add_numbers(table, header)
     for cost in visible(costs[: top or None]):
         table.add_row(
             Text(cost.name),
@@ -181,18 +167,6 @@ def print_outcomes(to: Console, by: Dimension, costs: Sequence[OutcomeCost], *, 
         )
     to.print(table)
     _print_hidden(to, len(costs), top)
-
-
-def _table(title: str) -> Table:
-    return Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
 
 
 def _name(key: str | None) -> Text:

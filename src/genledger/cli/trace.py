@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
+from genledger.cli.apps import new_app
+from genledger.cli.ledgers import LedgerOption, existing_ledger, no_calls_in
 from genledger.cli.output import (
     JsonOption,
-    LedgerOption,
     console,
     count,
     digits_for,
@@ -26,11 +27,11 @@ from genledger.cli.output import (
     time_text,
 )
 from genledger.engine.record import CallRecord
-from genledger.ledger import Ledger, LedgerError, Step, default_path, queries
+from genledger.ledger import Ledger, LedgerError, Step, queries
 from genledger.ledger.rows import span_hex, trace_hex
 from genledger.shared.text import visible
 
-app = typer.Typer(add_completion=False)
+app = new_app()
 
 
 @app.command()
@@ -40,9 +41,7 @@ def trace(
     json: JsonOption = False,
 ) -> None:
     """Show the calls of one trace as a tree, with the cost of each."""
-    path = ledger or default_path()
-    if not path.exists():
-        fail(f"no ledger at {path}; name the file with --ledger")
+    path = existing_ledger(ledger)
     try:
         with Ledger(path).reading() as connection:
             if trace_id == "last":
@@ -55,6 +54,8 @@ def trace(
         fail(error)
     if len(found) > 1:
         fail(f"{trace_id!r} matches several traces: {', '.join(found)}; give more digits")
+    if not spans and trace_id == "last":
+        fail(no_calls_in(path))
     if not spans:
         fail(f"no call of trace {trace_id!r} in {path}")
     if json:

@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from genledger.destinations.delivery.suppress import suppressed
 from genledger.engine.content.redaction import stage
 from genledger.engine.record import CallRecord, ProductEvent
+from genledger.engine.recorder import SCOPE
 from genledger.ledger import Ledger, LedgerError, LedgerLocked, LedgerStartedOver, Step
 from genledger.ledger.store import MAX_AGE_DAYS, MAX_BYTES
 from genledger.shared.after_fork import run_after_fork
@@ -355,7 +356,10 @@ class LedgerSpanExporter(SpanExporter):
         from genledger.engine.foreign_spans.reader import record_of
 
         for span in spans:
-            record = record_of(span) or step_of(span)
+            call = record_of(span)
+            if call is not None and call.library != SCOPE and call.cost is None and call.usage is None:
+                call = None  # another instrumentation's span around or inside a call that is priced
+            record = call or step_of(span)
             if record is not None:
                 self._destination.accept(record)
         return SpanExportResult.SUCCESS

@@ -7,7 +7,7 @@ traces (`OTEL_EXPORTER_OTLP_TRACES_*`) first. Metrics and logs go through OpenTe
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Unpack
@@ -28,8 +28,10 @@ from genledger.destinations.delivery.remote_destination import (
 )
 from genledger.destinations.delivery.time_source import SYSTEM_CLOCK
 from genledger.destinations.delivery.validate_url import check_http_url
+from genledger.destinations.export_target import ExportTarget
 from genledger.destinations.selection.span_processor import FinishedSpan
 from genledger.shared.addresses import without_credentials
+from genledger.shared.private_attributes import otlp_address
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter
@@ -125,6 +127,11 @@ class OtlpEndpoint:
             _timeout(environ, "TRACES"),
         )
 
+    @property
+    def export_target(self) -> ExportTarget:
+        """Return this endpoint in a form that can be compared."""
+        return ExportTarget.of(self.url, self.protocol, self.headers)
+
     def sender(self) -> Sender:
         """Return the sender for this endpoint."""
         if self.protocol == "grpc":
@@ -209,6 +216,9 @@ def _timeout(environ: Mapping[str, str], signal: str) -> float:
 class OtlpDestination(Destination):
     """An OTLP endpoint for traces; it gets every span as it is.
 
+    Attributes:
+        target: Where it sends to; `None` with `routes`, each of which is a receiver of its own.
+
     Args:
         endpoint: Where it is; default: what the `OTEL_EXPORTER_OTLP_*` variables name.
         protocol: Takes the place of `OTEL_EXPORTER_OTLP_PROTOCOL`.
@@ -262,6 +272,7 @@ class OtlpDestination(Destination):
             receivers = TenantReceivers(
                 routes, open_route, default=default, operator_copy=operator_copy, pool=pool, clock=clock
             )
+        self.target = target.export_target if routes is None else None
         super().__init__(name, receivers, select=False, tells_ends=False, lineage=routes is not None)
 
 
@@ -326,6 +337,16 @@ def otlp_log_processor() -> BatchLogRecordProcessor:
 def endpoint_of(signal: str) -> str:
     """Where a signal (`METRICS`, `LOGS`) is exported to: at least the host and port of it."""
     return _endpoint(signal) or _DEFAULT_ENDPOINTS[_protocol_of(signal)]
+
+
+def others_send(exporter: object, exporters: Iterable[object], signal: str) -> bool:
+    """Return whether another one of these exporters sends a signal (`metrics`, `logs`) where this one sends it."""
+    others = [other for other in exporters if other is not exporter]
+    found = otlp_address(exporter) if others else None
+    if found is None:
+        return False
+    target = ExportTarget.of(*found, signal)
+    return any(target.is_target_of(other, signal) for other in others)
 
 
 def _endpoint(signal: str) -> str | None:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor, ReadWriteLogRecord
-from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter
 
 from genledger.destinations.delivery.exports import Exports
-from genledger.destinations.otlp import endpoint_of, otlp_log_exporter
+from genledger.destinations.otlp import endpoint_of, others_send, otlp_log_exporter
+from genledger.shared.private_attributes import log_exporters
 
 
 class _LogRelay(LogRecordProcessor):
-    """Pass log records on while a destination takes them; a provider never drops its processors."""
+    """Pass log records on while a destination takes them; a provider never drops its processors.
+
+    Those that an exporter of the application sends to the same address are left to it.
+    """
 
     to: LogRecordProcessor | None = None
+    exporter: LogRecordExporter | None = None
+
+    def __init__(self, provider: LoggerProvider) -> None:
+        self._provider = ref(provider)
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
-        if self.to is not None:
+        if self.to is not None and not others_send(self.exporter, log_exporters(self._provider()), "logs"):
             self.to.on_emit(log_record)
 
     def shutdown(self) -> None:
@@ -39,9 +47,9 @@ def export_logs(provider: LoggerProvider) -> Exports:
     """
     relay = _relays.get(provider)
     if relay is None:
-        relay = _relays[provider] = _LogRelay()
+        relay = _relays[provider] = _LogRelay(provider)
         provider.add_log_record_processor(relay)
-    exporter = otlp_log_exporter()
+    exporter = relay.exporter = otlp_log_exporter()
     processor = relay.to = BatchLogRecordProcessor(exporter)
 
     def stop() -> None:

@@ -10,21 +10,21 @@ import os
 import platform
 from dataclasses import dataclass
 
-from genledger.doctor.destinations import DestinationState, SpoolState, check_twice, examine_destination, examine_spool
+from genledger.doctor.destinations import DestinationState, SpoolState, check_twice, examine_destinations, examine_spool
 from genledger.doctor.files import BudgetState, LedgerState, PriceState, examine_budgets, examine_ledger, examine_prices
 from genledger.doctor.findings import Finding, Findings
 from genledger.doctor.launcher import CONFIGURATOR, DISTRO, Choice, examine_choice
 from genledger.doctor.libraries import Library, Tracer, examine_libraries
 from genledger.doctor.private_uses import PrivateState, examine_private_uses
-from genledger.setup.pipeline import names_wanted
-from genledger.setup.settings import read_settings
+from genledger.setup.pipeline import REMOTE, names_wanted
+from genledger.setup.settings import Settings, read_settings
 from genledger.shared.addresses import redacted
 from genledger.shared.text import each_text
 from genledger.version import __version__
 
 __all__ = [
     "BudgetState", "Choice", "DestinationState", "Diagnosis", "Finding", "LedgerState", "Library", "PriceState",
-    "PrivateState", "SpoolState", "Tracer", "diagnose",
+    "PrivateState", "SpoolState", "Tracer", "diagnose", "wanted_destinations",
 ]  # fmt: skip
 
 PROBE_TIMEOUT_S = 5.0
@@ -51,6 +51,12 @@ class Diagnosis:
     private_uses: list[PrivateState]
 
 
+def wanted_destinations(settings: Settings | None = None) -> list[str]:
+    """Return the names of the destinations that the settings ask for (default: the environment's)."""
+    settings = read_settings({})[0] if settings is None else settings
+    return [name for name in names_wanted(settings, os.environ) if isinstance(name, str)]
+
+
 def diagnose(*, import_libraries: bool = False, timeout: float = PROBE_TIMEOUT_S) -> Diagnosis:
     """Run all checks.
 
@@ -66,15 +72,11 @@ def diagnose(*, import_libraries: bool = False, timeout: float = PROBE_TIMEOUT_S
         findings.wrong("settings", "OTEL_SDK_DISABLED=true: no call is recorded; unset it")
     libraries, absent = examine_libraries(settings, import_libraries, findings)
     distro, configurator = examine_choice(DISTRO, findings), examine_choice(CONFIGURATOR, findings)
-    wanted = [name for name in names_wanted(settings, os.environ) if isinstance(name, str)]
+    wanted = wanted_destinations(settings)
     ledger = examine_ledger(settings, "ledger" in wanted, findings)
-    destinations = [
-        DestinationState(name, ledger.path, ledger.problem is None, ledger.problem)
-        if name == "ledger"
-        else examine_destination(name, settings, timeout, findings)
-        for name in wanted
-    ]
-    check_twice(wanted, findings)
+    destinations = examine_destinations(wanted, settings, ledger, timeout, findings)
+    check_twice(wanted, configurator, findings)
+    spool = examine_spool(settings, not REMOTE.isdisjoint(wanted), findings)
     prices = examine_prices(settings, findings)
     budgets = examine_budgets(settings, findings)
     private_uses = examine_private_uses(findings)
@@ -88,7 +90,7 @@ def diagnose(*, import_libraries: bool = False, timeout: float = PROBE_TIMEOUT_S
         distro=distro,
         configurator=configurator,
         destinations=destinations,
-        spool=examine_spool(settings),
+        spool=spool,
         ledger=ledger,
         prices=prices,
         budgets=budgets,

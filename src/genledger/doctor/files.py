@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from genledger.budgets.rules.rule_file import Rulebook, RuleFileError, read_rules
+from genledger.budgets.rules.rule_file import Rulebook, RuleFileError, read_rules, rules_instead
 from genledger.budgets.stores import StoreDown, file_of, open_store
 from genledger.doctor.findings import Findings
 from genledger.ledger import Ledger, LedgerError, default_path, queries
@@ -52,13 +52,15 @@ class BudgetState:
 
 
 def examine_ledger(settings: Settings, wanted: bool, findings: Findings) -> LedgerState:
-    """Examine the ledger. Create a missing file if it is a destination, to check that it works."""
+    """Examine the ledger. If it is a destination, create a missing file and try a write."""
     path = Path(settings.ledger).expanduser() if settings.ledger is not None else default_path()
     exists = path.exists()
     if not exists and not wanted:
         return LedgerState(str(path), False, 0, 0, None, {}, None)
     ledger = Ledger(path)
     try:
+        if wanted:
+            ledger.try_write()
         size = ledger.size_bytes()
         with ledger.reading() as connection:
             by_model = queries.spending(connection, "model")
@@ -96,7 +98,7 @@ def examine_prices(settings: Settings, findings: Findings) -> PriceState:
 
 
 def examine_budgets(settings: Settings, findings: Findings) -> BudgetState:
-    """Check whether the rule file is valid and the store answers."""
+    """Check whether the rule file is valid, and the store answers and takes a write."""
     book = Rulebook()
     # The command has the variables only: no rules or stores that are objects.
     file = settings.budgets if isinstance(settings.budgets, str) else None
@@ -105,7 +107,9 @@ def examine_budgets(settings: Settings, findings: Findings) -> BudgetState:
             book = read_rules(file)
         except RuleFileError as error:
             findings.wrong("budgets", *error.lines)
-            book = Rulebook(store=error.store)
+            book, known = rules_instead(error)
+            if known:
+                findings.note("budgets", "the rules that the file last held without mistakes are in force")
     named = settings.budget_store if isinstance(settings.budget_store, str) else book.store
     if named == "off":
         if book.rules:
@@ -119,6 +123,7 @@ def examine_budgets(settings: Settings, findings: Findings) -> BudgetState:
     try:
         store = open_store(named)
         store.document()
+        store.mark("doctor", 1.0, again=True)  # a write, which goes away by itself
         store.close()
         answers = True
     except (StoreDown, ValueError, ModuleNotFoundError) as error:

@@ -45,8 +45,9 @@ def examine_choice(group: str, findings: Findings) -> Choice:
     elif named is not None and loaded != "genledger":
         findings.note(
             "launcher",
-            f"{variable}={named}: opentelemetry-instrument sets up another {kind}. Genledger's instrumentors and its "
-            "langfuse and ledger exporters (OTEL_TRACES_EXPORTER) work there; its other settings do not",
+            f"{variable}={named}: opentelemetry-instrument sets up another {kind}. Genledger's instrumentors "
+            "(GENLEDGER_LIBRARIES, GENLEDGER_EXCLUDE) and its langfuse and ledger exporters (OTEL_TRACES_EXPORTER) "
+            "work there; its other settings do not",
         )
     return Choice(installed, variable, loaded, chance)
 

@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from genledger.doctor.findings import Findings
+from genledger.instrumentation.chosen import EXCLUDE, LIBRARIES, is_chosen, names
 from genledger.instrumentation.patching import Patch
 from genledger.setup.instrument import INSTRUMENTORS, available
 from genledger.setup.settings import Settings
@@ -134,11 +135,10 @@ def installed_version(distribution: str) -> str | None:
 
 def _excluded_by(name: str, settings: Settings) -> str | None:
     if settings.libraries is not None and name not in settings.libraries:
-        return "GENLEDGER_LIBRARIES"
-    if name in settings.exclude or "*" in settings.exclude:
-        own = [one.strip() for one in os.environ.get("GENLEDGER_EXCLUDE", "").split(",")]
-        return "GENLEDGER_EXCLUDE" if name in own or "*" in own else "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
-    return None
+        return LIBRARIES
+    if is_chosen(name, None, settings.exclude):
+        return None
+    return next(one for one in EXCLUDE if not is_chosen(name, None, names(os.environ.get(one, ""))))
 
 
 def _others(name: str) -> list[Tracer]:

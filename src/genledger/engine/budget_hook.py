@@ -12,9 +12,11 @@ from genledger.budgets.enforcement.exceeded import BudgetExceeded
 from genledger.budgets.enforcement.request import BudgetRequest
 from genledger.context.totals import run_in
 from genledger.engine.ceiling import ceiling, choices
+from genledger.engine.content.redaction import stage
 from genledger.engine.operation import at_path, span_name
 from genledger.pricing.usage import Usage
 from genledger.shared import internal_errors
+from genledger.shared.loggers import logger_of
 from genledger_semconv import attributes as A
 
 if TYPE_CHECKING:
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from genledger.engine.priced_usage import PricedUsage
     from genledger.engine.recorder import Recorder
     from genledger.engine.settling import Settlement
+
+
+_log = logger_of("genledger")
 
 
 class BudgetHook:
@@ -55,7 +60,12 @@ class BudgetHook:
                         self._guard = self._make()
                     except Exception as error:
                         self._failed = True
-                        internal_errors.report("opening the budgets", error)
+                        _log.error(
+                            "genledger: the budgets cannot be opened (%s: %s); no budget and no kill switch holds in "
+                            "this process",
+                            type(error).__name__,
+                            stage().error(error),
+                        )
         return self._guard
 
     def request(self, call: Call) -> tuple[Guard, BudgetRequest] | None:

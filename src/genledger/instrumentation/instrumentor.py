@@ -11,6 +11,7 @@ from opentelemetry import metrics, trace
 
 from genledger.engine.recorder import SCOPE, Recorder, activate, active
 from genledger.engine.signals.metrics import Metrics
+from genledger.instrumentation.chosen import is_chosen_by
 from genledger.instrumentation.patching import Patcher, Patches
 from genledger.shared.at_exit import run_at_exit
 from genledger_semconv import SCHEMA_URL
@@ -52,12 +53,15 @@ class Instrumentor:
         return (self.supports,)
 
     def instrument(self, **kwargs: Any) -> None:
-        """Patch the library, now or on import. A second call has no effect.
+        """Patch the library, now or on import, unless a variable excludes it. A second call has no effect.
+
+        Distributions call this for every instrumentor that is installed.
 
         Args:
             **kwargs: `tracer_provider` and `meter_provider` are used if no recorder is set up.
         """
-        if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        disabled = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+        if disabled or not is_chosen_by(os.environ, self.library):
             return
         if active() is None:
             # Under a distribution other than ours, whatever providers there are get the telemetry.
@@ -66,6 +70,19 @@ class Instrumentor:
             recorder = Recorder(tracer, Metrics(meter))
             activate(recorder)
             run_at_exit(functools.partial(_flush, recorder))
+            provider = kwargs.get("tracer_provider") or trace.get_tracer_provider()
+            if hasattr(provider, "add_span_processor"):
+                # Beside other instrumentations of the same client, one call is priced once there as well.
+                from genledger.engine.foreign_spans.delegating_processor import delegating_processor_of
+                from genledger.engine.foreign_spans.processor import ForeignSpanProcessor
+
+                delegating = delegating_processor_of(provider)
+                if delegating is not None:
+                    delegating.connect((ForeignSpanProcessor(SCOPE),))
+        self.apply()
+
+    def apply(self) -> None:
+        """Patch the library, now or on import, whatever the variables say. A second call has no effect."""
         if self._patcher is None:
             self._patcher = Patcher(self.patches())
         self._patcher.apply()

@@ -116,7 +116,10 @@ def explain(error: sqlite3.Error, path: Path) -> LedgerError:
     elif name.startswith("SQLITE_FULL"):
         advice = "Free some space, or set GENLEDGER_LEDGER to a path on another disk"
     else:
-        advice = "Check that the directory exists and is writable, or set GENLEDGER_LEDGER to another path"
+        advice = (
+            "Check that the directory exists and is writable and that the disk has room, or set GENLEDGER_LEDGER to "
+            "another path"
+        )
     return LedgerError(f"ledger {path}: {error}. {advice}.")
 
 

@@ -34,7 +34,7 @@ from genledger.ledger.rows import (
 )
 from genledger.ledger.schema import explain, open_ledger
 from genledger.pricing.cost import Cost
-from genledger.shared.database import Departure, concerns_the_file
+from genledger.shared.database import Departure, concerns_the_file, rewrite
 
 MAX_AGE_DAYS = 90.0
 """Default time to keep a record."""
@@ -114,6 +114,11 @@ class Ledger:
         """Open the file now, so that what is wrong with it is known now."""
         with self._connection():
             pass
+
+    def try_write(self) -> None:
+        """Write to the file, but change nothing in it, so that what is wrong with it or its disk is known now."""
+        with self._writing() as connection:
+            rewrite(connection)
 
     def close(self) -> None:
         """Close the file. Another use opens it again."""

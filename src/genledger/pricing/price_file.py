@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 from threading import Lock
 
+from genledger.pricing.names import canonical_provider
 from genledger.pricing.price_rule import PriceFile, PriceRule, Subject
 from genledger.shared.toml_file import TomlFileError
 from genledger.shared.toml_table import make, read_table
@@ -27,6 +28,13 @@ class PriceFileError(TomlFileError):
 def find(subject: Subject) -> PriceRule | None:
     """Return the rule for a call: the newest matching one from code, else the first in the file."""
     return next((one for one in (*_from_code, *_from_file) if one.matches(subject)), None)
+
+
+def providers_of(model: str) -> list[str]:
+    """Return the providers that own prices of a model are for, first to last; "" is any provider."""
+    rules = [rule for rule in (*_from_code, *_from_file) if rule.names(model)]
+    named = [canonical_provider(name) for rule in rules for name in rule.provider or ("",)]
+    return list(dict.fromkeys(named))
 
 
 def override(

@@ -274,6 +274,11 @@ class PriceRule(Table):
             and _any(self.region, (subject.region,) if subject.region else ())
         )
 
+    def names(self, name: str) -> bool:
+        """Return whether it names a model, deployment or profile, and this is one of them."""
+        given = [wanted for wanted in (self.model, self.deployment, self.profile) if wanted is not None]
+        return bool(given) and all(_any(wanted, (name,)) for wanted in given)
+
     def factor_of(self, bucket: str) -> float:
         """Return the factor that this row applies to a bucket's rate."""
         factor = self.factor

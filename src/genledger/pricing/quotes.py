@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from genledger.pricing import table
+from genledger.pricing import price_file, table
 from genledger.pricing.calculate import at_second
 from genledger.pricing.cost import CostSource
 from genledger.pricing.lookup import resolve
 from genledger.pricing.names import canonical_provider
 from genledger.pricing.price_rule import PriceRule
+
+ANY_PROVIDER = "any provider"
+"""Provider of a quote from an own price that names none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +54,16 @@ def quote(
 ) -> Quote | str:
     """Return the rates of a model, or the reason why there are none: `unknown_model` or `unknown_provider`.
 
-    Without a `provider` it is the one whose own model the name is. `at` is now by default; a time without a
-    zone is UTC.
+    Without a `provider` it is the one whose own model the name is, else the first that the user's own prices of the
+    model are for; `notes` has the others of these. `at` is now by default; a time without a zone is UTC.
     """
+    others: list[str] = []
     if provider is None:
-        native = table.load().native(model)
-        if native is None:
+        native, own = table.load().native(model), price_file.providers_of(model)
+        if native is None and not own:
             return "unknown_provider"
-        provider = native.id
+        provider = native.id if native is not None else own[0] or ANY_PROVIDER
+        others = [name for name in own if name not in ("", canonical_provider(provider))]
     moment = (datetime.now(UTC) if at is None else at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
     day, second = divmod(int(moment.timestamp()), 86_400)
     found = resolve(provider, model, tier, day, region, None, None)
@@ -73,7 +78,7 @@ def quote(
         region=region,
         source=card.source,
         table_date=card.table_date,
-        notes=card.notes,
+        notes=(*card.notes, *(f"own_price_at:{name}" for name in others)),
         free=card.free,
         bands=tuple(Band(max(start, 0), rates) for start, rates in card.bands),
     )

@@ -22,15 +22,16 @@ from genledger.context.attribution import baggage_policy, current, current_spend
 from genledger.context.totals import Spend
 from genledger.engine.budget_hook import BudgetHook
 from genledger.engine.content.redaction import Redactor, stage, use
+from genledger.engine.foreign_spans.delegating_processor import delegating_processor_of, disconnect
 from genledger.engine.foreign_spans.processor import ForeignSpanProcessor
 from genledger.engine.record import ProductEvent
 from genledger.engine.recorder import SCOPE, Recorder, activate, active
-from genledger.engine.signals.call_log import CallLog
+from genledger.engine.signals.call_log import CallLog, show_lines
 from genledger.engine.signals.metrics import Metrics
 from genledger.engine.streams import finish_open
+from genledger.instrumentation.chosen import is_chosen
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.setup import threads
-from genledger.setup.delegating_processor import delegating_processor_of, disconnect
 from genledger.setup.pipeline import (
     REMOTE,
     Pipeline,
@@ -108,7 +109,8 @@ def configure(settings: Settings, problems: list[str]) -> bool:
     pipeline = connect(settings, wanted)
     provider = tracer_provider(settings, pipeline)
     meters = meter_provider(settings, pipeline)
-    recorder = _recorder(settings, pipeline, provider, meters, _rules(settings, problems))
+    recorder = _recorder(settings, pipeline, provider, meters, problems)
+    disconnect()  # what an instrumentor has connected, under another distribution
     delegating = delegating_processor_of(provider)
     if delegating is not None:
         delegating.connect((ForeignSpanProcessor(SCOPE), *pipeline.processors))
@@ -129,6 +131,7 @@ def configure(settings: Settings, problems: list[str]) -> bool:
         except pricing.PriceFileError as error:
             problems.append(f"prices: {'; '.join(error.lines)}; only the price table is used")
     pipeline.recorder = recorder
+    show_lines(settings.log_calls)
     activate(recorder)
     _pipeline = pipeline
     for problem in (*problems, *pipeline.problems):
@@ -143,7 +146,7 @@ def _attribute_limit() -> int:
     return min((int(limit) for limit in set_to if limit.isdecimal()), default=sys.maxsize)
 
 
-def _recorder(settings: Settings, pipeline: Pipeline, provider: Any, meters: Any, rules: Rules | None) -> Recorder:
+def _recorder(settings: Settings, pipeline: Pipeline, provider: Any, meters: Any, problems: list[str]) -> Recorder:
     content = settings.capture_content != "off"
     redactor = Redactor(settings.redact, settings.redactor, content=content)  # type: ignore[arg-type]
     use(redactor)
@@ -171,7 +174,7 @@ def _recorder(settings: Settings, pipeline: Pipeline, provider: Any, meters: Any
         capture=capture,
         lines=CallLog(json=settings.log == "json", hash_users=settings.log_hash_users),
         details=details,
-        budget_hook=_budget_hook(settings, rules, meters),
+        budget_hook=_budget_hook(settings, _rules(settings, problems), meters, problems),
         registry=functools.partial(_registry, settings),
         request_stream_usage=settings.request_stream_usage,
     )
@@ -193,18 +196,27 @@ def _rules(settings: Settings, problems: list[str]) -> Rules | None:
         return settings.budgets
     from genledger.budgets.rules.rule_file import RuleFileError, WatchedRules
 
-    rules = WatchedRules(settings.budgets)
+    rules = WatchedRules(settings.budgets, on_invalid=settings.on_invalid_rules)
     try:
         rules.read()
     except RuleFileError as error:
-        problems.append(f"budgets: {'; '.join(error.lines)}; no budget applies until you correct the file")
+        problems.append(f"budgets: {'; '.join(error.lines)}; {rules.holds_instead}")
     return rules
 
 
-def _budget_hook(settings: Settings, rules: Rules | None, meters: Any) -> BudgetHook | None:
+def _budget_hook(settings: Settings, rules: Rules | None, meters: Any, problems: list[str]) -> BudgetHook | None:
     store = settings.budget_store
     if store == "off":
         return None
+    named = store if store is not None else _store_of(rules)
+    if isinstance(named, str):
+        from genledger.budgets.stores import check_store
+
+        try:
+            check_store(named)
+        except (ValueError, ModuleNotFoundError) as error:
+            problems.append(f"{error}; no budget and no kill switch holds in this process")
+            return None
 
     def make() -> Guard:
         from genledger.budgets import Guard
@@ -220,6 +232,10 @@ def _budget_hook(settings: Settings, rules: Rules | None, meters: Any) -> Budget
 
         return BudgetHook(make, StoreWatch(store).in_use)
     return BudgetHook(make)
+
+
+def _store_of(rules: Rules | None) -> str | None:
+    return getattr(getattr(rules, "book", rules), "store", None)
 
 
 def _guard() -> Guard | None:
@@ -291,11 +307,12 @@ def _patch(settings: Settings) -> None:
         if name not in found:
             logger.error("genledger: no instrumentor for %s; supported are: %s", name, ", ".join(sorted(found)))
     _wanted.clear()
-    if "*" not in settings.exclude:
-        chosen = found.keys() if settings.libraries is None else found.keys() & set(settings.libraries)
-        _wanted.update(set(chosen) - set(settings.exclude))
-    for name in set(_instrumentors) - _wanted:
-        _instrumentors.pop(name).uninstrument()
+    _wanted.update(name for name in found if is_chosen(name, settings.libraries, settings.exclude))
+    for name in found.keys() - _wanted:
+        _instrumentors.pop(name, None)
+        if found[name].point.module in sys.modules:
+            # A launcher may have applied it.
+            found[name].point.load()().uninstrument()
     for name in _wanted:
         # An instrumentor is loaded when the application has use for it.
         if any(module in sys.modules for module in found[name].modules):
@@ -316,7 +333,7 @@ def _load(name: str) -> None:
         return
     try:
         instrumentor = _instrumentors.get(name) or available()[name].point.load()()
-        instrumentor.instrument(skip_dep_check=True)
+        instrumentor.apply()
         _instrumentors[name] = instrumentor
     except Exception as error:
         logger.error(
@@ -369,12 +386,14 @@ def _all(connected: Pipeline, timeout: float, *, shutdown: bool = False) -> bool
     parts: list[Any] = [*connected.destinations.values(), *connected.exports]
     if recorder.budget_hook is not None:
         parts.append(recorder.budget_hook)
-    if shutdown:
-        # All at once, even where no threads can be started any more to do so.
-        for part in parts:
-            if hasattr(part, "begin_shutdown"):
-                part.begin_shutdown(timeout)
-    return all(run_all([part.shutdown if shutdown else part.flush for part in parts], timeout)) and booked
+    if not shutdown:
+        theirs = [left.flush_theirs for left in connected.left_to_others]
+        return all(run_all([*(part.flush for part in parts), *theirs], timeout)) and booked
+    # All at once, even where no threads can be started any more to do so.
+    for part in parts:
+        if hasattr(part, "begin_shutdown"):
+            part.begin_shutdown(timeout)
+    return all(run_all([part.shutdown for part in parts], timeout)) and booked
 
 
 def flush(timeout: float = 5.0) -> bool:

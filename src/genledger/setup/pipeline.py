@@ -20,6 +20,8 @@ from genledger.destinations.delivery.errors import ConfigurationError
 if TYPE_CHECKING:
     from genledger.destinations.delivery.exports import Exports
     from genledger.destinations.delivery.remote_destination import DeliveryOptions
+    from genledger.destinations.export_target import ExportTarget
+    from genledger.destinations.selection.unsent_spans import UnsentSpanProcessor
     from genledger.setup.settings import Settings
 
 LANGFUSE_KEYS = ("LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY")
@@ -56,12 +58,40 @@ class Pipeline:
 
     destinations: dict[str, Any] = field(default_factory=dict)
     processors: list[SpanProcessor] = field(default_factory=list)
+    targets: dict[str, ExportTarget] = field(default_factory=dict)
     sinks: list[Callable[[Any], None]] = field(default_factory=list)
     event_sinks: list[Callable[[Any], None]] = field(default_factory=list)
     exports: list[Exports] = field(default_factory=list)
     metrics_export: Exports | None = None
+    left_to_others: list[UnsentSpanProcessor] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     recorder: Any = None
+
+    def add(self, name: str, destination: Any) -> None:
+        """Add a destination with a span processor.
+
+        Raises:
+            ConfigurationError: Another destination sends to the same place.
+        """
+        processor, target = destination.processor, getattr(destination, "target", None)
+        if target is not None:
+            same = next((other for other, place in self.targets.items() if place.is_same(target)), None)
+            if same is not None:
+                destination.shutdown(0.0)
+                raise ConfigurationError(f"it sends to the same address as the destination {same}")
+            self.targets[name] = target
+            self.add_processor(processor, target.is_target_of, name)
+        else:
+            self.processors.append(processor)
+        self.destinations[name] = destination
+
+    def add_processor(self, processor: SpanProcessor, sends_there: Callable[[Any], bool], name: str) -> None:
+        """Add a processor that is passed the spans which no exporter of the provider sends to the same place."""
+        from genledger.destinations.selection.unsent_spans import UnsentSpanProcessor
+
+        unsent = UnsentSpanProcessor(processor, sends_there, name)
+        self.processors.append(unsent)
+        self.left_to_others.append(unsent)
 
 
 def names_wanted(settings: Settings, environ: os._Environ[str] | dict[str, str]) -> tuple[Any, ...]:
@@ -104,17 +134,18 @@ def connect(settings: Settings, wanted: tuple[Any, ...]) -> Pipeline:
 
 def _given(pipeline: Pipeline, destination: Any) -> None:
     name = type(destination).__name__
-    if hasattr(destination, "processor"):
-        pipeline.processors.append(destination.processor)
-    if hasattr(destination, "accept"):
-        pipeline.sinks.append(destination.accept)
-    if hasattr(destination, "score"):
-        pipeline.event_sinks.append(destination.score)
+    key = f"{name.lower()}-{len(pipeline.destinations)}"
     if not hasattr(destination, "processor") and not hasattr(destination, "accept"):
         raise ConfigurationError(
             f"{name} is not a valid destination: expected a `processor` attribute or an `accept()` method"
         )
-    pipeline.destinations[f"{name.lower()}-{len(pipeline.destinations)}"] = destination
+    if hasattr(destination, "processor"):
+        pipeline.add(key, destination)
+    if hasattr(destination, "accept"):
+        pipeline.sinks.append(destination.accept)
+    if hasattr(destination, "score"):
+        pipeline.event_sinks.append(destination.score)
+    pipeline.destinations[key] = destination
 
 
 def _ledger(pipeline: Pipeline, settings: Settings, name: str) -> None:
@@ -148,18 +179,14 @@ def _langfuse(pipeline: Pipeline, settings: Settings, name: str) -> None:
         units_per_month=settings.langfuse_units_per_month,
         **_delivery(settings),
     )
-    pipeline.destinations[name] = destination
-    pipeline.processors.append(destination.processor)
+    pipeline.add(name, destination)
     pipeline.event_sinks.append(destination.score)
 
 
 def _otlp(pipeline: Pipeline, settings: Settings, name: str) -> None:
     from genledger.destinations.otlp import OtlpDestination
 
-    protocol = _PROTOCOLS.get(name)
-    destination = OtlpDestination(protocol=protocol, **_delivery(settings))
-    pipeline.destinations[name] = destination
-    pipeline.processors.append(destination.processor)
+    pipeline.add(name, OtlpDestination(protocol=_PROTOCOLS.get(name), **_delivery(settings)))
 
 
 def _exporter(pipeline: Pipeline, settings: Settings, name: str) -> None:
@@ -172,10 +199,16 @@ def _exporter(pipeline: Pipeline, settings: Settings, name: str) -> None:
     found = list(entry_points(group="opentelemetry_traces_exporter", name=name))
     if not found:
         raise ConfigurationError("unknown destination; use langfuse, otlp, ledger, console or an installed exporter")
-    exporter = RedactingExporter(found[0].load()())
+    theirs = found[0].load()()
+    exporter = RedactingExporter(theirs)
     processor = BatchSpanProcessor(exporter)
     pipeline.destinations[name] = Exports(f"spans for {name}", exporter, processor.force_flush, processor.shutdown)
-    pipeline.processors.append(processor)
+    # Under another distribution, `OTEL_TRACES_EXPORTER` has already put one of the kind on the provider.
+    pipeline.add_processor(processor, lambda other: _is_alike(other, theirs), name)
+
+
+def _is_alike(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and getattr(one, "endpoint", None) == getattr(other, "endpoint", None)
 
 
 _BUILDERS: dict[str, Callable[[Pipeline, Any, str], None]] = {

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
+from genledger.instrumentation.chosen import EXCLUDE, LIBRARIES, names
 from genledger.shared.text import quoted
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _flag(value: object) -> bool:
 
 def _names(value: object) -> tuple[str, ...]:
     if isinstance(value, str):
-        return tuple(name.strip() for name in value.split(",") if name.strip())
+        return names(value)
     if isinstance(value, Sequence) and all(isinstance(name, str) for name in value):
         return tuple(value)
     raise Unusable("a list of names")
@@ -186,6 +187,8 @@ class Settings:
         metric_names: Generation of the conventions' metric names (`GENLEDGER_METRIC_NAMES`).
         max_label_values: Maximum different values of one metric label (`GENLEDGER_MAX_LABEL_VALUES`).
         log: Format of the line per call: `plain` or `json` (`GENLEDGER_LOG`).
+        log_calls: Write the line per call even if the application configures no logging, then to stderr
+            (`GENLEDGER_LOG_CALLS`).
         log_hash_users: Log a digest instead of the user (`GENLEDGER_LOG_HASH_USERS`).
         baggage: Attribution fields that travel to other services (`GENLEDGER_BAGGAGE`).
         trust_baggage: Accept the attribution of incoming requests, in the same fields (`GENLEDGER_TRUST_BAGGAGE`).
@@ -197,6 +200,8 @@ class Settings:
             `Guard`, whose own store and functions are then used.
         budget_store: Where budgets are kept: `memory:`, the path of a SQLite file, `redis://…`, a store object, or
             `off` (`GENLEDGER_BUDGET_STORE`).
+        on_invalid_rules: What holds while the rule file has mistakes and no earlier rules are known: `open` (no budget)
+            or `closed` (every call is refused) (`GENLEDGER_ON_INVALID_RULES`).
         tier_of: Returns the plan tier of a tenant, for budgets that differ by tier.
         on_budget_event: Called with each budget event that this process reports.
         langfuse_tags: Tag observations in Langfuse with feature, `tenant:<id>` and `unpriced`
@@ -209,8 +214,8 @@ class Settings:
             (`GENLEDGER_DURABLE`).
     """
 
-    libraries: tuple[str, ...] | None = _option(None, _names, "GENLEDGER_LIBRARIES")
-    exclude: tuple[str, ...] = _option((), _names, "GENLEDGER_EXCLUDE", "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS")
+    libraries: tuple[str, ...] | None = _option(None, _names, LIBRARIES)
+    exclude: tuple[str, ...] = _option((), _names, *EXCLUDE)
     destinations: tuple[Any, ...] | None = _option(None, _destinations, "GENLEDGER_DESTINATIONS")
     capture_content: CaptureMode = _option("off", _capture, "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT")
     emit_event: bool | None = _option(None, _flag, "OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT")
@@ -228,6 +233,7 @@ class Settings:
     metric_names: str = _option("newest", _one_of("newest", "v1.41", "both"), "GENLEDGER_METRIC_NAMES")
     max_label_values: int = _option(1000, _number, "GENLEDGER_MAX_LABEL_VALUES")
     log: str = _option("plain", _one_of("plain", "json"), "GENLEDGER_LOG")
+    log_calls: bool = _option(False, _flag, "GENLEDGER_LOG_CALLS")
     log_hash_users: bool = _option(False, _flag, "GENLEDGER_LOG_HASH_USERS")
     baggage: tuple[str, ...] = _option(
         ("tenant", "feature"),
@@ -241,6 +247,9 @@ class Settings:
     prices: str | None = _option(None, _path, "GENLEDGER_PRICES")
     budgets: str | Rulebook | Guard | None = _option(None, _budgets, "GENLEDGER_BUDGETS")
     budget_store: str | Store | None = _option(None, _store, "GENLEDGER_BUDGET_STORE")
+    on_invalid_rules: Literal["open", "closed"] = _option(
+        "open", _one_of("open", "closed"), "GENLEDGER_ON_INVALID_RULES"
+    )
     tier_of: Callable[[str], str | None] | None = _option(None, _callable)
     on_budget_event: Callable[[Any], None] | None = _option(None, _callable)
     langfuse_tags: bool = _option(True, _flag, "GENLEDGER_LANGFUSE_TAGS")

@@ -403,6 +403,12 @@ class SharedDatabase:
             connection.close()
 
 
+def rewrite(connection: sqlite3.Connection) -> None:
+    """Write a page as it is, in the transaction of `connection`: its commit shows whether the disk takes it."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    connection.execute(f"PRAGMA user_version = {version}")
+
+
 def concerns_the_file(error: sqlite3.DatabaseError) -> bool:
     """Return whether the error is the file's, not that of a record that SQLite cannot hold."""
     return isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError

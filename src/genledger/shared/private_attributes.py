@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import wrapt
 from opentelemetry import context as context_api
@@ -146,9 +146,127 @@ def _processors_work() -> bool:
 SPAN_PROCESSORS = PrivateUse(
     "opentelemetry-sdk",
     "Span._span_processor, SynchronousMultiSpanProcessor._span_processors",
-    "leave to Langfuse's own SDK the spans that it sends",
-    "spans that Langfuse's own SDK sends are sent twice, and the last one to arrive replaces the other",
+    "leave to Langfuse's own SDK and to the application's exporters the spans that they send",
+    "spans that Langfuse's own SDK, or an exporter of the application, sends to the same place are sent twice",
     _processors_work,
+)
+
+
+# Other exporters of a provider, and where they send to
+
+
+def metric_exporters(provider: Any) -> list[Any]:
+    """Return the exporters of a meter provider; none where the SDK does not tell."""
+    return _metric_exporters(provider) if METRIC_EXPORTERS.works else []
+
+
+def _metric_exporters(provider: Any) -> list[Any]:
+    return [getattr(reader, "_exporter", None) for reader in tuple(provider._measurement_consumer._reader_storages)]
+
+
+def _metric_exporters_work() -> bool:
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, PeriodicExportingMetricReader
+    from opentelemetry.sdk.resources import Resource
+
+    exporter = ConsoleMetricExporter()
+    provider = MeterProvider((), Resource.get_empty(), shutdown_on_exit=False)
+    provider.add_metric_reader(PeriodicExportingMetricReader(exporter, math.inf))
+    found = _metric_exporters(provider)
+    provider.shutdown()
+    return found == [exporter]
+
+
+METRIC_EXPORTERS = PrivateUse(
+    "opentelemetry-sdk",
+    "MeterProvider._measurement_consumer._reader_storages, PeriodicExportingMetricReader._exporter",
+    "see what else sends the same metrics",
+    "metrics arrive twice when the application adds an exporter of its own to Genledger's meter provider",
+    _metric_exporters_work,
+)
+
+
+def log_exporters(provider: Any) -> list[Any]:
+    """Return the exporters of a logger provider; none where the SDK does not tell."""
+    return _log_exporters(provider) if LOG_EXPORTERS.works else []
+
+
+def _log_exporters(provider: Any) -> list[Any]:
+    processors = provider._multi_log_record_processor._log_record_processors
+    return [getattr(getattr(one, "_batch_processor", one), "_exporter", None) for one in processors]
+
+
+def _log_exporters_work() -> bool:
+    from opentelemetry.sdk._logs import LoggerProvider
+    from opentelemetry.sdk._logs.export import (
+        BatchLogRecordProcessor,
+        ConsoleLogRecordExporter,
+        SimpleLogRecordProcessor,
+    )
+    from opentelemetry.sdk.resources import Resource
+
+    exporter = ConsoleLogRecordExporter()
+    provider = LoggerProvider(Resource.get_empty(), shutdown_on_exit=False)
+    provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
+    provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+    found = _log_exporters(provider)
+    provider.shutdown()
+    return found == [exporter, exporter]
+
+
+LOG_EXPORTERS = PrivateUse(
+    "opentelemetry-sdk",
+    "LoggerProvider._multi_log_record_processor._log_record_processors, LogRecordProcessor._exporter",
+    "see what else sends the same log records",
+    "log records arrive twice when the application adds an exporter of its own to Genledger's logger provider",
+    _log_exporters_work,
+)
+
+
+def otlp_address(exporter: Any) -> tuple[str, Literal["grpc", "http/protobuf"], Mapping[str, str]] | None:
+    """Return address, protocol and headers of an OTLP exporter of OpenTelemetry's; `None` for any other exporter."""
+    modules = [kind.__module__ for kind in type(exporter).__mro__]
+    if any(module.startswith(f"{_OTLP}.http") for module in modules):
+        return (exporter._endpoint, "http/protobuf", exporter._client._headers) if OTLP_HTTP.works else None
+    if any(module.startswith(f"{_OTLP}.grpc") for module in modules):
+        return (exporter._endpoint, "grpc", dict(exporter._headers)) if OTLP_GRPC.works else None
+    return None
+
+
+_OTLP = "opentelemetry.exporter.otlp.proto"
+
+
+def _http_works() -> bool:
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    exporter: Any = OTLPSpanExporter("http://localhost/probe", headers={"probe": "yes"})
+    exporter.shutdown()
+    return exporter._endpoint == "http://localhost/probe" and exporter._client._headers["probe"] == "yes"
+
+
+def _grpc_works() -> bool:
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+
+    exporter: Any = OTLPSpanExporter("http://localhost:1", headers={"probe": "yes"})
+    exporter.shutdown()
+    return exporter._endpoint == "localhost:1" and dict(exporter._headers)["probe"] == "yes"
+
+
+_TWICE = "spans, metrics and logs arrive twice when an exporter of the application sends them to the same address"
+
+OTLP_HTTP = PrivateUse(
+    "opentelemetry-exporter-otlp-proto-http",
+    "OTLPSpanExporter._endpoint, OTLPSpanExporter._client._headers",
+    "see where the application's own exporters send to, over HTTP",
+    _TWICE,
+    _http_works,
+)
+OTLP_GRPC = PrivateUse(
+    "opentelemetry-exporter-otlp-proto-grpc",
+    "OTLPSpanExporter._endpoint, OTLPSpanExporter._headers",
+    "see where the application's own exporters send to, over gRPC",
+    _TWICE,
+    _grpc_works,
 )
 
 
@@ -366,7 +484,10 @@ IMPORT_HOOKS = PrivateUse(
     _listening_works,
 )
 
-USES = (ENDING_SPANS, SPAN_PROCESSORS, LANGFUSE_FILTER, METRIC_POINTS, SUPPRESSION, PRICE_TABLES, IMPORT_HOOKS)
+USES = (
+    ENDING_SPANS, SPAN_PROCESSORS, METRIC_EXPORTERS, LOG_EXPORTERS, OTLP_HTTP, OTLP_GRPC, LANGFUSE_FILTER,
+    METRIC_POINTS, SUPPRESSION, PRICE_TABLES, IMPORT_HOOKS,
+)  # fmt: skip
 """Every use."""
 
 

@@ -44,7 +44,7 @@ class TomlFileError(ValueError):
     Attributes:
         path: The file.
         mistakes: All that is wrong with it, in the order of the file.
-        document: What it holds, as far as it is TOML.
+        document: What it holds, as far as it is TOML; if it is none, what can be read of it before the first table.
         lines: One line of text for each mistake: `file:line: what is wrong; what to do`.
     """
 
@@ -83,7 +83,8 @@ def read_toml(
     except tomllib.TOMLDecodeError as error:
         at = re.search(r"at line (\d+)", str(error))
         line = int(at[1]) if at else len(text.splitlines())
-        raise failure(path, Mistake(f"not valid TOML: {error}", line)) from error
+        before = _before_tables(text, parse_float)
+        raise failure(path, Mistake(f"not valid TOML: {error}", line), document=before) from error
     except RecursionError as error:
         raise failure(path, Mistake("not usable: it is nested too deeply")) from error
     except Exception as error:  # numbers too long to be read, or too little memory
@@ -91,6 +92,21 @@ def read_toml(
     if _is_too_much(document):
         raise failure(path, Mistake(f"not usable: more than {MAX_TABLES:,} tables or {MAX_VALUES:,} values"))
     return text, document
+
+
+def _before_tables(text: str, parse_float: Callable[[str], Any]) -> dict[str, Any]:
+    """Return what can be read of the lines before the first table, each by itself."""
+    import tomllib
+
+    document: dict[str, Any] = {}
+    for line in text.splitlines():
+        if line.lstrip().startswith("["):
+            break
+        try:
+            document.update(tomllib.loads(line, parse_float=parse_float))
+        except Exception:  # the mistake, or a part of a value that has several lines
+            continue
+    return document
 
 
 def _is_too_much(document: dict[str, Any]) -> bool:

@@ -54,7 +54,7 @@ def test_a_degraded_call_counts_in_every_other_rule_at_its_own_price(make_guard:
     assert asked == [("gpt-5-mini", 100), ("gpt-5-mini", None)]
     with pytest.raises(BudgetExceeded, match="'hard'"):
         guard.admit(demand(1.0, reprice=lambda model, tokens: 0.75))
-    assert guard.flush()
+    assert guard.flush(60)
     settled = {status.rule: status.settled for status in read_status(guard.store)}
     assert settled == {"soft": 1.0, "hard": 1.5, "small": 2}
 
@@ -124,7 +124,7 @@ def test_a_rule_that_warns_lets_everything_through_and_says_so_once(
         reservation.settle(1.0, 1)
     assert len(caplog.records) == 1
     assert "budget 'w' (organization" in caplog.records[0].message
-    assert guard.flush()
+    assert guard.flush(60)
     assert [counter.settled for counter in store.counters().values()] == [4_000_000_000]
 
 

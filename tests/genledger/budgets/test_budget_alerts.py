@@ -1,18 +1,24 @@
 from __future__ import annotations
 
 import http.server
+import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 import orjson
 import pytest
+from typer.testing import CliRunner
 
 from genledger.budgets import BudgetEvent, BudgetExceeded, BudgetRequest, Guard, Store, budget, open_store
+from genledger.budgets.budget_alerts import Alerts
 from genledger.budgets.rules.rule_file import Rulebook
+from genledger.cli.budgets import app
 
 MakeGuard = Callable[..., Guard]
 MakeDemand = Callable[..., BudgetRequest]
@@ -20,7 +26,7 @@ MakeDemand = Callable[..., BudgetRequest]
 
 def spend(guard: Guard, demand: MakeDemand, usd: float) -> None:
     guard.admit(demand(usd)).settle(usd, 1)
-    assert guard.flush()
+    assert guard.flush(60)
 
 
 def test_every_threshold_is_reported_once(store: Store, make_guard: MakeGuard, demand: MakeDemand) -> None:
@@ -122,7 +128,7 @@ def test_an_alert_is_one_line_of_plain_text_whatever_things_are_called(
     rule = budget(name="b\n<b>x</b>\x1b[2J", model="each", usd=10, per="month", alert_at=[50])
     guard = make_guard(Rulebook((rule,), alerts=(f"{receiver.url}?format=html",)), "memory")
     guard.admit(demand(5.0, model="m\n<script>\u202e" + "x" * 100_000)).settle(5.0, 1)
-    assert guard.flush()
+    assert guard.flush(60)
     body = receiver.bodies.get(timeout=20)
     for text in (body["title"], body["message"]):
         assert text.isprintable()
@@ -147,6 +153,90 @@ def test_an_alert_that_cannot_be_sent_is_tried_again_by_whoever_comes_next(
     guard.close(120)
     delivered = receiver.bodies.get()
     assert delivered["title"] == "Budget b: 50 %"
+
+
+SHORT = """
+import sys, time
+from genledger.budgets import BudgetRequest, Guard, open_store
+guard = Guard(sys.argv[1])
+usd = 5.0 if "leave" in sys.argv else 0.1
+guard.admit(BudgetRequest("openai", "chat", "gpt-5", cost_ceiling=usd)).settle(usd, 1)
+guard.flush()
+if "leave" in sys.argv:
+    deadline = time.monotonic() + 120
+    while not guard.store.owed():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    guard.close(0)
+"""
+"""A process that ends soon; told to leave an alert, it uses up half of the budget, and ends when that is noted."""
+
+
+@pytest.fixture
+def rule_file(shared_url: str, receiver: Receiver, tmp_path: Path) -> Path:
+    pytest.importorskip("apprise")
+    path = tmp_path / "budgets.toml"
+    path.write_text(
+        f'store = "{shared_url}"\n[alerts]\nto = ["{receiver.url}"]\n'
+        '[[budget]]\nname = "b"\nusd = 10\nper = "month"\nalert_at = [50]\n'
+    )
+    return path
+
+
+def short(rule_file: Path, *words: str, path: str = "") -> subprocess.Popen[str]:
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [path, os.environ.get("PYTHONPATH")]))}
+    command = [sys.executable, "-c", SHORT, str(rule_file), *words]
+    return subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True)
+
+
+def leave_one(rule_file: Path, tmp_path: Path) -> None:
+    """Let a process end before it has loaded what sends alerts."""
+    (tmp_path / "slow").mkdir()
+    (tmp_path / "slow" / "apprise.py").write_text("import time\ntime.sleep(3600)\n")
+    ended = short(rule_file, "leave", path=str(tmp_path / "slow"))
+    assert ended.wait(120) == 0
+
+
+def deliver_by_process(rule_file: Path) -> None:
+    assert short(rule_file).wait(120) == 0
+
+
+def deliver_by_command(rule_file: Path) -> None:
+    assert CliRunner().invoke(app, ["--file", str(rule_file), "--json"]).exit_code == 0
+
+
+@pytest.mark.parametrize("deliver", [deliver_by_process, deliver_by_command])
+def test_what_a_process_could_not_deliver_is_delivered_once_by_the_next(
+    deliver: Callable[[Path], None], rule_file: Path, receiver: Receiver, tmp_path: Path
+) -> None:
+    leave_one(rule_file, tmp_path)
+    assert receiver.bodies.empty()
+    deliver(rule_file)
+    assert receiver.bodies.get(timeout=60)["title"] == "Budget b: 50 %"
+    deliver(rule_file)
+    assert receiver.bodies.empty()
+
+
+def test_of_several_processes_that_come_next_one_delivers(rule_file: Path, receiver: Receiver, tmp_path: Path) -> None:
+    leave_one(rule_file, tmp_path)
+    together = [short(rule_file) for _ in range(3)]
+    for process in together:
+        assert process.wait(120) == 0
+    assert receiver.bodies.get(timeout=60)["title"] == "Budget b: 50 %"
+    assert receiver.bodies.empty()
+
+
+def test_an_alert_about_a_window_that_is_long_over_is_forgotten(
+    store: Store, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("apprise")
+    over = BudgetEvent(
+        "b", "organization", "usd", 50, 5.0, 10.0, "day", None, datetime.now(UTC) - timedelta(days=2), "over"
+    )
+    store.owe("over|50", 3600.0, orjson.dumps(over).decode())
+    assert Alerts(store, [receiver.url], None).deliver()
+    assert store.owed() == {}
+    assert receiver.bodies.empty()
 
 
 def test_a_listener_that_fails_harms_nothing(

@@ -35,7 +35,7 @@ def test_used_share_reservations_and_blocks_are_measured(make_guard: Callable[..
     observe_budgets(MeterProvider([reader]).get_meter("test"), lambda: guard)
     guard.admit(demand(2.5)).settle(2.5, 1)
     guard.admit(demand(4.0))
-    assert guard.flush()
+    assert guard.flush(60)
     for _ in range(2):
         with pytest.raises(BudgetExceeded):
             guard.admit(demand(9.0))
@@ -57,7 +57,7 @@ def test_each_reading_is_of_the_guard_in_use(make_guard: Callable[..., Guard], d
         in_use.append(make_guard([budget(name="b", tenant="each", usd=10, per="month")], "memory"))
         observe_budgets(meter, lambda: in_use[-1])
         in_use[-1].admit(demand(usd)).settle(usd, 1)
-        assert in_use[-1].flush()
+        assert in_use[-1].flush(60)
         assert read(reader)["genledger.budget.used"] == {("b", "tenant=acme"): usd / 10}
 
 

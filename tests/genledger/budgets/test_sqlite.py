@@ -29,7 +29,7 @@ def path(tmp_path: Path) -> Path:
 
 def spend(guard: Guard, demand: MakeDemand, usd: float) -> None:
     guard.admit(demand(usd)).settle(usd, 1)
-    assert guard.flush()
+    assert guard.flush(60)
 
 
 def test_no_other_user_may_read_it(path: Path) -> None:

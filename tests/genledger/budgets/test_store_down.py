@@ -63,6 +63,14 @@ def test_a_closed_rule_lets_no_call_through(
     guard.admit(demand(1.0)).settle(1.0, 1)
 
 
+def test_a_store_that_was_never_there_is_not_said_to_have_granted_a_lease(
+    make_guard: MakeGuard, demand: MakeDemand
+) -> None:
+    guard = guard_on(make_guard, "redis://127.0.0.1:1/0", "lease")
+    with pytest.raises(BudgetExceeded, match="it has granted this process nothing yet; check that the store runs"):
+        guard.admit(demand(0.01))
+
+
 def test_a_lease_rule_lets_calls_through_until_its_slice_is_used_up(
     own_redis: Any, make_guard: MakeGuard, demand: MakeDemand
 ) -> None:
@@ -127,11 +135,11 @@ def test_a_redis_that_was_emptied_learns_again_what_was_spent(
 ) -> None:
     guard = guard_on(make_guard, own_redis.url, "open")
     guard.admit(demand(60.0)).settle(60.0, 1)
-    assert guard.flush()
+    assert guard.flush(60)
     with own_redis.client as client:
         client.flushall()
     guard.admit(demand(30.0)).settle(30.0, 1)
-    assert guard.flush()
+    assert guard.flush(60)
     assert [status.settled for status in read_status(guard.store)] == [90.0]
 
 

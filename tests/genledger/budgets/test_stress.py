@@ -277,5 +277,5 @@ def test_costs_in_floating_point_do_not_drift(store: Store, make_guard: MakeGuar
         guard.admit(demand(0.1)).settle(0.1, 1)
     with pytest.raises(BudgetExceeded):
         guard.admit(demand(0.000000001))
-    assert guard.flush()
+    assert guard.flush(60)
     assert settled(store) == usd_units(1.0)

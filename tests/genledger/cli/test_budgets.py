@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 
 from genledger.budgets import BudgetExceeded, BudgetRequest, Guard, open_store
 from genledger.budgets.enforcement.kill_switch import Controls
+from genledger.budgets.rules.rule_file import RuleFileError, WatchedRules
 from genledger.cli.budgets import app, kill_app, revive_app
 from genledger.context.attribution import Attribution
 
@@ -36,7 +37,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     (tmp_path / "budgets.toml").write_text(RULES)
     monkeypatch.setenv("GENLEDGER_BUDGETS", str(tmp_path / "budgets.toml"))
     monkeypatch.setenv("GENLEDGER_BUDGET_STORE", str(tmp_path / "budgets.db"))
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("COLUMNS", "200")
 
     def run(command: str, *words: str) -> Result:
         return CliRunner().invoke(APPS[command], list(words))
@@ -56,7 +57,7 @@ def spend(tmp_path: Path, usd: float, reserved: float = 0.0) -> None:
         reservation = guard.admit(demand)
         if settle:
             reservation.settle(cost, 1)
-    assert guard.flush()
+    assert guard.flush(60)
     guard.close()
 
 
@@ -125,9 +126,37 @@ def test_kill_stops_calls_and_revive_lifts_it_and_both_are_logged(run: Run, tmp_
     assert "it loops" in run("budgets", "log").output
 
 
+def test_the_log_says_from_which_amount_to_which(run: Run) -> None:
+    run("budgets", "set", "tenant=acme", "usd=0.5/day", "alert_at=80,90", "--who", "Ada")
+    run("budgets", "set", "tenant=acme", "usd=7/day", "degrade=gpt-5-mini", "at_limit=degrade", "--who", "Ben")
+    run("budgets", "unset", "tenant=acme usd/day", "--who", "Cem")
+    run("budgets", "set", "tenant=acme", "tier=starter")
+    run("budgets", "set", "tenant=acme", "tier=pro")
+    run("kill", "tenant=acme", "--why", "it loops", "--for", "2h")
+    entries = json.loads(run("budgets", "log", "--json").output)
+    amounts = [{key: (entry.get(key) or {}).get("usd") for key in ("was", "to")} for entry in entries[:3]]
+    assert amounts == [{"was": None, "to": 0.5}, {"was": 0.5, "to": 7}, {"was": 7, "to": None}]
+    lines = run("budgets", "log").output.splitlines()[2:]
+    for line, part in zip(
+        lines,
+        (
+            "tenant=acme usd/day: tenant=acme usd=0.5 per=day alert_at=[80,90]",
+            "usd=7 per=day",
+            "unset  tenant=acme usd/day (was tenant=acme usd=7 per=day",
+            "tier   acme: starter",
+            "tier   acme: pro (was starter)",
+            "kill   tenant=acme until 20",
+        ),
+        strict=True,
+    ):
+        assert part in line
+
+
 @pytest.mark.parametrize(
     ("command", "words", "message"),
     [
+        ("kill", ("tenant=acme", "tenant=globex", "--why", "y"), "'tenant' is given twice: 'acme' and 'globex'"),
+        ("budgets", ("set", "tenant=acme", "usd=5/day", "usd=6/day"), "'usd' is given twice"),
         ("budgets", ("set", "tenant=acme", "usd=lots/day"), "expected a number"),
         ("budgets", ("set", "tenant=acme", "usd=5/fortnight"), "is not a window"),
         ("budgets", ("set", "tenant"), "is not KEY=VALUE"),
@@ -159,14 +188,50 @@ def test_calls_can_be_stopped_while_the_rule_file_has_mistakes(run: Run, tmp_pat
     assert run("budgets").exit_code == 1
 
 
-def test_nothing_is_stopped_in_a_store_that_calls_may_not_use(
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "store = ",
+        "store = 5",
+        'store = "mysql://host"\n',
+        "[[budget\nusd = 1\n",
+        '[[budget]]\nusd = "lots"\nper = "day"\n',
+        "\0",
+    ],
+)
+def test_a_kill_stops_a_process_that_starts_with_any_rule_file_or_none(
+    text: str | None, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GENLEDGER_BUDGET_STORE")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    file = tmp_path / "budgets.toml"
+    file.unlink() if text is None else file.write_text(text)
+    shown = run("kill", "tenant=acme", "--why", "it loops")
+    assert shown.exit_code == 0
+    assert "budgets.toml" in shown.output
+    assert str(tmp_path / "state" / "genledger" / "budgets.db") in "".join(shown.output.split("\n"))
+    rules = WatchedRules(file)
+    with pytest.raises(RuleFileError):
+        rules.read()
+    guard = Guard(rules)
+    with pytest.raises(BudgetExceeded, match="it loops"):
+        guard.admit(BudgetRequest("openai", "chat", "gpt-5", Attribution(tenant="acme")))
+    guard.close()
+
+
+def test_a_kill_goes_to_the_store_that_the_file_named_before_it_was_broken(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "budgets.toml").write_text("store = ")
     monkeypatch.delenv("GENLEDGER_BUDGET_STORE")
-    shown = run("kill", "feature=copilot", "--why", "it loops")
-    assert shown.exit_code == 1
-    assert "name the store with --store" in shown.output
+    file = tmp_path / "budgets.toml"
+    file.write_text(f'store = "{tmp_path / "named.db"}"\n{RULES}')
+    WatchedRules(file).read()
+    file.write_text("store = ")
+    assert run("kill", "tenant=acme", "--why", "it loops").exit_code == 0
+    store = open_store(tmp_path / "named.db")
+    assert "it loops" in store.document()
+    store.close()
 
 
 def test_watch_goes_on_showing_until_it_is_interrupted(
@@ -184,7 +249,7 @@ def test_watch_goes_on_showing_until_it_is_interrupted(
     shown = run("budgets", "--watch")
     assert shown.exit_code == 0
     assert waits == [1, 1]
-    assert "tenant=acme" in shown.output
+    assert shown.output.count("tenant=acme") == 2  # in a pipe, each one is written when it is read
 
 
 def test_a_store_that_cannot_be_reached_is_said(run: Run) -> None:

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -70,3 +72,24 @@ def test_a_bad_option_is_named(doctor: Doctor) -> None:
     result = doctor("--timeout", "0")
     assert result.exit_code == 2
     assert "--timeout" in result.stderr
+
+
+def test_a_receiver_that_refuses_the_credentials_is_not_said_to_be_silent(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Refusing(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_error(401)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        result = doctor(width=200)
+        server.shutdown()
+    row = next(line for line in result.stdout.splitlines() if line.startswith("otlp "))
+    assert "401" in row
+    assert "does not answer" not in row

@@ -40,7 +40,7 @@ def test_show_prints_rates_per_million_with_source_and_date(run: Run) -> None:
 
 
 def test_show_gives_the_price_of_another_day_tier_and_provider(run: Run) -> None:
-    assert "10   million" in run("show", "o3", "--at", "2025-06-01").output
+    assert "10  million" in run("show", "o3", "--at", "2025-06-01").output
     assert "1.25" in run("show", "gpt-5.4", "--tier", "batch").output
     assert "at azure" in run("show", "gpt-4.1", "--provider", "azure.ai.openai").output
     assert "region us" in run("show", "claude-opus-5", "--region", "us").output
@@ -84,6 +84,37 @@ def test_show_uses_the_users_own_prices(run: Run, tmp_path: Path) -> None:
     assert "1.5" in result.output
     assert "your own prices" in result.output
     assert "note: contract" in result.output
+
+
+@pytest.mark.parametrize(
+    ("model", "shown", "notes"),
+    [
+        ("mine-7b", "mine-7b at any provider", ""),
+        ("their-7b", "their-7b at vllm", "note: own_price_at:sglang"),
+        ("team/any-7b", "team/any-7b at vllm", ""),
+        ("gpt-4o", "gpt-4o at openai", "note: own_price_at:vllm"),
+    ],
+)
+def test_show_finds_an_own_price_without_a_provider(
+    run: Run, tmp_path: Path, model: str, shown: str, notes: str
+) -> None:
+    file = tmp_path / "prices.toml"
+    file.write_text(
+        "\n".join(
+            f"[[price]]\n{names}\nper_million = {{ input = 1.5, output = 3 }}"
+            for names in (
+                'model = "mine-7b"',
+                'provider = ["vllm", "sglang"]\nmodel = "their-7b"',
+                'provider = "vllm"\nmodel = "team/*"',
+                'provider = "vllm"\nmodel = "gpt-4o"',
+            )
+        )
+    )
+    result = run("show", model, "--prices", str(file))
+    assert result.exit_code == 0
+    assert result.output.startswith(shown)
+    assert ("source: your own prices" in result.output) is (model != "gpt-4o")
+    assert (notes in result.output) if notes else ("own_price_at" not in result.output)
 
 
 def test_check_counts_the_prices_of_a_good_file(run: Run, tmp_path: Path) -> None:
@@ -165,9 +196,10 @@ def test_backfill_knows_the_users_own_prices(run: Run, tmp_path: Path, make_entr
     assert list(Ledger(path).unpriced()) == []
 
 
-def test_backfill_without_a_ledger_has_nothing_to_do(run: Run, tmp_path: Path) -> None:
+def test_backfill_without_a_ledger_is_an_error(run: Run, tmp_path: Path) -> None:
     result = run("backfill", "--ledger", str(tmp_path / "none.db"))
-    assert (result.exit_code, result.output.strip()) == (0, "No unpriced calls in the ledger.")
+    assert result.exit_code == 1
+    assert f"error: there is no ledger at {tmp_path / 'none.db'}" in result.output
     assert not (tmp_path / "none.db").exists()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
@@ -168,19 +168,70 @@ def test_only_the_top_rows_are_shown_and_the_rest_announced(run: Report) -> None
     assert "further" not in run("report", "--by", "tenant", "--top", "0").stdout
 
 
-def test_a_missing_ledger_is_no_error_and_is_not_made(run: Report, path: Path) -> None:
-    result = run("report")
-    assert result.exit_code == 0
-    assert f"{path} has no calls yet" in result.stdout
-    assert "genledger.instrument()" in result.stdout
-    assert json.loads(run("report", "--json").stdout)["rows"] == []
+@pytest.fixture
+def only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No destination is configured but what the test sets."""
+    for name in list(os.environ):
+        if name.startswith(("OTEL_", "LANGFUSE_", "GENLEDGER_DESTINATIONS")):
+            monkeypatch.delenv(name)
+
+
+ANYWHERE = pytest.mark.parametrize(
+    ("variables", "advice"),
+    [
+        ({}, "call `genledger.instrument()` in it"),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"},
+            "calls go to otlp only. Set GENLEDGER_DESTINATIONS=otlp,ledger",
+        ),
+        ({"OTEL_TRACES_EXPORTER": "none"}, "calls go nowhere. Set GENLEDGER_DESTINATIONS=ledger"),
+    ],
+    ids=["ledger", "elsewhere", "nowhere"],
+)
+
+
+@pytest.mark.usefixtures("only")
+@ANYWHERE
+@pytest.mark.parametrize("command", [("report",), ("report", "--json"), ("trace", "last"), ("trace", "abc")])
+def test_a_missing_ledger_is_an_error_with_advice_and_is_not_made(
+    run: Report,
+    path: Path,
+    command: tuple[str, ...],
+    variables: dict[str, str],
+    advice: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    result = run(*command)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"error: there is no ledger at {path}. " in result.stderr
+    assert advice in result.stderr
     assert not path.exists()
 
 
-def test_an_empty_ledger_is_no_error(run: Report, path: Path) -> None:
+def test_a_missing_ledger_that_an_option_names_is_an_error_about_the_option(run: Report, tmp_path: Path) -> None:
+    result = run("report", "--ledger", str(tmp_path / "none.db"))
+    assert result.exit_code == 1
+    assert "Check the path after --ledger" in result.stderr
+
+
+@pytest.mark.usefixtures("only")
+@ANYWHERE
+def test_an_empty_ledger_says_where_the_calls_are(
+    run: Report, path: Path, variables: dict[str, str], advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Ledger(path).open()
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
     result = run("report")
-    assert (result.exit_code, "has no calls yet" in result.stdout) == (0, True)
+    assert result.exit_code == 0
+    assert f"The ledger {path} has no calls yet. " in result.stdout
+    assert advice in result.stdout
+    assert json.loads(run("report", "--json").stdout)["rows"] == []
+    last = run("trace", "last")
+    assert last.exit_code == 1
+    assert f"The ledger {path} has no calls yet. " in last.stderr
 
 
 @pytest.mark.usefixtures("filled")
@@ -209,6 +260,8 @@ def test_a_file_that_is_no_ledger_is_an_error(run: Report, tmp_path: Path) -> No
         (("--by", "colour"), "colour"),
         (("--top", "-1"), "--top"),
         (("--colour",), "--colour"),
+        (("--by", "tenant", "--by", "model"), "Option '--by' is given 2 times; give it once."),
+        (("--since=1d", "--since", "2d"), "Option '--since' is given 2 times"),
     ],
 )
 def test_a_bad_option_is_named(run: Report, options: tuple[str, ...], message: str) -> None:
@@ -251,9 +304,11 @@ def test_money_that_is_not_zero_never_reads_as_zero(usd: float, largest: float) 
 
 
 @given(st.integers(0, 10**15))
+@example(999_999)
 def test_a_count_is_short_and_near_enough(number: int) -> None:
     text = count(number)
     assert len(text) <= 8
+    assert not text.startswith("1000.0") or number >= 10**15
     size = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}.get(text[-1], 1)
     assert float(text.rstrip("kMGT").replace(",", "")) * size == pytest.approx(number, abs=0.051 * size)
 

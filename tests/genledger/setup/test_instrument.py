@@ -449,7 +449,7 @@ def test_a_destination_object_gets_calls_and_outcomes_and_is_flushed_and_shut_do
         call, outcome = sink.accepted
         assert call.cost.amount == pytest.approx(COST)
         assert call.attribution == outcome.attribution
-        assert genledger.flush()
+        assert genledger.flush(60)
     assert sink.done == ["flush", "shutdown"]
 
 
@@ -502,16 +502,16 @@ def test_flush_and_shutdown_return_in_time_whatever_a_destination_does(caplog: p
         assert genledger.shutdown(0.3) is False
         assert fine.done == ["flush", "shutdown"]
         assert "RuntimeError: no such thing" in caplog.text
-        assert genledger.flush() is True
-        assert genledger.shutdown() is True
+        assert genledger.flush(60) is True
+        assert genledger.shutdown(60) is True
     finally:
         released.set()
         genledger.uninstrument()
 
 
 def test_shutdown_before_instrument_and_twice_does_nothing() -> None:
-    assert genledger.flush() is True
-    assert genledger.shutdown() is True
+    assert genledger.flush(60) is True
+    assert genledger.shutdown(60) is True
     genledger.uninstrument()
     genledger.uninstrument()
 
@@ -561,7 +561,7 @@ def test_switching_off_where_nobody_listens_takes_no_time_and_leaves_no_thread(t
     )
     assert after == [before] * 10
     # Waiting for retries would take five seconds each time.
-    assert took < 25
+    assert took < 45
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])

@@ -17,7 +17,7 @@ from genledger.budgets.budget_metrics import Figures
 from genledger.budgets.enforcement import kill_switch
 from genledger.budgets.enforcement.admission import Admission
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
-from genledger.budgets.enforcement.kill_switch import Controls
+from genledger.budgets.enforcement.kill_switch import Controls, Kill
 from genledger.budgets.enforcement.matcher import Matcher
 from genledger.budgets.enforcement.request import BudgetRequest
 from genledger.budgets.enforcement.reservation import UNGUARDED, Reservation
@@ -274,6 +274,10 @@ class Guard:
         if self._opened:
             self.store.close()
 
+    def finish_alerts(self) -> None:
+        """Wait, at the end of the process, for the delivery of what an earlier process has left."""
+        self._alerts.finish()
+
     # In the background --------------------------------------------------------------------------------
 
     def _start(self) -> None:
@@ -374,12 +378,14 @@ class Guard:
         self._rebuild()
 
     def _read_file(self) -> None:
+        if self._file is None:
+            return
         try:
-            if self._file is None or not self._file.read():
+            if not self._file.read():
                 return
         except RuleFileError as error:
             mistakes = "; ".join(error.lines)
-            _log.warning("The budget rule file is invalid; the previous rules stay in force: %s", mistakes)
+            _log.warning("The budget rule file is invalid; %s: %s", self._file.holds_instead, mistakes)
             return
         self._rulebook = self._file.book
         if self._may_name is not None and self._rulebook.store not in self._may_name:
@@ -392,7 +398,10 @@ class Guard:
         rules = {rule.name: rule for rule in self._rulebook.rules}
         rules.update((rule.name, rule) for rule in self._controls.rules())
         self._tiers.update(self._controls.tiers, self._rulebook.tenants, self._rulebook.default_tier)
-        self._matcher = Matcher(tuple(rules.values()), self._controls.kills, self._tiers.of)
+        kills = self._controls.kills
+        if self._file is not None and self._file.refusal is not None:
+            kills = [*kills, Kill.without_rules(self._file.refusal)]
+        self._matcher = Matcher(tuple(rules.values()), kills, self._tiers.of)
 
     def _heard(self, account: LocalLease) -> None:
         """Called with the lock of the books held, whenever the store has said how a counter stands."""
@@ -431,3 +440,4 @@ _guards: weakref.WeakSet[Guard] = weakref.WeakSet()
 def _close_all() -> None:
     for guard in list(_guards):
         guard.close()
+        guard.finish_alerts()

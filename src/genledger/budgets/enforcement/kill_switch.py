@@ -33,6 +33,11 @@ class Kill:
     who: str
     at: float
 
+    @classmethod
+    def without_rules(cls, why: str) -> Kill:
+        """Return what stops every call while no rules are known: `on_invalid_rules` is `closed`."""
+        return cls(Scope({}), None, why, "on_invalid_rules=closed", 0.0)
+
 
 @dataclass(slots=True)
 class Controls:
@@ -151,6 +156,13 @@ def revive(store: Store, scope: Mapping[str, str], *, why: str = "", who: str | 
     _change(store, change, who)
 
 
+def _take(controls: Controls, name: str) -> dict[str, Any] | None:
+    """Take a budget out, and return its keys; `None` when there is none of that name."""
+    of_name = [keys for keys, rule in controls.named() if rule.name == name]
+    controls.budgets = [keys for keys, rule in controls.named() if rule.name != name]
+    return of_name[0] if of_name else None
+
+
 def set_budget(store: Store, fields: Mapping[str, Any], *, who: str | None = None) -> Rule:
     """Set a budget for everybody; it replaces one of the same name, also one that a file sets.
 
@@ -163,9 +175,9 @@ def set_budget(store: Store, fields: Mapping[str, Any], *, who: str | None = Non
     rule = budget(**fields)
 
     def change(controls: Controls, now: float) -> dict[str, Any]:
-        others = [keys for keys, other in controls.named() if other.name != rule.name]
-        controls.budgets = [*others, dict(fields)]
-        return {"did": "set", "budget": rule.name, "to": dict(fields)}
+        before = _take(controls, rule.name)
+        controls.budgets.append(dict(fields))
+        return {"did": "set", "budget": rule.name, "to": dict(fields), "was": before}
 
     _change(store, change, who)
     return rule
@@ -180,12 +192,11 @@ def unset_budget(store: Store, name: str, *, who: str | None = None) -> None:
     """
 
     def change(controls: Controls, now: float) -> dict[str, Any]:
-        left = [keys for keys, rule in controls.named() if rule.name != name]
-        if len(left) == len(controls.budgets):
+        before = _take(controls, name)
+        if before is None:
             there = ", ".join(repr(rule.name) for rule in controls.rules()) or "none"
             raise RuleError("name", f"no budget {name!r} is set in the store; set are: {there}")
-        controls.budgets = left
-        return {"did": "unset", "budget": name}
+        return {"did": "unset", "budget": name, "was": before}
 
     _change(store, change, who)
 
@@ -198,7 +209,8 @@ def set_tier(store: Store, tenant: str, tier: str, *, who: str | None = None) ->
     """
 
     def change(controls: Controls, now: float) -> dict[str, Any]:
+        before = controls.tiers.get(tenant)
         controls.tiers[tenant] = tier
-        return {"did": "tier", "tenant": tenant, "tier": tier}
+        return {"did": "tier", "tenant": tenant, "tier": tier, "was": before}
 
     _change(store, change, who)

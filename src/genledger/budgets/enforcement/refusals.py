@@ -46,7 +46,12 @@ def exceeded(refusal: Refusal, now: float) -> BudgetExceeded:
 def store_down(account: LocalLease) -> BudgetExceeded:
     """Return the error for a store that is down, with a rule that needs it."""
     counted = account.counted
-    why = "on_store_down is 'closed'" if counted.rule.on_store_down == "closed" else "the last lease is used up"
+    if counted.rule.on_store_down == "closed":
+        why = "on_store_down is 'closed'"
+    elif not account.expires:
+        why = "it has granted this process nothing yet; check that the store runs and its address is right"
+    else:
+        why = "the last lease is used up or has expired"
     message = f"budget {counted.rule.name!r} ({counted.scope}) refused the call: the budget store is down, and {why}"
     standing = account.standing
     reserved = standing.others + standing.held
@@ -72,6 +77,8 @@ def killed(kill: Kill, now: float) -> BudgetExceeded:
     """Return the error for a call blocked by a kill switch."""
     until = datetime.fromtimestamp(kill.until, UTC) if kill.until is not None else None
     lifted = f"until {until.isoformat(timespec='seconds')}" if until is not None else "until it is revived"
+    if not kill.at:
+        lifted = "until the file is corrected"
     return BudgetExceeded(
         f"calls for {kill.scope} were stopped by {kill.who} {lifted}: {kill.why}",
         scope=str(kill.scope),

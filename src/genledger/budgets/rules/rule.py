@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from decimal import Decimal
 from functools import cached_property, partial
 from typing import Annotated, Any, Literal, get_args
@@ -13,6 +14,7 @@ from genledger.budgets.rules.rule_names import twin, twins
 from genledger.budgets.rules.scope import EACH, FIELDS, RuleError, Scope, ScopeField
 from genledger.budgets.rules.units import Measure, to_units
 from genledger.budgets.rules.windows import EXPECTED, Window, known_zone
+from genledger.budgets.stores import check_store
 from genledger.shared.text import bounded, quoted
 from genledger.shared.toml_table import Explained, Table, make, refusal
 
@@ -60,6 +62,12 @@ def _sorted(percents: tuple[int, ...]) -> tuple[int, ...]:
 def _url(text: str) -> str:
     if "://" not in text:
         raise ValueError
+    return text
+
+
+def _store(text: str) -> str:
+    with suppress(ModuleNotFoundError):  # which is no mistake of the file
+        check_store(text)
     return text
 
 
@@ -227,7 +235,11 @@ class AlertTargets(Table):
 class RuleFile(Table):
     """A file of rules."""
 
-    store: str | None = Field(None, description="a URL or the path of a file", repr=False)
+    store: Annotated[str, AfterValidator(_store)] | None = Field(
+        None,
+        description="a URL or the path of a file",
+        repr=False,
+    )
     tiers: PlanTiers = Field(PlanTiers.model_construct(), description="a [tiers] table")
     alerts: AlertTargets = Field(AlertTargets.model_construct(), description="an [alerts] table")
     budget: list[Rule] = Field([], description="[[budget]] tables, with two brackets")

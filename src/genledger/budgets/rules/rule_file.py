@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from genledger.budgets.rules.last_good import copy_of, keep
 from genledger.budgets.rules.rule_names import twin, twins
 from genledger.budgets.rules.scope import RuleError
+from genledger.budgets.stores import check_store
 from genledger.shared.file_stamp import stamp_of
 from genledger.shared.toml_file import TomlFileError
 
@@ -22,9 +25,17 @@ class RuleFileError(TomlFileError):
 
     @property
     def store(self) -> str | None:
-        """Return the store that the file names, if readable: kill switches work with an invalid file, too."""
+        """Return the store that the file names, if usable: kill switches work with an invalid file, too."""
         store = self.document.get("store")
-        return store if isinstance(store, str) else None
+        if not isinstance(store, str):
+            return None
+        try:
+            check_store(store)
+        except ValueError:
+            return None
+        except ModuleNotFoundError:
+            pass  # which is no mistake of the file
+        return store
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +81,48 @@ def read_rules(path: str | os.PathLike[str]) -> Rulebook:
     )
 
 
+def rules_instead(error: RuleFileError) -> tuple[Rulebook, bool]:
+    """Return what holds in the place of a file with mistakes, for a process that starts now.
+
+    Returns:
+        The rules that were last read from it on this machine, and true; else none but its store, and false.
+    """
+    with suppress(RuleFileError):
+        return read_rules(copy_of(error.path)), True
+    return Rulebook(store=error.store), False
+
+
 class WatchedRules:
     """A rule file that is read again when it changes. While it has mistakes, what was read before stays in force.
 
+    What another process read before counts, too: each keeps a copy of what it could use.
+
+    Args:
+        path: The file.
+        on_invalid: What holds while the file has mistakes and no rules are known from before: `open` (no budget) or
+            `closed` (every call is refused).
+
     Attributes:
-        book: What was read last; of a file that had mistakes from the start, only its store.
+        book: The rules in force.
+        refusal: Why every call is refused; `None` if it is not.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, on_invalid: Literal["open", "closed"] = "open") -> None:
         self._path = os.fspath(path)
+        self._on_invalid = on_invalid
         self._stamp: object = self  # of no file
         self._understood = False
         self.book = Rulebook()
+        self.refusal: str | None = None
+
+    @property
+    def holds_instead(self) -> str:
+        """Return what holds while the file has mistakes, for people."""
+        if self._understood:
+            return "the previous rules stay in force until you correct the file"
+        if self.refusal is not None:
+            return "every call is refused until you correct the file (on_invalid_rules=closed)"
+        return "no budget applies until you correct the file"
 
     def read(self) -> bool:
         """Read the file if it has changed; true when there are new rules.
@@ -97,7 +138,12 @@ class WatchedRules:
             self.book = read_rules(self._path)
         except RuleFileError as error:
             if not self._understood:
-                self.book = Rulebook(store=error.store)
+                self.book, self._understood = rules_instead(error)
+                if not self._understood and self._on_invalid == "closed":
+                    self.refusal = f"the rule file has mistakes and no earlier rules are known: {error.lines[0]}"
             raise
         self._understood = True
+        self.refusal = None
+        if stamp_of(self._path) == stamp:
+            keep(self._path)
         return True

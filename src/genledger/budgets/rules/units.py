@@ -44,8 +44,8 @@ def from_units(measure: Measure, units: int) -> float:
 
 
 def show(measure: Measure, units: int) -> str:
-    """Return units for a message: `$1.50`, `1,200 tokens`."""
+    """Return units for a message: `$1.50`, `$0.0000004`, `1,200 tokens`."""
     if measure == "usd":
         usd = units / UNITS_PER_USD
-        return f"${usd:,.2f}" if units % 10_000_000 == 0 or abs(usd) >= 1000 else f"${usd:,.6f}".rstrip("0")
+        return f"${usd:,.2f}" if units % 10_000_000 == 0 or abs(usd) >= 1000 else f"${usd:,.9f}".rstrip("0")
     return f"{units:,} {measure}" if measure != "depth" else f"depth {units}"

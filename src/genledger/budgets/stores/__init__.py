@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import platformdirs
 
-from genledger.budgets.stores.base import Store, StoreDown
+from genledger.budgets.stores.base import REDIS_IS_MISSING, Store, StoreDown
 from genledger.shared.addresses import without_credentials
 
-__all__ = ["Store", "StoreDown", "file_of", "open_store"]
+__all__ = ["Store", "StoreDown", "check_store", "file_of", "open_store"]
 
 
 def open_store(url: str | os.PathLike[str] | None = None) -> Store:
@@ -24,25 +25,41 @@ def open_store(url: str | os.PathLike[str] | None = None) -> Store:
         ValueError: The URL has another scheme.
         ModuleNotFoundError: It needs the Redis client, which is not installed.
     """
+    check_store(url)
     path = file_of(url)
     if path is not None:
         from genledger.budgets.stores.sqlite import SQLiteStore
 
         return SQLiteStore(str(path))
     text = os.fspath(url or "")
-    scheme, _, rest = text.partition(":")
-    if scheme == "memory" and not rest.strip("/"):
+    if text.startswith("memory"):
         from genledger.budgets.stores.memory import MemoryStore
 
         return MemoryStore()
-    if scheme in ("redis", "rediss", "unix"):
-        from genledger.budgets.stores.redis import RedisStore
+    from genledger.budgets.stores.redis import RedisStore
 
-        return RedisStore.from_url(text)
-    raise ValueError(
-        f"budget store {without_credentials(text)!r}: "
-        "expected memory:, sqlite:///path, a path, redis://, rediss:// or unix://"
-    )
+    return RedisStore.from_url(text)
+
+
+def check_store(url: str | os.PathLike[str] | None = None) -> None:
+    """Check whether a store at a URL can be opened at all; connects to nothing.
+
+    Raises:
+        ValueError: The URL has another scheme.
+        ModuleNotFoundError: It needs the Redis client, which is not installed.
+    """
+    if file_of(url) is not None:
+        return
+    text = os.fspath(url or "")
+    scheme, _, rest = text.partition(":")
+    if scheme in ("redis", "rediss", "unix"):
+        if find_spec("redis") is None:
+            raise ModuleNotFoundError(REDIS_IS_MISSING, name="redis")
+    elif scheme != "memory" or rest.strip("/"):
+        raise ValueError(
+            f"budget store {without_credentials(text)!r}: "
+            "expected memory:, sqlite:///path, a path, redis://, rediss:// or unix://"
+        )
 
 
 def file_of(url: str | os.PathLike[str] | None = None) -> Path | None:

@@ -7,6 +7,8 @@ from typing import Protocol
 
 from genledger.budgets.leases.lease_protocol import Ask, Counter, Reply
 
+REDIS_IS_MISSING = "Budgets in Redis need the redis client, which is not installed: pip install 'genledger[redis]'"
+
 
 class StoreDown(Exception):
     """The store cannot be reached or cannot answer; whether the request was carried out is not known."""
@@ -40,7 +42,19 @@ class Store(Protocol):
         ...
 
     def mark(self, key: str, seconds: float, *, again: bool = False) -> bool:
-        """Set a mark that goes away by itself; false when it was set already (unless `again`)."""
+        """Set a mark that goes away by itself; false when it was set already, unless `again`. 0 seconds remove it."""
+        ...
+
+    def owe(self, key: str, seconds: float, event: str) -> None:
+        """Set a mark and remember an event that is to be delivered; nothing if the mark was set already."""
+        ...
+
+    def owed(self) -> dict[str, str]:
+        """Return the events that nobody has delivered yet."""
+        ...
+
+    def forget_owed(self, key: str) -> None:
+        """Forget an event that was delivered; its mark stays."""
         ...
 
     def after_fork(self) -> None:

@@ -20,6 +20,7 @@ class MemoryStore:
         self._counters: dict[str, Counter] = {}
         self._document = ""
         self._marks: dict[str, float] = {}
+        self._owed: dict[str, str] = {}
         self._age = Age()
         self._crowded = CROWDED
 
@@ -68,6 +69,19 @@ class MemoryStore:
                 return False
             self._marks[key] = now + seconds
             return True
+
+    def owe(self, key: str, seconds: float, event: str) -> None:
+        """See `Store`."""
+        if self.mark(key, seconds):
+            self._owed[key] = event
+
+    def owed(self) -> dict[str, str]:
+        """See `Store`."""
+        return dict(self._owed)
+
+    def forget_owed(self, key: str) -> None:
+        """See `Store`."""
+        self._owed.pop(key, None)
 
     def after_fork(self) -> None:
         """See `Store`."""

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from genledger.budgets.leases.lease_protocol import Age, Ask, Counter, Lease, Reply, Standing
-from genledger.budgets.stores.base import StoreDown
+from genledger.budgets.stores.base import REDIS_IS_MISSING, StoreDown
 from genledger.shared.addresses import without_credentials
 
 T = TypeVar("T")
@@ -54,6 +54,7 @@ class RedisStore:
         self._replicas = replicas
         self._prefix = f"{{{namespace}}}:"
         self._index = f"{self._prefix}counters"
+        self._owed = f"{self._prefix}owed"
         self._forgetting = f"{self._prefix}forgetting"
         self._books = [self._index, self._forgetting, f"{self._prefix}age"]
         self._age = Age()
@@ -182,8 +183,27 @@ class RedisStore:
 
     def mark(self, key: str, seconds: float, *, again: bool = False) -> bool:
         """See `Store`."""
-        name, lasts = f"{self._prefix}mark:{key}", max(1, round(seconds * 1000))
+        name, lasts = self._mark(key, seconds)
+        if again and seconds <= 0:
+            return bool(self._try(lambda: self._client.delete(name)))
         return bool(self._try(lambda: self._client.set(name, "1", px=lasts, nx=not again)))
+
+    def _mark(self, key: str, seconds: float) -> tuple[str, int]:
+        return f"{self._prefix}mark:{key}", max(1, round(seconds * 1000))
+
+    def owe(self, key: str, seconds: float, event: str) -> None:
+        """See `Store`."""
+        name, lasts = self._mark(key, seconds)
+        self._try(lambda: self._run(_OWE_SCRIPT, [name, self._owed], [str(lasts), key, event]))
+
+    def owed(self) -> dict[str, str]:
+        """See `Store`."""
+        found = self._try(lambda: self._client.hgetall(self._owed))
+        return {_text(key): _text(event) for key, event in found.items()}
+
+    def forget_owed(self, key: str) -> None:
+        """See `Store`."""
+        self._try(lambda: self._client.hdel(self._owed, key))
 
     def after_fork(self) -> None:
         """See `Store`; the client sees to it itself."""
@@ -211,6 +231,12 @@ _REPLACE_SCRIPT = _Script(
 )
 
 
+_OWE_SCRIPT = _Script(
+    "if redis.call('SET', KEYS[1], '1', 'PX', ARGV[1], 'NX') then redis.call('HSET', KEYS[2], ARGV[2], ARGV[3]) end "
+    "return 1"
+)
+
+
 @cache
 def _script(name: str) -> _Script:
     return _Script(resources.files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8"))
@@ -223,10 +249,7 @@ def _redis() -> Any:
         import redis.backoff
         import redis.retry
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "Budgets in Redis need the redis client, which is not installed: pip install 'genledger[redis]'",
-            name=error.name,
-        ) from error
+        raise ModuleNotFoundError(REDIS_IS_MISSING, name=error.name) from error
     return redis
 
 

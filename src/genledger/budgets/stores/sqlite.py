@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS budget_counters (key TEXT PRIMARY KEY, state BLOB NOT
 CREATE INDEX IF NOT EXISTS budget_counters_by_expiry ON budget_counters (expires);
 CREATE TABLE IF NOT EXISTS budget_document (one INTEGER PRIMARY KEY CHECK (one = 1), body TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS budget_marks (key TEXT PRIMARY KEY, expires REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS budget_owed (key TEXT PRIMARY KEY, event TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS budget_age (one INTEGER PRIMARY KEY CHECK (one = 1), seconds REAL NOT NULL);
 """
 
@@ -135,13 +136,23 @@ class SQLiteStore:
     def mark(self, key: str, seconds: float, *, again: bool = False) -> bool:
         """See `Store`."""
         with self._writing() as (connection, now):
-            connection.execute("DELETE FROM budget_marks WHERE expires <= ?", (now - MARKS_KEPT,))
-            done = connection.execute(
-                "INSERT INTO budget_marks VALUES (?, ?) "
-                "ON CONFLICT (key) DO UPDATE SET expires = excluded.expires WHERE expires <= ? OR ?",
-                (key, now + seconds, now, again),
-            )
-            return done.rowcount == 1
+            return _mark(connection, now, key, seconds, again)
+
+    def owe(self, key: str, seconds: float, event: str) -> None:
+        """See `Store`."""
+        with self._writing() as (connection, now):
+            if _mark(connection, now, key, seconds):
+                connection.execute("INSERT OR REPLACE INTO budget_owed VALUES (?, ?)", (key, event))
+
+    def owed(self) -> dict[str, str]:
+        """See `Store`."""
+        with self._reading() as connection:
+            return dict(connection.execute("SELECT key, event FROM budget_owed"))
+
+    def forget_owed(self, key: str) -> None:
+        """See `Store`."""
+        with self._writing() as (connection, _):
+            connection.execute("DELETE FROM budget_owed WHERE key = ?", (key,))
 
     def after_fork(self) -> None:
         """See `Store`; the database sees to it itself."""
@@ -149,6 +160,16 @@ class SQLiteStore:
     def close(self) -> None:
         """See `Store`."""
         self._database.close()
+
+
+def _mark(connection: sqlite3.Connection, now: float, key: str, seconds: float, again: bool = False) -> bool:
+    connection.execute("DELETE FROM budget_marks WHERE expires <= ?", (now - MARKS_KEPT,))
+    done = connection.execute(
+        "INSERT INTO budget_marks VALUES (?, ?) "
+        "ON CONFLICT (key) DO UPDATE SET expires = excluded.expires WHERE expires <= ? OR ?",
+        (key, now + seconds, now, again),
+    )
+    return done.rowcount == 1
 
 
 def _loaded(rows: sqlite3.Cursor) -> Iterator[tuple[str, Counter]]:

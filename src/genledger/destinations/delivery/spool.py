@@ -21,7 +21,7 @@ from typing import NamedTuple, TypeVar
 
 from genledger.destinations.delivery.ownership import is_own_directory, is_own_file, own_directory, own_file
 from genledger.destinations.delivery.time_source import SYSTEM_CLOCK, Clock
-from genledger.shared.database import Departure, SharedDatabase, StartedOver
+from genledger.shared.database import Departure, SharedDatabase, StartedOver, rewrite
 from genledger.shared.liveness import Liveness
 from genledger.shared.loggers import logger_of
 
@@ -460,6 +460,14 @@ class Spool:
         return self._write(add)
 
     # The file
+
+    def try_write(self) -> None:
+        """Make the file if it is missing, and write to it, but change nothing in it.
+
+        Raises:
+            OSError: It cannot be made or written.
+        """
+        self._write(rewrite)
 
     def tidy(self) -> None:
         """Move the log into the file, which waits for the disk; and give back what is free when little else is left."""

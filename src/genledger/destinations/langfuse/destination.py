@@ -28,6 +28,7 @@ from genledger.destinations.delivery.remote_destination import (
 )
 from genledger.destinations.delivery.time_source import SYSTEM_CLOCK
 from genledger.destinations.delivery.validate_url import check_http_url
+from genledger.destinations.export_target import ExportTarget
 from genledger.destinations.langfuse.beside_sdk import BesideSdkProcessor
 from genledger.destinations.langfuse.outcome_scores import OutcomeScores
 from genledger.destinations.langfuse.vocabulary import Project, environment_name, translate
@@ -87,13 +88,24 @@ class LangfuseProject:
         """Says which project it is; not a secret."""
         return f"{self.base_url}|{self.public_key}"
 
+    @property
+    def _authorization(self) -> dict[str, str]:
+        token = base64.b64encode(f"{self.public_key}:{self.secret_key}".encode()).decode()
+        return {"authorization": f"Basic {token}"}
+
+    def _url(self, path: str) -> str:
+        return f"{self.base_url.rstrip('/')}/{path.lstrip('/')}"
+
+    def export_target(self, path: str = TRACES_PATH) -> ExportTarget:
+        """Return this project's OTLP endpoint in a form that can be compared."""
+        return ExportTarget.of(self._url(path), "http/protobuf", self._authorization)
+
     def sender(self, path: str = TRACES_PATH, compression: Compression = "gzip") -> HttpExporter:
         """Return the sender for this project's OTLP endpoint."""
-        token = base64.b64encode(f"{self.public_key}:{self.secret_key}".encode()).decode()
         return HttpExporter(
-            f"{self.base_url.rstrip('/')}/{path.lstrip('/')}",
+            self._url(path),
             # Version 4 is the observations-first ingestion: without it, spans can take minutes to appear.
-            {"authorization": f"Basic {token}", "x-langfuse-ingestion-version": "4"},
+            {**self._authorization, "x-langfuse-ingestion-version": "4"},
             compression=compression,
             reads_partial_success=False,
         )
@@ -107,6 +119,9 @@ def is_configured(environ: Mapping[str, str] = os.environ) -> bool:
 
 class LangfuseDestination(Destination):
     """A Langfuse project, or one per tenant.
+
+    Attributes:
+        target: Where it sends to; `None` with `routes`, each of which is a receiver of its own.
 
     Args:
         project: Keys and address; default: those of the `LANGFUSE_*` variables.
@@ -206,6 +221,7 @@ class LangfuseDestination(Destination):
         make_processor: Callable[..., SelectingSpanProcessor] = SelectingSpanProcessor
         if project is not None and routes is None:
             make_processor = partial(BesideSdkProcessor, public_key=project.public_key, project=common)
+        self.target = project.export_target(path) if project is not None and routes is None else None
         super().__init__(
             "langfuse",
             receivers,

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from genledger.destinations.export_target import ExportTarget
 from genledger.destinations.langfuse.destination import LangfuseDestination, is_configured
 from genledger.destinations.selection.span_processor import SelectingSpanProcessor
 
@@ -41,6 +42,11 @@ class LangfuseSpanExporter(SpanExporter):
         self._held: dict[int, list[ReadableSpan]] = {}
         self._since: dict[int, float] = {}
         self._count = 0
+
+    @property
+    def target(self) -> ExportTarget | None:
+        """Where it sends to; `None` when it sends nothing."""
+        return None if self._off else self._destination.target
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Take spans over; they are delivered by the destination's own thread."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, TextIO
 
 from genledger.engine.record import CallRecord
 from genledger.shared.text import as_json
@@ -11,6 +11,36 @@ from genledger.shared.text import as_json
 logger = logging.getLogger("genledger.calls")
 
 _AMBIGUOUS = frozenset(' "=')
+
+
+class _WhenAlone(logging.StreamHandler[TextIO]):
+    """Writes lines to stderr, unless the application has a handler for them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        here: logging.Logger | None = logger
+        while here is not None:
+            if any(handler is not self for handler in here.handlers):
+                return
+            here = here.parent if here.propagate else None
+        super().emit(record)
+
+
+_stderr = _WhenAlone()
+
+
+def show_lines(wanted: bool) -> None:
+    """Enable the lines, and write them to stderr while the application's logging has no handler for them.
+
+    Args:
+        wanted: Otherwise the lines go where the application's logging sends messages of level INFO, if anywhere.
+    """
+    if wanted:
+        logger.addHandler(_stderr)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.INFO)
+    elif _stderr in logger.handlers:
+        logger.removeHandler(_stderr)
+        logger.setLevel(logging.NOTSET)
 
 
 class CallLog:

@@ -25,7 +25,7 @@ Until = Callable[[Callable[[], object]], None]
 
 
 def spent(guard: Guard) -> dict[str, float]:
-    assert guard.flush()
+    assert guard.flush(60)
     return {status.rule: status.settled for status in read_status(guard.store)}
 
 
@@ -135,13 +135,13 @@ def test_a_new_window_begins_when_the_old_one_ends(
     guard = make_guard([budget(requests=100, per="day")], "memory", lease_ttl=1e6)
     for _ in range(10):
         guard.admit(demand()).settle(0.0, 1)
-    assert guard.flush()
+    assert guard.flush(60)
     wall, clock = time.time, time.monotonic
     monkeypatch.setattr(time, "time", lambda: wall() + 86400)
     monkeypatch.setattr(time, "monotonic", lambda: clock() + 86400)
     for _ in range(5):
         guard.admit(demand()).settle(0.0, 1)
-    assert guard.flush()
+    assert guard.flush(60)
     assert sorted(counter.settled for counter in guard.store.counters().values()) == [5, 10]
 
 

@@ -263,6 +263,24 @@ def test_a_mark_is_set_by_one(store: Store) -> None:
     _until(lambda: store.mark("brief", 60.0))
 
 
+def test_a_mark_of_no_time_is_gone(store: Store) -> None:
+    assert store.mark("m", 60.0)
+    store.mark("m", 0.0, again=True)
+    assert store.mark("m", 60.0)
+
+
+def test_an_event_is_owed_once_until_it_is_delivered(store: Store) -> None:
+    assert store.owed() == {}
+    store.owe("b|50", 60.0, "first")
+    store.owe("b|50", 60.0, "second")
+    store.owe("b|80", 60.0, "third")
+    assert store.owed() == {"b|50": "first", "b|80": "third"}
+    store.forget_owed("b|50")
+    store.owe("b|50", 60.0, "again")
+    assert store.owed() == {"b|80": "third"}
+    assert not store.mark("b|50", 60.0)
+
+
 def test_a_counter_is_forgotten_after_its_time(store: Store) -> None:
     store.exchange(1, 60.0, [ask("h", "brief", 10, total=5, end=0.0, kept=0.001)])
     _until(lambda: "brief" not in store.counters())

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from genledger.budgets import RuleFileError, read_rules
+from genledger.budgets.rules.rule_file import WatchedRules
 
 WHOLE = """
 store = "memory"
@@ -138,6 +141,73 @@ def test_the_store_is_known_even_when_the_rules_are_not(tmp_path: Path) -> None:
     with pytest.raises(RuleFileError) as caught:
         read_rules(path)
     assert caught.value.store == "redis://redis"
+
+
+@pytest.mark.parametrize(
+    ("text", "store"),
+    [
+        ('# ours\nstore = "redis://redis"\n\n[[budget\nusd = 1\n', "redis://redis"),
+        ('x = [\nstore = "budgets.db" # here\n', "budgets.db"),
+        ('[[budget\nstore = "redis://redis"\n', None),
+        ("store = redis://redis\n", None),
+        ('store = "mysql://host"\nx =\n', None),
+    ],
+)
+def test_the_store_is_known_where_the_file_is_not_even_toml(text: str, store: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "budgets.toml"
+    path.write_text(text)
+    with pytest.raises(RuleFileError) as caught:
+        read_rules(path)
+    assert caught.value.store == store
+
+
+GOOD = '[[budget]]\nname = "b"\nusd = 5\nper = "day"\n'
+
+
+def watch(path: Path, **options: Any) -> WatchedRules:
+    """What a process that starts now knows of a file."""
+    rules = WatchedRules(path, **options)
+    with suppress(RuleFileError):
+        rules.read()
+    return rules
+
+
+@pytest.mark.parametrize("on_invalid", ["open", "closed"])
+def test_rules_stay_in_force_for_processes_that_start_while_the_file_has_mistakes(
+    on_invalid: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "budgets.toml"
+    path.write_text(GOOD)
+    watch(path)
+    for broken in ("[[budget", GOOD + "per = 5\n", None):
+        path.unlink() if broken is None else path.write_text(broken)
+        rules = watch(path, on_invalid=on_invalid)
+        assert [rule.name for rule in rules.book.rules] == ["b"]
+        assert rules.refusal is None
+        assert rules.holds_instead == "the previous rules stay in force until you correct the file"
+    path.write_text(GOOD.replace('"b"', '"c"'))
+    assert [rule.name for rule in watch(path).book.rules] == ["c"]
+
+
+def test_the_copy_of_the_rules_is_for_their_owner_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    path = tmp_path / "budgets.toml"
+    path.write_text(GOOD)
+    watch(path)
+    (copy,) = (file for file in (tmp_path / "state").rglob("*") if file.is_file())
+    assert copy.read_text() == GOOD
+    assert copy.stat().st_mode & 0o077 == 0
+    assert copy.parent.stat().st_mode & 0o077 == 0
+
+
+def test_without_a_place_for_a_copy_rules_are_read_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "state").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    path = tmp_path / "budgets.toml"
+    path.write_text(GOOD)
+    assert [rule.name for rule in watch(path).book.rules] == ["b"]
 
 
 def test_the_example_in_the_documentation_is_a_rule_file(tmp_path: Path) -> None:

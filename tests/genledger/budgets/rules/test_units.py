@@ -56,3 +56,26 @@ def test_amounts_are_shown_in_their_own_unit(measure: str, units: int, text: str
 def test_units_come_back_as_the_number_that_was_written() -> None:
     assert from_units("usd", to_units("usd", Decimal("12.345678901"))) == 12.345678901
     assert from_units("requests", 60) == 60
+
+
+@pytest.mark.parametrize(
+    ("units", "text"),
+    [
+        (0, "$0.00"),
+        (1, "$0.000000001"),
+        (400, "$0.0000004"),
+        (802_000, "$0.000802"),
+        (1_500_000_000, "$1.50"),
+        (1_234_567_890_123, "$1,234.57"),
+    ],
+)
+def test_money_in_a_message_is_a_whole_number_of_dollars_and_decimals(units: int, text: str) -> None:
+    assert show("usd", units) == text
+
+
+@given(st.integers(min_value=1, max_value=MAX_UNITS))
+def test_money_that_is_not_zero_never_reads_as_zero_in_a_message(units: int) -> None:
+    text = show("usd", units)
+    assert text[-1].isdecimal()
+    assert Decimal(text.lstrip("$").replace(",", "")) == pytest.approx(Decimal(units).scaleb(-9), abs=Decimal("0.005"))
+    assert any(digit in "123456789" for digit in text)

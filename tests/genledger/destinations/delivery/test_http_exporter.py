@@ -102,7 +102,7 @@ def test_retry_after_in_seconds(seconds) -> None:
 def test_retry_after_as_a_date(seconds) -> None:
     parsed = retry_after(email.utils.formatdate(time.time() + seconds, usegmt=True))
     assert parsed is not None
-    assert max(0, seconds - 2) <= parsed <= max(0, seconds + 2)
+    assert max(0, seconds - 60) <= parsed <= max(0, seconds + 1)
 
 
 @given(st.text() | st.sampled_from(["-5", "1e400", "nan", "inf", "٣", "99999999999999999999", "Wed, 99 Foo 2026"]))
@@ -155,7 +155,7 @@ def test_a_timeout_is_the_end_of_an_attempt_however_the_receiver_stretches_its_a
     started = time.monotonic()
     answer = sender.send(BODY, 0.5)
     # What drips goes on dripping: without a deadline this would not come back at all.
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 60
     assert (answer.verdict, answer.reason) == ("retry", "timeout")
     assert no_attempt_is_left()
     collector.always(None)

@@ -56,7 +56,7 @@ def test_a_whole_trace_goes_to_its_tenants_project_and_nowhere_else(projects) ->
             tracer.start_span(f"look up {tenant}", attributes=CHAT).end()
             with attribution(tenant=tenant), tracer.start_as_current_span(f"chat {tenant}", attributes=CHAT):
                 tracer.start_span(f"tool {tenant}", attributes={"gen_ai.operation.name": "execute_tool"}).end()
-    assert destination.flush(10)
+    assert destination.flush(60)
     for tenant in TENANTS:
         assert names(projects[tenant]) == {f"{kind} {tenant}" for kind in ("work", "look up", "chat", "tool")}
     assert projects["operator"].spans() == []
@@ -71,7 +71,7 @@ def test_a_trace_of_several_tenants_is_nobodys_where_it_is_common(projects) -> N
             tracer.start_span(f"prepare {tenant}", attributes=CHAT).end()
             with attribution(tenant=tenant):
                 tracer.start_span(f"chat {tenant}", attributes=CHAT).end()
-    assert destination.flush(10)
+    assert destination.flush(60)
     for tenant in TENANTS[:2]:
         assert names(projects[tenant]) == {f"chat {tenant}"}
     assert names(projects["operator"]) == {"batch", *(f"prepare {tenant}" for tenant in TENANTS[:2])}
@@ -99,7 +99,7 @@ def test_routes_that_cannot_be_read_are_unknown_tenants_and_leak_nothing(project
     for tenant in TENANTS:
         with attribution(tenant=tenant):
             provider.get_tracer("app").start_span("chat", attributes=CHAT).end()
-    assert destination.flush(10)
+    assert destination.flush(60)
     assert len(projects["operator"].spans()) == len(TENANTS)
     assert len(caplog.messages) == 1
     assert "secret" not in caplog.text
@@ -120,7 +120,7 @@ def test_the_operators_copy_has_everything_but_content(projects) -> None:
         span.add_event("exception", {"exception.type": "E", "exception.message": "private"})
         span.set_status(StatusCode.ERROR, "private")
         span.end()
-    assert destination.flush(10)
+    assert destination.flush(60)
     (own,) = projects[TENANTS[0]].spans()
     (copy,) = projects["operator"].spans()
     assert "langfuse.observation.input" in own.attributes
@@ -148,7 +148,7 @@ def test_one_tenants_trouble_is_not_anothers_and_is_kept_for_it(projects, tmp_pa
     for tenant in (well, sick):
         with attribution(tenant=tenant):
             provider.get_tracer("app").start_span(f"{tenant} again", attributes=CHAT).end()
-    assert destination.flush(10)
+    assert destination.flush(60)
     assert names(projects[sick]) == {f"{sick} {number}" for number in range(5)} | {f"{sick} again"}
     assert names(projects[well]) == {f"{well} {number}" for number in range(5)} | {f"{well} again"}
     destination.shutdown(5)
@@ -162,7 +162,7 @@ def test_the_pool_is_bounded_and_nothing_is_lost_or_goes_astray_in_it(projects) 
         with attribution(tenant=tenant):
             provider.get_tracer("app").start_span(f"{tenant} {number}", attributes=CHAT).end()
         assert sum(not delivery.has_ended() for delivery in destination.deliveries()) <= 1 + 2 + len(order)
-    assert destination.shutdown(10)
+    assert destination.shutdown(60)
     for tenant in TENANTS:
         expected = {f"{one} {number}" for number, one in enumerate(order) if one == tenant}
         assert names(projects[tenant]) == expected
@@ -186,7 +186,7 @@ def test_many_threads_and_tenants_at_once_stay_apart(projects) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert destination.flush(10)
+    assert destination.flush(60)
     seen = 0
     for tenant in TENANTS:
         seen += len(projects[tenant].spans())
@@ -208,7 +208,7 @@ def test_tenants_can_have_otlp_headers_of_their_own(collector: Collector, tmp_pa
         tracer.start_span("of a").end()
     with attribution(tenant="b"):
         tracer.start_span("of b").end()
-    assert destination.flush(10)
+    assert destination.flush(60)
     sent = {span.name: request.headers for request in collector.traces() for span in request.spans}
     assert sent["of a"]["authorization"] == sent["around a"]["authorization"] == "Bearer token-of-a"
     assert sent["of b"]["authorization"] == "Bearer operator-token"

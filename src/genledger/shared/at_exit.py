@@ -31,8 +31,7 @@ def run_at_exit(function: Callable[[], None], *, stage: Stage = "deliver") -> No
     global _process
     if function not in _registered[stage]:
         _registered[stage].append(function)
-        # Before what was registered earlier: a provider would shut our destinations down one after the other. The
-        # earlier registration stays, because `atexit` does not call what is registered while the process ends.
+        # Before what was registered earlier: a provider would shut our destinations down one after the other.
         atexit.register(_run_all)  # a forked child inherits it
     if _process != os.getpid():
         _process = os.getpid()
@@ -53,3 +52,4 @@ def _hear_of_ends(signals: Any) -> None:
 
 
 wrapt.register_post_import_hook(_hear_of_ends, "celery.signals")
+atexit.register(_run_all)  # `atexit` does not call what is registered while the process ends

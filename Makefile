@@ -43,6 +43,21 @@ check: $(READY) ## Format, lint and types
 test-fast: $(READY) services
 	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/compat --ignore tests/neighbours
 
+.PHONY: test-pythons
+PYTHONS = $(shell for minor in 11 12 13 14; do \
+	for bin in $(subst :, ,$(PATH)) $(HOME)/.pyenv/versions/3.$$minor.*/bin; do \
+	$$bin/python3.$$minor -c 'import ensurepip' 2>/dev/null && echo $$bin/python3.$$minor && break; done; done; true)
+test-pythons: ## Run the whole suite with every version of Python on the machine, in environments of their own
+	@set -e; for python in $(PYTHONS); do echo $$python; \
+		$(MAKE) --no-print-directory test-fast PYTHON=$$python VENV=.venvs/$${python##*/}; done
+
+LOWEST := .venvs/lowest
+
+.PHONY: test-lowest
+test-lowest: $(LOWEST)/.ready services ## Test with the lowest versions of libraries that the package may be installed with
+	$(LOWEST)/bin/python -m pytest -n 2 --dist loadfile tests/genledger tests/launcher tests/semconv \
+		--ignore tests/genledger/test_types.py
+
 COMPAT := $(patsubst tests/%.txt,.venvs/%/.ready,$(wildcard tests/compat/*.txt))
 NEIGHBOURS := .venvs/neighbours/newest
 

@@ -1,23 +1,65 @@
-"""Genledger: one priced, attributed span for every GenAI call, and budgets that are enforced before the call."""
+"""Genledger: one priced, attributed span for every GenAI call, and budgets that are enforced before the call.
 
-from genledger.budgets.enforcement.exceeded import BudgetExceeded
-from genledger.context.attribution import attribution
-from genledger.engine.observe import observe
-from genledger.integrations.serverless import flush_after
-from genledger.setup.instrument import flush, instrument, record_outcome, select_model, shutdown, spend, uninstrument
+Importing this package is cheap: each name is loaded when it is first used.
+"""
+
+from typing import TYPE_CHECKING
+
+from genledger.shared.lazy import lazy
 from genledger.version import __version__
 
+if TYPE_CHECKING:
+    from genledger import budgets, pricing
+    from genledger.budgets.enforcement.exceeded import BudgetExceeded
+    from genledger.context.attribution import AttributionBlock, attribution
+    from genledger.context.totals import Spend
+    from genledger.engine.observe import Observation, ObservedBlock, observe
+    from genledger.integrations.serverless import flush_after
+    from genledger.setup.instrument import (
+        flush,
+        instrument,
+        record_outcome,
+        select_model,
+        shutdown,
+        spend,
+        uninstrument,
+    )
+else:  # hidden from type checkers, which would take every name for one of these
+    __getattr__ = lazy(
+        __name__,
+        {
+            "budgets": "",
+            "budgets.enforcement.exceeded": "BudgetExceeded",
+            "context.attribution": "AttributionBlock attribution",
+            "context.totals": "Spend",
+            "engine.observe": "Observation ObservedBlock observe",
+            "integrations.serverless": "flush_after",
+            "pricing": "",
+            "setup.instrument": "flush instrument record_outcome select_model shutdown spend uninstrument",
+        },
+    )
+
 __all__ = [
+    "AttributionBlock",
     "BudgetExceeded",
+    "Observation",
+    "ObservedBlock",
+    "Spend",
     "__version__",
     "attribution",
+    "budgets",
     "flush",
     "flush_after",
     "instrument",
     "observe",
+    "pricing",
     "record_outcome",
     "select_model",
     "shutdown",
     "spend",
     "uninstrument",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,15 +1,19 @@
-"""Imports point one way, and in no circle."""
+"""Imports point one way, and in no circle; what they need is declared."""
 
 from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
+from importlib.metadata import distribution
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from packaging.requirements import Requirement
 
 from .applications import REPOSITORY
 
@@ -38,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "integrations": {"setup", "budgets"},
     "doctor": {"setup", "destinations", "ledger", "instrumentation", "budgets", "pricing", "shared", "version"},
     "cli": {"doctor", "ledger", "engine", "budgets", "pricing", "shared", "version"},
-    "genledger": {"setup", "integrations", "engine", "context", "budgets", "version"},
+    "genledger": {"setup", "integrations", "engine", "context", "budgets", "pricing", "shared", "version"},
 }
 """What each package may import of the others. `genledger` is the public API alone."""
 
@@ -68,11 +72,12 @@ LIBRARIES: dict[str, set[str]] = {
 
 
 class Import(NamedTuple):
-    """One import statement's module, and whether it is there for type checking alone."""
+    """One import statement's module and name, and whether it is there for type checking alone."""
 
     module: str
     line: int
     typing: bool
+    name: str = ""
 
 
 def modules() -> dict[str, Path]:
@@ -102,7 +107,7 @@ def imports(module: str) -> Iterator[Import]:
                 source = ".".join([*base, *([child.module] if child.module else [])])
                 for one in child.names:
                     name = f"{source}.{one.name}"
-                    yield Import(name if name in MODULES else source, child.lineno, typing)
+                    yield Import(name if name in MODULES else source, child.lineno, typing, one.name)
             else:
                 guarded = isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
                 yield from within(child, typing or guarded)
@@ -168,3 +173,53 @@ def test_modules_import_each_other_in_no_circle() -> None:
     except CycleError as error:
         circle = error.args[1]
     assert not circle
+
+
+# What is imported is declared
+
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+USERS = {
+    "grpc": {
+        "genledger.destinations.otlp",
+        "genledger.destinations.delivery.grpc_exporter",
+        "genledger.shared.private_attributes",
+    },
+    "langfuse": {"genledger.shared.private_attributes", "genledger.destinations.langfuse.outcome_scores"},
+    "redis": {"genledger.budgets.stores.redis"},
+}
+"""The modules that import what only an extra installs."""
+
+
+def files_of(requirements: Iterable[str]) -> set[Path]:
+    """The files that these distributions installed."""
+    installed = [distribution(Requirement(one).name) for one in requirements]
+    return {Path(str(one.locate_file(file))).resolve() for one in installed for file in one.files or ()}
+
+
+def file_of(one: Import) -> Path | None:
+    """The file of an imported module, or of the module that an imported name is in; `None` for Python's own."""
+    for module in (f"{one.module}.{one.name}", one.module):
+        if module.partition(".")[0] in sys.stdlib_module_names:
+            return None
+        try:
+            spec = find_spec(module)
+        except ModuleNotFoundError:
+            continue
+        if spec is not None and spec.origin is not None:
+            return Path(spec.origin).resolve()
+    pytest.fail(f"{one.module} cannot be found")
+
+
+def test_every_library_that_is_imported_is_declared() -> None:
+    always = files_of(PROJECT["dependencies"])
+    extras = {extra: files_of(PROJECT["optional-dependencies"][extra]) for extra in USERS}
+    undeclared = []
+    for module in MODULES:
+        declared = always.union(*(files for extra, files in extras.items() if module in USERS[extra]))
+        undeclared += [
+            f"{MODULES[module].relative_to(REPOSITORY)}:{one.line} imports {one.module}"
+            for one in imports(module)
+            if one.module not in MODULES and (file := file_of(one)) is not None and file not in declared
+        ]
+    assert undeclared == []

@@ -32,18 +32,18 @@ if TYPE_CHECKING:
     from genledger.budgets.stores import Store as Store
     from genledger.budgets.stores import StoreDown as StoreDown
     from genledger.budgets.stores import open_store as open_store
-
-__getattr__ = lazy(
-    __name__,
-    {
-        "budget_alerts": "BudgetEvent",
-        "enforcement.guard": "Guard",
-        "enforcement.kill_switch": "kill revive set_budget set_tier unset_budget",
-        "enforcement.reservation": "Reservation",
-        "rules.model_routing": "ModelChoice chosen",
-        "rules.rule": "Route Rule budget route",
-        "rules.rule_file": "Rulebook RuleFileError read_rules",
-        "rules.scope": "RuleError",
-        "stores": "Store StoreDown open_store",
-    },
-)
+else:  # hidden from type checkers, which would take every name for one of these
+    __getattr__ = lazy(
+        __name__,
+        {
+            "budget_alerts": "BudgetEvent",
+            "enforcement.guard": "Guard",
+            "enforcement.kill_switch": "kill revive set_budget set_tier unset_budget",
+            "enforcement.reservation": "Reservation",
+            "rules.model_routing": "ModelChoice chosen",
+            "rules.rule": "Route Rule budget route",
+            "rules.rule_file": "Rulebook RuleFileError read_rules",
+            "rules.scope": "RuleError",
+            "stores": "Store StoreDown open_store",
+        },
+    )

@@ -1,29 +1,43 @@
-"""The `genledger` command. Each sub-command is a separate module, imported on use."""
+"""The `genledger` command. Each sub-command is a separate module, imported on use; not for the list of all."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 import typer.main
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
-from genledger.shared.text import message
 from genledger.version import __version__
 
+
+class Entry(NamedTuple):
+    """A sub-command in the list of all.
+
+    Attributes:
+        location: Of its `typer.Typer`.
+        summary: The first sentences of its own help.
+    """
+
+    location: str
+    summary: str
+
+
 COMMANDS = {
-    "report": "genledger.cli.report:app",
-    "trace": "genledger.cli.trace:app",
-    "prices": "genledger.cli.prices:app",
-    "doctor": "genledger.cli.doctor:app",
-    "budgets": "genledger.cli.budgets:app",
-    "kill": "genledger.cli.budgets:kill_app",
-    "revive": "genledger.cli.budgets:revive_app",
+    "report": Entry("genledger.cli.report:app", "Show spend by feature, tenant, model or another dimension."),
+    "trace": Entry("genledger.cli.trace:app", "Show the calls of one trace as a tree, with the cost of each."),
+    "prices": Entry("genledger.cli.prices:app", "Show, check and update prices; price unpriced calls."),
+    "doctor": Entry("genledger.cli.doctor:app", "Check the setup: libraries, destinations, configuration."),
+    "budgets": Entry("genledger.cli.budgets:app", "Show every budget: limit, settled, reserved, left, reset."),
+    "kill": Entry(
+        "genledger.cli.budgets:kill_app",
+        "Block matching calls in all processes, within two seconds.",
+    ),
+    "revive": Entry("genledger.cli.budgets:revive_app", "Unblock calls: give the same keys as to `kill`."),
 }
-"""Location of the `typer.Typer` of each sub-command."""
 
 
 @contextmanager
@@ -33,8 +47,25 @@ def _errors_on_one_line() -> Iterator[None]:
         yield
     except Exception as error:
         if isinstance(said := getattr(error, "message", None), str):
+            from genledger.shared.text import message
+
             error.message = message(said)  # type: ignore[attr-defined]
         raise
+
+
+def load(name: str) -> Any:
+    """Import a sub-command, or exit with what is missing."""
+    module, _, attribute = COMMANDS[name].location.partition(":")
+    try:
+        app = getattr(import_module(module), attribute)
+    except ImportError as error:
+        typer.echo(
+            f"error: `genledger {name}` cannot be loaded: {error}; install or upgrade the package that has it", err=True
+        )
+        raise typer.Exit(1) from error
+    command = typer.main.get_command(app)
+    command.name = name
+    return command
 
 
 class _Commands(TyperGroup):
@@ -42,12 +73,12 @@ class _Commands(TyperGroup):
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, name = COMMANDS[cmd_name].partition(":")
-        command = typer.main.get_command(getattr(import_module(module), name))
-        command.name = cmd_name
-        return command
+        entry = COMMANDS.get(cmd_name)
+        return None if entry is None else TyperCommand(cmd_name, help=entry.summary)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, name and load(name), rest
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         with _errors_on_one_line():

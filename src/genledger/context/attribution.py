@@ -193,7 +193,7 @@ def _check_metadata(metadata: Mapping[str, MetadataValue]) -> Mapping[str, Metad
     return MappingProxyType(checked)
 
 
-class _Block:
+class AttributionBlock:
     """One `with attribution(...)` block; also a decorator. Re-entrant, and usable by many tasks and threads at once."""
 
     __slots__ = ("_changes",)
@@ -242,10 +242,10 @@ class _Block:
         self.__exit__(kind, error, trace)
 
     def __call__(self, function: F) -> F:
-        return cast(F, _decorate(function, lambda: _Block(self._changes)))
+        return cast(F, _decorate(function, lambda: AttributionBlock(self._changes)))
 
 
-def _decorate(function: Callable[..., Any], block: Callable[[], _Block]) -> Callable[..., Any]:
+def _decorate(function: Callable[..., Any], block: Callable[[], AttributionBlock]) -> Callable[..., Any]:
     def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Begun:
         return Begun(block().inside(get_current()), lambda error: None)
 
@@ -280,7 +280,7 @@ def attribution(
     prompt_version: str | None = None,
     tags: Iterable[str] | None = None,
     metadata: Mapping[str, MetadataValue] | None = None,
-) -> _Block:
+) -> AttributionBlock:
     """Attribute the calls inside: a context manager, and a decorator (sync, async, generators).
 
     Blocks nest. An inner value replaces the outer one; tags are added; metadata merges by key. An omitted
@@ -315,4 +315,4 @@ def attribution(
         changes["tags"] = checked_tags
     if metadata is not None and (checked_metadata := _check_metadata(metadata)):
         changes["metadata"] = checked_metadata
-    return _Block(changes)
+    return AttributionBlock(changes)

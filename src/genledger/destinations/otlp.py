@@ -7,7 +7,8 @@ traces (`OTEL_EXPORTER_OTLP_TRACES_*`) first. Metrics and logs go through OpenTe
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Unpack
@@ -135,7 +136,8 @@ class OtlpEndpoint:
     def sender(self) -> Sender:
         """Return the sender for this endpoint."""
         if self.protocol == "grpc":
-            from genledger.destinations.delivery.grpc_exporter import GrpcExporter
+            with _grpc_extra():
+                from genledger.destinations.delivery.grpc_exporter import GrpcExporter
 
             return GrpcExporter(
                 self.url,
@@ -155,6 +157,22 @@ class OtlpEndpoint:
             verify=self.certificate or True,
             certificate=own,
         )
+
+
+@contextmanager
+def _grpc_extra() -> Iterator[None]:
+    """Around imports of what only the extra `grpc` installs.
+
+    Raises:
+        ConfigurationError: It is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise ConfigurationError(
+            f"OTLP over gRPC needs packages that are not installed ({error}): pip install 'genledger[grpc]', "
+            "or set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf and the HTTP port, 4318"
+        ) from error
 
 
 def is_configured(environ: Mapping[str, str] = os.environ) -> bool:
@@ -288,7 +306,8 @@ def otlp_metric_exporter() -> MetricExporter:
     """
     timeout = _timeout(os.environ, "METRICS")
     if _protocol_of("METRICS") == "grpc":
-        from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcExporter
+        with _grpc_extra():
+            from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcExporter
 
         return GrpcExporter(timeout=timeout)
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
@@ -315,7 +334,8 @@ def otlp_log_exporter() -> LogRecordExporter:
     """
     timeout = _timeout(os.environ, "LOGS")
     if _protocol_of("LOGS") == "grpc":
-        from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter as GrpcExporter
+        with _grpc_extra():
+            from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter as GrpcExporter
 
         return GrpcExporter(timeout=timeout)
     from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter

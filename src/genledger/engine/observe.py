@@ -128,7 +128,7 @@ class Observation(AbstractContextManager["Observation"]):
         self.__exit__(kind, error, traceback)
 
 
-class _Block:
+class ObservedBlock:
     """Decorator and context manager returned by `observe`; many tasks and threads can use it at once."""
 
     def __init__(self, name: str | None, kind: Kind) -> None:
@@ -200,7 +200,7 @@ def observe(name: F, /) -> F: ...
 
 
 @overload
-def observe(name: str | None = None, *, kind: Kind = "task") -> _Block: ...
+def observe(name: str | None = None, *, kind: Kind = "task") -> ObservedBlock: ...
 
 
 def observe(name: Any = None, *, kind: Kind = "task") -> Any:
@@ -218,4 +218,4 @@ def observe(name: Any = None, *, kind: Kind = "task") -> Any:
     Raises:
         ValueError: The kind is not one of these.
     """
-    return _Block(None, kind)(name) if callable(name) else _Block(name, kind)
+    return ObservedBlock(None, kind)(name) if callable(name) else ObservedBlock(name, kind)

@@ -32,15 +32,15 @@ if TYPE_CHECKING:
     from genledger.pricing.readers.reading import Reading as Reading
     from genledger.pricing.readers.reading import read_usage as read_usage
     from genledger.pricing.response import cost_of_response as cost_of_response
-
-__getattr__ = lazy(
-    __name__,
-    {
-        "calculate": "Recorded backfill max_price price warn_rejected warn_unpriced",
-        "estimate": "estimate_tokens",
-        "price_file": "PriceFileError configure load_overrides override",
-        "quotes": "Quote quote",
-        "readers.reading": "Reading read_usage",
-        "response": "cost_of_response",
-    },
-)
+else:  # hidden from type checkers, which would take every name for one of these
+    __getattr__ = lazy(
+        __name__,
+        {
+            "calculate": "Recorded backfill max_price price warn_rejected warn_unpriced",
+            "estimate": "estimate_tokens",
+            "price_file": "PriceFileError configure load_overrides override",
+            "quotes": "Quote quote",
+            "readers.reading": "Reading read_usage",
+            "response": "cost_of_response",
+        },
+    )

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 from weakref import WeakKeyDictionary
 
 import wrapt
@@ -41,7 +41,7 @@ from genledger.setup.pipeline import (
     names_wanted,
     tracer_provider,
 )
-from genledger.setup.settings import Settings, read_settings
+from genledger.setup.settings import Options, Settings, read_settings
 from genledger.shared.at_exit import run_at_exit
 from genledger.shared.concurrency import run_all
 from genledger.shared.loggers import logger_of
@@ -72,7 +72,7 @@ _wanted: set[str] = set()
 _waiting: set[tuple[str, str]] = set()
 
 
-def instrument(**options: Any) -> None:
+def instrument(**options: Unpack[Options]) -> None:
     """Record, price and attribute every call of the client libraries that the application uses.
 
     Client libraries are patched when the application imports them, before or after this call; none is imported
@@ -114,7 +114,7 @@ def configure(settings: Settings, problems: list[str]) -> bool:
     delegating = delegating_processor_of(provider)
     if delegating is not None:
         delegating.connect((ForeignSpanProcessor(SCOPE), *pipeline.processors))
-    if any(isinstance(name, str) and name in REMOTE for name in wanted):
+    if any(name in REMOTE for name in pipeline.destinations):
         from genledger.destinations.delivery.delivery_metrics import observe_destinations
 
         observe_destinations(metrics.get_meter(SCOPE, __version__, meters, SCHEMA_URL), _remote)

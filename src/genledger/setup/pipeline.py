@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -120,16 +121,25 @@ def connect(settings: Settings, wanted: tuple[Any, ...]) -> Pipeline:
     pipeline = Pipeline()
     for one in wanted:
         name = one if isinstance(one, str) else type(one).__name__
-        try:
+        with _left_out_on_error(pipeline, f"destination {name}"):
             if isinstance(one, str):
                 _BUILDERS.get(name, _exporter)(pipeline, settings, name)
             else:
                 _given(pipeline, one)
-        except (ConfigurationError, OSError, ValueError) as error:
-            pipeline.problems.append(f"destination {name}: {error}; it is not used")
-        except Exception as error:
-            pipeline.problems.append(f"destination {name}: {type(error).__name__}: {error}; it is not used")
     return pipeline
+
+
+@contextmanager
+def _left_out_on_error(pipeline: Pipeline, what: str) -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        advice = "install or upgrade the package that has it"
+        pipeline.problems.append(f"{what} cannot be loaded: {error}; {advice}; until then, it is not used")
+    except (ConfigurationError, OSError, ValueError) as error:
+        pipeline.problems.append(f"{what}: {error}; it is not used")
+    except Exception as error:
+        pipeline.problems.append(f"{what}: {type(error).__name__}: {error}; it is not used")
 
 
 def _given(pipeline: Pipeline, destination: Any) -> None:
@@ -259,10 +269,11 @@ def meter_provider(settings: Settings, pipeline: Pipeline) -> Any:
         _made.add(current)
         metrics.set_meter_provider(current)
     if current in _made:
-        from genledger.destinations.otlp_metrics import export_metrics
+        with _left_out_on_error(pipeline, "export of metrics"):
+            from genledger.destinations.otlp_metrics import export_metrics
 
-        pipeline.metrics_export = export_metrics(current)
-        pipeline.exports.append(pipeline.metrics_export)
+            pipeline.metrics_export = export_metrics(current)
+            pipeline.exports.append(pipeline.metrics_export)
     return current
 
 
@@ -278,11 +289,12 @@ def logger_provider(settings: Settings, pipeline: Pipeline) -> Any:
         return None
     from opentelemetry.sdk._logs import LoggerProvider
 
-    from genledger.destinations.otlp_logs import export_logs
-
     if not isinstance(current, LoggerProvider):
         current = LoggerProvider(shutdown_on_exit=False)
         _made.add(current)
         set_logger_provider(current)
-    pipeline.exports.append(export_logs(current))
+    with _left_out_on_error(pipeline, "export of log records"):
+        from genledger.destinations.otlp_logs import export_logs
+
+        pipeline.exports.append(export_logs(current))
     return current

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from genledger.instrumentation.chosen import EXCLUDE, LIBRARIES, names
 from genledger.shared.text import quoted
@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
-    from genledger.budgets import Guard, Rulebook, Store
+    from genledger.budgets import BudgetEvent, Guard, Rule, Rulebook, Store
 
 CaptureMode = Literal["off", "span", "event", "both"]
+FilePath = str | os.PathLike[str]
+RedactionPattern = Literal["keys", "email", "card", "phone"]
+AttributionField = Literal["tenant", "feature", "user", "session", "prompt_name", "prompt_version"]
 
 _CAPTURE: dict[str, CaptureMode] = {
     "no_content": "off",
@@ -264,6 +267,46 @@ class Settings:
         return self.capture_content in ("event", "both") if self.emit_event is None else self.emit_event
 
 
+class Options(TypedDict, total=False):
+    """The keywords of `instrument()`, each as an application may write it. `None` is the same as leaving it out."""
+
+    libraries: Sequence[str] | str | None
+    exclude: Sequence[str] | str | None
+    destinations: Sequence[Any] | str | None
+    capture_content: CaptureMode | Literal["NO_CONTENT", "SPAN_ONLY", "EVENT_ONLY", "SPAN_AND_EVENT"] | bool | None
+    emit_event: bool | None
+    tracer_provider: TracerProvider | None
+    meter_provider: MeterProvider | None
+    logger_provider: LoggerProvider | None
+    content_max_bytes: int | None
+    span_content_max_bytes: int | None
+    keep_media: bool | None
+    redact: Sequence[RedactionPattern] | RedactionPattern | Literal["none"] | bool | None
+    redactor: Callable[[str], str] | None
+    request_stream_usage: bool | None
+    metric_names: Literal["newest", "v1.41", "both"] | None
+    max_label_values: int | None
+    log: Literal["plain", "json"] | None
+    log_calls: bool | None
+    log_hash_users: bool | None
+    baggage: Sequence[AttributionField] | AttributionField | Literal["none"] | bool | None
+    trust_baggage: bool | None
+    ledger: FilePath | None
+    ledger_max_days: int | None
+    ledger_max_mb: int | None
+    prices: FilePath | None
+    budgets: FilePath | Sequence[Rule] | Rulebook | Guard | None
+    budget_store: FilePath | Store | None
+    on_invalid_rules: Literal["open", "closed"] | None
+    tier_of: Callable[[str], str | None] | None
+    on_budget_event: Callable[[BudgetEvent], None] | None
+    langfuse_tags: bool | None
+    langfuse_send_all_spans: bool | None
+    langfuse_units_per_month: int | None
+    spool: FilePath | None
+    durable: bool | Literal["fsync"] | None
+
+
 def read_settings(
     keywords: Mapping[str, object], environ: Mapping[str, str] | None = None
 ) -> tuple[Settings, list[str]]:
@@ -296,7 +339,10 @@ def read_settings(
     for variable in environ:
         if variable.startswith(PREFIX) and variable not in variables:
             problems.append(f"{variable} is not a Genledger variable{_nearest(variable, variables)}; it is ignored")
-    return Settings(**values), problems
+    settings = Settings(**values)
+    if settings.durable and settings.spool == "off":
+        problems.append("durable has no effect, because spool is off: set spool to a directory, or leave out durable")
+    return settings, problems
 
 
 def _nearest(name: str, known: Sequence[str] | Mapping[str, Any] | set[str]) -> str:

@@ -1,1 +1,3 @@
-"""Files that several processes share: who may read them, whose turn it is, and what if one is damaged."""
+"""What every part uses: text for people, files and databases of several processes, and what happens at a fork."""
+
+from genledger.shared import fork_warning as fork_warning  # whatever starts threads imports this package

@@ -8,10 +8,15 @@ from importlib import import_module
 
 
 def lazy(package: str, modules: Mapping[str, str]) -> Callable[[str], object]:
-    """Return the `__getattr__` of a package, for the names, separated by spaces, of each of its modules."""
+    """Return the `__getattr__` of a package, for the names, separated by spaces, of each of its modules.
+
+    The modules right below the package are attributes, too, as if it had imported them.
+    """
     homes = {name: module for module, names in modules.items() for name in names.split()}
 
     def load(name: str) -> object:
+        if name in modules:
+            return import_module(f"{package}.{name}")
         home = homes.get(name)
         if home is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer.main
 from typer.testing import CliRunner
 
 from genledger.budgets import open_store
 from genledger.budgets.enforcement.kill_switch import kill, set_budget
-from genledger.cli import COMMANDS, app
+from genledger.cli import COMMANDS, app, load
 from genledger.context.attribution import Attribution
 from genledger.engine.record import CallRecord, ProductEvent
 from genledger.ledger import Ledger, Step
@@ -41,8 +40,7 @@ def offering(name: str, command: Any) -> Iterator[str]:
 
 
 def test_every_command_with_json_is_tested() -> None:
-    root = typer.main.get_command(app)
-    found = [name for top in COMMANDS for name in offering(top, root.get_command(None, top))]
+    found = [name for top in COMMANDS for name in offering(top, load(top))]
     assert sorted(found) == sorted(WORDS)
 
 

@@ -369,24 +369,3 @@ def test_a_trace_that_is_not_there_or_not_the_only_one_is_an_error(
     assert (several.exit_code, "several traces" in several.stderr) == (1, True)
     missing = run("trace", "ff")
     assert (missing.exit_code, "no call of trace 'ff'" in missing.stderr) == (1, True)
-
-
-def test_the_version_is_printed(run: Report) -> None:
-    assert run("--version").stdout.startswith("genledger ")
-
-
-def test_help_names_the_commands(run: Report) -> None:
-    output = run("--help").stdout
-    assert "report" in output
-    assert "trace" in output
-
-
-def test_a_command_is_imported_when_it_is_asked_for() -> None:
-    script = "import sys, genledger.cli; print([name for name in sys.modules if name.startswith('genledger.cli.')])"
-    done = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path[:0] = {sys.path!r}\n{script}"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == "[]"

@@ -162,7 +162,8 @@ def test_the_children_of_multiprocessing_deliver_when_they_end(collector, langfu
 
 def test_forking_while_other_threads_record_never_blocks_a_child(collector, langfuse_server, tmp_path) -> None:
     code = FORKING + textwrap.dedent("""
-        import faulthandler, threading, time
+        import faulthandler, threading, time, warnings
+        warnings.filterwarnings("ignore", "This process")  # which has threads of its own, indeed
         stop = False
         def busy():
             while not stop: call("busy"); time.sleep(0.001)

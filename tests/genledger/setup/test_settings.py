@@ -121,3 +121,9 @@ def test_a_tilde_in_a_path_is_the_users_home_in_a_keyword_and_in_a_variable(
         read_settings({}, {f"GENLEDGER_{option.upper()}": "~/own/file"}),
     ):
         assert (getattr(settings, option), problems) == ("/home/ada/own/file", [])
+
+
+@pytest.mark.parametrize("durable", [True, "fsync"])
+def test_durable_without_a_spool_is_named(durable: object) -> None:
+    _, (problem,) = read_settings({"durable": durable, "spool": "off"}, {})
+    assert "durable has no effect, because spool is off" in problem

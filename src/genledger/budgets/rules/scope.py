@@ -46,7 +46,7 @@ def scope_part(field: str, value: str) -> str:
     value = bounded(value)
     # Quoted where it could be mistaken for several fields: two scopes never share a counter.
     plain = value.isprintable() and " " not in value and '"' not in value
-    return f"{field}={value if plain else json.dumps(value)}"
+    return f"{field}={value if plain else json.dumps(value, ensure_ascii=not value.isprintable())}"
 
 
 class Scope:

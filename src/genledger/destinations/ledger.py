@@ -192,7 +192,10 @@ class LedgerDestination:
                 return pause
             if time.monotonic() > self._prune_at or self._unpruned >= _PRUNE_EVERY_RECORDS:
                 self._prune_at, self._unpruned = time.monotonic() + _PRUNE_EVERY_S, 0
-                self._prune()
+                try:
+                    self.ledger.prune()
+                except LedgerError as error:
+                    _logger.debug("Not pruned: %s", error)  # the next write says it aloud if it lasts
         if self._give_up_at is not None:
             self.ledger.close()
         return None
@@ -283,12 +286,6 @@ class LedgerDestination:
                 "A new one is used.",
                 *(self.ledger.path, count),
             )
-
-    def _prune(self) -> None:
-        try:
-            self.ledger.prune()
-        except LedgerError as error:
-            _logger.debug("Not pruned: %s", error)  # the next write says it aloud if it lasts
 
 
 _all: WeakSet[LedgerDestination] = WeakSet()

@@ -242,8 +242,5 @@ def test_what_thirty_threads_recorded_is_received_on_disk_or_counted_at_the_end(
     assert stats.sent == 0
     assert sum(made) == kept + sum(stats.dropped.values())
     assert delivered is False
-    at_exit = stats.dropped.get("exit", 0)
-    if timeout:
-        assert at_exit == 0
-    elif at_exit:
-        assert f"{at_exit} records were lost at exit: neither delivered nor stored" in caplog.text
+    # Whatever time the receiver has, the disk has its own.
+    assert "exit" not in stats.dropped, caplog.text

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import import_module
-from queue import Empty, SimpleQueue
 from typing import Any
 
 import orjson
@@ -19,6 +18,7 @@ from genledger.budgets.rules.windows import LIFE_KEPT
 from genledger.budgets.stores.base import Store, StoreDown
 from genledger.shared.loggers import logger_of
 from genledger.shared.text import message, shown
+from genledger.shared.worker import Worker
 
 _log = logger_of("genledger.budgets")
 
@@ -76,11 +76,10 @@ class Alerts:
         self._begin()
 
     def _begin(self) -> None:
-        self._queue: SimpleQueue[tuple[str, float, BudgetEvent] | None] = SimpleQueue()
+        self._worker = self._ending = Worker("genledger-alerts", self._work, in_caller=False)
+        self._offered: deque[tuple[str, float, BudgetEvent]] = deque()
         self._again_at: dict[str, float] = {}
-        self._thread: threading.Thread | None = None
-        self._ending: threading.Thread | None = None
-        self._inherited = False
+        self._inherited: bool | None = None
         self._told: set[str] = set()
 
     def after_fork(self) -> None:
@@ -107,24 +106,27 @@ class Alerts:
         window = counted.rule.window
         lasts = counted.end - now + window.kept if counted.end else window.span or LIFE_KEPT
         self._again_at[key] = moment + lasts
-        self._queue.put((key, lasts, _event(counted, percent, settled)))
+        self._offered.append((key, lasts, _event(counted, percent, settled)))
+        self._worker.hurry()
 
     def start(self) -> None:
         """Start delivering, if there is a URL or listener."""
-        if self._thread is None and (self.urls or self._listener):
-            self._thread = threading.Thread(target=self._run, name="genledger-alerts", daemon=True)
-            self._thread.start()
+        if not self._worker.has_thread and (self.urls or self._listener):
+            self._worker.rouse()
 
     def close(self, timeout: float) -> None:
         """Deliver what is waiting, for at most `timeout` seconds, once; the store remembers the rest."""
-        if self._thread is not None:
-            self._ending, self._thread = self._thread, None
-            self._queue.put(None)
+        if self._worker.has_thread:
+            self._ending, self._worker = self._worker, Worker("genledger-alerts", self._work, in_caller=False)
+            self._ending.stop(self._leave)
             self._ending.join(timeout)
+        else:
+            while self._offered:
+                self._note()
 
     def finish(self) -> None:
         """Wait longer, at the end of the process, for what an earlier process could not deliver either."""
-        if self._inherited and self._ending is not None:
+        if self._inherited:
             self._ending.join(INHERITED_SECONDS)
 
     def deliver(self) -> bool:
@@ -174,38 +176,36 @@ class Alerts:
         except Exception:
             _log.exception("The function on_budget_event failed.")
 
-    def _run(self) -> None:
-        waiting = self._try(self._look_back)
-        while True:
-            try:
-                item = self._queue.get(timeout=CLAIM_SECONDS if waiting else None)
-            except Empty:
-                waiting = self._try(self.deliver)
-                continue
-            if item is None:
-                return
-            key, lasts, event = item
+    def _work(self) -> float | None:
+        """Note what was offered, and deliver. Return the seconds until it is to be tried again, or `None`."""
+        try:
+            if self._inherited is None:
+                self._inherited = bool(self._store.owed())
+            # One after the other, in their order: the store remembers none.
+            while True:
+                self._note()
+                done = self.deliver()
+                if not self._offered:
+                    break
+        except StoreDown:
+            done = False
+        except Exception:
+            _log.exception("Delivering budget alerts failed; it is retried after a minute.")
+            done = False
+        return None if done else CLAIM_SECONDS
+
+    def _note(self) -> None:
+        """Let the store remember the next event that was offered, if there is any."""
+        if self._offered:
+            key, lasts, event = self._offered.popleft()
             try:
                 self._store.owe(key, lasts, orjson.dumps(event).decode())
             except StoreDown:
                 # Nobody knows whether it is noted; the next exchange that succeeds offers it again.
                 self._again_at.pop(key, None)
-                continue
-            waiting = self._try(self.deliver)
 
-    def _look_back(self) -> bool:
-        self._inherited = bool(self._store.owed())
-        return self.deliver()
-
-    def _try(self, deliver: Callable[[], bool]) -> bool:
-        """Deliver; return whether to try again in a while."""
-        try:
-            return not deliver()
-        except StoreDown:
-            return True
-        except Exception:
-            _log.exception("Delivering budget alerts failed; it is retried after a minute.")
-            return True
+    def _leave(self) -> None:
+        self._work()
 
 
 def _messenger(urls: Sequence[str]) -> Any:

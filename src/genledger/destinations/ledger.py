@@ -6,22 +6,23 @@ import os
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from typing import TypedDict
 from weakref import WeakSet
 
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from genledger.destinations.delivery.suppress import suppressed
 from genledger.engine.content.redaction import stage
 from genledger.engine.record import CallRecord, ProductEvent
 from genledger.engine.recorder import SCOPE
 from genledger.ledger import Ledger, LedgerError, LedgerLocked, LedgerStartedOver, Step
 from genledger.ledger.store import MAX_AGE_DAYS, MAX_BYTES
-from genledger.shared.at_exit import run_at_exit
+from genledger.shared.after_fork import run_after_fork
 from genledger.shared.database import Departure
 from genledger.shared.loggers import logger_of
+from genledger.shared.worker import Worker
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
@@ -63,14 +64,6 @@ _LOST = ("invalid", "shutdown", "damaged", "removed")
 """Why a record that was accepted is in no file."""
 
 
-class _Mark(threading.Event):
-    """Stands in the queue behind the records that a flush, or the shutdown, waits for."""
-
-    def __init__(self, *, last: bool = False) -> None:
-        super().__init__()
-        self.last = last
-
-
 class LedgerDestination:
     """Write calls, product events and steps to the ledger file, in batches, from a separate thread.
 
@@ -107,24 +100,27 @@ class LedgerDestination:
         self._max_queue = max_queue
         self._room = max_queue
         self._give_up_at: float | None = None
+        self._worker = Worker(
+            "genledger-ledger", self._work, delay_s=_INTERVAL_S, within=suppressed, at_exit=_shut_down_all
+        )
         self._start_over()
+        run_after_fork(self._start_over)
         _all.add(self)
 
     def _start_over(self) -> None:
-        self._queue: deque[Record | _Mark] = deque()
-        self._thread: threading.Thread | None = None
-        self._idle = True
-        self._wake = threading.Event()
-        self._hurry = threading.Event()
+        self._queue: deque[Record] = deque()
+        self._batch: list[Record] = []
+        self._at_once = _AT_ONCE
         # Re-entrant: a stream that is garbage-collected in here settles, and comes back with its entry.
         self._lock = threading.RLock()
         self._dropped: Counter[str] = Counter()
         self._written = 0
         self._in_file = 0
         self._taken = 0
-        self._marks = 0
+        self._delay_s = _FIRST_DELAY_S
         self._failed_at: float | None = None
-        self._gave_up = False
+        self._prune_at = 0.0
+        self._unpruned = 0
 
     def check(self) -> str | None:
         """Open the file, and create it if it is missing. Return the problem, or `None`.
@@ -145,175 +141,130 @@ class LedgerDestination:
             self._drop("queue_full" if self._give_up_at is None else "closed")
             return
         queue.append(record)
-        if self._idle:
-            self._rouse()
+        if len(queue) == _AT_ONCE:
+            self._worker.hurry()
+        else:
+            self._worker.rouse()
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Write everything accepted so far; `False` when that took longer than `timeout` seconds."""
         if self._give_up_at is not None:
             return self.shutdown()
-        if self._thread is None and not self._queue:
-            return True
-        mark = _Mark()
-        return self._send(mark) and mark.wait(timeout)
+        with self._lock:
+            wanted = self._taken + len(self._queue)
+        return self._worker.flush(lambda: self._settled() >= wanted, timeout)
 
     def shutdown(self, timeout: float = 5.0) -> bool:
         """Write what is left and stop; `False` when not everything was written within `timeout` seconds."""
         if self._give_up_at is None:
             self._give_up_at = time.monotonic() + timeout
             self._room = 0
-            if self._thread is not None or self._queue:
-                self._send(_Mark(last=True))
-        if self._thread is not None:
-            self._thread.join(max(0.0, self._give_up_at - time.monotonic()))
+            self._worker.stop()
+        self._worker.join(self._give_up_at - time.monotonic())
         stats = self.stats()
         return not stats["waiting"] and not stats["dropped"].get("shutdown")
 
     def stats(self) -> LedgerStats:
         """Return the counts so far."""
         with self._lock:
-            dropped = dict(self._dropped)
-            accepted = self._taken + len(self._queue) - self._marks
-            lost = sum(dropped.get(reason, 0) for reason in _LOST)
+            accepted = self._taken + len(self._queue)
             return LedgerStats(
                 accepted=accepted,
                 written=self._written,
-                waiting=accepted - self._written - lost,
-                dropped=dropped,
+                waiting=accepted - self._settled(),
+                dropped=dict(self._dropped),
             )
 
-    def _send(self, mark: _Mark) -> bool:
+    def _settled(self) -> int:
+        """Count the accepted records that are written, or will never be."""
         with self._lock:
-            self._marks += 1
-            self._queue.append(mark)
-        if self._idle:
-            self._rouse()
-        self._hurry.set()
-        return self._thread is not None
+            return self._written + sum(self._dropped[reason] for reason in _LOST)
 
     def _drop(self, reason: str, count: int = 1) -> None:
         with self._lock:
             self._dropped[reason] += count
 
-    def _rouse(self) -> None:
-        self._idle = False
-        if self._thread is None:
-            self._start()
+    def _work(self) -> float | None:
+        """Write what is there. Return the seconds until it is to be tried again, or `None`."""
+        while self._batch or self._take():
+            pause = self._write()
+            if pause is not None:
+                return pause
+            if time.monotonic() > self._prune_at or self._unpruned >= _PRUNE_EVERY_RECORDS:
+                self._prune_at, self._unpruned = time.monotonic() + _PRUNE_EVERY_S, 0
+                try:
+                    self.ledger.prune()
+                except LedgerError as error:
+                    _logger.debug("Not pruned: %s", error)  # the next write says it aloud if it lasts
+        if self._give_up_at is not None:
+            self.ledger.close()
+        return None
+
+    def _take(self) -> bool:
+        """Take the next records from the queue; whether there are any."""
+        queue, batch = self._queue, self._batch
+        with self._lock:
+            while queue and len(batch) < _AT_ONCE:
+                batch.append(queue.popleft())
+            self._taken += len(batch)
+        self._unpruned += len(batch)
+        return bool(batch)
+
+    def _write(self) -> float | None:
+        """Write some records. Return the seconds until they are to be tried again, or `None` when that is now."""
+        some = self._batch[: self._at_once]
+        try:
+            self.ledger.write(
+                entries=[record for record in some if isinstance(record, CallRecord)],
+                events=[record for record in some if isinstance(record, ProductEvent)],
+                steps=[record for record in some if isinstance(record, Step)],
+            )
+        except LedgerStartedOver:
+            return None
+        except LedgerError as error:
+            return self._failed(error)
+        except Exception as error:
+            # Whatever is wrong with a record, the others must get through: one by one, then.
+            if self._at_once == 1:
+                if not self._dropped["invalid"]:
+                    what = stage().message(f"{error!r}: {some[0]!r}", 400)
+                    _logger.warning("The ledger cannot store a record: %s", what)
+                self._drop("invalid")
+                del self._batch[0]
+            self._at_once = 1
         else:
-            self._wake.set()
+            with self._lock:
+                self._written += len(some)
+                self._in_file += len(some)
+            del self._batch[: len(some)]
+            if self._failed_at is not None:
+                lasted, self._failed_at = time.monotonic() - self._failed_at, None
+                _logger.warning("ledger %s: works again after %.1f s.", self.ledger.path, lasted)
+        if not self._batch:
+            self._at_once, self._delay_s = _AT_ONCE, _FIRST_DELAY_S
+        return None
 
-    def _start(self) -> None:
-        from genledger.destinations.delivery.suppress import suppressed
-
-        with self._lock:
-            if self._thread is not None:
-                return
-            # Made together with the thread: gevent may have replaced all of them since we were.
-            self._wake, self._hurry = threading.Event(), threading.Event()
-            self._thread = threading.Thread(target=self._run, args=(suppressed,), name="genledger-ledger", daemon=True)
-            try:
-                self._thread.start()
-                run_at_exit(_shut_down_all)
-            except RuntimeError:  # the interpreter is shutting down, or there are too many threads
-                self._thread, self._idle = None, True
-
-    def _run(self, suppressed: Callable[[], AbstractContextManager[None]]) -> None:
-        prune_at, unpruned = 0.0, 0
-        with suppressed():
-            while True:
-                records, mark = self._collect()
-                unpruned += len(records)
-                delivered = self._deliver(records)
-                if mark is not None:
-                    if delivered:
-                        mark.set()
-                    if mark.last:
-                        self.ledger.close()
-                        return
-                if time.monotonic() > prune_at or unpruned >= _PRUNE_EVERY_RECORDS:
-                    prune_at, unpruned = time.monotonic() + _PRUNE_EVERY_S, 0
-                    self._prune()
-
-    def _collect(self) -> tuple[list[Record], _Mark | None]:
-        """Wait for a record, give others the time to join it, and take those up to a mark."""
-        queue = self._queue
-        while not queue:
-            self._wake.clear()
-            self._idle = True
-            if not queue:  # what came before we were idle woke nobody
-                self._wake.wait()
-            self._idle = False
-        if len(queue) < _AT_ONCE:
-            self._hurry.wait(_INTERVAL_S)
-        self._hurry.clear()
-        records: list[Record] = []
-        mark = None
-        with self._lock:
-            while queue and mark is None and len(records) < _AT_ONCE:
-                record = queue.popleft()
-                if isinstance(record, _Mark):
-                    mark = record
-                    self._marks -= 1
-                else:
-                    records.append(record)
-            self._taken += len(records)
-        return records, mark
-
-    def _deliver(self, records: list[Record]) -> bool:
-        """Write the records, however long it takes; `False` when the shutdown does not leave the time."""
-        delay = _FIRST_DELAY_S
-        at_once = len(records)
-        while records and not self._gave_up:
-            some = records[:at_once]
-            try:
-                self.ledger.write(
-                    entries=[record for record in some if isinstance(record, CallRecord)],
-                    events=[record for record in some if isinstance(record, ProductEvent)],
-                    steps=[record for record in some if isinstance(record, Step)],
-                )
-            except LedgerStartedOver:
-                continue
-            except LedgerError as error:
-                self._note_failure(error)
-                if self._give_up_at is not None and time.monotonic() + delay > self._give_up_at:
-                    self._gave_up = True
-                elif isinstance(error, LedgerLocked):
-                    continue  # to keep the place in the queue
-                elif self._hurry.wait(delay):
-                    self._hurry.clear()
-                    delay = _FIRST_DELAY_S
-                else:
-                    delay = min(2 * delay, _LAST_DELAY_S)
-            except Exception as error:
-                # Whatever is wrong with a record, the others must get through: one by one, then.
-                if at_once == 1:
-                    if not self._dropped["invalid"]:
-                        what = stage().message(f"{error!r}: {some[0]!r}", 400)
-                        _logger.warning("The ledger cannot store a record: %s", what)
-                    self._drop("invalid")
-                    del records[0]
-                at_once = 1
-            else:
-                with self._lock:
-                    self._written += len(some)
-                    self._in_file += len(some)
-                del records[:at_once]
-                self._note_success()
-        if self._gave_up:
-            self._drop("shutdown", len(records))
-        return not self._gave_up
-
-    def _note_failure(self, error: LedgerError) -> None:
+    def _failed(self, error: LedgerError) -> float | None:
+        """Note that the records at hand were not written; wait, or give up."""
         if self._failed_at is None:
             self._failed_at = time.monotonic()
             _logger.warning("%s Until it works, up to %d records wait in memory.", error, self._max_queue)
-
-    def _note_success(self) -> None:
-        if self._failed_at is not None:
-            _logger.warning(
-                "ledger %s: works again after %.1f s.", self.ledger.path, time.monotonic() - self._failed_at
-            )
-            self._failed_at = None
+        locked = isinstance(error, LedgerLocked)
+        end = self._give_up_at
+        # Other processes let go of a lock; no seconds make a disk writable or give it room.
+        if end is not None and not (locked and time.monotonic() + _FIRST_DELAY_S <= end):
+            with self._lock:
+                lost = len(self._batch) + len(self._queue)
+                self._taken += len(self._queue)
+                self._queue.clear()
+                self._dropped["shutdown"] += lost
+            self._batch.clear()
+            _logger.warning("%s %d records were lost at exit.", error, lost)
+            return None
+        if locked:
+            return 0.0  # to keep the place in the queue
+        delay, self._delay_s = self._delay_s, min(2 * self._delay_s, _LAST_DELAY_S)
+        return delay
 
     def _note_departure(self, departure: Departure) -> None:
         """Count and say what was in a file that is no longer at its path."""
@@ -336,12 +287,6 @@ class LedgerDestination:
                 *(self.ledger.path, count),
             )
 
-    def _prune(self) -> None:
-        try:
-            self.ledger.prune()
-        except LedgerError as error:
-            _logger.debug("Not pruned: %s", error)  # the next write says it aloud if it lasts
-
 
 _all: WeakSet[LedgerDestination] = WeakSet()
 
@@ -352,15 +297,6 @@ def _shut_down_all() -> None:
             destination.flush(_FLUSH_FED_S)
         else:
             destination.shutdown()
-
-
-def _after_fork_in_child() -> None:
-    for destination in list(_all):
-        destination._start_over()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 _STEPS = frozenset({S.INVOKE_AGENT, S.INVOKE_WORKFLOW, S.EXECUTE_TOOL, S.PLAN, S.RETRIEVAL})

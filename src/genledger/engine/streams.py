@@ -17,6 +17,7 @@ from genledger.engine.call import Call
 from genledger.engine.operation import Received, StreamAccumulator
 from genledger.engine.outcome import ErrorEvent
 from genledger.shared import internal_errors
+from genledger.shared.after_fork import run_after_fork
 from genledger.shared.at_exit import run_at_exit
 
 _BATCH = 16
@@ -25,15 +26,12 @@ the next chunks from the memory of the last. The first batches of a stream are s
 
 
 _open: weakref.WeakSet[Any] = weakref.WeakSet()
-_watching_exit = False
+run_after_fork(_open.clear)  # what the parent opened is the parent's to settle
 
 
 def watch(one: Any) -> None:
     """Settle a stream at the end of the process, by its method `closed`, if it is still open then."""
-    global _watching_exit
-    if not _watching_exit:
-        _watching_exit = True
-        run_at_exit(finish_open, first=True)
+    run_at_exit(finish_open, stage="settle")
     _open.add(one)
 
 

@@ -6,30 +6,32 @@ import atexit
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import wrapt
 
-_registered: list[Callable[[], None]] = []
+Stage = Literal["settle", "deliver", "release"]
+"""What is open is settled, then everything is delivered, then budgets are given back."""
+
+_registered: dict[Stage, list[Callable[[], None]]] = {"settle": [], "deliver": [], "release": []}
 _process = 0
 
 
-def run_at_exit(function: Callable[[], None], *, first: bool = False) -> None:
+def run_at_exit(function: Callable[[], None], *, stage: Stage = "deliver") -> None:
     """Run `function` when this process ends; once more to be called, for all, in each forked child that needs it.
 
-    What was given first runs first. The children of `multiprocessing` end without running `atexit` handlers: they run
-    finalizers of their own, which are not inherited. Those of celery's pool run neither, and send a signal. `function`
-    is registered once; it may run several times.
+    In each stage, what was given first runs first. The children of `multiprocessing` end without running `atexit`
+    handlers: they run finalizers of their own, which are not inherited. Those of celery's pool run neither, and send a
+    signal. `function` is registered once; it may run several times.
 
     Args:
         function: Takes nothing and raises nothing.
-        first: Run it before all others, because it makes what they deliver.
+        stage: When it runs.
     """
     global _process
-    if function not in _registered:
-        _registered.insert(0 if first else len(_registered), function)
-        # Before what was registered earlier: a provider would shut our destinations down one after the other. The
-        # earlier registration stays, because `atexit` does not call what is registered while the process ends.
+    if function not in _registered[stage]:
+        _registered[stage].append(function)
+        # Before what was registered earlier: a provider would shut our destinations down one after the other.
         atexit.register(_run_all)  # a forked child inherits it
     if _process != os.getpid():
         _process = os.getpid()
@@ -40,8 +42,9 @@ def run_at_exit(function: Callable[[], None], *, first: bool = False) -> None:
 
 
 def _run_all(**_: Any) -> None:
-    for function in tuple(_registered):
-        function()
+    for functions in _registered.values():
+        for function in tuple(functions):
+            function()
 
 
 def _hear_of_ends(signals: Any) -> None:
@@ -49,3 +52,4 @@ def _hear_of_ends(signals: Any) -> None:
 
 
 wrapt.register_post_import_hook(_hear_of_ends, "celery.signals")
+atexit.register(_run_all)  # `atexit` does not call what is registered while the process ends

@@ -241,7 +241,7 @@ def writer() -> threading.Thread:
     return [thread for thread in threading.enumerate() if thread.name == "genledger-ledger"][-1]
 
 
-def test_a_shutdown_that_cannot_write_gives_up_in_time_and_counts_what_is_lost(
+def test_a_shutdown_that_cannot_write_gives_up_at_once_and_says_how_many_are_lost(
     open_destination: Callable[..., LedgerDestination], make_entry: MakeEntry, blocked: Blocked, log: Log
 ) -> None:
     destination = open_destination(blocked.path)
@@ -249,11 +249,16 @@ def test_a_shutdown_that_cannot_write_gives_up_in_time_and_counts_what_is_lost(
         destination.accept(make_entry())
     log.wait_for(1)
     thread = writer()
-    assert not destination.shutdown(0.05)
-    thread.join(30)
+    # No seconds make the path writable: a minute is not waited for.
+    ending = threading.Thread(target=destination.shutdown, args=(60.0,))
+    ending.start()
+    ending.join(30)
+    assert not ending.is_alive()
     assert not thread.is_alive()
     assert destination.stats() == {"accepted": 1_200, "written": 0, "waiting": 0, "dropped": {"shutdown": 1_200}}
-    assert len(log.messages) == 1
+    assert len(log.messages) == 2
+    assert str(blocked.path) in log.messages[1]
+    assert "1200 records were lost at exit" in log.messages[1]
 
 
 def test_a_shutdown_does_not_wait_for_a_lock_beyond_its_deadline(
@@ -530,3 +535,62 @@ def test_what_a_batch_processor_hands_over_at_the_very_end_is_written(
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert len(written(ledger, "steps", "name")) == 101
+
+
+NO_NEW_THREADS = """
+import atexit, threading
+def refuse(thread):
+    raise RuntimeError("can't create new thread at interpreter shutdown")
+def at_the_end(work):
+    def run():
+        threading.Thread.start = refuse  # as Python 3.12 does once the process has begun to end
+        work()
+    atexit.register(run)
+"""
+
+
+def test_a_first_record_that_comes_while_the_process_ends_is_written(tmp_path: Path) -> None:
+    done = run(NO_NEW_THREADS + "at_the_end(lambda: destination.accept(call(1)))", tmp_path / "ledger.db")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert written(tmp_path / "ledger.db") == [1]
+
+
+def test_a_first_export_that_comes_while_the_process_ends_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = tmp_path / "ledger.db"
+    monkeypatch.setenv("GENLEDGER_LEDGER", str(ledger))
+    done = run(
+        NO_NEW_THREADS
+        + """
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from genledger.destinations.ledger import LedgerSpanExporter
+provider = TracerProvider()
+provider.add_span_processor(BatchSpanProcessor(LedgerSpanExporter(), schedule_delay_millis=60_000))
+for number in range(20):
+    attributes = {"gen_ai.operation.name": "invoke_agent"}
+    provider.get_tracer("app").start_span(f"step {number}", attributes=attributes).end()
+at_the_end(lambda: None)
+""",
+        ledger,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(written(ledger, "steps", "name")) == 20
+
+
+def test_where_no_thread_can_be_started_a_file_that_fails_holds_up_nobody(blocked: Blocked) -> None:
+    done = run(
+        NO_NEW_THREADS
+        + """
+def work():
+    for number in range(5):
+        destination.accept(call(number))
+    print(destination.shutdown(600.0), destination.stats())
+at_the_end(work)
+""",
+        blocked.path,
+    )
+    assert done.returncode == 0
+    assert done.stdout == "False {'accepted': 5, 'written': 0, 'waiting': 0, 'dropped': {'shutdown': 5}}\n"
+    assert "5 records were lost at exit" in done.stderr

@@ -235,6 +235,28 @@ def test_what_a_batch_processor_hands_over_at_the_very_end_is_delivered(langfuse
     assert len(langfuse_server.counts()) == 101
 
 
+def test_what_is_first_exported_while_the_process_ends_is_delivered(langfuse_server, tmp_path, monkeypatch) -> None:
+    code = """
+        import atexit, threading
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from genledger.destinations.langfuse.exporter import LangfuseSpanExporter
+        provider = TracerProvider()
+        provider.add_span_processor(BatchSpanProcessor(LangfuseSpanExporter(), schedule_delay_millis=60_000))
+        for number in range(20):
+            attributes = {"gen_ai.operation.name": "chat"}
+            provider.get_tracer("app").start_span(f"call {number}", attributes=attributes).end()
+        def refuse(thread):
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+        # As Python 3.12 does once the process has begun to end.
+        atexit.register(lambda: setattr(threading.Thread, "start", refuse))
+    """
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    finished = run(code)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert len(langfuse_server.counts()) == 20
+
+
 def test_exit_keeps_its_deadline_when_nobody_answers_and_the_next_process_delivers(
     collector, langfuse_server, tmp_path
 ) -> None:

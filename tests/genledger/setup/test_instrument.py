@@ -633,14 +633,16 @@ def test_the_end_where_nobody_listens_takes_no_time_and_what_waits_is_on_disk(tm
     assert on_disk(tmp_path) == 1
 
 
-def test_an_end_without_any_time_says_what_is_lost(tmp_path: Path) -> None:
+def test_an_end_without_any_time_keeps_what_was_recorded_for_the_next_process(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         done = run(tmp_path, END.replace("TIMEOUT", "0"), OTEL_EXPORTER_OTLP_ENDPOINT=url, **langfuse_at(url))
     assert done.stdout.startswith("False")
     for name in ("otlp", "langfuse"):
         assert f"destination {name} ({url}" in done.stderr
-    assert done.stderr.count("1 records were lost at exit: neither delivered nor stored") == 2
+    assert done.stderr.count("1 records are on disk for the next process") == 2
+    assert "lost" not in done.stderr
+    assert on_disk(tmp_path) == 2
 
 
 # Bad input: one line, and the application runs on
@@ -810,8 +812,9 @@ def test_a_destination_that_cannot_work_is_one_clear_line_and_the_application_ru
     code = f"import genledger\ngenledger.instrument()\n{CALL}\ncall()\nprint(genledger.spend(), 'ran on')"
     done = run(tmp_path, code, **(demo | {"GENLEDGER_SPOOL": "off"} | variables))
     assert "ran on" in done.stdout
-    (line,) = done.stderr.splitlines()
+    line, *at_exit = done.stderr.splitlines()
     assert all(part in line for part in says), line
+    assert all("1 records were lost at exit" in line for line in at_exit)
 
 
 @pytest.mark.parametrize("name", ["", " ", "x" * 129, None, 5])

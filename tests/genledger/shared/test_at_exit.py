@@ -30,16 +30,16 @@ def test_what_is_given_while_the_process_ends_runs_as_well() -> None:
     code = """
 import atexit
 from genledger.shared.at_exit import run_at_exit
-run_at_exit(lambda: print("everything"))
 atexit.register(lambda: run_at_exit(lambda: print("a delivery")))
 """
-    assert list(dict.fromkeys(run(code))) == ["everything", "a delivery"]
+    assert list(dict.fromkeys(run(code))) == ["a delivery"]
 
 
-def test_what_makes_what_others_deliver_runs_before_them() -> None:
+def test_what_is_open_is_settled_then_all_is_delivered_then_budgets_are_given_back() -> None:
     code = """
 from genledger.shared.at_exit import run_at_exit
+run_at_exit(lambda: print("budgets"), stage="release")
 run_at_exit(lambda: print("everything"))
-run_at_exit(lambda: print("open streams"), first=True)
+run_at_exit(lambda: print("open streams"), stage="settle")
 """
-    assert list(dict.fromkeys(run(code))) == ["open streams", "everything"]
+    assert list(dict.fromkeys(run(code))) == ["open streams", "everything", "budgets"]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
 import os
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from genledger.budgets.budget_alerts import Alerts, Listener
 from genledger.budgets.budget_metrics import Figures
@@ -23,18 +22,25 @@ from genledger.budgets.enforcement.matcher import Matcher
 from genledger.budgets.enforcement.request import BudgetRequest
 from genledger.budgets.enforcement.reservation import UNGUARDED, Reservation
 from genledger.budgets.leases.lease_client import LEASE_TTL, LeaseClient, StaleWindow
-from genledger.budgets.leases.lease_worker import Worker
 from genledger.budgets.leases.local_lease import CounterKey, LocalLease
 from genledger.budgets.rules.model_routing import ModelChoice, choose
 from genledger.budgets.rules.plan_tiers import TierFunction, Tiers
 from genledger.budgets.rules.rule_file import Rulebook, RuleFileError, WatchedRules
 from genledger.budgets.stores import Store, StoreDown, open_store
+from genledger.shared.after_fork import run_after_fork
+from genledger.shared.at_exit import run_at_exit
 from genledger.shared.loggers import logger_of
+from genledger.shared.worker import Worker
 
 if TYPE_CHECKING:
     from genledger.budgets.rules.rule import Rule
 
 _log = logger_of("genledger.budgets")
+
+T = TypeVar("T")
+
+TICK_SECONDS = 0.25
+"""How often what was settled is reported."""
 
 READ_SECONDS = 0.5
 """How often kill switches, and changes of the rule file, are looked for."""
@@ -91,7 +97,7 @@ class Guard:
         self._tiers = Tiers(tier_of)
         self._figures = Figures()
         self._alerts = Alerts(store, self._rulebook.alerts, on_event)
-        self._lease_client = LeaseClient(store, self._heard, ttl=lease_ttl)
+        self._lease_client = LeaseClient(store, self._heard, self._overran, ttl=lease_ttl)
         self._lock = threading.Lock()
         self._informing = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
@@ -99,6 +105,7 @@ class Guard:
         self._refreshing: Future[None] | None = None
         self._next_read = 0.0
         self._rebuild()
+        run_after_fork(self._after_fork)
         _guards.add(self)
 
     # Reservation ---------------------------------------------------------------------------------------
@@ -135,7 +142,7 @@ class Guard:
             return reservation
         attempt = Admission(request, self._lease_client, self)
         while True:
-            future = self._executor().submit(self._step, attempt)
+            future = self._submit(lambda: self._step(attempt))
             try:
                 step = await asyncio.wrap_future(future)
             except asyncio.CancelledError:
@@ -249,7 +256,7 @@ class Guard:
     def flush(self, timeout: float = 2.0) -> bool:
         """Report all settled amounts. Return false if that takes longer than `timeout` seconds."""
         try:
-            self._executor().submit(self._report).result(timeout)
+            self._submit(self._report).result(timeout)
         except (StoreDown, StaleWindow, TimeoutError):
             return False
         return True
@@ -257,7 +264,8 @@ class Guard:
     def close(self, timeout: float = 2.0) -> None:
         """Report, return every slice, and stop the background threads, within `timeout` seconds."""
         if self._worker is not None:
-            self._worker.stop(timeout)
+            self._worker.stop(self._leave)
+            self._worker.join(timeout)
             self._worker = None
         self._alerts.close(timeout)
         if self._pool is not None:
@@ -273,19 +281,37 @@ class Guard:
     # In the background --------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        if self._worker is None:
+        worker = self._worker
+        if worker is None:
             with self._lock:
-                if self._worker is None:
-                    self._worker = Worker(self._lease_client.books.wake, self._tick, self._leave)
+                worker = self._worker
+                if worker is None:
+                    run_at_exit(_close_all, stage="release")
+                    worker = self._worker = Worker("genledger-budgets", self._tick, delay_s=TICK_SECONDS)
                     self._alerts.start()
+        if not worker.has_thread:
+            if worker.start():
+                worker.rouse()
+            else:
+                worker.hurry()
 
-    def _executor(self) -> ThreadPoolExecutor:
+    def _submit(self, work: Callable[[], T]) -> Future[T]:
+        """Let another thread work, or this one: where the process ends, there is no other to be had."""
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(POOL_THREADS, "genledger-reservation")
-            return self._pool
+            pool = self._pool
+        try:
+            return pool.submit(work)
+        except RuntimeError:
+            future: Future[T] = Future()
+            try:
+                future.set_result(work())
+            except Exception as error:
+                future.set_exception(error)
+            return future
 
-    def _tick(self) -> None:
+    def _tick(self) -> float:
         moment = time.monotonic()
         if moment >= self._next_read:
             self._next_read = moment + READ_SECONDS
@@ -295,10 +321,11 @@ class Guard:
                 self._try_document()
             self._read_file()
             if self._tiers.due() and (self._refreshing is None or self._refreshing.done()):
-                self._refreshing = self._executor().submit(self._refresh_tiers)
+                self._refreshing = self._submit(self._refresh_tiers)
         if not self._lease_client.down:
             with contextlib.suppress(StoreDown):
                 self._lease_client.sync()
+        return TICK_SECONDS
 
     def _refresh_tiers(self) -> None:
         if self._tiers.refresh():
@@ -384,6 +411,11 @@ class Guard:
             if settled * 100 >= percent * counted.limit:
                 self._alerts.offer(counted, percent, settled, self._lease_client.now())
 
+    def _overran(self) -> None:
+        """Called in the middle of anything, a garbage collection included: only a thread may take the locks."""
+        if self._worker is not None and self._worker.has_thread:
+            self._worker.hurry()
+
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
         self._informing = threading.Lock()
@@ -409,13 +441,3 @@ def _close_all() -> None:
     for guard in list(_guards):
         guard.close()
         guard.finish_alerts()
-
-
-def _begin_child() -> None:
-    for guard in list(_guards):
-        guard._after_fork()
-
-
-atexit.register(_close_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_child)

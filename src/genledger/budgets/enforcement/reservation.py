@@ -78,7 +78,7 @@ class Reservation:
         if books is not None:
             books.inbox.append((holds, spent))
             if overran:
-                books.wake.put(None)
+                books.overran()
 
 
 UNGUARDED = Reservation(None, ())

@@ -49,17 +49,25 @@ class LeaseClient:
     from the slice at hand go on.
     """
 
-    def __init__(self, store: Store, heard: Callable[[LocalLease], None], *, ttl: float = LEASE_TTL) -> None:
+    def __init__(
+        self,
+        store: Store,
+        heard: Callable[[LocalLease], None],
+        overran: Callable[[], None] = lambda: None,
+        *,
+        ttl: float = LEASE_TTL,
+    ) -> None:
         self.store = store
         self.down = False
         self.failures = 0
         self._heard = heard
+        self._overran = overran
         self._ttl = ttl
         self.offset = time.time() - time.monotonic()
         self._begin()
 
     def _begin(self) -> None:
-        self.books = LocalLeases()
+        self.books = LocalLeases(self._overran)
         self._mutex = threading.Lock()
         self._numbers = itertools.count(1)
 

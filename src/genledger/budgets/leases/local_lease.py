@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 import uuid
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import orjson
@@ -144,11 +143,12 @@ class LocalLeases:
     thread, whoever holds the lock. Whoever takes the lock next enters it before reading anything.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, overran: Callable[[], None]) -> None:
         self.lock = threading.Lock()
         self.accounts: dict[str, LocalLease] = {}
         self.inbox: deque[tuple[Sequence[Hold], Sequence[int]]] = deque()
-        self.wake: SimpleQueue[None] = SimpleQueue()
+        self.overran = overran
+        """Called when a call has cost more than was reserved for it."""
 
     def open(self, counted: CounterKey, now: float) -> LocalLease:
         """Return the account for a counter. Call with the lock held."""

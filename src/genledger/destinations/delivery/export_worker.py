@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -17,10 +15,12 @@ from genledger.destinations.delivery.attempt import MEANWHILE_S
 from genledger.destinations.delivery.delivery_stats import Limits, Stats
 from genledger.destinations.delivery.http_exporter import Sender
 from genledger.destinations.delivery.retry_queue import Batch, RetryQueue
+from genledger.destinations.delivery.suppress import suppressed
 from genledger.destinations.delivery.time_source import SYSTEM_CLOCK, Clock
 from genledger.destinations.selection.span_processor import FinishedSpan
-from genledger.shared.at_exit import run_at_exit
+from genledger.shared.after_fork import run_after_fork
 from genledger.shared.loggers import logger_of
+from genledger.shared.worker import Worker
 
 if TYPE_CHECKING:
     from genledger.destinations.delivery.spool import Spool
@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 
 log = logger_of("genledger")
 
-_FLUSH_ROUND_S = 0.2
 _PART_SPANS = 64
 _LEAVING_S = 1.0
+
+DISK_S = 2.0
+"""Seconds that the disk has at the end, at least, for what the receiver did not take in its time."""
 
 
 class ExportWorker:
@@ -80,21 +82,26 @@ class ExportWorker:
         self._clock = clock
         self._threaded = threaded
         self._outbox = RetryQueue(name, sender, self.limits, spool, clock)
+        self._worker = Worker(
+            f"genledger-{name}",
+            self._work,
+            delay_s=self.limits.delay_s,
+            within=suppressed,
+            at_exit=_at_exit,
+            in_caller=False,  # a receiver may take its time; the shutdown, which has a deadline, sends what is queued
+        )
         self._start_empty()
+        run_after_fork(self._after_fork)
         _alive.add(self)
         if threaded and spool is not None and spool.exists():
-            self._start_thread()
+            self._worker.hurry()
 
     def _start_empty(self) -> None:
         self._queue: deque[FinishedSpan] = deque()
         self._accepted = 0
-        self._starting = threading.Lock()
         self._collecting = threading.Lock()
         self._collected_at = float("-inf")
         self._ended = threading.Event()
-        self._wake = threading.Event()
-        self._rounds = threading.Condition(threading.Lock())
-        self._thread: threading.Thread | None = None
         self._closing_at: float | None = None
         self._retired = False
         self._hurry = False
@@ -114,10 +121,11 @@ class ExportWorker:
         if self._durable and self.spool is not None and item.goes:
             self._write_ahead(self.spool, item)
         queue.append(item)
-        if self._thread is None and self._threaded:
-            self._start_thread()
-        if len(queue) >= self.limits.batch_spans and not self._wake.is_set():
-            self._wake.set()
+        if self._threaded:
+            if len(queue) % self.limits.batch_spans:
+                self._worker.rouse()
+            else:
+                self._worker.hurry()
 
     def _write_ahead(self, spool: Spool, item: FinishedSpan) -> None:
         try:
@@ -139,59 +147,48 @@ class ExportWorker:
         """Let the thread deliver at once; whether there is a thread, or nothing to do."""
         if self.is_idle():
             return True
-        if self._thread is None and not self._start_thread():
+        if not self._worker.start():
             return False
         self._hurry = True
-        self._wake.set()
+        self._worker.hurry()
         return True
 
     def finish_flush(self, deadline: float) -> bool:
         """Wait until `deadline` (of the clock) for what `begin_flush` began; whether nothing is left."""
-        next_round = self._clock.now() + _FLUSH_ROUND_S
-        with self._rounds:
-            while not self.is_idle():
-                now = self._clock.now()
-                if now >= deadline or self._thread is None:
-                    return False
-                if now >= next_round:
-                    # Another process may have been at what one round could not get.
-                    self._wake.set()
-                    next_round = now + _FLUSH_ROUND_S
-                self._rounds.wait(min(deadline - now, _FLUSH_ROUND_S))
-        return True
+        # In several rounds: another process may be at what one round cannot get.
+        left = deadline - self._clock.now() if self._worker.has_thread else 0.0
+        return self._worker.flush(self.is_idle, left)
 
     def begin_shutdown(self, deadline: float) -> None:
         """Take no more spans, and let the thread deliver what there is until `deadline` (of the clock)."""
         if self._closing_at is None:
             self._closing_at = deadline
-            self._wake.set()
+            if self._worker.has_thread:
+                self._worker.stop()
 
     def finish_shutdown(self) -> bool:
-        """Wait for the deadline given to `begin_shutdown` at most; spool what is left.
+        """Wait for the deadline given to `begin_shutdown` at most; spool what is left, which may take `DISK_S` longer.
 
         Returns:
             Whether everything was delivered.
         """
         closing_at = self._closing_at
         assert closing_at is not None, "begin_shutdown comes first"
-        thread = self._thread
-        if thread is None:
-            from genledger.destinations.delivery.suppress import suppressed
-
-            with suppressed():
-                self._guarded_step()
-        elif thread is not threading.current_thread():
-            # The thread may be waiting for a receiver that does not answer. What could not be delivered needs time,
-            # too, to get to the disk.
-            remaining = closing_at - self._clock.now()
-            thread.join(max(0.0, remaining - min(1.0, 0.25 * remaining)))
+        if not self._worker.has_thread:
+            self._worker.stop()
+        # The thread may be waiting for a receiver that does not answer. What could not be delivered needs time, too, to
+        # get to the disk.
+        remaining = closing_at - self._clock.now()
+        self._worker.join(remaining - min(DISK_S, 0.25 * remaining))
         self._end(closing_at)
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(_LEAVING_S)
+        self._worker.join(_LEAVING_S)
         return self.is_idle() and not self._outbox.dropped["exit"]
 
     def shutdown(self, timeout: float | None = None) -> bool:
-        """Deliver what can be delivered within `timeout` seconds, spool the rest, and stop."""
+        """Deliver what can be delivered within `timeout` seconds, spool the rest, and stop.
+
+        The disk gets its time even where `timeout` leaves the receiver none.
+        """
         self.begin_shutdown(self._clock.now() + (self.limits.exit_s if timeout is None else timeout))
         return self.finish_shutdown()
 
@@ -199,7 +196,7 @@ class ExportWorker:
         """Shut down without anybody waiting for it."""
         self._retired = True
         self.begin_shutdown(self._clock.now() + self.limits.exit_s)
-        if self._thread is None:
+        if not self._worker.has_thread:
             self.finish_shutdown()
 
     def is_idle(self) -> bool:
@@ -213,7 +210,7 @@ class ExportWorker:
 
     def has_ended(self) -> bool:
         """Return whether the worker was shut down and its thread has ended."""
-        return self._closing_at is not None and (self._thread is None or not self._thread.is_alive())
+        return self._closing_at is not None and self._worker.join(0.0)
 
     def stats(self) -> Stats:
         """Return the delivery counters so far."""
@@ -255,26 +252,14 @@ class ExportWorker:
         # During a pause, what is queued still gets to the disk.
         return min(pause, MEANWHILE_S) if pause > 0.0 else self.limits.delay_s
 
-    def _run(self, suppressed: Callable[[], AbstractContextManager[None]]) -> None:
-        with suppressed():
-            wait_s = self.limits.delay_s if self._queue else 0.0
-            while self._closing_at is None:
-                self._wake.wait(wait_s)
-                self._wake.clear()
-                wait_s = self._guarded_step()
-            self._guarded_step()
-            if self._retired:
-                self._end(self._clock.now() + _LEAVING_S)
-
-    def _guarded_step(self) -> float:
+    def _work(self) -> float | None:
+        last = self._closing_at is not None
         try:
-            return self.step()
-        except Exception:
-            log.exception("genledger: destination %s: internal error; delivery continues", self.name)
-            return self.limits.delay_s
+            pause = self.step()
         finally:
-            with self._rounds:
-                self._rounds.notify_all()
+            if last and self._retired:
+                self._end(self._clock.now())
+        return None if last else pause
 
     def _between(self) -> None:
         """After a request, when others follow: the queue must not fill up, and what is in it must not get old."""
@@ -357,7 +342,7 @@ class ExportWorker:
     def _end(self, deadline: float) -> None:
         """Spool what is left, in the thread that shuts down."""
         if not self._outbox.take_over():
-            self._ended.wait(max(0.0, deadline - self._clock.now()) + _LEAVING_S)
+            self._ended.wait(max(0.0, deadline - self._clock.now()) + DISK_S + _LEAVING_S)
             return
         try:
             self._save(deadline)
@@ -372,35 +357,18 @@ class ExportWorker:
         self._ended.set()
 
     def _save(self, deadline: float) -> None:
-        """Put on disk what is packed, then what is not, by turns: packing takes the time that writing needs."""
-        self._outbox.save(deadline)
+        """Pack what is left and put it on disk, by turns: packing takes the time that writing needs."""
         with self._collecting:
+            deadline = max(deadline, self._clock.now() + DISK_S)
             self._take_held(everything=True)
-            while self._queue and (remaining := deadline - self._clock.now()) > 0.01:
-                until = deadline - remaining / 2
+            while True:
+                until = (self._clock.now() + deadline) / 2
                 while self._queue and self._clock.now() < until:
                     self._take()
-                self._outbox.save(deadline)
-        self._outbox.save(deadline)
+                if not self._outbox.save() or not self._queue or self._clock.now() > deadline:
+                    return
 
-    def _start_thread(self) -> bool:
-        from genledger.destinations.delivery.suppress import suppressed
-
-        with self._starting:
-            if self._thread is None:
-                thread = threading.Thread(
-                    target=self._run, args=(suppressed,), name=f"genledger-{self.name}", daemon=True
-                )
-                try:
-                    thread.start()
-                except RuntimeError:
-                    # The interpreter is shutting down; what is queued is sent by `shutdown`.
-                    return False
-                self._thread = thread
-                run_at_exit(_at_exit)
-        return True
-
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """In a forked child: nothing of the parent's is ours to send, and its threads are not here."""
         self._start_empty()
         self._outbox.start_empty()
@@ -445,12 +413,3 @@ def _at_exit() -> None:
     shutdown_together(ending, max((delivery.limits.exit_s for delivery in ending), default=0.0))
     for delivery in fed:
         delivery.finish_flush(delivery._clock.now() + _LEAVING_S)
-
-
-def _after_fork_in_child() -> None:
-    for delivery in tuple(_alive):
-        delivery.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

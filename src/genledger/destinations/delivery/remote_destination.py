@@ -189,7 +189,11 @@ class Destination:
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Deliver everything accepted so far within `timeout` seconds; whether that was done."""
-        return flush_destinations([self], timeout)
+        deliveries = self.deliveries()
+        begun = [delivery.begin_flush() for delivery in deliveries]
+        deadline = SYSTEM_CLOCK.now() + timeout
+        flushed = [delivery.finish_flush(deadline) for delivery in deliveries]
+        return all(begun) and all(flushed)
 
     def begin_shutdown(self, timeout: float) -> None:
         """Take no more spans, and let the threads deliver what there is; `shutdown` comes after it."""
@@ -198,7 +202,10 @@ class Destination:
 
     def shutdown(self, timeout: float | None = None) -> bool:
         """Deliver what can be delivered within `timeout` seconds (default: the limit's), spool the rest, stop."""
-        return shutdown_destinations([self], timeout)
+        self._receivers.release()
+        deliveries = self.deliveries()
+        default = max((one.limits.exit_s for one in deliveries), default=0.0)
+        return shutdown_together(deliveries, default if timeout is None else timeout)
 
     def stats(self) -> Stats:
         """Return the delivery counters so far, of all receivers together."""
@@ -221,26 +228,3 @@ class Destination:
             if answer.verdict != "delivered":
                 return f"{one.sender.endpoint}: {answer.detail or answer.reason}"
         return None
-
-
-def flush_destinations(destinations: Iterable[Destination], timeout: float = 5.0) -> bool:
-    """Flush several destinations at once, all within `timeout` seconds; whether everything was delivered."""
-    deliveries = [delivery for destination in destinations for delivery in destination.deliveries()]
-    begun = [delivery.begin_flush() for delivery in deliveries]
-    deadline = SYSTEM_CLOCK.now() + timeout
-    flushed = [delivery.finish_flush(deadline) for delivery in deliveries]
-    return all(begun) and all(flushed)
-
-
-def shutdown_destinations(destinations: Iterable[Destination], timeout: float | None = None) -> bool:
-    """Shut several destinations down at once, all within `timeout` seconds (default: the limits').
-
-    Returns:
-        Whether everything was delivered.
-    """
-    closing = list(destinations)
-    for destination in closing:
-        destination._receivers.release()
-    deliveries = [delivery for destination in closing for delivery in destination.deliveries()]
-    default = max((one.limits.exit_s for one in deliveries), default=0.0)
-    return shutdown_together(deliveries, default if timeout is None else timeout)

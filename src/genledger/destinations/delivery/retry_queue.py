@@ -346,17 +346,18 @@ class RetryQueue:
             already, self.taken_over = self.taken_over, True
         return not already
 
-    def save(self, deadline: float) -> None:
-        """Put everything left on disk until `deadline`, by whoever has taken over."""
+    def save(self) -> bool:
+        """Put everything left on disk, by whoever has taken over; whether the disk took it."""
         with self._moving:
             before = self.spooled
             batch, self._in_flight = self._in_flight, None
             if batch is not None:
                 self._cut_off = batch.kept
                 self._back(batch)
-            while self._batches and self._clock.now() <= deadline and self._put_oldest():
+            while self._batches and self._put_oldest():
                 pass
             self._cut_off = self._cut_off or self.spooled > before
+            return not self._batches
 
     def abandon(self, unpacked: int) -> None:
         """Count what could not be saved, and `unpacked` spans besides, as lost, and say so; and what could be."""

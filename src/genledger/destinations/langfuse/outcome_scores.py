@@ -5,7 +5,6 @@ https://langfuse.com/docs/evaluation/evaluation-methods/custom-scores
 
 from __future__ import annotations
 
-import os
 import threading
 import uuid
 from collections import deque
@@ -17,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.trace import format_trace_id, get_tracer_provider
 
 from genledger.destinations.langfuse.vocabulary import resource_environment
-from genledger.engine.background import Worker
 from genledger.engine.content.redaction import stage
+from genledger.shared.after_fork import run_after_fork
 from genledger.shared.loggers import logger_of
+from genledger.shared.worker import TaskQueue
 
 if TYPE_CHECKING:
     from genledger.destinations.langfuse.destination import LangfuseProject
@@ -56,12 +56,15 @@ class OutcomeScores:
         self._project_of = project_of
         self._environment = environment
         self._client = lru_cache(maxsize=32)(lambda project: _client(project, timeout_s))
-        self._worker = Worker()
+        self._tasks = TaskQueue("genledger-outcomes")
         self._hurry = threading.Event()
-        self._waiting: deque[tuple[LangfuseProject, dict[str, Any]]] = deque()
-        self._process = os.getpid()
+        self._start_empty()
+        run_after_fork(self._start_empty)
         self._lost = False
         self._said: set[str] = set()
+
+    def _start_empty(self) -> None:
+        self._waiting: deque[tuple[LangfuseProject, dict[str, Any]]] = deque()
 
     def take(self, event: ProductEvent) -> None:
         """Take an outcome, to be sent soon. Never blocks."""
@@ -72,9 +75,6 @@ class OutcomeScores:
         if event.trace_id is None and who.session is None:
             self._complain("an outcome outside of any trace and session has no place in Langfuse")
             return
-        if self._process != os.getpid():
-            # In a forked child: the parent sends what it took.
-            self._waiting, self._process = deque(), os.getpid()
         if len(self._waiting) >= MAX_WAITING:
             self._complain(f"more than {MAX_WAITING} outcomes wait to be sent to Langfuse; further ones are dropped")
             return
@@ -95,11 +95,11 @@ class OutcomeScores:
             ),
         }
         self._waiting.append((project, score))
-        self._worker.do(self._send)
+        self._tasks.do(self._send)
 
     def flush(self, timeout: float) -> bool:
         """Send what waits, within so many seconds; whether all since the last time was sent."""
-        done = self._worker.wait(timeout)
+        done = self._tasks.flush(timeout)
         lost, self._lost = self._lost, False
         return done and not lost
 

@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, format_trace_id
 
 from genledger.context.attribution import NOBODY, Attribution, current
+from genledger.shared.after_fork import run_after_fork
 from genledger_semconv import attributes as A
 
 OPEN_SPANS = 16_384
@@ -77,6 +78,7 @@ class OpenSpans:
         self._lock = threading.Lock()
         self._open: dict[int, SpanNode] = {}
         self._ended: dict[int, SpanNode] = {}
+        run_after_fork(self._after_fork)
 
     def start(self, span: ReadableSpan, parent_context: Context | None, *, live: bool = True) -> None:
         """Remember a span that has just started; `live` when it did so in the current context."""
@@ -117,6 +119,6 @@ class OpenSpans:
         line._name, line._tenant, line.span = span.name, line.tenant, None
         return line
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """In a forked child: the lock may have been held by a thread that is not here."""
         self._lock = threading.Lock()

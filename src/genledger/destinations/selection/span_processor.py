@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -119,8 +117,6 @@ class SelectingSpanProcessor(SpanProcessor):
         self._shutdown = shutdown
         self._flush = flush
         self._complained = False
-        if lineage is not None:
-            _lineages.add(lineage)
 
     def on_start(self, span: ReadableSpan, parent_context: Context | None = None, *, live: bool = True) -> None:
         """Remember an open span; `live` when it started in the current context just now."""
@@ -215,15 +211,3 @@ def _adopt(line: SpanNode) -> SpanContext | None:
             return ancestor.context
         ancestor = ancestor.parent
     return None
-
-
-_lineages: weakref.WeakSet[OpenSpans] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for lineage in tuple(_lineages):
-        lineage.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from genledger.destinations.delivery.delivery_stats import Stats
 from genledger.destinations.delivery.export_worker import ExportWorker
@@ -16,6 +14,7 @@ from genledger.destinations.delivery.time_source import SYSTEM_CLOCK, Clock
 from genledger.destinations.selection.open_spans import SpanNode
 from genledger.destinations.selection.span_processor import FinishedSpan
 from genledger.destinations.selection.strip_content import without_content
+from genledger.shared.after_fork import run_after_fork
 from genledger.shared.loggers import logger_of
 
 log = logger_of("genledger")
@@ -86,7 +85,7 @@ class TenantReceivers(Generic[Route]):
         self._waiting = 0
         self._unrouted = 0
         self._complained = False
-        _alive.add(self)
+        run_after_fork(self._after_fork)
 
     def take(self, item: FinishedSpan) -> None:
         """Hand a span to its tenant's delivery, now or when its trace has told the tenant."""
@@ -210,7 +209,7 @@ class TenantReceivers(Generic[Route]):
             self._past += closing.stats()
         self._closing.append(delivery)
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """In a forked child: what waits is the parent's to hand on."""
         self._lock = threading.RLock()
         self._traces.clear()
@@ -229,15 +228,3 @@ def tenant_of(line: SpanNode) -> str | None:
             return tenant
         nearest = nearest.parent
     return None
-
-
-_alive: weakref.WeakSet[TenantReceivers[Any]] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for receivers in tuple(_alive):
-        receivers.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

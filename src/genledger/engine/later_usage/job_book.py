@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from genledger.context.attribution import Attribution
-from genledger.engine.background import Worker
 from genledger.shared import internal_errors
+from genledger.shared.worker import TaskQueue
 
 T = TypeVar("T")
 
@@ -115,7 +115,7 @@ class JobBook:
         self._open = registry
         self._registry: JobRegistry | None = None
         self._memory = Memory()
-        self._work = Worker()
+        self._work = TaskQueue("genledger-jobs")
 
     @property
     def outlives_the_process(self) -> bool:
@@ -163,7 +163,7 @@ class JobBook:
 
     def flush(self, timeout: float) -> bool:
         """Finish all tasks within the given seconds."""
-        return self._work.wait(timeout)
+        return self._work.flush(timeout)
 
     def _ask(self, question: Callable[[JobRegistry], T], *, create: bool = True) -> T:
         try:

@@ -7,9 +7,7 @@ the context of its span: points carry exemplars. What counters are to be given i
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -18,7 +16,6 @@ from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext, set_span_in_context
 
-from genledger.engine.background import Worker
 from genledger.engine.record import CallRecord
 from genledger.engine.signals.metric_points import (
     DURATIONS,
@@ -30,7 +27,9 @@ from genledger.engine.signals.metric_points import (
 )
 from genledger.engine.signals.step_metrics import StepMetrics
 from genledger.shared import internal_errors
+from genledger.shared.after_fork import run_after_fork
 from genledger.shared.private_attributes import forget_points, is_last_collection
+from genledger.shared.worker import TaskQueue
 from genledger_semconv import attributes as A
 from genledger_semconv import metrics as M
 
@@ -83,9 +82,9 @@ class Metrics:
         self.steps = StepMetrics(meter)
         self._meter = meter
         self._instruments: dict[str, Any] = {}
-        self._worker = Worker()
+        self._tasks = TaskQueue("genledger-metrics")
         self._start_empty()
-        _alive.add(self)
+        run_after_fork(self.after_fork)
         # Callbacks run first in a collection, so it includes what this one hands over.
         meter.create_observable_counter(M.GENLEDGER_LABELS_OVERFLOW, [self._collect], "{value}")
 
@@ -128,7 +127,7 @@ class Metrics:
                 self._lock.release()
         elif len(waiting) >= MAX_WAITING and not self._working:
             self._working = True
-            self._worker.do(self._work)
+            self._tasks.do(self._work)
 
     def flush(self, collect: Callable[[], object] | None = None) -> None:
         """Hand everything that waits to the SDK.
@@ -246,18 +245,6 @@ class Metrics:
             return OTHER
         values.add(value)
         return value
-
-
-_alive: weakref.WeakSet[Metrics] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for metrics in tuple(_alive):
-        metrics.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 _LABELS = (

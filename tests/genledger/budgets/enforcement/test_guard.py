@@ -4,16 +4,19 @@ import asyncio
 import gc
 import os
 import pickle
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from genledger.budgets import BudgetExceeded, BudgetRequest, Guard, Reservation, Store, budget
+from genledger.budgets import BudgetExceeded, BudgetRequest, Guard, Reservation, Store, budget, open_store
 from genledger.budgets.budget_status import read_status
 from genledger.budgets.enforcement.reservation import UNGUARDED
 
@@ -400,6 +403,38 @@ def test_a_forked_child_has_leases_of_its_own(shared_url: str, make_guard: MakeG
     assert admitted_by_child > 0
     assert admitted == 100
     assert spent(guard) == {"b": 100}
+
+
+AT_THE_END = """
+import asyncio, atexit, sys, threading
+from genledger.budgets import BudgetExceeded, BudgetRequest, Guard, budget
+rules = [budget(name="b", requests=2, per="month")]
+guard = Guard(rules, sys.argv[1], tier_of=lambda tenant: "free", on_event=print)
+def refuse(thread):
+    raise RuntimeError("can't create new thread at interpreter shutdown")
+def call(number):
+    return BudgetRequest(provider="openai", operation="chat", model="gpt-5")
+def late():
+    threading.Thread.start = refuse  # as Python 3.12 does once the process has begun to end
+    guard.admit(call(1)).settle(0.0, 1)
+    asyncio.run(guard.admit_async(call(2))).settle(0.0, 1)
+    for admit in (guard.admit, lambda request: asyncio.run(guard.admit_async(request))):
+        try:
+            admit(call(3))
+        except BudgetExceeded:
+            print("refused")
+    print(guard.flush())
+atexit.register(late)
+"""
+
+
+def test_a_budget_that_is_first_asked_while_the_process_ends_refuses_what_exceeds_it(tmp_path: Path) -> None:
+    store = str(tmp_path / "budgets.db")
+    done = subprocess.run([sys.executable, "-c", AT_THE_END, store], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == ["refused", "refused", "True"]
+    with closing(open_store(store)) as kept:
+        assert len(kept.owed()) == 3  # for the next process to report: 50, 80 and 100 %
 
 
 def test_rules_can_change_while_calls_run(

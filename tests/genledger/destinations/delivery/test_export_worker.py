@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -110,10 +111,71 @@ def test_the_end_has_time_to_write_what_it_has_packed_and_counts_the_rest(
         assert f"{stats.dropped['exit']} records were lost at exit: neither delivered nor" in caplog.text
 
 
-def test_without_any_time_what_is_lost_is_counted_and_said(
-    silent: str, span: ReadableSpan, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_the_receiver_has_no_time_for_is_on_disk(silent: str, span: ReadableSpan, tmp_path: Path) -> None:
     delivery = ExportWorker("otlp", HttpExporter(silent, {}), lambda ended: ended.span, spool=Spool(tmp_path))
+    for _ in range(100):
+        delivery.offer(FinishedSpan(span, None))
+    assert delivery.shutdown(0.0) is False
+    assert delivery.stats().dropped == {}
+    assert on_disk(tmp_path) == 100
+
+
+class BusyDisk(Spool):
+    """Takes its first request only when the time for the receiver is over."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.asked, self.over = threading.Event(), threading.Event()
+
+    def put(self, *args: Any, **options: Any) -> int:
+        self.asked.set()
+        assert self.over.wait(30)
+        return super().put(*args, **options)
+
+
+def test_what_waits_for_a_busy_disk_when_the_time_is_over_is_on_disk(
+    silent: str, span: ReadableSpan, tmp_path: Path
+) -> None:
+    disk = BusyDisk(tmp_path)
+    delivery = ExportWorker("otlp", HttpExporter(silent, {}), lambda ended: ended.span, spool=disk)
+    delivery.offer(FinishedSpan(span, None))
+    assert disk.asked.wait(30)  # the receiver does not answer
+    for _ in range(1_000):
+        delivery.offer(FinishedSpan(span, None))
+    ending = threading.Thread(target=delivery.shutdown, args=(0.1,))
+    ending.start()
+    ending.join(0.3)
+    disk.over.set()
+    ending.join(30)
+    assert delivery.stats().dropped == {}
+    assert on_disk(tmp_path) == 1_001
+
+
+def test_where_no_thread_can_be_started_a_flush_does_not_wait_and_the_shutdown_delivers(
+    collector: Collector, span: ReadableSpan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("genledger"):  # the receiver is another process's
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+        start(thread)
+
+    delivery = ExportWorker("otlp", HttpExporter(collector.url, {}), lambda ended: ended.span)
+    with monkeypatch.context() as ending:
+        ending.setattr(threading.Thread, "start", refuse)
+        delivery.offer(FinishedSpan(span, None))
+        assert not delivery.begin_flush()
+        assert not delivery.finish_flush(float("inf"))
+        assert collector.requests == []
+        assert delivery.shutdown(60)
+    assert len(collector.spans()) == 1
+
+
+def test_without_a_disk_what_is_lost_is_counted_and_said(
+    silent: str, span: ReadableSpan, caplog: pytest.LogCaptureFixture
+) -> None:
+    delivery = ExportWorker("otlp", HttpExporter(silent, {}), lambda ended: ended.span)
     for _ in range(100):
         delivery.offer(FinishedSpan(span, None))
     assert delivery.shutdown(0.0) is False

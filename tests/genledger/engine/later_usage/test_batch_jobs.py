@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Callable
 from itertools import pairwise
@@ -16,7 +15,6 @@ from hypothesis import strategies as st
 from opentelemetry.trace import NoOpTracer
 
 from genledger.context.attribution import Attribution
-from genledger.engine.background import Worker
 from genledger.engine.later_usage import batch_jobs
 from genledger.engine.later_usage.batch_jobs import Batch, Line
 from genledger.engine.later_usage.job_book import JobRegistry, Memory, Origin
@@ -126,40 +124,3 @@ def test_memory_is_bounded() -> None:
     assert memory.claim_results("openai", "b", [str(number) for number in range(40)]) == set(map(str, range(40)))
     assert memory.claim_results("openai", "b", ["39"]) == set()
     assert memory.claim_results("openai", "b", ["0"]) == {"0"}
-
-
-def test_the_worker_does_everything_in_order_whatever_fails_and_then_ends() -> None:
-    worker, done = Worker(), []
-
-    def fail() -> None:
-        raise ValueError("a fault of one task")
-
-    for number in range(50):
-        worker.do(lambda number=number: done.append(number))  # type: ignore[misc]
-        worker.do(fail)
-    assert worker.wait(30)
-    assert done == list(range(50))
-    assert not [thread for thread in threading.enumerate() if thread.name == "genledger-worker"]
-
-
-def test_waiting_for_the_worker_has_an_end() -> None:
-    worker, release, waited = Worker(), threading.Event(), list[bool]()
-    worker.do(lambda: waited.append(release.wait(30)))
-    assert not worker.wait(0.01)
-    release.set()
-    assert worker.wait(30)
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_a_forked_child_works_and_leaves_what_its_parent_had_begun() -> None:
-    worker, release, waited, done = Worker(), threading.Event(), list[bool](), list[str]()
-    worker.do(lambda: waited.append(release.wait(30)))
-    worker.do(lambda: done.append("parent"))
-    child = os.fork()
-    if child == 0:
-        worker.do(lambda: done.append("child"))
-        os._exit(0 if worker.wait(30) and done == ["child"] else 1)
-    release.set()
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert worker.wait(30)
-    assert done == ["parent"]

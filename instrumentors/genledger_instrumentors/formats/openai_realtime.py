@@ -156,6 +156,7 @@ REALTIME = Operation(
     response=read_response,
     input=read_input,
     output=read_output,
+    fixed_model=True,
 )
 
 SPEECH_TO_TEXT = TRANSCRIPTIONS._replace(response=None, accumulate=None)

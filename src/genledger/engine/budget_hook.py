@@ -161,7 +161,7 @@ def changes(call: Call, reservation: Reservation) -> dict[str, Any]:
     wanted: dict[str, Any] = {}
     if call.operation.batch is not None:
         return wanted
-    if reservation.model is not None:
+    if reservation.model is not None and not call.operation.fixed_model:
         wanted["model"] = reservation.model
     names = call.operation.limit
     if reservation.max_output_tokens is not None and names:
@@ -235,7 +235,7 @@ def settle_budgets(recorder: Recorder, settlement: Settlement) -> None:
         attributes[A.GENLEDGER_BUDGET_ACTION] = reservation.action
         if reservation.rule is not None:
             attributes[A.GENLEDGER_BUDGET_RULE] = reservation.rule
-    if reservation.model is not None and call.operation.batch is None:
+    if reservation.model is not None and "model" in call.changes:
         asked = call.asked.get(A.GEN_AI_REQUEST_MODEL)
         attributes[A.GEN_AI_REQUEST_MODEL] = reservation.model
         attributes[A.GENLEDGER_MODEL_REQUESTED] = asked if asked is not None else ""

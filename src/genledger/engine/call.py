@@ -166,10 +166,9 @@ class Call:
     def _admitted(self, reservation: Reservation | None) -> None:
         self.reservation = reservation
         if reservation is not None and reservation.action == "degrade":
-            if reservation.model is not None:
-                self.model = reservation.model
             self.changes = changes(self, reservation)
             if self.changes:
+                self.model = self.changes.get("model", self.model)
                 self.body = with_changes(self.body, self.changes)
 
     def retried(self, response: Any, error: BaseException | None) -> bool:

@@ -192,6 +192,7 @@ class Operation(NamedTuple):
         choices: The fields of the request that say how many answers are generated, by path: a number of answers, or
             a list of prompts, each of which is answered.
         tools: Returns the units that the server's tools in a request are billed by, at most.
+        fixed_model: Whether a request cannot name another model, because its session has one.
         largest: Makes the largest answer that a request can have, for what is billed by something other than
             generated tokens: the format's own reader counts it, and budgets reserve it.
         batch: Description of the batch endpoint, if it is one.
@@ -217,6 +218,7 @@ class Operation(NamedTuple):
     limit: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
     tools: Callable[[Body], Mapping[str, float]] | None = None
+    fixed_model: bool = False
     largest: Callable[[Body], Mapping[str, Any]] | None = None
     batch: Batch | None = None
     unfinished: Callable[[Body, Any], str | None] | None = None

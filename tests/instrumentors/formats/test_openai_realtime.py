@@ -321,6 +321,25 @@ async def test_a_budget_says_no_before_the_response_is_asked_for(asynchronous: b
         assert_clean(telemetry.spans)
 
 
+async def test_a_degrading_budget_does_not_rename_the_model_of_a_session(asynchronous: bool, tmp_path: Path) -> None:
+    rules = tmp_path / "budgets.toml"
+    rules.write_text(
+        '[[budget]]\nname = "soft"\nrequests = 1\nper = "day"\nat_limit = "degrade"\n'
+        'degrade = { model = "gpt-4.1-nano" }\n'
+    )
+    with (
+        instrumented(budgets=str(rules), budget_store="memory:") as telemetry,
+        serving(whole("resp_1"), whole("resp_2")) as server,
+    ):
+        async with Within(connect(server, asynchronous)) as connection:
+            for done in (1, 2):
+                await now(connection.response.create())
+                await until(connection, "response.done", done)
+        first, second = (dict(span.attributes or {}) for span in telemetry.spans)
+        assert second["gen_ai.request.model"] == first["gen_ai.request.model"] != "gpt-4.1-nano"
+        assert second["genledger.cost.amount"] == first["genledger.cost.amount"]
+
+
 async def test_what_the_application_gets_is_what_it_had(asynchronous: bool) -> None:
     async def seen() -> list[Any]:
         with serving(whole("resp_1")) as server:

@@ -1,0 +1,114 @@
+"""Run the clients' own test suites without Genledger and with it, and print where they differ.
+
+`make test-foreign` runs it in an environment that has the clients and what their tests need. Arguments are names of
+clients; without one, all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+HERE = Path(__file__).parent
+SOURCES = Path(sys.prefix) / "sources"
+
+SUITES = {
+    "openai": ("tests",),
+    "anthropic": ("tests",),
+    "groq": ("tests",),
+    "together": ("tests",),
+    "mistralai": ("src/mistralai/extra/tests",),
+    "langchain-core": ("tests/unit_tests",),
+}
+"""What pytest is given, by the client's distribution."""
+
+
+class Run(NamedTuple):
+    """How one run of a suite ended.
+
+    Attributes:
+        outcomes: `passed`, `failed` or `skipped`, and the reason, by test.
+        warnings: The categories and messages of warnings, without what varies from run to run.
+    """
+
+    outcomes: dict[str, tuple[str, str]]
+    warnings: set[tuple[str, str]]
+
+    def count(self, outcome: str) -> int:
+        """Return how many tests ended in a way."""
+        return sum(ended == outcome for ended, _ in self.outcomes.values())
+
+
+def source(client: str) -> Path:
+    """Download the source distribution of the installed version once, and return where it is unpacked."""
+    pinned = f"{client}=={version(client)}"
+    directory = SOURCES / pinned
+    if not directory.exists():
+        with tempfile.TemporaryDirectory() as downloads:
+            pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", client]
+            subprocess.run([*pip, "--dest", downloads, pinned], check=True)
+            with tarfile.open(next(Path(downloads).glob("*.tar.gz"))) as archive:
+                archive.extractall(directory, filter="data")
+    return next(directory.iterdir())
+
+
+def run(client: str, *, genledger: bool) -> Run:
+    """Run a client's suite."""
+    directory = source(client)
+    with tempfile.TemporaryDirectory() as state:
+        outcomes = Path(state) / "outcomes"
+        environment = {**os.environ, "PYTHONPATH": str(HERE), "FOREIGN_OUTCOMES": str(outcomes)}
+        environment |= {"XDG_STATE_HOME": state} | ({"FOREIGN_WITH_GENLEDGER": "1"} if genledger else {})
+        command = [sys.executable, "-m", "pytest", "-p", "foreign_suite", "-q", "--timeout=60", "-p", "no:cacheprovider"]
+        command += ["-n", "2", "--dist", "loadfile", "--tb=no", *SUITES[client]]
+        log = SOURCES / f"{client}-{'with' if genledger else 'without'}.log"
+        with log.open("w") as output:
+            subprocess.run(command, cwd=directory, env=environment, stdout=output, stderr=output, check=False)
+        if not outcomes.exists():
+            sys.exit(f"the suite of {client} did not run; {log} has its output")
+        return read(outcomes)
+
+
+def read(outcomes: Path) -> Run:
+    """Read what the plugin wrote."""
+    ended: dict[str, tuple[str, str]] = {}
+    warnings = set()
+    for line in outcomes.read_text().splitlines():
+        kind, name, value = json.loads(line)
+        if kind == "warning":
+            warnings.add((name, re.sub(r"0x[0-9a-f]+|\d+|gw\d", "#", value)))
+        elif ended.get(name, ("passed",))[0] == "passed":  # a test that passes can still fail when it is taken down
+            ended[name] = kind, value
+    return Run(ended, warnings)
+
+
+def main(clients: list[str]) -> int:
+    """Compare the suites of these clients."""
+    differences = []
+    print(f"{'client':<24}{'tests':>8}{'without':>10}{'with':>10}{'differences':>14}")
+    for client in clients or SUITES:
+        without, with_it = run(client, genledger=False), run(client, genledger=True)
+        found = []
+        for test in sorted(without.outcomes.keys() | with_it.outcomes.keys()):
+            before, _ = without.outcomes.get(test, ("missing", ""))
+            after, reason = with_it.outcomes.get(test, ("missing", ""))
+            if before != after:
+                found.append(f"{client}: {test}: {before} without, {after} with Genledger: {reason}")
+        found += [f"{client}: only with Genledger: {name}: {text}" for name, text in with_it.warnings - without.warnings]
+        passed = f"{without.count('passed'):>10}{with_it.count('passed'):>10}"
+        print(f"{f'{client} {version(client)}':<24}{len(without.outcomes):>8}{passed}{len(found):>14}", flush=True)
+        differences += found
+    print(*differences, sep="\n")
+    return 1 if differences else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -67,7 +67,17 @@ def run(client: str, *, genledger: bool) -> Run:
         outcomes = Path(state) / "outcomes"
         environment = {**os.environ, "PYTHONPATH": str(HERE), "FOREIGN_OUTCOMES": str(outcomes)}
         environment |= {"XDG_STATE_HOME": state} | ({"FOREIGN_WITH_GENLEDGER": "1"} if genledger else {})
-        command = [sys.executable, "-m", "pytest", "-p", "foreign_suite", "-q", "--timeout=60", "-p", "no:cacheprovider"]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "foreign_suite",
+            "-q",
+            "--timeout=60",
+            "-p",
+            "no:cacheprovider",
+        ]
         command += ["-n", "2", "--dist", "loadfile", "--tb=no", *SUITES[client]]
         log = SOURCES / f"{client}-{'with' if genledger else 'without'}.log"
         with log.open("w") as output:
@@ -102,7 +112,9 @@ def main(clients: list[str]) -> int:
             after, reason = with_it.outcomes.get(test, ("missing", ""))
             if before != after:
                 found.append(f"{client}: {test}: {before} without, {after} with Genledger: {reason}")
-        found += [f"{client}: only with Genledger: {name}: {text}" for name, text in with_it.warnings - without.warnings]
+        found += [
+            f"{client}: only with Genledger: {name}: {text}" for name, text in with_it.warnings - without.warnings
+        ]
         passed = f"{without.count('passed'):>10}{with_it.count('passed'):>10}"
         print(f"{f'{client} {version(client)}':<24}{len(without.outcomes):>8}{passed}{len(found):>14}", flush=True)
         differences += found

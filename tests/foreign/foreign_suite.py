@@ -49,6 +49,15 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     return True if generated and "respx" not in collection_path.read_text() else None
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave them out where they are beside others."""
+    items[:] = [item for item in items if "api_resources" not in item.nodeid or "respx" in " ".join(_fixtures(item))]
+
+
+def _fixtures(item: pytest.Item) -> list[str]:
+    return getattr(item, "fixturenames", [])
+
+
 def pytest_collectreport(report: pytest.CollectReport) -> None:
     if report.failed:
         write("failed", report.nodeid, _reason(report))

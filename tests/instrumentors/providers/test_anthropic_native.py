@@ -111,6 +111,27 @@ async def test_a_global_provider_that_genledger_does_not_write_to_keeps_the_clie
     assert len(speaking_of_usage(telemetry.spans)) == 1
 
 
+async def test_without_a_provider_of_the_clients_own_the_request_is_what_it_is_without_genledger(
+    provider: Provider,
+) -> None:
+    provider.will(answer(wire.message()))
+    with instrumented() as telemetry:
+        await now(provider.anthropic().messages.create(**wire.ASK))
+        assert telemetry.span in speaking_of_usage(telemetry.spans)
+    assert "traceparent" not in provider.requests[0].headers
+
+
+async def test_a_client_that_is_older_than_the_global_provider_gets_no_second_span(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = provider.anthropic()
+    provider.will(answer(wire.message()))
+    with instrumented() as telemetry:
+        monkeypatch.setattr(trace, "_TRACER_PROVIDER", telemetry.tracer_provider)
+        await now(client.messages.create(**wire.ASK))
+        assert speaking_of_usage(telemetry.spans) == [telemetry.span]
+
+
 async def test_a_global_provider_that_does_not_load_costs_the_client_no_span(
     provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:

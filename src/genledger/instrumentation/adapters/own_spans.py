@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import wrapt
+from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan
 
@@ -30,13 +31,19 @@ def _lent_span(library: str, tracer: Any) -> tuple[NonRecordingSpan | None, Cont
         call = running_call(library)
         if call is None:
             return None, None
-        theirs = getattr(tracer, "span_processor", None)
-        if theirs is not None and theirs is not getattr(call.recorder.tracer, "span_processor", None):
+        if _writes_to(tracer) is not _writes_to(call.recorder.tracer):
             return None, call.before
         return NonRecordingSpan(call.span.get_span_context()), None
     except Exception as error:
         internal_errors.report("lending a span", error)
         return None, None
+
+
+def _writes_to(tracer: Any) -> Any:
+    """Return what tells two providers apart: where the spans of a tracer go; `None` if that is nowhere."""
+    if isinstance(tracer, trace.ProxyTracer):
+        tracer = trace.get_tracer(__name__)
+    return getattr(tracer, "span_processor", None)
 
 
 def replaces_span(library: str, module: str, path: str) -> Patch:

@@ -67,6 +67,7 @@ IN_PLACE = _codes(
     http_response.Body.aclose,
     http_response.Body.close,
     http_response.ResponseTap.__del__,
+    http_response._taps,
     http_response._tell,
     http_response._telling.__wrapped__,
     http_response._tapped_async,

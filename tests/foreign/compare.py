@@ -31,6 +31,17 @@ SUITES = {
 """What pytest is given, by the client's distribution."""
 
 
+EXPECTED = {
+    "anthropic": (
+        # The call's span is current while the request is sent.
+        "test_false_keeps_a_span_that_the_sampler_dropped_current_for_the_requests",
+        # They are for spans of Genledger's, whatever the client's own setting.
+        "test_disabled_spans_call_nothing_of_opentelemetry",
+    ),
+}
+"""The tests that cannot pass with any other instrumentation around the call, by client, and why."""
+
+
 class Run(NamedTuple):
     """How one run of a suite ended.
 
@@ -100,26 +111,31 @@ def read(outcomes: Path) -> Run:
     return Run(ended, warnings)
 
 
+def differences(client: str, without: Run, with_it: Run) -> list[str]:
+    """Return a line for each test and each warning that is not the same in both runs."""
+    found = []
+    for test in sorted(without.outcomes.keys() | with_it.outcomes.keys()):
+        before, reason_before = without.outcomes.get(test, ("missing", ""))
+        after, reason = with_it.outcomes.get(test, ("missing", ""))
+        if before != after and not any(name in test for name in EXPECTED.get(client, ())):
+            found.append(f"{test}: {before} without, {after} with Genledger: {reason or reason_before}")
+    return found + [
+        f"only with Genledger: {name}: {text}" for name, text in sorted(with_it.warnings - without.warnings)
+    ]
+
+
 def main(clients: list[str]) -> int:
     """Compare the suites of these clients."""
-    differences = []
-    print(f"{'client':<24}{'tests':>8}{'without':>10}{'with':>10}{'differences':>14}")
+    found = False
+    print(f"{'client':<24}{'tests':>8}{'passed without':>16}{'passed with':>13}{'differences':>13}")
     for client in clients or SUITES:
         without, with_it = run(client, genledger=False), run(client, genledger=True)
-        found = []
-        for test in sorted(without.outcomes.keys() | with_it.outcomes.keys()):
-            before, _ = without.outcomes.get(test, ("missing", ""))
-            after, reason = with_it.outcomes.get(test, ("missing", ""))
-            if before != after:
-                found.append(f"{client}: {test}: {before} without, {after} with Genledger: {reason}")
-        found += [
-            f"{client}: only with Genledger: {name}: {text}" for name, text in with_it.warnings - without.warnings
-        ]
-        passed = f"{without.count('passed'):>10}{with_it.count('passed'):>10}"
-        print(f"{f'{client} {version(client)}':<24}{len(without.outcomes):>8}{passed}{len(found):>14}", flush=True)
-        differences += found
-    print(*differences, sep="\n")
-    return 1 if differences else 0
+        lines = differences(client, without, with_it)
+        passed = f"{without.count('passed'):>16}{with_it.count('passed'):>13}"
+        print(f"{client + ' ' + version(client):<24}{len(without.outcomes):>8}{passed}{len(lines):>13}")
+        print(*(f"  {line}" for line in lines), sep="\n", flush=True)
+        found = found or bool(lines)
+    return 1 if found else 0
 
 
 if __name__ == "__main__":

@@ -76,6 +76,12 @@ test-compat: $(COMPAT) ## Test with the oldest and the newest of each major vers
 test-neighbours: $(NEIGHBOURS)/.ready ## Test beside other vendors' instrumentation of the same client
 	$(NEIGHBOURS)/bin/python -m pytest tests/neighbours
 
+FOREIGN := .venvs/foreign/newest
+
+.PHONY: test-foreign
+test-foreign: $(FOREIGN)/.ready ## Run the clients' own test suites without Genledger and with it, and print what differs
+	$(FOREIGN)/bin/python tests/foreign/compare.py $(CLIENTS)
+
 CONTRACT := .venvs/contract/newest
 
 .PHONY: test-contract

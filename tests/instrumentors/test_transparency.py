@@ -195,6 +195,30 @@ async def test_streams_are_what_they_were(provider: Provider, sdk: str, call: Ca
         assert await items(stream) == await items(bare) == []
 
 
+def raw(sdk: str, client: Any) -> Any:
+    """Ask for a stream whose response the application reads by itself."""
+    if sdk == "openai":
+        return client.chat.completions.with_raw_response.create(**CHAT, stream=True)
+    return client.messages.with_raw_response.create(**anthropic_format.ASK, stream=True)
+
+
+@pytest.mark.parametrize(("sdk", "reply"), [STREAMED[0][::2], STREAMED[2][::2]], ids=["chat", "messages"])
+async def test_the_body_of_a_raw_response_is_what_it_was(provider: Provider, sdk: str, reply: Any) -> None:
+    provider.will(reply)
+    client = getattr(provider, sdk)()
+    bare = (await now(raw(sdk, client))).http_response
+    with instrumented() as telemetry:
+        response = (await now(raw(sdk, client))).http_response
+        ours, theirs = type(response.stream), type(bare.stream)
+        assert issubclass(ours, theirs)
+        assert (ours.__module__, ours.__qualname__) == (theirs.__module__, theirs.__qualname__)
+        lines = [
+            item.iter_lines() if hasattr(item.stream, "__iter__") else item.aiter_lines() for item in (response, bare)
+        ]
+        assert await items(lines[0]) == await items(lines[1])
+        assert attributes_of(telemetry.span)["gen_ai.usage.output_tokens"] > 0
+
+
 async def test_arguments_are_the_same_objects_and_untouched(provider: Provider) -> None:
     with instrumented(capture_content="both", request_stream_usage=True):
         kwargs: dict[str, Any] = {

@@ -40,8 +40,6 @@ RUNS = Runs(current_run)
 class Callbacks:
     """Callbacks for LangChain, mixed into its `BaseCallbackHandler` once that is imported."""
 
-    run_inline = True
-
     def on_chain_start(self, serialized: Any, inputs: Any, *, run_id: Any, **more: Any) -> None:
         """Begin a workflow, an agent or a task."""
         RUNS.start_unit(

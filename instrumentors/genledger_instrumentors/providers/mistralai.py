@@ -69,23 +69,12 @@ _PACKAGES = (
     *("mistralai", "mistralai_azure", "mistralai_gcp"),
     *("mistralai.client", "mistralai.azure.client", "mistralai.gcp.client"),
 )
-_OWN_SERVICE = "mistralai_sdk"
-"""The service that the client's own provider of spans has, which exports to Mistral."""
 
 
 def provider_of(sdk: Any, host: str) -> str:
     """Return the platform that serves the model and bills the customer."""
     package = type(sdk).__module__
     return "azure.ai.inference" if "azure" in package else "gcp.vertex_ai" if "gcp" in package else "mistral_ai"
-
-
-def _own_span_is_double(tracing: Mapping[str, Any]) -> bool:
-    """Return whether the client's own span, which has usage from 1.12 on, goes where ours goes.
-
-    What goes to Mistral and nobody else stays, and so do spans of tools that the provider ran, inside ours.
-    """
-    service = path(tracing.get("tracer"), "resource", "attributes", "service.name")
-    return bool(tracing.get("tracing_enabled")) and service != _OWN_SERVICE
 
 
 CLIENT = SpeakeasyClient(WireClient("mistralai", _OPERATIONS, provider_of), *_PACKAGES)
@@ -103,8 +92,6 @@ class MistralInstrumentor(Instrumentor):
         tracing = (f"{package}._hooks.tracing" for package in _PACKAGES)
         return [
             *CLIENT.patches(),
-            *(
-                replaces_tracer_argument(self.library, module, "get_traced_request_and_span", _own_span_is_double)
-                for module in tracing
-            ),
+            # Its own span has usage from 1.12 on. Those of tools that the provider ran stay, inside ours.
+            *(replaces_tracer_argument(self.library, module, "get_traced_request_and_span") for module in tracing),
         ]

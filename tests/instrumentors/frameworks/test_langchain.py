@@ -20,8 +20,9 @@ from genledger_semconv.checker import assert_clean
 pytest.importorskip("langchain_core", reason="langchain-core has an environment of its own: make test-contract")
 pytest.importorskip("langgraph", reason="langgraph has an environment of its own: make test-contract")
 
-from langchain_core.language_models import GenericFakeChatModel
+from langchain_core.language_models import FakeListLLM, GenericFakeChatModel
 from langchain_core.messages import AIMessage
+from langchain_core.prompts import PromptTemplate
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 from langgraph.graph import END, START, StateGraph
@@ -183,6 +184,20 @@ def test_the_conversation_of_a_thread_is_on_the_workflow(telemetry: Telemetry) -
     graph().invoke({"x": "go"}, {"metadata": {"thread_id": "t-1"}})
     (workflow,) = [span for span in telemetry.spans if span.name == "invoke_workflow LangGraph"]
     assert attributes_of(workflow)["gen_ai.conversation.id"] == "t-1"
+
+
+def test_the_application_hears_of_the_same_events_as_without_genledger() -> None:
+    """LangChain's asynchronous manager passes plain models' events over while any handler is inline."""
+
+    async def heard() -> list[str]:
+        model = FakeListLLM(responses=["Paris."])
+        chain = PromptTemplate.from_template("What is the capital of {x}?") | model
+        return [event["event"] async for event in chain.astream_events({"x": "France"}, version="v2")]
+
+    before = asyncio.run(heard())
+    assert {"on_llm_start", "on_llm_end"} <= set(before)
+    with instrumented(libraries=["langchain"]):
+        assert asyncio.run(heard()) == before
 
 
 def test_nothing_is_recorded_after_uninstrument() -> None:

@@ -85,6 +85,66 @@ async def test_a_provider_that_the_application_gave_the_client_keeps_the_clients
         assert len(speaking_of_usage(telemetry.spans)) == 1
 
 
+async def test_spans_that_stay_with_the_client_have_the_parent_that_the_application_gave_them(
+    provider: Provider,
+) -> None:
+    elsewhere = Telemetry()
+    client = provider.anthropic(open_telemetry={"tracer_provider": elsewhere.tracer_provider})
+    provider.will(answer(wire.message()))
+    with instrumented(), elsewhere.tracer_provider.get_tracer("app").start_as_current_span("app") as around:
+        await now(client.messages.create(**wire.ASK))
+    theirs, _ = elsewhere.spans
+    assert theirs.parent is not None
+    assert theirs.parent.span_id == around.get_span_context().span_id
+    assert provider.requests[0].headers["traceparent"].split("-")[2] == format(theirs.context.span_id, "016x")
+
+
+async def test_a_global_provider_that_genledger_does_not_write_to_keeps_the_clients_spans(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = Telemetry()
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", elsewhere.tracer_provider)
+    provider.will(answer(wire.message()))
+    with instrumented() as telemetry:
+        await now(provider.anthropic().messages.create(**wire.ASK))
+    assert [span.name for span in elsewhere.spans] == ["anthropic.messages.create"]
+    assert len(speaking_of_usage(telemetry.spans)) == 1
+
+
+async def test_without_a_provider_of_the_clients_own_the_request_is_what_it_is_without_genledger(
+    provider: Provider,
+) -> None:
+    provider.will(answer(wire.message()))
+    with instrumented() as telemetry:
+        await now(provider.anthropic().messages.create(**wire.ASK))
+        assert telemetry.span in speaking_of_usage(telemetry.spans)
+    assert "traceparent" not in provider.requests[0].headers
+
+
+async def test_a_client_that_is_older_than_the_global_provider_gets_no_second_span(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = provider.anthropic()
+    provider.will(answer(wire.message()))
+    with instrumented() as telemetry:
+        monkeypatch.setattr(trace, "_TRACER_PROVIDER", telemetry.tracer_provider)
+        await now(client.messages.create(**wire.ASK))
+        assert speaking_of_usage(telemetry.spans) == [telemetry.span]
+
+
+async def test_a_global_provider_that_does_not_load_costs_the_client_no_span(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = Telemetry()
+    client = provider.anthropic(open_telemetry={"tracer_provider": elsewhere.tracer_provider})
+    provider.will(answer(wire.message()))
+    with instrumented() as telemetry:
+        monkeypatch.setenv("OTEL_PYTHON_TRACER_PROVIDER", "not_installed")
+        await now(client.messages.create(**wire.ASK))
+        assert not telemetry.complaints.other
+    assert [span.name for span in elsewhere.spans] == ["anthropic.messages.create"]
+
+
 async def test_genledgers_own_provider_given_to_the_client_gets_no_second_span(provider: Provider) -> None:
     with instrumented() as telemetry:
         client = provider.anthropic(open_telemetry={"tracer_provider": telemetry.tracer_provider})

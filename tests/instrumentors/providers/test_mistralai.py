@@ -273,6 +273,21 @@ async def test_one_span_speaks_of_usage_when_the_client_traces_too(
         assert parent.split("-")[2] == f"{ours.context.span_id:016x}"
 
 
+async def test_a_global_provider_that_genledger_does_not_write_to_keeps_the_clients_spans(
+    server: Server, asynchronous: bool, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = Telemetry()
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", elsewhere.tracer_provider)
+    monkeypatch.setenv("MISTRAL_SDK_TELEMETRY", "global")
+    server.will(ROW.whole)
+    with elsewhere.tracer_provider.get_tracer("app").start_as_current_span("app") as around:
+        await ask(make(server.url, asynchronous, 0), "chat", "complete", model=MODEL, messages=HELLO)
+    (theirs,) = speaking_of_usage(elsewhere.spans)
+    assert theirs.parent is not None
+    assert theirs.parent.span_id == around.get_span_context().span_id
+    assert len(speaking_of_usage(telemetry.spans)) == 1
+
+
 def test_what_the_client_tells_mistral_stays(
     server: Server, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,7 @@
 """HTTP response bodies that the application reads by itself: raw and streaming responses.
 
-A typed stream only has to know when its body is closed. When nothing else reads the answer for us, the body's
-byte stream is put behind a proxy that listens to the bytes that pass.
+A typed stream only has to know when its body is closed. When nothing else reads the answer for us, a tap listens to
+the bytes that pass. Either way, the body stays in place: a client may look something up in it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAX_BODY = 32 * 1024 * 1024
 
 
 class Body(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]
-    """Byte stream wrapper that feeds a listener as it is read."""
+    """Byte stream wrapper that feeds a listener as it is read, for a body that cannot be of another class."""
 
     def __init__(
         self,
@@ -97,24 +97,30 @@ async def tapped_async(stream: Any, tap: ResponseTap) -> AsyncIterator[bytes]:
 
 
 def watch_close(response: Any, recording: StreamRecorder) -> None:
-    """Settle a typed stream when its body is closed behind its back.
-
-    The body itself stays in place: a client may look something up in it with every event. It becomes of a class that
-    also tells the recording. A function on the body would have to hold the body's own method, and so keep the body
-    alive, or hold it weakly, and so lose it where the garbage collector ends a cycle of objects.
-    """
+    """Settle a typed stream when its body is closed behind its back."""
     # A body that was complete from the start (a cache, a test transport) is never closed again: the response is
     # all that still hears of it.
     body = response if response.is_closed else response.stream
-    try:
-        body.__dict__.setdefault(_RECORDINGS, []).append(recording)
-        if not issubclass(type(body), _Telling):
-            body.__class__ = telling(type(body))  # type: ignore[arg-type]
-    except (AttributeError, TypeError):
+    if not _listens(body, recording):
         response.stream = Body(response.stream, recording.closed)
 
 
-_RECORDINGS = "_genledger_recordings"
+def _listens(body: Any, listener: StreamRecorder | ResponseTap) -> bool:
+    """Make a body tell a listener; returns whether it can.
+
+    It becomes of a class that also tells. A function on the body would have to hold the body's own method, and so keep
+    the body alive, or hold it weakly, and so lose it where the garbage collector ends a cycle of objects.
+    """
+    try:
+        body.__dict__.setdefault(_LISTENERS, []).append(listener)
+        if not issubclass(type(body), _Telling):
+            body.__class__ = telling(type(body))  # type: ignore[arg-type]
+    except (AttributeError, TypeError):
+        return False
+    return True
+
+
+_LISTENERS = "_genledger_listeners"
 
 
 class _Telling:
@@ -125,7 +131,19 @@ class _Telling:
 
 @lru_cache(maxsize=32)
 def telling(kind: type) -> type:
-    """Return a class like `kind` whose `close` and `aclose` also tell the recordings of a body."""
+    """Return a class like `kind` that also tells the listeners of a body what is read, and that it is closed."""
+
+    def __iter__(self: Any) -> Iterator[bytes]:
+        source = kind.__iter__(self)  # type: ignore[attr-defined]
+        for tap in _taps(self):
+            source = tapped(source, tap)
+        return source
+
+    def __aiter__(self: Any) -> AsyncIterator[bytes]:
+        source = kind.__aiter__(self)  # type: ignore[attr-defined]
+        for tap in _taps(self):
+            source = tapped_async(source, tap)
+        return source
 
     def close(self: Any) -> None:
         try:
@@ -140,13 +158,19 @@ def telling(kind: type) -> type:
             _tell(self)
 
     names: dict[str, Any] = {"__slots__": (), "__module__": kind.__module__, "__qualname__": kind.__qualname__}
-    names |= {method.__name__: method for method in (close, aclose) if hasattr(kind, method.__name__)}
+    names |= {
+        method.__name__: method for method in (__iter__, __aiter__, close, aclose) if hasattr(kind, method.__name__)
+    }
     return new_class(kind.__name__, (kind, _Telling), exec_body=lambda namespace: namespace.update(names))
 
 
+def _taps(body: Any) -> list[ResponseTap]:
+    return [listener for listener in body.__dict__.get(_LISTENERS, ()) if isinstance(listener, ResponseTap)]
+
+
 def _tell(body: Any) -> None:
-    for recording in body.__dict__.pop(_RECORDINGS, ()):
-        recording.closed()
+    for listener in body.__dict__.pop(_LISTENERS, ()):
+        listener.closed()
 
 
 def tap(response: Any, call: Call, accumulator: StreamAccumulator | None) -> None:
@@ -154,7 +178,7 @@ def tap(response: Any, call: Call, accumulator: StreamAccumulator | None) -> Non
     tap = ResponseTap(call, accumulator, response.headers)
     if response.is_stream_consumed or response.is_closed:
         tap.feed_all(response.content)
-    else:
+    elif not _listens(response.stream, tap):
         response.stream = Body(response.stream, tap.closed, tap)
 
 
@@ -180,6 +204,25 @@ def _mark_of(kind: str) -> bytes | None:
     return b"" if _LINES.match(kind) else None
 
 
+def _decoder() -> Callable[[bytes], bytes]:
+    """Return what decodes gzip, and deflate with or without the header that RFC 9110 asks for."""
+    decoder, begun = zlib.decompressobj(zlib.MAX_WBITS | 32), False
+
+    def decode(data: bytes) -> bytes:
+        nonlocal decoder, begun
+        try:
+            return decoder.decompress(data)
+        except zlib.error:
+            if begun:
+                raise
+            decoder = zlib.decompressobj(-zlib.MAX_WBITS)
+            return decoder.decompress(data)
+        finally:
+            begun = True
+
+    return decode
+
+
 class ResponseTap:
     """Reads a body as it passes: events and lines of a stream as they come, JSON once it is whole."""
 
@@ -201,7 +244,7 @@ class ResponseTap:
         if self._reading is None:
             watch(self)
         if encoding in ("gzip", "deflate"):
-            self._decode = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress
+            self._decode = _decoder()
         elif encoding != "identity":
             if self._results is not None:
                 internal_errors.report("recording the results of a batch", ValueError(f"their encoding is {encoding}"))

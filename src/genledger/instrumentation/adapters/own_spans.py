@@ -1,18 +1,19 @@
 """Clients that create their own span for each call: Genledger's span replaces it.
 
 Two spans for one call would count its tokens twice. Ours goes out on the wire as the parent, as the client's would
-have.
+have. Only a provider that Genledger writes to would get two: any other keeps the client's span, where the
+application's own spans are its parents. Ours is not there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import wrapt
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan
 
 from genledger.engine.call import running_call
@@ -20,52 +21,49 @@ from genledger.instrumentation.patching import Hook, Patch
 from genledger.shared import internal_errors
 
 
-def _lent_span(library: str) -> NonRecordingSpan | None:
-    """Return the context of the running call's span, as a span that keeps nothing."""
+def _lent_span(library: str, tracer: Any) -> tuple[NonRecordingSpan | None, Context | None]:
+    """Return what replaces a span of a tracer: the running call's, as one that keeps nothing.
+
+    Returns:
+        The replacement, if there is one, and the context that a span which is not replaced begins in.
+    """
     try:
         call = running_call(library)
-        return NonRecordingSpan(call.span.get_span_context()) if call is not None else None
+        if call is None:
+            return None, None
+        if _writes_to(tracer) is not _writes_to(call.recorder.tracer):
+            return None, call.before
+        return NonRecordingSpan(call.span.get_span_context()), None
     except Exception as error:
         internal_errors.report("lending a span", error)
-        return None
+        return None, None
 
 
-def _named(tracer: Any) -> bool:
-    """Return whether the application gave the client a provider of its own, neither Genledger's nor the global one."""
-    try:
-        theirs, call = getattr(tracer, "span_processor", None), running_call()
-        if theirs is None or call is None or theirs is getattr(call.recorder.tracer, "span_processor", None):
-            return False
-        return theirs is not getattr(trace.get_tracer(__name__), "span_processor", None)
-    except Exception as error:
-        internal_errors.report("lending a span", error)
-        return False
+def _writes_to(tracer: Any) -> Any:
+    """Return what tells two providers apart: where the spans of a tracer go; `None` if that is nowhere."""
+    if isinstance(tracer, trace.ProxyTracer):
+        tracer = trace.get_tracer(__name__)
+    return getattr(tracer, "span_processor", None)
 
 
 def replaces_span(library: str, module: str, path: str) -> Patch:
     """Return the patch of a function that starts the client's span with its first argument, a tracer."""
 
     def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        ours = None if args and _named(args[0]) else _lent_span(library)
-        return ours if ours is not None else wrapped(*args, **kwargs)
+        if not args:
+            return wrapped(**kwargs)
+        ours, _ = _lent_span(library, args[0])
+        return ours if ours is not None else wrapped(_Lent(args[0], library), *args[1:], **kwargs)
 
     return Patch(module, path, wrapper, optional=True)
 
 
-def replaces_tracer_argument(library: str, module: str, path: str, when: Callable[[Mapping[str, Any]], bool]) -> Patch:
-    """Return the patch of a function that starts the client's span with its argument `tracer`, and does more.
-
-    Args:
-        library: The library's name for users.
-        module: The module that the function is in.
-        path: The function.
-        when: Tells from the arguments whether ours may take the span's place.
-    """
+def replaces_tracer_argument(library: str, module: str, path: str) -> Patch:
+    """Return the patch of a function that starts the client's span with its argument `tracer`, and does more."""
 
     def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        ours = _lent_span(library) if when(kwargs) else None
-        if ours is not None:
-            kwargs = {**kwargs, "tracer": SimpleNamespace(start_span=lambda *args, **kwargs: ours)}
+        if "tracer" in kwargs:
+            kwargs = {**kwargs, "tracer": _Lent(kwargs["tracer"], library)}
         return wrapped(*args, **kwargs)
 
     return Patch(module, path, wrapper, optional=True)
@@ -85,12 +83,22 @@ def replaces_tracer(library: str, module: str) -> Hook:
 
 
 class _Lent(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]
-    """Tracer that returns Genledger's span instead of a new one."""
+    """Tracer that returns Genledger's span instead of a new one that would be its double."""
 
     def __init__(self, tracer: Any, library: str) -> None:
         super().__init__(tracer)
         self._self_library = library
 
-    def start_as_current_span(self, *args: Any, **kwargs: Any) -> AbstractContextManager[Any]:
-        ours = _lent_span(self._self_library)
-        return nullcontext(ours) if ours is not None else self.__wrapped__.start_as_current_span(*args, **kwargs)
+    def start_span(self, name: str, context: Context | None = None, *args: Any, **kwargs: Any) -> Any:
+        ours, outside = _lent_span(self._self_library, self.__wrapped__)
+        if ours is not None:
+            return ours
+        return self.__wrapped__.start_span(name, outside if context is None else context, *args, **kwargs)
+
+    def start_as_current_span(
+        self, name: str, context: Context | None = None, *args: Any, **kwargs: Any
+    ) -> AbstractContextManager[Any]:
+        ours, outside = _lent_span(self._self_library, self.__wrapped__)
+        if ours is not None:
+            return nullcontext(ours)
+        return self.__wrapped__.start_as_current_span(name, outside if context is None else context, *args, **kwargs)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -47,6 +49,32 @@ async def test_a_streaming_response_read_in_any_way(provider: Provider, telemetr
         await (items(result) if read.startswith("iter") else now(result))
     assert telemetry.attributes["gen_ai.usage.output_tokens"] == 300
     assert telemetry.attributes["genledger.outcome"] == "success"
+
+
+def deflated(data: bytes, window: int) -> bytes:
+    compress = zlib.compressobj(wbits=window)
+    return compress.compress(data) + compress.flush()
+
+
+ENCODED: dict[str, tuple[str, int]] = {
+    "gzip": ("gzip", zlib.MAX_WBITS | 16),
+    "deflate": ("deflate", zlib.MAX_WBITS),
+    "deflate without its header": ("deflate", -zlib.MAX_WBITS),
+}
+
+
+@pytest.mark.parametrize("kind", ENCODED)
+async def test_a_compressed_body_that_the_application_reads_by_itself_is_read(
+    provider: Provider, telemetry: Telemetry, kind: str
+) -> None:
+    name, window = ENCODED[kind]
+    body = deflated(json.dumps(wire.chat()).encode(), window)
+    provider.will(answer(body, headers={"content-encoding": name}))
+    method = provider.openai().chat.completions.with_streaming_response.create
+    async with Within(method(**CHAT)) as response:
+        await now(response.read())
+    assert telemetry.attributes["gen_ai.usage.output_tokens"] == 300
+    assert not telemetry.complaints.other
 
 
 @pytest.mark.parametrize("read", ["iter_bytes", "iter_text", "iter_lines", "parse"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 
@@ -180,40 +179,3 @@ class Worker:
         with self._rounds:
             self._rounds.notify_all()
         return pause
-
-
-class TaskQueue:
-    """Runs tasks one after the other in the background. A forked child has none: its parent runs them.
-
-    Args:
-        name: The thread's.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._worker = Worker(name, self._run_all)
-        self._begin()
-        run_after_fork(self._begin)
-
-    def _begin(self) -> None:
-        self._tasks: deque[Callable[[], object]] = deque()
-        self._running = False
-
-    def do(self, task: Callable[[], object]) -> None:
-        """Run a task soon."""
-        self._tasks.append(task)
-        self._worker.rouse()
-
-    def flush(self, timeout: float) -> bool:
-        """Wait until everything is done, for so many seconds at most. Return whether it is."""
-        return self._worker.flush(lambda: not self._tasks and not self._running, timeout)
-
-    def _run_all(self) -> None:
-        self._running = True
-        try:
-            while self._tasks:
-                try:
-                    self._tasks.popleft()()
-                except Exception as error:
-                    internal_errors.report("working in the background", error)
-        finally:
-            self._running = False

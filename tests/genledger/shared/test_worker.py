@@ -1,15 +1,12 @@
 from __future__ import annotations
 
 import gc
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 
 import pytest
 
-from genledger.shared.worker import TaskQueue, Worker
+from genledger.shared.worker import Worker
 
 
 def fail() -> None:
@@ -142,17 +139,6 @@ def test_work_that_may_take_long_is_left_for_the_stop_where_no_thread_can_be_sta
     assert rounds == [1]
 
 
-def test_work_that_makes_work_where_there_is_no_thread_is_done_one_after_the_other(no_new_threads: None) -> None:
-    tasks, done = TaskQueue("nested"), []
-
-    def outer() -> None:
-        tasks.do(lambda: done.append("inner"))
-        done.append("outer")
-
-    tasks.do(outer)
-    assert done == ["outer", "inner"]
-
-
 def test_a_garbage_collection_in_the_middle_of_waking_may_wake() -> None:
     rounds: list[int] = []
     worker = Worker("collected", lambda: rounds.append(1))
@@ -179,43 +165,6 @@ def test_a_garbage_collection_in_the_middle_of_waking_may_wake() -> None:
     assert worker.flush(lambda: len(rounds) > count, 30)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
-def test_a_forked_child_begins_anew_with_its_own_first_work() -> None:
-    tasks, done, release = TaskQueue("forked"), list[str](), threading.Event()
-    tasks.do(lambda: release.wait(30))
-    tasks.do(lambda: done.append("parent's"))
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            tasks.do(lambda: done.append("child's"))
-            status = 0 if tasks.flush(30) and done == ["child's"] else 2
-        finally:
-            os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    release.set()
-    assert tasks.flush(30)
-    assert done == ["parent's"]
-
-
-def test_tasks_are_done_in_their_order_whatever_fails() -> None:
-    tasks, done = TaskQueue("tasks"), []
-    for number in range(50):
-        tasks.do(lambda number=number: done.append(number))  # type: ignore[misc]
-        tasks.do(fail)
-    assert tasks.flush(30)
-    assert done == list(range(50))
-
-
-def test_waiting_for_tasks_has_an_end() -> None:
-    tasks, release, waited = TaskQueue("waiting"), threading.Event(), list[bool]()
-    tasks.do(lambda: waited.append(release.wait(30)))
-    assert not tasks.flush(0.01)
-    release.set()
-    assert tasks.flush(30)
-
-
 def test_a_fault_of_the_work_does_not_end_it() -> None:
     rounds: list[Callable[[], None]] = [fail]
     done = threading.Event()
@@ -228,17 +177,3 @@ def test_a_fault_of_the_work_does_not_end_it() -> None:
     worker = Worker("faulty", work)
     worker.rouse()
     assert worker.flush(done.is_set, 30)
-
-
-def test_work_that_comes_while_the_process_ends_is_done() -> None:
-    code = """
-import atexit, threading
-from genledger.shared.worker import TaskQueue
-def refuse(thread): raise RuntimeError("can't create new thread at interpreter shutdown")
-def at_the_end():
-    threading.Thread.start = refuse
-    TaskQueue("late").do(lambda: print("done"))
-atexit.register(at_the_end)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert (done.stdout, done.stderr) == ("done\n", "")

@@ -19,7 +19,7 @@ from genledger.destinations.langfuse.vocabulary import resource_environment
 from genledger.engine.content.redaction import stage
 from genledger.shared.after_fork import run_after_fork
 from genledger.shared.loggers import logger_of
-from genledger.shared.worker import TaskQueue
+from genledger.shared.task_queue import TaskQueue
 
 if TYPE_CHECKING:
     from genledger.destinations.langfuse.destination import LangfuseProject

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from genledger.context.attribution import Attribution
 from genledger.shared import internal_errors
-from genledger.shared.worker import TaskQueue
+from genledger.shared.task_queue import TaskQueue
 
 T = TypeVar("T")
 

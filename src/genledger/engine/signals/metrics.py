@@ -29,7 +29,7 @@ from genledger.engine.signals.step_metrics import StepMetrics
 from genledger.shared import internal_errors
 from genledger.shared.after_fork import run_after_fork
 from genledger.shared.private_attributes import forget_points, is_last_collection
-from genledger.shared.worker import TaskQueue
+from genledger.shared.task_queue import TaskQueue
 from genledger_semconv import attributes as A
 from genledger_semconv import metrics as M
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
-from weakref import WeakMethod
+from typing import Any
+from weakref import ref
 
-_methods: dict[int, WeakMethod[Callable[[], None]]] = {}
+_registered: dict[int, tuple[ref[Any], Callable[[Any], None]]] = {}
+_numbers = itertools.count()
 
 
 def run_after_fork(method: Callable[[], None]) -> None:
@@ -17,15 +20,19 @@ def run_after_fork(method: Callable[[], None]) -> None:
     Args:
         method: Bound to an object. It takes no lock that a thread of the parent may hold, and raises nothing.
     """
-    reference = WeakMethod(method, lambda gone: _methods.pop(id(gone), None))
-    _methods[id(reference)] = reference
+    # Forgotten here, not when they die: a callback may come when the interpreter has ended most of itself. Without a
+    # lock: a child could find it held by a thread that it does not have.
+    for number, (owner, _) in tuple(_registered.items()):
+        if owner() is None:
+            _registered.pop(number, None)
+    _registered[next(_numbers)] = ref(method.__self__), method.__func__  # type: ignore[attr-defined]
 
 
 def _run_all() -> None:
-    for reference in tuple(_methods.values()):
-        method = reference()
-        if method is not None:
-            method()
+    for owner, function in tuple(_registered.values()):
+        found = owner()
+        if found is not None:
+            function(found)
 
 
 if hasattr(os, "register_at_fork"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _weakrefset
 import gc
+import inspect
 import sys
 import weakref
 from collections.abc import Collection, Iterator
@@ -98,7 +99,8 @@ IN_PLACE = _codes(
     http_response.ResponseTap.__del__,
     http_response.tapped,
     http_response.tapped_async,
-    *_helpers(http_response.watch_close),
+    inspect.unwrap(http_response.telling),
+    *_helpers(inspect.unwrap(http_response.telling)),
     own_spans.replaces_span,
     own_spans.replaces_tracer_argument,
     scoped_context.in_block,

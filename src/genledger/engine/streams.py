@@ -47,7 +47,7 @@ def finish_open() -> None:
 class StreamRecorder:
     """One stream being read by the application."""
 
-    __slots__ = ("__weakref__", "_asked", "_call", "_chunks", "_gathering", "_source", "add", "on_finish", "stamps")
+    __slots__ = ("__weakref__", "_asked", "_call", "_chunks", "_gathering", "_source", "add", "stamps")
 
     def __init__(self, call: Call, accumulator: StreamAccumulator) -> None:
         self._call = call
@@ -59,7 +59,6 @@ class StreamRecorder:
         call.stamps = self.stamps
         watch(self)
         self._source: weakref.ref[Any] | None = None
-        self.on_finish: Callable[[], None] | None = None
 
     def reads_from(self, source: Generator[Any, None, None] | AsyncStreamIterator) -> None:
         """Remember, without keeping it alive, the iterator that the application reads."""
@@ -102,9 +101,6 @@ class StreamRecorder:
         """Settle the call with what has been received."""
         call = self._call
         try:
-            on_finish, self.on_finish = self.on_finish, None
-            if on_finish is not None:
-                on_finish()
             if call.settled:
                 return
             self.fold()

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 import time
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import suppress
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import lru_cache
+from types import new_class
 from typing import Any
 
 import orjson
@@ -97,48 +97,80 @@ async def tapped_async(stream: Any, tap: ResponseTap) -> AsyncIterator[bytes]:
 
 
 def watch_close(response: Any, recording: StreamRecorder) -> None:
-    """Settle a typed stream when its body is closed behind its back.
-
-    The body itself stays in place: a client may look something up in it with every event. Its methods are replaced,
-    and put back when the stream ends: they hold the body, which would otherwise live until the garbage collector comes.
-    """
+    """Settle a typed stream when its body is closed behind its back."""
     # A body that was complete from the start (a cache, a test transport) is never closed again: the response is
     # all that still hears of it.
     body = response if response.is_closed else response.stream
-    try:
-        for name, telling in (("close", _closing), ("aclose", _aclosing)):
-            if (original := getattr(body, name, None)) is not None:
-                setattr(body, name, telling(original, recording))
-    except AttributeError:
+    if not _listens(body, recording):
         response.stream = Body(response.stream, recording.closed)
-    else:
-        recording.on_finish = partial(_put_back, body)
 
 
-def _closing(original: Callable[[], None], recording: StreamRecorder) -> Callable[[], None]:
-    def closing() -> None:
+def _listens(body: Any, listener: StreamRecorder | ResponseTap) -> bool:
+    """Make a body tell a listener; returns whether it can.
+
+    It becomes of a class that also tells. A function on the body would have to hold the body's own method, and so keep
+    the body alive, or hold it weakly, and so lose it where the garbage collector ends a cycle of objects.
+    """
+    try:
+        body.__dict__.setdefault(_LISTENERS, []).append(listener)
+        if not issubclass(type(body), _Telling):
+            body.__class__ = telling(type(body))  # type: ignore[arg-type]
+    except (AttributeError, TypeError):
+        return False
+    return True
+
+
+_LISTENERS = "_genledger_listeners"
+
+
+class _Telling:
+    """Mark of the classes that `telling` makes."""
+
+    __slots__ = ()
+
+
+@lru_cache(maxsize=32)
+def telling(kind: type) -> type:
+    """Return a class like `kind` that also tells the listeners of a body what is read, and that it is closed."""
+
+    def __iter__(self: Any) -> Iterator[bytes]:
+        source = kind.__iter__(self)  # type: ignore[attr-defined]
+        for tap in _taps(self):
+            source = tapped(source, tap)
+        return source
+
+    def __aiter__(self: Any) -> AsyncIterator[bytes]:
+        source = kind.__aiter__(self)  # type: ignore[attr-defined]
+        for tap in _taps(self):
+            source = tapped_async(source, tap)
+        return source
+
+    def close(self: Any) -> None:
         try:
-            original()
+            kind.close(self)  # type: ignore[attr-defined]
         finally:
-            recording.closed()
+            _tell(self)
 
-    return closing
-
-
-def _aclosing(original: Callable[[], Awaitable[None]], recording: StreamRecorder) -> Callable[[], Awaitable[None]]:
-    async def aclosing() -> None:
+    async def aclose(self: Any) -> None:
         try:
-            await original()
+            await kind.aclose(self)  # type: ignore[attr-defined]
         finally:
-            recording.closed()
+            _tell(self)
 
-    return aclosing
+    names: dict[str, Any] = {"__slots__": (), "__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    names |= {
+        method.__name__: method for method in (__iter__, __aiter__, close, aclose) if hasattr(kind, method.__name__)
+    }
+    return new_class(kind.__name__, (kind, _Telling), exec_body=lambda namespace: namespace.update(names))
 
 
-def _put_back(body: Any) -> None:
-    for name in ("close", "aclose"):
-        with suppress(AttributeError):
-            delattr(body, name)
+def _taps(body: Any) -> list[ResponseTap]:
+    return [listener for listener in body.__dict__.get(_LISTENERS, ()) if isinstance(listener, ResponseTap)]
+
+
+def _tell(body: Any) -> None:
+    for listener in body.__dict__.pop(_LISTENERS, ()):
+        listener.closed()
 
 
 def tap(response: Any, call: Call, accumulator: StreamAccumulator | None) -> None:
@@ -146,7 +178,7 @@ def tap(response: Any, call: Call, accumulator: StreamAccumulator | None) -> Non
     tap = ResponseTap(call, accumulator, response.headers)
     if response.is_stream_consumed or response.is_closed:
         tap.feed_all(response.content)
-    else:
+    elif not _listens(response.stream, tap):
         response.stream = Body(response.stream, tap.closed, tap)
 
 

@@ -276,7 +276,7 @@ SCRIPT = """
 
 
 def test_streams_left_open_at_the_end_of_a_script_are_settled(ledger: Path) -> None:
-    # Python 3.13.0 crashes after the end of such a script, with or without Genledger: datetime is gone before the stream.
+    # Python 3.13.0 crashes after such a script, with or without Genledger: `datetime` ends before the stream does.
     crashes = sys.version_info[:3] == (3, 13, 0)
     subprocess.run([sys.executable, "-c", textwrap.dedent(SCRIPT)], check=not crashes)
     import sqlite3

@@ -22,7 +22,7 @@ from genledger.shared import internal_errors
 
 
 def _lent_span(library: str, tracer: Any) -> tuple[NonRecordingSpan | None, Context | None]:
-    """Return what replaces a span of a tracer: the running call's, as one that keeps nothing.
+    """Return what replaces a span of a tracer (of any, if `None`): the running call's, as one that keeps nothing.
 
     Returns:
         The replacement, if there is one, and the context that a span which is not replaced begins in.
@@ -31,7 +31,7 @@ def _lent_span(library: str, tracer: Any) -> tuple[NonRecordingSpan | None, Cont
         call = running_call(library)
         if call is None:
             return None, None
-        if _writes_to(tracer) is not _writes_to(call.recorder.tracer):
+        if tracer is not None and _writes_to(tracer) is not _writes_to(call.recorder.tracer):
             return None, call.before
         return NonRecordingSpan(call.span.get_span_context()), None
     except Exception as error:
@@ -95,10 +95,7 @@ class _Lent(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]
             return ours
         return self.__wrapped__.start_span(name, outside if context is None else context, *args, **kwargs)
 
-    def start_as_current_span(
-        self, name: str, context: Context | None = None, *args: Any, **kwargs: Any
-    ) -> AbstractContextManager[Any]:
-        ours, outside = _lent_span(self._self_library, self.__wrapped__)
-        if ours is not None:
-            return nullcontext(ours)
-        return self.__wrapped__.start_as_current_span(name, outside if context is None else context, *args, **kwargs)
+    def start_as_current_span(self, *args: Any, **kwargs: Any) -> AbstractContextManager[Any]:
+        # Whatever its provider: a client's generator would leave its span current between chunks.
+        ours, _ = _lent_span(self._self_library, None)
+        return nullcontext(ours) if ours is not None else self.__wrapped__.start_as_current_span(*args, **kwargs)

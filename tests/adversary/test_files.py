@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from genledger.engine.later_usage.job_book import Origin
 from genledger.ledger import Ledger
 from genledger.ledger.rows import Step
 from genledger.shared.turns import Turns
+
+from ..genledger.forks import run_together
 
 Scale = Callable[[int, int], int]
 LONG = 120.0
@@ -130,23 +133,7 @@ def test_processes_that_start_together_all_get_their_file(tmp_path: Path, kind: 
     write, count = KINDS[kind]
     for start in range(scale(3, 60)):
         path = tmp_path / str(start) / kind
-        ready, go = os.pipe()
-        children = []
-        for number in range(6):
-            child = os.fork()
-            if child == 0:
-                status = 1
-                try:
-                    os.close(go)
-                    os.read(ready, 1)  # ends when the parent closes its end: all go at once
-                    write(path, number)
-                    status = 0
-                finally:
-                    os._exit(status)
-            children.append(child)
-        os.close(ready)
-        os.close(go)
-        assert [os.waitpid(child, 0)[1] for child in children] == [0] * 6
+        assert run_together([partial(write, path, number) for number in range(6)]) == [0] * 6
         assert count(path) == 6
 
 

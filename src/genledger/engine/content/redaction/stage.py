@@ -10,8 +10,8 @@ import orjson
 
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
 from genledger.engine.content.redaction.cuts import clip
+from genledger.engine.content.redaction.echoes import without_echoes
 from genledger.engine.content.redaction.patterns import PATTERNS, Pattern, replace
-from genledger.engine.content.redaction.quotes import without_quotes
 from genledger.shared import internal_errors
 from genledger.shared.identity_map import IdentityMap
 from genledger.shared.text import well_formed
@@ -88,7 +88,7 @@ class Redactor:
             return None
         said: str | None = self.error(error)
         if request is not None and said:
-            said = without_quotes(said, request)
+            said = without_echoes(said, request)
             with suppress(TypeError):
                 self._described.set(error, said or "")
         return said

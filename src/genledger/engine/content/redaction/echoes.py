@@ -1,4 +1,4 @@
-"""What an error's text quotes of a request is content, and does not leave while content is off.
+"""What a provider's error echoes of a request is content, and does not leave while content is off.
 
 Servers echo what they refuse: `Invalid value: 'My name is …'`. Words of the request are found by comparing words, so
 that it does not matter how a server writes quotes, line breaks and escapes.
@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-QUOTE = "[content]"
+ECHO = "[content]"
 """What stands in place of words of a request."""
 
 MOST = 2_000_000
@@ -26,7 +26,7 @@ _SETTINGS = frozenset(
 _KINDS = frozenset({"type", "role"})
 
 
-def without_quotes(said: str, request: Any) -> str | None:
+def without_echoes(said: str, request: Any) -> str | None:
     """Return an error's text without words of the request; `None` where comparing them would take too long.
 
     Words are the request's if three in a row are, or two of four letters and more, or what stands in quotes, or one
@@ -64,7 +64,7 @@ def _without(said: str, spans: list[tuple[int, int]]) -> str:
     for start, stop in spans:
         between = said[end:start]
         if not kept or _WORD.search(between):
-            kept += [between, QUOTE]
+            kept += [between, ECHO]
         end = stop
     return "".join(kept) + said[end:]
 

@@ -39,7 +39,8 @@ class SpeakeasyClient:
             base, retries = f"{package}.basesdk", f"{package}.utils.retries"
             found += [
                 Patch(base, "BaseSDK.do_request", synchronous(self._open)),
-                Patch(base, "BaseSDK.do_request_async", asynchronous(self._open)),
+                Patch(base, "BaseSDK.do_request_async", asynchronous(self._open), optional=True),
+                Patch(base, "AsyncBaseSDK.do_request_async", asynchronous(self._open), optional=True),
                 Patch(retries, "retry_with_backoff", _retry, optional=True),
                 Patch(retries, "retry_with_backoff_async", _retry_async, optional=True),
             ]

@@ -10,13 +10,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from genledger.engine.driver import throughout_in_callers_context
-from genledger.engine.operation import Body, Endpoint, Operation, with_changes
+from genledger.engine.operation import Body, Endpoint, Operation, at_path, with_changes
 from genledger.instrumentation.adapters.methods import Methods
+from genledger.instrumentation.adapters.speakeasy import SpeakeasyClient
 from genledger.instrumentation.adapters.wire import WireClient, attempts
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
+from genledger.pricing.getters import field
 
 from ..formats.gemini_content import COUNT_TOKENS, GENERATE_CONTENT
+from ..formats.gemini_embeddings import EMBED_CONTENT
+from ..formats.gemini_images import PREDICTED_IMAGES
+from ..formats.gemini_interactions import FETCHED_INTERACTION, INTERACTIONS
 from ..formats.gemini_models import model_name, renamed
 from ..formats.gemini_stream import payload
 
@@ -25,6 +30,8 @@ _POSTED: Mapping[str, Operation] = {
     "generateContent": GENERATE_CONTENT,
     "streamGenerateContent": GENERATE_CONTENT,
     "countTokens": COUNT_TOKENS,
+    "embedContent": EMBED_CONTENT,
+    "batchEmbedContents": EMBED_CONTENT,
 }
 _STREAMS = (
     ("google.genai.models", "Models.generate_content_stream"),
@@ -37,12 +44,30 @@ _STREAMS = (
 def operation(given: dict[str, Any]) -> Operation | None:
     """Return the operation of a request, by the method in its path."""
     found = _PATH.match(given["path"]) if given.get("http_method") == "post" else None
-    return _POSTED.get(found["method"]) if found is not None else None
+    if found is None:
+        return None
+    if found["method"] == "predict":
+        prompts = any("prompt" in one for one in given["request_dict"].get("instances") or ())
+        return PREDICTED_IMAGES if prompts else EMBED_CONTENT
+    return _POSTED.get(found["method"])
+
+
+def merged(fields: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields with others merged over them, as the client does it."""
+    both = {
+        name: merged(fields[name], extra[name]) for name in fields.keys() & extra.keys() if _holds(fields, extra, name)
+    }
+    return {**fields, **extra, **both}
+
+
+def _holds(fields: Mapping[str, Any], extra: Mapping[str, Any], name: str) -> bool:
+    return isinstance(fields[name], Mapping) and isinstance(extra[name], Mapping)
 
 
 def body(client: Any, given: dict[str, Any]) -> Body:
     """Return the fields of a request, with what its path says."""
     fields = {name: value for name, value in given["request_dict"].items() if not name.startswith("_")}
+    fields = merged(fields, field(given.get("http_options"), "extra_body") or {})
     found = _PATH.match(given["path"])
     if found is not None:
         fields["model"] = model_name(found["resource"])
@@ -57,12 +82,23 @@ def write(given: dict[str, Any], changes: Mapping[str, Any]) -> None:
     if "model" in rest and found is not None:
         resource = renamed(found["resource"], rest.pop("model"))
         given["path"] = f"{resource}:{found['method']}{found['query'] or ''}"
+        if requests := given["request_dict"].get("requests"):
+            rest["requests"] = [{**one, "model": resource} for one in requests]
     given["request_dict"] = with_changes(given["request_dict"], rest)
+    options: Any = given.get("http_options")
+    if extra := field(options, "extra_body"):
+        # What the application added is merged over the request by the client.
+        changed = {
+            "extra_body": with_changes(extra, {name: value for name, value in rest.items() if at_path(extra, name)})
+        }
+        given["http_options"] = (
+            {**options, **changed} if isinstance(options, dict) else options.model_copy(update=changed)
+        )
 
 
 def provider_of(client: Any, host: str) -> str:
     """Return which of Google's two platforms a client is of."""
-    return "gcp.vertex_ai" if client.vertexai else "gcp.gemini"
+    return "gcp.vertex_ai" if getattr(client, "_api_client", client).vertexai else "gcp.gemini"
 
 
 def endpoint(client: Any) -> Endpoint:
@@ -70,7 +106,15 @@ def endpoint(client: Any) -> Endpoint:
     return CLIENT.endpoint(client, str(client._http_options.base_url or ""), client.api_key)
 
 
-CLIENT = WireClient("google-genai", {}, provider_of)
+CLIENT = WireClient(
+    "google-genai",
+    {
+        "CreateInteraction": INTERACTIONS,
+        "getInteractionById": FETCHED_INTERACTION,
+        "cancelInteractionById": FETCHED_INTERACTION,
+    },
+    provider_of,
+)
 
 
 class GoogleGenAIInstrumentor(Instrumentor):
@@ -95,6 +139,7 @@ class GoogleGenAIInstrumentor(Instrumentor):
         )
         return [
             *requests.patches(),
+            *SpeakeasyClient(CLIENT, "google.genai._gaos").patches(),
             attempts(self.library, module, "BaseApiClient._request_once"),
             attempts(self.library, module, "BaseApiClient._async_request_once"),
             *(Patch(module, path, throughout_in_callers_context) for module, path in _STREAMS),

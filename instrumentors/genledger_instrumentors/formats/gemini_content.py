@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from opentelemetry.util.types import AttributeValue
-
 from genledger.engine.operation import (
     Attributes,
     Body,
@@ -39,7 +37,7 @@ def _whole(value: Any) -> int | None:
     return int(value) if isinstance(value, float) and value.is_integer() else integer(value)
 
 
-def _word(value: Any) -> AttributeValue | None:
+def _word(value: Any) -> str | None:
     return label({"value": value}, "value")
 
 

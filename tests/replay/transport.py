@@ -14,6 +14,7 @@ from typing import Any
 _USERS = {
     "cohere": "cohere.core.http_client",
     "mistralai": "mistralai.client.httpclient",
+    "ollama": "ollama._client",
     "replicate": "replicate.client",
 }
 """The modules that import the HTTP library, where it is not the one that Stainless generates."""

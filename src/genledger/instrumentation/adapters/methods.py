@@ -87,7 +87,7 @@ class Methods:
         }
 
         def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            return drivers[_kind_of(getattr(wrapped, "__func__", wrapped))](wrapped, instance, args, kwargs)
+            return drivers[kind_of(getattr(wrapped, "__func__", wrapped))](wrapped, instance, args, kwargs)
 
         return wrapper
 
@@ -139,7 +139,8 @@ class MethodExchange(Exchange):
 
 
 @lru_cache(1024)
-def _kind_of(function: Any) -> str:
+def kind_of(function: Any) -> str:
+    """Return whether a function is plain, a coroutine function, a generator function, or an asynchronous one."""
     if inspect.isasyncgenfunction(function):
         return "async generator"
     if inspect.iscoroutinefunction(function):

@@ -380,6 +380,19 @@ def ollama(counts: Counts, body: object) -> Usage:
     return Usage(input=counts(body, "prompt_eval_count"), output=counts(body, "eval_count"))
 
 
+def text_generation(counts: Counts, body: object) -> Usage:
+    """Hugging Face's Text Generation Inference: the details, with those of every sequence that was generated.
+
+    A stream counts the prompt in `input_length`; a whole answer lists it in `prefill`, if it was asked to.
+    https://huggingface.github.io/text-generation-inference
+    """
+    details = field(body, "details")
+    rest = sum(counts(one, "generated_tokens") for one in items(details, "best_of_sequences"))
+    given = counts(details, "input_length") or sum(1 for _ in items(details, "prefill"))
+    counts.inconsistent = counts.inconsistent or not given  # nothing is generated from nothing
+    return Usage(input=given, output=counts(details, "generated_tokens") + rest)
+
+
 def embedding_statistics(counts: Counts, body: object) -> Usage:
     """Google embeddings: token counts beside each vector."""
     vectors = [*items(body, "embeddings"), *items(body, "predictions"), field(body, "embedding")]

@@ -13,6 +13,7 @@ from typing import Any
 
 _USERS = {
     "cohere": "cohere.core.http_client",
+    "huggingface_hub": "huggingface_hub.utils._http",
     "mistralai": "mistralai.client.httpclient",
     "ollama": "ollama._client",
     "replicate": "replicate.client",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from genledger.engine.call import Call
+from genledger.engine.call import Call, running_call
 from genledger.engine.driver import (
     Arguments,
     Exchange,
@@ -20,6 +20,7 @@ from genledger.engine.driver import (
 )
 from genledger.engine.operation import Body, Endpoint, Operation, with_changes
 from genledger.engine.recorder import Recorder
+from genledger.instrumentation.adapters.wire import note_retry
 from genledger.instrumentation.patching import Patch, Patches
 from genledger.shared import internal_errors
 
@@ -45,6 +46,7 @@ class Methods:
         operations: The operation that each function is.
         endpoint: Finds the endpoint that an instance (`None` for a function) talks to.
         body: Makes the request, by the provider's names, from the instance and the named arguments; those by default.
+            `None` for what is no call.
         write: Writes changed fields of the request back into the named arguments.
         streamed: Tells from the request whether its answer is a stream.
         answer: Makes an answer, as the operation reads it, of what a function returned or had received.
@@ -54,7 +56,7 @@ class Methods:
     classes: Mapping[str, str]
     operations: Mapping[str, Operation]
     endpoint: Callable[[Any], Endpoint]
-    body: Callable[[Any, dict[str, Any]], Body] = lambda instance, given: given
+    body: Callable[[Any, dict[str, Any]], Body | None] = lambda instance, given: given
     write: Write = update
     streamed: Callable[[Body], bool] = lambda body: bool(body.get("stream"))
     answer: Callable[[Any], Any] = lambda result: result
@@ -72,6 +74,8 @@ class Methods:
             recorder: Recorder, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
         ) -> Exchange | None:
             body = self.body(instance, named_arguments(wrapped, args, kwargs))
+            if body is None:
+                return None
             streamed = operation.accumulate is not None and self.streamed(body)
             call = recorder.open(operation, self.library, self.endpoint(instance), body, streamed=streamed)
             return MethodExchange(call, wrapped, self.write, self.answer) if call is not None else None
@@ -136,6 +140,52 @@ class MethodExchange(Exchange):
             return follow(call, result, accumulate(call.body, call.recorder.capture is not None))
         call.settle(self._read(result))
         return result
+
+
+def attempts(library: str, module: str, path: str) -> Patch:
+    """Return the patch of a function that makes one attempt at a call: a method above it repeats it after an error.
+
+    Args:
+        library: The library's name for users.
+        module: The module that the function is in.
+        path: The function; a coroutine function or not.
+    """
+
+    def attempt(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        call = running_call(library)
+        if call is None:
+            return wrapped(*args, **kwargs)
+        if _repeats(call):
+            call.readmit()
+        try:
+            return wrapped(*args, **kwargs)
+        except Exception as error:
+            call.failed = error
+            raise
+
+    async def attempt_async(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        call = running_call(library)
+        if call is None:
+            return await wrapped(*args, **kwargs)
+        if _repeats(call):
+            await call.readmit_async()
+        try:
+            return await wrapped(*args, **kwargs)
+        except Exception as error:
+            call.failed = error
+            raise
+
+    def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        coroutine = kind_of(getattr(wrapped, "__func__", wrapped)) == "coroutine"
+        return (attempt_async if coroutine else attempt)(wrapped, instance, args, kwargs)
+
+    return Patch(module, path, wrapper)
+
+
+def _repeats(call: Call) -> bool:
+    """Note the attempt that failed before this one, if any; return whether it may be billed."""
+    failed, call.failed = call.failed, None
+    return failed is not None and note_retry(call, None, failed)
 
 
 @lru_cache(1024)

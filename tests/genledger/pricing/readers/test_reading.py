@@ -229,6 +229,13 @@ def test_text_generation_inference_counts_in_its_details(
     assert (found.usage, found.notes) == (usage, notes)
 
 
+def test_voyage_bills_text_by_tokens_and_images_by_pixels() -> None:
+    text = {"usage": {"total_tokens": 11}}
+    both = {"usage": {"text_tokens": 11, "image_pixels": 560_000, "video_pixels": 5_600, "total_tokens": 1021}}
+    assert reading("voyageai", "embeddings", text).usage == Usage(input=11)
+    assert reading("voyageai", "embeddings", both).usage == Usage(input=11, units={"pixel": 565_600})
+
+
 ORDINARY = [
     ("openai", "chat", {**CHAT, "service_tier": "default"}, "https://api.openai.com/v1"),
     (

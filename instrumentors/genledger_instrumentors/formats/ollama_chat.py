@@ -199,6 +199,14 @@ CHAT = Operation(
 
 GENERATE = CHAT._replace(name=S.TEXT_COMPLETION, api="completions", input=read_prompt, output=read_completion)
 
+SYSTEM_ONE = Operation(
+    name=S.GENERATE_CONTENT,
+    api="systemone",
+    fields=_MODEL,
+    response=read_model,
+    family="inference",
+)
+
 EMBED = Operation(
     name=S.EMBEDDINGS,
     api="embed",

@@ -15,7 +15,7 @@ import orjson
 
 from genledger.engine.driver import Arguments
 from genledger.engine.operation import Body, Operation, text, with_changes
-from genledger.instrumentation.adapters.requests import Request, RequestClient, follow_lines
+from genledger.instrumentation.adapters.request_method import Request, RequestClient, follow_lines
 from genledger.instrumentation.adapters.wire import endpoint_at
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.pricing.providers import providers
@@ -47,6 +47,9 @@ _OPERATIONS: Mapping[str, Operation] = {
 }
 """The operation of each task; the others (classification, translation, video, …) are `_OTHER`."""
 
+_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8")
+"""What a picture begins with: PNG, JPEG, WebP, GIF."""
+
 _ROUTER = "router.huggingface.co"
 _POLICIES = frozenset({"", "auto", "v1", "hf-inference", "fastest", "cheapest", "preferred"})
 """What stands in the place of a provider's name and is none: the router, or Hugging Face itself, chooses or serves."""
@@ -55,19 +58,24 @@ _NAMES = {"fireworks-ai": "fireworks", "zai-org": "zai"}
 """Providers that Hugging Face calls by another name than the conventions and Genledger's table."""
 
 
-def provider_of(client: Any, url: str, model: str | None) -> str:
+def provider_of(client: Any, asked: Any, model: str | None) -> str:
     """Return who serves the model, as far as the client can tell; Hugging Face where only its router is visible."""
-    parts = urlsplit(url)
+    parts = urlsplit(asked.url)
     if parts.hostname == _ROUTER:
         name = parts.path.split("/")[1]
-        if name == "v1" and model is not None:
-            name = model.partition(":")[2]
+        if name == "v1":
+            name = (model or "").partition(":")[2]
     else:
         seller = providers().at(parts.hostname or "")
         if seller is not None:
             return seller.name
-        name = client.provider or ""
+        name = "" if _is_address(asked.model) else client.provider or ""
     return "huggingface" if name in _POLICIES else _NAMES.get(name, name)
+
+
+def _is_address(model: str | None) -> bool:
+    """Return whether the application gave an address instead of a model, for which the client ignores its provider."""
+    return model is not None and model.startswith(("http:", "https:"))
 
 
 def request(client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Request:
@@ -77,18 +85,17 @@ def request(client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reque
     operation = _OPERATIONS.get(asked.task, _OTHER)
     if operation is TEXT_GENERATION and "prompt" in body:
         operation = COMPLETIONS
-    own = asked.model is None or asked.model.startswith(("http:", "https:"))
-    provider = "huggingface" if own else provider_of(client, asked.url, asked.model)
     headers = {name.lower(): value for name, value in asked.headers.items()}
     key = str(headers.get("authorization", "")).removeprefix("Bearer ")
-    return Request(operation, endpoint_at(provider, asked.url, key), body, streamed=bool(kwargs.get("stream")))
+    endpoint = endpoint_at(provider_of(client, asked, body["model"]), asked.url, key)
+    return Request(operation, endpoint, body, streamed=bool(kwargs.get("stream")))
 
 
 def body_of(asked: Any) -> Body:
     """Return the fields of a request by the names of OpenAI's formats, or as they are sent."""
     fields = asked.json if isinstance(asked.json, dict) else {}
     model = fields.get("model") or asked.model
-    if model == "dummy" or str(model).startswith(("http:", "https:")):  # an endpoint of one's own has only one model
+    if model == "dummy" or _is_address(model):  # an endpoint of one's own has only one model
         model = None
     if asked.task == "text-to-speech":
         spoken = fields.get("input") or fields.get("inputs") or fields.get("text")
@@ -110,11 +117,16 @@ def write(args: tuple[Any, ...], kwargs: dict[str, Any], changes: Mapping[str, A
 
 
 def answer(operation: Operation, result: Any) -> Any:
-    """Return an answer as its operation reads it: the first of several, and no vectors."""
-    if result[:2].strip().startswith((b"{", b"[{")):
+    """Return an answer as its operation reads it: the first of several, and no vectors or sounds."""
+    if operation is _IMAGES and result.startswith(_PICTURES):
+        return {"data": [{}]}
+    if not result.startswith((b"{", b"[{")):
+        return {}
+    try:
         found = orjson.loads(result)
-        return found[0] if isinstance(found, list) else found
-    return {"data": [{}]} if operation is _IMAGES and result[:1] not in (b"[", b"n") else {}
+    except orjson.JSONDecodeError:
+        return {}
+    return found[0] if isinstance(found, list) else found
 
 
 class HuggingFaceInstrumentor(Instrumentor):

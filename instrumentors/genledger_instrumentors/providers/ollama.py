@@ -11,17 +11,18 @@ from typing import Any
 
 from genledger.engine.driver import Arguments
 from genledger.engine.operation import Operation, with_changes
-from genledger.instrumentation.adapters.requests import Request, RequestClient
+from genledger.instrumentation.adapters.request_method import Request, RequestClient
 from genledger.instrumentation.adapters.wire import endpoint_at
 from genledger.instrumentation.instrumentor import Instrumentor
 
-from ..formats.ollama_chat import CHAT, EMBED, GENERATE
+from ..formats.ollama_chat import CHAT, EMBED, GENERATE, SYSTEM_ONE
 
 _OPERATIONS: Mapping[str, Operation] = {
     "/api/chat": CHAT,
     "/api/generate": GENERATE,
     "/api/embed": EMBED,
     "/api/embeddings": EMBED,
+    "/v1/systemone": SYSTEM_ONE,
 }
 
 

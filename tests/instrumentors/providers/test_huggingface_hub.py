@@ -124,6 +124,26 @@ async def test_the_provider_is_who_serves_the_model(
     assert ("genledger.cost.amount" in attributes) != ("genledger.cost.unpriced" in attributes)
 
 
+@pytest.mark.parametrize(
+    ("address", "named"),
+    [
+        ("https://router.huggingface.co/together/v1", "together"),
+        ("https://router.huggingface.co/v1", "huggingface"),
+        ("https://api.groq.com/openai/v1", "groq"),
+        ("https://x1.us-east-1.aws.endpoints.huggingface.cloud/v1", "huggingface"),
+        ("https://llm.example.com/v1", "huggingface"),
+    ],
+)
+async def test_an_address_tells_the_provider_whatever_the_client_was_given(
+    hosted: Hosted, telemetry: Telemetry, address: str, named: str
+) -> None:
+    client = hosted(None, address, "conversational", chat_answer(DEEPSEEK))
+    client.provider = "cohere"  # which the client ignores beside an address
+    await now(client.chat_completion(HELLO, model=DEEPSEEK))
+    assert telemetry.attributes["gen_ai.provider.name"] == named
+    assert telemetry.attributes["gen_ai.request.model"] == DEEPSEEK
+
+
 async def test_a_routed_call_has_the_price_of_the_route(hosted: Hosted, telemetry: Telemetry) -> None:
     client = hosted("together", DEEPSEEK, "conversational", chat_answer(DEEPSEEK))
     await now(client.chat_completion(HELLO))

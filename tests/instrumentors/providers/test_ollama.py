@@ -182,6 +182,20 @@ async def test_the_old_embeddings_say_nothing_of_usage_and_are_unpriced(
     assert telemetry.attributes["genledger.cost.unpriced"] == "no_usage"
 
 
+async def test_questions_to_system_one_are_priced_by_their_tokens(
+    server: Server, client: Any, telemetry: Telemetry
+) -> None:
+    if not hasattr(client, "systemone"):
+        pytest.skip("not in this version")
+    answers = {"sure": {"type": "noul", "noul": 0.9}}
+    usage = {"input_tokens": 1000, "output_tokens": 500}
+    server.will(json_reply({"model": MODEL, "answers": answers, "usage": usage}))
+    question = {"type": "noul", "instructions": PROMPT}
+    await now(client.systemone(MODEL, "a state", {"sure": question}))
+    assert telemetry.span.name == f"generate_content {MODEL}"
+    assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(ROW.cost)
+
+
 async def test_the_models_of_a_server_are_no_calls(server: Server, client: Any, telemetry: Telemetry) -> None:
     server.will(json_reply({"models": []}))
     await now(client.list())

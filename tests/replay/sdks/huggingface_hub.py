@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import huggingface_hub
+from huggingface_hub.utils import _http
 
 from ...instrumentors.provider import now
 from ..observation import drained
@@ -46,17 +47,23 @@ def _without_null(value: Any) -> Any:
     return [_without_null(one) for one in value] if isinstance(value, list) else value
 
 
-async def _plain(client: Any, plan: Plan) -> Any:
-    return await drained(await now(getattr(client, plan.method)(**plan.kwargs)))
-
-
-def client(key: ClientKey, wire: Wire, asynchronous: bool) -> Any:
-    """A client of an address; the library makes the HTTP clients, and closes them."""
+async def _plain(client: tuple[Any, Any], plan: Plan) -> Any:
+    sdk, transport = client
     http = http_library("huggingface_hub")
-    huggingface_hub.set_client_factory(lambda: http.Client(transport=wire.transport))
-    huggingface_hub.set_async_client_factory(lambda: http.AsyncClient(transport=wire.transport))
+    # The library makes the HTTP clients, for the whole process, and closes them.
+    huggingface_hub.set_client_factory(lambda: http.Client(transport=transport))
+    huggingface_hub.set_async_client_factory(lambda: http.AsyncClient(transport=transport))
+    try:
+        return await drained(await now(getattr(sdk, plan.method)(**plan.kwargs)))
+    finally:
+        huggingface_hub.set_client_factory(_http.default_client_factory)
+        huggingface_hub.set_async_client_factory(_http.default_async_client_factory)
+
+
+def client(key: ClientKey, wire: Wire, asynchronous: bool) -> tuple[Any, Any]:
+    """A client of an address, and what answers it."""
     kind = huggingface_hub.AsyncInferenceClient if asynchronous else huggingface_hub.InferenceClient
-    return kind(model=key.base_url, token="test")
+    return kind(model=key.base_url, token="test"), wire.transport
 
 
 SDK = Sdk(

@@ -18,7 +18,7 @@ from tests.instrumentors.telemetry import Telemetry, instrumented
 
 import genledger
 from genledger.engine.operation import Endpoint
-from genledger.instrumentation.adapters.requests import Request, RequestClient, follow_lines
+from genledger.instrumentation.adapters.request_method import Request, RequestClient, follow_lines
 from genledger.instrumentation.patching import Patcher
 from genledger_semconv.checker import assert_clean
 

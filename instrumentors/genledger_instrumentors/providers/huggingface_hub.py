@@ -11,47 +11,17 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-import orjson
-
 from genledger.engine.driver import Arguments
-from genledger.engine.operation import Body, Operation, text, with_changes
+from genledger.engine.operation import with_changes
 from genledger.instrumentation.adapters.request_method import Request, RequestClient, follow_lines
 from genledger.instrumentation.adapters.wire import endpoint_at
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.pricing.providers import providers
-from genledger_semconv import attributes as A
-from genledger_semconv import spans as S
 
-from ..formats.openai_chat import CHAT, COMPLETIONS
-from ..formats.openai_embeddings import EMBEDDINGS
-from ..formats.openai_media import IMAGES, SPEECH, TRANSCRIPTIONS, no_answer
-from ..formats.text_generation import TEXT_GENERATION
-
-_IMAGES = IMAGES._replace(request=None, constant={A.GEN_AI_OUTPUT_TYPE: "image"}, accumulate=None)
-_OTHER = Operation(
-    name=S.GENERATE_CONTENT,
-    api="inference",
-    fields={"model": (A.GEN_AI_REQUEST_MODEL, text)},
-    family="inference",
-    largest=no_answer,
-)
-_OPERATIONS: Mapping[str, Operation] = {
-    "conversational": CHAT,
-    "text-generation": TEXT_GENERATION,
-    "feature-extraction": EMBEDDINGS,
-    "sentence-similarity": EMBEDDINGS,
-    "text-to-image": _IMAGES,
-    "image-to-image": _IMAGES,
-    "text-to-speech": SPEECH,
-    "automatic-speech-recognition": TRANSCRIPTIONS,
-}
-"""The operation of each task; the others (classification, translation, video, …) are `_OTHER`."""
-
-_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8")
-"""What a picture begins with: PNG, JPEG, WebP, GIF."""
+from ..formats.huggingface_tasks import is_address, operation_of, read_answer, read_body
 
 _ROUTER = "router.huggingface.co"
-_POLICIES = frozenset({"", "auto", "v1", "hf-inference", "fastest", "cheapest", "preferred"})
+_POLICIES = frozenset({"", "auto", "hf-inference", "fastest", "cheapest", "preferred"})
 """What stands in the place of a provider's name and is none: the router, or Hugging Face itself, chooses or serves."""
 
 _NAMES = {"fireworks-ai": "fireworks", "zai-org": "zai"}
@@ -69,38 +39,18 @@ def provider_of(client: Any, asked: Any, model: str | None) -> str:
         seller = providers().at(parts.hostname or "")
         if seller is not None:
             return seller.name
-        name = "" if _is_address(asked.model) else client.provider or ""
+        name = "" if is_address(asked.model) else client.provider or ""
     return "huggingface" if name in _POLICIES else _NAMES.get(name, name)
-
-
-def _is_address(model: str | None) -> bool:
-    """Return whether the application gave an address instead of a model, for which the client ignores its provider."""
-    return model is not None and model.startswith(("http:", "https:"))
 
 
 def request(client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Request:
     """Read a request: its parts are one object."""
     asked = args[0]
-    body = body_of(asked)
-    operation = _OPERATIONS.get(asked.task, _OTHER)
-    if operation is TEXT_GENERATION and "prompt" in body:
-        operation = COMPLETIONS
+    body = read_body(asked)
     headers = {name.lower(): value for name, value in asked.headers.items()}
     key = str(headers.get("authorization", "")).removeprefix("Bearer ")
     endpoint = endpoint_at(provider_of(client, asked, body["model"]), asked.url, key)
-    return Request(operation, endpoint, body, streamed=bool(kwargs.get("stream")))
-
-
-def body_of(asked: Any) -> Body:
-    """Return the fields of a request by the names of OpenAI's formats, or as they are sent."""
-    fields = asked.json if isinstance(asked.json, dict) else {}
-    model = fields.get("model") or asked.model
-    if model == "dummy" or _is_address(model):  # an endpoint of one's own has only one model
-        model = None
-    if asked.task == "text-to-speech":
-        spoken = fields.get("input") or fields.get("inputs") or fields.get("text")
-        fields = {**fields, "input": spoken.get("text") if isinstance(spoken, dict) else spoken}
-    return {**fields, "model": model, **({"file": asked.data} if asked.data is not None else {})}
+    return Request(operation_of(asked.task, body), endpoint, body, streamed=bool(kwargs.get("stream")))
 
 
 def write(args: tuple[Any, ...], kwargs: dict[str, Any], changes: Mapping[str, Any]) -> Arguments:
@@ -114,19 +64,6 @@ def write(args: tuple[Any, ...], kwargs: dict[str, Any], changes: Mapping[str, A
     if model is not None:
         changed["url"] = asked.url.replace(f"/models/{asked.model}", f"/models/{model}")
     return (dataclasses.replace(asked, **changed), *rest), kwargs
-
-
-def answer(operation: Operation, result: Any) -> Any:
-    """Return an answer as its operation reads it: the first of several, and no vectors or sounds."""
-    if operation is _IMAGES and result.startswith(_PICTURES):
-        return {"data": [{}]}
-    if not result.startswith((b"{", b"[{")):
-        return {}
-    try:
-        found = orjson.loads(result)
-    except orjson.JSONDecodeError:
-        return {}
-    return found[0] if isinstance(found, list) else found
 
 
 class HuggingFaceInstrumentor(Instrumentor):
@@ -143,6 +80,6 @@ class HuggingFaceInstrumentor(Instrumentor):
         ),
         request=request,
         write=write,
-        answer=answer,
+        answer=read_answer,
         follow=follow_lines,
     )

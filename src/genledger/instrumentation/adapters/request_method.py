@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import orjson
+
 from genledger.engine.call import Call
 from genledger.engine.driver import asynchronous, follow, generating, generating_awaited, synchronous
 from genledger.engine.operation import Body, Endpoint, Operation, StreamAccumulator
@@ -104,6 +106,17 @@ class RequestExchange(WireExchange):
             return self._client.follow(call, result, accumulate(call.body, call.recorder.capture is not None))
         call.settle(self._client.answer(call.operation, result))
         return result
+
+
+def parsed(answer: bytes) -> Any:
+    """Return the JSON object that an answer is, or the first of several; an empty one for vectors and media."""
+    if not answer.startswith((b"{", b"[{")):
+        return {}
+    try:
+        found = orjson.loads(answer)
+    except orjson.JSONDecodeError:
+        return {}
+    return found[0] if isinstance(found, list) else found
 
 
 def follow_lines(call: Call, source: Any, accumulator: StreamAccumulator) -> Iterator[Any] | AsyncIterator[Any]:

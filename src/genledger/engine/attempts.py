@@ -121,7 +121,7 @@ def status_of(error: BaseException) -> int | None:
         status = at_path(response, "ResponseMetadata.HTTPStatusCode")
         return status if type(status) is int else None
     for source in (response, error):
-        for name in ("status_code", "status"):
+        for name in ("status_code", "status", "http_status"):
             status = getattr(source, name, None)
             if type(status) is int:
                 return status

@@ -118,7 +118,9 @@ def _walk(value: Any, texts: list[str], depth: int) -> int:
         kind = value.get("type")
         tokens = INPUT_IMAGE_TOKENS if isinstance(kind, str) and kind in _IMAGES else 0
         for key, item in value.items():
-            if key not in _NOT_TEXT:
+            if key == "images" and isinstance(item, (list, tuple)):
+                tokens += INPUT_IMAGE_TOKENS * len(item)  # encoded, as Ollama takes them
+            elif key not in _NOT_TEXT:
                 # Names below the top count as well: those of a tool's parameters are sent to the model.
                 if depth:
                     texts.append(str(key))

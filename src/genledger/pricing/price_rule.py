@@ -26,6 +26,7 @@ UNITS = (
     "second",
     "character",
     "image",
+    "pixel",
     "page",
     "annotated_page",
     "search_unit",

@@ -23,7 +23,8 @@ from genledger.engine.driver import (
 )
 from genledger.engine.operation import Body, with_changes
 from genledger.engine.recorder import Recorder
-from genledger.instrumentation.adapters.wire import WireClient, WireExchange, note_retry
+from genledger.instrumentation.adapters.attempts import note_retry
+from genledger.instrumentation.adapters.wire import WireClient, WireExchange
 from genledger.instrumentation.patching import Patch, Patches
 
 _EXTRA = "additional_body_parameters"

@@ -293,9 +293,14 @@ class ResponseTap:
                     except orjson.JSONDecodeError:
                         continue
                     recording.add(event)
-                    if isinstance(event, dict) and isinstance(said := event.get("error"), dict):
-                        self._refusal = ErrorEvent(said)
+                    if isinstance(event, dict) and (said := event.get("error")):
+                        self._refusal = _error_event(said, event)
         recording.fold()
+
+    @property
+    def ended(self) -> bool:
+        """Return whether the event has come that ends the stream, or one that is an error."""
+        return self._done or self._refusal is not None
 
     def finish(self, error: BaseException | None) -> None:
         """The body was read to its end, or broke off."""
@@ -346,6 +351,13 @@ class ResponseTap:
     def __del__(self) -> None:
         if not self._call.settled:
             self.closed()
+
+
+def _error_event(said: Any, event: dict[str, Any]) -> ErrorEvent | None:
+    """Return the error that an event is: an object, or a text with its type beside it, as from Hugging Face."""
+    if isinstance(said, str):
+        said = {"message": said, "type": event.get("error_type")}
+    return ErrorEvent(said) if isinstance(said, dict) else None
 
 
 def parse(data: bytes | bytearray | str) -> Any:

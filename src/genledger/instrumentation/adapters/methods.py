@@ -48,6 +48,7 @@ class Methods:
         operations: The operation that each function is, or what finds it: for one that sends any request.
         endpoint: Finds the endpoint that an instance (`None` for a function) talks to.
         body: Makes the request, by the provider's names, from the instance and the named arguments; those by default.
+            `None` for what is no call.
         write: Writes changed fields of the request back into the named arguments.
         streamed: Tells from the request whether its answer is a stream.
         answer: Makes an answer, as the operation reads it, of what a function returned or had received.
@@ -57,7 +58,7 @@ class Methods:
     classes: Mapping[str, str]
     operations: Mapping[str, Operation | Find]
     endpoint: Callable[[Any], Endpoint]
-    body: Callable[[Any, dict[str, Any]], Body] = lambda instance, given: given
+    body: Callable[[Any, dict[str, Any]], Body | None] = lambda instance, given: given
     write: Write = update
     streamed: Callable[[Body], bool] = lambda body: bool(body.get("stream"))
     answer: Callable[[Any], Any] = lambda result: result
@@ -79,6 +80,8 @@ class Methods:
             if operation is None:
                 return None
             body = self.body(instance, given)
+            if body is None:
+                return None
             streamed = operation.accumulate is not None and self.streamed(body)
             call = recorder.open(operation, self.library, self.endpoint(instance), body, streamed=streamed)
             return MethodExchange(call, wrapped, self.write, self.answer) if call is not None else None
@@ -94,7 +97,7 @@ class Methods:
         }
 
         def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            return drivers[_kind_of(getattr(wrapped, "__func__", wrapped))](wrapped, instance, args, kwargs)
+            return drivers[kind_of(getattr(wrapped, "__func__", wrapped))](wrapped, instance, args, kwargs)
 
         return wrapper
 
@@ -146,7 +149,8 @@ class MethodExchange(Exchange):
 
 
 @lru_cache(1024)
-def _kind_of(function: Any) -> str:
+def kind_of(function: Any) -> str:
+    """Return whether a function is plain, a coroutine function, a generator function, or an asynchronous one."""
     if inspect.isasyncgenfunction(function):
         return "async generator"
     if inspect.iscoroutinefunction(function):

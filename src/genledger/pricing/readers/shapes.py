@@ -114,7 +114,8 @@ def chat(counts: Counts, usage: Any, provider: str) -> Usage:
     Cached tokens are part of `prompt_tokens`. Reasoning is part of `completion_tokens`, except where the
     total shows that it is not: xAI's chat API documents total = prompt + completion + reasoning, and the
     same sum shows through resellers; Gemini's compatible endpoint leaves thoughts out of both. Mistral
-    counts audio beside `prompt_tokens`. DeepSeek names cached tokens `prompt_cache_hit_tokens`.
+    counts audio beside `prompt_tokens`. DeepSeek names cached tokens `prompt_cache_hit_tokens`. Voyage's total has
+    tokens of images as well, which are billed by their pixels.
     """
     usage = fields_of(usage)
     get, of = usage.get, counts.of
@@ -125,6 +126,8 @@ def chat(counts: Counts, usage: Any, provider: str) -> Usage:
         out = out or fields_of(get("completion_token_details"))
     total, completion = get("total_tokens"), of(get("completion_tokens"))
     prompt = counts.get(usage, "prompt_tokens")
+    if prompt is None and provider == "voyageai":
+        prompt = counts.get(usage, "text_tokens")
     if prompt is None:
         prompt = max(of(total) - completion, 0)
     cached, written, written_1h = details.get("cached_tokens"), of(details.get("cache_write_tokens")), 0
@@ -168,6 +171,9 @@ def _units(counts: Counts, usage: Any, provider: str) -> Mapping[str, float]:
     if provider == "mistral":
         seconds = number(usage.get("prompt_audio_seconds"))
         return {"second": seconds} if seconds else NO_UNITS
+    if provider == "voyageai":
+        pixels = counts(usage, "image_pixels") + counts(usage, "video_pixels")
+        return {"pixel": pixels} if pixels else NO_UNITS
     if provider == "perplexity":
         named = (("num_search_queries", "web_search"), ("citation_tokens", "citation_token"))
         return {unit: amount for name, unit in named if (amount := counts(usage, name))} or NO_UNITS
@@ -378,6 +384,19 @@ def bedrock_headers(counts: Counts, headers: object) -> Usage:
 def ollama(counts: Counts, body: object) -> Usage:
     """Ollama's own API."""
     return Usage(input=counts(body, "prompt_eval_count"), output=counts(body, "eval_count"))
+
+
+def text_generation(counts: Counts, body: object) -> Usage:
+    """Hugging Face's Text Generation Inference: the details, with those of every sequence that was generated.
+
+    A stream counts the prompt in `input_length`; a whole answer lists it in `prefill`, if it was asked to.
+    https://huggingface.github.io/text-generation-inference
+    """
+    details = field(body, "details")
+    rest = sum(counts(one, "generated_tokens") for one in items(details, "best_of_sequences"))
+    given = counts(details, "input_length") or sum(1 for _ in items(details, "prefill"))
+    counts.inconsistent = counts.inconsistent or not given  # nothing is generated from nothing
+    return Usage(input=given, output=counts(details, "generated_tokens") + rest)
 
 
 def embedding_statistics(counts: Counts, body: object) -> Usage:

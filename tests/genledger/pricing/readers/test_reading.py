@@ -208,6 +208,34 @@ def test_ollama_counts_in_its_own_words() -> None:
     assert reading("ollama", "chat", body).usage == Usage(input=11, output=22)
 
 
+@pytest.mark.parametrize(
+    ("details", "usage", "notes"),
+    [
+        ({"generated_tokens": 22, "input_length": 11}, Usage(input=11, output=22), ()),
+        ({"generated_tokens": 22, "prefill": [{}] * 11, "tokens": []}, Usage(input=11, output=22), ()),
+        (
+            {"generated_tokens": 22, "input_length": 11, "best_of_sequences": [{"generated_tokens": 20}]},
+            Usage(input=11, output=42),
+            (),
+        ),
+        ({"generated_tokens": 22, "prefill": []}, Usage(output=22), ("usage_inconsistent",)),
+    ],
+    ids=["stream", "prefill", "best of", "no input"],
+)
+def test_text_generation_inference_counts_in_its_details(
+    details: dict[str, Any], usage: Usage, notes: tuple[str, ...]
+) -> None:
+    found = reading("huggingface", "text_generation", {"generated_text": "x", "details": details})
+    assert (found.usage, found.notes) == (usage, notes)
+
+
+def test_voyage_bills_text_by_tokens_and_images_by_pixels() -> None:
+    text = {"usage": {"total_tokens": 11}}
+    both = {"usage": {"text_tokens": 11, "image_pixels": 560_000, "video_pixels": 5_600, "total_tokens": 1021}}
+    assert reading("voyageai", "embeddings", text).usage == Usage(input=11)
+    assert reading("voyageai", "embeddings", both).usage == Usage(input=11, units={"pixel": 565_600})
+
+
 ORDINARY = [
     ("openai", "chat", {**CHAT, "service_tier": "default"}, "https://api.openai.com/v1"),
     (

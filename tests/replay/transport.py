@@ -13,6 +13,7 @@ from typing import Any
 
 _USERS = {
     "cohere": "cohere.core.http_client",
+    "deepgram": "deepgram.core.http_client",
     "mistralai": "mistralai.client.httpclient",
     "replicate": "replicate.client",
 }

@@ -24,6 +24,11 @@ from genledger.shared.toml_table import Table
 UNITS = (
     "request",
     "second",
+    "multilingual_second",
+    "diarized_second",
+    "redacted_second",
+    "keyterm_second",
+    "entity_second",
     "character",
     "image",
     "page",

@@ -332,3 +332,33 @@ def test_a_provider_that_only_resembles_a_known_one_has_no_prices(cost: CostOf, 
 )
 def test_everyday_names_of_providers(cost: CostOf, provider: str, model: str) -> None:
     assert usd(cost(provider, "chat", chat(model, 1_000_000, 0))) > 0
+
+
+@pytest.mark.parametrize(
+    ("model", "request_", "found", "expected"),
+    [
+        ("nova-3", {}, {}, 60 * 0.0043 / 60),
+        ("nova-3", {"language": "multi"}, {}, 60 * 0.0052 / 60),
+        ("nova-2-medical", {}, {}, 60 * 0.0043 / 60),
+        ("base-general", {}, {"channels": 2}, 2 * 60 * 0.0125 / 60),
+        ("nova-3", {}, {"summary_info": {"input_tokens": 1000, "output_tokens": 100}}, 0.0043 + 0.0003 + 0.00006),
+    ],
+)
+def test_deepgram_bills_each_channel_by_the_second(
+    cost: CostOf, model: str, request_: dict[str, Any], found: dict[str, Any], expected: float
+) -> None:
+    """https://deepgram.com/pricing"""
+    payload = {"metadata": {"duration": 60.0, "channels": 1, **found}}
+    assert usd(cost("deepgram", "transcriptions", payload, {"model": model, **request_})) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("model", "rate"), [("aura-2-thalia-en", 30e-6), ("aura-asteria-en", 15e-6)])
+def test_deepgram_bills_speech_by_the_character_that_a_header_counts(cost: CostOf, model: str, rate: float) -> None:
+    """https://deepgram.com/pricing"""
+    found = cost("deepgram", "speech", {}, {"model": model, "text": "Hello"}, headers={"dg-char-count": "7"})
+    assert usd(found) == pytest.approx(7 * rate)
+
+
+@pytest.mark.parametrize("metadata", ["many", {}, {"duration": "x", "channels": -1}, {"duration": -1.0}])
+def test_a_transcript_of_unknown_shape_has_no_cost(cost: CostOf, metadata: Any) -> None:
+    assert cost("deepgram", "transcriptions", {"metadata": metadata}, {"model": "nova-3"}) is None

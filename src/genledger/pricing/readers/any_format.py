@@ -107,7 +107,9 @@ def _without_block(
     if api in ("embedContent", "embeddings", "embed"):
         usage = shapes.embedding_statistics(counts, body)
         return usage if usage.input else None
-    units = units_of(provider, api, body, request)
+    if provider == "deepgram" and field(body, "metadata") is not None:
+        return shapes.deepgram(counts, body, request)
+    units = units_of(provider, api, body, request, headers)
     return Usage(units=units) if units else None
 
 

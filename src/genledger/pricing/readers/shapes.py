@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from genledger.pricing.getters import Counts, field, fields_of, first, items, label, number, path
+from genledger.pricing.getters import Counts, duration, field, fields_of, first, items, label, number, path
 from genledger.pricing.usage import NO_UNITS, Usage
 
 
@@ -388,3 +388,34 @@ def embedding_statistics(counts: Counts, body: object) -> Usage:
         statistics = first(vector, "statistics") or path(vector, "embeddings", "statistics")
         total += counts(statistics, "tokenCount", "token_count")
     return Usage(input=total)
+
+
+_DEEPGRAM_INFO = ("summary_info", "topics_info", "intents_info", "sentiment_info")
+_DEEPGRAM_EXTRAS = (
+    ("diarize", "diarized_second"),
+    ("diarize_model", "diarized_second"),
+    ("redact", "redacted_second"),
+    ("keyterm", "keyterm_second"),
+    ("detect_entities", "entity_second"),
+)
+"""What is charged beside a transcript, for each of its seconds (Deepgram: pricing)."""
+
+
+def deepgram(counts: Counts, body: object, request: object) -> Usage | None:
+    """Deepgram: seconds of each channel that was transcribed, and the tokens of what analyzed the text.
+
+    https://developers.deepgram.com/reference/speech-to-text/listen-pre-recorded
+    """
+    metadata = field(body, "metadata")
+    analyses = [info for name in _DEEPGRAM_INFO if (info := field(metadata, name)) is not None]
+    heard = sum(1 for _ in items(field(body, "results"), "channels")) or counts(metadata, "channels")
+    seconds = (duration(field(metadata, "duration")) or 0.0) * max(heard, 1)
+    if not (seconds or analyses):
+        return None
+    multilingual = field(request, "language") == "multi"
+    extras = {unit: seconds for name, unit in _DEEPGRAM_EXTRAS if field(request, name) not in (None, False, "false")}
+    return Usage(
+        input=sum(counts(info, "input_tokens") for info in analyses),
+        output=sum(counts(info, "output_tokens") for info in analyses),
+        units={"multilingual_second" if multilingual else "second": seconds, **extras} if seconds else NO_UNITS,
+    )

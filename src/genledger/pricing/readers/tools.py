@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from genledger.pricing.getters import Counts, duration, field, first, items, number, path, text
@@ -107,14 +108,15 @@ def image_tool(counts: Counts, body: object) -> tuple[tuple[str, Usage], ...]:
     return ((next((model for model in models if model), "gpt-image-1"), usage),)
 
 
-def units_of(provider: str, api: str, body: object, request: object) -> dict[str, float]:
+def units_of(provider: str, api: str, body: object, request: object, headers: Mapping[str, object]) -> dict[str, float]:
     """Return the units of answers that have no token counts at all."""
     if api in ("transcriptions", "audio_transcriptions", "translations"):
         seconds = duration(field(body, "duration"))
         return {"second": max(seconds, _LEAST_SECONDS.get(provider, 0.0))} if seconds else {}
     if api in ("speech", "audio_speech"):
         spoken = text(request, "input", "text")
-        return {"character": float(len(spoken))} if spoken else {}
+        count = duration(headers.get("dg-char-count")) or len(spoken or "")
+        return {"character": float(count)} if count else {}
     if api in ("images", "image_generation") or (api == "invoke_model" and field(body, "images") is not None):
         return _images(body, request)
     pages = number(path(body, "usage_info", "pages_processed"))

@@ -15,7 +15,7 @@ from genledger.pricing.getters import field, fields_of, path
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
-from .defaults import default_model
+from .audio import answered, asked, default_model
 from .openai_media import no_answer
 from .recordings import UNKNOWN, seconds_of
 
@@ -41,35 +41,29 @@ def read_metadata(answer: Any, attributes: Attributes) -> None:
         break
 
 
-def _message(role: str, parts: list[Any], **more: Any) -> list[dict[str, Any]] | None:
-    return [{"role": role, "parts": parts, **more}] if parts else None
-
-
 def read_text(body: Body) -> Content:
     """Return the text that is spoken or analyzed."""
     said = text(body.get("text"))
-    return {A.GEN_AI_INPUT_MESSAGES: _message("user", [text_part(said)] if said is not None else [])}
+    return asked([text_part(said)] if said is not None else [])
 
 
 def read_recording(body: Body) -> Content:
     """Return the address of a recording; one that is sent is left out."""
     address = text(body.get("url"))
-    return {A.GEN_AI_INPUT_MESSAGES: _message("user", [media_part("audio", address)] if address is not None else [])}
+    return asked([media_part("audio", address)] if address is not None else [])
 
 
 def read_transcript(answer: Any) -> Content:
     """Return the best transcript of each channel."""
     channels = (listed(field(channel, "alternatives")) for channel in listed(path(answer, "results", "channels")))
     said = [text(field(found[0], "transcript")) for found in channels if found]
-    parts = [text_part(one) for one in said if one is not None]
-    return {A.GEN_AI_OUTPUT_MESSAGES: _message("assistant", parts, finish_reason="stop")}
+    return answered([text_part(one) for one in said if one is not None])
 
 
 def read_summary(answer: Any) -> Content:
     """Return the summary of a text."""
     summary = text(path(answer, "results", "summary", "text"))
-    parts = [text_part(summary)] if summary is not None else []
-    return {A.GEN_AI_OUTPUT_MESSAGES: _message("assistant", parts, finish_reason="stop")}
+    return answered([text_part(summary)] if summary is not None else [])
 
 
 LISTEN = Operation(

@@ -30,6 +30,7 @@ UNITS = (
     "keyterm_second",
     "entity_second",
     "character",
+    "credit",
     "image",
     "page",
     "annotated_page",

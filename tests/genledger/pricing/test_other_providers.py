@@ -362,3 +362,18 @@ def test_deepgram_bills_speech_by_the_character_that_a_header_counts(cost: CostO
 @pytest.mark.parametrize("metadata", ["many", {}, {"duration": "x", "channels": -1}, {"duration": -1.0}])
 def test_a_transcript_of_unknown_shape_has_no_cost(cost: CostOf, metadata: Any) -> None:
     assert cost("deepgram", "transcriptions", {"metadata": metadata}, {"model": "nova-3"}) is None
+
+
+@pytest.mark.parametrize(("model", "rate"), [("eleven_v3", 80e-6), ("eleven_flash_v2_5", 40e-6)])
+def test_elevenlabs_bills_a_character_by_the_model_and_a_credit_alike(cost: CostOf, model: str, rate: float) -> None:
+    """https://elevenlabs.io/pricing/api"""
+    asked = {"model_id": model, "text": "Hello"}
+    assert usd(cost("elevenlabs", "speech", {}, asked)) == pytest.approx(5 * rate)
+    assert usd(cost("elevenlabs", "speech", {}, asked, headers={"character-cost": "3"})) == pytest.approx(3 * 80e-6)
+
+
+@pytest.mark.parametrize("body", [{"audio_duration_secs": 36}, {"transcripts": [{"audio_duration_secs": 18}] * 2}])
+def test_elevenlabs_bills_a_transcript_by_the_second(cost: CostOf, body: dict[str, Any]) -> None:
+    """https://elevenlabs.io/pricing/api"""
+    found = cost("elevenlabs", "transcriptions", body, {"model_id": "scribe_v2"})
+    assert usd(found) == pytest.approx(36 * 0.22 / 3600)

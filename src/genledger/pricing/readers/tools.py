@@ -111,14 +111,22 @@ def image_tool(counts: Counts, body: object) -> tuple[tuple[str, Usage], ...]:
 def units_of(provider: str, api: str, body: object, request: object, headers: Mapping[str, object]) -> dict[str, float]:
     """Return the units of answers that have no token counts at all."""
     if api in ("transcriptions", "audio_transcriptions", "translations"):
-        seconds = duration(field(body, "duration"))
+        heard = (body, *items(body, "transcripts"))  # of ElevenLabs, where each channel has one
+        seconds = duration(field(body, "duration")) or sum(
+            duration(field(part, "audio_duration_secs")) or 0.0 for part in heard
+        )
         return {"second": max(seconds, _LEAST_SECONDS.get(provider, 0.0))} if seconds else {}
+    credits = duration(headers.get("character-cost"))
+    if credits:
+        return {"credit": credits}
     if api in ("speech", "audio_speech"):
-        spoken = text(request, "input", "text")
-        count = duration(headers.get("dg-char-count")) or len(spoken or "")
-        return {"character": float(count)} if count else {}
+        characters = duration(headers.get("dg-char-count")) or _spoken(request)
+        return {"character": float(characters)} if characters else {}
     if api in ("images", "image_generation") or (api == "invoke_model" and field(body, "images") is not None):
         return _images(body, request)
+    if api == "dubbing":
+        dubbed = duration(field(body, "expected_duration_sec"))
+        return {"second": dubbed} if dubbed else {}
     pages = number(path(body, "usage_info", "pages_processed"))
     if pages:
         annotated = first(request, "document_annotation_format", "bbox_annotation_format") is not None
@@ -129,6 +137,12 @@ def units_of(provider: str, api: str, body: object, request: object, headers: Ma
         documents = _documents(request)
         return {"search_unit": float(-(-documents // _DOCUMENTS_PER_SEARCH))} if documents else {}
     return {}
+
+
+def _spoken(request: object) -> int:
+    """Return the characters of what a request has spoken, by one voice or by several."""
+    parts = (request, *items(request, "inputs"))
+    return sum(len(text(part, "input", "text") or "") for part in parts)
 
 
 def _documents(request: object) -> int:

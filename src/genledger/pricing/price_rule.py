@@ -24,11 +24,6 @@ from genledger.shared.toml_table import Table
 UNITS = (
     "request",
     "second",
-    "multilingual_second",
-    "diarized_second",
-    "redacted_second",
-    "keyterm_second",
-    "entity_second",
     "character",
     "credit",
     "image",
@@ -50,7 +45,7 @@ UNITS = (
     "connector_image_generation",
     "connector_code_interpreter",
 )
-"""What is billed by something else than tokens. `image_<quality>_<size>` is known too."""
+"""What is billed by something else than tokens. `image_<quality>_<size>` and `<feature>_second` are known too."""
 
 _PRIMARY = frozenset({"request", "second", "character", "image", "page", "search"})
 """First words of the units that a model can be billed by instead of tokens; the others are its tools."""
@@ -121,7 +116,7 @@ def _amount(value: object) -> float:
 
 
 def _is_unit(name: str) -> bool:
-    return name in UNITS or name.startswith("image_")
+    return name in UNITS or name.startswith("image_") or name.endswith("_second")
 
 
 def _token_bucket(name: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from genledger.pricing import Cost
+from genledger.pricing.price_rule import PriceRule
 
 CostOf = Callable[..., Cost | None]
 
@@ -377,3 +378,19 @@ def test_elevenlabs_bills_a_transcript_by_the_second(cost: CostOf, body: dict[st
     """https://elevenlabs.io/pricing/api"""
     found = cost("elevenlabs", "transcriptions", body, {"model_id": "scribe_v2"})
     assert usd(found) == pytest.approx(36 * 0.22 / 3600)
+
+
+@pytest.mark.parametrize(("model", "hour"), [("universal-2", 0.15), ("universal-3-pro", 0.21)])
+def test_assemblyai_bills_a_transcript_by_the_second_and_counts_what_is_beside(
+    cost: CostOf, model: str, hour: float
+) -> None:
+    """https://www.assemblyai.com/pricing"""
+    found = cost("assemblyai", "transcriptions", {"duration": 36, "model": model}, {"speaker_labels": True})
+    assert usd(found) == pytest.approx(36 * hour / 3600)
+    assert found is not None
+    assert "unpriced_unit:speaker_labels_second" in found.notes
+
+
+def test_what_is_charged_for_each_second_of_a_feature_can_be_priced() -> None:
+    rule = {"provider": "deepgram", "model": "nova-3", "per_unit": {"second": 0.001, "diarize_second": 0.002}}
+    assert PriceRule.model_validate(rule).rates == {"second": 0.001, "diarize_second": 0.002}

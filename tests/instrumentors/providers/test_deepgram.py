@@ -112,9 +112,9 @@ async def test_every_channel_that_is_transcribed_is_paid(server: Server, client:
     assert request.body == b"RIFF"
     attributes = capturing.attributes
     assert attributes["genledger.usage.multilingual_second"] == 2 * SECONDS
-    assert attributes["genledger.usage.diarized_second"] == 2 * SECONDS
+    assert attributes["genledger.usage.diarize_second"] == 2 * SECONDS
     assert attributes["genledger.cost.amount"] == pytest.approx(2 * SECONDS * 0.0052 / 60)
-    assert "unpriced_unit:diarized_second" in attributes["genledger.cost.notes"]
+    assert "unpriced_unit:diarize_second" in attributes["genledger.cost.notes"]
     assert attributes["gen_ai.response.id"] == "r1"
 
 

@@ -43,7 +43,7 @@ class Methods:
         library: The library's name for users.
         classes: The class, by the module that it is in, synchronous and not; empty for functions of the module.
         operations: The operation that each function is.
-        endpoint: Finds the endpoint that an instance (`None` for a function) talks to.
+        endpoint: Finds the endpoint that an instance, or a function with these named arguments, talks to.
         body: Makes the request, by the provider's names, from the instance and the named arguments; those by default.
         write: Writes changed fields of the request back into the named arguments.
         streamed: Tells from the request whether its answer is a stream.
@@ -71,9 +71,11 @@ class Methods:
         def open_call(
             recorder: Recorder, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
         ) -> Exchange | None:
-            body = self.body(instance, named_arguments(wrapped, args, kwargs))
+            given = named_arguments(wrapped, args, kwargs)
+            body = self.body(instance, given)
             streamed = operation.accumulate is not None and self.streamed(body)
-            call = recorder.open(operation, self.library, self.endpoint(instance), body, streamed=streamed)
+            endpoint = self.endpoint(given if instance is None else instance)
+            call = recorder.open(operation, self.library, endpoint, body, streamed=streamed)
             return MethodExchange(call, wrapped, self.write, self.answer) if call is not None else None
 
         drivers = {
@@ -87,7 +89,7 @@ class Methods:
         }
 
         def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            return drivers[_kind_of(getattr(wrapped, "__func__", wrapped))](wrapped, instance, args, kwargs)
+            return drivers[kind_of(wrapped)](wrapped, instance, args, kwargs)
 
         return wrapper
 
@@ -138,8 +140,13 @@ class MethodExchange(Exchange):
         return result
 
 
+def kind_of(wrapped: Any) -> str:
+    """Return what a function or method is: `plain`, a `coroutine` function, a `generator` or an `async generator`."""
+    return _kind(getattr(wrapped, "__func__", wrapped))
+
+
 @lru_cache(1024)
-def _kind_of(function: Any) -> str:
+def _kind(function: Any) -> str:
     if inspect.isasyncgenfunction(function):
         return "async generator"
     if inspect.iscoroutinefunction(function):

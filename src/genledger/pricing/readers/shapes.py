@@ -391,14 +391,29 @@ def embedding_statistics(counts: Counts, body: object) -> Usage:
 
 
 _DEEPGRAM_INFO = ("summary_info", "topics_info", "intents_info", "sentiment_info")
-_DEEPGRAM_EXTRAS = (
-    ("diarize", "diarized_second"),
-    ("diarize_model", "diarized_second"),
-    ("redact", "redacted_second"),
-    ("keyterm", "keyterm_second"),
-    ("detect_entities", "entity_second"),
-)
-"""What is charged beside a transcript, for each of its seconds (Deepgram: pricing)."""
+
+_BY_THE_SECOND = {
+    "deepgram": ("diarize", "diarize_model", "redact", "keyterm", "detect_entities"),
+    "assemblyai": (
+        *("speaker_labels", "entity_detection", "sentiment_analysis", "content_safety", "iab_categories"),
+        *("redact_pii", "redact_pii_audio", "auto_chapters", "auto_highlights", "summarization", "keyterms_prompt"),
+    ),
+}
+"""Fields of a request for what is charged beside a transcript, for each of its seconds.
+
+https://deepgram.com/pricing, https://www.assemblyai.com/pricing
+"""
+
+
+def heard(provider: str, request: object, seconds: float, unit: str = "second") -> Mapping[str, float]:
+    """Return the seconds that were transcribed, and those of each feature that was asked for beside."""
+    if not seconds:
+        return NO_UNITS
+    asked = (name for name in _BY_THE_SECOND.get(provider, ()) if field(request, name) not in _OFF)
+    return {unit: seconds, **{f"{name}_second": seconds for name in asked}}
+
+
+_OFF: tuple[Any, ...] = (None, False, "false", "", [], ())
 
 
 def deepgram(counts: Counts, body: object, request: object) -> Usage | None:
@@ -408,14 +423,13 @@ def deepgram(counts: Counts, body: object, request: object) -> Usage | None:
     """
     metadata = field(body, "metadata")
     analyses = [info for name in _DEEPGRAM_INFO if (info := field(metadata, name)) is not None]
-    heard = sum(1 for _ in items(field(body, "results"), "channels")) or counts(metadata, "channels")
-    seconds = (duration(field(metadata, "duration")) or 0.0) * max(heard, 1)
+    channels = sum(1 for _ in items(field(body, "results"), "channels")) or counts(metadata, "channels")
+    seconds = (duration(field(metadata, "duration")) or 0.0) * max(channels, 1)
     if not (seconds or analyses):
         return None
-    multilingual = field(request, "language") == "multi"
-    extras = {unit: seconds for name, unit in _DEEPGRAM_EXTRAS if field(request, name) not in (None, False, "false")}
+    unit = "multilingual_second" if field(request, "language") == "multi" else "second"
     return Usage(
         input=sum(counts(info, "input_tokens") for info in analyses),
         output=sum(counts(info, "output_tokens") for info in analyses),
-        units={"multilingual_second" if multilingual else "second": seconds, **extras} if seconds else NO_UNITS,
+        units=heard("deepgram", request, seconds, unit),
     )

@@ -111,11 +111,12 @@ def image_tool(counts: Counts, body: object) -> tuple[tuple[str, Usage], ...]:
 def units_of(provider: str, api: str, body: object, request: object, headers: Mapping[str, object]) -> dict[str, float]:
     """Return the units of answers that have no token counts at all."""
     if api in ("transcriptions", "audio_transcriptions", "translations"):
-        heard = (body, *items(body, "transcripts"))  # of ElevenLabs, where each channel has one
+        parts = (body, *items(body, "transcripts"))  # of ElevenLabs, where each channel has one
         seconds = duration(field(body, "duration")) or sum(
-            duration(field(part, "audio_duration_secs")) or 0.0 for part in heard
+            duration(field(part, "audio_duration_secs")) or 0.0 for part in parts
         )
-        return {"second": max(seconds, _LEAST_SECONDS.get(provider, 0.0))} if seconds else {}
+        least = _LEAST_SECONDS.get(provider, 0.0)
+        return dict(shapes.heard(provider, request, max(seconds, least) if seconds else 0.0))
     credits = duration(headers.get("character-cost"))
     if credits:
         return {"credit": credits}

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from genledger.budgets.enforcement.request import hash_api_key
 from genledger.engine.operation import Body, Endpoint, Operation, with_changes
 from genledger.instrumentation.adapters.jobs import Job, JobClient
 from genledger.instrumentation.adapters.methods import Methods
+from genledger.instrumentation.adapters.wire import WireClient
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patches
 from genledger.pricing.getters import field, label
@@ -22,6 +22,7 @@ from ..formats.assemblyai_transcripts import CHAT, TRANSCRIPT, read_transcript
 _MODULES = ("assemblyai.api", "assemblyai.prerecorded.v2.api", "assemblyai.prerecorded.v2.async_api")
 _REQUESTS = ("create_transcript", "get_transcript")
 _ENDED = ("completed", "error")
+_SERVER = WireClient("assemblyai", {}, lambda client, host: "assemblyai")
 
 
 def operation(given: dict[str, Any]) -> Operation | None:
@@ -57,9 +58,7 @@ def job(transcript: Any, given: dict[str, Any]) -> Job | None:
 def endpoint(given: dict[str, Any]) -> Endpoint:
     """Return the server that a request goes to: its own, or that of the HTTP client."""
     client = given["client"]
-    key = client.headers.get("authorization")
-    found = Endpoint.at("assemblyai", str(given.get("base_url") or client.base_url))
-    return found._replace(api_key=hash_api_key(key) if key else None)
+    return _SERVER.endpoint(client, str(given.get("base_url") or client.base_url), client.headers.get("authorization"))
 
 
 class AssemblyAIInstrumentor(Instrumentor):

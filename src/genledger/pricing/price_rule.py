@@ -26,6 +26,7 @@ UNITS = (
     "second",
     "character",
     "credit",
+    "billable_unit",
     "image",
     "page",
     "annotated_page",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from genledger.pricing import Cost
+from genledger.pricing import Cost, read_usage
 from genledger.pricing.price_rule import PriceRule
 
 CostOf = Callable[..., Cost | None]
@@ -394,3 +394,12 @@ def test_assemblyai_bills_a_transcript_by_the_second_and_counts_what_is_beside(
 def test_what_is_charged_for_each_second_of_a_feature_can_be_priced() -> None:
     rule = {"provider": "deepgram", "model": "nova-3", "per_unit": {"second": 0.001, "diarize_second": 0.002}}
     assert PriceRule.model_validate(rule).rates == {"second": 0.001, "diarize_second": 0.002}
+
+
+def test_fal_counts_what_it_bills_and_only_the_user_has_its_prices(cost: CostOf) -> None:
+    """https://docs.fal.ai: the unit is the model's own."""
+    body = {"usage": {"billable_units": 2.5}}
+    found = read_usage("fal", "fal", body, {"model": "fal-ai/flux/dev"})
+    assert found is not None
+    assert found.usage.units == {"billable_unit": 2.5}
+    assert cost("fal", "fal", body, {"model": "fal-ai/flux/dev"}) is None

@@ -7,7 +7,6 @@ enter when their first item is asked for. A failed request is sent again by `req
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,7 +23,7 @@ from genledger.engine.driver import (
 )
 from genledger.engine.operation import Body, Operation, with_changes
 from genledger.engine.recorder import Recorder
-from genledger.instrumentation.adapters.wire import WireClient, WireExchange, note_retry
+from genledger.instrumentation.adapters.wire import WireClient, WireExchange, retrying
 from genledger.instrumentation.patching import Patch, Patches
 
 _IN_ADDRESS, _IN_BODY = "additional_query_parameters", "additional_body_parameters"
@@ -62,8 +61,8 @@ class FernClient:
             Patch(module, "AsyncHttpClient.request", _first_only_async(asynchronous(whole))),
             Patch(module, "HttpClient.stream", entering(streamed)),
             Patch(module, "AsyncHttpClient.stream", entering_async(streamed)),
-            Patch(module, "_retry_timeout", _retry, optional=True),
-            Patch(module, "_retry_timeout_from_retries", _retry, optional=True),
+            Patch(module, "_retry_timeout", retrying, optional=True),
+            Patch(module, "_retry_timeout_from_retries", retrying, optional=True),
             *(
                 Patch(generating, name, in_callers_context, optional=True)
                 for generating, names in self._generators.items()
@@ -156,11 +155,3 @@ def _first_only_async(first: Any) -> Any:
         return await wrapped(*args, **kwargs)
 
     return request
-
-
-def _retry(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Note what failed, where the client works out how long to wait before it tries again."""
-    call = running_call()
-    if call is not None:
-        note_retry(call, kwargs.get("response"), sys.exc_info()[1])
-    return wrapped(*args, **kwargs)

@@ -47,6 +47,7 @@ class JobClient:
         body: Makes the request, by the provider's names, from the named arguments.
         write: Writes changed fields of the request back into the named arguments.
         job: Reads the job that an answer tells of, given the named arguments of its request as well.
+        failed: Reads likewise the job that an exception tells of.
     """
 
     library: str
@@ -56,6 +57,7 @@ class JobClient:
     body: Callable[[dict[str, Any]], Body]
     write: Write
     job: Callable[[Any, dict[str, Any]], Job | None]
+    failed: Callable[[BaseException, dict[str, Any]], Job | None] | None = None
 
     def patches(self) -> Patches:
         """Return what to patch, and with what."""
@@ -69,8 +71,12 @@ class JobClient:
         drive, drive_async = synchronous(self._open), asynchronous(self._open)
 
         async def wrapper_async(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            result = await drive_async(wrapped, instance, args, kwargs)
-            self._notice(wrapped, instance, args, kwargs, result)
+            try:
+                result = await drive_async(wrapped, instance, args, kwargs)
+            except Exception as error:
+                self._notice(wrapped, instance, args, kwargs, self.failed, error)
+                raise
+            self._notice(wrapped, instance, args, kwargs, self.job, result)
             return result
 
         def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -78,8 +84,12 @@ class JobClient:
                 return wrapped(*args, **kwargs)
             if kind_of(wrapped) == "coroutine":
                 return wrapper_async(wrapped, instance, args, kwargs)
-            result = drive(wrapped, instance, args, kwargs)
-            self._notice(wrapped, instance, args, kwargs, result)
+            try:
+                result = drive(wrapped, instance, args, kwargs)
+            except Exception as error:
+                self._notice(wrapped, instance, args, kwargs, self.failed, error)
+                raise
+            self._notice(wrapped, instance, args, kwargs, self.job, result)
             return result
 
         return wrapper
@@ -99,14 +109,22 @@ class JobClient:
             return None
         return JobExchange(call, wrapped, self.write, lambda result: self.job(result, given))
 
-    def _notice(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-        """Settle the job whose end an answer tells of."""
+    def _notice(
+        self,
+        wrapped: Any,
+        instance: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        read: Callable[[Any, dict[str, Any]], Job | None] | None,
+        said: Any,
+    ) -> None:
+        """Settle the job whose end an answer or an exception tells of."""
         recorder = active()
-        if recorder is None:
+        if recorder is None or read is None:
             return
         try:
             given = named_arguments(wrapped, args, kwargs)
-            if self.operation(given) is None and (job := self.job(result, given)) is not None and job.ended is not None:
+            if self.operation(given) is None and (job := read(said, given)) is not None and job.ended is not None:
                 finished = Finished(job.id, cancelled=job.ended == "cancelled")
                 recorder.deferred.finish(self.endpoint(given if instance is None else instance), finished, job.answer)
         except Exception as error:

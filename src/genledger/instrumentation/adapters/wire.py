@@ -7,12 +7,13 @@ the kinds whose method is always the same, because their clients are generated.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from genledger.budgets.enforcement.request import hash_api_key
-from genledger.engine.call import Call
+from genledger.engine.call import Call, running_call
 from genledger.engine.driver import Arguments, Exchange
 from genledger.engine.operation import Endpoint, Operation
 from genledger.engine.outcome import ErrorAnswer
@@ -88,3 +89,11 @@ def note_retry(call: Call, response: Any, error: BaseException | None) -> bool:
     except Exception as fault:
         internal_errors.report("counting a retry", fault)
         return False
+
+
+def retrying(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Note what failed, where the client works out how long to wait before it tries again."""
+    call = running_call()
+    if call is not None:
+        note_retry(call, kwargs.get("response"), sys.exc_info()[1])
+    return wrapped(*args, **kwargs)

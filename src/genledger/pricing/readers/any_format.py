@@ -15,7 +15,12 @@ from genledger.pricing.usage import NO_UNITS, Usage
 Consumed = tuple[Usage | None, int | None, tuple[tuple[str, Usage], ...]]
 """The buckets, the largest single prompt, and what other models consumed."""
 
-_BLOCK_UNITS = (("seconds", "second"), ("characters", "character"), ("search_units", "search_unit"))
+_BLOCK_UNITS = (
+    ("seconds", "second"),
+    ("characters", "character"),
+    ("search_units", "search_unit"),
+    ("billable_units", "billable_unit"),
+)
 
 
 def read_any(

@@ -5,7 +5,7 @@ A header counts what is billed, in the unit of the model: images, megapixels, se
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from genledger.engine.content.capture import generic_part, media_part, text_part
@@ -78,3 +78,36 @@ REQUEST = Operation(
     family="inference",
     largest=largest_result,
 )
+
+
+class ResultEvents:
+    """The events of a stream: each is a result as far as it is known, and takes the place of the one before."""
+
+    def __init__(self, body: Body, keep: bool) -> None:
+        self._last: Any = None
+
+    def fold(self, chunks: Sequence[Any]) -> None:
+        """Take in more events."""
+        for event in chunks:
+            self._last = event
+
+    def response(self) -> Mapping[str, Any]:
+        """Return what has been received last, as an answer."""
+        return {"result": self._last}
+
+    def text_length(self) -> int:
+        """Return nothing: what is generated is not billed by its length."""
+        return 0
+
+    @property
+    def complete(self) -> bool:
+        """Return whether a result has come that is not marked as a part of it."""
+        return self._last is not None and field(self._last, "partial") is not True
+
+    @property
+    def counted(self) -> bool:
+        """Return whether nothing is to be estimated: a header counts, or nothing does."""
+        return True
+
+
+STREAM = REQUEST._replace(accumulate=ResultEvents)

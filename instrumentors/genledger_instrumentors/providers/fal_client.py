@@ -1,7 +1,7 @@
-"""fal's client, 0.9 to 1.x: requests that are answered at once, and those of a queue, which are jobs.
+"""fal's client, 0.9 to 1.x: requests that are answered at once, those of a queue, which are jobs, and streams.
 
-Client: https://github.com/fal-ai/fal/tree/main/projects/fal_client. API: https://docs.fal.ai. Streams and sockets are
-not recorded.
+Client: https://github.com/fal-ai/fal/tree/main/projects/fal_client. API: https://docs.fal.ai. Its sockets are not
+recorded.
 """
 
 from __future__ import annotations
@@ -12,17 +12,21 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from genledger.engine.operation import Body, Endpoint, Operation, with_changes
+from genledger.instrumentation.adapters.event_sources import EventSources
 from genledger.instrumentation.adapters.jobs import Job, JobClient
 from genledger.instrumentation.adapters.wire import retrying
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
 from genledger.pricing.getters import field
 
-from ..formats.fal_requests import REQUEST, read_result
+from ..formats.fal_requests import REQUEST, STREAM, read_result
 
 _MODULE = "fal_client.client"
 _FILES = (".fal.ai", ".fal.media")
 """Where files are, and tokens come from."""
+
+_STREAM = "/stream"
+"""What the address of a model's stream has behind its name."""
 
 _NO_RESULT = frozenset({401, 403, 404, 408, 409, 429})
 """What says nothing of the request that a result is asked of."""
@@ -39,7 +43,7 @@ def operation(given: dict[str, Any]) -> Operation | None:
 def body(given: dict[str, Any]) -> Body:
     """Return the arguments with the model in the address."""
     arguments = given.get("json")
-    model = urlsplit(given["url"]).path.strip("/")
+    model = urlsplit(given["url"]).path.strip("/").removesuffix(_STREAM)
     return {**(arguments if isinstance(arguments, Mapping) else {}), "model": model}
 
 
@@ -48,7 +52,9 @@ def write(given: dict[str, Any], changes: Mapping[str, Any]) -> None:
     rest = dict(changes)
     model = rest.pop("model", None)
     if model is not None:
-        given["url"] = urlunsplit(urlsplit(given["url"])._replace(path=f"/{model}"))
+        parts = urlsplit(given["url"])
+        end = _STREAM if parts.path.endswith(_STREAM) else ""
+        given["url"] = urlunsplit(parts._replace(path=f"/{model}{end}"))
     given["json"] = with_changes(given.get("json") or {}, rest)
 
 
@@ -98,7 +104,7 @@ class FalInstrumentor(Instrumentor):
     supports = "fal-client >= 0.9, < 2"
 
     def patches(self) -> Patches:
-        """Return the two functions that requests pass through, and where they wait before another attempt."""
+        """Return the functions that requests and streams pass through, and where they wait before another attempt."""
         client = JobClient(
             self.library,
             {_MODULE: ("_maybe_retry_request", "_async_maybe_retry_request")},
@@ -109,4 +115,8 @@ class FalInstrumentor(Instrumentor):
             job,
             failed,
         )
-        return [*client.patches(), Patch(_MODULE, "_get_retry_delay", retrying, optional=True)]
+        streams = EventSources(
+            self.library, _MODULE, ("SyncClient.stream", "AsyncClient.stream"), STREAM, endpoint, body, write
+        )
+        retries = Patch(_MODULE, "_get_retry_delay", retrying, optional=True)
+        return [*client.patches(), *streams.patches(), retries]

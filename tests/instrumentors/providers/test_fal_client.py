@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.contract.rows.fal_client import MODEL, PRICES, PROMPT, make, queued, result
-from tests.contract.server import Server, json_reply
+from tests.contract.rows.fal_client import MODEL, PRICES, PROMPT, UNITS, make, queued, result
+from tests.contract.server import Reply, Server, json_reply, sse
 
 import genledger
 from genledger_semconv.checker import assert_clean
 
-from ..provider import now
+from ..provider import items, now
 from ..telemetry import Telemetry, instrumented
 
 fal_client = pytest.importorskip("fal_client")
@@ -131,3 +131,44 @@ async def test_a_budget_degrades_the_model_in_the_address(server: Server, client
         (request,) = server.requests
         assert request.path == "/fal-ai/flux/schnell"
         assert request.json == {"prompt": PROMPT, "num_images": 2}
+        server.will(events())
+        await items(client.stream(MODEL, {"prompt": PROMPT}))
+        (request,) = server.requests
+        assert request.path == "/fal-ai/flux/schnell/stream"
+
+
+def events(**headers: str) -> Reply:
+    """A stream of results, each of which takes the place of the one before."""
+    parts = [{"output": "The capital", "partial": True}, {"output": "The capital is Paris.", "partial": False}]
+    return Reply(200, "text/event-stream", sse(*parts), headers)
+
+
+async def test_a_stream_belongs_to_who_asked_for_it_and_is_priced_by_its_header(
+    server: Server, client: Any, capturing: Telemetry
+) -> None:
+    server.will(events(**UNITS))
+    with genledger.attribution(tenant="asked"):
+        stream = client.stream(MODEL, {"prompt": PROMPT})
+    assert server.requests == []
+    with genledger.attribution(tenant="reads"):
+        assert len(await items(stream)) == 2
+    attributes = capturing.attributes
+    assert attributes["genledger.tenant.id"] == "asked"
+    assert attributes["gen_ai.request.model"] == MODEL
+    assert attributes["genledger.cost.amount"] == pytest.approx(COST)
+    assert attributes["gen_ai.request.stream"] is True
+    assert attributes["gen_ai.response.time_to_first_chunk"] > 0
+    assert attributes["genledger.usage.billable_unit"] == 2
+    assert attributes["genledger.outcome"] == "success"
+    assert PROMPT in attributes["gen_ai.input.messages"]
+    assert "The capital is Paris." in attributes["gen_ai.output.messages"]
+
+
+async def test_a_stream_that_is_left_is_cancelled(server: Server, client: Any, capturing: Telemetry) -> None:
+    whole = events()
+    server.will(Reply(200, whole.kind, whole.body[:1], hangs=True))
+    stream = client.stream(MODEL, {"prompt": PROMPT})
+    await items(stream, 1)
+    await now(stream.aclose() if hasattr(stream, "aclose") else stream.close())
+    assert capturing.attributes["genledger.outcome"] == "cancelled"
+    assert capturing.attributes["genledger.cost.unpriced"]

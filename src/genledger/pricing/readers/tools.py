@@ -18,6 +18,9 @@ _DOCUMENTS_PER_SEARCH = 100
 _LEAST_SECONDS = {"groq": 10.0}
 """Groq bills at least ten seconds per transcription (Groq: speech to text)."""
 
+_BILLED_IN_HEADERS = (("character-cost", "credit"), ("x-fal-billable-units", "billable_unit"))
+"""What ElevenLabs and fal count what is billed in."""
+
 _SERVED = (
     ("web_search_calls", "web_search"),
     ("x_search_calls", "x_search"),
@@ -117,9 +120,9 @@ def units_of(provider: str, api: str, body: object, request: object, headers: Ma
         )
         least = _LEAST_SECONDS.get(provider, 0.0)
         return dict(shapes.heard(provider, request, max(seconds, least) if seconds else 0.0))
-    credits = duration(headers.get("character-cost"))
-    if credits:
-        return {"credit": credits}
+    for header, unit in _BILLED_IN_HEADERS:
+        if billed := duration(headers.get(header)):
+            return {unit: billed}
     if api in ("speech", "audio_speech"):
         characters = duration(headers.get("dg-char-count")) or _spoken(request)
         return {"character": float(characters)} if characters else {}

@@ -31,7 +31,7 @@ _STREAM = "/stream"
 _NO_RESULT = frozenset({401, 403, 404, 408, 409, 429})
 """What says nothing of the request that a result is asked of."""
 
-_TELLS = re.compile(r"/requests/(?P<id>[^/]+)(?:/(?P<about>status|cancel))?$")
+_TELLS = re.compile(r"/requests/(?P<id>[^/]+)(?:/(?:response|(?P<about>status|cancel)))?$")
 
 
 def operation(given: dict[str, Any]) -> Operation | None:

@@ -31,7 +31,7 @@ class QueueServer(Server):
 def queued(url: str, name: str) -> Reply:
     """A request in the queue."""
     there = f"{url}/fal-ai/any-llm/requests/{name}"
-    addresses = {"response_url": there, "status_url": f"{there}/status", "cancel_url": f"{there}/cancel"}
+    addresses = {"response_url": f"{there}/response", "status_url": f"{there}/status", "cancel_url": f"{there}/cancel"}
     return json_reply({"status": "IN_QUEUE", "request_id": name, "queue_position": 0, **addresses})
 
 

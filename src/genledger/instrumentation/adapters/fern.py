@@ -74,7 +74,7 @@ class FernClient:
         def open_call(
             recorder: Recorder, wrapped: Any, http: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
         ) -> Exchange | None:
-            operation = self._operation(args[0] if args else kwargs.get("path", "")) if _posts(kwargs) else None
+            operation = self._operation((args[0] if args else kwargs.get("path")) or "") if _posts(kwargs) else None
             if operation is None:
                 return None
             base_url = http.get_base_url(kwargs.get("base_url"))

@@ -80,7 +80,9 @@ class JobClient:
             return result
 
         def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if wrapped.__module__ != module:  # it is imported here, and patched where it is defined
+            if (
+                instance is None and wrapped.__module__ != module
+            ):  # it is imported here, and patched where it is defined
                 return wrapped(*args, **kwargs)
             if kind_of(wrapped) == "coroutine":
                 return wrapper_async(wrapped, instance, args, kwargs)

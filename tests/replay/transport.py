@@ -13,6 +13,7 @@ from typing import Any
 
 _USERS = {
     "cohere": "cohere.core.http_client",
+    "deepgram": "deepgram.core.http_client",
     "google_genai": "google.genai._api_client",
     "huggingface_hub": "huggingface_hub.utils._http",
     "mistralai": "mistralai.client.httpclient",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from genledger.engine.call import Call, running_call
@@ -17,6 +18,14 @@ def note_retry(call: Call, response: Any, error: BaseException | None) -> bool:
     except Exception as fault:
         internal_errors.report("counting a retry", fault)
         return False
+
+
+def retrying(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Note what failed, where the client works out how long to wait before it tries again."""
+    call = running_call()
+    if call is not None:
+        note_retry(call, kwargs.get("response"), sys.exc_info()[1])
+    return wrapped(*args, **kwargs)
 
 
 def attempts(library: str, module: str, path: str, *, optional: bool = False) -> Patch:
@@ -54,7 +63,7 @@ def attempts(library: str, module: str, path: str, *, optional: bool = False) ->
             raise
 
     def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        coroutine = kind_of(getattr(wrapped, "__func__", wrapped)) == "coroutine"
+        coroutine = kind_of(wrapped) == "coroutine"
         return (attempt_async if coroutine else attempt)(wrapped, instance, args, kwargs)
 
     return Patch(module, path, wrapper, optional=optional)

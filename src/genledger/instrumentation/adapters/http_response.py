@@ -336,7 +336,8 @@ class ResponseTap:
                 self._reading.finish(self._refusal, cut=not self._done and self._refusal is None)
             else:
                 response = self._response()
-                cut = self._results is not None or (self._json and response is None and self._size <= MAX_BODY)
+                unread = not self._json or (response is None and self._size <= MAX_BODY)
+                cut = self._results is not None or unread
                 self._call.settle(response, cut=cut)
         except Exception as fault:
             internal_errors.report("listening to a response", fault)

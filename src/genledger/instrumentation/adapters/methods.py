@@ -46,7 +46,7 @@ class Methods:
         library: The library's name for users.
         classes: The class, by the module that it is in, synchronous and not; empty for functions of the module.
         operations: The operation that each function is, or what finds it: for one that sends any request.
-        endpoint: Finds the endpoint that an instance (`None` for a function) talks to.
+        endpoint: Finds the endpoint that an instance, or a function with these named arguments, talks to.
         body: Makes the request, by the provider's names, from the instance and the named arguments; those by default.
             `None` for what is no call.
         write: Writes changed fields of the request back into the named arguments.
@@ -83,7 +83,8 @@ class Methods:
             if body is None:
                 return None
             streamed = operation.accumulate is not None and self.streamed(body)
-            call = recorder.open(operation, self.library, self.endpoint(instance), body, streamed=streamed)
+            endpoint = self.endpoint(given if instance is None else instance)
+            call = recorder.open(operation, self.library, endpoint, body, streamed=streamed)
             return MethodExchange(call, wrapped, self.write, self.answer) if call is not None else None
 
         drivers = {
@@ -97,7 +98,7 @@ class Methods:
         }
 
         def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            return drivers[kind_of(getattr(wrapped, "__func__", wrapped))](wrapped, instance, args, kwargs)
+            return drivers[kind_of(wrapped)](wrapped, instance, args, kwargs)
 
         return wrapper
 
@@ -148,9 +149,13 @@ class MethodExchange(Exchange):
         return result
 
 
+def kind_of(wrapped: Any) -> str:
+    """Return what a function or method is: `plain`, a `coroutine` function, a `generator` or an `async generator`."""
+    return _kind(getattr(wrapped, "__func__", wrapped))
+
+
 @lru_cache(1024)
-def kind_of(function: Any) -> str:
-    """Return whether a function is plain, a coroutine function, a generator function, or an asynchronous one."""
+def _kind(function: Any) -> str:
     if inspect.isasyncgenfunction(function):
         return "async generator"
     if inspect.iscoroutinefunction(function):

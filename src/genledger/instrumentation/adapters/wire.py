@@ -30,11 +30,13 @@ class WireClient:
         library: The library's name for users.
         operations: Operation of each endpoint, by the client's name for the endpoint.
         provider: Returns the provider behind a client, from the called object and the host.
+        model: The field of a request that names the model.
     """
 
     library: str
     operations: Mapping[str, Operation]
     provider: Callable[[Any, str], str]
+    model: str = "model"
 
     def endpoint(self, client: Any, base_url: str, api_key: Any = None) -> Endpoint:
         """Return the server and provider a client is connected to."""

@@ -15,7 +15,12 @@ from genledger.pricing.usage import NO_UNITS, Usage
 Consumed = tuple[Usage | None, int | None, tuple[tuple[str, Usage], ...]]
 """The buckets, the largest single prompt, and what other models consumed."""
 
-_BLOCK_UNITS = (("seconds", "second"), ("characters", "character"), ("search_units", "search_unit"))
+_BLOCK_UNITS = (
+    ("seconds", "second"),
+    ("characters", "character"),
+    ("search_units", "search_unit"),
+    ("billable_units", "billable_unit"),
+)
 
 
 def read_any(
@@ -109,7 +114,9 @@ def _without_block(
     if api in ("embedContent", "embeddings", "embed"):
         usage = shapes.embedding_statistics(counts, body)
         return usage if usage.input else None
-    units = units_of(provider, api, body, request)
+    if provider == "deepgram" and field(body, "metadata") is not None:
+        return shapes.deepgram(counts, body, request)
+    units = units_of(provider, api, body, request, headers)
     return Usage(units=units) if units else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import fields
+from enum import Enum
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
 from genledger.pricing import Reading, Usage, read_usage
+from genledger.pricing.getters import label
 
 CHAT = {
     "id": "chatcmpl-1",
@@ -427,3 +429,12 @@ def test_reading_needs_neither_the_price_table_nor_pydantic() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=600)
     assert out.stdout.strip() == "[]"
+
+
+TIER: Any = Enum("Tier", {"BATCH": "batch"}, type=str)
+"""An enumeration as clients write one: a member is a text, and is not written as its value."""
+
+
+def test_an_enumeration_that_is_a_text_is_read_by_its_value() -> None:
+    assert label(SimpleNamespace(status=TIER.BATCH), "status") == "batch"
+    assert label({"status": SimpleNamespace(value="batch")}, "status") == "batch"

@@ -82,12 +82,12 @@ FOREIGN := .venvs/foreign/newest
 test-foreign: $(FOREIGN)/.ready ## Run the clients' own test suites without Genledger and with it, and print what differs
 	$(FOREIGN)/bin/python tests/foreign/compare.py $(CLIENTS)
 
-CONTRACT := .venvs/contract/newest
+CONTRACT := $(patsubst tests/%.txt,.venvs/%/.ready,$(wildcard tests/contract/*.txt))
 
 .PHONY: test-contract
-test-contract: $(CONTRACT)/.ready ## Hold the newest version of every client to the same promises
-	$(CONTRACT)/bin/python -m pytest -n 2 tests/contract tests/instrumentors/frameworks tests/instrumentors/providers \
-		tests/replay
+test-contract: $(CONTRACT) ## Hold the newest version of every client to the same promises
+	@set -e; for ready in $(CONTRACT); do echo $${ready%/.ready}; $${ready%.ready}bin/python -m pytest -n 2 \
+		tests/contract tests/instrumentors/frameworks tests/instrumentors/providers tests/replay; done
 
 .PHONY: test-adversary
 test-adversary: $(READY) services ## Attack redaction, budgets, delivery and files, at length

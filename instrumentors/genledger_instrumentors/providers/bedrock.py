@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 
 from genledger.engine.operation import Body, Operation, at_path, text
-from genledger.instrumentation.adapters.botocore import ServiceClients, ServiceOperation
+from genledger.instrumentation.adapters.botocore import ServiceClients, ServiceOperation, documents
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger_semconv import attributes as A
 
@@ -64,7 +64,9 @@ CLIENTS = ServiceClients(
         ("bedrock-runtime", "Converse"): ServiceOperation(lambda body: CONVERSE),
         ("bedrock-runtime", "ConverseStream"): ServiceOperation(lambda body: CONVERSE, stream="stream"),
         ("bedrock-runtime", "InvokeModel"): ServiceOperation(invoked, document="body"),
-        ("bedrock-runtime", "InvokeModelWithResponseStream"): ServiceOperation(invoked, document="body", stream="body"),
+        ("bedrock-runtime", "InvokeModelWithResponseStream"): ServiceOperation(
+            invoked, document="body", stream="body", messages=documents
+        ),
         ("bedrock-runtime", "CountTokens"): ServiceOperation(lambda body: COUNT_TOKENS),
         ("bedrock-agent-runtime", "Rerank"): ServiceOperation(
             lambda body: RERANK,

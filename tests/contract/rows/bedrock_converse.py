@@ -36,14 +36,17 @@ def events() -> tuple[bytes, ...]:
     )
 
 
+def request(max_tokens: int | None) -> dict[str, Any]:
+    """A request."""
+    given: dict[str, Any] = {"modelId": MODEL, "messages": [{"role": "user", "content": [{"text": PROMPT}]}]}
+    return given if max_tokens is None else {**given, "inferenceConfig": {"maxTokens": max_tokens}}
+
+
 def ask(client: Any, *, stream: bool, max_tokens: int | None = None) -> Any:
     """Make the call; the answer's date is taken out, which differs from call to call."""
-    given: dict[str, Any] = {"modelId": MODEL, "messages": [{"role": "user", "content": [{"text": PROMPT}]}]}
-    if max_tokens is not None:
-        given["inferenceConfig"] = {"maxTokens": max_tokens}
     if stream:
-        return client.converse_stream(**given)["stream"]
-    answer = client.converse(**given)
+        return client.converse_stream(**request(max_tokens))["stream"]
+    answer = client.converse(**request(max_tokens))
     answer["ResponseMetadata"]["HTTPHeaders"].pop("date")
     return answer
 
@@ -70,7 +73,7 @@ def error(status: int) -> Reply:
 
 ROW = Row(
     library="bedrock",
-    module="botocore.client",
+    module="boto3",
     client=make,
     call=ask,
     whole=whole(),

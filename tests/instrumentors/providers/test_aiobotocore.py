@@ -241,9 +241,9 @@ async def test_a_client_made_before_is_recorded(server: Server) -> None:
 
 async def test_a_client_of_aioboto3_is_recorded(server: Server, telemetry: Telemetry) -> None:
     aioboto3 = pytest.importorskip("aioboto3")
-    server.will(
-        json_reply({"output": {}, "stopReason": "end_turn", "usage": {"inputTokens": 1000, "outputTokens": 500}})
-    )
+    message = {"role": "assistant", "content": [{"text": "Hi."}]}
+    usage = {"inputTokens": 1000, "outputTokens": 500}
+    server.will(json_reply({"output": {"message": message}, "stopReason": "end_turn", "usage": usage}))
     session = aioboto3.Session(aws_access_key_id="k", aws_secret_access_key="s", region_name="us-east-1")
     async with session.client("bedrock-runtime", endpoint_url=server.url) as client:
         await client.converse(**CONVERSE)

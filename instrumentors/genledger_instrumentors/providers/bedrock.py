@@ -14,8 +14,10 @@ from genledger.instrumentation.instrumentor import Instrumentor
 from genledger_semconv import attributes as A
 
 from ..formats.anthropic_messages import COUNT_TOKENS, MESSAGES
+from ..formats.bedrock_agents import INVOKE_AGENT, INVOKE_FLOW
 from ..formats.converse import CONVERSE
 from ..formats.invoke_model import CHAT_DOCUMENTS, EMBEDDINGS, GENERATION, IMAGES, RERANK
+from ..formats.knowledge_bases import MODELS, RERANKERS, generation, retrieval
 
 _BY_MODEL: tuple[tuple[re.Pattern[str], Operation], ...] = (
     (re.compile(r"embed"), EMBEDDINGS),
@@ -57,21 +59,32 @@ def invoked(body: Body) -> Operation:
     return operation._replace(fields=fields, limit=known)
 
 
+_RUNTIME: Mapping[str, ServiceOperation] = {
+    "Converse": ServiceOperation(lambda body: CONVERSE),
+    "ConverseStream": ServiceOperation(lambda body: CONVERSE, stream="stream"),
+    "InvokeModel": ServiceOperation(invoked, document="body"),
+    "InvokeModelWithResponseStream": ServiceOperation(invoked, document="body", stream="body", messages=documents),
+    "CountTokens": ServiceOperation(lambda body: COUNT_TOKENS),
+}
+
+_AGENT_RUNTIME: Mapping[str, ServiceOperation] = {
+    "InvokeAgent": ServiceOperation(lambda body: INVOKE_AGENT, stream="completion"),
+    "InvokeInlineAgent": ServiceOperation(lambda body: INVOKE_AGENT, ("foundationModel",), stream="completion"),
+    "InvokeFlow": ServiceOperation(lambda body: INVOKE_FLOW, stream="responseStream"),
+    "Retrieve": ServiceOperation(retrieval, RERANKERS),
+    "RetrieveAndGenerate": ServiceOperation(generation, MODELS),
+    "RetrieveAndGenerateStream": ServiceOperation(generation, MODELS, stream="stream"),
+    "Rerank": ServiceOperation(
+        lambda body: RERANK, ("rerankingConfiguration.bedrockRerankingConfiguration.modelConfiguration.modelArn",)
+    ),
+}
+
 CLIENTS = ServiceClients(
     library="bedrock",
     provider="aws.bedrock",
     operations={
-        ("bedrock-runtime", "Converse"): ServiceOperation(lambda body: CONVERSE),
-        ("bedrock-runtime", "ConverseStream"): ServiceOperation(lambda body: CONVERSE, stream="stream"),
-        ("bedrock-runtime", "InvokeModel"): ServiceOperation(invoked, document="body"),
-        ("bedrock-runtime", "InvokeModelWithResponseStream"): ServiceOperation(
-            invoked, document="body", stream="body", messages=documents
-        ),
-        ("bedrock-runtime", "CountTokens"): ServiceOperation(lambda body: COUNT_TOKENS),
-        ("bedrock-agent-runtime", "Rerank"): ServiceOperation(
-            lambda body: RERANK,
-            model="rerankingConfiguration.bedrockRerankingConfiguration.modelConfiguration.modelArn",
-        ),
+        **{("bedrock-runtime", name): operation for name, operation in _RUNTIME.items()},
+        **{("bedrock-agent-runtime", name): operation for name, operation in _AGENT_RUNTIME.items()},
     },
 )
 

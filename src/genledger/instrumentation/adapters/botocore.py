@@ -72,18 +72,20 @@ class ServiceOperation:
 
     Args:
         operation: Finds from the body what kind of call it is; `None` for one that is not recorded.
-        model: The parameter that names the model, by path.
+        models: The parameters that may name the model, by path; the first that is there does.
         document: The parameter, and the member of the answer, that is JSON in the model's own format. Its fields
             take the parameter's place in the body.
         stream: The member of the answer that is an event stream.
         messages: Returns what reads the messages of one such stream.
+        read: Reads an answer that is a document.
     """
 
     operation: Callable[[Body], Operation | None]
-    model: str = "modelId"
+    models: tuple[str, ...] = ("modelId",)
     document: str = ""
     stream: str = ""
     messages: Callable[[], ReadMessage] = events
+    read: Callable[[bytes], Any] = http_response.parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +120,19 @@ class ServiceClients:
         if service is None:
             return None
         document = _document(parameters.get(service.document))
-        body = {one: value for one, value in parameters.items() if one not in (service.document, service.model)}
-        body |= {**document, "model": at_path(parameters, service.model)}
+        model = next((path for path in service.models if at_path(parameters, path) is not None), service.models[0])
+        body = {one: value for one, value in parameters.items() if one not in (service.document, model)}
+        body |= {**document, "model": at_path(parameters, model)}
         operation = service.operation(body)
         if operation is None:
             return None
         endpoint = _endpoint(self.provider, client.meta.endpoint_url)
-        call = recorder.open(operation, self.library, endpoint, body, streamed=bool(service.stream))
+        streamed = bool(service.stream) and operation.inference  # an agent's events tell of its work
+        call = recorder.open(operation, self.library, endpoint, body, streamed=streamed)
         if call is None:
             return None
         call.request = key
-        return ServiceExchange(call, service, name, parameters, document)
+        return ServiceExchange(call, service, name, parameters, document, model)
 
     def _retry(self, wrapped: Any, endpoint: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Count what is sent again, and ask the budgets when the attempt before may be billed."""
@@ -169,9 +173,10 @@ class ServiceExchange(Exchange):
         name: The operation's name.
         parameters: Its parameters.
         document: The document among them.
+        model: The parameter that names the model, by path.
     """
 
-    __slots__ = ("_document", "_name", "_parameters", "_service")
+    __slots__ = ("_document", "_model", "_name", "_parameters", "_service")
 
     def __init__(
         self,
@@ -180,8 +185,10 @@ class ServiceExchange(Exchange):
         name: str,
         parameters: Mapping[str, Any],
         document: Mapping[str, Any],
+        model: str,
     ) -> None:
         super().__init__(call)
+        self._model = model
         self._service = service
         self._name = name
         self._parameters = parameters
@@ -194,7 +201,7 @@ class ServiceExchange(Exchange):
             return args, kwargs
         parameters, service = self._parameters, self._service
         if "model" in changes:
-            parameters = with_path(parameters, service.model, changes["model"])
+            parameters = with_path(parameters, self._model, changes["model"])
             if "model" not in self._document:
                 del changes["model"]
         if not service.document:
@@ -219,7 +226,7 @@ class ServiceExchange(Exchange):
         if hasattr(member, "_event_generator") and accumulate is not None:
             accumulator = accumulate(call.body, call.recorder.capture is not None)
             _follow(member, StreamRecorder(call, EventMessages(accumulator, service.messages())))
-        elif not _listen(member, call):
+        elif not _listen(member, call, service.read):
             call.settle(result)
         return result
 
@@ -243,15 +250,15 @@ def _endpoint(provider: str, url: str) -> Endpoint:
     return Endpoint(provider, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80), url)
 
 
-def _listen(body: Any, call: Call) -> bool:
+def _listen(body: Any, call: Call, read: Callable[[bytes], Any]) -> bool:
     """Settle a call when the application has read a body, or closes or drops it; returns whether there is one."""
     raw = getattr(body, "_raw_stream", body)
     if hasattr(raw, "aiter_raw"):  # httpx
-        http_response.tap(raw, call, None)
+        http_response.tap(raw, call, None, read)
     elif hasattr(getattr(raw, "content", None), "iter_chunked"):  # aiohttp
-        raw.content = AsyncContent(raw.content, http_response.ResponseTap(call, None, call.headers))
+        raw.content = AsyncContent(raw.content, http_response.ResponseTap(call, None, call.headers, read))
     elif raw is not body:
-        tap = http_response.ResponseTap(call, None, call.headers)
+        tap = http_response.ResponseTap(call, None, call.headers, read)
         body._raw_stream = RawBody(raw, tap.closed, tap)
     else:
         return False
@@ -383,7 +390,7 @@ class EventMessages:
         return self._accumulator.counted
 
     @property
-    def complete(self) -> bool:
+    def complete(self) -> bool | None:
         """Return whether the provider has marked the response as finished."""
         return self._accumulator.complete
 

@@ -102,6 +102,8 @@ def _without_block(
         return shapes.invoke_model(counts, body)
     if _has(body, "prompt_eval_count", "eval_count"):
         return shapes.ollama(counts, body)
+    if api == "text_generation" and (generated := shapes.generate(counts, body)) is not None:
+        return generated
     if _in_bedrock_headers(headers):
         return shapes.bedrock_headers(counts, headers)
     if api in ("embedContent", "embeddings", "embed"):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from genledger.pricing.getters import Counts, field, fields_of, first, label, path, text
+from genledger.pricing.getters import Counts, field, fields_of, first, items, label, path, text
 from genledger.pricing.names import canonical_provider, deployment_of_url, provider_of_host, region_of_host
 from genledger.pricing.readers import shapes
 from genledger.pricing.readers.any_format import Consumed, read_any, sampled
@@ -155,6 +155,21 @@ def _messages(counts: Counts, provider: str, usage: Any, model: str | None) -> C
     return sampled(counts, usage, model)
 
 
+def _invocations(counts: Counts, provider: str, usage: Any, model: str | None) -> Consumed | None:
+    """An agent's trace: what each of its models' invocations consumed, of the model itself and of others."""
+    invocations = [(text(one, "model"), shapes.converse(counts, one)) for one in items(usage, "invocations")]
+    if not invocations:
+        return None
+    total, also = Usage(), []
+    for name, consumed in invocations:
+        # The profile that was asked for decides, and a trace may have the bare model.
+        if name == model or (name is not None and model is not None and model.endswith(name)):
+            total += consumed
+        else:
+            also.append((name or "unknown", consumed))
+    return total, None, tuple(also)
+
+
 _INPUT_ONLY = frozenset(("embeddings", "embed", "embedContent", "rerank", "moderations", "retrieval"))
 """The endpoints whose answers have no output tokens."""
 
@@ -162,6 +177,7 @@ _FORMATS: Mapping[str, Callable[[Counts, str, Any, str | None], Consumed | None]
     **dict.fromkeys(("chat", "completions", "embeddings"), _chat),
     "responses": _responses,
     "messages": _messages,
+    "invoke_agent": _invocations,
 }
 """The format that answers of an endpoint have. An answer in another one is left to `read_any`."""
 

@@ -380,6 +380,22 @@ def ollama(counts: Counts, body: object) -> Usage:
     return Usage(input=counts(body, "prompt_eval_count"), output=counts(body, "eval_count"))
 
 
+def generate(counts: Counts, answer: object) -> Usage | None:
+    """Text Generation Inference, which counts both sides only when the request asks for the input's tokens, too.
+
+    https://huggingface.co/docs/text-generation-inference/reference/api_reference
+    """
+    total: Usage | None = None
+    for one in (*items(answer, "generated"), answer):
+        details = field(one, "details")
+        read, written = counts.get(details, "input_length"), counts.get(details, "generated_tokens")
+        read = read or len(list(items(details, "prefill")))
+        if read and written is not None:
+            usage = Usage(input=read, output=written)
+            total = usage if total is None else total + usage
+    return total
+
+
 def embedding_statistics(counts: Counts, body: object) -> Usage:
     """Google embeddings: token counts beside each vector."""
     vectors = [*items(body, "embeddings"), *items(body, "predictions"), field(body, "embedding")]

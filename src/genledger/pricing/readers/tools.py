@@ -121,8 +121,12 @@ def units_of(provider: str, api: str, body: object, request: object) -> dict[str
     if pages:
         annotated = first(request, "document_annotation_format", "bbox_annotation_format") is not None
         return {"annotated_page" if annotated else "page": pages}
+    if api == "text_generation":
+        return {"request": 1.0} if isinstance(body, dict) and body else {}
     if api == "moderations":
         return {"request": 1.0} if field(body, "results") is not None else {}
+    if api == "retrieval" and field(body, "retrievalResults") is not None:
+        return {"search_unit": 1.0}  # there are never more than a hundred
     if api in ("rerank", "invoke_model") and field(body, "results") is not None:
         documents = _documents(request)
         return {"search_unit": float(-(-documents // _DOCUMENTS_PER_SEARCH))} if documents else {}

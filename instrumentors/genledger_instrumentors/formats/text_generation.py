@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
-
 from genledger.engine.ceiling import length_of
 from genledger.engine.content.capture import text_part
 from genledger.engine.operation import Attributes, Body, Content, Operation, at_path, integer, number, strings, text
@@ -21,17 +19,12 @@ from genledger_semconv import spans as S
 _FINISH = {"eos_token": "stop", "stop_sequence": "stop", "length": "length"}
 
 
-def read_document(data: bytes) -> Mapping[str, Any] | None:
-    """Return an answer; some servers answer with a list of generated texts, or of vectors."""
-    try:
-        value = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return None
-    return {"generated": value} if isinstance(value, list) else value if isinstance(value, dict) else None
+GENERATED = "generated"
+"""The field that stands for an answer that is a list: of texts, or of vectors."""
 
 
 def _generated(answer: Any) -> list[Any]:
-    return list(items(answer, "generated")) or [answer]
+    return list(items(answer, GENERATED)) or [answer]
 
 
 def read_response(answer: Any, attributes: Attributes) -> None:

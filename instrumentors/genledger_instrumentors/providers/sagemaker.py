@@ -16,7 +16,7 @@ from genledger.instrumentation.adapters.botocore import ServiceClients, ServiceO
 from genledger.instrumentation.instrumentor import Instrumentor
 
 from ..formats.openai_chat import CHAT, COMPLETIONS
-from ..formats.text_generation import EMBED, GENERATE, read_document
+from ..formats.text_generation import EMBED, GENERATE, GENERATED
 
 _EMBEDS = re.compile(r"embed", re.IGNORECASE)
 
@@ -40,7 +40,7 @@ CLIENTS = ServiceClients(
     library="sagemaker",
     provider="aws.sagemaker",
     operations={
-        ("sagemaker-runtime", "InvokeEndpoint"): ServiceOperation(served, _MODELS, document="Body", read=read_document),
+        ("sagemaker-runtime", "InvokeEndpoint"): ServiceOperation(served, _MODELS, document="Body", listed=GENERATED),
         ("sagemaker-runtime", "InvokeEndpointWithResponseStream"): ServiceOperation(
             served, _MODELS, document="Body", stream="Body", messages=lines
         ),

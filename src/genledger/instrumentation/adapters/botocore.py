@@ -14,7 +14,7 @@ import inspect
 from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -77,7 +77,7 @@ class ServiceOperation:
             take the parameter's place in the body.
         stream: The member of the answer that is an event stream.
         messages: Returns what reads the messages of one such stream.
-        read: Reads an answer that is a document.
+        listed: The field that stands for an answer that is a list, for a document's readers.
     """
 
     operation: Callable[[Body], Operation | None]
@@ -85,7 +85,7 @@ class ServiceOperation:
     document: str = ""
     stream: str = ""
     messages: Callable[[], ReadMessage] = events
-    read: Callable[[bytes], Any] = http_response.parse
+    listed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +226,7 @@ class ServiceExchange(Exchange):
         if hasattr(member, "_event_generator") and accumulate is not None:
             accumulator = accumulate(call.body, call.recorder.capture is not None)
             _follow(member, StreamRecorder(call, EventMessages(accumulator, service.messages())))
-        elif not _listen(member, call, service.read):
+        elif not _listen(member, call, partial(http_response.parse, listed=service.listed)):
             call.settle(result)
         return result
 

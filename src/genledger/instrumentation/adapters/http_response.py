@@ -28,12 +28,14 @@ MAX_BODY = 32 * 1024 * 1024
 """Bytes of an unstreamed body that are kept to read its usage; a longer body is settled without."""
 
 
-def parse(data: bytes | bytearray | str) -> Any:
-    """Return a JSON object, or `None` for anything else."""
+def parse(data: bytes | bytearray | str, listed: str = "") -> Any:
+    """Return a JSON object, or `None` for anything else; a list is the field `listed` of one, if that is given."""
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:
         return None
+    if listed and isinstance(value, list):
+        return {listed: value}
     return value if isinstance(value, dict) else None
 
 

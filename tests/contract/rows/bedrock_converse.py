@@ -51,19 +51,24 @@ def ask(client: Any, *, stream: bool, max_tokens: int | None = None) -> Any:
     return answer
 
 
-def make(url: str, asynchronous: bool, retries: int) -> Any:
-    """Make a client."""
+def make_client(service: str, url: str, retries: int) -> Any:
+    """Make a client of a service."""
     import boto3
     from botocore.config import Config
 
     return boto3.client(
-        "bedrock-runtime",
+        service,
         region_name="us-east-1",
         endpoint_url=url,
         aws_access_key_id="k",
         aws_secret_access_key="s",
         config=Config(retries={"total_max_attempts": retries + 1, "mode": "standard"}, read_timeout=20),
     )
+
+
+def make(url: str, asynchronous: bool, retries: int) -> Any:
+    """Make a client."""
+    return make_client("bedrock-runtime", url, retries)
 
 
 def error(status: int) -> Reply:

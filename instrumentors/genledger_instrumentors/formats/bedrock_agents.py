@@ -72,6 +72,7 @@ class AgentEvents:
     """Puts the events of an agent together; keeps the content only when it is captured."""
 
     def __init__(self, body: Body, keep: bool) -> None:
+        self._asked = body.get("model")
         self._keep = keep
         self._pieces: list[str] = []
         self._controls: list[Any] = []
@@ -119,13 +120,15 @@ class AgentEvents:
     def response(self) -> Mapping[str, Any]:
         """Return what was received, with the usage of each of the models' invocations."""
         invocations = [{**usage, "model": self._models.get(trace)} for trace, usage in self._usages]
-        return {
+        answer = {
             "completion": "".join(self._pieces),
             "returnControl": self._controls,
             "stopReason": self._reason,
             "version": self._version,
-            **({"model": invocations[0]["model"], "usage": {"invocations": invocations}} if invocations else {}),
         }
+        if not invocations:
+            return answer
+        return {**answer, "model": self._asked or invocations[0]["model"], "usage": {"invocations": invocations}}
 
     def text_length(self) -> int:
         """Return bytes generated so far."""

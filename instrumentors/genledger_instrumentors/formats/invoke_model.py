@@ -193,4 +193,24 @@ EMBEDDINGS = Operation(
 
 RERANK = Operation(name=S.RERANK, api="rerank", fields=_MODEL, largest=_largest_rerank)
 
-IMAGES = Operation(name=S.IMAGE_GENERATION, api="invoke_model", fields=_MODEL, constant={A.GEN_AI_OUTPUT_TYPE: "image"})
+
+def read_filtered(answer: Any, attributes: Attributes) -> None:
+    """Read why images are missing: Stability says it for each."""
+    reasons = [text(reason) for reason in items(answer, "finish_reasons")]
+    if any(reasons):
+        attributes[A.GEN_AI_RESPONSE_FINISH_REASONS] = tuple(reason or "stop" for reason in reasons)
+
+
+def _largest_images(body: Body) -> Mapping[str, Any]:
+    """Return an answer with as many images as the request asks for."""
+    return {"images": [""] * (integer(at_path(body, "imageGenerationConfig.numberOfImages")) or 1)}
+
+
+IMAGES = Operation(
+    name=S.IMAGE_GENERATION,
+    api="invoke_model",
+    fields=_MODEL,
+    response=read_filtered,
+    constant={A.GEN_AI_OUTPUT_TYPE: "image"},
+    largest=_largest_images,
+)

@@ -13,7 +13,18 @@ from typing import Any
 
 from genledger.engine.ceiling import length_of
 from genledger.engine.content.capture import text_part
-from genledger.engine.operation import Attributes, Body, Content, Operation, at_path, integer, number, strings, text
+from genledger.engine.operation import (
+    Attributes,
+    Body,
+    Content,
+    Operation,
+    at_path,
+    integer,
+    listed,
+    number,
+    strings,
+    text,
+)
 from genledger.pricing.getters import field, items
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
@@ -88,6 +99,56 @@ def retrieval(body: Body) -> Operation:
     """Return the operation of a search: it is billed where a model orders its results."""
     return _RETRIEVE if body.get("model") is None else _RERANKED
 
+
+def read_messages(body: Body) -> Content:
+    """Return what an agent searches for."""
+    said = [text(at_path(message, "content.text")) for message in listed(body.get("messages"))]
+    return {A.GEN_AI_RETRIEVAL_QUERY_TEXT: "\n".join(one for one in said if one is not None) or None}
+
+
+class SearchEvents:
+    """Keeps the results of an agent's searches, which come with the last event."""
+
+    def __init__(self, body: Body, keep: bool) -> None:
+        self._results: Sequence[Any] | None = None
+
+    def fold(self, chunks: Sequence[Any]) -> None:
+        """Take in more events, each of which has a single member."""
+        for event in chunks:
+            if isinstance(found := at_path(event, "result.results"), list):
+                self._results = found
+
+    def response(self) -> Mapping[str, Any]:
+        """Return the results, shaped like the answer of one search."""
+        return {"retrievalResults": self._results or ()}
+
+    def text_length(self) -> int:
+        """Return zero: what the agent's model generates is not told."""
+        return 0
+
+    @property
+    def counted(self) -> bool:
+        """Never: no event says what was consumed."""
+        return False
+
+    @property
+    def complete(self) -> bool:
+        """Return whether the results have come."""
+        return self._results is not None
+
+
+AGENTIC_RETRIEVE = Operation(
+    name=S.RETRIEVAL,
+    api="agentic_retrieve",
+    response=read_results,
+    accumulate=SearchEvents,
+    input=read_messages,
+    output=read_documents,
+    family="retrieval",
+    target=lambda attributes: None,
+    fixed_model=True,
+    hidden_prompt=True,
+)
 
 _BASE = "retrieveAndGenerateConfiguration"
 _SOURCES = ("knowledgeBaseConfiguration", "externalSourcesConfiguration")

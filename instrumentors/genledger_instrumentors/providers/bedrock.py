@@ -13,16 +13,18 @@ from genledger.instrumentation.adapters.botocore import ServiceClients, ServiceO
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger_semconv import attributes as A
 
+from ..formats import async_invoke
 from ..formats.anthropic_messages import COUNT_TOKENS, MESSAGES
 from ..formats.bedrock_agents import INVOKE_AGENT, INVOKE_FLOW
+from ..formats.bedrock_guardrails import APPLY_GUARDRAIL
 from ..formats.converse import CONVERSE
 from ..formats.invoke_model import CHAT_DOCUMENTS, EMBEDDINGS, GENERATION, IMAGES, RERANK
-from ..formats.knowledge_bases import MODELS, RERANKERS, generation, retrieval
+from ..formats.knowledge_bases import AGENTIC_RETRIEVE, MODELS, RERANKERS, generation, retrieval
 
 _BY_MODEL: tuple[tuple[re.Pattern[str], Operation], ...] = (
     (re.compile(r"embed"), EMBEDDINGS),
     (re.compile(r"rerank"), RERANK),
-    (re.compile(r"nova-canvas|image|^stability\."), IMAGES),
+    (re.compile(r"nova-canvas|image|(^|[./])stability\."), IMAGES),
     (re.compile(r"amazon\.nova-"), CONVERSE),
 )
 """Families of models that their names tell."""
@@ -65,6 +67,10 @@ _RUNTIME: Mapping[str, ServiceOperation] = {
     "InvokeModel": ServiceOperation(invoked, document="body"),
     "InvokeModelWithResponseStream": ServiceOperation(invoked, document="body", stream="body", messages=documents),
     "CountTokens": ServiceOperation(lambda body: COUNT_TOKENS),
+    "ApplyGuardrail": ServiceOperation(lambda body: APPLY_GUARDRAIL),
+    "InvokeGuardrailChecks": ServiceOperation(lambda body: APPLY_GUARDRAIL),
+    "StartAsyncInvoke": ServiceOperation(lambda body: async_invoke.START),
+    "GetAsyncInvoke": ServiceOperation(lambda body: async_invoke.GET),
 }
 
 _AGENT_RUNTIME: Mapping[str, ServiceOperation] = {
@@ -72,6 +78,7 @@ _AGENT_RUNTIME: Mapping[str, ServiceOperation] = {
     "InvokeInlineAgent": ServiceOperation(lambda body: INVOKE_AGENT, ("foundationModel",), stream="completion"),
     "InvokeFlow": ServiceOperation(lambda body: INVOKE_FLOW, stream="responseStream"),
     "Retrieve": ServiceOperation(retrieval, RERANKERS),
+    "AgenticRetrieveStream": ServiceOperation(lambda body: AGENTIC_RETRIEVE, stream="stream"),
     "RetrieveAndGenerate": ServiceOperation(generation, MODELS),
     "RetrieveAndGenerateStream": ServiceOperation(generation, MODELS, stream="stream"),
     "Rerank": ServiceOperation(

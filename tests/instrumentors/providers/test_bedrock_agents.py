@@ -266,6 +266,27 @@ def test_a_model_that_orders_what_was_found_is_billed(server: Server, client: An
     assert attributes["genledger.cost.amount"] == pytest.approx(0.002)
 
 
+def test_a_search_by_an_agent_is_a_retrieval_without_a_price(server: Server, client: Any) -> None:
+    found = [{"content": {"text": "Paris."}, "sourceRetriever": {"identifier": "BASE123456"}}]
+    server.will(streamed(event("traceEvent", {"id": "1"}), event("result", {"results": found})))
+    asked = {"messages": [{"role": "user", "content": {"text": "What is the capital?"}}]}
+    configuration = {"foundationModelType": "MANAGED", "rerankingModelType": "NONE"}
+    base = {"configuration": {"knowledgeBase": {"knowledgeBaseId": "BASE123456"}}}
+    with instrumented(libraries=["bedrock"], capture_content="span") as telemetry:
+        if not hasattr(client, "agentic_retrieve_stream"):
+            pytest.skip("this version does not have it")
+        list(
+            client.agentic_retrieve_stream(**asked, agenticRetrieveConfiguration=configuration, retrievers=[base])[
+                "stream"
+            ]
+        )
+        assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs, capture_content=True)
+        attributes = telemetry.attributes
+    assert attributes["genledger.retrieval.results"] == 1
+    assert attributes["gen_ai.retrieval.query.text"] == "What is the capital?"
+    assert attributes["genledger.cost.unpriced"] == "no_usage"
+
+
 def generate(**more: Any) -> dict[str, Any]:
     """A question to a knowledge base."""
     base = {"knowledgeBaseId": "BASE123456", "modelArn": NOVA, **more}

@@ -99,7 +99,9 @@ def _without_block(
         "generation_token_count",
         "amazon-bedrock-invocationMetrics",
     ):
-        return shapes.invoke_model(counts, body)
+        usage = shapes.invoke_model(counts, body)
+        shown = field(request, "inputImage") is not None  # Titan's multimodal embeddings bill it beside the text
+        return replace(usage, units={"image": 1.0}) if shown else usage
     if _has(body, "prompt_eval_count", "eval_count"):
         return shapes.ollama(counts, body)
     if api == "text_generation" and (generated := shapes.generate(counts, body)) is not None:

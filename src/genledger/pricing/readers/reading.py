@@ -26,6 +26,9 @@ _TRAFFIC = {
     "ON_DEMAND_PRIORITY": "priority",
     "PROVISIONED_THROUGHPUT": "provisioned",
 }
+_WITHOUT_MODEL = {"apply_guardrail": "guardrail"}
+"""What prices call an endpoint that has no model."""
+
 _SERVED_IN_HEADERS = frozenset({"aws", "google", "vertex"})
 """Providers whose headers say what they served; a gateway's may say what it billed."""
 _PLACES = ("inference_geo", "region", "location", "vertex_location", "data_residency")
@@ -111,6 +114,7 @@ def read_usage(
         answered = text(body, "model", "modelVersion", "model_version", "modelId", "model_id") or text(payload, "model")
         # Bedrock answers with the bare model; the profile or ARN that was asked for decides the price.
         model = (asked or answered) if seller.name == "aws" else (answered or asked)
+        model = model or _WITHOUT_MODEL.get(api)
 
         counts = Counts()
         notes: list[str] = []
@@ -224,6 +228,11 @@ def _tier(body: Any, usage: Any, request: Any, headers: Mapping[str, object], no
     holder = body if body.get("service_tier") is not None else usage
     if holder.get("service_tier") in ("default", "standard") and usage.get("speed") is None:
         return None
+    latency = label(body.get("performanceConfig"), "latency") or label(
+        headers, "x-amzn-bedrock-performanceconfig-latency"
+    )
+    if latency == "optimized":
+        return latency
     served = label(holder, "service_tier")
     if holder is usage and label(usage, "speed") == "fast" and served != "batch":
         return "fast"

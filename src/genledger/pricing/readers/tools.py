@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from genledger.pricing.getters import Counts, duration, field, first, items, number, path, text
@@ -43,6 +44,8 @@ def tool_calls(
         units["web_search"] = 1.0
     if provider in ("google", "vertex"):
         units.update(_grounding(body, model or ""))
+    if provider == "aws":
+        units |= _guarded(counts, body, usage)
     return {unit: calls for unit, calls in units.items() if calls} if units else units
 
 
@@ -81,6 +84,35 @@ def _output_items(counts: Counts, body: Any, request: Any) -> dict[str, float]:
     return units
 
 
+_GUARDRAIL = (
+    ("contentPolicyUnits", "guardrail_content"),
+    ("contentPolicyImageUnits", "guardrail_image"),
+    ("topicPolicyUnits", "guardrail_topic"),
+    ("sensitiveInformationPolicyUnits", "guardrail_sensitive_information"),
+    ("contextualGroundingPolicyUnits", "guardrail_grounding"),
+    ("automatedReasoningPolicyUnits", "guardrail_automated_reasoning"),
+)
+"""Bedrock's guardrails count a unit for each 1,000 characters and policy; word filters are free."""
+
+
+def _guarded(counts: Counts, body: Any, usage: Any) -> dict[str, float]:
+    """What guardrails counted: in an answer of their own, or in the trace of a model's, if that was asked for."""
+    trace = body.get("trace") or body.get("amazon-bedrock-trace")
+    assessed = [usage, *_assessments(field(trace, "guardrail"))]
+    return {unit: float(sum(counts(one, name) for one in assessed)) for name, unit in _GUARDRAIL}
+
+
+def _assessments(value: object, depth: int = 4) -> Iterator[object]:
+    """Yield the usage of each assessment in a trace: by guardrail, of the input and of each output."""
+    found = path(value, "invocationMetrics", "usage")
+    if found is not None:
+        yield found
+    elif depth:
+        inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+        for one in inner:
+            yield from _assessments(one, depth - 1)
+
+
 def _grounding(body: object, model: str) -> dict[str, float]:
     """Gemini 3 bills each search query; Gemini 2 bills a grounded prompt once for all its queries."""
     queries = maps = 0
@@ -115,6 +147,9 @@ def units_of(provider: str, api: str, body: object, request: object) -> dict[str
     if api in ("speech", "audio_speech"):
         spoken = text(request, "input", "text")
         return {"character": float(len(spoken))} if spoken else {}
+    if api == "async_invoke":
+        seconds = _video_seconds(field(request, "modelInput")) if field(body, "status") == "Completed" else None
+        return {"second": seconds} if seconds else {}
     if api in ("images", "image_generation") or (api == "invoke_model" and field(body, "images") is not None):
         return _images(body, request)
     pages = number(path(body, "usage_info", "pages_processed"))
@@ -145,14 +180,34 @@ def _documents(request: object) -> int:
     return len(found) if isinstance(found, (list, tuple)) else 0
 
 
+def _video_seconds(asked: object) -> float | None:
+    """Return the length of the video that was asked for; Nova makes six seconds by default, Luma writes `5s`."""
+    config = field(asked, "videoGenerationConfig")
+    if config is not None:
+        return number(field(config, "durationSeconds")) or 6.0
+    said = text(asked, "duration")
+    return duration(said.removesuffix("s")) if said is not None else None
+
+
+_SIDES = (512, 1024, 2048)
+"""The sizes that Amazon's models are billed by: an image of any other counts as the next larger one."""
+
+
+def _amazon_size(config: object) -> str:
+    longest = max(number(field(config, side)) or 1024 for side in ("width", "height"))
+    side = next((side for side in _SIDES if longest <= side), _SIDES[-1])
+    return f"{side}x{side}"
+
+
 def _images(body: object, request: object) -> dict[str, float]:
     """Images that are billed each. Size and quality are in the unit's name unless they are the default."""
     lists = ("data", "images", "generatedImages", "generated_images", "predictions")
     made = sum(1 for name in lists for _ in items(body, name))
     if not made:
         return {}
-    quality = text(body, "quality") or text(request, "quality") or "standard"
-    size = text(body, "size") or text(request, "size") or "1024x1024"
+    config = field(request, "imageGenerationConfig")
+    quality = text(body, "quality") or text(request, "quality") or text(config, "quality") or "standard"
+    size = text(body, "size") or text(request, "size") or _amazon_size(config)
     quality = "standard" if quality == "auto" else quality
     size = "1024x1024" if size == "auto" else size
     plain = quality == "standard" and size == "1024x1024"

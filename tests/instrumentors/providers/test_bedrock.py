@@ -635,6 +635,7 @@ PROMPTED = {
     "mistral": ({"prompt": "Hello"}, {"outputs": [{"text": "Hi.", "stop_reason": "length"}]}),
     "command": ({"prompt": "Hello"}, {"generations": [{"text": "Hi.", "finish_reason": "MAX_TOKENS"}]}),
     "command-r": ({"message": "Hello"}, {"text": "Hi.", "finish_reason": "MAX_TOKENS"}),
+    "deepseek": ({"prompt": "Hello"}, {"choices": [{"text": "Hi.", "stop_reason": "length"}]}),
     "llama": ({"prompt": "Hello"}, {"generation": "Hi.", "stop_reason": "length"}),
     "claude-2": ({"prompt": "Hello"}, {"completion": "Hi.", "stop_reason": "max_tokens"}),
 }
@@ -661,6 +662,7 @@ STREAMED = {
     "titan": ({"outputText": "H"}, {"outputText": "i.", "completionReason": "LENGTH"}),
     "mistral": ({"outputs": [{"text": "H"}]}, {"outputs": [{"text": "i.", "stop_reason": "length"}]}),
     "command": ({"text": "H"}, {"text": "i."}, {"is_finished": True, "finish_reason": "MAX_TOKENS"}),
+    "deepseek": ({"choices": [{"text": "H"}]}, {"choices": [{"text": "i.", "stop_reason": "length"}]}),
     "llama": ({"generation": "H", "stop_reason": None}, {"generation": "i.", "stop_reason": "length"}),
     "claude-2": ({"completion": "H"}, {"completion": "i.", "stop_reason": "max_tokens"}),
 }
@@ -677,6 +679,24 @@ def test_content_of_a_prompt_that_streams_is_put_together(
         attributes = telemetry.attributes
     assert json.loads(attributes["gen_ai.output.messages"]) == [CUT_SHORT]
     assert attributes["gen_ai.usage.output_tokens"] == 500
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_chat_that_says_its_reasons_as_mistral_does(server: Server, client: Any, stream: bool) -> None:
+    said = [{"index": 0, "message": {"role": "assistant", "content": word}} for word in ("H", "i.")]
+    whole = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi."}, "stop_reason": "length"}]}
+    parts = ({"choices": [said[0]]}, {"choices": [{**said[1], "stop_reason": "length"}], **metrics(1000, 500)})
+    server.will(chunks(*parts) if stream else json_reply(whole, **counts(1000, 500)))
+    given = {"modelId": "mistral.mistral-large-2407-v1:0", "body": json.dumps({"messages": HELLO})}
+    with instrumented(libraries=["bedrock"], capture_content="span") as telemetry:
+        if stream:
+            list(client.invoke_model_with_response_stream(**given)["body"])
+        else:
+            client.invoke_model(**given)["body"].read()
+        attributes = telemetry.attributes
+    assert attributes["gen_ai.response.finish_reasons"] == ("length",)
+    assert json.loads(attributes["gen_ai.output.messages"]) == [CUT_SHORT]
+    assert attributes["genledger.cost.amount"] == price(1000, 500, (2.0, 6.0))
 
 
 ARN = "arn:aws:bedrock:us-east-1:123456789012:async-invoke/abc123"

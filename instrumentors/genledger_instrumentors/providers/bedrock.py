@@ -1,4 +1,4 @@
-"""Amazon Bedrock's clients in boto3 and botocore, 1.38 to 1.x.
+"""Amazon Bedrock's clients in boto3 and botocore, 1.37 to 1.x, and in aiobotocore, which aioboto3 builds on.
 
 https://docs.aws.amazon.com/bedrock/latest/APIReference/API_Operations_Amazon_Bedrock_Runtime.html
 """
@@ -101,5 +101,5 @@ class BedrockInstrumentor(Instrumentor):
 
     library = "bedrock"
     distribution = "botocore"
-    supports = "botocore >= 1.38, < 2"
+    supports = "botocore >= 1.37, < 2"
     client = CLIENTS

@@ -1,4 +1,4 @@
-"""Amazon SageMaker's endpoints in boto3 and botocore, 1.38 to 1.x, and in aiobotocore.
+"""Amazon SageMaker's endpoints in boto3 and botocore, 1.37 to 1.x, and in aiobotocore.
 
 https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_Operations_Amazon_SageMaker_Runtime.html
 
@@ -53,5 +53,5 @@ class SageMakerInstrumentor(Instrumentor):
 
     library = "sagemaker"
     distribution = "botocore"
-    supports = "botocore >= 1.38, < 2"
+    supports = "botocore >= 1.37, < 2"
     client = CLIENTS

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 from tests.contract.event_stream import event, exception
+from tests.contract.rows.sagemaker import ROW, part
 from tests.contract.server import Reply, Server, json_reply, serving
 
 from genledger_semconv.checker import assert_clean
 
-from ..telemetry import Telemetry, instrumented
+from ..telemetry import Telemetry, attributes_of, instrumented
 
 aiobotocore = pytest.importorskip("aiobotocore")
 from aiobotocore.config import AioConfig  # noqa: E402
@@ -79,7 +80,7 @@ def telemetry() -> Iterator[Telemetry]:
         assert not telemetry.complaints.other
 
 
-def client_at(url: str, backend: str = "aiohttp", attempts: int = 1) -> Any:
+def client_at(url: str, backend: str = "aiohttp", attempts: int = 1, service: str = "bedrock-runtime") -> Any:
     """What a client is entered by."""
     options: dict[str, Any] = {"retries": {"total_max_attempts": attempts, "mode": "standard"}, "read_timeout": 20}
     if backend == "httpx":
@@ -87,7 +88,7 @@ def client_at(url: str, backend: str = "aiohttp", attempts: int = 1) -> Any:
 
         options["http_session_cls"] = HttpxSession
     return get_session().create_client(
-        "bedrock-runtime",
+        service,
         region_name="us-east-1",
         endpoint_url=url,
         aws_access_key_id="k",
@@ -248,3 +249,31 @@ async def test_a_client_of_aioboto3_is_recorded(server: Server, telemetry: Telem
     async with session.client("bedrock-runtime", endpoint_url=server.url) as client:
         await client.converse(**CONVERSE)
     assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(COST)
+
+
+CHUNK = b'data: {"choices": [], "usage": {"prompt_tokens": 1000, "completion_tokens": 500}}\n\n'
+
+
+async def test_an_agent_and_an_endpoint_are_recorded_too(server: Server) -> None:
+    usage = {"inputTokens": 1000, "outputTokens": 500}
+    asked = {"modelInvocationInput": {"traceId": "1", "foundationModel": MODEL}}
+    told = {"modelInvocationOutput": {"traceId": "1", "metadata": {"usage": usage}}}
+    traced = [event("trace", {"trace": {"orchestrationTrace": step}}) for step in (asked, told)]
+    server.will(
+        Reply(200, EVENTS, (*traced, event("chunk", {"bytes": "SGkh"}))),
+        Reply(200, EVENTS, (part(CHUNK[:20]), part(CHUNK[20:]))),
+    )
+    with instrumented(libraries=["bedrock", "sagemaker"], **ROW.options) as telemetry:
+        async with client_at(server.url, service="bedrock-agent-runtime") as client:
+            answer = await client.invoke_agent(
+                agentId="AGENT12345", agentAliasId="ALIAS12345", sessionId="s-1", inputText="Hello", enableTrace=True
+            )
+            assert len([one async for one in answer["completion"]]) == 3
+        async with client_at(server.url, service="sagemaker-runtime") as client:
+            body = json.dumps({"messages": [{"role": "user", "content": "Hello"}], "stream": True})
+            answer = await client.invoke_endpoint_with_response_stream(EndpointName="llama-endpoint", Body=body)
+            assert len([one async for one in answer["Body"]]) == 2
+        agent, endpoint = map(attributes_of, telemetry.spans)
+        assert not telemetry.complaints.other
+    assert agent["genledger.cost.amount"] == pytest.approx(COST)
+    assert endpoint["genledger.cost.amount"] == pytest.approx((1000 + 500 * 2) * 1e-6)

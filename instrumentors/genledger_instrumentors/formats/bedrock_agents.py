@@ -217,6 +217,8 @@ INVOKE_AGENT = Operation(
     hidden_prompt=True,
 )
 
+INVOKE_INLINE_AGENT = INVOKE_AGENT._replace(fixed_model=False)
+
 INVOKE_FLOW = Operation(
     name=S.INVOKE_WORKFLOW,
     api="invoke_flow",

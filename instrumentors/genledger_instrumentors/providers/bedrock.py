@@ -15,7 +15,7 @@ from genledger_semconv import attributes as A
 
 from ..formats import async_invoke
 from ..formats.anthropic_messages import COUNT_TOKENS, MESSAGES
-from ..formats.bedrock_agents import INVOKE_AGENT, INVOKE_FLOW
+from ..formats.bedrock_agents import INVOKE_AGENT, INVOKE_FLOW, INVOKE_INLINE_AGENT
 from ..formats.bedrock_guardrails import APPLY_GUARDRAIL
 from ..formats.converse import CONVERSE
 from ..formats.invoke_model import CHAT_DOCUMENTS, EMBEDDINGS, GENERATION, IMAGES, RERANK
@@ -75,7 +75,7 @@ _RUNTIME: Mapping[str, ServiceOperation] = {
 
 _AGENT_RUNTIME: Mapping[str, ServiceOperation] = {
     "InvokeAgent": ServiceOperation(lambda body: INVOKE_AGENT, stream="completion"),
-    "InvokeInlineAgent": ServiceOperation(lambda body: INVOKE_AGENT, ("foundationModel",), stream="completion"),
+    "InvokeInlineAgent": ServiceOperation(lambda body: INVOKE_INLINE_AGENT, ("foundationModel",), stream="completion"),
     "InvokeFlow": ServiceOperation(lambda body: INVOKE_FLOW, stream="responseStream"),
     "Retrieve": ServiceOperation(retrieval, RERANKERS),
     "AgenticRetrieveStream": ServiceOperation(lambda body: AGENTIC_RETRIEVE, stream="stream"),

@@ -31,8 +31,10 @@ _BY_FIELD: Mapping[str, Operation] = {
 def served(body: Body) -> Operation | None:
     """Return what a document asks of an endpoint; `None` for one that asks for no text: of other machine learning."""
     operation = next((one for name, one in _BY_FIELD.items() if name in body), None)
-    return EMBED if operation is not None and _EMBEDS.search(str(body.get("model"))) else operation
+    return _EMBED if operation is not None and _EMBEDS.search(str(body.get("model"))) else operation
 
+
+_EMBED = EMBED._replace(fixed_model=True)
 
 _MODELS = ("TargetModel", "InferenceComponentName", "EndpointName")
 

@@ -183,6 +183,17 @@ def test_content_of_an_agent_is_messages_of_the_conventions(server: Server, clie
     assert output["finish_reason"] == "tool_call"
 
 
+def test_a_degraded_inline_agent_is_sent_as_degraded(server: Server, client: Any, tmp_path: Path) -> None:
+    rules = tmp_path / "rules.toml"
+    degrade = f'degrade = {{ model = "{NOVA}" }}'
+    rules.write_text(f'[[budget]]\nname="cheap"\nusd=0.0000001\nper="day"\nat_limit="degrade"\n{degrade}\n')
+    server.will(streamed(said("It is.")))
+    asked = {"foundationModel": SONNET, "instruction": "Be brief. " * 5, "sessionId": "s-1"}
+    with instrumented(libraries=["bedrock"], budgets=str(rules), budget_store="memory:"):
+        list(client.invoke_inline_agent(**asked, inputText="What is it?")["completion"])
+    assert server.requests[0].json["foundationModel"] == NOVA
+
+
 def test_a_budget_does_not_change_the_model_of_an_agent(server: Server, client: Any, tmp_path: Path) -> None:
     rules = tmp_path / "rules.toml"
     rules.write_text(

@@ -34,6 +34,7 @@ class Row:
         synchronous: Whether there is a synchronous client.
         asynchronous: Whether there is an asynchronous client.
         streams: Whether the operation streams.
+        closes: Whether a stream can be closed early; the generators of some clients raise an error of their own.
         stream_counts: Whether a stream says its usage; one that does not is estimated.
         retries: Whether the client sends a failed request again when it is allowed to.
         read_chunk: Makes text of a chunk, to compare streams.
@@ -60,6 +61,7 @@ class Row:
     synchronous: bool = True
     asynchronous: bool = True
     streams: bool = True
+    closes: bool = True
     stream_counts: bool = True
     retries: bool = True
     stream_type: str = "text/event-stream"

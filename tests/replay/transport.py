@@ -13,6 +13,7 @@ from typing import Any
 
 _USERS = {
     "cohere": "cohere.core.http_client",
+    "google_genai": "google.genai._api_client",
     "mistralai": "mistralai.client.httpclient",
     "replicate": "replicate.client",
 }

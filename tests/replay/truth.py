@@ -73,7 +73,9 @@ def _documents(recording: Recording) -> Iterator[dict[str, Any]]:
 
 
 def _usage(document: dict[str, Any]) -> dict[str, Any] | None:
-    inner = (document.get(name) for name in ("x_groq", "response", "message", "delta"))
+    if isinstance(meta := document.get("usageMetadata"), dict):
+        return _gemini(meta)
+    inner = (document.get(name) for name in ("x_groq", "response", "message", "delta", "interaction"))
     for place in (document, *inner):
         for name in ("usage", "meta"):
             if isinstance(place, dict) and isinstance(place.get(name), dict):
@@ -91,6 +93,30 @@ def _traced(document: dict[str, Any], before: dict[str, Any]) -> dict[str, Any] 
         if usage:
             return {name: before.get(name, 0) + usage[name] for name in ("inputTokens", "outputTokens")}
     return None
+
+
+def _gemini(meta: dict[str, Any]) -> dict[str, Any]:
+    """Gemini's usage by OpenAI's names: thoughts are beside the candidates, and what tools read beside the prompt."""
+    thoughts = meta.get("thoughtsTokenCount", 0)
+    return {
+        "input_tokens": meta.get("promptTokenCount", 0) + meta.get("toolUsePromptTokenCount", 0),
+        "input_tokens_details": {"cached_tokens": meta.get("cachedContentTokenCount", 0)},
+        "output_tokens": meta.get("candidatesTokenCount", 0) + thoughts,
+        "output_tokens_details": {"reasoning_tokens": thoughts},
+        "total_tokens": meta.get("totalTokenCount"),
+    }
+
+
+def _interaction(usage: dict[str, Any]) -> dict[str, Any]:
+    """Usage of one of Gemini's interactions, likewise."""
+    thoughts = usage.get("total_thought_tokens", 0)
+    return {
+        "input_tokens": usage.get("total_input_tokens", 0) + usage.get("total_tool_use_tokens", 0),
+        "input_tokens_details": {"cached_tokens": usage.get("total_cached_tokens", 0)},
+        "output_tokens": usage["total_output_tokens"] + thoughts,
+        "output_tokens_details": {"reasoning_tokens": thoughts},
+        "total_tokens": usage.get("total_tokens"),
+    }
 
 
 def _titan(document: dict[str, Any]) -> dict[str, Any] | None:
@@ -115,6 +141,7 @@ _OUTPUT = ("completion_tokens", "output_tokens", "outputTokens", "outputTokenCou
 
 
 def _total(usage: dict[str, Any]) -> Used | None:
+    usage = _interaction(usage) if "total_output_tokens" in usage else usage
     usage = usage.get("billed_units", usage)  # Cohere reads more tokens than it bills
     if not any(name in usage for name in (*_INPUT, *_OUTPUT, "total_tokens")):
         return None

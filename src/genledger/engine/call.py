@@ -57,6 +57,7 @@ class Call:
     stamps: list[float] | None = None
     retry_causes: list[str] = field(default_factory=list)
     fate: Fate | None = None
+    failed: Exception | None = None
     around: Call | None = None
     inner: list[Call] = field(default_factory=list)
     later: Literal["pending", "elsewhere"] | None = None
@@ -243,6 +244,7 @@ class Call:
             del self._pending[-1]
         except IndexError:
             return
+        self.failed = None
         try:
             unfinished = self.operation.unfinished
             if unfinished is None or not self._waits(unfinished, response, error, cut):

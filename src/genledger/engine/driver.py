@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from inspect import isasyncgenfunction, isawaitable
+from inspect import isasyncgen, isasyncgenfunction, isawaitable, iscoroutinefunction
 from typing import Any
 
 from opentelemetry.context import Context, attach, get_current
 
+from genledger.context.scoped_context import Begun, async_steps_in_context, steps_in_context
 from genledger.engine.call import Call
 from genledger.engine.operation import StreamAccumulator
 from genledger.engine.recorder import Recorder, active, suppressed
@@ -179,6 +180,29 @@ def in_callers_context(wrapped: Any, instance: Any, args: tuple[Any, ...], kwarg
     function = getattr(wrapped, "__func__", wrapped)
     first_in = _first_in_async if isasyncgenfunction(function) else _first_in
     return first_in(get_current(), wrapped(*args, **kwargs))
+
+
+def throughout_in_callers_context(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """As `in_callers_context`, up to its last item: for a generator that may make many calls, one after another.
+
+    Also for a coroutine function that returns an asynchronous generator.
+    """
+    context = get_current()
+
+    def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Begun:
+        return Begun(context, lambda error: None)
+
+    function = getattr(wrapped, "__func__", wrapped)
+    if isasyncgenfunction(function):
+        return async_steps_in_context(wrapped, begin)(*args, **kwargs)
+    if not iscoroutinefunction(function):
+        return steps_in_context(wrapped, begin)(*args, **kwargs)
+
+    async def wait() -> Any:
+        source = await wrapped(*args, **kwargs)
+        return async_steps_in_context(lambda: source, begin)() if isasyncgen(source) else source
+
+    return wait()
 
 
 def _first_in(context: Context, source: Iterator[Any]) -> Generator[Any, Any, Any]:

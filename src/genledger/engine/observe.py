@@ -155,7 +155,17 @@ class ObservedBlock(ScopedBlock[Observation]):
             observation = make(args, kwargs)
             return Begun(observation.start(get_current()), observation.finish, observation.collector())
 
-        return in_block(function, make, begin, Observation.returned)
+        observed = in_block(function, make, begin, Observation.returned)
+        setattr(observed, _KIND, self._kind)
+        return observed
+
+
+_KIND = "_genledger_kind"
+
+
+def observed_tool(function: F) -> F:
+    """Return a function that runs as a tool: one that the application itself observes as such is as it is."""
+    return function if getattr(function, _KIND, None) == "tool" else ObservedBlock(None, "tool")(function)
 
 
 @overload

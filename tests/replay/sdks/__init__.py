@@ -7,9 +7,17 @@ from importlib.util import find_spec
 
 from ..plan import Sdk
 
-NAMES = ("openai", "anthropic", "groq", "mistralai", "cohere", "boto3", "replicate")
+NAMES = ("openai", "anthropic", "groq", "mistralai", "cohere", "boto3", "replicate", "google_genai")
+_PACKAGES = {"google_genai": "google.genai"}
 
 
 def installed() -> dict[str, Sdk]:
-    """The libraries that are installed, by import package."""
-    return {name: import_module(f"{__name__}.{name}").SDK for name in NAMES if find_spec(name) is not None}
+    """The libraries that are installed, by the modules that describe them."""
+    return {name: import_module(f"{__name__}.{name}").SDK for name in NAMES if _installed(name)}
+
+
+def _installed(name: str) -> bool:
+    try:
+        return find_spec(_PACKAGES.get(name, name)) is not None
+    except ModuleNotFoundError:
+        return False

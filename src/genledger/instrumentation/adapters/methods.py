@@ -23,6 +23,9 @@ from genledger.engine.recorder import Recorder
 from genledger.instrumentation.patching import Patch, Patches
 from genledger.shared import internal_errors
 
+Find = Callable[[dict[str, Any]], Operation | None]
+"""`find(arguments)`: return the operation of a call by the named arguments of a method; `None` if it is not one."""
+
 Write = Callable[[dict[str, Any], Mapping[str, Any]], None]
 """`write(arguments, changes)`: put changed fields of a request into the named arguments of a method."""
 
@@ -42,7 +45,7 @@ class Methods:
     Args:
         library: The library's name for users.
         classes: The class, by the module that it is in, synchronous and not; empty for functions of the module.
-        operations: The operation that each function is.
+        operations: The operation that each function is, or what finds it: for one that sends any request.
         endpoint: Finds the endpoint that an instance (`None` for a function) talks to.
         body: Makes the request, by the provider's names, from the instance and the named arguments; those by default.
         write: Writes changed fields of the request back into the named arguments.
@@ -52,7 +55,7 @@ class Methods:
 
     library: str
     classes: Mapping[str, str]
-    operations: Mapping[str, Operation]
+    operations: Mapping[str, Operation | Find]
     endpoint: Callable[[Any], Endpoint]
     body: Callable[[Any, dict[str, Any]], Body] = lambda instance, given: given
     write: Write = update
@@ -67,11 +70,15 @@ class Methods:
             for name, operation in self.operations.items()
         ]
 
-    def _wrapper(self, operation: Operation) -> Callable[..., Any]:
+    def _wrapper(self, described: Operation | Find) -> Callable[..., Any]:
         def open_call(
             recorder: Recorder, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
         ) -> Exchange | None:
-            body = self.body(instance, named_arguments(wrapped, args, kwargs))
+            given = named_arguments(wrapped, args, kwargs)
+            operation = described if isinstance(described, Operation) else described(given)
+            if operation is None:
+                return None
+            body = self.body(instance, given)
             streamed = operation.accumulate is not None and self.streamed(body)
             call = recorder.open(operation, self.library, self.endpoint(instance), body, streamed=streamed)
             return MethodExchange(call, wrapped, self.write, self.answer) if call is not None else None

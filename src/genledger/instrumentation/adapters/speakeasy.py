@@ -19,6 +19,9 @@ from genledger.instrumentation.adapters.methods import named_arguments
 from genledger.instrumentation.adapters.wire import WireClient, WireExchange, note_retry
 from genledger.instrumentation.patching import Patch, Patches
 
+_LOOPS = ("retry_with_backoff", "retry_with_attempt_count_backoff")
+"""What sends a request again until it works; newer ones give the number of the attempt to what sends it."""
+
 
 class SpeakeasyClient:
     """The patches of one client library.
@@ -39,9 +42,10 @@ class SpeakeasyClient:
             base, retries = f"{package}.basesdk", f"{package}.utils.retries"
             found += [
                 Patch(base, "BaseSDK.do_request", synchronous(self._open)),
-                Patch(base, "BaseSDK.do_request_async", asynchronous(self._open)),
-                Patch(retries, "retry_with_backoff", _retry, optional=True),
-                Patch(retries, "retry_with_backoff_async", _retry_async, optional=True),
+                Patch(base, "BaseSDK.do_request_async", asynchronous(self._open), optional=True),
+                Patch(base, "AsyncBaseSDK.do_request_async", asynchronous(self._open), optional=True),
+                *(Patch(retries, loop, _retry, optional=True) for loop in _LOOPS),
+                *(Patch(retries, f"{loop}_async", _retry_async, optional=True) for loop in _LOOPS),
             ]
         return found
 
@@ -55,6 +59,7 @@ class SpeakeasyClient:
             return None
         base_url = getattr(asked, "base_url", None) or str(request.url)
         key = request.headers.get("authorization", "").removeprefix("Bearer ")
+        key = key or request.headers.get("x-goog-api-key", "")
         endpoint = self._client.endpoint(sdk, base_url, key)
         body, streamed = _body(request), bool(named.get("stream"))
         call = recorder.open(operation, self._client.library, endpoint, body, streamed=streamed)
@@ -96,17 +101,17 @@ def _retry(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str,
     call = running_call()
     if call is None or not args:
         return wrapped(*args, **kwargs)
-    send: Callable[[], Any] = args[0]
+    send: Callable[..., Any] = args[0]
     failed: list[Exception] = []
 
-    def attempt() -> Any:
+    def attempt(*number: int) -> Any:
         if failed and note_retry(call, None, failed.pop()):
             try:
                 call.readmit()
             except Exception as refused:
                 raise _final(wrapped, refused) from refused
         try:
-            return send()
+            return send(*number)
         except Exception as error:
             failed.append(error)
             raise
@@ -119,17 +124,17 @@ async def _retry_async(wrapped: Any, instance: Any, args: tuple[Any, ...], kwarg
     call = running_call()
     if call is None or not args:
         return await wrapped(*args, **kwargs)
-    send: Callable[[], Awaitable[Any]] = args[0]
+    send: Callable[..., Awaitable[Any]] = args[0]
     failed: list[Exception] = []
 
-    async def attempt() -> Any:
+    async def attempt(*number: int) -> Any:
         if failed and note_retry(call, None, failed.pop()):
             try:
                 await call.readmit_async()
             except Exception as refused:
                 raise _final(wrapped, refused) from refused
         try:
-            return await send()
+            return await send(*number)
         except Exception as error:
             failed.append(error)
             raise

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from inspect import iscoroutinefunction
 from typing import Any
 
 from genledger.budgets.enforcement.request import hash_api_key
-from genledger.engine.call import Call
+from genledger.engine.call import Call, running_call
 from genledger.engine.driver import Arguments, Exchange
 from genledger.engine.operation import Endpoint, Operation
 from genledger.engine.outcome import ErrorAnswer
 from genledger.instrumentation.adapters.http_response import tap
+from genledger.instrumentation.patching import Patch
 from genledger.shared import internal_errors
 
 Write = Callable[[tuple[Any, ...], dict[str, Any], Mapping[str, Any]], Arguments]
@@ -86,3 +88,45 @@ def note_retry(call: Call, response: Any, error: BaseException | None) -> bool:
     except Exception as fault:
         internal_errors.report("counting a retry", fault)
         return False
+
+
+def attempts(library: str, module: str, path: str) -> Patch:
+    """Return the patch of a method that is called for each attempt at a request, until one works.
+
+    Args:
+        library: The library's name for users.
+        module: The module that it is in.
+        path: The method, a coroutine function or not.
+    """
+
+    def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        call = running_call(library)
+        if call is None:
+            return wrapped(*args, **kwargs)
+        if iscoroutinefunction(wrapped):
+            return _attempt_async(call, wrapped, args, kwargs)
+        if _follows_a_lost_one(call):
+            call.readmit()
+        try:
+            return wrapped(*args, **kwargs)
+        except Exception as error:
+            call.failed = error
+            raise
+
+    return Patch(module, path, wrapper, optional=True)
+
+
+async def _attempt_async(call: Call, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if _follows_a_lost_one(call):
+        await call.readmit_async()
+    try:
+        return await wrapped(*args, **kwargs)
+    except Exception as error:
+        call.failed = error
+        raise
+
+
+def _follows_a_lost_one(call: Call) -> bool:
+    """Note the attempt that failed, if there was one; return whether it may be billed."""
+    error, call.failed = call.failed, None
+    return error is not None and note_retry(call, None, error)

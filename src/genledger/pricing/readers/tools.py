@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from genledger.pricing.getters import Counts, duration, field, first, items, number, path, text
+from genledger.pricing.getters import Counts, duration, field, first, items, label, number, path, text
 from genledger.pricing.readers import shapes
 from genledger.pricing.usage import Usage
 from genledger.shared.text import bounded
@@ -43,7 +43,7 @@ def tool_calls(
     if model and "-search-" in model and _SEARCH_MODEL.search(model) and body.get("choices") is not None:
         units["web_search"] = 1.0
     if provider in ("google", "vertex"):
-        units.update(_grounding(body, model or ""))
+        units.update(_grounding(body, usage, model or ""))
     if provider == "aws":
         units |= _guarded(counts, body, usage)
     return {unit: calls for unit, calls in units.items() if calls} if units else units
@@ -113,9 +113,16 @@ def _assessments(value: object, depth: int = 4) -> Iterator[object]:
             yield from _assessments(one, depth - 1)
 
 
-def _grounding(body: object, model: str) -> dict[str, float]:
-    """Gemini 3 bills each search query; Gemini 2 bills a grounded prompt once for all its queries."""
+def _grounding(body: object, usage: object, model: str) -> dict[str, float]:
+    """Gemini 3 bills each search query; Gemini 2 bills a grounded prompt once for all its queries.
+
+    An interaction counts them in its usage.
+    """
     queries = maps = 0
+    for tool in items(usage, "grounding_tool_count"):
+        count = int(number(field(tool, "count")) or 0)
+        queries += count if label(tool, "type") == "google_search" else 0
+        maps = maps or int(label(tool, "type") == "google_maps" and count > 0)
     for candidate in items(body, "candidates"):
         metadata = first(candidate, "groundingMetadata", "grounding_metadata")
         for key in ("webSearchQueries", "web_search_queries"):
@@ -201,8 +208,10 @@ def _amazon_size(config: object) -> str:
 
 def _images(body: object, request: object) -> dict[str, float]:
     """Images that are billed each. Size and quality are in the unit's name unless they are the default."""
-    lists = ("data", "images", "generatedImages", "generated_images", "predictions")
+    lists = ("data", "images", "generatedImages", "generated_images")
     made = sum(1 for name in lists for _ in items(body, name))
+    # Imagen's predictions have a place for each image that a filter has taken away.
+    made += sum(first(one, "bytesBase64Encoded", "gcsUri") is not None for one in items(body, "predictions"))
     if not made:
         return {}
     config = field(request, "imageGenerationConfig")

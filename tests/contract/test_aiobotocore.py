@@ -12,10 +12,9 @@ import pytest
 from tests.contract.event_stream import event, exception
 from tests.contract.rows.sagemaker import ROW, part
 from tests.contract.server import Reply, Server, json_reply, serving
+from tests.instrumentors.telemetry import Telemetry, attributes_of, instrumented
 
 from genledger_semconv.checker import assert_clean
-
-from ..telemetry import Telemetry, attributes_of, instrumented
 
 aiobotocore = pytest.importorskip("aiobotocore")
 from aiobotocore.config import AioConfig  # noqa: E402

@@ -1,0 +1,472 @@
+"""Google's client, over real sockets: what its rows of the contract suite do not show."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from tests.contract.rows.google_genai import MODEL, PROMPT, TEXT, USAGE, answer, chunks, make, sent_model, whole
+from tests.contract.server import Reply, Server, json_reply, sse
+
+import genledger
+from genledger.budgets import BudgetExceeded
+from genledger_semconv.checker import assert_clean
+
+from ..provider import items, now
+from ..telemetry import Telemetry, attributes_of, instrumented
+
+pytest.importorskip("google.genai")
+
+COST = 1000 * 0.3e-6 + 500 * 2.5e-6
+
+
+@pytest.fixture
+def telemetry() -> Iterator[Telemetry]:
+    with instrumented(libraries=["google-genai"]) as telemetry:
+        yield telemetry
+        assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs)
+        assert not telemetry.open.spans
+        assert not telemetry.complaints.other
+
+
+@pytest.fixture
+def capturing() -> Iterator[Telemetry]:
+    with instrumented(libraries=["google-genai"], capture_content="span") as telemetry:
+        yield telemetry
+        assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs, capture_content=True)
+        assert not telemetry.complaints.other
+
+
+class Clients:
+    """Clients of one server, synchronous or not."""
+
+    def __init__(self, server: Server, asynchronous: bool) -> None:
+        self.server = server
+        self.asynchronous = asynchronous
+
+    def make(self, **options: Any) -> Any:
+        """The client, or its asynchronous side, which keeps the client."""
+        models = make(self.server.url, self.asynchronous, 0, **options)
+        client = models.kept
+        side = client.aio if self.asynchronous else client
+        side.kept = client
+        return side
+
+    def vertex(self) -> Any:
+        """A client of Vertex AI."""
+        from google.oauth2.credentials import Credentials
+
+        return self.make(vertexai=True, project="p", location="us-central1", credentials=Credentials(token="t"))
+
+
+@pytest.fixture
+def clients(server: Server, asynchronous: bool) -> Clients:
+    return Clients(server, asynchronous)
+
+
+def calls(telemetry: Telemetry) -> list[ReadableSpan]:
+    return [span for span in telemetry.spans if "genledger.outcome" in (span.attributes or {})]
+
+
+# Automatic function calls
+
+
+def annotated(function: Any) -> Any:
+    """Give a function its annotations as types: the oldest versions read no others."""
+    function.__annotations__ = {"city": str, "return": str}
+    return function
+
+
+@annotated
+def weather(city: str) -> str:
+    """Tell the weather of a city.
+
+    Args:
+        city: Its name.
+    """
+    return f"{city} is sunny"
+
+
+@annotated
+async def weather_soon(city: str) -> str:
+    """Tell the weather of a city, asynchronously."""
+    await asyncio.sleep(0)
+    return f"{city} is sunny"
+
+
+def wants_weather(name: str = "weather") -> dict[str, Any]:
+    part = {"functionCall": {"id": "call-1", "name": name, "args": {"city": "Paris"}}}
+    candidate = {"content": {"role": "model", "parts": [part]}, "index": 0, "finishReason": "STOP"}
+    return {"candidates": [candidate], "modelVersion": MODEL, "responseId": "response-0", "usageMetadata": USAGE}
+
+
+async def test_a_function_that_is_called_is_a_step_between_two_calls(
+    clients: Clients, server: Server, telemetry: Telemetry
+) -> None:
+    server.will(json_reply(wants_weather()), whole())
+    client = clients.make()
+    with genledger.observe("trip", kind="agent") as run:
+        answered = await now(client.models.generate_content(model=MODEL, contents=PROMPT, config={"tools": [weather]}))
+        assert run.spend().usd == pytest.approx(2 * COST)
+    assert answered.text == TEXT
+    first, tool, second, agent = telemetry.spans
+    assert [one.name for one in telemetry.spans] == [
+        f"generate_content {MODEL}",
+        "execute_tool weather",
+        f"generate_content {MODEL}",
+        "invoke_agent trip",
+    ]
+    assert agent.context is not None
+    assert all(one.parent is not None and one.parent.span_id == agent.context.span_id for one in (first, tool, second))
+    assert "Paris is sunny" in json.dumps(server.requests[1].json)
+
+
+async def test_a_function_that_the_application_observes_is_one_step(
+    clients: Clients, server: Server, telemetry: Telemetry
+) -> None:
+    observed = genledger.observe("forecast", kind="tool")(weather)
+    server.will(json_reply(wants_weather()), whole())
+    await now(clients.make().models.generate_content(model=MODEL, contents=PROMPT, config={"tools": [observed]}))
+    assert [one.name for one in telemetry.spans if "tool" in one.name] == ["execute_tool forecast"]
+
+
+async def test_a_coroutine_function_is_a_step(server: Server, telemetry: Telemetry) -> None:
+    server.will(json_reply(wants_weather("weather_soon")), whole())
+    client = Clients(server, asynchronous=True).make()
+    await client.models.generate_content(model=MODEL, contents=PROMPT, config={"tools": [weather_soon]})
+    assert "execute_tool weather_soon" in [one.name for one in telemetry.spans]
+    assert "Paris is sunny" in json.dumps(server.requests[1].json)
+
+
+async def test_a_function_that_fails_fails_its_step_and_is_told_to_the_model(
+    clients: Clients, server: Server, telemetry: Telemetry
+) -> None:
+    @annotated
+    def weather(city: str) -> str:
+        """Tell the weather of a city."""
+        raise LookupError("no such city")
+
+    server.will(json_reply(wants_weather()), whole())
+    await now(clients.make().models.generate_content(model=MODEL, contents=PROMPT, config={"tools": [weather]}))
+    assert telemetry.attributes_of("execute_tool weather")["error.type"] == "LookupError"
+    assert "Failed to invoke function weather" in json.dumps(server.requests[1].json)
+
+
+async def test_every_call_of_a_stream_belongs_to_who_asked_for_it(
+    clients: Clients, server: Server, telemetry: Telemetry
+) -> None:
+    server.will(Reply(200, "text/event-stream", sse(wants_weather())), Reply(200, "text/event-stream", chunks()))
+    client = clients.make()
+    with genledger.attribution(tenant="asker"):
+        stream = await now(
+            client.models.generate_content_stream(model=MODEL, contents=PROMPT, config={"tools": [weather]})
+        )
+    with genledger.attribution(tenant="reader"):
+        await items(stream)
+    assert [attributes_of(one)["genledger.tenant.id"] for one in telemetry.spans] == ["asker"] * 3
+    assert len(calls(telemetry)) == 2
+
+
+async def test_a_chat_that_streams_is_priced(clients: Clients, server: Server, telemetry: Telemetry) -> None:
+    server.will(Reply(200, "text/event-stream", chunks()))
+    chat = clients.make().chats.create(model=MODEL)
+    with genledger.attribution(tenant="asker"):
+        stream = await now(chat.send_message_stream(PROMPT))
+    said = await items(stream)
+    assert "".join(one.text or "" for one in said) == TEXT
+    assert telemetry.attributes["genledger.tenant.id"] == "asker"
+    assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(COST)
+    assert len(chat.get_history()) >= 2
+
+
+# Contents
+
+
+async def test_contents_become_messages(clients: Clients, server: Server, capturing: Telemetry) -> None:
+    from google.genai import types
+
+    said = {
+        "candidates": [
+            {
+                "content": {
+                    "role": "model",
+                    "parts": [
+                        {"text": "Let me think.", "thought": True},
+                        {"executableCode": {"language": "PYTHON", "code": "print(1)"}},
+                        {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "1"}},
+                        {"text": TEXT, "thoughtSignature": "c2ln"},
+                        {"functionCall": {"name": "weather", "args": {"city": "Paris"}}},
+                    ],
+                },
+                "finishReason": "STOP",
+            }
+        ],
+        "usageMetadata": USAGE,
+    }
+    server.will(json_reply(said))
+    contents = [
+        types.Content(
+            role="user",
+            parts=[
+                types.Part.from_text(text=PROMPT),
+                types.Part.from_bytes(data=b"pixels", mime_type="image/png"),
+                types.Part.from_uri(file_uri="gs://bucket/talk.mp3", mime_type="audio/mp3"),
+            ],
+        ),
+        types.Content(role="model", parts=[types.Part.from_function_call(name="weather", args={"city": "Rome"})]),
+        types.Content(role="user", parts=[types.Part.from_function_response(name="weather", response={"sun": True})]),
+    ]
+    declared = {"function_declarations": [{"name": "weather", "description": "Tell the weather."}]}
+    config = {"system_instruction": "Be brief.", "tools": [declared, {"google_search": {}}]}
+    await now(clients.make().models.generate_content(model=MODEL, contents=contents, config=config))
+    attributes = capturing.attributes
+    asked, called, result = json.loads(attributes["gen_ai.input.messages"])
+    assert [part["type"] for part in asked["parts"]] == ["text", "uri", "uri"]
+    assert asked["parts"][1]["modality"] == "image"
+    assert asked["parts"][2] == {
+        "type": "uri",
+        "modality": "audio",
+        "uri": "gs://bucket/talk.mp3",
+        "mime_type": "audio/mp3",
+    }
+    assert (called["role"], called["parts"][0]["arguments"]) == ("assistant", {"city": "Rome"})
+    assert (result["role"], result["parts"][0]["response"]) == ("tool", {"sun": True})
+    assert json.loads(attributes["gen_ai.system_instructions"]) == [{"type": "text", "content": "Be brief."}]
+    names = [tool["name"] for tool in json.loads(attributes["gen_ai.tool.definitions"])]
+    assert sorted(names) == ["googleSearch", "weather"]
+    (message,) = json.loads(attributes["gen_ai.output.messages"])
+    assert [part["type"] for part in message["parts"]] == [
+        *("reasoning", "server_tool_call", "server_tool_call_response", "text", "tool_call"),
+    ]
+    assert message["finish_reason"] == "tool_call"
+
+
+async def test_the_texts_of_a_stream_are_put_together(clients: Clients, server: Server, capturing: Telemetry) -> None:
+    server.will(Reply(200, "text/event-stream", chunks()))
+    await items(await now(clients.make().models.generate_content_stream(model=MODEL, contents=PROMPT)))
+    (message,) = json.loads(capturing.attributes["gen_ai.output.messages"])
+    assert message["parts"] == [{"type": "text", "content": TEXT}]
+
+
+async def test_the_fields_of_a_request_are_attributes(clients: Clients, server: Server, telemetry: Telemetry) -> None:
+    server.will(whole())
+    config = {
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "top_k": 40,
+        "seed": 7,
+        "candidate_count": 2,
+        "max_output_tokens": 100,
+        "stop_sequences": ["END"],
+        "response_mime_type": "application/json",
+    }
+    await now(clients.make().models.generate_content(model=f"models/{MODEL}", contents=PROMPT, config=config))
+    attributes = telemetry.attributes
+    assert attributes["gen_ai.request.model"] == attributes["gen_ai.response.model"] == MODEL
+    assert attributes["gen_ai.request.temperature"] == 0.5
+    assert attributes["gen_ai.request.top_p"] == 0.9
+    assert attributes["gen_ai.request.top_k"] == 40
+    assert attributes["gen_ai.request.seed"] == 7
+    assert attributes["gen_ai.request.choice.count"] == 2
+    assert attributes["gen_ai.request.max_tokens"] == 100
+    assert attributes["gen_ai.request.stop_sequences"] == ("END",)
+    assert attributes["gen_ai.output.type"] == "json"
+    assert attributes["gen_ai.response.id"] == "response-1"
+    assert attributes["gen_ai.response.finish_reasons"] == ("STOP",)
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"candidates": [{"finishReason": "SAFETY", "index": 0}]}, "SAFETY"),
+        ({"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}, "PROHIBITED_CONTENT"),
+    ],
+    ids=["answer", "prompt"],
+)
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_what_a_filter_stops_is_an_answer_with_its_reason(
+    clients: Clients, server: Server, telemetry: Telemetry, said: dict[str, Any], reason: str, stream: bool
+) -> None:
+    body = {**said, "modelVersion": MODEL, "usageMetadata": {"promptTokenCount": 1000, "totalTokenCount": 1000}}
+    server.will(Reply(200, "text/event-stream", sse(body)) if stream else json_reply(body))
+    models = clients.make().models
+    if stream:
+        await items(await now(models.generate_content_stream(model=MODEL, contents=PROMPT)))
+    else:
+        await now(models.generate_content(model=MODEL, contents=PROMPT))
+    assert telemetry.attributes["gen_ai.response.finish_reasons"] == (reason,)
+    assert telemetry.attributes["genledger.outcome"] == "success"
+    assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(1000 * 0.3e-6)
+    assert "genledger.usage.estimated" not in telemetry.attributes
+
+
+async def test_searches_that_ground_an_answer_are_billed(
+    clients: Clients, server: Server, telemetry: Telemetry
+) -> None:
+    last = answer("", "STOP", usageMetadata=USAGE)
+    last["candidates"][0]["groundingMetadata"] = {"webSearchQueries": ["a", "b"]}
+    server.will(Reply(200, "text/event-stream", sse(answer(TEXT, None), last)))
+    config = {"tools": [{"google_search": {}}]}
+    stream = await now(clients.make().models.generate_content_stream(model=MODEL, contents=PROMPT, config=config))
+    await items(stream)
+    assert telemetry.attributes["genledger.usage.web_search"] == 1  # once for the prompt, up to Gemini 2
+    assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(COST + 0.035)
+
+
+async def test_images_that_a_model_draws_are_image_tokens(
+    clients: Clients, server: Server, telemetry: Telemetry
+) -> None:
+    drawn = {"candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 1290}]}
+    usage = {"promptTokenCount": 10, "candidatesTokenCount": 1290, "totalTokenCount": 1300, **drawn}
+    server.will(json_reply(answer("", model="gemini-2.5-flash-image", usageMetadata=usage)))
+    config = {"response_modalities": ["TEXT", "IMAGE"]}
+    model = "gemini-2.5-flash-image"
+    await now(clients.make().models.generate_content(model=model, contents=PROMPT, config=config))
+    assert telemetry.attributes["gen_ai.output.type"] == "image"
+    assert telemetry.attributes["gen_ai.usage.image.output_tokens"] == 1290
+    assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(10 * 0.3e-6 + 1290 * 30e-6)
+
+
+# Vertex AI
+
+
+async def test_vertex_bills_what_is_called_through_it(clients: Clients, server: Server, telemetry: Telemetry) -> None:
+    server.will(whole())
+    client = clients.vertex()
+    await now(client.models.generate_content(model=MODEL, contents=PROMPT))
+    assert telemetry.span.name == f"generate_content {MODEL}"
+    assert telemetry.attributes["gen_ai.provider.name"] == "gcp.vertex_ai"
+    assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(COST)
+
+
+async def test_a_tier_is_that_of_the_traffic(clients: Clients, server: Server, telemetry: Telemetry) -> None:
+    server.will(whole(usageMetadata={**USAGE, "trafficType": "ON_DEMAND_FLEX"}))
+    await now(clients.vertex().models.generate_content(model=MODEL, contents=PROMPT))
+    assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(COST / 2)
+
+
+# Other operations
+
+
+async def test_embeddings_are_priced(clients: Clients, server: Server, telemetry: Telemetry) -> None:
+    server.will(json_reply({"embeddings": [{"values": [0.1]}], "usageMetadata": {"promptTokenCount": 1000}}))
+    model = "gemini-embedding-001"
+    config = {"output_dimensionality": 256}
+    await now(clients.make().models.embed_content(model=model, contents=["a text"], config=config))
+    assert telemetry.span.name == f"embeddings {model}"
+    assert telemetry.attributes["gen_ai.usage.input_tokens"] == 1000
+    assert telemetry.attributes["gen_ai.embeddings.dimension.count"] == 256
+    assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(1000 * 0.15e-6)
+
+
+async def test_embeddings_of_vertex_count_their_tokens_beside_each_vector(
+    clients: Clients, server: Server, telemetry: Telemetry
+) -> None:
+    vectors = [{"embeddings": {"values": [0.1], "statistics": {"token_count": count}}} for count in (400, 600)]
+    server.will(json_reply({"predictions": vectors, "metadata": {"billableCharacterCount": 9}}))
+    model = "text-embedding-005"
+    await now(clients.vertex().models.embed_content(model=model, contents=["a text", "another"]))
+    assert server.requests[0].path.endswith(":predict")
+    assert telemetry.span.name == f"embeddings {model}"
+    assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(1000 * 0.1e-6)
+
+
+IMAGEN = "imagen-4.0-fast-generate-001"
+IMAGE = {"mimeType": "image/png", "bytesBase64Encoded": "cGl4ZWxz"}
+
+
+async def test_images_are_priced_by_those_that_no_filter_took(
+    clients: Clients, server: Server, telemetry: Telemetry
+) -> None:
+    server.will(json_reply({"predictions": [IMAGE, IMAGE, {"raiFilteredReason": "blocked"}]}))
+    config = {"number_of_images": 3, "include_rai_reason": True}
+    await now(clients.vertex().models.generate_images(model=IMAGEN, prompt=PROMPT, config=config))
+    assert telemetry.span.name == f"image_generation {IMAGEN}"
+    assert telemetry.attributes["genledger.usage.image"] == 2
+    assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(2 * 0.02)
+
+
+async def test_counting_tokens_costs_nothing(clients: Clients, server: Server, telemetry: Telemetry) -> None:
+    server.will(json_reply({"totalTokens": 10}))
+    await now(clients.make().models.count_tokens(model=MODEL, contents=PROMPT))
+    assert telemetry.span.name == f"count_tokens {MODEL}"
+    assert not [name for name in telemetry.attributes if "cost" in name or "usage" in name]
+
+
+async def test_listing_models_is_no_call(clients: Clients, server: Server, telemetry: Telemetry) -> None:
+    server.will(json_reply({"models": []}))
+    await now(clients.make().models.list())
+    assert telemetry.spans == ()
+
+
+# Budgets
+
+
+def limited(tmp_path: Path, rule: str) -> Any:
+    rules = tmp_path / "rules.toml"
+    rules.write_text(f'[[budget]]\nname="small"\nper="day"\n{rule}\n')
+    return instrumented(libraries=["google-genai"], budgets=str(rules), budget_store="memory:")
+
+
+async def test_budgets_reserve_every_candidate(clients: Clients, server: Server, tmp_path: Path) -> None:
+    server.will(whole())
+    with limited(tmp_path, "usd=0.004"):  # 1000 tokens cost 0.0025
+        models = clients.make().models
+        config = {"max_output_tokens": 1000, "candidate_count": 2}
+        with pytest.raises(BudgetExceeded):
+            await now(models.generate_content(model=MODEL, contents=PROMPT, config=config))
+        assert server.requests == []
+        await now(models.generate_content(model=MODEL, contents=PROMPT, config={"max_output_tokens": 1000}))
+        assert len(server.requests) == 1
+
+
+async def test_budgets_reserve_the_images_that_are_asked_for(clients: Clients, server: Server, tmp_path: Path) -> None:
+    server.will(json_reply({"predictions": [IMAGE]}))
+    with limited(tmp_path, "usd=0.03"):
+        models = clients.vertex().models
+        with pytest.raises(BudgetExceeded):
+            await now(models.generate_images(model=IMAGEN, prompt=PROMPT, config={"number_of_images": 2}))
+        await now(models.generate_images(model=IMAGEN, prompt=PROMPT, config={"number_of_images": 1}))
+
+
+async def test_a_refused_stream_raises_when_it_is_read_and_sends_nothing(
+    clients: Clients, server: Server, tmp_path: Path
+) -> None:
+    server.will(Reply(200, "text/event-stream", chunks()))
+    with limited(tmp_path, "usd=0.0000001"), pytest.raises(BudgetExceeded):
+        await items(await now(clients.make().models.generate_content_stream(model=MODEL, contents=PROMPT)))
+    assert server.requests == []
+
+
+async def test_a_degraded_model_of_vertex_keeps_its_project(clients: Clients, server: Server, tmp_path: Path) -> None:
+    server.will(whole())
+    rule = 'usd=0.0000001\nat_limit="degrade"\ndegrade={ model="gemini-2.5-flash-lite", max_output_tokens=50 }'
+    with limited(tmp_path, rule) as telemetry:
+        name = f"projects/other/locations/global/publishers/google/models/{MODEL}"
+        await now(clients.vertex().models.generate_content(model=name, contents=PROMPT))
+        assert "projects/other/locations/global/" in server.requests[0].path
+        assert sent_model(server.requests[0]) == "gemini-2.5-flash-lite"
+        assert server.requests[0].json["generationConfig"]["maxOutputTokens"] == 50
+        assert telemetry.attributes["genledger.model.requested"] == MODEL
+
+
+async def test_a_limit_in_an_extra_body_is_reserved_and_degraded(
+    clients: Clients, server: Server, tmp_path: Path
+) -> None:
+    from google.genai import types
+
+    if "extra_body" not in types.HttpOptions.model_fields:
+        pytest.skip("this version has no extra body")
+    server.will(whole())
+    extra = {"generationConfig": {"maxOutputTokens": 900}}
+    rule = 'usd=0.0000001\nat_limit="degrade"\ndegrade={ model="gemini-2.5-flash-lite", max_output_tokens=50 }'
+    with limited(tmp_path, rule):
+        config = {"http_options": {"extra_body": extra}}
+        await now(clients.make().models.generate_content(model=MODEL, contents=PROMPT, config=config))
+    assert server.requests[0].json["generationConfig"]["maxOutputTokens"] == 50
+    assert extra == {"generationConfig": {"maxOutputTokens": 900}}

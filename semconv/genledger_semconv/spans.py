@@ -24,6 +24,7 @@ MCP_CLIENT: Final = "mcp.client"
 MCP_SERVER: Final = "mcp.server"
 DB_CLIENT: Final = "db.client"
 GENLEDGER_CLIENT: Final = "genledger.client"
+GENLEDGER_INVOKE_WORKFLOW_CLIENT: Final = "genledger.invoke_workflow.client"
 GENLEDGER_TASK_INTERNAL: Final = "genledger.task.internal"
 
 # Operations of the conventions: values of gen_ai.operation.name

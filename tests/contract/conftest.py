@@ -55,7 +55,7 @@ def importable(module: str) -> bool:
 def _rows() -> Iterator[Any]:
     for found in pkgutil.iter_modules(rows.__path__):
         row = importlib.import_module(f"{rows.__name__}.{found.name}").ROW
-        for asynchronous in (False, True) if row.asynchronous else (False,):
+        for asynchronous in [False] * row.synchronous + [True] * row.asynchronous:
             skip = () if importable(row.module) else (pytest.mark.skip(reason=f"{row.module} is not installed"),)
             yield pytest.param(
                 (row, asynchronous), id=f"{row.library}-{'async' if asynchronous else 'sync'}", marks=skip

@@ -31,6 +31,7 @@ class Row:
         limit: Reads the output limit out of a request as the server got it.
         sent_model: Reads the model out of a request as the server got it.
         cheaper: A model of the same provider to degrade to, with a price.
+        synchronous: Whether there is a synchronous client.
         asynchronous: Whether there is an asynchronous client.
         streams: Whether the operation streams.
         closes: Whether a stream can be closed early; the generators of some clients raise an error of their own.
@@ -57,6 +58,7 @@ class Row:
     limit: Callable[[Any], Any] = lambda request: request.json.get("max_tokens")
     sent_model: Callable[[Any], Any] = lambda request: request.json.get("model")
     cheaper: str = ""
+    synchronous: bool = True
     asynchronous: bool = True
     streams: bool = True
     closes: bool = True

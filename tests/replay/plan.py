@@ -61,6 +61,7 @@ class Sdk:
         ways: The ways in which the installed version can make a planned call; `plain`, the method itself, is the first.
         added: Fields that the library adds to requests of its own accord.
         asynchronous: Whether there is an asynchronous client.
+        also: Further names of the library for users, of what else it is a client of.
     """
 
     package: str
@@ -73,3 +74,4 @@ class Sdk:
     ways: Callable[[Plan], Mapping[str, Way]]
     added: frozenset[str] = frozenset()
     asynchronous: bool = True
+    also: tuple[str, ...] = ()

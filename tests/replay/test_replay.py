@@ -131,7 +131,7 @@ async def test_replay(group: tuple[str, str, str], player: Player) -> None:
     todo = [job for plan in plans for job in jobs(plan)]
     bare = [await perform(player, job) for job in todo]
     faults = [f"{job}: {fault}" for job, seen in zip(todo, bare, strict=True) for fault in unfaithful(job, seen)]
-    with instrumented(libraries=[sdk.library], capture_content="both") as telemetry:
+    with instrumented(libraries=[sdk.library, *sdk.also], capture_content="both") as telemetry:
         watched = [await watch(player, job, telemetry) for job in todo]
         metrics = telemetry.metrics
     for job, without, with_it in zip(todo, bare, watched, strict=True):

@@ -33,6 +33,7 @@ def used(recording: Recording) -> Used | None:
         # A stream of Anthropic's begins with the input and later says only what has changed.
         found |= {key: value for key, value in (_usage(document) or {}).items() if value is not None}
         counted = document.get("amazon-bedrock-invocationMetrics") or counted or _beside_answer(document)
+        counted = _traced(document, counted or {}) or counted
     # A model's own count is more than Bedrock's where the model used tools.
     return _total(found or counted or {})
 
@@ -51,7 +52,10 @@ def _documents(recording: Recording) -> Iterator[dict[str, Any]]:
     if "eventstream" in recording.headers["content-type"]:
         for _, payload in frames(recording.payload):
             document = json.loads(payload)
-            yield json.loads(b64decode(document["bytes"])) if "bytes" in document else document
+            try:
+                yield json.loads(b64decode(document["bytes"])) if "bytes" in document else document
+            except ValueError:
+                continue  # an agent's words
         return
     text = recording.payload.decode("utf-8", "replace").replace("\r\n", "\n")
     lines = [line for line in text.split("\n") if line.strip()]
@@ -76,6 +80,18 @@ def _usage(document: dict[str, Any]) -> dict[str, Any] | None:
         for name in ("usage", "meta"):
             if isinstance(place, dict) and isinstance(place.get(name), dict):
                 return place[name]
+    return None
+
+
+def _traced(document: dict[str, Any], before: dict[str, Any]) -> dict[str, Any] | None:
+    """What the models of an agent have used so far, with what one step of its trace says."""
+    steps = document.get("trace") or {}
+    for step in steps.values() if isinstance(steps, dict) else ():
+        usage = (
+            step.get("modelInvocationOutput", {}).get("metadata", {}).get("usage") if isinstance(step, dict) else None
+        )
+        if usage:
+            return {name: before.get(name, 0) + usage[name] for name in ("inputTokens", "outputTokens")}
     return None
 
 

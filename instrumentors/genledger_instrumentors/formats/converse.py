@@ -42,6 +42,7 @@ _FINISH = {
     "tool_use": "tool_call",
     "content_filtered": "content_filter",
     "guardrail_intervened": "content_filter",
+    "model_context_window_exceeded": "length",
 }
 _MEDIA = {"image": "image", "document": "document", "video": "video", "audio": "audio"}
 

@@ -16,6 +16,7 @@ from genledger.pricing.getters import items
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
+from . import openai_chat
 from .openai_chat import CHAT
 from .openai_chat_stream import Chunks
 
@@ -24,13 +25,14 @@ _TEXTS = (
     ("completions", "data.text", "finishReason.reason"),
     ("outputs", "text", "stop_reason"),
     ("generations", "text", "finish_reason"),
+    ("choices", "text", "stop_reason"),
     ("", "outputText", "completionReason"),
     ("", "generation", "stop_reason"),
     ("", "completion", "stop_reason"),
     ("", "text", "finish_reason"),
 )
-"""Where an answer or a chunk has its text, and why that ended: of Titan, Jurassic, Mistral and Command in a list, of
-Titan's chunks, Llama, Claude 2 and Command's chunks by itself."""
+"""Where an answer or a chunk has its text, and why that ended: of Titan, Jurassic, Mistral, Command and DeepSeek in a
+list, of Titan's chunks, Llama, Claude 2 and Command's chunks by itself."""
 
 _FINISH = {
     **dict.fromkeys(("finish", "complete", "stop", "stop_sequence", "endoftext"), "stop"),
@@ -120,6 +122,21 @@ class InvokedChunks:
         return self.counted
 
 
+def _completion(document: Any) -> Any:
+    """Return an answer or a chunk as OpenAI has it: Mistral's models say `stop_reason`, and stream a `message`.
+
+    https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-mistral-chat-completion.html
+    """
+    if not isinstance(document, Mapping) or not isinstance(document.get("choices"), list):
+        return document
+    choices = []
+    for choice in items(document, "choices"):
+        if isinstance(choice, Mapping):
+            reason = choice.get("finish_reason") or choice.get("stop_reason")
+            choices.append({"delta": choice.get("message"), **choice, "finish_reason": reason})
+    return {**document, "choices": choices}
+
+
 class InvokedChat(InvokedChunks):
     """As `InvokedChunks`, of the models whose chunks are those of OpenAI's chat completions."""
 
@@ -130,7 +147,7 @@ class InvokedChat(InvokedChunks):
     def fold(self, chunks: Sequence[Any]) -> None:
         """Take in more chunks."""
         super().fold(chunks)
-        self._chunks.fold(chunks)
+        self._chunks.fold([_completion(chunk) for chunk in chunks])
 
     def response(self) -> Mapping[str, Any]:
         """Return what was received, shaped like a chat completion, and what has been counted."""
@@ -177,7 +194,11 @@ GENERATION = Operation(
     limit=("max_tokens", "max_gen_len", "max_tokens_to_sample", "textGenerationConfig.maxTokenCount"),
 )
 
-CHAT_DOCUMENTS = CHAT._replace(accumulate=InvokedChat)
+CHAT_DOCUMENTS = CHAT._replace(
+    response=lambda answer, attributes: openai_chat.read_response(_completion(answer), attributes),
+    output=lambda answer: openai_chat.read_output(_completion(answer)),
+    accumulate=InvokedChat,
+)
 
 EMBEDDINGS = Operation(
     name=S.EMBEDDINGS,
@@ -193,4 +214,24 @@ EMBEDDINGS = Operation(
 
 RERANK = Operation(name=S.RERANK, api="rerank", fields=_MODEL, largest=_largest_rerank)
 
-IMAGES = Operation(name=S.IMAGE_GENERATION, api="invoke_model", fields=_MODEL, constant={A.GEN_AI_OUTPUT_TYPE: "image"})
+
+def read_filtered(answer: Any, attributes: Attributes) -> None:
+    """Read why images are missing: Stability says it for each."""
+    reasons = [text(reason) for reason in items(answer, "finish_reasons")]
+    if any(reasons):
+        attributes[A.GEN_AI_RESPONSE_FINISH_REASONS] = tuple(reason or "stop" for reason in reasons)
+
+
+def _largest_images(body: Body) -> Mapping[str, Any]:
+    """Return an answer with as many images as the request asks for."""
+    return {"images": [""] * (integer(at_path(body, "imageGenerationConfig.numberOfImages")) or 1)}
+
+
+IMAGES = Operation(
+    name=S.IMAGE_GENERATION,
+    api="invoke_model",
+    fields=_MODEL,
+    response=read_filtered,
+    constant={A.GEN_AI_OUTPUT_TYPE: "image"},
+    largest=_largest_images,
+)

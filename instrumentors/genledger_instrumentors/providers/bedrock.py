@@ -1,4 +1,4 @@
-"""Amazon Bedrock's clients in boto3 and botocore, 1.38 to 1.x.
+"""Amazon Bedrock's clients in boto3 and botocore, 1.37 to 1.x, and in aiobotocore, which aioboto3 builds on.
 
 https://docs.aws.amazon.com/bedrock/latest/APIReference/API_Operations_Amazon_Bedrock_Runtime.html
 """
@@ -9,18 +9,22 @@ import re
 from collections.abc import Mapping
 
 from genledger.engine.operation import Body, Operation, at_path, text
-from genledger.instrumentation.adapters.botocore import ServiceClients, ServiceOperation
+from genledger.instrumentation.adapters.botocore import ServiceClients, ServiceOperation, documents
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger_semconv import attributes as A
 
+from ..formats import async_invoke
 from ..formats.anthropic_messages import COUNT_TOKENS, MESSAGES
+from ..formats.bedrock_agents import INVOKE_AGENT, INVOKE_FLOW, INVOKE_INLINE_AGENT
+from ..formats.bedrock_guardrails import APPLY_GUARDRAIL
 from ..formats.converse import CONVERSE
 from ..formats.invoke_model import CHAT_DOCUMENTS, EMBEDDINGS, GENERATION, IMAGES, RERANK
+from ..formats.knowledge_bases import AGENTIC_RETRIEVE, MODELS, RERANKERS, generation, retrieval
 
 _BY_MODEL: tuple[tuple[re.Pattern[str], Operation], ...] = (
     (re.compile(r"embed"), EMBEDDINGS),
     (re.compile(r"rerank"), RERANK),
-    (re.compile(r"nova-canvas|image|^stability\."), IMAGES),
+    (re.compile(r"nova-canvas|image|(^|[./])stability\."), IMAGES),
     (re.compile(r"amazon\.nova-"), CONVERSE),
 )
 """Families of models that their names tell."""
@@ -57,19 +61,37 @@ def invoked(body: Body) -> Operation:
     return operation._replace(fields=fields, limit=known)
 
 
+_RUNTIME: Mapping[str, ServiceOperation] = {
+    "Converse": ServiceOperation(lambda body: CONVERSE),
+    "ConverseStream": ServiceOperation(lambda body: CONVERSE, stream="stream"),
+    "InvokeModel": ServiceOperation(invoked, document="body"),
+    "InvokeModelWithResponseStream": ServiceOperation(invoked, document="body", stream="body", messages=documents),
+    "CountTokens": ServiceOperation(lambda body: COUNT_TOKENS),
+    "ApplyGuardrail": ServiceOperation(lambda body: APPLY_GUARDRAIL),
+    "InvokeGuardrailChecks": ServiceOperation(lambda body: APPLY_GUARDRAIL),
+    "StartAsyncInvoke": ServiceOperation(lambda body: async_invoke.START),
+    "GetAsyncInvoke": ServiceOperation(lambda body: async_invoke.GET),
+}
+
+_AGENT_RUNTIME: Mapping[str, ServiceOperation] = {
+    "InvokeAgent": ServiceOperation(lambda body: INVOKE_AGENT, stream="completion"),
+    "InvokeInlineAgent": ServiceOperation(lambda body: INVOKE_INLINE_AGENT, ("foundationModel",), stream="completion"),
+    "InvokeFlow": ServiceOperation(lambda body: INVOKE_FLOW, stream="responseStream"),
+    "Retrieve": ServiceOperation(retrieval, RERANKERS),
+    "AgenticRetrieveStream": ServiceOperation(lambda body: AGENTIC_RETRIEVE, stream="stream"),
+    "RetrieveAndGenerate": ServiceOperation(generation, MODELS),
+    "RetrieveAndGenerateStream": ServiceOperation(generation, MODELS, stream="stream"),
+    "Rerank": ServiceOperation(
+        lambda body: RERANK, ("rerankingConfiguration.bedrockRerankingConfiguration.modelConfiguration.modelArn",)
+    ),
+}
+
 CLIENTS = ServiceClients(
     library="bedrock",
     provider="aws.bedrock",
     operations={
-        ("bedrock-runtime", "Converse"): ServiceOperation(lambda body: CONVERSE),
-        ("bedrock-runtime", "ConverseStream"): ServiceOperation(lambda body: CONVERSE, stream="stream"),
-        ("bedrock-runtime", "InvokeModel"): ServiceOperation(invoked, document="body"),
-        ("bedrock-runtime", "InvokeModelWithResponseStream"): ServiceOperation(invoked, document="body", stream="body"),
-        ("bedrock-runtime", "CountTokens"): ServiceOperation(lambda body: COUNT_TOKENS),
-        ("bedrock-agent-runtime", "Rerank"): ServiceOperation(
-            lambda body: RERANK,
-            model="rerankingConfiguration.bedrockRerankingConfiguration.modelConfiguration.modelArn",
-        ),
+        **{("bedrock-runtime", name): operation for name, operation in _RUNTIME.items()},
+        **{("bedrock-agent-runtime", name): operation for name, operation in _AGENT_RUNTIME.items()},
     },
 )
 
@@ -79,5 +101,5 @@ class BedrockInstrumentor(Instrumentor):
 
     library = "bedrock"
     distribution = "botocore"
-    supports = "botocore >= 1.38, < 2"
+    supports = "botocore >= 1.37, < 2"
     client = CLIENTS

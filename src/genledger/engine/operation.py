@@ -146,8 +146,8 @@ class ResponseAccumulator(Protocol):
         ...
 
     @property
-    def complete(self) -> bool:
-        """Return whether the provider has marked the response as finished."""
+    def complete(self) -> bool | None:
+        """Return whether the provider has marked the response as finished; `None` where a format has no mark."""
         ...
 
 
@@ -194,6 +194,8 @@ class Operation(NamedTuple):
             a list of prompts, each of which is answered.
         tools: Returns the units that the server's tools in a request are billed by, at most.
         fixed_model: Whether a request cannot name another model, because its session has one.
+        hidden_prompt: Whether the provider adds to the prompt what is not in the request, as an agent does: what a
+            stream consumed that does not say it cannot be estimated.
         largest: Makes the largest answer that a request can have, for what is billed by something other than
             generated tokens: the format's own reader counts it, and budgets reserve it.
         batch: Description of the batch endpoint, if it is one.
@@ -221,6 +223,7 @@ class Operation(NamedTuple):
     choices: tuple[str, ...] = ()
     tools: Callable[[Body], Mapping[str, float]] | None = None
     fixed_model: bool = False
+    hidden_prompt: bool = False
     largest: Callable[[Body], Mapping[str, Any]] | None = None
     batch: Batch | None = None
     unfinished: Callable[[Body, Any], str | None] | None = None

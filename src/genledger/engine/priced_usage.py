@@ -99,7 +99,7 @@ def _read(call: Call, response: Any, received: Received | None) -> tuple[pricing
         return None, False
     provider, api, base_url = call.endpoint.provider, call.operation.api, call.endpoint.base_url
     reading = pricing.read_usage(provider, api, response, call.body, base_url=base_url, headers=call.headers)
-    if reading is not None or not call.streamed:
+    if reading is not None or not call.streamed or call.operation.hidden_prompt:
         return reading, False
     output = _generated(call, received) if received is not None else 0
     usage = Usage(input=_given(call), output=output)

@@ -129,7 +129,7 @@ def _write_span(recorder: Recorder, settlement: Settlement) -> None:
     call, error, attributes = settlement.call, settlement.error, settlement.attributes
     span = call.span
     attributes[A.GENLEDGER_OUTCOME] = settlement.outcome
-    if call.first_chunk is not None and call.operation.priced:
+    if call.first_chunk is not None and call.streamed and call.operation.priced:
         attributes[A.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK] = call.first_chunk - call.started
     if call.retry_causes:
         attributes[A.GENLEDGER_ATTEMPTS] = len(call.retry_causes) + 1

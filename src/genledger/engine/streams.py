@@ -111,6 +111,8 @@ class StreamRecorder:
                 return
             accumulator = self._gathering
             complete = accumulator.complete
+            if complete is None:  # then the end of the stream is the mark
+                complete = error is None and not cut
             call.settle(
                 accumulator.response(),
                 error=error,

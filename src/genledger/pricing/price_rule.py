@@ -46,10 +46,16 @@ UNITS = (
     "connector_web_search_premium",
     "connector_image_generation",
     "connector_code_interpreter",
+    "guardrail_content",
+    "guardrail_image",
+    "guardrail_topic",
+    "guardrail_sensitive_information",
+    "guardrail_grounding",
+    "guardrail_automated_reasoning",
 )
 """What is billed by something else than tokens. `image_<quality>_<size>` and `<feature>_second` are known too."""
 
-_PRIMARY = frozenset({"request", "second", "character", "image", "page", "search"})
+_PRIMARY = frozenset({"request", "second", "character", "image", "page", "search", "guardrail"})
 """First words of the units that a model can be billed by instead of tokens; the others are its tools."""
 
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -252,8 +258,10 @@ class PriceRule(Table):
 
     @property
     def prices_a_model(self) -> bool:
-        """Return whether the rates alone can price a model without other known prices."""
-        return any(bucket == "input" or bucket.split("_")[0] in _PRIMARY for bucket in self.rates)
+        """Return whether the rates alone can price a model without other known prices; those of every model cannot."""
+        return self.model != ("*",) and any(
+            bucket == "input" or bucket.split("_")[0] in _PRIMARY for bucket in self.rates
+        )
 
     def is_about(self, providers: tuple[str, ...]) -> bool:
         """Return whether the row applies to a provider of one of these names."""

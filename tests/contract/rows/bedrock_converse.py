@@ -36,31 +36,39 @@ def events() -> tuple[bytes, ...]:
     )
 
 
+def request(max_tokens: int | None) -> dict[str, Any]:
+    """A request."""
+    given: dict[str, Any] = {"modelId": MODEL, "messages": [{"role": "user", "content": [{"text": PROMPT}]}]}
+    return given if max_tokens is None else {**given, "inferenceConfig": {"maxTokens": max_tokens}}
+
+
 def ask(client: Any, *, stream: bool, max_tokens: int | None = None) -> Any:
     """Make the call; the answer's date is taken out, which differs from call to call."""
-    given: dict[str, Any] = {"modelId": MODEL, "messages": [{"role": "user", "content": [{"text": PROMPT}]}]}
-    if max_tokens is not None:
-        given["inferenceConfig"] = {"maxTokens": max_tokens}
     if stream:
-        return client.converse_stream(**given)["stream"]
-    answer = client.converse(**given)
+        return client.converse_stream(**request(max_tokens))["stream"]
+    answer = client.converse(**request(max_tokens))
     answer["ResponseMetadata"]["HTTPHeaders"].pop("date")
     return answer
 
 
-def make(url: str, asynchronous: bool, retries: int) -> Any:
-    """Make a client."""
+def make_client(service: str, url: str, retries: int) -> Any:
+    """Make a client of a service."""
     import boto3
     from botocore.config import Config
 
     return boto3.client(
-        "bedrock-runtime",
+        service,
         region_name="us-east-1",
         endpoint_url=url,
         aws_access_key_id="k",
         aws_secret_access_key="s",
         config=Config(retries={"total_max_attempts": retries + 1, "mode": "standard"}, read_timeout=20),
     )
+
+
+def make(url: str, asynchronous: bool, retries: int) -> Any:
+    """Make a client."""
+    return make_client("bedrock-runtime", url, retries)
 
 
 def error(status: int) -> Reply:
@@ -70,7 +78,7 @@ def error(status: int) -> Reply:
 
 ROW = Row(
     library="bedrock",
-    module="botocore.client",
+    module="boto3",
     client=make,
     call=ask,
     whole=whole(),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from genledger.pricing import Cost
+from genledger.pricing import Cost, read_usage
 
 CostOf = Callable[..., Cost | None]
 Override = Callable[..., Callable[[], None]]
@@ -165,3 +165,46 @@ def test_images_are_billed_each(cost: CostOf) -> None:
     assert usd(cost("aws.bedrock", "invoke_model", answer, {"modelId": "amazon.nova-canvas-v1:0"})) == pytest.approx(
         0.08
     )
+
+
+def test_an_image_is_embedded_at_its_own_price(cost: CostOf) -> None:
+    asked = {"modelId": "amazon.titan-embed-image-v1", "inputText": "a cat", "inputImage": "aGk="}
+    answer = {"embedding": [0.1], "inputTextTokenCount": 1_000_000}
+    assert usd(cost("aws.bedrock", "invoke_model", answer, asked)) == pytest.approx(0.8 + 0.00006)
+
+
+@pytest.mark.parametrize("model", ["amazon.nova-canvas-v1:0", "amazon.titan-image-generator-v2:0"])
+def test_an_image_of_a_quality_without_a_price_is_not_the_cheapest(cost: CostOf, model: str) -> None:
+    asked = {"modelId": model, "imageGenerationConfig": {"quality": "ultra"}}
+    assert cost("aws.bedrock", "invoke_model", {"images": ["aGk="]}, asked) is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds"),
+    [({"videoGenerationConfig": {"durationSeconds": 12}}, 12), ({"videoGenerationConfig": {}}, 6)],
+)
+def test_a_video_is_billed_by_its_seconds(cost: CostOf, asked: dict[str, Any], seconds: int) -> None:
+    request = {"modelId": "amazon.nova-reel-v1:0", "modelInput": asked}
+    assert usd(cost("aws.bedrock", "async_invoke", {"status": "Completed"}, request)) == pytest.approx(seconds * 0.08)
+    assert cost("aws.bedrock", "async_invoke", {"status": "InProgress"}, request) is None
+
+
+def test_rates_of_every_model_price_none_that_is_unknown(cost: CostOf) -> None:
+    usage = {"contentPolicyUnits": 1}
+    guarded = {"trace": {"guardrail": {"inputAssessment": {"g": {"invocationMetrics": {"usage": usage}}}}}}
+    assert cost("aws.bedrock", "converse", {**converse("acme.unknown-v1:0", 1_000), **guarded}) is None
+
+
+def test_each_model_of_an_agent_is_priced(cost: CostOf) -> None:
+    invocations = [
+        {"model": "amazon.nova-pro-v1:0", "inputTokens": 1_000_000, "outputTokens": 0},
+        {"model": "amazon.nova-lite-v1:0", "inputTokens": 1_000_000, "outputTokens": 0},
+    ]
+    answer = {"model": "amazon.nova-pro-v1:0", "usage": {"invocations": invocations}}
+    assert usd(cost("aws.bedrock", "invoke_agent", answer)) == pytest.approx(0.8 + 0.06)
+
+
+@pytest.mark.parametrize("answer", [{"generated": [{"details": {"generated_tokens": 5}}]}, {"details": None}, {}])
+def test_a_text_generation_without_both_counts_has_no_tokens(answer: dict[str, Any]) -> None:
+    reading = read_usage("aws.sagemaker", "text_generation", answer)
+    assert reading is None or reading.usage.total_tokens == 0

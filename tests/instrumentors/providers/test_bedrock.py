@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tests.contract.event_stream import event, exception
 from tests.contract.server import Reply, Server, json_reply, serving
 
+import genledger
 from genledger_instrumentors.formats.converse import ConverseEvents
 from genledger_semconv.checker import assert_clean
 
@@ -634,6 +635,7 @@ PROMPTED = {
     "mistral": ({"prompt": "Hello"}, {"outputs": [{"text": "Hi.", "stop_reason": "length"}]}),
     "command": ({"prompt": "Hello"}, {"generations": [{"text": "Hi.", "finish_reason": "MAX_TOKENS"}]}),
     "command-r": ({"message": "Hello"}, {"text": "Hi.", "finish_reason": "MAX_TOKENS"}),
+    "deepseek": ({"prompt": "Hello"}, {"choices": [{"text": "Hi.", "stop_reason": "length"}]}),
     "llama": ({"prompt": "Hello"}, {"generation": "Hi.", "stop_reason": "length"}),
     "claude-2": ({"prompt": "Hello"}, {"completion": "Hi.", "stop_reason": "max_tokens"}),
 }
@@ -660,6 +662,7 @@ STREAMED = {
     "titan": ({"outputText": "H"}, {"outputText": "i.", "completionReason": "LENGTH"}),
     "mistral": ({"outputs": [{"text": "H"}]}, {"outputs": [{"text": "i.", "stop_reason": "length"}]}),
     "command": ({"text": "H"}, {"text": "i."}, {"is_finished": True, "finish_reason": "MAX_TOKENS"}),
+    "deepseek": ({"choices": [{"text": "H"}]}, {"choices": [{"text": "i.", "stop_reason": "length"}]}),
     "llama": ({"generation": "H", "stop_reason": None}, {"generation": "i.", "stop_reason": "length"}),
     "claude-2": ({"completion": "H"}, {"completion": "i.", "stop_reason": "max_tokens"}),
 }
@@ -676,6 +679,165 @@ def test_content_of_a_prompt_that_streams_is_put_together(
         attributes = telemetry.attributes
     assert json.loads(attributes["gen_ai.output.messages"]) == [CUT_SHORT]
     assert attributes["gen_ai.usage.output_tokens"] == 500
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_chat_that_says_its_reasons_as_mistral_does(server: Server, client: Any, stream: bool) -> None:
+    said = [{"index": 0, "message": {"role": "assistant", "content": word}} for word in ("H", "i.")]
+    whole = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi."}, "stop_reason": "length"}]}
+    parts = ({"choices": [said[0]]}, {"choices": [{**said[1], "stop_reason": "length"}], **metrics(1000, 500)})
+    server.will(chunks(*parts) if stream else json_reply(whole, **counts(1000, 500)))
+    given = {"modelId": "mistral.mistral-large-2407-v1:0", "body": json.dumps({"messages": HELLO})}
+    with instrumented(libraries=["bedrock"], capture_content="span") as telemetry:
+        if stream:
+            list(client.invoke_model_with_response_stream(**given)["body"])
+        else:
+            client.invoke_model(**given)["body"].read()
+        attributes = telemetry.attributes
+    assert attributes["gen_ai.response.finish_reasons"] == ("length",)
+    assert json.loads(attributes["gen_ai.output.messages"]) == [CUT_SHORT]
+    assert attributes["genledger.cost.amount"] == price(1000, 500, (2.0, 6.0))
+
+
+ARN = "arn:aws:bedrock:us-east-1:123456789012:async-invoke/abc123"
+GUARDED = {"topicPolicyUnits": 2, "contentPolicyUnits": 3, "wordPolicyUnits": 3, "contextualGroundingPolicyUnits": 1}
+
+
+def test_a_guardrail_by_itself_is_billed_by_its_units(server: Server, client: Any) -> None:
+    outputs = [{"text": "I cannot say."}]
+    server.will(json_reply({"usage": GUARDED, "action": "GUARDRAIL_INTERVENED", "outputs": outputs, "assessments": []}))
+    said = [{"text": {"text": "Hello"}}]
+    with instrumented(libraries=["bedrock"], capture_content="span") as telemetry:
+        client.apply_guardrail(guardrailIdentifier="gr1", guardrailVersion="1", source="OUTPUT", content=said)
+        assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs, capture_content=True)
+        attributes = telemetry.attributes
+    assert attributes["gen_ai.operation.name"] == "moderation"
+    assert attributes["aws.bedrock.guardrail.id"] == "gr1"
+    assert attributes["gen_ai.response.finish_reasons"] == ("guardrail_intervened",)
+    assert attributes["genledger.usage.guardrail_content"] == 3
+    assert attributes["genledger.cost.amount"] == pytest.approx(5 * 0.00015)
+    assert "unpriced_unit:guardrail_grounding" in attributes["genledger.cost.notes"]
+    assert json.loads(attributes["gen_ai.input.messages"])[0]["role"] == "assistant"
+    assert "I cannot say." in attributes["gen_ai.output.messages"]
+
+
+def test_a_guardrail_is_billed_on_top_of_the_model(server: Server, client: Any, telemetry: Telemetry) -> None:
+    assessment = {"invocationMetrics": {"guardrailProcessingLatency": 1, "usage": {"contentPolicyUnits": 1}}}
+    guardrail = {"inputAssessment": {"gr1": assessment}, "outputAssessments": {"gr1": [assessment]}}
+    server.will(json_reply({**NOVA_ANSWER, "trace": {"guardrail": guardrail}}))
+    client.converse(
+        modelId=NOVA,
+        messages=HELLO_NOVA,
+        guardrailConfig={"guardrailIdentifier": "gr1", "guardrailVersion": "1", "trace": "enabled"},
+    )
+    attributes = telemetry.attributes
+    assert attributes["genledger.usage.guardrail_content"] == 2
+    assert attributes["genledger.cost.amount"] == pytest.approx((1000 * 0.06 + 500 * 0.24) * 1e-6 + 2 * 0.00015)
+
+
+def test_a_video_is_billed_by_its_seconds_when_it_is_made(server: Server, client: Any) -> None:
+    reel = "amazon.nova-reel-v1:1"
+    asked = {"taskType": "TEXT_VIDEO", "videoGenerationConfig": {"durationSeconds": 12}}
+    bucket = {"s3OutputDataConfig": {"s3Uri": "s3://videos"}}
+    job = {"invocationArn": ARN, "modelArn": "arn:aws:bedrock:us-east-1::foundation-model/" + reel, "submitTime": 0}
+    job["outputDataConfig"] = bucket  # type: ignore[assignment]
+    server.will(json_reply({"invocationArn": ARN}))
+    with instrumented(libraries=["bedrock"]) as telemetry:
+        client.start_async_invoke(modelId=reel, modelInput=asked, outputDataConfig=bucket)
+        server.will(json_reply({**job, "status": "InProgress"}))
+        client.get_async_invoke(invocationArn=ARN)
+        server.will(json_reply({**job, "status": "Completed"}))
+        client.get_async_invoke(invocationArn=ARN)
+        (made,) = [one for span in telemetry.spans if "genledger.cost.amount" in (one := attributes_of(span))]
+        assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs)
+    assert made["gen_ai.operation.name"] == "generate_content"
+    assert made["gen_ai.request.model"] == reel
+    assert made["genledger.usage.second"] == 12
+    assert made["genledger.cost.amount"] == pytest.approx(12 * 0.08)
+
+
+def test_a_video_that_failed_costs_nothing(server: Server, client: Any) -> None:
+    bucket = {"s3OutputDataConfig": {"s3Uri": "s3://videos"}}
+    failed = {"invocationArn": ARN, "modelArn": "m", "submitTime": 0, "outputDataConfig": bucket, "status": "Failed"}
+    server.will(json_reply({"invocationArn": ARN}), json_reply(failed))
+    with instrumented(libraries=["bedrock"]) as telemetry:
+        client.start_async_invoke(modelId="amazon.nova-reel-v1:1", modelInput={}, outputDataConfig=bucket)
+        client.get_async_invoke(invocationArn=ARN)
+        (made,) = [one for span in telemetry.spans if (one := attributes_of(span)).get("error.type") == "Failed"]
+    assert made["genledger.outcome"] == "error"
+    assert not {name for name in made if name.startswith("genledger.cost.")}
+
+
+@pytest.mark.parametrize(
+    ("model", "config", "cost"),
+    [
+        ("amazon.nova-canvas-v1:0", {"numberOfImages": 2}, 0.08),
+        ("amazon.nova-canvas-v1:0", {"numberOfImages": 2, "quality": "premium", "width": 1280, "height": 720}, 0.16),
+        ("amazon.titan-image-generator-v2:0", {"numberOfImages": 2, "width": 512, "height": 512}, 0.016),
+        ("amazon.titan-image-generator-v2:0", {"numberOfImages": 2}, 0.02),
+        ("stability.stable-image-core-v1:1", None, 0.08),
+    ],
+)
+def test_images_are_billed_by_size_and_quality(
+    server: Server, client: Any, telemetry: Telemetry, model: str, config: dict[str, Any] | None, cost: float
+) -> None:
+    server.will(json_reply({"images": ["aGk=", "aGk="], "finish_reasons": [None, None]}))
+    document = {"prompt": "A cat"} if config is None else {"taskType": "TEXT_IMAGE", "imageGenerationConfig": config}
+    client.invoke_model(modelId=model, body=json.dumps(document))["body"].read()
+    attributes = telemetry.attributes
+    assert attributes["gen_ai.operation.name"] == "image_generation"
+    assert attributes["genledger.cost.amount"] == pytest.approx(cost)
+
+
+def test_images_that_a_filter_took_say_so(server: Server, client: Any, telemetry: Telemetry) -> None:
+    server.will(json_reply({"images": [None], "finish_reasons": ["Filter reason: prompt"]}))
+    body = json.dumps({"prompt": "A cat"})
+    client.invoke_model(modelId="us.stability.stable-creative-upscale-v1:0", body=body)["body"].read()
+    attributes = telemetry.attributes
+    assert attributes["gen_ai.operation.name"] == "image_generation"
+    assert attributes["gen_ai.response.finish_reasons"] == ("Filter reason: prompt",)
+
+
+def test_a_budget_reserves_the_images_that_are_asked_for(server: Server, client: Any, tmp_path: Path) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text('[[budget]]\nname="few"\nusd=0.1\nper="day"\n')
+    body = json.dumps({"taskType": "TEXT_IMAGE", "imageGenerationConfig": {"numberOfImages": 3}})
+    with (
+        instrumented(libraries=["bedrock"], budgets=str(rules), budget_store="memory:"),
+        pytest.raises(genledger.BudgetExceeded),
+    ):
+        client.invoke_model(modelId="amazon.nova-canvas-v1:0", body=body)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_latency_that_was_optimized_is_a_tier(
+    server: Server, client: Any, telemetry: Telemetry, stream: bool
+) -> None:
+    served = {"performanceConfig": {"latency": "optimized"}}
+    usage = {"usage": NOVA_ANSWER["usage"], "metrics": {"latencyMs": 1}}
+    frames = (event("messageStop", {"stopReason": "end_turn"}), event("metadata", {**usage, **served}))
+    whole = json_reply({**NOVA_ANSWER, **served})
+    server.will(Reply(200, "application/vnd.amazon.eventstream", frames) if stream else whole)
+    given = {"modelId": NOVA, "messages": HELLO_NOVA, **served}
+    if stream:
+        list(client.converse_stream(**given)["stream"])
+    else:
+        client.converse(**given)
+    assert "tier_not_applied:optimized" in telemetry.attributes["genledger.cost.notes"]
+
+
+def test_a_cache_of_an_hour_and_a_tier_are_priced(server: Server, client: Any, telemetry: Telemetry) -> None:
+    cached = {"cacheReadInputTokens": 5000, "cacheWriteInputTokens": 3000}
+    details = [{"ttl": "5m", "inputTokens": 1000}, {"ttl": "1h", "inputTokens": 2000}]
+    usage = {"inputTokens": 100, "outputTokens": 10, "totalTokens": 8110, **cached, "cacheDetails": details}
+    server.will(json_reply({**NOVA_ANSWER, "usage": usage, "serviceTier": {"type": "flex"}}))
+    client.converse(modelId=CLAUDE, messages=HELLO_NOVA, serviceTier={"type": "flex"})
+    attributes = telemetry.attributes
+    assert attributes["gen_ai.usage.input_tokens"] == 8100
+    assert attributes["gen_ai.usage.cache_write.input_tokens"] == 3000
+    expected = (100 * 3.3 + 5000 * 0.33 + 1000 * 4.125 + 2000 * 6.6 + 10 * 16.5) * 1e-6
+    assert attributes["genledger.cost.amount"] == pytest.approx(expected * 0.5)
 
 
 NAMES = [

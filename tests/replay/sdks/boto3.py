@@ -24,7 +24,11 @@ from ..plan import ClientKey, Kind, Plan, Sdk, Way
 from ..recordings import Recording
 from ..transport import Reply
 
-_SERVICES = {"bedrock": "bedrock-runtime", "bedrock_agent": "bedrock-agent-runtime"}
+_SERVICES = {
+    "bedrock": "bedrock-runtime",
+    "bedrock_agent": "bedrock-agent-runtime",
+    "sagemaker": "sagemaker-runtime",
+}
 
 _KINDS: Mapping[str, Kind] = {
     "Converse": "generates",
@@ -33,6 +37,10 @@ _KINDS: Mapping[str, Kind] = {
     "InvokeModelWithResponseStream": "generates",
     "CountTokens": "unbilled",
     "Rerank": "billed",
+    "InvokeAgent": "billed",
+    "InvokeEndpoint": "generates",
+    "RetrieveAndGenerate": "billed",
+    "RetrieveAndGenerateStream": "billed",
 }
 
 
@@ -50,12 +58,12 @@ def plan(recording: Recording) -> Plan | str:
         refused = ParamValidator().validate(given, operation.input_shape)
         if refused.has_errors():
             return f"{operation.name}: {refused.generate_report()}"
-        region = recording.url.netloc.split(".")[1]
+        region = recording.url.netloc.removeprefix("runtime.").split(".")[1]
         key = ClientKey("boto3", recording.origin, name, (("region_name", region),))
         streams = operation.has_event_stream_output
         method = xform_name(operation.name)
         kind = _KINDS.get(operation.name, "other")
-        if kind == "generates" and re.search("embed|rerank", given["modelId"]):
+        if kind == "generates" and re.search("embed|rerank", given.get("modelId", "")):
             kind = "billed"
         return Plan(recording, key, method, given, kind, streams)
     return f"no method of the SDK sends {recording.method} {recording.url.path}"
@@ -189,4 +197,5 @@ SDK = Sdk(
     client=client,
     ways=ways,
     asynchronous=False,
+    also=("sagemaker",),
 )

@@ -2,6 +2,7 @@
 
 It is given the operation's name and its parameters, and returns a dictionary, a member of which may be an event
 stream, or a body that the application reads by itself. So one patch covers every client, also those made before.
+aiobotocore, which aioboto3 builds on, has the same classes with coroutines, over a response of aiohttp or httpx.
 Of what botocore keeps to itself, this module touches `EventStream._event_generator`, `_create_raw_event_generator`
 and `_raw_stream`, `StreamingBody._raw_stream` and `Endpoint._needs_retry`. Where a stream or body lacks them, the
 call settles by its headers.
@@ -11,24 +12,56 @@ from __future__ import annotations
 
 import inspect
 from base64 import b64decode
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
+import wrapt
 from opentelemetry.context import get_current
 
 from genledger.engine.call import CALL_KEY, Call
-from genledger.engine.driver import Arguments, Exchange, synchronous
+from genledger.engine.driver import Arguments, Exchange, asynchronous, synchronous
 from genledger.engine.operation import Body, Endpoint, Operation, StreamAccumulator, at_path, with_changes, with_path
 from genledger.engine.outcome import ErrorEvent
 from genledger.engine.recorder import Recorder
-from genledger.engine.streams import StreamRecorder, iterated
+from genledger.engine.streams import AsyncStreamIterator, StreamRecorder, iterated
 from genledger.instrumentation.adapters import http_response
 from genledger.instrumentation.patching import Patch, Patches
 from genledger.shared import internal_errors
+
+ReadMessage = Callable[[Any], Iterable[Any]]
+"""Makes chunks of one message of an event stream, as botocore parsed its frame; may raise on a malformed one."""
+
+
+def events() -> ReadMessage:
+    """Return what reads events: each is a chunk, under its type."""
+    return lambda message: ({message.headers[":event-type"]: orjson.loads(message.payload)},)
+
+
+def documents() -> ReadMessage:
+    """Return what reads events that carry a document each, in base64."""
+    return lambda message: (orjson.loads(b64decode(orjson.loads(message.payload)["bytes"])),)
+
+
+def lines() -> ReadMessage:
+    """Return what reads events that carry bytes: lines of JSON or server-sent events, cut anywhere."""
+    rest = b""
+
+    def read(message: Any) -> Iterable[Any]:
+        nonlocal rest
+        *whole, rest = (rest + message.payload).split(b"\n")
+        if rest.endswith(b"}") and _line(rest) is not None:  # some servers do not end the last line
+            whole, rest = [*whole, rest], b""
+        return (chunk for chunk in map(_line, whole) if chunk is not None)
+
+    return read
+
+
+def _line(line: bytes) -> Any:
+    return http_response.parse(line.removeprefix(b"data:"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +71,21 @@ class ServiceOperation:
     A request's body, as an `Operation` reads it, has the operation's parameters, and the model as `model`.
 
     Args:
-        operation: Finds from the body what kind of call it is.
-        model: The parameter that names the model, by path.
+        operation: Finds from the body what kind of call it is; `None` for one that is not recorded.
+        models: The parameters that may name the model, by path; the first that is there does.
         document: The parameter, and the member of the answer, that is JSON in the model's own format. Its fields
             take the parameter's place in the body.
-        stream: The member of the answer that is an event stream, whose events are documents where there are any.
+        stream: The member of the answer that is an event stream.
+        messages: Returns what reads the messages of one such stream.
+        listed: The field that stands for an answer that is a list, for a document's readers.
     """
 
-    operation: Callable[[Body], Operation]
-    model: str = "modelId"
+    operation: Callable[[Body], Operation | None]
+    models: tuple[str, ...] = ("modelId",)
     document: str = ""
     stream: str = ""
+    messages: Callable[[], ReadMessage] = events
+    listed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +106,9 @@ class ServiceClients:
         """Return what to patch, and with what."""
         return [
             Patch("botocore.client", "BaseClient._make_api_call", synchronous(self._open)),
-            Patch("botocore.endpoint", "Endpoint._needs_retry", _retry, optional=True),
+            Patch("botocore.endpoint", "Endpoint._needs_retry", self._retry, optional=True),
+            Patch("aiobotocore.client", "AioBaseClient._make_api_call", asynchronous(self._open)),
+            Patch("aiobotocore.endpoint", "AioEndpoint._needs_retry", self._retry_async, optional=True),
         ]
 
     def _open(
@@ -81,14 +120,48 @@ class ServiceClients:
         if service is None:
             return None
         document = _document(parameters.get(service.document))
-        body = {one: value for one, value in parameters.items() if one not in (service.document, service.model)}
-        body |= {**document, "model": at_path(parameters, service.model)}
+        model = next((path for path in service.models if at_path(parameters, path) is not None), service.models[0])
+        body = {one: value for one, value in parameters.items() if one not in (service.document, model)}
+        body |= {**document, "model": at_path(parameters, model)}
+        operation = service.operation(body)
+        if operation is None:
+            return None
         endpoint = _endpoint(self.provider, client.meta.endpoint_url)
-        call = recorder.open(service.operation(body), self.library, endpoint, body, streamed=bool(service.stream))
+        streamed = bool(service.stream) and operation.inference  # an agent's events tell of its work
+        call = recorder.open(operation, self.library, endpoint, body, streamed=streamed)
         if call is None:
             return None
         call.request = key
-        return ServiceExchange(call, service, name, parameters, document)
+        return ServiceExchange(call, service, name, parameters, document, model)
+
+    def _retry(self, wrapped: Any, endpoint: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Count what is sent again, and ask the budgets when the attempt before may be billed."""
+        again = wrapped(*args, **kwargs)
+        call = self._retried(args, kwargs) if again else None
+        if call is not None:
+            call.readmit()
+        return again
+
+    async def _retry_async(self, wrapped: Any, endpoint: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Do as `_retry` does, without blocking the event loop."""
+        again = await wrapped(*args, **kwargs)
+        call = self._retried(args, kwargs) if again else None
+        if call is not None:
+            await call.readmit_async()
+        return again
+
+    def _retried(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
+        """Note a retry; gives the call when the attempt before may be billed."""
+        try:
+            call = get_current().get(CALL_KEY)
+            key, answer, error = _attempted(*args, **kwargs)
+            # A client may get its credentials from another service while it makes a call.
+            if not isinstance(call, Call) or call.library != self.library or call.request != key:
+                return None
+            return call if call.retried(answer, error) else None
+        except Exception as fault:
+            internal_errors.report("counting a retry", fault)
+            return None
 
 
 class ServiceExchange(Exchange):
@@ -100,9 +173,10 @@ class ServiceExchange(Exchange):
         name: The operation's name.
         parameters: Its parameters.
         document: The document among them.
+        model: The parameter that names the model, by path.
     """
 
-    __slots__ = ("_document", "_name", "_parameters", "_service")
+    __slots__ = ("_document", "_model", "_name", "_parameters", "_service")
 
     def __init__(
         self,
@@ -111,8 +185,10 @@ class ServiceExchange(Exchange):
         name: str,
         parameters: Mapping[str, Any],
         document: Mapping[str, Any],
+        model: str,
     ) -> None:
         super().__init__(call)
+        self._model = model
         self._service = service
         self._name = name
         self._parameters = parameters
@@ -125,7 +201,7 @@ class ServiceExchange(Exchange):
             return args, kwargs
         parameters, service = self._parameters, self._service
         if "model" in changes:
-            parameters = with_path(parameters, service.model, changes["model"])
+            parameters = with_path(parameters, self._model, changes["model"])
             if "model" not in self._document:
                 del changes["model"]
         if not service.document:
@@ -143,16 +219,14 @@ class ServiceExchange(Exchange):
         call.headers = metadata.get("HTTPHeaders") or {}
         unseen = (metadata.get("RetryAttempts") or 0) - len(call.retry_causes)
         call.retry_causes.extend(["unknown"] * unseen)
-        # Somebody else's proxy around a stream or a body reads it too, so what is under the proxy is enough.
+        # Somebody else's proxy around a stream or a body reads it too, so what is under the proxy is enough. Before
+        # aiobotocore 3, a body is itself a proxy, around the response.
         member = inspect.unwrap(result.get(service.stream or service.document))
         accumulate = call.operation.accumulate
         if hasattr(member, "_event_generator") and accumulate is not None:
             accumulator = accumulate(call.body, call.recorder.capture is not None)
-            _follow(member, StreamRecorder(call, EventMessages(accumulator, documents=bool(service.document))))
-        elif hasattr(member, "_raw_stream"):
-            tap = http_response.ResponseTap(call, None, call.headers)
-            member._raw_stream = RawBody(member._raw_stream, tap.closed, tap)
-        else:
+            _follow(member, StreamRecorder(call, EventMessages(accumulator, service.messages())))
+        elif not _listen(member, call, partial(http_response.parse, listed=service.listed)):
             call.settle(result)
         return result
 
@@ -174,6 +248,62 @@ def _endpoint(provider: str, url: str) -> Endpoint:
     """Return the server and provider a client is connected to."""
     parts = urlsplit(url)
     return Endpoint(provider, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80), url)
+
+
+def _listen(body: Any, call: Call, read: Callable[[bytes], Any]) -> bool:
+    """Settle a call when the application has read a body, or closes or drops it; returns whether there is one."""
+    raw = getattr(body, "_raw_stream", body)
+    if hasattr(raw, "aiter_raw"):  # httpx
+        http_response.tap(raw, call, None, read)
+    elif hasattr(getattr(raw, "content", None), "iter_chunked"):  # aiohttp
+        raw.content = AsyncContent(raw.content, http_response.ResponseTap(call, None, call.headers, read))
+    elif raw is not body:
+        tap = http_response.ResponseTap(call, None, call.headers, read)
+        body._raw_stream = RawBody(raw, tap.closed, tap)
+    else:
+        return False
+    return True
+
+
+def _reading(name: str) -> Callable[..., Awaitable[Any]]:
+    async def read(self: AsyncContent, *args: Any, **kwargs: Any) -> Any:
+        tap, reader = self._self_tap, self.__wrapped__
+        try:
+            data = await getattr(reader, name)(*args, **kwargs)
+        except BaseException as error:
+            tap.finish(error)
+            raise
+        tap.feed(data[0] if isinstance(data, tuple) else data)
+        if reader.at_eof():
+            tap.finish(None)
+        return data
+
+    return read
+
+
+def _iterating(name: str) -> Callable[..., Any]:
+    # The reader's own function on the proxy, so that each item is read through the proxy.
+    return lambda self, *args: getattr(type(self.__wrapped__), name)(self, *args)
+
+
+class AsyncContent(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]
+    """The content of a response of aiohttp; feeds a listener however it is read."""
+
+    def __init__(self, reader: Any, tap: http_response.ResponseTap) -> None:
+        super().__init__(reader)
+        self._self_tap = tap
+
+    read, readany, readchunk = map(_reading, ("read", "readany", "readchunk"))
+    readline, readuntil, readexactly = map(_reading, ("readline", "readuntil", "readexactly"))
+    __aiter__, iter_any = map(_iterating, ("__aiter__", "iter_any"))
+    iter_chunked, iter_chunks = map(_iterating, ("iter_chunked", "iter_chunks"))
+
+    def set_exception(self, *args: Any) -> None:
+        """Pass on an error: the response has one for its content when it is closed."""
+        try:
+            self.__wrapped__.set_exception(*args)
+        finally:
+            self._self_tap.closed()
 
 
 class RawBody(http_response.Body):
@@ -223,32 +353,28 @@ class RawBody(http_response.Body):
 
 
 class EventMessages:
-    """Puts the messages of an event stream together: events, or the documents that they carry.
+    """Puts the messages of an event stream together.
 
     https://smithy.io/2.0/aws/amazon-eventstream.html
 
     Args:
-        accumulator: Puts the events together.
-        documents: Each event carries a document, in base64.
+        accumulator: Puts together what the messages carry.
+        read: Reads one message.
     """
 
-    def __init__(self, accumulator: StreamAccumulator, *, documents: bool) -> None:
+    def __init__(self, accumulator: StreamAccumulator, read: ReadMessage) -> None:
         self._accumulator = accumulator
-        self._documents = documents
+        self._read = read
 
     def fold(self, chunks: Sequence[Any]) -> None:
         """Take in more messages, as botocore parsed their frames; one that is malformed is passed over."""
-        events = []
+        found: list[Any] = []
         for message in chunks:
             try:
-                payload = orjson.loads(message.payload)
-                if self._documents:
-                    events.append(orjson.loads(b64decode(payload["bytes"])))
-                else:
-                    events.append({message.headers[":event-type"]: payload})
+                found.extend(self._read(message))
             except (KeyError, TypeError, ValueError):
                 continue
-        self._accumulator.fold(events)
+        self._accumulator.fold(found)
 
     def response(self) -> Mapping[str, Any]:
         """Return what was received, shaped like a whole response."""
@@ -264,7 +390,7 @@ class EventMessages:
         return self._accumulator.counted
 
     @property
-    def complete(self) -> bool:
+    def complete(self) -> bool | None:
         """Return whether the provider has marked the response as finished."""
         return self._accumulator.complete
 
@@ -275,19 +401,33 @@ def _follow(stream: Any, recording: StreamRecorder) -> None:
     # end a stream that was dropped. A generator made on a copy leaves the stream itself free to go.
     twin = object.__new__(type(stream))
     twin.__dict__.update(stream.__dict__, _event_generator=None)
-    stream._event_generator = iterated(_noting_errors(twin._create_raw_event_generator(), recording), recording)
+    messages = twin._create_raw_event_generator()
+    if hasattr(messages, "__anext__"):
+        stream._event_generator = AsyncStreamIterator(_noting_errors_async(messages, recording), recording)
+    else:
+        stream._event_generator = iterated(_noting_errors(messages, recording), recording)
     stream._raw_stream = http_response.Body(stream._raw_stream, recording.closed)
 
 
 def _noting_errors(messages: Iterator[Any], recording: StreamRecorder) -> Iterator[Any]:
-    """End the call with the error that a message is; botocore raises it when it parses the message."""
     for message in messages:
-        try:
-            if message.headers.get(":message-type") != "event":
-                recording.finish(_error(message))
-        except Exception as error:
-            internal_errors.report("recording an error event", error)
+        _note_error(message, recording)
         yield message
+
+
+async def _noting_errors_async(messages: AsyncIterator[Any], recording: StreamRecorder) -> AsyncIterator[Any]:
+    async for message in messages:
+        _note_error(message, recording)
+        yield message
+
+
+def _note_error(message: Any, recording: StreamRecorder) -> None:
+    """End the call with the error that a message is; botocore raises it when it parses the message."""
+    try:
+        if message.headers.get(":message-type") != "event":
+            recording.finish(_error(message))
+    except Exception as error:
+        internal_errors.report("recording an error event", error)
 
 
 def _error(message: Any) -> ErrorEvent:
@@ -298,27 +438,9 @@ def _error(message: Any) -> ErrorEvent:
     return ErrorEvent({"code": code, "message": said.get("message") or headers.get(":error-message")})
 
 
-def _retry(wrapped: Any, endpoint: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Count what is sent again, and ask the budgets when the attempt before may be billed."""
-    again = wrapped(*args, **kwargs)
-    if again:
-        try:
-            call = _note_retry(*args, **kwargs)
-        except Exception as error:
-            internal_errors.report("counting a retry", error)
-            call = None
-        if call is not None:
-            call.readmit()
-    return again
-
-
-def _note_retry(
+def _attempted(
     attempts: int, operation_model: Any, request_dict: Any, response: Any = None, caught_exception: Any = None
-) -> Call | None:
-    """Note a retry, given the arguments of `_needs_retry`; gives the call when the attempt before may be billed."""
-    call = get_current().get(CALL_KEY)
-    # A client may get its credentials from another service while it makes a call.
-    if not isinstance(call, Call) or call.request != (operation_model.service_model.service_name, operation_model.name):
-        return None
-    answer = response[0] if response is not None else None
-    return call if call.retried(answer, caught_exception) else None
+) -> tuple[tuple[str, str], Any, BaseException | None]:
+    """Return which operation was sent, and what came of it, given the arguments of `_needs_retry`."""
+    key = operation_model.service_model.service_name, operation_model.name
+    return key, response[0] if response is not None else None, caught_exception

@@ -28,6 +28,17 @@ MAX_BODY = 32 * 1024 * 1024
 """Bytes of an unstreamed body that are kept to read its usage; a longer body is settled without."""
 
 
+def parse(data: bytes | bytearray | str, listed: str = "") -> Any:
+    """Return a JSON object, or `None` for anything else; a list is the field `listed` of one, if that is given."""
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+    if listed and isinstance(value, list):
+        return {listed: value}
+    return value if isinstance(value, dict) else None
+
+
 class Body(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]
     """Byte stream wrapper that feeds a listener as it is read, for a body that cannot be of another class."""
 
@@ -173,9 +184,9 @@ def _tell(body: Any) -> None:
         listener.closed()
 
 
-def tap(response: Any, call: Call, accumulator: StreamAccumulator | None) -> None:
+def tap(response: Any, call: Call, accumulator: StreamAccumulator | None, read: Callable[[bytes], Any] = parse) -> None:
     """Settle a call from the bytes of a response that the application reads by itself, or has read."""
-    tap = ResponseTap(call, accumulator, response.headers)
+    tap = ResponseTap(call, accumulator, response.headers, read)
     if response.is_stream_consumed or response.is_closed:
         tap.feed_all(response.content)
     elif not _listens(response.stream, tap):
@@ -224,10 +235,17 @@ def _decoder() -> Callable[[bytes], bytes]:
 
 
 class ResponseTap:
-    """Reads a body as it passes: events and lines of a stream as they come, JSON once it is whole."""
+    """Reads a body as it passes: events and lines of a stream as they come, JSON, by `read`, once it is whole."""
 
-    def __init__(self, call: Call, accumulator: StreamAccumulator | None, headers: Any) -> None:
+    def __init__(
+        self,
+        call: Call,
+        accumulator: StreamAccumulator | None,
+        headers: Any,
+        read: Callable[[bytes], Any] = parse,
+    ) -> None:
         self._call = call
+        self._read = read
         kind = headers.get("content-type", "")
         mark = _mark_of(kind) if accumulator is not None else None
         self._mark = mark or b""
@@ -346,7 +364,7 @@ class ResponseTap:
     def _response(self) -> Any:
         if not self._json:
             return {}
-        response = parse(b"".join(self._kept)) if self._size <= MAX_BODY else None
+        response = self._read(b"".join(self._kept)) if self._size <= MAX_BODY else None
         return {} if response is None and known_by_headers(self._call) else response
 
     def __del__(self) -> None:
@@ -359,12 +377,3 @@ def _error_event(said: Any, event: dict[str, Any]) -> ErrorEvent | None:
     if isinstance(said, str):
         said = {"message": said, "type": event.get("error_type")}
     return ErrorEvent(said) if isinstance(said, dict) else None
-
-
-def parse(data: bytes | bytearray | str) -> Any:
-    """Return a JSON object, or `None` for anything else."""
-    try:
-        value = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return None
-    return value if isinstance(value, dict) else None

@@ -240,7 +240,7 @@ class _Response:
             self._fold()
             received = self._received
             if self.stamps or received.complete:
-                response, complete = received.response(), received.complete
+                response, complete = received.response(), bool(received.complete)
                 came = Received(received.text_length())
                 cut = cut or received.cut
         except Exception as fault:

@@ -104,11 +104,13 @@ def _without_block(
         "generation_token_count",
         "amazon-bedrock-invocationMetrics",
     ):
-        return shapes.invoke_model(counts, body)
+        usage = shapes.invoke_model(counts, body)
+        shown = field(request, "inputImage") is not None  # Titan's multimodal embeddings bill it beside the text
+        return replace(usage, units={"image": 1.0}) if shown else usage
     if _has(body, "prompt_eval_count", "eval_count"):
         return shapes.ollama(counts, body)
-    if path(body, "details", "generated_tokens") is not None:
-        return shapes.text_generation(counts, body)
+    if api == "text_generation" and (generated := shapes.text_generation(counts, body)) is not None:
+        return generated
     if _in_bedrock_headers(headers):
         return shapes.bedrock_headers(counts, headers)
     if api in ("embedContent", "embeddings", "embed"):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from genledger.pricing.getters import Counts, field, fields_of, first, label, path, text
+from genledger.pricing.getters import Counts, field, fields_of, first, items, label, path, text
 from genledger.pricing.names import canonical_provider, deployment_of_url, provider_of_host, region_of_host
 from genledger.pricing.readers import shapes
 from genledger.pricing.readers.any_format import Consumed, read_any, sampled
@@ -26,6 +26,9 @@ _TRAFFIC = {
     "ON_DEMAND_PRIORITY": "priority",
     "PROVISIONED_THROUGHPUT": "provisioned",
 }
+_WITHOUT_MODEL = {"apply_guardrail": "guardrail"}
+"""What prices call an endpoint that has no model."""
+
 _SERVED_IN_HEADERS = frozenset({"aws", "deepgram", "elevenlabs", "fal", "google", "vertex"})
 """Providers whose headers say what they served; a gateway's may say what it billed."""
 _PLACES = ("inference_geo", "region", "location", "vertex_location", "data_residency")
@@ -111,6 +114,7 @@ def read_usage(
         answered = text(body, "model", "modelVersion", "model_version", "modelId", "model_id") or text(payload, "model")
         # Bedrock answers with the bare model; the profile or ARN that was asked for decides the price.
         model = (asked or answered) if seller.name == "aws" else (answered or asked)
+        model = model or _WITHOUT_MODEL.get(api)
 
         counts = Counts()
         notes: list[str] = []
@@ -155,6 +159,21 @@ def _messages(counts: Counts, provider: str, usage: Any, model: str | None) -> C
     return sampled(counts, usage, model)
 
 
+def _invocations(counts: Counts, provider: str, usage: Any, model: str | None) -> Consumed | None:
+    """An agent's trace: what each of its models' invocations consumed, of the model itself and of others."""
+    invocations = [(text(one, "model"), shapes.converse(counts, one)) for one in items(usage, "invocations")]
+    if not invocations:
+        return None
+    total, also = Usage(), []
+    for name, consumed in invocations:
+        # The profile that was asked for decides, and a trace may have the bare model.
+        if name == model or (name is not None and model is not None and model.endswith(name)):
+            total += consumed
+        else:
+            also.append((name or "unknown", consumed))
+    return total, None, tuple(also)
+
+
 _INPUT_ONLY = frozenset(("embeddings", "embed", "embedContent", "rerank", "moderations", "retrieval"))
 """The endpoints whose answers have no output tokens."""
 
@@ -162,6 +181,7 @@ _FORMATS: Mapping[str, Callable[[Counts, str, Any, str | None], Consumed | None]
     **dict.fromkeys(("chat", "completions", "embeddings"), _chat),
     "responses": _responses,
     "messages": _messages,
+    "invoke_agent": _invocations,
 }
 """The format that answers of an endpoint have. An answer in another one is left to `read_any`."""
 
@@ -208,6 +228,11 @@ def _tier(body: Any, usage: Any, request: Any, headers: Mapping[str, object], no
     holder = body if body.get("service_tier") is not None else usage
     if holder.get("service_tier") in ("default", "standard") and usage.get("speed") is None:
         return None
+    latency = label(body.get("performanceConfig"), "latency") or label(
+        headers, "x-amzn-bedrock-performanceconfig-latency"
+    )
+    if latency == "optimized":
+        return latency
     served = label(holder, "service_tier")
     if holder is usage and label(usage, "speed") == "fast" and served != "batch":
         return "fast"

@@ -386,17 +386,24 @@ def ollama(counts: Counts, body: object) -> Usage:
     return Usage(input=counts(body, "prompt_eval_count"), output=counts(body, "eval_count"))
 
 
-def text_generation(counts: Counts, body: object) -> Usage:
-    """Hugging Face's Text Generation Inference: the details, with those of every sequence that was generated.
+def text_generation(counts: Counts, body: object) -> Usage | None:
+    """Text Generation Inference: the details of each text, with those of every sequence that was generated for it.
 
     A stream counts the prompt in `input_length`; a whole answer lists it in `prefill`, if it was asked to.
-    https://huggingface.github.io/text-generation-inference
+    https://huggingface.co/docs/text-generation-inference/reference/api_reference
     """
-    details = field(body, "details")
-    rest = sum(counts(one, "generated_tokens") for one in items(details, "best_of_sequences"))
-    given = counts(details, "input_length") or sum(1 for _ in items(details, "prefill"))
-    counts.inconsistent = counts.inconsistent or not given  # nothing is generated from nothing
-    return Usage(input=given, output=counts(details, "generated_tokens") + rest)
+    total: Usage | None = None
+    for one in (*items(body, "generated"), body):
+        details = field(one, "details")
+        written = counts.get(details, "generated_tokens")
+        if written is None:
+            continue
+        rest = sum(counts(other, "generated_tokens") for other in items(details, "best_of_sequences"))
+        given = counts(details, "input_length") or sum(1 for _ in items(details, "prefill"))
+        counts.inconsistent = counts.inconsistent or not given  # nothing is generated from nothing
+        usage = Usage(input=given, output=written + rest)
+        total = usage if total is None else total + usage
+    return total
 
 
 def embedding_statistics(counts: Counts, body: object) -> Usage:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from genledger.pricing.getters import Counts, duration, field, first, items, label, number, path, text
@@ -47,6 +47,8 @@ def tool_calls(
         units["web_search"] = 1.0
     if provider in ("google", "vertex"):
         units.update(_grounding(body, usage, model or ""))
+    if provider == "aws":
+        units |= _guarded(counts, body, usage)
     return {unit: calls for unit, calls in units.items() if calls} if units else units
 
 
@@ -83,6 +85,35 @@ def _output_items(counts: Counts, body: Any, request: Any) -> dict[str, float]:
     if searched is not None and search in units:
         units[search] = float(searched)
     return units
+
+
+_GUARDRAIL = (
+    ("contentPolicyUnits", "guardrail_content"),
+    ("contentPolicyImageUnits", "guardrail_image"),
+    ("topicPolicyUnits", "guardrail_topic"),
+    ("sensitiveInformationPolicyUnits", "guardrail_sensitive_information"),
+    ("contextualGroundingPolicyUnits", "guardrail_grounding"),
+    ("automatedReasoningPolicyUnits", "guardrail_automated_reasoning"),
+)
+"""Bedrock's guardrails count a unit for each 1,000 characters and policy; word filters are free."""
+
+
+def _guarded(counts: Counts, body: Any, usage: Any) -> dict[str, float]:
+    """What guardrails counted: in an answer of their own, or in the trace of a model's, if that was asked for."""
+    trace = body.get("trace") or body.get("amazon-bedrock-trace")
+    assessed = [usage, *_assessments(field(trace, "guardrail"))]
+    return {unit: float(sum(counts(one, name) for one in assessed)) for name, unit in _GUARDRAIL}
+
+
+def _assessments(value: object, depth: int = 4) -> Iterator[object]:
+    """Yield the usage of each assessment in a trace: by guardrail, of the input and of each output."""
+    found = path(value, "invocationMetrics", "usage")
+    if found is not None:
+        yield found
+    elif depth:
+        inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+        for one in inner:
+            yield from _assessments(one, depth - 1)
 
 
 def _grounding(body: object, usage: object, model: str) -> dict[str, float]:
@@ -133,6 +164,9 @@ def units_of(provider: str, api: str, body: object, request: object, headers: Ma
     if api in ("speech", "audio_speech"):
         characters = duration(headers.get("dg-char-count")) or _spoken(request)
         return {"character": float(characters)} if characters else {}
+    if api == "async_invoke":
+        seconds = _video_seconds(field(request, "modelInput")) if field(body, "status") == "Completed" else None
+        return {"second": seconds} if seconds else {}
     if api in ("images", "image_generation") or (api == "invoke_model" and field(body, "images") is not None):
         return _images(body, request)
     if api == "dubbing":
@@ -142,8 +176,12 @@ def units_of(provider: str, api: str, body: object, request: object, headers: Ma
     if pages:
         annotated = first(request, "document_annotation_format", "bbox_annotation_format") is not None
         return {"annotated_page" if annotated else "page": pages}
+    if api == "text_generation":
+        return {"request": 1.0} if isinstance(body, dict) and body else {}
     if api == "moderations":
         return {"request": 1.0} if field(body, "results") is not None else {}
+    if api == "retrieval" and field(body, "retrievalResults") is not None:
+        return {"search_unit": 1.0}  # there are never more than a hundred
     if api in ("rerank", "invoke_model") and field(body, "results") is not None:
         documents = _documents(request)
         return {"search_unit": float(-(-documents // _DOCUMENTS_PER_SEARCH))} if documents else {}
@@ -168,6 +206,25 @@ def _documents(request: object) -> int:
     return len(found) if isinstance(found, (list, tuple)) else 0
 
 
+def _video_seconds(asked: object) -> float | None:
+    """Return the length of the video that was asked for; Nova makes six seconds by default, Luma writes `5s`."""
+    config = field(asked, "videoGenerationConfig")
+    if config is not None:
+        return number(field(config, "durationSeconds")) or 6.0
+    said = text(asked, "duration")
+    return duration(said.removesuffix("s")) if said is not None else None
+
+
+_SIDES = (512, 1024, 2048)
+"""The sizes that Amazon's models are billed by: an image of any other counts as the next larger one."""
+
+
+def _amazon_size(config: object) -> str:
+    longest = max(number(field(config, side)) or 1024 for side in ("width", "height"))
+    side = next((side for side in _SIDES if longest <= side), _SIDES[-1])
+    return f"{side}x{side}"
+
+
 def _images(body: object, request: object) -> dict[str, float]:
     """Images that are billed each. Size and quality are in the unit's name unless they are the default."""
     lists = ("data", "images", "generatedImages", "generated_images")
@@ -176,8 +233,9 @@ def _images(body: object, request: object) -> dict[str, float]:
     made += sum(first(one, "bytesBase64Encoded", "gcsUri") is not None for one in items(body, "predictions"))
     if not made:
         return {}
-    quality = text(body, "quality") or text(request, "quality") or "standard"
-    size = text(body, "size") or text(request, "size") or "1024x1024"
+    config = field(request, "imageGenerationConfig")
+    quality = text(body, "quality") or text(request, "quality") or text(config, "quality") or "standard"
+    size = text(body, "size") or text(request, "size") or _amazon_size(config)
     quality = "standard" if quality == "auto" else quality
     size = "1024x1024" if size == "auto" else size
     plain = quality == "standard" and size == "1024x1024"

@@ -17,6 +17,7 @@ from genledger.instrumentation.adapters.wire import WireClient, attempts
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
 
+from ..formats.gemini_batches import BATCH, NEW_BATCH, RESULTS, is_about_a_batch
 from ..formats.gemini_content import COUNT_TOKENS, GENERATE_CONTENT
 from ..formats.gemini_embeddings import EMBED_CONTENT
 from ..formats.gemini_images import PREDICTED_IMAGES
@@ -30,6 +31,9 @@ _POSTED: Mapping[str, Operation] = {
     "countTokens": COUNT_TOKENS,
     "embedContent": EMBED_CONTENT,
     "batchEmbedContents": EMBED_CONTENT,
+    "batchGenerateContent": NEW_BATCH,
+    "asyncBatchEmbedContent": NEW_BATCH,
+    "batchPredictionJobs": NEW_BATCH,
 }
 _STREAMS = (
     ("google.genai.models", "Models.generate_content_stream"),
@@ -42,6 +46,8 @@ _TOOLS = ("invoke_function_from_dict_args", "invoke_function_from_dict_args_asyn
 
 def operation(given: dict[str, Any]) -> Operation | None:
     """Return the operation of a request."""
+    if is_about_a_batch(given.get("http_method", ""), given["path"]):
+        return BATCH
     method = method_of(given)
     if method != "predict":
         return _POSTED.get(method)
@@ -81,10 +87,11 @@ class GoogleGenAIInstrumentor(Instrumentor):
         """Return the methods that requests pass through, the streams that make several, and what runs functions."""
         module = "google.genai._api_client"
         names = ("request", "request_streamed", "async_request", "async_request_streamed")
+        files = ("download_file", "async_download_file")
         requests = Methods(
             self.library,
             {module: "BaseApiClient"},
-            dict.fromkeys(names, operation),
+            {**dict.fromkeys(names, operation), **dict.fromkeys(files, RESULTS)},
             endpoint,
             read_body,
             write_changes,

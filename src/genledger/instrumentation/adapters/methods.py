@@ -20,6 +20,7 @@ from genledger.engine.driver import (
 )
 from genledger.engine.operation import Body, Endpoint, Operation, with_changes
 from genledger.engine.recorder import Recorder
+from genledger.instrumentation.adapters.http_response import tap_content
 from genledger.instrumentation.patching import Patch, Patches
 from genledger.shared import internal_errors
 
@@ -79,8 +80,11 @@ class Methods:
             if operation is None:
                 return None
             body = self.body(instance, given)
+            endpoint, batch = self.endpoint(instance), operation.batch
+            if batch is not None and not recorder.batches.expects(batch, endpoint.provider, body):
+                return None
             streamed = operation.accumulate is not None and self.streamed(body)
-            call = recorder.open(operation, self.library, self.endpoint(instance), body, streamed=streamed)
+            call = recorder.open(operation, self.library, endpoint, body, streamed=streamed)
             return MethodExchange(call, wrapped, self.write, self.answer) if call is not None else None
 
         drivers = {
@@ -141,7 +145,10 @@ class MethodExchange(Exchange):
         if accumulate is not None and (hasattr(result, "__next__") or hasattr(result, "__anext__")):
             call.streamed = True
             return follow(call, result, accumulate(call.body, call.recorder.capture is not None))
-        call.settle(self._read(result))
+        if call.operation.batch is not None and isinstance(result, bytes):
+            tap_content(result, call)
+        else:
+            call.settle(self._read(result))
         return result
 
 

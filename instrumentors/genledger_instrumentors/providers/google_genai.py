@@ -18,6 +18,7 @@ from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
 
 from ..formats.gemini_batches import BATCH, NEW_BATCH, RESULTS, is_about_a_batch
+from ..formats.gemini_caches import CREATE_CACHE
 from ..formats.gemini_content import COUNT_TOKENS, GENERATE_CONTENT
 from ..formats.gemini_embeddings import EMBED_CONTENT
 from ..formats.gemini_images import PREDICTED_IMAGES
@@ -34,6 +35,7 @@ _POSTED: Mapping[str, Operation] = {
     "batchGenerateContent": NEW_BATCH,
     "asyncBatchEmbedContent": NEW_BATCH,
     "batchPredictionJobs": NEW_BATCH,
+    "cachedContents": CREATE_CACHE,
 }
 _STREAMS = (
     ("google.genai.models", "Models.generate_content_stream"),

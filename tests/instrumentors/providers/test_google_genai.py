@@ -398,6 +398,26 @@ async def test_counting_tokens_costs_nothing(clients: Clients, server: Server, t
     assert not [name for name in telemetry.attributes if "cost" in name or "usage" in name]
 
 
+async def test_a_cache_that_is_made_is_counted_by_its_tokens_and_hours(
+    clients: Clients, server: Server, telemetry: Telemetry
+) -> None:
+    times = {"createTime": "2026-06-01T10:00:00Z", "expireTime": "2026-06-01T10:30:00.5Z"}
+    kept = {
+        "name": "cachedContents/c1",
+        "model": f"models/{MODEL}",
+        **times,
+        "usageMetadata": {"totalTokenCount": 4000},
+    }
+    server.will(json_reply(kept))
+    client = clients.make()
+    await now(client.caches.create(model=MODEL, config={"contents": PROMPT, "ttl": "1800s"}))
+    await now(client.caches.get(name="cachedContents/c1"))  # is not billed
+    assert telemetry.span.name == f"create_cache {MODEL}"
+    assert telemetry.attributes["genledger.usage.cached_token_hour"] == pytest.approx(2000, rel=0.001)
+    assert "genledger.cost.amount" not in telemetry.attributes
+    assert telemetry.attributes["genledger.cost.unpriced"]
+
+
 async def test_listing_models_is_no_call(clients: Clients, server: Server, telemetry: Telemetry) -> None:
     server.will(json_reply({"models": []}))
     await now(clients.make().models.list())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime
 from typing import Any
 
 from genledger.pricing.getters import Counts, duration, field, first, items, label, number, path, text
@@ -128,12 +129,31 @@ def units_of(provider: str, api: str, body: object, request: object) -> dict[str
     if pages:
         annotated = first(request, "document_annotation_format", "bbox_annotation_format") is not None
         return {"annotated_page" if annotated else "page": pages}
+    if api == "cachedContents":
+        return _kept_tokens(body)
     if api == "moderations":
         return {"request": 1.0} if field(body, "results") is not None else {}
     if api in ("rerank", "invoke_model") and field(body, "results") is not None:
         documents = _documents(request)
         return {"search_unit": float(-(-documents // _DOCUMENTS_PER_SEARCH))} if documents else {}
     return {}
+
+
+def _kept_tokens(body: object) -> dict[str, float]:
+    """Return the tokens of a cache times the hours that they are kept: Google bills storage by both."""
+    tokens = number(path(body, "usageMetadata", "totalTokenCount"))
+    made, ends = (_seconds(text(body, name)) for name in ("createTime", "expireTime"))
+    if not tokens or made is None or ends is None or ends <= made:
+        return {}
+    return {"cached_token_hour": tokens * (ends - made) / 3600}
+
+
+def _seconds(timestamp: str | None) -> float | None:
+    """Return a time of RFC 3339 in seconds since the epoch."""
+    try:
+        return datetime.fromisoformat(timestamp).timestamp() if timestamp is not None else None
+    except ValueError:
+        return None
 
 
 def _documents(request: object) -> int:

@@ -53,8 +53,8 @@ def operation(given: dict[str, Any]) -> Operation | None:
     method = method_of(given)
     if method != "predict":
         return _POSTED.get(method)
-    prompts = any("prompt" in one for one in given["request_dict"].get("instances") or ())
-    return PREDICTED_IMAGES if prompts else EMBED_CONTENT
+    texts = any("content" in one for one in given["request_dict"].get("instances") or ())
+    return EMBED_CONTENT if texts else PREDICTED_IMAGES
 
 
 def provider_of(client: Any, host: str) -> str:

@@ -22,9 +22,9 @@ def answer(said: str, reason: str | None = "STOP", model: str = MODEL, **more: A
     return {"candidates": [candidate], "modelVersion": model, "responseId": "response-1", **more}
 
 
-def whole(model: str = MODEL, **more: Any) -> Reply:
+def whole(model: str = MODEL, usage: Any = USAGE, **headers: str) -> Reply:
     """A whole answer."""
-    return json_reply(answer(TEXT, model=model, **{"usageMetadata": USAGE, **more}))
+    return json_reply(answer(TEXT, model=model, usageMetadata=usage), **headers)
 
 
 def chunks(model: str = MODEL) -> tuple[bytes, ...]:

@@ -205,6 +205,15 @@ def test_images_that_a_filter_took_are_not_billed(cost: CostOf) -> None:
     assert cost("gcp.vertex_ai", "images", {"predictions": [{"raiFilteredReason": "blocked"}]}, request) is None
 
 
+def test_an_image_that_is_enlarged_costs_not_what_a_new_one_does(cost: CostOf) -> None:
+    payload = {"predictions": [{"mimeType": "image/png", "bytesBase64Encoded": "cGl4ZWxz"}]}
+    request = {"model": "imagen-3.0-generate-002", "parameters": {"mode": "upscale"}}
+    reading = read_usage("gcp.vertex_ai", "images", payload, request)
+    assert reading is not None
+    assert reading.usage.units == {"upscaled_image": 1}
+    assert cost("gcp.vertex_ai", "images", payload, request) is None
+
+
 @pytest.mark.parametrize("ends", ["2026-06-01T10:30:00.123456789Z", "2026-06-01T12:30:00+02:00"])
 def test_a_cache_is_counted_by_its_tokens_and_hours(ends: str) -> None:
     payload = {

@@ -345,8 +345,19 @@ async def test_vertex_bills_what_is_called_through_it(clients: Clients, server: 
 
 
 async def test_a_tier_is_that_of_the_traffic(clients: Clients, server: Server, telemetry: Telemetry) -> None:
-    server.will(whole(usageMetadata={**USAGE, "trafficType": "ON_DEMAND_FLEX"}))
+    server.will(whole(usage={**USAGE, "trafficType": "ON_DEMAND_FLEX"}))
     await now(clients.vertex().models.generate_content(model=MODEL, contents=PROMPT))
+    assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(COST / 2)
+
+
+async def test_a_tier_may_be_in_the_headers(clients: Clients, server: Server, telemetry: Telemetry) -> None:
+    from google.genai import types
+
+    if "service_tier" not in types.GenerateContentConfig.model_fields:
+        pytest.skip("this version has no tiers")
+    server.will(whole(**{"x-gemini-service-tier": "flex"}))
+    client = clients.make()
+    await now(client.models.generate_content(model=MODEL, contents=PROMPT))
     assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(COST / 2)
 
 
@@ -443,6 +454,18 @@ async def test_budgets_reserve_every_candidate(clients: Clients, server: Server,
         assert server.requests == []
         await now(models.generate_content(model=MODEL, contents=PROMPT, config={"max_output_tokens": 1000}))
         assert len(server.requests) == 1
+
+
+async def test_budgets_reserve_the_images_of_a_prompt(clients: Clients, server: Server, tmp_path: Path) -> None:
+    from google.genai import types
+
+    server.will(whole())
+    image = types.Part.from_bytes(data=b"pixels", mime_type="image/png")
+    with limited(tmp_path, "usd=0.0005"):  # an image is taken for 2500 tokens, which cost 0.00075
+        client, config = clients.make(), {"max_output_tokens": 1}
+        with pytest.raises(BudgetExceeded):
+            await now(client.models.generate_content(model=MODEL, contents=[PROMPT, image], config=config))
+        await now(client.models.generate_content(model=MODEL, contents=PROMPT, config=config))
 
 
 async def test_budgets_reserve_the_images_that_are_asked_for(clients: Clients, server: Server, tmp_path: Path) -> None:

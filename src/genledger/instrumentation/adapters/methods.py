@@ -145,6 +145,9 @@ class MethodExchange(Exchange):
         if accumulate is not None and (hasattr(result, "__next__") or hasattr(result, "__anext__")):
             call.streamed = True
             return follow(call, result, accumulate(call.body, call.recorder.capture is not None))
+        headers = getattr(result, "headers", None)
+        if isinstance(headers, Mapping):
+            call.headers = headers
         if call.operation.batch is not None and isinstance(result, bytes):
             tap_content(result, call)
         else:

@@ -176,6 +176,8 @@ def _images(body: object, request: object) -> dict[str, float]:
     made += sum(first(one, "bytesBase64Encoded", "gcsUri") is not None for one in items(body, "predictions"))
     if not made:
         return {}
+    if path(request, "parameters", "mode") == "upscale":
+        return {"upscaled_image": float(made)}
     quality = text(body, "quality") or text(request, "quality") or "standard"
     size = text(body, "size") or text(request, "size") or "1024x1024"
     quality = "standard" if quality == "auto" else quality

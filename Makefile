@@ -12,11 +12,11 @@ help: ## Show what can be made
 
 CHECK_PYTHON := $(PYTHON) -c 'import sys; sys.exit("Genledger needs Python 3.11 or newer; set PYTHON=python3.11 or later") if sys.version_info < (3, 11) else None'
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml tests/dev.lock
 	@$(CHECK_PYTHON)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "setting up $(VENV): a few minutes the first time"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' --constraint tests/dev.lock
 	@touch $@
 
 DEMO := .venvs/demo
@@ -53,6 +53,13 @@ test-pythons: ## Run the whole suite with every version of Python on the machine
 
 LOWEST := .venvs/lowest
 
+$(LOWEST)/.ready: tests/lowest.txt tests/common.txt pyproject.toml
+	@echo "setting up $(@D)"
+	@$(PYTHON) -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --editable . \
+		--requirement tests/common.txt --requirement $<
+	@touch $@
+
 .PHONY: test-lowest
 test-lowest: $(LOWEST)/.ready services ## Test with the lowest versions of libraries that the package may be installed with
 	$(LOWEST)/bin/python -m pytest -n 2 --dist loadfile tests/genledger tests/launcher tests/semconv \
@@ -61,11 +68,10 @@ test-lowest: $(LOWEST)/.ready services ## Test with the lowest versions of libra
 COMPAT := $(patsubst tests/%.txt,.venvs/%/.ready,$(wildcard tests/compat/*.txt))
 NEIGHBOURS := .venvs/neighbours/newest
 
-.venvs/%/.ready: tests/%.txt pyproject.toml
+.venvs/%/.ready: tests/%.lock pyproject.toml
 	@echo "setting up $(@D)"
 	@$(PYTHON) -m venv --clear $(@D)
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check \
-		--editable . pytest pytest-asyncio jsonschema --requirement $<
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --editable . --requirement $<
 	@touch $@
 
 .PHONY: test-compat
@@ -82,12 +88,50 @@ FOREIGN := .venvs/foreign/newest
 test-foreign: $(FOREIGN)/.ready ## Run the clients' own test suites without Genledger and with it, and print what differs
 	$(FOREIGN)/bin/python tests/foreign/compare.py $(CLIENTS)
 
-CONTRACT := .venvs/contract/newest
+CONTRACT := $(patsubst tests/%.txt,.venvs/%,$(wildcard tests/contract/*.txt))
+NEWEST := .venvs/contract/newest
+
+.PHONY: test-providers
+test-providers: test-contract test-newest-clients coverage-check ## Hold the oldest and the newest of every client to the same promises
 
 .PHONY: test-contract
-test-contract: $(CONTRACT)/.ready ## Hold the newest version of every client to the same promises
-	$(CONTRACT)/bin/python -m pytest -n 2 tests/contract tests/instrumentors/frameworks tests/instrumentors/providers \
-		tests/replay
+test-contract: $(addsuffix /.ready,$(CONTRACT)) ## The contract suite alone, in every environment
+	@set -e; for at in $(CONTRACT); do echo $$at; \
+		$$at/bin/python -m pytest -n 2 tests/contract --coverage-results $$at/coverage.json; done
+
+.PHONY: test-newest-clients
+test-newest-clients: $(NEWEST)/.ready ## What is special about each client, and recorded traffic, with the newest versions
+	$(NEWEST)/bin/python -m pytest -n 2 tests/instrumentors/frameworks tests/instrumentors/providers tests/replay
+
+.PHONY: coverage coverage-check
+coverage: ## Write docs/coverage.md from what test-contract found
+	$(NEWEST)/bin/python -m tests.contract.coverage $(addsuffix /coverage.json,$(CONTRACT)) >docs/coverage.md
+coverage-check:
+	$(NEWEST)/bin/python -m tests.contract.coverage $(addsuffix /coverage.json,$(CONTRACT)) | diff docs/coverage.md -
+
+UV := .venvs/uv/bin/uv
+COMPILE = $(UV) pip compile --quiet --python-version 3.11 --no-header --no-annotate
+LOCKED := $(wildcard tests/compat/*.txt tests/contract/*.txt tests/neighbours/*.txt tests/foreign/*.txt)
+
+$(UV):
+	@$(PYTHON) -m venv .venvs/uv
+	@.venvs/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
+
+.PHONY: locks
+locks: $(UV) ## Take today's newest of everything into the lock files of the test environments
+	@set -e; $(COMPILE) --upgrade pyproject.toml --extra dev --output-file tests/dev.lock; \
+	for names in $(LOCKED); do echo $$names; \
+		$(COMPILE) --upgrade pyproject.toml tests/common.txt $$names --output-file $${names%.txt}.lock; done
+
+.PHONY: test-today
+TODAY := .venvs/contract/today
+test-today: $(UV) ## Try today's newest of every client: print which changed since the lock file, and run the contract suite
+	@mkdir -p .venvs/contract
+	@$(COMPILE) pyproject.toml tests/common.txt tests/contract/newest.txt --output-file $(TODAY).lock
+	@diff --unchanged-line-format= --old-line-format='was %L' --new-line-format='now %L' tests/contract/newest.lock $(TODAY).lock || true
+	@$(PYTHON) -m venv --clear $(TODAY)
+	@$(TODAY)/bin/python -m pip install --quiet --disable-pip-version-check --editable . --requirement $(TODAY).lock
+	$(TODAY)/bin/python -m pytest -n 2 tests/contract tests/instrumentors/frameworks tests/instrumentors/providers
 
 .PHONY: test-adversary
 test-adversary: $(READY) services ## Attack redaction, budgets, delivery and files, at length

@@ -47,11 +47,20 @@ def _hand_written(telemetry: Telemetry) -> None:
     hand_written.trace_messages(telemetry.setting)
 
 
-def _genledger(telemetry: Telemetry) -> None:
+THREE = ("openai", "anthropic", "chromadb")
+"""The libraries of one who has them named, to compare with all that there are."""
+
+
+def _genledger_with_three(telemetry: Telemetry) -> None:
+    _genledger(telemetry, THREE)
+
+
+def _genledger(telemetry: Telemetry, libraries: tuple[str, ...] | None = None) -> None:
     import genledger  # type: ignore[import-not-found,unused-ignore]
 
     telemetry.install()
     genledger.instrument(
+        libraries=libraries,
         capture_content=telemetry.setting.content,
         tracer_provider=telemetry.tracer_provider,
         meter_provider=telemetry.meter_provider,
@@ -172,6 +181,14 @@ CONTENDERS: dict[str, Contender] = {
         Contender("nothing", "nothing", "reference", _nothing),
         Contender("hand-written", "hand-written span", "reference", _hand_written),
         Contender("genledger", "Genledger", "genledger", _genledger, variables=_genledger_variables, sdk_spans=True),
+        Contender(
+            "genledger-three",
+            "Genledger, three libraries",
+            "genledger",
+            _genledger_with_three,
+            variables=_genledger_variables,
+            sdk_spans=True,
+        ),
         Contender("sdk", "the Anthropic client's own span", "reference", _sdk_own_span, _ON_ONLY, sdk_spans=True),
         Contender("openai-v2", "OpenTelemetry openai-v2", "openai-v2", _openai_v2, variables=_openai_v2_variables),
         Contender(

@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
+from benchmarks.contenders import THREE
 from benchmarks.environments import Environment, EnvironmentMissing
 from benchmarks.results import Start
 
@@ -37,6 +38,7 @@ _logs.set_logger_provider(logger_provider)
 _STARTS: dict[str, tuple[str, str]] = {
     "sdk": ("reference", _SDK),
     "genledger": ("genledger", "import genledger\ngenledger.instrument()\n"),
+    "genledger-three": ("genledger", f"import genledger\ngenledger.instrument(libraries={THREE!r})\n"),
     "official": (
         "official",
         _SDK

@@ -1,4 +1,4 @@
-"""The provider's end on loopback: an HTTP server that speaks the OpenAI and Anthropic wire formats.
+"""The provider's end on loopback: an HTTP server that speaks the formats of OpenAI, Anthropic, Gemini and Converse.
 
     with DemoProvider() as provider:
         client = openai.OpenAI(base_url=provider.openai_url, api_key="demo")
@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
-from . import anthropic_format, openai_format
+from . import anthropic_format, converse_format, gemini_format, openai_format
 from .answer import Answer
 from .scripted_model import ScriptedModel
 
@@ -80,7 +80,7 @@ class DemoProvider:
 
     @property
     def anthropic_url(self) -> str:
-        """The `base_url` for Anthropic's clients."""
+        """The `base_url` for Anthropic's clients; also for Gemini's, and the `endpoint_url` for Bedrock's."""
         return self.url
 
     def start(self) -> Self:
@@ -127,6 +127,10 @@ class DemoProvider:
             return openai_format.embeddings(body)
         if path.endswith("/messages"):
             return anthropic_format.messages(body, self._model, number)
+        if path.endswith(_GEMINI):
+            return gemini_format.generate(body, path.rpartition("/")[2].removesuffix(_GEMINI), self._model, number)
+        if path.endswith(_CONVERSE):
+            return converse_format.converse(body, unquote(path.split("/")[-2]), self._model, number)
         return _error(path, 404, number, {})
 
     def _fault(self, path: str, raw: bytes, number: int) -> Answer | None:
@@ -140,6 +144,9 @@ class DemoProvider:
             return _error(path, 429, number, {"retry-after-ms": str(due.retry_after_ms), "retry-after": "1"})
         return _error(path, due.status, number, {"x-should-retry": "false"})
 
+
+_GEMINI = ":generateContent"
+_CONVERSE = "/converse"
 
 _ERRORS = {
     400: ("invalid_request_error", "The request is not valid."),
@@ -157,6 +164,10 @@ def _error(path: str, status: int, number: int, headers: Mapping[str, str], mess
     message = message or usual
     if path.endswith("/messages"):
         return anthropic_format.error(status, message, kind, f"req_demo{number:08d}", headers)
+    if path.endswith(_GEMINI):
+        return gemini_format.error(status, message, headers)
+    if path.endswith(_CONVERSE):
+        return converse_format.error(status, message, headers)
     if status == 429:
         return openai_format.error(status, message, "requests", "rate_limit_exceeded", headers)
     kind = "server_error" if status >= 500 else "invalid_request_error"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import importlib.util
 import pkgutil
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 from tests.contract import rows
+from tests.contract.coverage import Results
 from tests.contract.row import Row
 from tests.contract.server import serving
 from tests.contract.stores.row import StoreRow
@@ -20,6 +22,26 @@ from tests.instrumentors.provider import items, now
 from tests.instrumentors.telemetry import Telemetry, attributes_of, instrumented
 
 from genledger_semconv.checker import assert_clean
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that says where results are written."""
+    parser.addoption("--coverage-results", type=Path, help="where to write what tests came to")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Write down results, in the process that has all of them."""
+    path = config.getoption("coverage_results")
+    if path is not None and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Results(path))
+
+
+def described(library: str, operation: str, asynchronous: bool, *, store: bool) -> list[tuple[str, object]]:
+    """What `coverage` has to know of a test."""
+    (entry,) = importlib.metadata.entry_points(group="opentelemetry_instrumentor", name=library)
+    version = importlib.metadata.version(entry.load().distribution)
+    found = {"library": library, "operation": operation, "asynchronous": asynchronous, "version": version}
+    return list({**found, "store": store}.items())
 
 
 def importable(module: str) -> bool:
@@ -82,6 +104,7 @@ def case(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     """Each client in turn."""
     monkeypatch.setenv("GENLEDGER_LEDGER", str(tmp_path / "ledger.db"))
     row, asynchronous = request.param
+    request.node.user_properties += described(row.library, row.operation, asynchronous, store=False)
     with serving(row.server) as server:
         yield Case(row, asynchronous, server)
 

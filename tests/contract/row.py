@@ -33,6 +33,7 @@ class Row:
         cheaper: A model of the same provider to degrade to, with a price.
         asynchronous: Whether there is an asynchronous client.
         streams: Whether the operation streams.
+        closes: Whether a stream can be closed early; the generators of some clients raise an error of their own.
         stream_counts: Whether a stream says its usage; one that does not is estimated.
         retries: Whether the client sends a failed request again when it is allowed to.
         read_chunk: Makes text of a chunk, to compare streams.
@@ -58,6 +59,7 @@ class Row:
     cheaper: str = ""
     asynchronous: bool = True
     streams: bool = True
+    closes: bool = True
     stream_counts: bool = True
     retries: bool = True
     stream_type: str = "text/event-stream"

@@ -132,6 +132,11 @@ def count(number: int) -> str:
     return f"{number / 1000:.1f}k"
 
 
+def seconds(duration: float | None) -> str:
+    """Format a duration in seconds; an unknown one is a dash."""
+    return "-" if duration is None else f"{duration:.2f} s"
+
+
 def number_of(number: int, thing: str, plural: str | None = None) -> str:
     """Format a count with its noun: `1 call`, `2 calls`."""
     return f"{number:,} {thing if number == 1 else plural or thing + 's'}"

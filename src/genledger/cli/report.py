@@ -26,6 +26,7 @@ from genledger.cli.output import (
     money,
     number_of,
     print_json,
+    seconds,
     tell,
     time_text,
 )
@@ -38,7 +39,7 @@ _BAR = 20
 _TOP = 30
 
 # Columns that a narrow terminal omits, first to last.
-_DISPENSABLE = tuple(frozenset(names) for names in ((), ("bar",), ("bar", "cached"), ("bar", "cached", "errors")))
+_DISPENSABLE = tuple(frozenset(("bar", "latency", "cached", "errors")[:count]) for count in range(5))
 
 app = new_app()
 
@@ -131,6 +132,7 @@ def _spending_table(by: Dimension, rows: Sequence[Spending], title: str, top: in
         "output": lambda row: count(row.output_tokens),
         "errors": lambda row: _alarming(row.errors, "red"),
         "unpriced": lambda row: _alarming(row.unpriced, "yellow"),
+        "latency": lambda row: seconds(row.latency_s),
         "cost": lambda row: _cost(row, digits),
         "share": lambda row: "" if row.share is None else f"{row.share:.1%}",
     }

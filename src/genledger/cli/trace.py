@@ -24,6 +24,7 @@ from genledger.cli.output import (
     money,
     number_of,
     print_json,
+    seconds,
     time_text,
 )
 from genledger.engine.record import CallRecord
@@ -132,7 +133,7 @@ def _with_cost(label: Text, calls: Sequence[CallRecord], digits: int) -> Text:
 
 def _step(step: Step, inside: Sequence[CallRecord], digits: int) -> Text:
     label = _with_cost(Text(step.name, style="bold"), inside, digits)
-    label.append(f"  {step.duration_s:.2f} s", style="dim")
+    label.append(f"  {seconds(step.duration_s)}", style="dim")
     if step.error_type:
         label.append(f"  {step.error_type}", style="red")
     return label
@@ -148,7 +149,7 @@ def _call(call: CallRecord, digits: int) -> Text:
     if usage is not None:
         cached = f" ({count(usage.cache_read_tokens)} cached)" if usage.cache_read_tokens else ""
         label.append(f"  {count(usage.input_tokens)} in{cached}, {count(usage.output_tokens)} out")
-    label.append(f"  {call.duration_s:.2f} s", style="dim")
+    label.append(f"  {seconds(call.duration_s)}", style="dim")
     if call.attempts > 1:
         label.append(f"  {number_of(call.attempts, 'attempt')} ({', '.join(call.retry_causes)})", style="magenta")
     if call.outcome != "success":

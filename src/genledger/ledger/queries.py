@@ -86,8 +86,9 @@ class Spending:
 
     `cost_usd` is `None` when not one of them is priced; otherwise it is what the priced ones cost.
     `calls - priced - unpriced` are calls that nobody bills. `errors` are calls that failed, timed out or were
-    rate-limited in the end. `input_tokens` include `cached_tokens`, those read from a cache. `share` is the
-    part of the whole cost, from 0 to 1.
+    rate-limited in the end. `input_tokens` include `cached_tokens`, those read from a cache. `latency_s` is the
+    mean duration, in seconds, of the `succeeded` calls, `None` when there is none. `share` is the part of the
+    whole cost, from 0 to 1.
     """
 
     key: str | None
@@ -96,6 +97,8 @@ class Spending:
     unpriced: int
     unpriced_reasons: dict[str, int]
     errors: int
+    succeeded: int
+    latency_s: float | None
     input_tokens: int
     output_tokens: int
     cached_tokens: int
@@ -172,6 +175,7 @@ def spending(connection: sqlite3.Connection, by: Dimension, selection: Selection
         f"""
         SELECT {key} AS key, count(*) AS calls, count(cost_usd) AS priced, count(unpriced) AS unpriced,
             sum(outcome IN ('error', 'timeout', 'rate_limited')) AS errors,
+            sum(outcome = 'success') AS succeeded, avg(iif(outcome = 'success', duration_s, NULL)) AS latency_s,
             ifnull(sum({" + ".join(INPUT_BUCKETS)}), 0) AS input_tokens,
             ifnull(sum({" + ".join(OUTPUT_BUCKETS)}), 0) AS output_tokens,
             ifnull(sum({" + ".join(_CACHED)}), 0) AS cached_tokens,
@@ -195,6 +199,7 @@ def total(rows: Iterable[Spending]) -> Spending:
             reasons[reason] += calls
     priced = sum(row.priced for row in rows)
     cost_usd = fsum(row.cost_usd or 0.0 for row in rows) if priced else None
+    succeeded = sum(row.succeeded for row in rows)
     return Spending(
         key=None,
         calls=sum(row.calls for row in rows),
@@ -202,6 +207,8 @@ def total(rows: Iterable[Spending]) -> Spending:
         unpriced=sum(row.unpriced for row in rows),
         unpriced_reasons=dict(reasons),
         errors=sum(row.errors for row in rows),
+        succeeded=succeeded,
+        latency_s=_ratio(fsum(row.succeeded * (row.latency_s or 0.0) for row in rows), succeeded),
         input_tokens=sum(row.input_tokens for row in rows),
         output_tokens=sum(row.output_tokens for row in rows),
         cached_tokens=sum(row.cached_tokens for row in rows),

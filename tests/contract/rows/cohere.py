@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from tests.contract.row import Row
@@ -38,12 +39,21 @@ def ask(client: Any, *, stream: bool, max_tokens: int | None = None) -> Any:
     return client.chat_stream(**given) if stream else client.chat(**given)
 
 
+def is_new() -> bool:
+    """Whether this is 6.0 or newer: before, the constructor takes no retries, and a stream cannot be closed early."""
+    try:
+        return int(version("cohere").partition(".")[0]) >= 6
+    except PackageNotFoundError:
+        return False
+
+
 def make(url: str, asynchronous: bool, retries: int) -> Any:
     """Make a client."""
     import cohere
 
     kind = cohere.AsyncClientV2 if asynchronous else cohere.ClientV2
-    return kind(api_key="k", base_url=url, timeout=20, max_retries=retries)
+    given = {"max_retries": retries} if is_new() else {}
+    return kind(api_key="k", base_url=url, timeout=20, **given)
 
 
 def error(status: int) -> Reply:
@@ -71,4 +81,6 @@ ROW = Row(
     cost=1000 * 2.5e-6 + 500 * 10e-6,
     error=error,
     cheaper="command-r7b-12-2024",
+    retries=is_new(),
+    closes=is_new(),
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.contract.conftest import importable
+from tests.contract.conftest import described, importable
 from tests.contract.stores import rows
 from tests.contract.stores.row import StoreRow
 from tests.instrumentors.provider import now
@@ -56,4 +56,6 @@ class StoreCase:
 def store_case(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StoreCase:
     """Each store in turn."""
     monkeypatch.setenv("GENLEDGER_LEDGER", str(tmp_path / "ledger.db"))
-    return StoreCase(*request.param)
+    row, asynchronous = request.param
+    request.node.user_properties += described(row.library, "retrieval", asynchronous, store=True)
+    return StoreCase(row, asynchronous)

@@ -60,6 +60,20 @@ def filled(path: Path, make_entry: MakeEntry) -> Ledger:
     return ledger
 
 
+def test_latency_is_the_mean_of_the_calls_that_succeeded(run: Report, path: Path, make_entry: MakeEntry) -> None:
+    now = time.time_ns()
+    Ledger(path).write(
+        [
+            make_entry(1.0, started_ns=now, duration_s=1.0),
+            make_entry(1.0, started_ns=now, duration_s=2.0),
+            make_entry(1.0, started_ns=now, duration_s=60.0, outcome="timeout", error_type="timeout"),
+        ],
+        [],
+    )
+    assert json.loads(run("report", "--json").stdout)["total"]["latency_s"] == 1.5
+    assert "1.50 s" in run("report", width=120).stdout
+
+
 @pytest.mark.usefixtures("filled")
 def test_json_has_every_number(run: Report, path: Path) -> None:
     result = run("report", "--json", "--by", "feature", "--since", "7d")
@@ -73,6 +87,8 @@ def test_json_has_every_number(run: Report, path: Path) -> None:
         "unpriced": 0,
         "unpriced_reasons": {},
         "errors": 0,
+        "succeeded": 2,
+        "latency_s": 0.5,
         "input_tokens": 240,
         "output_tokens": 30,
         "cached_tokens": 40,

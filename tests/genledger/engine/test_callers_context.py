@@ -44,6 +44,12 @@ async def test_each_item_is_made_for_who_asked_and_read_by_who_reads(function: A
     detach(reader)
 
 
+def test_what_another_instrumentation_returns_instead_of_a_stream_is_left_alone() -> None:
+    given = iter([1, 2])
+    ask = wrapt.FunctionWrapper(lambda: given, throughout_in_callers_context)
+    assert ask() is given
+
+
 @pytest.mark.parametrize("function", [stream, astream, opened])
 async def test_a_stream_is_of_the_kind_that_it_was(function: Any) -> None:
     ask = wrapt.FunctionWrapper(function, throughout_in_callers_context)

@@ -16,7 +16,7 @@ from rich.console import Console
 
 import genledger
 from genledger.cli import output
-from genledger.cli.report import print_report
+from genledger.cli.report import print_report, print_spending
 from genledger.cli.trace import print_trace
 from genledger.ledger import Ledger, queries
 from genledger.ledger.rows import trace_hex
@@ -49,12 +49,16 @@ def demo(provider: DemoProvider) -> None:
     # The ledger is read below, so it is a destination besides whatever the environment configures.
     others = [name for name in names_wanted(read_settings({})[0], os.environ) if name != "ledger"]
     genledger.instrument(ledger=LEDGER, destinations=["ledger", *others], budget_store="memory:")
-    with console.status("Importing openai, anthropic and chromadb"):
+    with console.status("Importing openai, anthropic, google-genai, boto3 and chromadb"):
         from .app import HelpDesk
+        from .comparison import Comparison
     places = ", ".join([f"the ledger {LEDGER}", *others])
     console.print(f"\n[bold]A help desk at work[/], its provider on loopback. Its calls go to {places}.\n")
     with HelpDesk(provider.openai_url, provider.anthropic_url) as desk:
         shown = work(desk, console)
+    with Comparison(provider.openai_url, provider.url) as comparison:
+        made, failed = comparison.run(TENANTS)
+    console.print(f"  compare  four providers summarized the same letters: {made} summaries, [red]{failed} failed[/]")
     genledger.shutdown()
     print_ledger(console, shown)
     print_next_steps(console)
@@ -91,7 +95,7 @@ def _line(feature: str, tenant: str, what: str, calls: int, usd: float) -> str:
 
 
 def print_ledger(console: Console, shown: Draft) -> None:
-    """Spend by feature, model and tenant, the cost per accepted draft, and one trace as a tree."""
+    """Spend by feature, model, tenant and provider, the cost per accepted draft, and one trace as a tree."""
     with Ledger(LEDGER).reading() as connection:
         for by in BREAKDOWNS:
             rows = queries.spending(connection, by)
@@ -100,6 +104,9 @@ def print_ledger(console: Console, shown: Draft) -> None:
             print_report(console, found, title=f"Spend by {by}")
         console.print()
         print_report(console, queries.report(connection, "tenant"), title="Spend by tenant")
+        console.print()
+        compared = queries.spending(connection, "provider", queries.Selection(feature="compare"))
+        print_spending(console, "provider", compared, title="The same summaries, by provider")
         console.print()
         print_trace(console, queries.trace(connection, trace_hex(shown.trace_id)))
 

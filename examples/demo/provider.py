@@ -29,7 +29,7 @@ from .scripted_model import ScriptedModel
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Answer the first `times` requests whose text contains `when` with an error instead.
+    """Answer the first `times` requests whose text contains `when`, and whose path contains `path`, with an error.
 
     A status of 429 asks the client to try again after `retry_after_ms`; any other tells it not to.
     """
@@ -38,6 +38,7 @@ class Fault:
     status: int
     times: int = 1
     retry_after_ms: int = 20
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,8 @@ class DemoProvider:
     def _fault(self, path: str, raw: bytes, number: int) -> Answer | None:
         text = raw.decode()
         with self._lock:
-            due = next((fault for fault, left in self._faults.items() if left and fault.when in text), None)
+            faults = (fault for fault, left in self._faults.items() if left)
+            due = next((fault for fault in faults if fault.when in text and fault.path in path), None)
             if due is None:
                 return None
             self._faults[due] -= 1

@@ -60,6 +60,7 @@ TENANTS = [_tenant(data) for data in tomllib.loads((_HERE / "story.toml").read_t
 REPLIES = {
     **{f"Summarise letter {ticket.number}": ticket.summary for tenant in TENANTS for ticket in tenant.tickets},
     **{f"Answer letter {ticket.number}": ticket.draft for tenant in TENANTS for ticket in tenant.tickets},
+    **{f"Compare: {ticket.text}": ticket.summary for tenant in TENANTS for ticket in tenant.tickets},
     **{f"Question: {question.text}": question.answer for tenant in TENANTS for question in tenant.questions},
 }
 """What the models say, by a part of the question."""
@@ -67,5 +68,7 @@ REPLIES = {
 FAULTS = (
     Fault("Summarise letter 2017", status=429, retry_after_ms=150),
     Fault("Question: When is a removed seat", status=500),
+    Fault("Compare: ", status=503, path=":generateContent"),
+    Fault("Compare: ", status=429, path="/converse"),
 )
-"""One rate limit, which the client retries, and one failure, which the application has to live with."""
+"""Rate limits, which clients retry, and failures, which the application has to live with."""

@@ -35,6 +35,14 @@ pytestmark = [
     pytest.mark.filterwarnings("default::pytest.PytestUnhandledThreadExceptionWarning"),
 ]
 
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_for_other_tests() -> Iterator[None]:
+    """Collect what a fault has broken here: finalizers may raise, and would otherwise do so in a later test."""
+    yield
+    gc.collect()
+
+
 CHAT: dict[str, Any] = {"model": "gpt-4o", "messages": openai_format.USER, "max_tokens": 100}
 
 

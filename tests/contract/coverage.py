@@ -41,7 +41,7 @@ INTRODUCTION = """\
 # What is covered
 
 The contract suite holds every client to the same promises, over the real library against a server on loopback. \
-This page is what it found: `make test-contract coverage` writes it.
+This page is what it found: `make test-contract` finds it, and `make coverage` writes it down.
 
 ✓: the test passed with every version that is listed. ✗: it failed with one of them. –: the client or the operation \
 has no such thing.

@@ -87,7 +87,7 @@ def run(arguments: list[str], directory: Path, given: str = "", **variables: str
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=120,
+        timeout=600,
         check=False,
     )
 

@@ -44,8 +44,13 @@ USD_PER_MILLION = {
     "gpt-5-mini-2025-08-07": {"input": 0.25, "cache_read": 0.025, "output": 2.00},
     "claude-haiku-4-5-20251001": {"input": 1.00, "cache_read": 0.10, "cache_write": 1.25, "output": 5.00},
     "text-embedding-3-small": {"input": 0.02},
+    "gemini-2.5-flash": {"input": 0.30, "cache_read": 0.03, "output": 2.50},
+    "amazon.nova-lite-v1:0": {"input": 0.06, "output": 0.24},
 }
 """The providers' own price pages, standard tier."""
+
+
+PROVIDERS = ("openai", "anthropic", "gcp.gemini", "aws.bedrock")
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ def run(arguments: list[str], directory: Path, **variables: str) -> subprocess.C
         env=kept | {"PYTHONPATH": path, "PYTHONIOENCODING": "utf-8", "COLUMNS": "100", **variables},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
 
@@ -111,6 +116,15 @@ def tokens(usage: dict[str, Any]) -> dict[str, int]:
             "cache_write": usage["cache_creation_input_tokens"],
             "output": usage["output_tokens"],
         }
+    if "promptTokenCount" in usage:
+        cached = usage["cachedContentTokenCount"]
+        return {
+            "input": usage["promptTokenCount"] - cached,
+            "cache_read": cached,
+            "output": usage["candidatesTokenCount"],
+        }
+    if "inputTokens" in usage:
+        return {"input": usage["inputTokens"], "output": usage["outputTokens"]}
     read = usage.get("prompt_tokens", usage.get("input_tokens"))
     details = usage.get("prompt_tokens_details", usage.get("input_tokens_details", {}))
     cached = details.get("cached_tokens", 0)
@@ -131,6 +145,8 @@ def whose(exchange: dict[str, Any]) -> tuple[str, str]:
     for tenant in TENANTS:
         letters = [ticket.text for ticket in tenant.tickets]
         others = [*tenant.passages, *(question.text for question in tenant.questions)]
+        if any(f"Compare: {json.dumps(text)[1:-1]}" in said for text in letters):
+            return tenant.name, "compare"
         if any(json.dumps(text)[1:-1] in said for text in letters):
             return tenant.name, "copilot"
         if any(json.dumps(text)[1:-1] in said for text in others):
@@ -164,13 +180,13 @@ def test_spend_is_what_the_provider_charged(finished: Run, by: queries.Dimension
 
 def test_every_request_is_in_the_ledger_once_with_its_retries_and_failures(finished: Run) -> None:
     statuses = [exchange["status"] for exchange in finished.journal]
-    assert (statuses.count(429), statuses.count(500)) == (1, 1)
+    assert (statuses.count(429), statuses.count(500), statuses.count(503)) == (2, 1, 1)
     with Ledger(finished.ledger).reading() as connection:
         rows = queries.spending(connection, "provider")
         retries = queries.retries(connection)
-    assert sum(row.calls for row in rows if row.key in ("openai", "anthropic")) == len(statuses) - 1
-    assert sum(row.errors for row in rows) == 1
-    assert (retries.calls, retries.causes) == (1, {"429": 1})
+    assert sum(row.calls for row in rows if row.key in PROVIDERS) == len(statuses) - 2
+    assert sum(row.errors for row in rows) == 2
+    assert (retries.calls, retries.causes) == (2, {"429": 2})
 
 
 def test_an_accepted_draft_costs_what_all_drafts_cost_by_how_many_were_accepted(finished: Run) -> None:
@@ -180,6 +196,17 @@ def test_an_accepted_draft_costs_what_all_drafts_cost_by_how_many_were_accepted(
         (cost,) = queries.outcome_costs(connection, "feature")
     assert (cost.name, cost.feature, cost.outcomes) == ("draft_accepted", "copilot", accepted)
     assert cost.cost_per_outcome == pytest.approx(sum(map(charged, drafts)) / accepted, abs=1e-12)
+
+
+def test_four_providers_are_compared_at_the_same_task(finished: Run) -> None:
+    with Ledger(finished.ledger).reading() as connection:
+        rows = queries.spending(connection, "provider", queries.Selection(feature="compare"))
+    letters = sum(len(tenant.tickets) for tenant in TENANTS)
+    assert {row.key: row.calls for row in rows} == dict.fromkeys(PROVIDERS, letters)
+    assert {row.key: row.errors for row in rows} == {**dict.fromkeys(PROVIDERS, 0), "gcp.gemini": 1}
+    assert all(row.cost_usd and row.latency_s for row in rows)
+    table = finished.output.partition("The same summaries, by provider")[2].partition("trace ")[0]
+    assert all(name in table for name in (*PROVIDERS, "latency", "errors", "cost"))
 
 
 def test_the_tables_the_tree_and_the_next_steps_are_printed(finished: Run) -> None:

@@ -36,7 +36,7 @@ def run(directory: Path, code: str, *command: str, **variables: str) -> subproce
         cwd=directory,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     return done

@@ -13,7 +13,7 @@ import genledger
 def run(code: str) -> str:
     """Run code in a process of its own, and return what it prints."""
     script = f"import sys; sys.path[:0] = {sys.path!r}\n{code}"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -13,8 +13,11 @@ from typing import Any
 
 _USERS = {
     "cohere": "cohere.core.http_client",
+    "deepgram": "deepgram.core.http_client",
     "google_genai": "google.genai._api_client",
+    "huggingface_hub": "huggingface_hub.utils._http",
     "mistralai": "mistralai.client.httpclient",
+    "ollama": "ollama._client",
     "replicate": "replicate.client",
 }
 """The modules that import the HTTP library, where it is not the one that Stainless generates."""

@@ -32,7 +32,7 @@ def used(recording: Recording) -> Used | None:
     for document in () if counted else _documents(recording):
         # A stream of Anthropic's begins with the input and later says only what has changed.
         found |= {key: value for key, value in (_usage(document) or {}).items() if value is not None}
-        counted = document.get("amazon-bedrock-invocationMetrics") or counted or _titan(document)
+        counted = document.get("amazon-bedrock-invocationMetrics") or counted or _beside_answer(document)
     # A model's own count is more than Bedrock's where the model used tools.
     return _total(found or counted or {})
 
@@ -103,9 +103,12 @@ def _interaction(usage: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _titan(document: dict[str, Any]) -> dict[str, Any] | None:
-    """What an embedding of Amazon's used, which came without headers."""
-    return {"inputTokenCount": document["inputTextTokenCount"]} if "inputTextTokenCount" in document else None
+def _beside_answer(document: dict[str, Any]) -> dict[str, Any] | None:
+    """What an embedding of Amazon's used, which came without headers, or an answer of Ollama's."""
+    if "inputTextTokenCount" in document:
+        return {"inputTokenCount": document["inputTextTokenCount"]}
+    names = {"prompt_eval_count": "input_tokens", "eval_count": "output_tokens"}
+    return {name: document[theirs] for theirs, name in names.items() if theirs in document} or None
 
 
 _CACHE_READ = (

@@ -10,11 +10,12 @@ from typing import Any
 
 from genledger.engine.driver import throughout_in_callers_context
 from genledger.engine.operation import Endpoint, Operation
+from genledger.instrumentation.adapters.attempts import attempts
 from genledger.instrumentation.adapters.methods import Methods
 from genledger.instrumentation.adapters.speakeasy import SpeakeasyClient
 from genledger.instrumentation.adapters.stainless import ClientSpec, StainlessClient
 from genledger.instrumentation.adapters.tool_calls import runs_tool
-from genledger.instrumentation.adapters.wire import WireClient, attempts
+from genledger.instrumentation.adapters.wire import WireClient
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
 
@@ -110,8 +111,8 @@ class GoogleGenAIInstrumentor(Instrumentor):
             *requests.patches(),
             *SpeakeasyClient(CLIENT, "google.genai._gaos").patches(),
             *StainlessClient(OLDER).patches(),
-            attempts(self.library, module, "BaseApiClient._request_once"),
-            attempts(self.library, module, "BaseApiClient._async_request_once"),
+            attempts(self.library, module, "BaseApiClient._request_once", optional=True),
+            attempts(self.library, module, "BaseApiClient._async_request_once", optional=True),
             *(Patch(module, path, throughout_in_callers_context) for module, path in _STREAMS),
             *(runs_tool("google.genai._extra_utils", name, "function_to_invoke") for name in _TOOLS),
         ]

@@ -89,9 +89,7 @@ class ReplicateInstrumentor(Instrumentor):
         """Return the one method that every request but a stream's passes through, and what reads streams."""
         client = JobClient(
             self.library,
-            "replicate.client",
-            "Client._request",
-            "Client._async_request",
+            {"replicate.client": ("Client._request", "Client._async_request")},
             operation,
             endpoint,
             body,

@@ -122,7 +122,8 @@ def status_of(error: BaseException) -> int | None:
     if isinstance(response, dict):  # botocore's
         status = at_path(response, "ResponseMetadata.HTTPStatusCode")
         return status if type(status) is int else None
-    found = [getattr(source, name, None) for source in (response, error) for name in ("status_code", "status")]
+    names = ("status_code", "status", "http_status")
+    found = [getattr(source, name, None) for source in (response, error) for name in names]
     status = next((one for one in found if type(one) is int), None)
     if status is None or status < 400:
         said = getattr(error, "code", None)

@@ -12,7 +12,7 @@ from opentelemetry.trace import Span, set_span_in_context
 
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
 from genledger.context.attribution import Attribution, claim_trace
-from genledger.engine.attempts import Fate, fate_of, fate_of_status
+from genledger.engine.attempts import Fate, fate_of, fate_of_status, status_of
 from genledger.engine.budget_hook import changes
 from genledger.engine.operation import Attributes, Body, Endpoint, Operation, Received, with_changes
 from genledger.engine.priced_usage import Lost, lost_attempt
@@ -57,7 +57,6 @@ class Call:
     stamps: list[float] | None = None
     retry_causes: list[str] = field(default_factory=list)
     fate: Fate | None = None
-    failed: Exception | None = None
     around: Call | None = None
     inner: list[Call] = field(default_factory=list)
     later: Literal["pending", "elsewhere"] | None = None
@@ -68,6 +67,7 @@ class Call:
     headers: Any = None
     request: Any = None
     answered: Any = None
+    failed: BaseException | None = None
     reservation: Reservation | None = None
     _pending: list[bool] = field(default_factory=[True].copy)
 
@@ -300,9 +300,9 @@ def running_call(library: str | None = None) -> Call | None:
 
 def retry_cause(response: Any, error: BaseException | None) -> str:
     """One word for why a request was sent again: the HTTP status, `timeout` or `connection`."""
-    if response is None:
-        response = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
+    if status is None and error is not None:
+        status = status_of(error)
     if isinstance(status, int):
         return str(status)
     return "timeout" if error is not None and "Timeout" in type(error).__name__ else "connection"

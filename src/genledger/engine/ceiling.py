@@ -126,6 +126,8 @@ def _walk(value: Any, texts: list[str], depth: int) -> int:
         for key, item in value.items():
             if key in _MEDIA:
                 tokens += INPUT_IMAGE_TOKENS
+            elif key == "images" and isinstance(item, (list, tuple)):
+                tokens += INPUT_IMAGE_TOKENS * len(item)  # encoded, as Ollama takes them
             elif key not in _NOT_TEXT:
                 # Names below the top count as well: those of a tool's parameters are sent to the model.
                 if depth:

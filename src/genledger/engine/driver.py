@@ -120,7 +120,7 @@ def asynchronous(open_call: Open) -> Wrapper:
 
 
 def generating(open_call: Open) -> Wrapper:
-    """Return the wrapper of a generator function: it sends its request when its first item is asked for.
+    """Return the wrapper of a function that gives a generator: it sends its request when its first item is asked for.
 
     The call belongs to who called the function, whoever reads the items.
     """
@@ -140,16 +140,30 @@ def generating_async(open_call: Open) -> Wrapper:
     return drive
 
 
+def generating_awaited(open_call: Open) -> Wrapper:
+    """Return the wrapper of a coroutine function that gives an asynchronous generator, as `generating` does."""
+
+    async def drive(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return _generate_async(open_call, get_current(), wrapped, instance, args, kwargs)
+
+    return drive
+
+
 def _generate(
     open_call: Open, context: Context, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Generator[Any, Any, Any]:
     exchange = _begin(open_call, wrapped, instance, args, kwargs, context)
     if exchange is None:
         return (yield from wrapped(*args, **kwargs))
-    exchange.call.admit()
+    call = exchange.call
+    call.admit()
     args, kwargs = _sent(exchange, args, kwargs)
-    source = _first_in(exchange.call.inside(), iter(wrapped(*args, **kwargs)))
-    return (yield from _received(exchange, source))
+    try:
+        items = iter(wrapped(*args, **kwargs))
+    except BaseException as error:
+        call.settle(error=error)
+        raise
+    return (yield from _received(exchange, _first_in(call.inside(), items)))
 
 
 async def _generate_async(
@@ -157,18 +171,29 @@ async def _generate_async(
 ) -> AsyncGenerator[Any, None]:
     exchange = _begin(open_call, wrapped, instance, args, kwargs, context)
     if exchange is None:
-        async for item in wrapped(*args, **kwargs):
+        async for item in await _items(wrapped, args, kwargs):
             yield item
         return
-    await exchange.call.admit_async()
+    call = exchange.call
+    await call.admit_async()
     args, kwargs = _sent(exchange, args, kwargs)
-    source = _first_in_async(exchange.call.inside(), aiter(wrapped(*args, **kwargs)))
-    stream = _received(exchange, source)
+    try:
+        source = await _items(wrapped, args, kwargs)
+    except BaseException as error:
+        call.settle(error=error)
+        raise
+    stream = _received(exchange, _first_in_async(call.inside(), source))
     try:
         async for item in stream:
             yield item
     finally:
         await stream.aclose()
+
+
+async def _items(wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncIterator[Any]:
+    """Call a function that gives an asynchronous generator, at once or when it is awaited."""
+    source = wrapped(*args, **kwargs)
+    return aiter(await source if isawaitable(source) else source)
 
 
 def in_callers_context(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -178,6 +178,7 @@ class Operation(NamedTuple):
         nested: As `fields`, for fields inside of others, by path.
         request: Reads what the tables cannot describe into the span's attributes.
         response: Reads a response (a typed object or a mapping) into the span's attributes.
+        headers: For each header of a response that becomes an attribute: the attribute.
         accumulate: Creates the accumulator of one stream, from the request and whether its content is captured; `None`
             when the operation does not stream.
         input: Reads the content of a request; called only when capture is on.
@@ -207,6 +208,7 @@ class Operation(NamedTuple):
     nested: Mapping[str, tuple[str, Converter]] = MappingProxyType({})
     request: Callable[[Body, Attributes], None] | None = None
     response: Callable[[Any, Attributes], None] | None = None
+    headers: Mapping[str, str] = MappingProxyType({})
     accumulate: Callable[[Body, bool], StreamAccumulator] | None = None
     input: Callable[[Body], Content] | None = None
     output: Callable[[Any], Content] | None = None

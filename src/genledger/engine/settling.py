@@ -12,7 +12,7 @@ from genledger.context.totals import run_in
 from genledger.engine.attempts import fate_of, status_of
 from genledger.engine.budget_hook import settle_budgets
 from genledger.engine.content.redaction import stage
-from genledger.engine.operation import Attributes, Received, read_request, span_name
+from genledger.engine.operation import Attributes, Received, read_request, span_name, write_texts
 from genledger.engine.outcome import error_type, outcome_of
 from genledger.engine.priced_usage import NOTHING, PricedUsage, priced_usage_of, write_priced_usage
 from genledger.engine.record import CallRecord, Outcome
@@ -62,6 +62,8 @@ def _read_response(recorder: Recorder, settlement: Settlement) -> None:
     operation = settlement.call.operation
     if settlement.response is not None and operation.response is not None:
         operation.response(settlement.response, settlement.attributes)
+    if operation.headers and settlement.call.headers is not None:
+        write_texts(settlement.call.headers, operation.headers.items(), settlement.attributes)
 
 
 def _note_jobs(recorder: Recorder, settlement: Settlement) -> None:

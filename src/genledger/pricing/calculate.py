@@ -92,9 +92,7 @@ def _computed(
     """Return the cost by the user's own price or the table, or why there is none."""
     try:
         if model is None:
-            model = requested
-            if model is None:
-                return "unknown_model"
+            model = requested or ""  # an endpoint with one model does not name it: its address may have a price
         seconds = (time_ns() if at_ns is None else at_ns) // _NS_PER_SECOND
         day, second = divmod(seconds, _SECONDS_PER_DAY)
         if len(model) > MAX_NAME or (requested is not None and len(requested) > MAX_NAME):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from math import isfinite
 from typing import Any
 
@@ -117,7 +118,9 @@ def label(obj: object, *names: str) -> str | None:
     value = first(obj, *names)
     if type(value) is str:
         return value or None
-    if not isinstance(value, str):
+    if isinstance(value, Enum):
+        value = value.value
+    elif not isinstance(value, str):
         value = field(value, "value") if value is not None else None
     return str(value) if isinstance(value, str) and value else None
 

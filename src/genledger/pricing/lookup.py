@@ -196,7 +196,7 @@ def _priced(canonical: str, subject: Subject) -> _Priced | str:
     provider = prices.provider(canonical)
     if provider is None and not rated:
         return "unknown_provider"
-    model = prices.model(provider, subject.models) if provider is not None else None
+    model = prices.model(provider, subject.models) if provider is not None and any(subject.models) else None
     if model is None and not rated:
         return "unknown_model"
 

@@ -25,7 +25,10 @@ UNITS = (
     "request",
     "second",
     "character",
+    "credit",
+    "billable_unit",
     "image",
+    "pixel",
     "page",
     "annotated_page",
     "search_unit",
@@ -44,7 +47,7 @@ UNITS = (
     "connector_image_generation",
     "connector_code_interpreter",
 )
-"""What is billed by something else than tokens. `image_<quality>_<size>` is known too."""
+"""What is billed by something else than tokens. `image_<quality>_<size>` and `<feature>_second` are known too."""
 
 _PRIMARY = frozenset({"request", "second", "character", "image", "page", "search"})
 """First words of the units that a model can be billed by instead of tokens; the others are its tools."""
@@ -115,7 +118,7 @@ def _amount(value: object) -> float:
 
 
 def _is_unit(name: str) -> bool:
-    return name in UNITS or name.startswith("image_")
+    return name in UNITS or name.startswith("image_") or name.endswith("_second")
 
 
 def _token_bucket(name: str) -> str:

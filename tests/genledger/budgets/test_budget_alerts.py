@@ -116,7 +116,7 @@ def test_a_webhook_is_told(make_guard: MakeGuard, demand: MakeDemand, receiver: 
     book = Rulebook((budget(name="b", usd=10, per="month"),), alerts=(receiver.url,))
     guard = make_guard(book, "memory")
     spend(guard, demand, 5.0)
-    body = receiver.bodies.get(timeout=120)
+    body = receiver.bodies.get(timeout=600)
     assert body["title"] == "Budget b: 50 %"
     assert body["message"] == "organization has used $5.00 of $10.00 per month (budget 'b', 50 %)."
 
@@ -146,7 +146,7 @@ def test_an_alert_that_cannot_be_sent_is_tried_again_by_whoever_comes_next(
     guard = make_guard(book, "memory")
     receiver.status = 500
     spend(guard, demand, 5.0)
-    receiver.bodies.get(timeout=120)
+    receiver.bodies.get(timeout=600)
     receiver.status = 200
     while receiver.bodies.empty():
         spend(guard, demand, 0.001)
@@ -212,7 +212,7 @@ def test_what_a_process_could_not_deliver_is_delivered_once_by_the_next(
     leave_one(rule_file, tmp_path)
     assert receiver.bodies.empty()
     deliver(rule_file)
-    assert receiver.bodies.get(timeout=60)["title"] == "Budget b: 50 %"
+    assert receiver.bodies.get(timeout=600)["title"] == "Budget b: 50 %"
     deliver(rule_file)
     assert receiver.bodies.empty()
 
@@ -222,7 +222,7 @@ def test_of_several_processes_that_come_next_one_delivers(rule_file: Path, recei
     together = [short(rule_file) for _ in range(3)]
     for process in together:
         assert process.wait(120) == 0
-    assert receiver.bodies.get(timeout=60)["title"] == "Budget b: 50 %"
+    assert receiver.bodies.get(timeout=600)["title"] == "Budget b: 50 %"
     assert receiver.bodies.empty()
 
 

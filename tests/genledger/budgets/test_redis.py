@@ -119,7 +119,7 @@ def test_without_the_client_the_error_says_what_to_install() -> None:
         "import sys; sys.modules['redis'] = None\n"
         "from genledger.budgets import open_store; open_store('redis://localhost/0')\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
     assert done.stderr.splitlines()[-1].startswith("ModuleNotFoundError: ")
     assert "pip install 'genledger[redis]'" in done.stderr
 

@@ -38,7 +38,7 @@ try:
 finally:
     print("imported:", *sys.modules)
 """
-    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=600)
 
 
 @pytest.mark.parametrize("option", ["--version", "--help"])

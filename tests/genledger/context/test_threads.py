@@ -40,7 +40,7 @@ def heard(add: Callable[[Callable[[Any], None]], object]) -> object:
     """The tenant that a callback belongs to."""
     found: queue.SimpleQueue[object] = queue.SimpleQueue()
     add(lambda _: found.put(tenant()))
-    return found.get(timeout=60)
+    return found.get(timeout=600)
 
 
 def later(work: Callable[[], None]) -> None:

@@ -39,7 +39,7 @@ class Log(logging.Handler):
 
     def wait_for(self, count: int) -> None:
         with self._came:
-            assert self._came.wait_for(lambda: len(self.messages) >= count, timeout=30), self.messages
+            assert self._came.wait_for(lambda: len(self.messages) >= count, timeout=600), self.messages
 
 
 @pytest.fixture
@@ -417,7 +417,7 @@ destination = LedgerDestination({ledger!r}, max_age_days=None)
 
 def run(script: str, ledger: Path) -> subprocess.CompletedProcess[str]:
     program = PRELUDE.format(path=sys.path, ledger=str(ledger)) + textwrap.dedent(script)
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=600, check=False)
 
 
 def test_a_script_that_ends_at_once_loses_nothing(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def run(code: str, *arguments: str, **options) -> subprocess.CompletedProcess[st
         [sys.executable, "-c", textwrap.dedent(code), *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
         **options,
     )
@@ -48,7 +48,7 @@ def kill_fifty(collector: Collector, spool: Path, mode: str, up: bool) -> list[l
         [sys.executable, APPLICATION, collector.url, str(spool), mode, "50", str(up + 1)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=True,
     )
     if not up:
@@ -387,7 +387,7 @@ def test_a_disk_that_takes_nothing_costs_one_line_and_no_record_as_long_as_the_p
         assert process.stdout is not None
         assert process.stdout.readline() == "recorded\n"
         broken.start()
-        out, errors = process.communicate("go\n", timeout=30)
+        out, errors = process.communicate("go\n", timeout=600)
         assert process.returncode == 0, errors
         assert json.loads(out) == [{}, 40]
         assert len(broken.spans()) == len(broken.counts()) == 40

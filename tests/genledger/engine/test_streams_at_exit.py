@@ -30,7 +30,7 @@ child.join()
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_each_process_settles_at_its_end_what_it_has_opened_itself() -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=600, check=True)
     # `closed` may be called again; a stream settles once.
     assert list(dict.fromkeys(done.stdout.splitlines())) == [
         "the child's settled in the child",

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from genledger.pricing import Cost
+from genledger.pricing import Cost, read_usage
+from genledger.pricing.price_rule import PriceRule
 
 CostOf = Callable[..., Cost | None]
 
@@ -332,3 +333,73 @@ def test_a_provider_that_only_resembles_a_known_one_has_no_prices(cost: CostOf, 
 )
 def test_everyday_names_of_providers(cost: CostOf, provider: str, model: str) -> None:
     assert usd(cost(provider, "chat", chat(model, 1_000_000, 0))) > 0
+
+
+@pytest.mark.parametrize(
+    ("model", "request_", "found", "expected"),
+    [
+        ("nova-3", {}, {}, 60 * 0.0043 / 60),
+        ("nova-3", {"language": "multi"}, {}, 60 * 0.0052 / 60),
+        ("nova-2-medical", {}, {}, 60 * 0.0043 / 60),
+        ("base-general", {}, {"channels": 2}, 2 * 60 * 0.0125 / 60),
+        ("nova-3", {}, {"summary_info": {"input_tokens": 1000, "output_tokens": 100}}, 0.0043 + 0.0003 + 0.00006),
+    ],
+)
+def test_deepgram_bills_each_channel_by_the_second(
+    cost: CostOf, model: str, request_: dict[str, Any], found: dict[str, Any], expected: float
+) -> None:
+    """https://deepgram.com/pricing"""
+    payload = {"metadata": {"duration": 60.0, "channels": 1, **found}}
+    assert usd(cost("deepgram", "transcriptions", payload, {"model": model, **request_})) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("model", "rate"), [("aura-2-thalia-en", 30e-6), ("aura-asteria-en", 15e-6)])
+def test_deepgram_bills_speech_by_the_character_that_a_header_counts(cost: CostOf, model: str, rate: float) -> None:
+    """https://deepgram.com/pricing"""
+    found = cost("deepgram", "speech", {}, {"model": model, "text": "Hello"}, headers={"dg-char-count": "7"})
+    assert usd(found) == pytest.approx(7 * rate)
+
+
+@pytest.mark.parametrize("metadata", ["many", {}, {"duration": "x", "channels": -1}, {"duration": -1.0}])
+def test_a_transcript_of_unknown_shape_has_no_cost(cost: CostOf, metadata: Any) -> None:
+    assert cost("deepgram", "transcriptions", {"metadata": metadata}, {"model": "nova-3"}) is None
+
+
+@pytest.mark.parametrize(("model", "rate"), [("eleven_v3", 80e-6), ("eleven_flash_v2_5", 40e-6)])
+def test_elevenlabs_bills_a_character_by_the_model_and_a_credit_alike(cost: CostOf, model: str, rate: float) -> None:
+    """https://elevenlabs.io/pricing/api"""
+    asked = {"model_id": model, "text": "Hello"}
+    assert usd(cost("elevenlabs", "speech", {}, asked)) == pytest.approx(5 * rate)
+    assert usd(cost("elevenlabs", "speech", {}, asked, headers={"character-cost": "3"})) == pytest.approx(3 * 80e-6)
+
+
+@pytest.mark.parametrize("body", [{"audio_duration_secs": 36}, {"transcripts": [{"audio_duration_secs": 18}] * 2}])
+def test_elevenlabs_bills_a_transcript_by_the_second(cost: CostOf, body: dict[str, Any]) -> None:
+    """https://elevenlabs.io/pricing/api"""
+    found = cost("elevenlabs", "transcriptions", body, {"model_id": "scribe_v2"})
+    assert usd(found) == pytest.approx(36 * 0.22 / 3600)
+
+
+@pytest.mark.parametrize(("model", "hour"), [("universal-2", 0.15), ("universal-3-pro", 0.21)])
+def test_assemblyai_bills_a_transcript_by_the_second_and_counts_what_is_beside(
+    cost: CostOf, model: str, hour: float
+) -> None:
+    """https://www.assemblyai.com/pricing"""
+    found = cost("assemblyai", "transcriptions", {"duration": 36, "model": model}, {"speaker_labels": True})
+    assert usd(found) == pytest.approx(36 * hour / 3600)
+    assert found is not None
+    assert "unpriced_unit:speaker_labels_second" in found.notes
+
+
+def test_what_is_charged_for_each_second_of_a_feature_can_be_priced() -> None:
+    rule = {"provider": "deepgram", "model": "nova-3", "per_unit": {"second": 0.001, "diarize_second": 0.002}}
+    assert PriceRule.model_validate(rule).rates == {"second": 0.001, "diarize_second": 0.002}
+
+
+def test_fal_counts_what_it_bills_and_only_the_user_has_its_prices(cost: CostOf) -> None:
+    """https://docs.fal.ai: the unit is the model's own."""
+    body = {"usage": {"billable_units": 2.5}}
+    found = read_usage("fal", "fal", body, {"model": "fal-ai/flux/dev"})
+    assert found is not None
+    assert found.usage.units == {"billable_unit": 2.5}
+    assert cost("fal", "fal", body, {"model": "fal-ai/flux/dev"}) is None

@@ -187,6 +187,15 @@ def test_a_rate_of_zero_is_free_too(cost: CostOf, override: Override) -> None:
     assert found.amount == 0
 
 
+def test_an_endpoint_that_does_not_name_its_model_has_the_price_of_its_address(
+    cost: CostOf, override: Override
+) -> None:
+    override(base_url="http://gpu-*", per_million={"input": 1, "output": 2})
+    nameless = {"usage": {"prompt_tokens": 10**6, "completion_tokens": 10**6}}
+    assert usd(cost("huggingface", "chat", nameless, base_url="http://gpu-7/v1")) == pytest.approx(3)
+    assert cost("huggingface", "chat", nameless, base_url="http://cpu-7/v1") is None
+
+
 def test_validity_is_from_a_day_until_before_a_day(cost: CostOf, override: Override) -> None:
     override(model="gpt-4o*", per_million={"input": 7}, valid_from="2026-07-01", valid_until="2026-08-01")
     days = {"2026-06-30": 2.5, "2026-07-01": 7, "2026-07-31": 7, "2026-08-01": 2.5}

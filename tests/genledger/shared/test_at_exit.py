@@ -6,7 +6,7 @@ import sys
 
 def run(code: str) -> list[str]:
     """Run a script, and return the lines it printed."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=True)
     return done.stdout.splitlines()
 
 

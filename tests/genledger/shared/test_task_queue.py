@@ -85,7 +85,7 @@ def at_the_end():
     TaskQueue("late").do(lambda: print("done"))
 atexit.register(at_the_end)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=True)
     assert (done.stdout, done.stderr) == ("done\n", "")
 
 

@@ -342,7 +342,7 @@ with genledger.attribution(tenant="poller"):
 
 def test_what_another_process_fetches_is_paid_for_once_by_the_creator(server: Server, ledger: Path) -> None:
     def run(script: str) -> None:
-        subprocess.run([sys.executable, "-c", script, f"{server.url}/v1"], check=True, timeout=60)
+        subprocess.run([sys.executable, "-c", script, f"{server.url}/v1"], check=True, timeout=600)
 
     def costs() -> list[tuple[Any, ...]]:
         with contextlib.closing(sqlite3.connect(ledger)) as connection:

@@ -99,6 +99,17 @@ async def test_speech_read_piece_by_piece(provider: Provider, telemetry: Telemet
     assert telemetry.attributes["genledger.outcome"] == "success"
 
 
+async def test_speech_that_is_not_read_to_its_end_is_cancelled_and_paid(
+    provider: Provider, telemetry: Telemetry
+) -> None:
+    provider.will(Reply(200, {"content-type": "audio/mpeg"}, [b"ID3", b"\x00\x01"]))
+    method = provider.openai().audio.speech.with_streaming_response.create
+    async with Within(method(model="tts-1", voice="alloy", input="Hello")) as response:
+        await items(response.iter_bytes(), 1)
+    assert telemetry.attributes["genledger.outcome"] == "cancelled"
+    assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(5 * 15e-6)
+
+
 async def test_a_transcription_billed_by_tokens(provider: Provider, telemetry: Telemetry) -> None:
     usage = {
         "type": "tokens",

@@ -7,7 +7,10 @@ from importlib.util import find_spec
 
 from ..plan import Sdk
 
-NAMES = ("openai", "anthropic", "groq", "mistralai", "cohere", "boto3", "replicate", "google_genai")
+NAMES = (
+    *("openai", "anthropic", "groq", "mistralai", "cohere", "boto3", "replicate"),
+    *("google_genai", "ollama", "huggingface_hub", "deepgram"),
+)
 _PACKAGES = {"google_genai": "google.genai"}
 
 

@@ -6,7 +6,7 @@ enter when their first item is asked for. A failed request is sent again by `req
 
 from __future__ import annotations
 
-import sys
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,19 +21,24 @@ from genledger.engine.driver import (
     in_callers_context,
     synchronous,
 )
-from genledger.engine.operation import Body, with_changes
+from genledger.engine.operation import Body, Operation, with_changes
 from genledger.engine.recorder import Recorder
-from genledger.instrumentation.adapters.wire import WireClient, WireExchange, note_retry
+from genledger.instrumentation.adapters.attempts import retrying
+from genledger.instrumentation.adapters.wire import WireClient, WireExchange
 from genledger.instrumentation.patching import Patch, Patches
 
-_EXTRA = "additional_body_parameters"
+_IN_ADDRESS, _IN_BODY = "additional_query_parameters", "additional_body_parameters"
+"""What the application adds to a part of a request, which the client merges over that part."""
+
+_KEYS = ("_token", "api_key", "_api_key")
+"""Where clients have their key."""
 
 
 class FernClient:
     """The patches of one client library.
 
     Args:
-        client: The library; its endpoints are named by their path, as the client writes it.
+        client: The library; its endpoints are named by their path, as the client writes it, with `*` for a variable.
         package: The import package.
         generators: The client's own generators that make a stream, by the module they are in.
     """
@@ -42,6 +47,11 @@ class FernClient:
         self._client = client
         self._package = package
         self._generators = generators
+        self._patterns = [
+            (re.compile(path.replace("*", "[^/]+")), operation)
+            for path, operation in client.operations.items()
+            if "*" in path
+        ]
 
     def patches(self) -> Patches:
         """Return what to patch, and with what."""
@@ -52,8 +62,8 @@ class FernClient:
             Patch(module, "AsyncHttpClient.request", _first_only_async(asynchronous(whole))),
             Patch(module, "HttpClient.stream", entering(streamed)),
             Patch(module, "AsyncHttpClient.stream", entering_async(streamed)),
-            Patch(module, "_retry_timeout", _retry, optional=True),
-            Patch(module, "_retry_timeout_from_retries", _retry, optional=True),
+            Patch(module, "_retry_timeout", retrying, optional=True),
+            Patch(module, "_retry_timeout_from_retries", retrying, optional=True),
             *(
                 Patch(generating, name, in_callers_context, optional=True)
                 for generating, names in self._generators.items()
@@ -65,36 +75,59 @@ class FernClient:
         def open_call(
             recorder: Recorder, wrapped: Any, http: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
         ) -> Exchange | None:
-            operation = self._client.operations.get(args[0] if args else kwargs.get("path", ""))
+            operation = self._operation((args[0] if args else kwargs.get("path")) or "") if _posts(kwargs) else None
             if operation is None:
                 return None
             base_url = http.get_base_url(kwargs.get("base_url"))
-            key = getattr(getattr(http.base_headers, "__self__", None), "_token", None)
-            endpoint = self._client.endpoint(http, base_url, key)
-            call = recorder.open(operation, self._client.library, endpoint, _body(kwargs), streamed=streamed)
-            return WireExchange(call, _write) if call is not None else None
+            wrapper = getattr(http.base_headers, "__self__", None)
+            keys = (getattr(wrapper, name, None) for name in _KEYS)
+            endpoint = self._client.endpoint(http, base_url, next((key for key in keys if key is not None), None))
+            streams = streamed and operation.accumulate is not None
+            call = recorder.open(operation, self._client.library, endpoint, self._body(kwargs), streamed=streams)
+            return WireExchange(call, self._write) if call is not None else None
 
         return open_call
 
+    def _operation(self, path: str) -> Operation | None:
+        found = self._client.operations.get(path)
+        if found is not None:
+            return found
+        return next((operation for pattern, operation in self._patterns if pattern.fullmatch(path)), None)
 
-def _body(kwargs: Mapping[str, Any]) -> Body:
-    """Return the fields of a request, with what the application added to it."""
-    fields = kwargs.get("json")
-    if not isinstance(fields, Mapping):
-        fields = kwargs.get("data")
-    omit = kwargs.get("omit")
-    body = {name: value for name, value in fields.items() if value is not omit} if isinstance(fields, Mapping) else {}
-    extra = (kwargs.get("request_options") or {}).get(_EXTRA)
-    return {**body, **extra} if isinstance(extra, Mapping) else body
+    def _body(self, kwargs: Mapping[str, Any]) -> Body:
+        """Return the fields of a request, in its address or its body, with what the application added to it."""
+        body: dict[str, Any] = {}
+        for name in ("params", "data", "json", "files"):
+            if isinstance(part := kwargs.get(name), Mapping):
+                body |= part
+        if kwargs.get("content") is not None:
+            body["content"] = kwargs["content"]
+        options, omit = kwargs.get("request_options") or {}, kwargs.get("omit")
+        body = {name: value for name, value in body.items() if value is not omit and value is not None}
+        for name in (_IN_ADDRESS, _IN_BODY):
+            if isinstance(extra := options.get(name), Mapping):
+                body |= extra
+        if self._client.model in body:
+            body["model"] = body.pop(self._client.model)
+        return body
+
+    def _write(self, args: tuple[Any, ...], kwargs: dict[str, Any], changes: Mapping[str, Any]) -> Arguments:
+        """Write changed fields where the request has them: in its address, in its form, or in its JSON."""
+        sent, options = dict(kwargs), kwargs.get("request_options") or {}
+        form = "json" if kwargs.get("data") is None else "data"
+        for name, value in changes.items():
+            change = {self._client.model if name == "model" else name: value}
+            in_address = change.keys() <= (kwargs.get("params") or {}).keys()
+            part, added = ("params", _IN_ADDRESS) if in_address else (form, _IN_BODY)
+            sent[part] = with_changes(sent.get(part) or {}, change)
+            if isinstance(options.get(added), Mapping):
+                options = {**options, added: with_changes(options[added], change)}
+                sent["request_options"] = options
+        return args, sent
 
 
-def _write(args: tuple[Any, ...], kwargs: dict[str, Any], changes: Mapping[str, Any]) -> Arguments:
-    sent = {**kwargs, "json": with_changes(kwargs.get("json") or {}, changes)}
-    options = kwargs.get("request_options") or {}
-    if isinstance(options.get(_EXTRA), Mapping):
-        # What the application added is merged over the request by the client.
-        sent["request_options"] = {**options, _EXTRA: with_changes(options[_EXTRA], changes)}
-    return args, sent
+def _posts(kwargs: Mapping[str, Any]) -> bool:
+    return kwargs.get("method") == "POST"
 
 
 def _first_only(first: Any) -> Any:
@@ -123,11 +156,3 @@ def _first_only_async(first: Any) -> Any:
         return await wrapped(*args, **kwargs)
 
     return request
-
-
-def _retry(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Note what failed, where the client works out how long to wait before it tries again."""
-    call = running_call()
-    if call is not None:
-        note_retry(call, kwargs.get("response"), sys.exc_info()[1])
-    return wrapped(*args, **kwargs)

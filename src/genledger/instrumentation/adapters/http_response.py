@@ -293,9 +293,14 @@ class ResponseTap:
                     except orjson.JSONDecodeError:
                         continue
                     recording.add(event)
-                    if isinstance(event, dict) and isinstance(said := event.get("error"), dict):
-                        self._refusal = ErrorEvent(said)
+                    if isinstance(event, dict) and (said := event.get("error")):
+                        self._refusal = _error_event(said, event)
         recording.fold()
+
+    @property
+    def ended(self) -> bool:
+        """Return whether the event has come that ends the stream, or one that is an error."""
+        return self._done or self._refusal is not None
 
     def finish(self, error: BaseException | None) -> None:
         """The body was read to its end, or broke off."""
@@ -331,7 +336,8 @@ class ResponseTap:
                 self._reading.finish(self._refusal, cut=not self._done and self._refusal is None)
             else:
                 response = self._response()
-                cut = self._results is not None or (self._json and response is None and self._size <= MAX_BODY)
+                unread = not self._json or (response is None and self._size <= MAX_BODY)
+                cut = self._results is not None or unread
                 self._call.settle(response, cut=cut)
         except Exception as fault:
             internal_errors.report("listening to a response", fault)
@@ -346,6 +352,13 @@ class ResponseTap:
     def __del__(self) -> None:
         if not self._call.settled:
             self.closed()
+
+
+def _error_event(said: Any, event: dict[str, Any]) -> ErrorEvent | None:
+    """Return the error that an event is: an object, or a text with its type beside it, as from Hugging Face."""
+    if isinstance(said, str):
+        said = {"message": said, "type": event.get("error_type")}
+    return ErrorEvent(said) if isinstance(said, dict) else None
 
 
 def parse(data: bytes | bytearray | str) -> Any:

@@ -14,8 +14,8 @@ from genledger.engine.call import Call
 from genledger.engine.driver import asynchronous, follow, synchronous
 from genledger.engine.operation import Body, Endpoint, Finished, Operation
 from genledger.engine.recorder import Recorder, active
-from genledger.instrumentation.adapters.methods import MethodExchange, Write, named_arguments
-from genledger.instrumentation.patching import Patch, Patches
+from genledger.instrumentation.adapters.methods import MethodExchange, Write, kind_of, named_arguments
+from genledger.instrumentation.patching import Patch, Patches, Wrapper
 from genledger.shared import internal_errors
 
 
@@ -37,45 +37,64 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class JobClient:
-    """The one method of a class that every request passes through, by its two names, and how jobs read.
+    """The functions or methods that every request passes through, and how jobs read.
 
     Args:
         library: The library's name for users.
-        module: The module that the class is in.
-        sync: The method, `Client._request`.
-        coroutine: The same as a coroutine function.
+        functions: Functions, or methods of classes, of each module; synchronous or not.
         operation: The operation of a request, from its named arguments; `None` for one that creates no job.
-        endpoint: Finds the endpoint that an instance talks to.
+        endpoint: Finds the endpoint that an instance, or a function with these named arguments, talks to.
         body: Makes the request, by the provider's names, from the named arguments.
         write: Writes changed fields of the request back into the named arguments.
         job: Reads the job that an answer tells of, given the named arguments of its request as well.
+        failed: Reads likewise the job that an exception tells of.
     """
 
     library: str
-    module: str
-    sync: str
-    coroutine: str
+    functions: Mapping[str, tuple[str, ...]]
     operation: Callable[[dict[str, Any]], Operation | None]
     endpoint: Callable[[Any], Endpoint]
     body: Callable[[dict[str, Any]], Body]
     write: Write
     job: Callable[[Any, dict[str, Any]], Job | None]
+    failed: Callable[[BaseException, dict[str, Any]], Job | None] | None = None
 
     def patches(self) -> Patches:
         """Return what to patch, and with what."""
+        return [
+            Patch(module, path, self._wrapper(module), optional=len(self.functions) > 1)
+            for module, paths in self.functions.items()
+            for path in paths
+        ]
+
+    def _wrapper(self, module: str) -> Wrapper:
         drive, drive_async = synchronous(self._open), asynchronous(self._open)
 
-        def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            result = drive(wrapped, instance, args, kwargs)
-            self._notice(wrapped, instance, args, kwargs, result)
-            return result
-
         async def wrapper_async(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            result = await drive_async(wrapped, instance, args, kwargs)
-            self._notice(wrapped, instance, args, kwargs, result)
+            try:
+                result = await drive_async(wrapped, instance, args, kwargs)
+            except Exception as error:
+                self._notice(wrapped, instance, args, kwargs, self.failed, error)
+                raise
+            self._notice(wrapped, instance, args, kwargs, self.job, result)
             return result
 
-        return [Patch(self.module, self.sync, wrapper), Patch(self.module, self.coroutine, wrapper_async)]
+        def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if (
+                instance is None and wrapped.__module__ != module
+            ):  # it is imported here, and patched where it is defined
+                return wrapped(*args, **kwargs)
+            if kind_of(wrapped) == "coroutine":
+                return wrapper_async(wrapped, instance, args, kwargs)
+            try:
+                result = drive(wrapped, instance, args, kwargs)
+            except Exception as error:
+                self._notice(wrapped, instance, args, kwargs, self.failed, error)
+                raise
+            self._notice(wrapped, instance, args, kwargs, self.job, result)
+            return result
+
+        return wrapper
 
     def _open(
         self, recorder: Recorder, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -86,21 +105,30 @@ class JobClient:
             return None
         body = self.body(given)
         streamed = operation.accumulate is not None and bool(body.get("stream"))
-        call = recorder.open(operation, self.library, self.endpoint(instance), body, streamed=streamed)
+        endpoint = self.endpoint(given if instance is None else instance)
+        call = recorder.open(operation, self.library, endpoint, body, streamed=streamed)
         if call is None:
             return None
         return JobExchange(call, wrapped, self.write, lambda result: self.job(result, given))
 
-    def _notice(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-        """Settle the job whose end an answer tells of."""
+    def _notice(
+        self,
+        wrapped: Any,
+        instance: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        read: Callable[[Any, dict[str, Any]], Job | None] | None,
+        said: Any,
+    ) -> None:
+        """Settle the job whose end an answer or an exception tells of."""
         recorder = active()
-        if recorder is None:
+        if recorder is None or read is None:
             return
         try:
             given = named_arguments(wrapped, args, kwargs)
-            if self.operation(given) is None and (job := self.job(result, given)) is not None and job.ended is not None:
+            if self.operation(given) is None and (job := read(said, given)) is not None and job.ended is not None:
                 finished = Finished(job.id, cancelled=job.ended == "cancelled")
-                recorder.deferred.finish(self.endpoint(instance), finished, job.answer)
+                recorder.deferred.finish(self.endpoint(given if instance is None else instance), finished, job.answer)
         except Exception as error:
             internal_errors.report("reading what became of a job", error)
 

@@ -47,8 +47,9 @@ class Methods:
         library: The library's name for users.
         classes: The class, by the module that it is in, synchronous and not; empty for functions of the module.
         operations: The operation that each function is, or what finds it: for one that sends any request.
-        endpoint: Finds the endpoint that an instance (`None` for a function) talks to.
+        endpoint: Finds the endpoint that an instance, or a function with these named arguments, talks to.
         body: Makes the request, by the provider's names, from the instance and the named arguments; those by default.
+            `None` for what is no call.
         write: Writes changed fields of the request back into the named arguments.
         streamed: Tells from the request whether its answer is a stream.
         answer: Makes an answer, as the operation reads it, of what a function returned or had received.
@@ -58,7 +59,7 @@ class Methods:
     classes: Mapping[str, str]
     operations: Mapping[str, Operation | Find]
     endpoint: Callable[[Any], Endpoint]
-    body: Callable[[Any, dict[str, Any]], Body] = lambda instance, given: given
+    body: Callable[[Any, dict[str, Any]], Body | None] = lambda instance, given: given
     write: Write = update
     streamed: Callable[[Body], bool] = lambda body: bool(body.get("stream"))
     answer: Callable[[Any], Any] = lambda result: result
@@ -80,7 +81,9 @@ class Methods:
             if operation is None:
                 return None
             body = self.body(instance, given)
-            endpoint, batch = self.endpoint(instance), operation.batch
+            if body is None:
+                return None
+            endpoint, batch = self.endpoint(given if instance is None else instance), operation.batch
             if batch is not None and not recorder.batches.expects(batch, endpoint.provider, body):
                 return None
             streamed = operation.accumulate is not None and self.streamed(body)
@@ -98,7 +101,7 @@ class Methods:
         }
 
         def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            return drivers[_kind_of(getattr(wrapped, "__func__", wrapped))](wrapped, instance, args, kwargs)
+            return drivers[kind_of(wrapped)](wrapped, instance, args, kwargs)
 
         return wrapper
 
@@ -155,8 +158,13 @@ class MethodExchange(Exchange):
         return result
 
 
+def kind_of(wrapped: Any) -> str:
+    """Return what a function or method is: `plain`, a `coroutine` function, a `generator` or an `async generator`."""
+    return _kind(getattr(wrapped, "__func__", wrapped))
+
+
 @lru_cache(1024)
-def _kind_of(function: Any) -> str:
+def _kind(function: Any) -> str:
     if inspect.isasyncgenfunction(function):
         return "async generator"
     if inspect.iscoroutinefunction(function):

@@ -15,8 +15,9 @@ from genledger.engine.call import running_call
 from genledger.engine.driver import Arguments, Exchange, asynchronous, synchronous
 from genledger.engine.operation import Body, with_changes
 from genledger.engine.recorder import Recorder
+from genledger.instrumentation.adapters.attempts import note_retry
 from genledger.instrumentation.adapters.methods import named_arguments
-from genledger.instrumentation.adapters.wire import WireClient, WireExchange, note_retry
+from genledger.instrumentation.adapters.wire import WireClient, WireExchange
 from genledger.instrumentation.patching import Patch, Patches
 
 _LOOPS = ("retry_with_backoff", "retry_with_attempt_count_backoff")

@@ -9,17 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from inspect import iscoroutinefunction
 from typing import Any
 
 from genledger.budgets.enforcement.request import hash_api_key
-from genledger.engine.call import Call, running_call
+from genledger.engine.call import Call
 from genledger.engine.driver import Arguments, Exchange
 from genledger.engine.operation import Endpoint, Operation
 from genledger.engine.outcome import ErrorAnswer
 from genledger.instrumentation.adapters.http_response import tap
-from genledger.instrumentation.patching import Patch
-from genledger.shared import internal_errors
 
 Write = Callable[[tuple[Any, ...], dict[str, Any], Mapping[str, Any]], Arguments]
 """`write(args, kwargs, changes)`: return the arguments with changed fields written into a copy of the request."""
@@ -33,17 +30,24 @@ class WireClient:
         library: The library's name for users.
         operations: Operation of each endpoint, by the client's name for the endpoint.
         provider: Returns the provider behind a client, from the called object and the host.
+        model: The field of a request that names the model.
     """
 
     library: str
     operations: Mapping[str, Operation]
     provider: Callable[[Any, str], str]
+    model: str = "model"
 
     def endpoint(self, client: Any, base_url: str, api_key: Any = None) -> Endpoint:
         """Return the server and provider a client is connected to."""
-        found = Endpoint.at("", base_url)
-        digest = hash_api_key(api_key) if isinstance(api_key, str) and api_key else None
-        return found._replace(provider=self.provider(client, found.host or ""), api_key=digest)
+        found = endpoint_at("", base_url, api_key)
+        return found._replace(provider=self.provider(client, found.host or ""))
+
+
+def endpoint_at(provider: str, url: str, api_key: Any) -> Endpoint:
+    """Return the endpoint at a URL, with the digest of the key that is used there."""
+    digest = hash_api_key(api_key) if isinstance(api_key, str) and api_key else None
+    return Endpoint.at(provider, url)._replace(api_key=digest)
 
 
 class WireExchange(Exchange):
@@ -79,54 +83,3 @@ class WireExchange(Exchange):
             accumulate(call.body, call.recorder.capture is not None) if call.streamed and accumulate else None,
         )
         return result
-
-
-def note_retry(call: Call, response: Any, error: BaseException | None) -> bool:
-    """Note that a request is about to be sent again; tell whether the attempt before may be billed."""
-    try:
-        return call.retried(response, error)
-    except Exception as fault:
-        internal_errors.report("counting a retry", fault)
-        return False
-
-
-def attempts(library: str, module: str, path: str) -> Patch:
-    """Return the patch of a method that is called for each attempt at a request, until one works.
-
-    Args:
-        library: The library's name for users.
-        module: The module that it is in.
-        path: The method, a coroutine function or not.
-    """
-
-    def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        call = running_call(library)
-        if call is None:
-            return wrapped(*args, **kwargs)
-        if iscoroutinefunction(wrapped):
-            return _attempt_async(call, wrapped, args, kwargs)
-        if _follows_a_lost_one(call):
-            call.readmit()
-        try:
-            return wrapped(*args, **kwargs)
-        except Exception as error:
-            call.failed = error
-            raise
-
-    return Patch(module, path, wrapper, optional=True)
-
-
-async def _attempt_async(call: Call, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if _follows_a_lost_one(call):
-        await call.readmit_async()
-    try:
-        return await wrapped(*args, **kwargs)
-    except Exception as error:
-        call.failed = error
-        raise
-
-
-def _follows_a_lost_one(call: Call) -> bool:
-    """Note the attempt that failed, if there was one; return whether it may be billed."""
-    error, call.failed = call.failed, None
-    return error is not None and note_retry(call, None, error)

@@ -15,7 +15,12 @@ from genledger.pricing.usage import NO_UNITS, Usage
 Consumed = tuple[Usage | None, int | None, tuple[tuple[str, Usage], ...]]
 """The buckets, the largest single prompt, and what other models consumed."""
 
-_BLOCK_UNITS = (("seconds", "second"), ("characters", "character"), ("search_units", "search_unit"))
+_BLOCK_UNITS = (
+    ("seconds", "second"),
+    ("characters", "character"),
+    ("search_units", "search_unit"),
+    ("billable_units", "billable_unit"),
+)
 
 
 def read_any(
@@ -102,12 +107,16 @@ def _without_block(
         return shapes.invoke_model(counts, body)
     if _has(body, "prompt_eval_count", "eval_count"):
         return shapes.ollama(counts, body)
+    if path(body, "details", "generated_tokens") is not None:
+        return shapes.text_generation(counts, body)
     if _in_bedrock_headers(headers):
         return shapes.bedrock_headers(counts, headers)
     if api in ("embedContent", "embeddings", "embed"):
         usage = shapes.embedding_statistics(counts, body)
         return usage if usage.input else None
-    units = units_of(provider, api, body, request)
+    if provider == "deepgram" and field(body, "metadata") is not None:
+        return shapes.deepgram(counts, body, request)
+    units = units_of(provider, api, body, request, headers)
     return Usage(units=units) if units else None
 
 

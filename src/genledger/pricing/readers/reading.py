@@ -26,7 +26,7 @@ _TRAFFIC = {
     "ON_DEMAND_PRIORITY": "priority",
     "PROVISIONED_THROUGHPUT": "provisioned",
 }
-_SERVED_IN_HEADERS = frozenset({"aws", "google", "vertex"})
+_SERVED_IN_HEADERS = frozenset({"aws", "deepgram", "elevenlabs", "fal", "google", "vertex"})
 """Providers whose headers say what they served; a gateway's may say what it billed."""
 _PLACES = ("inference_geo", "region", "location", "vertex_location", "data_residency")
 _NO_HEADERS: Mapping[str, object] = {}

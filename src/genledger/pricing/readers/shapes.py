@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from genledger.pricing.getters import Counts, field, fields_of, first, items, label, number, path
+from genledger.pricing.getters import Counts, duration, field, fields_of, first, items, label, number, path
 from genledger.pricing.usage import NO_UNITS, Usage
 
 
@@ -114,7 +114,8 @@ def chat(counts: Counts, usage: Any, provider: str) -> Usage:
     Cached tokens are part of `prompt_tokens`. Reasoning is part of `completion_tokens`, except where the
     total shows that it is not: xAI's chat API documents total = prompt + completion + reasoning, and the
     same sum shows through resellers; Gemini's compatible endpoint leaves thoughts out of both. Mistral
-    counts audio beside `prompt_tokens`. DeepSeek names cached tokens `prompt_cache_hit_tokens`.
+    counts audio beside `prompt_tokens`. DeepSeek names cached tokens `prompt_cache_hit_tokens`. Voyage's total has
+    tokens of images as well, which are billed by their pixels.
     """
     usage = fields_of(usage)
     get, of = usage.get, counts.of
@@ -125,6 +126,8 @@ def chat(counts: Counts, usage: Any, provider: str) -> Usage:
         out = out or fields_of(get("completion_token_details"))
     total, completion = get("total_tokens"), of(get("completion_tokens"))
     prompt = counts.get(usage, "prompt_tokens")
+    if prompt is None and provider == "voyageai":
+        prompt = counts.get(usage, "text_tokens")
     if prompt is None:
         prompt = max(of(total) - completion, 0)
     cached, written, written_1h = details.get("cached_tokens"), of(details.get("cache_write_tokens")), 0
@@ -168,6 +171,9 @@ def _units(counts: Counts, usage: Any, provider: str) -> Mapping[str, float]:
     if provider == "mistral":
         seconds = number(usage.get("prompt_audio_seconds"))
         return {"second": seconds} if seconds else NO_UNITS
+    if provider == "voyageai":
+        pixels = counts(usage, "image_pixels") + counts(usage, "video_pixels")
+        return {"pixel": pixels} if pixels else NO_UNITS
     if provider == "perplexity":
         named = (("num_search_queries", "web_search"), ("citation_tokens", "citation_token"))
         return {unit: amount for name, unit in named if (amount := counts(usage, name))} or NO_UNITS
@@ -380,6 +386,19 @@ def ollama(counts: Counts, body: object) -> Usage:
     return Usage(input=counts(body, "prompt_eval_count"), output=counts(body, "eval_count"))
 
 
+def text_generation(counts: Counts, body: object) -> Usage:
+    """Hugging Face's Text Generation Inference: the details, with those of every sequence that was generated.
+
+    A stream counts the prompt in `input_length`; a whole answer lists it in `prefill`, if it was asked to.
+    https://huggingface.github.io/text-generation-inference
+    """
+    details = field(body, "details")
+    rest = sum(counts(one, "generated_tokens") for one in items(details, "best_of_sequences"))
+    given = counts(details, "input_length") or sum(1 for _ in items(details, "prefill"))
+    counts.inconsistent = counts.inconsistent or not given  # nothing is generated from nothing
+    return Usage(input=given, output=counts(details, "generated_tokens") + rest)
+
+
 def embedding_statistics(counts: Counts, body: object) -> Usage:
     """Google embeddings: token counts beside each vector."""
     vectors = [*items(body, "embeddings"), *items(body, "predictions"), field(body, "embedding")]
@@ -388,3 +407,48 @@ def embedding_statistics(counts: Counts, body: object) -> Usage:
         statistics = first(vector, "statistics") or path(vector, "embeddings", "statistics")
         total += counts(statistics, "tokenCount", "token_count")
     return Usage(input=total)
+
+
+_DEEPGRAM_INFO = ("summary_info", "topics_info", "intents_info", "sentiment_info")
+
+_BY_THE_SECOND = {
+    "deepgram": ("diarize", "diarize_model", "redact", "keyterm", "detect_entities"),
+    "assemblyai": (
+        *("speaker_labels", "entity_detection", "sentiment_analysis", "content_safety", "iab_categories"),
+        *("redact_pii", "redact_pii_audio", "auto_chapters", "auto_highlights", "summarization", "keyterms_prompt"),
+    ),
+}
+"""Fields of a request for what is charged beside a transcript, for each of its seconds.
+
+https://deepgram.com/pricing, https://www.assemblyai.com/pricing
+"""
+
+
+def heard(provider: str, request: object, seconds: float, unit: str = "second") -> Mapping[str, float]:
+    """Return the seconds that were transcribed, and those of each feature that was asked for beside."""
+    if not seconds:
+        return NO_UNITS
+    asked = (name for name in _BY_THE_SECOND.get(provider, ()) if field(request, name) not in _OFF)
+    return {unit: seconds, **{f"{name}_second": seconds for name in asked}}
+
+
+_OFF: tuple[Any, ...] = (None, False, "false", "", [], ())
+
+
+def deepgram(counts: Counts, body: object, request: object) -> Usage | None:
+    """Deepgram: seconds of each channel that was transcribed, and the tokens of what analyzed the text.
+
+    https://developers.deepgram.com/reference/speech-to-text/listen-pre-recorded
+    """
+    metadata = field(body, "metadata")
+    analyses = [info for name in _DEEPGRAM_INFO if (info := field(metadata, name)) is not None]
+    channels = sum(1 for _ in items(field(body, "results"), "channels")) or counts(metadata, "channels")
+    seconds = (duration(field(metadata, "duration")) or 0.0) * max(channels, 1)
+    if not (seconds or analyses):
+        return None
+    unit = "multilingual_second" if field(request, "language") == "multi" else "second"
+    return Usage(
+        input=sum(counts(info, "input_tokens") for info in analyses),
+        output=sum(counts(info, "output_tokens") for info in analyses),
+        units=heard("deepgram", request, seconds, unit),
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +18,9 @@ _SEARCH_MODEL = re.compile(r"-search-(preview|api)")
 _DOCUMENTS_PER_SEARCH = 100
 _LEAST_SECONDS = {"groq": 10.0}
 """Groq bills at least ten seconds per transcription (Groq: speech to text)."""
+
+_BILLED_IN_HEADERS = (("character-cost", "credit"), ("x-fal-billable-units", "billable_unit"))
+"""What ElevenLabs and fal count what is billed in."""
 
 _SERVED = (
     ("web_search_calls", "web_search"),
@@ -115,16 +119,26 @@ def image_tool(counts: Counts, body: object) -> tuple[tuple[str, Usage], ...]:
     return ((next((model for model in models if model), "gpt-image-1"), usage),)
 
 
-def units_of(provider: str, api: str, body: object, request: object) -> dict[str, float]:
+def units_of(provider: str, api: str, body: object, request: object, headers: Mapping[str, object]) -> dict[str, float]:
     """Return the units of answers that have no token counts at all."""
     if api in ("transcriptions", "audio_transcriptions", "translations"):
-        seconds = duration(field(body, "duration"))
-        return {"second": max(seconds, _LEAST_SECONDS.get(provider, 0.0))} if seconds else {}
+        parts = (body, *items(body, "transcripts"))  # of ElevenLabs, where each channel has one
+        seconds = duration(field(body, "duration")) or sum(
+            duration(field(part, "audio_duration_secs")) or 0.0 for part in parts
+        )
+        least = _LEAST_SECONDS.get(provider, 0.0)
+        return dict(shapes.heard(provider, request, max(seconds, least) if seconds else 0.0))
+    for header, unit in _BILLED_IN_HEADERS:
+        if billed := duration(headers.get(header)):
+            return {unit: billed}
     if api in ("speech", "audio_speech"):
-        spoken = text(request, "input", "text")
-        return {"character": float(len(spoken))} if spoken else {}
+        characters = duration(headers.get("dg-char-count")) or _spoken(request)
+        return {"character": float(characters)} if characters else {}
     if api in ("images", "image_generation") or (api == "invoke_model" and field(body, "images") is not None):
         return _images(body, request)
+    if api == "dubbing":
+        dubbed = duration(field(body, "expected_duration_sec"))
+        return {"second": dubbed} if dubbed else {}
     pages = number(path(body, "usage_info", "pages_processed"))
     if pages:
         annotated = first(request, "document_annotation_format", "bbox_annotation_format") is not None
@@ -154,6 +168,12 @@ def _seconds(timestamp: str | None) -> float | None:
         return datetime.fromisoformat(timestamp).timestamp() if timestamp is not None else None
     except ValueError:
         return None
+
+
+def _spoken(request: object) -> int:
+    """Return the characters of what a request has spoken, by one voice or by several."""
+    parts = (request, *items(request, "inputs"))
+    return sum(len(text(part, "input", "text") or "") for part in parts)
 
 
 def _documents(request: object) -> int:

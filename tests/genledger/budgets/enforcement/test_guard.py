@@ -430,7 +430,7 @@ atexit.register(late)
 
 def test_a_budget_that_is_first_asked_while_the_process_ends_refuses_what_exceeds_it(tmp_path: Path) -> None:
     store = str(tmp_path / "budgets.db")
-    done = subprocess.run([sys.executable, "-c", AT_THE_END, store], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", AT_THE_END, store], capture_output=True, text=True, timeout=600)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split() == ["refused", "refused", "True"]
     with closing(open_store(store)) as kept:

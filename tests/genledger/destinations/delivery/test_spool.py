@@ -326,6 +326,6 @@ def test_two_processes_sharing_a_spool_send_each_request_once_and_what_the_dead_
     assert drain(Spool(tmp_path / "shared")) == []
     for process in processes:
         process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=30)
+        process.communicate(timeout=600)
     left = [data.decode() + "\n" for data in drain(Spool(tmp_path / "shared"))]
     assert sorted(taken + left) == sorted(f"{name} {number}\n" for name in "ab" for number in range(200))

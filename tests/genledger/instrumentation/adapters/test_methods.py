@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from opentelemetry import trace
 from opentelemetry.context import get_current
-from tests.instrumentation_clients import PRICE, Client, library
+from tests.instrumentation_clients import ANSWER, CHAT, PRICE, Client, library
 from tests.instrumentors import openai_format as wire
 from tests.instrumentors.provider import Provider, answer, now
 from tests.instrumentors.telemetry import Telemetry, attributes_of, instrumented
 
 import genledger
+from genledger.engine.operation import Endpoint
+from genledger.instrumentation.adapters.attempts import attempts
+from genledger.instrumentation.adapters.methods import Methods
+from genledger.instrumentation.patching import Patcher
 from genledger_semconv.checker import assert_clean
 
 
@@ -163,3 +169,113 @@ async def test_a_search_after_another_one_is_a_span_of_its_own(client: Client, t
     client.nearest()
     client.nearest()
     assert [attributes_of(span)["db.operation.name"] for span in telemetry.spans] == ["load", "nearest"] * 2
+
+
+class Throttled(Exception):
+    """What a client raises at a status."""
+
+    def __init__(self, http_status: int) -> None:
+        super().__init__("no")
+        self.http_status = http_status
+
+
+class Repeating:
+    """Sends its requests by another method, up to three times."""
+
+    def __init__(self, *fails: int) -> None:
+        self.fails = list(fails)
+
+    def send(self, model: str) -> Any:
+        if self.fails:
+            raise Throttled(self.fails.pop(0))
+        return {**ANSWER, "model": model}
+
+    async def asend(self, model: str) -> Any:
+        return Repeating.send(self, model)
+
+    def chat(self, model: str) -> Any:
+        for left in (2, 1, 0):
+            try:
+                return self.send(model)
+            except Throttled:
+                if not left:
+                    raise
+        return None
+
+    async def achat(self, model: str) -> Any:
+        for left in (2, 1, 0):
+            try:
+                return await self.asend(model)
+            except Throttled:
+                if not left:
+                    raise
+        return None
+
+
+@pytest.fixture
+def repeating(telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Repeating]]:
+    module = ModuleType("repeating")
+    module.Repeating = Repeating  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "repeating", module)
+    methods = Methods(
+        "repeating",
+        {"repeating": "Repeating"},
+        dict.fromkeys(("chat", "achat"), CHAT),
+        endpoint=lambda client: Endpoint.at("openai", "https://api.openai.com/v1"),
+        body=lambda client, given: None if given["model"] == "local" else given,
+    )
+    sending = [attempts("repeating", "repeating", f"Repeating.{name}") for name in ("send", "asend")]
+    patcher = Patcher([*methods.patches(), *sending])
+    patcher.apply()
+    yield Repeating
+    patcher.restore()
+
+
+@pytest.mark.parametrize("name", ["chat", "achat"])
+async def test_attempts_below_a_method_are_one_call(
+    repeating: type[Repeating], telemetry: Telemetry, name: str
+) -> None:
+    await now(getattr(repeating(429, 503), name)("gpt-4o"))
+    assert telemetry.attributes["genledger.attempts"] == 3
+    assert telemetry.attributes["genledger.retry.causes"] == ("429", "503")
+    assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(PRICE)
+
+
+@pytest.mark.parametrize("name", ["chat", "achat"])
+async def test_the_last_attempt_that_fails_is_how_the_call_ends(
+    repeating: type[Repeating], telemetry: Telemetry, name: str
+) -> None:
+    with pytest.raises(Throttled):
+        await now(getattr(repeating(503, 503, 429), name)("gpt-4o"))
+    assert telemetry.attributes["genledger.attempts"] == 3
+    assert telemetry.attributes["genledger.outcome"] == "rate_limited"
+    assert "genledger.cost.amount" not in telemetry.attributes
+
+
+def test_a_request_without_a_body_is_no_call(repeating: type[Repeating], telemetry: Telemetry) -> None:
+    assert repeating().chat("local") == {**ANSWER, "model": "local"}
+    assert telemetry.spans == ()
+
+
+class Sender:
+    def send(self, path: str, model: str) -> Any:
+        return ANSWER
+
+
+def test_what_a_function_is_may_depend_on_its_arguments(telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("sender")
+    module.Sender = Sender  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "sender", module)
+    methods = Methods(
+        "sender",
+        {"sender": "Sender"},
+        {"send": lambda given: CHAT if given["path"] == "/chat" else None},
+        endpoint=lambda client: Endpoint.at("openai", "https://api.openai.com/v1"),
+    )
+    patcher = Patcher(methods.patches())
+    patcher.apply()
+    assert Sender().send("/models", "gpt-4o") == ANSWER
+    assert telemetry.spans == ()
+    assert Sender().send("/chat", "gpt-4o") == ANSWER
+    assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(PRICE)
+    patcher.restore()

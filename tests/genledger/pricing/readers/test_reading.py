@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import fields
+from enum import Enum
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
 from genledger.pricing import Reading, Usage, read_usage
+from genledger.pricing.getters import label
 
 CHAT = {
     "id": "chatcmpl-1",
@@ -208,6 +210,34 @@ def test_ollama_counts_in_its_own_words() -> None:
     assert reading("ollama", "chat", body).usage == Usage(input=11, output=22)
 
 
+@pytest.mark.parametrize(
+    ("details", "usage", "notes"),
+    [
+        ({"generated_tokens": 22, "input_length": 11}, Usage(input=11, output=22), ()),
+        ({"generated_tokens": 22, "prefill": [{}] * 11, "tokens": []}, Usage(input=11, output=22), ()),
+        (
+            {"generated_tokens": 22, "input_length": 11, "best_of_sequences": [{"generated_tokens": 20}]},
+            Usage(input=11, output=42),
+            (),
+        ),
+        ({"generated_tokens": 22, "prefill": []}, Usage(output=22), ("usage_inconsistent",)),
+    ],
+    ids=["stream", "prefill", "best of", "no input"],
+)
+def test_text_generation_inference_counts_in_its_details(
+    details: dict[str, Any], usage: Usage, notes: tuple[str, ...]
+) -> None:
+    found = reading("huggingface", "text_generation", {"generated_text": "x", "details": details})
+    assert (found.usage, found.notes) == (usage, notes)
+
+
+def test_voyage_bills_text_by_tokens_and_images_by_pixels() -> None:
+    text = {"usage": {"total_tokens": 11}}
+    both = {"usage": {"text_tokens": 11, "image_pixels": 560_000, "video_pixels": 5_600, "total_tokens": 1021}}
+    assert reading("voyageai", "embeddings", text).usage == Usage(input=11)
+    assert reading("voyageai", "embeddings", both).usage == Usage(input=11, units={"pixel": 565_600})
+
+
 ORDINARY = [
     ("openai", "chat", {**CHAT, "service_tier": "default"}, "https://api.openai.com/v1"),
     (
@@ -397,5 +427,14 @@ def test_reading_needs_neither_the_price_table_nor_pydantic() -> None:
         "read_usage('openai', 'chat', {'usage': {'prompt_tokens': 1}})\n"
         "print(sorted(m for m in ('genai_prices', 'pydantic', 'httpx2') if m in set(sys.modules) - before))"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=600)
     assert out.stdout.strip() == "[]"
+
+
+TIER: Any = Enum("Tier", {"BATCH": "batch"}, type=str)
+"""An enumeration as clients write one: a member is a text, and is not written as its value."""
+
+
+def test_an_enumeration_that_is_a_text_is_read_by_its_value() -> None:
+    assert label(SimpleNamespace(status=TIER.BATCH), "status") == "batch"
+    assert label({"status": SimpleNamespace(value="batch")}, "status") == "batch"

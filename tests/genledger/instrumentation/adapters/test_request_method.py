@@ -1,0 +1,197 @@
+"""Clients with one private method that parses answers itself: whole, streamed at once or when read, and lines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.context import get_current
+from tests.instrumentation_clients import ANSWER, CHAT, PRICE, USAGE
+from tests.instrumentors.provider import items, now
+from tests.instrumentors.telemetry import Telemetry, instrumented
+
+import genledger
+from genledger.engine.operation import Endpoint
+from genledger.instrumentation.adapters.request_method import Request, RequestClient, follow_lines
+from genledger.instrumentation.patching import Patcher
+from genledger_semconv.checker import assert_clean
+
+CHUNKS: list[dict[str, Any]] = [{"text": "Pa"}, {"text": "ris"}, {"usage": USAGE}]
+
+
+class Client:
+    """Sends when its generators are read, or at once, as a subclass says; `broken` is raised before anything."""
+
+    broken: Exception | None = None
+
+    def __init__(self) -> None:
+        self.sent: list[trace.Span] = []
+
+    def _send(self) -> None:
+        self.sent.append(trace.get_current_span())
+        if self.broken is not None:
+            raise self.broken
+
+    def request(self, body: dict[str, Any], *, stream: bool = False) -> Any:
+        if not stream:
+            self._send()
+            return ANSWER
+        return self._items()
+
+    async def arequest(self, body: dict[str, Any], *, stream: bool = False) -> Any:
+        if not stream:
+            self._send()
+            return ANSWER
+        return self._aitems()
+
+    def _items(self) -> Iterator[Any]:
+        self._send()
+        yield from CHUNKS
+
+    async def _aitems(self) -> AsyncIterator[Any]:
+        self._send()
+        for chunk in CHUNKS:
+            yield chunk
+
+
+class Eager(Client):
+    """Sends at once, and gives the lines of a stream."""
+
+    def _items(self) -> Iterator[Any]:
+        self._send()
+        return iter(lines())
+
+    def _aitems(self) -> AsyncIterator[Any]:
+        self._send()
+        return self._alines()
+
+    async def _alines(self) -> AsyncIterator[Any]:
+        for line in lines():
+            yield line
+
+
+def lines() -> list[Any]:
+    """Lines as clients have them: text or bytes, with empty ones in between."""
+    events: list[Any] = []
+    for chunk in CHUNKS:
+        events += [f"data: {json.dumps(chunk)}", ""]
+    return [*events, b"data: [DONE]", "not read"]
+
+
+@pytest.fixture
+def telemetry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Telemetry]:
+    monkeypatch.setenv("GENLEDGER_LEDGER", str(tmp_path / "ledger.db"))
+    with instrumented() as telemetry:
+        yield telemetry
+        assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs)
+        assert not telemetry.open.spans
+        assert not telemetry.complaints.other
+
+
+def patched(cls: type[Client], **options: Any) -> Patcher:
+    """A class whose two methods are patched."""
+    module = ModuleType("private_requests")
+    module.Client = cls  # type: ignore[attr-defined]
+    sys.modules["private_requests"] = module
+    client = RequestClient(
+        library="private-requests",
+        methods=(("private_requests", "Client.request"), ("private_requests", "Client.arequest")),
+        request=lambda client, args, kwargs: Request(
+            CHAT, Endpoint.at("openai", "https://api.openai.com/v1"), args[0], bool(kwargs.get("stream"))
+        ),
+        write=lambda args, kwargs, changes: (({**args[0], **changes},), kwargs),
+        **options,
+    )
+    patcher = Patcher(client.patches())
+    patcher.apply()
+    return patcher
+
+
+@pytest.fixture
+def lazy(telemetry: Telemetry) -> Iterator[Client]:
+    patcher = patched(Client, lazy=True)
+    yield Client()
+    patcher.restore()
+    del sys.modules["private_requests"]
+
+
+@pytest.fixture
+def eager(telemetry: Telemetry) -> Iterator[Client]:
+    patcher = patched(Eager, follow=follow_lines)
+    yield Eager()
+    patcher.restore()
+    del sys.modules["private_requests"]
+
+
+async def answered(called: Any) -> Any:
+    """The answer, whole or in all its items."""
+    result = await now(called)
+    return result if result is ANSWER else await items(result)
+
+
+METHODS = pytest.mark.parametrize("method", ["request", "arequest"])
+BODY = {"model": "gpt-4o"}
+
+
+@METHODS
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_request_is_one_priced_call_that_is_current_while_it_is_sent(
+    lazy: Client, telemetry: Telemetry, method: str, stream: bool
+) -> None:
+    before = get_current()
+    assert await answered(getattr(lazy, method)(BODY, stream=stream)) == (CHUNKS if stream else ANSWER)
+    assert get_current() is before
+    assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(PRICE)
+    (current,) = lazy.sent
+    assert current.get_span_context().span_id == telemetry.span.get_span_context().span_id
+
+
+@METHODS
+async def test_a_stream_that_sends_when_it_is_read_is_a_call_from_then_on(
+    lazy: Client, telemetry: Telemetry, method: str
+) -> None:
+    with genledger.attribution(tenant="maker"):
+        dropped, stream = [await now(getattr(lazy, method)(BODY, stream=True)) for _ in range(2)]
+    del dropped
+    assert not lazy.sent
+    assert not telemetry.spans
+    await items(stream)
+    assert telemetry.attributes["genledger.tenant.id"] == "maker"
+
+
+@METHODS
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_request_that_fails_is_a_failed_call(
+    lazy: Client, telemetry: Telemetry, method: str, stream: bool
+) -> None:
+    lazy.broken = ValueError("no")
+    with pytest.raises(ValueError, match="no"):
+        await answered(getattr(lazy, method)(BODY, stream=stream))
+    assert telemetry.attributes["genledger.outcome"] == "error"
+    assert telemetry.attributes["error.type"] == "ValueError"
+
+
+@METHODS
+async def test_lines_of_events_are_read_up_to_the_last_event(eager: Client, telemetry: Telemetry, method: str) -> None:
+    stream = await now(getattr(eager, method)(BODY, stream=True))
+    read = await items(stream, len(lines()) - 1)  # as the client does, which then reads no further
+    assert read == lines()[:-1]
+    assert telemetry.attributes["genledger.outcome"] == "success"
+    assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(PRICE)
+
+
+@METHODS
+async def test_lines_that_nobody_reads_on_are_a_cancelled_call(
+    eager: Client, telemetry: Telemetry, method: str
+) -> None:
+    stream = await now(getattr(eager, method)(BODY, stream=True))
+    await items(stream, 1)
+    del stream
+    assert telemetry.attributes["genledger.outcome"] == "cancelled"
+    assert telemetry.attributes["genledger.usage.estimated"] is True

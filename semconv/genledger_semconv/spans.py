@@ -56,6 +56,7 @@ TRANSLATION: Final = "translation"
 MODERATION: Final = "moderation"
 OCR: Final = "ocr"
 COUNT_TOKENS: Final = "count_tokens"
+CREATE_CACHE: Final = "create_cache"
 BATCH: Final = "batch"
 REALTIME: Final = "realtime"
 
@@ -63,6 +64,9 @@ INFERENCE_OPERATIONS: Final = frozenset({CHAT, GENERATE_CONTENT, TEXT_COMPLETION
 """Operations whose metrics are `gen_ai.client.inference.*`."""
 
 EXTENSION_OPERATIONS: Final = frozenset(
-    {RERANK, IMAGE_GENERATION, SPEECH, TRANSCRIPTION, TRANSLATION, MODERATION, OCR, COUNT_TOKENS, BATCH, REALTIME}
+    {
+        *(RERANK, IMAGE_GENERATION, SPEECH, TRANSCRIPTION, TRANSLATION, MODERATION, OCR),
+        *(COUNT_TOKENS, CREATE_CACHE, BATCH, REALTIME),
+    }
 )
 """Operations of ours: spans of type `genledger.client`."""

@@ -25,7 +25,7 @@ class Used:
 
 def used(recording: Recording) -> Used | None:
     """The usage in the recorded response, or `None` when there is none."""
-    if recording.status >= 400:
+    if recording.status >= 400 or recording.operation == "cachedContents":  # whose tokens are kept, not read
         return None
     counted = _in_headers(recording.headers)
     found: dict[str, Any] = {}

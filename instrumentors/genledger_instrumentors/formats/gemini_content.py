@@ -58,6 +58,8 @@ def read_response(answer: Any, attributes: Attributes) -> None:
     write_texts(answer, (("responseId", A.GEN_AI_RESPONSE_ID), ("modelVersion", A.GEN_AI_RESPONSE_MODEL)), attributes)
     reasons = [label(candidate, "finishReason") or "error" for candidate in listed(field(answer, "candidates"))]
     blocked = label(field(answer, "promptFeedback"), "blockReason")
+    if (error := field(answer, "error")) is not None:  # in a stream; older clients do not raise it
+        attributes[A.ERROR_TYPE] = label(error, "status") or "error_event"
     if reasons or blocked is not None:
         attributes[A.GEN_AI_RESPONSE_FINISH_REASONS] = tuple(reasons) or (str(blocked),)
 

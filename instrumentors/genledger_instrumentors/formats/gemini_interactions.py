@@ -5,6 +5,7 @@ https://ai.google.dev/api/interactions-api
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -200,3 +201,15 @@ FETCHED_INTERACTION = Operation(
     target=lambda attributes: None,
     finishes=finished,
 )
+
+_PATH = re.compile(r"(?:.*/)?interactions(?P<one>/[^/?]+)?(?P<cancel>/cancel)?(?:\?.*)?$")
+
+
+def operation_of(method: str, path: str) -> Operation | None:
+    """Return the operation of an endpoint."""
+    found = _PATH.match(path)
+    if found is None:
+        return None
+    if found["one"] is None:
+        return INTERACTIONS if method == "post" else None
+    return FETCHED_INTERACTION if method == "get" or (method == "post" and found["cancel"] is not None) else None

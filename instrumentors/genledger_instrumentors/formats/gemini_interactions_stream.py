@@ -7,6 +7,7 @@ from typing import Any
 
 from genledger.engine.ceiling import length_of
 from genledger.engine.operation import Body
+from genledger.engine.to_json import plain
 from genledger.pricing.getters import field
 
 _ENDED = frozenset(("completed", "incomplete", "requires_action", "requires_continuation", "failed", "cancelled"))
@@ -26,8 +27,8 @@ class InteractionEvents:
         self._length = 0
 
     def fold(self, chunks: Sequence[Any]) -> None:
-        """Take in more events; one that is malformed is passed over."""
-        for event in chunks:
+        """Take in more events, typed or plain; one that is malformed is passed over."""
+        for event in map(plain, chunks):
             try:
                 if (delta := event.get("delta")) is not None:
                     self._delta(int(event.get("index") or 0), delta)

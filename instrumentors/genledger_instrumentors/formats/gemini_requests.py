@@ -12,6 +12,7 @@ from typing import Any
 from genledger.engine.operation import Body, at_path, with_changes
 from genledger.pricing.getters import field
 
+from .gemini_batches import name_of
 from .gemini_models import model_name, renamed
 
 _PATH = re.compile(r"(?P<resource>[^:?]+)(?::(?P<method>\w+))?(?P<query>\?.*)?$")
@@ -25,6 +26,8 @@ def method_of(given: Mapping[str, Any]) -> str:
 
 def read_body(client: Any, given: Mapping[str, Any]) -> Body:
     """Return the fields of a request, with what its path says."""
+    if (batch := name_of(given["path"])) is not None:
+        return {"batch_name": batch}
     fields = {name: value for name, value in given["request_dict"].items() if not name.startswith("_")}
     fields = _merged(fields, field(given.get("http_options"), "extra_body") or {})
     found = _PATH.match(given["path"])

@@ -39,6 +39,7 @@ _TRANSPORT = frozenset(
     {
         *("handle_request", "handle_async_request", "urlopen", "_ws_connect"),
         *("iter_raw", "aiter_raw", "read_chunked", "_error_catcher", "_raw_read", "_do_parse"),
+        *("start", "readany"),  # aiohttp's: wait for the head of an answer, and for its body
     }
 )
 """Functions of HTTP clients that a request passes on its way out, or the body of its answer on its way in."""
@@ -111,7 +112,8 @@ def rpc_code(error: BaseException) -> str | None:
 def status_of(error: BaseException) -> int | None:
     """Return the HTTP status of the answer that `error` was made from; `None` when there was no answer.
 
-    A code of gRPC counts as the HTTP status that it stands for.
+    A code of gRPC counts as the HTTP status that it stands for. Google's errors have the status as their `code`: an
+    error inside a stream has no other, since its answer began well.
     """
     code = rpc_code(error)
     if code is not None:
@@ -120,12 +122,13 @@ def status_of(error: BaseException) -> int | None:
     if isinstance(response, dict):  # botocore's
         status = at_path(response, "ResponseMetadata.HTTPStatusCode")
         return status if type(status) is int else None
-    for source in (response, error):
-        for name in ("status_code", "status", "http_status"):
-            status = getattr(source, name, None)
-            if type(status) is int:
-                return status
-    return None
+    names = ("status_code", "status", "http_status")
+    found = [getattr(source, name, None) for source in (response, error) for name in names]
+    status = next((one for one in found if type(one) is int), None)
+    if status is None or status < 400:
+        said = getattr(error, "code", None)
+        return int(said) if isinstance(said, int) and 400 <= said < 600 else status
+    return status
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -21,8 +21,14 @@ DEFAULT_OUTPUT_TOKENS = 4096
 """Output tokens that are reserved for a call that sets no limit of its own."""
 
 _NOT_TEXT = frozenset(
-    {"data", "bytes", "image_url", "inputImage", "file_data", "b64_json", "type", "role", "id", "cache_control"}
+    {
+        *("data", "bytes", "image_url", "inputImage", "file_data", "b64_json", "type", "role", "id", "cache_control"),
+        *("thoughtSignature", "thought_signature"),
+    }
 )
+
+_MEDIA = frozenset({"inlineData", "inline_data"})
+"""Fields of Gemini's parts that are encoded media, most of it images."""
 
 _IMAGES = frozenset({"image", "image_url", "input_image"})
 """The types of content parts that are images."""
@@ -118,7 +124,9 @@ def _walk(value: Any, texts: list[str], depth: int) -> int:
         kind = value.get("type")
         tokens = INPUT_IMAGE_TOKENS if isinstance(kind, str) and kind in _IMAGES else 0
         for key, item in value.items():
-            if key == "images" and isinstance(item, (list, tuple)):
+            if key in _MEDIA:
+                tokens += INPUT_IMAGE_TOKENS
+            elif key == "images" and isinstance(item, (list, tuple)):
                 tokens += INPUT_IMAGE_TOKENS * len(item)  # encoded, as Ollama takes them
             elif key not in _NOT_TEXT:
                 # Names below the top count as well: those of a tool's parameters are sent to the model.

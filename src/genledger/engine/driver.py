@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from inspect import isasyncgen, isasyncgenfunction, isawaitable, iscoroutinefunction
+from inspect import isasyncgen, isasyncgenfunction, isawaitable, iscoroutine, isgenerator
 from typing import Any
 
 from opentelemetry.context import Context, attach, get_current
@@ -212,22 +212,22 @@ def throughout_in_callers_context(wrapped: Any, instance: Any, args: tuple[Any, 
 
     Also for a coroutine function that returns an asynchronous generator.
     """
-    context = get_current()
+    begun = Begun(get_current(), lambda error: None)
+    result = wrapped(*args, **kwargs)
+    return _wait_in(begun, result) if iscoroutine(result) else _steps_in(begun, result)
 
-    def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Begun:
-        return Begun(context, lambda error: None)
 
-    function = getattr(wrapped, "__func__", wrapped)
-    if isasyncgenfunction(function):
-        return async_steps_in_context(wrapped, begin)(*args, **kwargs)
-    if not iscoroutinefunction(function):
-        return steps_in_context(wrapped, begin)(*args, **kwargs)
+async def _wait_in(begun: Begun, result: Awaitable[Any]) -> Any:
+    return _steps_in(begun, await result)
 
-    async def wait() -> Any:
-        source = await wrapped(*args, **kwargs)
-        return async_steps_in_context(lambda: source, begin)() if isasyncgen(source) else source
 
-    return wait()
+def _steps_in(begun: Begun, source: Any) -> Any:
+    """Return a generator whose steps run in a context; anything else, as another instrumentation may give, as it is."""
+    if isgenerator(source):
+        return steps_in_context(lambda: source, lambda args, kwargs: begun)()
+    if isasyncgen(source):
+        return async_steps_in_context(lambda: source, lambda args, kwargs: begun)()
+    return source
 
 
 def _first_in(context: Context, source: Iterator[Any]) -> Generator[Any, Any, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from tests.contract.row import Row
@@ -14,6 +15,15 @@ MODEL = "gemini-2.5-flash"
 USAGE = {"promptTokenCount": 1000, "candidatesTokenCount": 300, "thoughtsTokenCount": 200, "totalTokenCount": 1500}
 
 
+def sends_again() -> bool:
+    """Whether this is 1.21 or newer: before, a failed request was never sent again."""
+    try:
+        major, minor = version("google-genai").split(".")[:2]
+    except PackageNotFoundError:
+        return False
+    return (int(major), int(minor)) >= (1, 21)
+
+
 def answer(said: str, reason: str | None = "STOP", model: str = MODEL, **more: Any) -> dict[str, Any]:
     """An answer of one candidate."""
     candidate = {"content": {"role": "model", "parts": [{"text": said}]}, "index": 0}
@@ -22,9 +32,9 @@ def answer(said: str, reason: str | None = "STOP", model: str = MODEL, **more: A
     return {"candidates": [candidate], "modelVersion": model, "responseId": "response-1", **more}
 
 
-def whole(model: str = MODEL, **more: Any) -> Reply:
+def whole(model: str = MODEL, usage: Any = USAGE, **headers: str) -> Reply:
     """A whole answer."""
-    return json_reply(answer(TEXT, model=model, **{"usageMetadata": USAGE, **more}))
+    return json_reply(answer(TEXT, model=model, usageMetadata=usage), **headers)
 
 
 def chunks(model: str = MODEL) -> tuple[bytes, ...]:
@@ -87,4 +97,5 @@ ROW = Row(
     sent_model=sent_model,
     cheaper="gemini-2.5-flash-lite",
     operation="generate_content",
+    retries=sends_again(),
 )

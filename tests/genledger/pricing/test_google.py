@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from genledger.pricing import Cost
+from genledger.pricing import Cost, read_usage
 
 CostOf = Callable[..., Cost | None]
 
@@ -186,3 +186,48 @@ def test_the_openai_compatible_endpoint_leaves_thoughts_out_of_the_completion(co
         "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 200},
     }
     assert usd(cost("google", "chat", payload)) == pytest.approx((100 * 0.3 + 100 * 2.5) / 1e6)
+
+
+def test_searches_of_an_interaction_are_counted_in_its_usage(cost: CostOf) -> None:
+    usage = {"total_input_tokens": 100, "total_output_tokens": 10}
+    counted = [{"type": "google_search", "count": 2}, {"type": "google_maps", "count": 3}]
+    three = {"model": "gemini-3.1-pro-preview", "usage": {**usage, "grounding_tool_count": counted}}
+    expected = (100 * 2 + 10 * 12) / 1e6 + 2 * 0.014 + 0.014
+    assert usd(cost("google", "interactions", three)) == pytest.approx(expected)
+
+
+def test_images_that_a_filter_took_are_not_billed(cost: CostOf) -> None:
+    made = {"mimeType": "image/png", "bytesBase64Encoded": "cGl4ZWxz"}
+    stored = {"mimeType": "image/png", "gcsUri": "gs://bucket/a.png"}
+    payload = {"predictions": [made, stored, {"raiFilteredReason": "blocked"}]}
+    request = {"model": "imagen-4.0-fast-generate-001"}
+    assert usd(cost("gcp.vertex_ai", "images", payload, request)) == pytest.approx(2 * 0.02)
+    assert cost("gcp.vertex_ai", "images", {"predictions": [{"raiFilteredReason": "blocked"}]}, request) is None
+
+
+def test_an_image_that_is_enlarged_costs_not_what_a_new_one_does(cost: CostOf) -> None:
+    payload = {"predictions": [{"mimeType": "image/png", "bytesBase64Encoded": "cGl4ZWxz"}]}
+    request = {"model": "imagen-3.0-generate-002", "parameters": {"mode": "upscale"}}
+    reading = read_usage("gcp.vertex_ai", "images", payload, request)
+    assert reading is not None
+    assert reading.usage.units == {"upscaled_image": 1}
+    assert cost("gcp.vertex_ai", "images", payload, request) is None
+
+
+@pytest.mark.parametrize("ends", ["2026-06-01T10:30:00.123456789Z", "2026-06-01T12:30:00+02:00"])
+def test_a_cache_is_counted_by_its_tokens_and_hours(ends: str) -> None:
+    payload = {
+        "createTime": "2026-06-01T10:00:00Z",
+        "expireTime": ends,
+        "usageMetadata": {"totalTokenCount": 4000},
+    }
+    reading = read_usage("google", "cachedContents", payload, {"model": "gemini-2.5-flash"})
+    assert reading is not None
+    assert reading.usage.total_tokens == 0
+    assert reading.usage.units == {"cached_token_hour": pytest.approx(2000, rel=0.001)}
+
+
+@pytest.mark.parametrize("ends", [None, "soon", 7, "2026-06-01T09:00:00Z"])
+def test_a_cache_that_does_not_say_how_long_it_is_kept_has_no_usage(ends: object) -> None:
+    payload = {"createTime": "2026-06-01T10:00:00Z", "expireTime": ends, "usageMetadata": {"totalTokenCount": 4000}}
+    assert read_usage("google", "cachedContents", payload, {"model": "gemini-2.5-flash"}) is None

@@ -15,6 +15,7 @@ from tests.contract.server import Reply, Server, json_reply, sse
 
 import genledger
 from genledger.budgets import BudgetExceeded
+from genledger.engine.record import CallRecord
 from genledger_semconv.checker import assert_clean
 
 from ..provider import items, now
@@ -48,14 +49,13 @@ class Clients:
     def __init__(self, server: Server, asynchronous: bool) -> None:
         self.server = server
         self.asynchronous = asynchronous
+        self._made: list[Any] = []  # a client closes its connections when it is collected
 
     def make(self, **options: Any) -> Any:
-        """The client, or its asynchronous side, which keeps the client."""
-        models = make(self.server.url, self.asynchronous, 0, **options)
-        client = models.kept
-        side = client.aio if self.asynchronous else client
-        side.kept = client
-        return side
+        """The client, or its asynchronous side."""
+        client = make(self.server.url, self.asynchronous, 0, **options).kept
+        self._made.append(client)
+        return client.aio if self.asynchronous else client
 
     def vertex(self) -> Any:
         """A client of Vertex AI."""
@@ -345,8 +345,19 @@ async def test_vertex_bills_what_is_called_through_it(clients: Clients, server: 
 
 
 async def test_a_tier_is_that_of_the_traffic(clients: Clients, server: Server, telemetry: Telemetry) -> None:
-    server.will(whole(usageMetadata={**USAGE, "trafficType": "ON_DEMAND_FLEX"}))
+    server.will(whole(usage={**USAGE, "trafficType": "ON_DEMAND_FLEX"}))
     await now(clients.vertex().models.generate_content(model=MODEL, contents=PROMPT))
+    assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(COST / 2)
+
+
+async def test_a_tier_may_be_in_the_headers(clients: Clients, server: Server, telemetry: Telemetry) -> None:
+    from google.genai import types
+
+    if "service_tier" not in types.GenerateContentConfig.model_fields:
+        pytest.skip("this version has no tiers")
+    server.will(whole(**{"x-gemini-service-tier": "flex"}))
+    client = clients.make()
+    await now(client.models.generate_content(model=MODEL, contents=PROMPT))
     assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(COST / 2)
 
 
@@ -398,6 +409,26 @@ async def test_counting_tokens_costs_nothing(clients: Clients, server: Server, t
     assert not [name for name in telemetry.attributes if "cost" in name or "usage" in name]
 
 
+async def test_a_cache_that_is_made_is_counted_by_its_tokens_and_hours(
+    clients: Clients, server: Server, telemetry: Telemetry
+) -> None:
+    times = {"createTime": "2026-06-01T10:00:00Z", "expireTime": "2026-06-01T10:30:00.5Z"}
+    kept = {
+        "name": "cachedContents/c1",
+        "model": f"models/{MODEL}",
+        **times,
+        "usageMetadata": {"totalTokenCount": 4000},
+    }
+    server.will(json_reply(kept))
+    client = clients.make()
+    await now(client.caches.create(model=MODEL, config={"contents": PROMPT, "ttl": "1800s"}))
+    await now(client.caches.get(name="cachedContents/c1"))  # is not billed
+    assert telemetry.span.name == f"create_cache {MODEL}"
+    assert telemetry.attributes["genledger.usage.cached_token_hour"] == pytest.approx(2000, rel=0.001)
+    assert "genledger.cost.amount" not in telemetry.attributes
+    assert telemetry.attributes["genledger.cost.unpriced"]
+
+
 async def test_listing_models_is_no_call(clients: Clients, server: Server, telemetry: Telemetry) -> None:
     server.will(json_reply({"models": []}))
     await now(clients.make().models.list())
@@ -423,6 +454,18 @@ async def test_budgets_reserve_every_candidate(clients: Clients, server: Server,
         assert server.requests == []
         await now(models.generate_content(model=MODEL, contents=PROMPT, config={"max_output_tokens": 1000}))
         assert len(server.requests) == 1
+
+
+async def test_budgets_reserve_the_images_of_a_prompt(clients: Clients, server: Server, tmp_path: Path) -> None:
+    from google.genai import types
+
+    server.will(whole())
+    image = types.Part.from_bytes(data=b"pixels", mime_type="image/png")
+    with limited(tmp_path, "usd=0.0005"):  # an image is taken for 2500 tokens, which cost 0.00075
+        client, config = clients.make(), {"max_output_tokens": 1}
+        with pytest.raises(BudgetExceeded):
+            await now(client.models.generate_content(model=MODEL, contents=[PROMPT, image], config=config))
+        await now(client.models.generate_content(model=MODEL, contents=PROMPT, config=config))
 
 
 async def test_budgets_reserve_the_images_that_are_asked_for(clients: Clients, server: Server, tmp_path: Path) -> None:
@@ -470,3 +513,251 @@ async def test_a_limit_in_an_extra_body_is_reserved_and_degraded(
         await now(clients.make().models.generate_content(model=MODEL, contents=PROMPT, config=config))
     assert server.requests[0].json["generationConfig"]["maxOutputTokens"] == 50
     assert extra == {"generationConfig": {"maxOutputTokens": 900}}
+
+
+# Batches
+
+
+def batch(state: str = "BATCH_STATE_PENDING", **metadata: Any) -> Reply:
+    known = {"name": "batches/b1", "model": f"models/{MODEL}", "state": state, **metadata}
+    return json_reply({"name": "batches/b1", "metadata": known})
+
+
+RESULTS = [
+    {"metadata": {"key": "a"}, "response": answer(TEXT, usageMetadata=USAGE)},
+    {"response": answer(TEXT, usageMetadata=USAGE)},
+    {"error": {"code": 8, "message": "No."}},
+]
+
+
+class Entries:
+    """A destination that keeps the results of batches."""
+
+    def __init__(self) -> None:
+        self.all: list[CallRecord] = []
+
+    def accept(self, record: Any) -> None:
+        """Keep an entry."""
+        if record.operation != "batch":
+            self.all.append(record)
+
+    def flush(self, timeout: float) -> bool:
+        """Nothing waits."""
+        return True
+
+    def shutdown(self, timeout: float) -> bool:
+        """Nothing waits."""
+        return True
+
+
+@pytest.fixture
+def batches() -> None:
+    """Skip what the oldest versions lack: batches of the Gemini API."""
+    from google.genai import types
+
+    if not hasattr(types, "InlinedRequest"):
+        pytest.skip("this version has no batches of the Gemini API")
+
+
+async def create(client: Any, **given: Any) -> Any:
+    with genledger.attribution(tenant="asker"):
+        return await now(client.batches.create(model=MODEL, **given))
+
+
+@pytest.mark.usefixtures("batches")
+async def test_results_that_come_with_a_batch_cost_the_batch_rate_for_who_created_it(
+    clients: Clients, server: Server
+) -> None:
+    entries = Entries()
+    ended = batch("BATCH_STATE_SUCCEEDED", output={"inlinedResponses": {"inlinedResponses": RESULTS}})
+    with instrumented(libraries=["google-genai"], destinations=[entries]) as telemetry:
+        client = clients.make()
+        server.will(batch(), batch(), ended)
+        await create(client, src=[{"contents": [{"role": "user", "parts": [{"text": PROMPT}]}]}])
+        for _ in range(3):  # what is polled again is not counted again
+            await now(client.batches.get(name="batches/b1"))
+        assert genledger.flush(30)
+        assert [one.name for one in telemetry.spans] == [f"batch {MODEL}", "batch", "batch", "batch"]
+        assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs)
+        assert not telemetry.complaints.other
+    assert [one.attribution.tenant for one in entries.all] == ["asker"] * 3
+    assert [one.outcome for one in entries.all] == ["success", "success", "rate_limited"]
+    assert [one.cost.amount if one.cost else None for one in entries.all] == [
+        pytest.approx(COST / 2),
+        pytest.approx(COST / 2),
+        None,
+    ]
+    assert entries.all[0].response_model == MODEL
+
+
+@pytest.mark.usefixtures("batches")
+async def test_results_in_a_file_are_priced_when_it_is_read(clients: Clients, server: Server) -> None:
+    entries = Entries()
+    lines = [{"key": "a", "response": answer(TEXT, usageMetadata=USAGE)}, {"key": "b", "error": {"code": 3}}]
+    content = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    with instrumented(libraries=["google-genai"], destinations=[entries]):
+        client = clients.make()
+        server.will(batch())
+        await create(client, src="files/in")
+        server.will(batch("BATCH_STATE_SUCCEEDED", output={"responsesFile": "files/out"}))
+        await now(client.batches.get(name="batches/b1"))
+        server.will(Reply(200, "application/octet-stream", (content,)))
+        assert await now(client.files.download(file="files/out")) == content
+        assert genledger.flush(30)
+    assert [one.attribution.tenant for one in entries.all] == ["asker"] * 2
+    assert [one.outcome for one in entries.all] == ["success", "error"]
+    assert entries.all[0].cost is not None
+    assert entries.all[0].cost.amount == pytest.approx(COST / 2)
+
+
+async def test_another_file_is_no_call(clients: Clients, server: Server, telemetry: Telemetry) -> None:
+    server.will(Reply(200, "application/octet-stream", (b"a video",)))
+    assert await now(clients.make().files.download(file="files/video")) == b"a video"
+    assert telemetry.spans == ()
+
+
+@pytest.mark.usefixtures("batches")
+async def test_budgets_reserve_the_requests_of_a_batch(clients: Clients, server: Server, tmp_path: Path) -> None:
+    server.will(batch())
+    request = {
+        "contents": [{"role": "user", "parts": [{"text": PROMPT}]}],
+        "config": {"max_output_tokens": 1000},
+    }
+    with limited(tmp_path, "usd=0.003"):  # 1000 tokens cost 0.00125 in a batch
+        client = clients.make()
+        with pytest.raises(BudgetExceeded):
+            await create(client, src=[request] * 3)
+        assert server.requests == []
+        await create(client, src=[request] * 2)
+
+
+# Interactions
+
+INTERACTION = {
+    "id": "interaction-1",
+    "object": "interaction",
+    "model": MODEL,
+    "status": "completed",
+    "created": "2026-06-01T00:00:00Z",
+    "updated": "2026-06-01T00:00:00Z",
+    "steps": [
+        {"type": "thought", "summary": [{"type": "text", "text": "Let me think."}]},
+        {"type": "model_output", "content": [{"type": "text", "text": TEXT}]},
+    ],
+    "usage": {"total_input_tokens": 1000, "total_output_tokens": 300, "total_thought_tokens": 200},
+}
+BEGUN = {"id": "interaction-1", "object": "interaction", "model": MODEL, "status": "in_progress"}
+
+
+def events() -> tuple[bytes, ...]:
+    ended = {name: value for name, value in INTERACTION.items() if name != "steps"}
+    spoken = [{"event_type": "step.delta", "index": 0, "delta": {"type": "text", "text": f"{word} "}} for word in "abc"]
+    return sse(
+        {"event_type": "interaction.created", "interaction": BEGUN},
+        {"event_type": "step.start", "index": 0, "step": {"type": "model_output"}},
+        *spoken,
+        {"event_type": "step.stop", "index": 0},
+        {"event_type": "interaction.completed", "interaction": ended},
+        done=True,
+    )
+
+
+@pytest.fixture
+def interactions(clients: Clients) -> Any:
+    """The interactions of a client; the oldest versions have none."""
+    client = clients.make()
+    if not hasattr(client, "interactions"):
+        pytest.skip("this version has no interactions")
+    return client.interactions
+
+
+async def test_an_interaction_is_priced(interactions: Any, server: Server, capturing: Telemetry) -> None:
+    server.will(json_reply(INTERACTION))
+    config = {"max_output_tokens": 700, "temperature": 0.5}
+    found = await now(interactions.create(model=MODEL, input=PROMPT, generation_config=config))
+    assert found.id == "interaction-1"
+    attributes = capturing.attributes
+    assert capturing.span.name == f"generate_content {MODEL}"
+    assert attributes["gen_ai.request.max_tokens"] == 700
+    assert attributes["gen_ai.response.finish_reasons"] == ("stop",)
+    assert attributes["gen_ai.usage.output_tokens"] == 500
+    assert attributes["genledger.cost.amount"] == pytest.approx(COST)
+    assert json.loads(attributes["gen_ai.input.messages"])[0]["parts"][0]["content"] == PROMPT
+    (message,) = json.loads(attributes["gen_ai.output.messages"])
+    assert [part["type"] for part in message["parts"]] == ["reasoning", "text"]
+
+
+async def test_an_interaction_that_streams_is_priced(interactions: Any, server: Server, capturing: Telemetry) -> None:
+    server.will(Reply(200, "text/event-stream", events()))
+    await items(await now(interactions.create(model=MODEL, input=PROMPT, stream=True)))
+    attributes = capturing.attributes
+    assert attributes["genledger.cost.amount"] == pytest.approx(COST)
+    assert "genledger.usage.estimated" not in attributes
+    (message,) = json.loads(attributes["gen_ai.output.messages"])
+    assert message["parts"] == [{"type": "text", "content": "a b c "}]
+
+
+async def test_an_interaction_in_the_background_is_priced_when_it_is_asked_for(
+    interactions: Any, server: Server, telemetry: Telemetry
+) -> None:
+    server.will(json_reply(BEGUN), json_reply(INTERACTION))
+    with genledger.attribution(tenant="asker"):
+        await now(interactions.create(model=MODEL, input=PROMPT, background=True))
+    assert telemetry.spans == ()
+    await now(interactions.get("interaction-1"))
+    asked = telemetry.attributes_of(f"generate_content {MODEL}")
+    assert asked["genledger.tenant.id"] == "asker"
+    assert asked["genledger.cost.amount"] == pytest.approx(COST)
+    fetched = telemetry.attributes_of("fetch_response")
+    assert fetched["gen_ai.response.status"] == "completed"
+    assert "genledger.cost.amount" not in fetched
+
+
+async def test_an_interaction_is_sent_again_as_without_genledger(
+    interactions: Any, server: Server, telemetry: Telemetry
+) -> None:
+    refused = json_reply(
+        {"error": {"code": 503, "message": "No.", "status": "UNAVAILABLE"}}, 503, **{"retry-after": "0"}
+    )
+    server.will(refused, json_reply(INTERACTION))
+    await now(interactions.create(model=MODEL, input=PROMPT))
+    assert len(server.requests) == 2
+    assert telemetry.attributes["genledger.attempts"] == 2
+    assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(COST)
+
+
+async def test_a_degraded_interaction_is_sent_as_degraded(interactions: Any, server: Server, tmp_path: Path) -> None:
+    server.will(json_reply(INTERACTION))
+    rule = 'usd=0.0000001\nat_limit="degrade"\ndegrade={ model="gemini-2.5-flash-lite", max_output_tokens=50 }'
+    with limited(tmp_path, rule):
+        await now(interactions.create(model=MODEL, input=PROMPT))
+    assert server.requests[0].json["model"] == "gemini-2.5-flash-lite"
+    assert server.requests[0].json["generation_config"]["max_output_tokens"] == 50
+
+
+# Failures
+
+
+async def test_a_stream_that_the_provider_breaks_off_is_as_it_says(
+    clients: Clients, server: Server, telemetry: Telemetry
+) -> None:
+    broken = {"error": {"code": 429, "message": f"No: {PROMPT}", "status": "RESOURCE_EXHAUSTED"}}
+    server.will(Reply(200, "text/event-stream", sse(answer("The capital ", None), broken)))
+    stream = await now(clients.make().models.generate_content_stream(model=MODEL, contents=PROMPT))
+    raised: Exception | None = None
+    try:
+        await items(stream)
+    except Exception as error:
+        raised = error
+    # The oldest versions pass it on as a chunk.
+    assert telemetry.attributes["genledger.outcome"] == ("error" if raised is None else "rate_limited")
+    assert telemetry.attributes["genledger.usage.estimated"] is True
+
+
+async def test_a_timeout_is_one(clients: Clients, server: Server, telemetry: Telemetry) -> None:
+    server.will(Reply(200, "application/json", (b"{",), hangs=True))
+    config = {"http_options": {"timeout": 300}}
+    with pytest.raises(Exception):  # of the HTTP library that the client found
+        await now(clients.make().models.generate_content(model=MODEL, contents=PROMPT, config=config))
+    assert telemetry.attributes["genledger.outcome"] == "timeout"
+    assert telemetry.attributes["genledger.usage.estimated"] is True

@@ -24,7 +24,7 @@ POST   /{version}/{resource}:streamGenerateContent   models.generate_content_str
 POST   /{version}/{resource}:countTokens             models.count_tokens              unbilled
 POST   /{version}/{resource}:batchEmbedContents      models.embed_content             billed
 POST   /{version}/{resource}:embedContent            models.embed_content             billed
-POST   /{version}/cachedContents                     caches.create                    other
+POST   /{version}/cachedContents                     caches.create                    billed
 POST   /{version}/interactions                       interactions.create              generates
 """
 _OPERATIONS = {

@@ -77,6 +77,7 @@ class Batch:
         results: Names what is read, when the response is results: the batch, or the file that has them.
         line: Reads one line of the results; `None` for a line that is none.
         shared: Whether the endpoint serves other things too: then only what a job has told of is results.
+        carried: Reads the results that a response about a job has in itself.
     """
 
     jobs: Callable[[Any], Iterable[Job]] | None = None
@@ -85,6 +86,7 @@ class Batch:
     results: Callable[[Body], str] | None = None
     line: Callable[[Any], Line | None] | None = None
     shared: bool = False
+    carried: Callable[[Any], Iterable[Mapping[str, Any]]] | None = None
 
 
 class BatchJobs:
@@ -115,6 +117,11 @@ class BatchJobs:
                 if (provider, file) not in self._jobs_of:
                     bounded_to(self._jobs_of, MAX_REMEMBERED)[provider, file] = job.id
                     self._book.do(functools.partial(self._adopt, provider, job.id, file, attribution))
+        lines = list(batch.carried(response)) if batch.carried is not None else []
+        if lines and (results := self.results(call)) is not None:
+            for line in lines:
+                results.feed(orjson.dumps(line) + b"\n")
+            results.end()
 
     def results(self, call: Call) -> Results | None:
         """Return the reader of a response with results of a batch, or `None`."""
@@ -239,4 +246,4 @@ class Results:
 
 
 def _family(line: Line) -> Family:
-    return "inference" if line.operation in (S.CHAT, S.TEXT_COMPLETION) else "operation"
+    return "inference" if line.operation in S.INFERENCE_OPERATIONS else "operation"

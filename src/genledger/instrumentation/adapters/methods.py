@@ -20,6 +20,7 @@ from genledger.engine.driver import (
 )
 from genledger.engine.operation import Body, Endpoint, Operation, with_changes
 from genledger.engine.recorder import Recorder
+from genledger.instrumentation.adapters.http_response import tap_content
 from genledger.instrumentation.patching import Patch, Patches
 from genledger.shared import internal_errors
 
@@ -82,8 +83,10 @@ class Methods:
             body = self.body(instance, given)
             if body is None:
                 return None
+            endpoint, batch = self.endpoint(given if instance is None else instance), operation.batch
+            if batch is not None and not recorder.batches.expects(batch, endpoint.provider, body):
+                return None
             streamed = operation.accumulate is not None and self.streamed(body)
-            endpoint = self.endpoint(given if instance is None else instance)
             call = recorder.open(operation, self.library, endpoint, body, streamed=streamed)
             return MethodExchange(call, wrapped, self.write, self.answer) if call is not None else None
 
@@ -145,7 +148,13 @@ class MethodExchange(Exchange):
         if accumulate is not None and (hasattr(result, "__next__") or hasattr(result, "__anext__")):
             call.streamed = True
             return follow(call, result, accumulate(call.body, call.recorder.capture is not None))
-        call.settle(self._read(result))
+        headers = getattr(result, "headers", None)
+        if isinstance(headers, Mapping):
+            call.headers = headers
+        if call.operation.batch is not None and isinstance(result, bytes):
+            tap_content(result, call)
+        else:
+            call.settle(self._read(result))
         return result
 
 

@@ -43,7 +43,7 @@ class SpeakeasyClient:
             base, retries = f"{package}.basesdk", f"{package}.utils.retries"
             found += [
                 Patch(base, "BaseSDK.do_request", synchronous(self._open)),
-                Patch(base, "BaseSDK.do_request_async", asynchronous(self._open), optional=True),
+                Patch(base, "BaseSDK.do_request_async", asynchronous(self._open), unless="AsyncBaseSDK"),
                 Patch(base, "AsyncBaseSDK.do_request_async", asynchronous(self._open), optional=True),
                 *(Patch(retries, loop, _retry, optional=True) for loop in _LOOPS),
                 *(Patch(retries, f"{loop}_async", _retry_async, optional=True) for loop in _LOOPS),

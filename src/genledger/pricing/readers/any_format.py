@@ -37,7 +37,7 @@ def read_any(
     if usage is not None and field(usage, "prompt_tokens") is not None:
         return shapes.chat(counts, usage, provider), None, ()
     meta = first(body, "usageMetadata", "usage_metadata")
-    if meta is not None:
+    if meta is not None and api != "cachedContents":
         return shapes.gemini(counts, meta), None, ()
     billed = field(usage, "billed_units") or path(body, "meta", "billed_units")
     if billed is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 from genledger.pricing.getters import Counts, duration, field, first, items, label, number, path, text
@@ -165,8 +166,9 @@ def units_of(provider: str, api: str, body: object, request: object, headers: Ma
         characters = duration(headers.get("dg-char-count")) or _spoken(request)
         return {"character": float(characters)} if characters else {}
     if api == "async_invoke":
-        seconds = _video_seconds(field(request, "modelInput")) if field(body, "status") == "Completed" else None
-        return {"second": seconds} if seconds else {}
+        made = field(body, "status") == "Completed"
+        shown = _video_seconds(field(request, "modelInput")) if made else None
+        return {"second": shown} if shown else {}
     if api in ("images", "image_generation") or (api == "invoke_model" and field(body, "images") is not None):
         return _images(body, request)
     if api == "dubbing":
@@ -178,6 +180,8 @@ def units_of(provider: str, api: str, body: object, request: object, headers: Ma
         return {"annotated_page" if annotated else "page": pages}
     if api == "text_generation":
         return {"request": 1.0} if isinstance(body, dict) and body else {}
+    if api == "cachedContents":
+        return _kept_tokens(body)
     if api == "moderations":
         return {"request": 1.0} if field(body, "results") is not None else {}
     if api == "retrieval" and field(body, "retrievalResults") is not None:
@@ -186,6 +190,23 @@ def units_of(provider: str, api: str, body: object, request: object, headers: Ma
         documents = _documents(request)
         return {"search_unit": float(-(-documents // _DOCUMENTS_PER_SEARCH))} if documents else {}
     return {}
+
+
+def _kept_tokens(body: object) -> dict[str, float]:
+    """Return the tokens of a cache times the hours that they are kept: Google bills storage by both."""
+    tokens = number(path(body, "usageMetadata", "totalTokenCount"))
+    made, ends = (_seconds(text(body, name)) for name in ("createTime", "expireTime"))
+    if not tokens or made is None or ends is None or ends <= made:
+        return {}
+    return {"cached_token_hour": tokens * (ends - made) / 3600}
+
+
+def _seconds(timestamp: str | None) -> float | None:
+    """Return a time of RFC 3339 in seconds since the epoch."""
+    try:
+        return datetime.fromisoformat(timestamp).timestamp() if timestamp is not None else None
+    except ValueError:
+        return None
 
 
 def _spoken(request: object) -> int:
@@ -233,6 +254,8 @@ def _images(body: object, request: object) -> dict[str, float]:
     made += sum(first(one, "bytesBase64Encoded", "gcsUri") is not None for one in items(body, "predictions"))
     if not made:
         return {}
+    if path(request, "parameters", "mode") == "upscale":
+        return {"upscaled_image": float(made)}
     config = field(request, "imageGenerationConfig")
     quality = text(body, "quality") or text(request, "quality") or text(config, "quality") or "standard"
     size = text(body, "size") or text(request, "size") or _amazon_size(config)

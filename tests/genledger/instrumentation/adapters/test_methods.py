@@ -18,7 +18,8 @@ from tests.instrumentors.telemetry import Telemetry, attributes_of, instrumented
 
 import genledger
 from genledger.engine.operation import Endpoint
-from genledger.instrumentation.adapters.methods import Methods, attempts
+from genledger.instrumentation.adapters.attempts import attempts
+from genledger.instrumentation.adapters.methods import Methods
 from genledger.instrumentation.patching import Patcher
 from genledger_semconv.checker import assert_clean
 
@@ -254,3 +255,27 @@ async def test_the_last_attempt_that_fails_is_how_the_call_ends(
 def test_a_request_without_a_body_is_no_call(repeating: type[Repeating], telemetry: Telemetry) -> None:
     assert repeating().chat("local") == {**ANSWER, "model": "local"}
     assert telemetry.spans == ()
+
+
+class Sender:
+    def send(self, path: str, model: str) -> Any:
+        return ANSWER
+
+
+def test_what_a_function_is_may_depend_on_its_arguments(telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("sender")
+    module.Sender = Sender  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "sender", module)
+    methods = Methods(
+        "sender",
+        {"sender": "Sender"},
+        {"send": lambda given: CHAT if given["path"] == "/chat" else None},
+        endpoint=lambda client: Endpoint.at("openai", "https://api.openai.com/v1"),
+    )
+    patcher = Patcher(methods.patches())
+    patcher.apply()
+    assert Sender().send("/models", "gpt-4o") == ANSWER
+    assert telemetry.spans == ()
+    assert Sender().send("/chat", "gpt-4o") == ANSWER
+    assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(PRICE)
+    patcher.restore()

@@ -133,7 +133,7 @@ def library() -> Iterator[type[Client]]:
         "clientlib",
         {"clientlib": "Client"},
         {**dict.fromkeys(NAMES, CHAT), **STORE},
-        endpoint=lambda client: Endpoint("openai", "api.openai.com", 443, "https://api.openai.com/v1"),
+        endpoint=lambda client, given: Endpoint("openai", "api.openai.com", 443, "https://api.openai.com/v1"),
         streamed=lambda body: False,
     )
     patcher = Patcher(methods.patches())

@@ -17,6 +17,7 @@ from genledger.engine.budget_hook import changes
 from genledger.engine.operation import Attributes, Body, Endpoint, Operation, Received, with_changes
 from genledger.engine.priced_usage import Lost, lost_attempt
 from genledger.shared import internal_errors
+from genledger_semconv import attributes as A
 
 if TYPE_CHECKING:
     from genledger.budgets import Reservation
@@ -68,6 +69,7 @@ class Call:
     request: Any = None
     answered: Any = None
     reservation: Reservation | None = None
+    cached: bool = False
     _pending: list[bool] = field(default_factory=[True].copy)
 
     def enter(self) -> Context:
@@ -112,7 +114,9 @@ class Call:
 
         Both are one request: the inner one is priced, the outer one becomes structure. Budgets have admitted it.
         """
-        if around.settled or around.operation.name != self.operation.name or not self.operation.priced:
+        ours, theirs = self.operation, around.operation
+        same = ours.name == theirs.name or (ours.inference and theirs.inference)
+        if around.settled or not same or not ours.priced:
             return
         self.around = around
         around.inner.append(self)
@@ -170,6 +174,17 @@ class Call:
             if self.changes:
                 self.model = self.changes.get("model", self.model)
                 self.body = with_changes(self.body, self.changes)
+
+    def reaches(self, endpoint: Endpoint) -> None:
+        """Note who is called, where a client finds that out on the way."""
+        self.endpoint = endpoint
+        found: Attributes = {A.GEN_AI_PROVIDER_NAME: endpoint.provider}
+        if endpoint.host is not None:
+            found[A.SERVER_ADDRESS] = endpoint.host
+            if endpoint.port is not None:
+                found[A.SERVER_PORT] = endpoint.port
+        self.asked.update(found)
+        self.span.set_attributes(found)
 
     def retried(self, response: Any, error: BaseException | None) -> bool:
         """Note that the client sends its request again, and why.

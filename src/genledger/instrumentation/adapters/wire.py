@@ -39,9 +39,14 @@ class WireClient:
 
     def endpoint(self, client: Any, base_url: str, api_key: Any = None) -> Endpoint:
         """Return the server and provider a client is connected to."""
-        found = Endpoint.at("", base_url)
-        digest = hash_api_key(api_key) if isinstance(api_key, str) and api_key else None
-        return found._replace(provider=self.provider(client, found.host or ""), api_key=digest)
+        found = endpoint_at("", base_url, api_key)
+        return found._replace(provider=self.provider(client, found.host or ""))
+
+
+def endpoint_at(provider: str, url: str, api_key: Any = None) -> Endpoint:
+    """Return the endpoint at a URL that is called with a key; one without an address for an empty URL."""
+    found = Endpoint.at(provider, url) if url else Endpoint(provider)
+    return found._replace(api_key=hash_api_key(api_key)) if isinstance(api_key, str) and api_key else found
 
 
 class WireExchange(Exchange):

@@ -34,9 +34,16 @@ def hidden(result: Any) -> Mapping[str, Any]:
 
 
 def read_result(result: Any) -> Any:
-    """Return the fields of a result, with LiteLLM's own facts among them."""
-    facts = hidden(result)
-    return {**dict(fields_of(result)), CLIENTS_OWN: facts} if facts else result
+    """Return the fields of a result, with LiteLLM's own facts among them.
+
+    It fills in usage of nothing, where a provider sends none: then something else is billed.
+    """
+    typed = isinstance(result, Mapping) or hasattr(result, "__pydantic_extra__")
+    fields = dict(fields_of(result)) if typed else {}
+    counts = [field(fields.get("usage"), name) for name in ("total_tokens", "input_tokens", "output_tokens")]
+    if 0 in counts and not any(counts):
+        fields["usage"] = None
+    return {**fields, CLIENTS_OWN: hidden(result)}
 
 
 def is_cached(body: Body, result: Any) -> bool:

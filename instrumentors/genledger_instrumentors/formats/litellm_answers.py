@@ -61,6 +61,8 @@ def kept_chunks(stream: Any) -> Iterable[Any]:
         if stream is None or isinstance(field(stream, "chunks"), list):
             break
         stream = field(stream, "completion_stream")
+    if field(stream, "stream_options"):
+        return []  # then its last chunk has the usage
     return [chunk for chunk in listed(field(stream, "chunks")) if field(chunk, "usage") is not None]
 
 

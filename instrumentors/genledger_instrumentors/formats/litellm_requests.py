@@ -58,9 +58,21 @@ def split_model(given: Mapping[str, Any]) -> tuple[str | None, Any]:
     return named, model
 
 
+_OWN = frozenset(
+    {
+        *("api_base", "api_key", "api_version", "base_url", "custom_llm_provider", "extra_headers", "headers"),
+        *("cache", "caching", "client", "context_window_fallback_dict", "fallbacks", "max_retries", "metadata"),
+        *("model_info", "model_list", "num_retries", "original_function", "proxy_server_request", "shared_session"),
+        *("timeout", "ttl"),
+    }
+)
+"""Arguments that are for LiteLLM and not for the provider, beside those that begin with its name."""
+
+
 def body(instance: Any, given: dict[str, Any]) -> Body:
     """Return the request, with the model as the provider names it."""
-    return {**given, "model": split_model(given)[1]} if "model" in given else given
+    sent = {name: value for name, value in given.items() if name not in _OWN and not name.startswith("litellm_")}
+    return {**sent, "model": split_model(given)[1]} if "model" in given else sent
 
 
 def endpoint(instance: Any, given: dict[str, Any]) -> Endpoint:

@@ -22,7 +22,8 @@ class Read:
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
-        self.close = stream.close
+        if hasattr(stream, "close"):  # not in the oldest version
+            self.close = stream.close
 
     def __iter__(self) -> Any:
         return self
@@ -36,7 +37,8 @@ class ReadAsync:
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
-        self.aclose = stream.aclose
+        if hasattr(stream, "aclose"):
+            self.aclose = stream.aclose
 
     def __aiter__(self) -> Any:
         return self

@@ -6,7 +6,7 @@ that no list of a client's classes is needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import wrapt
@@ -33,27 +33,49 @@ class _Patched(NamedTuple):
 
 
 class _Reading:
-    """One stream that the application reads. It ends with the stream object, if nothing else ends it before."""
+    """One stream that the application reads. It ends with the stream object, if nothing else ends it before.
 
-    __slots__ = ("__weakref__", "_kept", "gi_running", "recorder")
+    It is the result of a call, and of each call around that one which gives it on as it is: the innermost is first.
+    """
 
-    def __init__(self, recorder: StreamRecorder, kept: Kept) -> None:
-        self.recorder = recorder
+    __slots__ = ("__weakref__", "_kept", "_recorders", "gi_running")
+
+    def __init__(self, kept: Kept) -> None:
+        self._recorders: list[StreamRecorder] = []
         self._kept = kept
         self.gi_running = False
+
+    def add(self, recorder: StreamRecorder) -> None:
+        """Let one more call have what comes."""
         recorder.reads_from(self)
+        self._recorders.append(recorder)
+
+    def waits(self) -> None:
+        """Note that the next chunk is asked for."""
+        for recorder in self._recorders:
+            recorder.waits()
+
+    def take(self, chunk: Any) -> None:
+        """Take in the chunk that came."""
+        for recorder in self._recorders:
+            recorder.take(chunk)
+
+    def finish(self, error: BaseException | None = None, *, cut: bool = False) -> None:
+        """Settle the calls with what has come."""
+        for recorder in self._recorders:
+            recorder.finish(error, cut=cut)
 
     def ended(self, stream: Any) -> None:
         """Settle the call of a stream that was read to its end."""
         try:
             for chunk in self._kept(stream):
-                self.recorder.add(chunk)
+                self.take(chunk)
         except Exception as fault:
             internal_errors.report("ending a stream", fault)
-        self.recorder.finish()
+        self.finish()
 
     def __del__(self) -> None:
-        self.recorder.finish(cut=True)
+        self.finish(cut=True)
 
 
 _readings: IdentityMap[_Reading] = IdentityMap()
@@ -75,7 +97,11 @@ class StreamClasses:
         """Settle the call when a stream ends, however that happens."""
         for name, wrapper in _WRAPPERS.items():
             self._patch(type(stream), name, wrapper)
-        _readings.set(stream, _Reading(StreamRecorder(call, accumulator), kept))
+        reading = _readings.get(stream)
+        if reading is None:
+            reading = _Reading(kept)
+            _readings.set(stream, reading)
+        reading.add(StreamRecorder(call, accumulator))
 
     def hook(self, module: str) -> Hook:
         """Return the hook that puts back the attributes of every class, with the patches of a module."""
@@ -99,53 +125,77 @@ class StreamClasses:
         self._patched.append(_Patched(owner, name, original, replacement))
 
 
-def _next(wrapped: Any, stream: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    reading = _readings.get(stream)
-    if reading is None or reading.gi_running:
-        return wrapped(*args, **kwargs)
-    recorder = reading.recorder
-    recorder.waits()
+def _step(reading: _Reading, stream: Any, advance: Callable[[], Any]) -> Any:
+    """Return the next chunk of a stream, noted."""
+    reading.waits()
     reading.gi_running = True
     try:
-        chunk = wrapped(*args, **kwargs)
+        chunk = advance()
     except StopIteration:
         reading.ended(stream)
         raise
     except BaseException as error:
-        recorder.finish(error)
+        reading.finish(error)
         raise
     finally:
         reading.gi_running = False
-    recorder.take(chunk)
+    reading.take(chunk)
     return chunk
 
 
-async def _anext(wrapped: Any, stream: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    reading = _readings.get(stream)
-    if reading is None or reading.gi_running:
-        return await wrapped(*args, **kwargs)
-    recorder = reading.recorder
-    recorder.waits()
+async def _step_async(reading: _Reading, stream: Any, advance: Callable[[], Any]) -> Any:
+    reading.waits()
     reading.gi_running = True
     try:
-        chunk = await wrapped(*args, **kwargs)
+        chunk = await advance()
     except StopAsyncIteration:
         reading.ended(stream)
         raise
     except BaseException as error:
-        recorder.finish(error)
+        reading.finish(error)
         raise
     finally:
         reading.gi_running = False
-    recorder.take(chunk)
+    reading.take(chunk)
     return chunk
+
+
+def _next(wrapped: Any, stream: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    reading = _readings.get(stream)
+    return wrapped() if reading is None or reading.gi_running else _step(reading, stream, wrapped)
+
+
+def _anext(wrapped: Any, stream: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    reading = _readings.get(stream)
+    return wrapped() if reading is None or reading.gi_running else _step_async(reading, stream, wrapped)
+
+
+def _iter(wrapped: Any, stream: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    reading, source = _readings.get(stream), wrapped()
+    return source if reading is None or source is stream else _passed_on(reading, stream, source)
+
+
+def _passed_on(reading: _Reading, stream: Any, source: Iterator[Any]) -> Iterator[Any]:
+    """Read a stream whose iterator is another object."""
+    try:
+        while True:
+            try:
+                chunk = _step(reading, stream, source.__next__)
+            except StopIteration:
+                return
+            yield chunk
+    except GeneratorExit:
+        reading.finish(cut=True)
+        if (close := getattr(source, "close", None)) is not None:
+            close()
+        raise
 
 
 def _close(wrapped: Any, stream: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     reading = _readings.get(stream)
     if reading is not None and not reading.gi_running:
-        reading.recorder.closed()
+        reading.finish(cut=True)
     return wrapped(*args, **kwargs)
 
 
-_WRAPPERS = {"__next__": _next, "__anext__": _anext, "close": _close, "aclose": _close}
+_WRAPPERS = {"__iter__": _iter, "__next__": _next, "__anext__": _anext, "close": _close, "aclose": _close}

@@ -55,6 +55,14 @@ def is_cached(body: Body, result: Any) -> bool:
     return hidden(result).get("cache_hit") is True
 
 
+def cause_of(error: BaseException) -> BaseException:
+    """Return what failed behind an error of LiteLLM, whose errors have a status even when no answer came."""
+    one: BaseException | None = error
+    while one is not None and type(one).__module__.partition(".")[0] == "litellm":
+        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+    return one or error
+
+
 def kept_chunks(stream: Any) -> Iterable[Any]:
     """Return the chunks with usage that a stream does not hand out unless it is asked to."""
     for _ in range(_LAYERS):

@@ -24,6 +24,7 @@ from ..formats.litellm_answers import (
     COMPLETIONS,
     GENERATE_CONTENT,
     MESSAGES,
+    cause_of,
     is_cached,
     kept_chunks,
     read_result,
@@ -93,6 +94,7 @@ class LitellmInstrumentor(Instrumentor):
                 answer=read_result,
                 kept=kept_chunks,
                 cached=is_cached,
+                cause=cause_of,
                 signature=names_arguments,
             )
             patches += methods.patches()

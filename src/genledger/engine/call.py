@@ -35,6 +35,10 @@ class Call:
 
     It settles exactly once, whichever of exhaustion, close, error, cancellation or garbage collection comes
     first; everything after that does nothing.
+
+    Attributes:
+        cached: A cache of the client's own answered: nothing was sent, and nothing is paid for.
+        cause: Finds what failed behind an error of the client, where that has a status without an answer.
     """
 
     recorder: Recorder
@@ -70,6 +74,7 @@ class Call:
     answered: Any = None
     reservation: Reservation | None = None
     cached: bool = False
+    cause: Callable[[BaseException], BaseException] = lambda error: error
     _pending: list[bool] = field(default_factory=[True].copy)
 
     def enter(self) -> Context:
@@ -192,6 +197,7 @@ class Call:
         Returns:
             Whether the attempt before may be billed, so that the next one needs a reservation of its own.
         """
+        error = self.cause(error) if error is not None else None
         self.retry_causes.append(retry_cause(response, error))
         status = getattr(response, "status_code", None)
         fate = fate_of_status(status) if type(status) is int else fate_of(error) if error is not None else "unsent"

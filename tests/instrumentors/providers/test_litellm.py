@@ -391,3 +391,25 @@ def test_requests_that_are_made_again_are_attempts_at_one_call(server: Server, t
     assert telemetry.attributes["genledger.attempts"] == 3
     assert telemetry.attributes["genledger.retry.causes"] == ("500", "429")
     assert priced(telemetry)["genledger.cost.amount"] == pytest.approx(CLAUDE_USD)
+
+
+def test_a_request_that_never_left_costs_nothing_and_one_without_an_answer_may(
+    server: Server, telemetry: Telemetry
+) -> None:
+    given: dict[str, Any] = {"model": CLAUDE, "messages": MESSAGES, "max_tokens": 600, "max_retries": 0, "api_key": "k"}
+    with pytest.raises(litellm.InternalServerError):  # as LiteLLM calls it
+        litellm.completion(**given, api_base="http://127.0.0.1:9")
+    assert "genledger.cost.amount" not in telemetry.attributes
+    telemetry.clear()
+    server.will(Reply(200, "application/json", (), hangs=True))
+    with pytest.raises(litellm.Timeout):
+        litellm.completion(**given, api_base=server.url, timeout=0.5)
+    assert telemetry.attributes["genledger.outcome"] == "timeout"
+    assert telemetry.attributes["genledger.usage.estimated"] is True
+    assert telemetry.attributes["gen_ai.usage.output_tokens"] == 600
+    telemetry.clear()
+    server.will(Reply(200, "application/json", (b"{",), breaks=True))
+    with pytest.raises(litellm.InternalServerError):  # as LiteLLM calls it
+        litellm.completion(**given, api_base=server.url)
+    assert telemetry.attributes["genledger.usage.estimated"] is True
+    assert telemetry.attributes["gen_ai.usage.output_tokens"] == 600

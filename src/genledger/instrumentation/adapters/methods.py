@@ -52,6 +52,7 @@ class Methods:
         kept: Gives the chunks that a stream object received and did not hand out.
         cached: Tells from the request and the result that nothing was sent: a cache of the client's own answered.
         stream_classes: The classes of streams that were seen.
+        cause: Finds what failed behind an error, where the client's own has a status without an answer.
         signature: Gives the function that has the names of a function's arguments, where it only passes them on.
     """
 
@@ -65,6 +66,7 @@ class Methods:
     answer: Callable[[Any], Any] = lambda result: result
     kept: Kept = lambda stream: ()
     cached: Callable[[Body, Any], bool] = lambda body, result: False
+    cause: Callable[[BaseException], BaseException] = lambda error: error
     signature: Callable[[Any], Any] = lambda function: function
     stream_classes: StreamClasses = field(default_factory=StreamClasses)
 
@@ -154,6 +156,7 @@ class ResultExchange(MethodExchange):
     def __init__(self, call: Call, function: Any, methods: Methods) -> None:
         super().__init__(call, function, methods.write, methods.answer)
         self._methods = methods
+        call.cause = methods.cause
 
     def receive(self, result: Any) -> Any:
         """Settle the call with the result, or follow the stream that it is."""

@@ -84,6 +84,10 @@ def _plain(chunk: Any) -> dict[str, Any]:
     return {**dict(fields_of(chunk)), "choices": choices}
 
 
+def _given(usage: Any) -> int:
+    return integer(field(usage, "prompt_tokens")) or 0
+
+
 class LitellmChunks(Chunks):
     """Puts the chunks of LiteLLM's streams together.
 
@@ -94,6 +98,7 @@ class LitellmChunks(Chunks):
     def __init__(self, body: Body, keep: bool) -> None:
         super().__init__(body, keep)
         self._sum: Any = None
+        self._blocks: list[Any] = []
 
     def fold(self, chunks: Sequence[Any]) -> None:
         """Take in more chunks."""
@@ -102,13 +107,22 @@ class LitellmChunks(Chunks):
             usage = hidden(chunk).get("usage")
             if usage is not None:
                 self._sum = usage
+            block = field(chunk, "usage")
+            if block is not None:
+                self._blocks.append(block)
 
     def response(self) -> Mapping[str, Any]:
         """Return what was received, shaped like a chat completion."""
         whole = super().response()
-        if whole["usage"] is None or self._sum is None:
+        if not self._blocks:
             return whole
-        return {**whole, "usage": self._sum, CLIENTS_OWN: {"response_cost": field(self._sum, "cost")}}
+        total = self._sum if self._sum is not None else self._blocks[-1]
+        begun = max(self._blocks, key=_given)
+        if _given(begun) > _given(total):  # old versions leave out what a first chunk says
+            generated = field(total, "completion_tokens") or 0
+            counts = {"completion_tokens": generated, "total_tokens": _given(begun) + generated}
+            total = {**dict(fields_of(begun)), **counts}
+        return {**whole, "usage": total, CLIENTS_OWN: {"response_cost": field(total, "cost")}}
 
 
 class Lines:

@@ -254,10 +254,12 @@ async def test_a_stream_is_the_object_that_it_is_without_genledger(server: Serve
 
 
 def test_a_stream_that_is_dropped_settles_with_what_came(server: Server, telemetry: Telemetry) -> None:
+    if not hasattr(litellm.CustomStreamWrapper, "close"):
+        pytest.skip("the oldest version keeps its streams")
     server.will(anthropic_messages.ROW.streamed())
     stream = litellm.completion(model=CLAUDE, messages=MESSAGES, stream=True, **at(server))
     next(stream)
-    getattr(stream, "close", lambda: None)()
+    stream.close()
     del stream
     for _ in range(100):
         if telemetry.spans:

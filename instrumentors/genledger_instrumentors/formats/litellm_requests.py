@@ -23,6 +23,7 @@ _PROVIDERS = {
     "custom_openai": "openai",
     "dashscope": "alibaba",
     "hosted_vllm": "openai",
+    "litellm_proxy": "openai",
     "nvidia_nim": "nvidia",
     "ollama_chat": "ollama",
     "openai_like": "openai",

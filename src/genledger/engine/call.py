@@ -16,6 +16,7 @@ from genledger.engine.attempts import Fate, fate_of, fate_of_status
 from genledger.engine.budget_hook import changes
 from genledger.engine.operation import Attributes, Body, Endpoint, Operation, Received, with_changes
 from genledger.engine.priced_usage import Lost, lost_attempt
+from genledger.pricing.names import provider_of_host
 from genledger.shared import internal_errors
 from genledger_semconv import attributes as A
 
@@ -117,7 +118,8 @@ class Call:
     def nest_in(self, around: Call) -> None:
         """Note that this call is made by the client method of another one, which did the same thing by it.
 
-        Both are one request: the inner one is priced, the outer one becomes structure. Budgets have admitted it.
+        Both are one request: the inner one is priced, the outer one becomes structure. Budgets have admitted it. Who
+        answers at an address that nobody knows is what the outer one was told.
         """
         ours, theirs = self.operation, around.operation
         same = ours.name == theirs.name or (ours.inference and theirs.inference)
@@ -125,6 +127,9 @@ class Call:
             return
         self.around = around
         around.inner.append(self)
+        mine, named = self.endpoint, around.endpoint.provider
+        if mine.provider != named and mine.base_url and provider_of_host(mine.base_url) is None:
+            self.reaches(mine._replace(provider=named))
 
     @property
     def priced(self) -> bool:

@@ -415,3 +415,15 @@ def test_a_request_that_never_left_costs_nothing_and_one_without_an_answer_may(
         litellm.completion(**given, api_base=server.url)
     assert telemetry.attributes["genledger.usage.estimated"] is True
     assert telemetry.attributes["gen_ai.usage.output_tokens"] == 600
+
+
+def test_who_answers_at_an_address_of_ones_own_is_who_litellm_was_told(server: Server, telemetry: Telemetry) -> None:
+    server.will(openai_chat.whole("deepseek-chat"))
+    litellm.completion(model="deepseek/deepseek-chat", messages=MESSAGES, **at(server, "/v1"))
+    attributes = priced(telemetry)
+    assert attributes["gen_ai.provider.name"] == "deepseek"
+    assert attributes["genledger.cost.amount"] > 0
+    telemetry.clear()
+    server.will(openai_chat.whole("our-own"))
+    litellm.completion(model="xai/grok-4", messages=MESSAGES, **at(server, "/v1"))
+    assert {attributes_of(span)["gen_ai.provider.name"] for span in telemetry.spans} == {"x_ai"}

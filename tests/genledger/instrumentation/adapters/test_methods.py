@@ -207,6 +207,20 @@ def test_the_outer_call_is_structure_without_usage(telemetry: Telemetry) -> None
     assert kept == []
 
 
+@pytest.mark.parametrize(
+    ("url", "provider"), [("http://gateway.internal/v1", "openai"), ("https://api.groq.com/openai/v1", "groq")]
+)
+def test_who_answers_at_an_address_that_nobody_knows_is_what_the_outer_call_was_told(
+    telemetry: Telemetry, url: str, provider: str
+) -> None:
+    upstream = Provider(asynchronous=False)
+    upstream.will(answer(wire.chat()))
+    inner = upstream.azure(azure_endpoint=None, base_url=url) if provider == "openai" else upstream.openai(base_url=url)
+    with library() as cls:
+        cls(lambda: inner.chat.completions.create(model="gpt-4o", messages=wire.USER)).over("gpt-4o")
+    assert attributes_of(telemetry.spans[0])["gen_ai.provider.name"] == provider
+
+
 def test_what_generates_is_one_call_whatever_the_endpoint_inside_is(telemetry: Telemetry) -> None:
     provider = Provider(asynchronous=False)
     provider.will(answer({**ANSWER, "object": "text_completion"}))

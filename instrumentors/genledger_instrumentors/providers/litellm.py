@@ -47,6 +47,11 @@ _NAMED = {
     "transcription": TRANSCRIPTIONS,
     "moderation": MODERATIONS,
 }
+_REPEATED = {
+    **dict.fromkeys(("completion", "acompletion"), "completion"),
+    **{name: name for name in ("responses", "aresponses")},
+}
+"""What LiteLLM calls again, and by which function where it is not told."""
 _GENERATING = dict.fromkeys(
     ("generate_content", "agenerate_content", "generate_content_stream", "agenerate_content_stream"), GENERATE_CONTENT
 )
@@ -101,8 +106,8 @@ class LitellmInstrumentor(Instrumentor):
         return [
             *patches,
             *(
-                repeats("litellm", "litellm", f"{name}_with_retries", "original_function", name)
-                for name in ("completion", "acompletion", "responses", "aresponses")
+                repeats("litellm", "litellm", f"{name}_with_retries", "original_function", default)
+                for name, default in _REPEATED.items()
             ),
             Patch("litellm.litellm_core_utils.litellm_logging", "Logging.pre_call", reaches),
             # Its own spans are made by callbacks, in another thread.

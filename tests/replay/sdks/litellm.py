@@ -8,6 +8,7 @@ from typing import Any
 import litellm
 import openai
 
+from ...contract.rows.litellm_openai import Read, ReadAsync, settled
 from ...instrumentors.provider import now
 from ..observation import drained
 from ..plan import ClientKey, Plan, Sdk
@@ -32,47 +33,13 @@ def plan(recording: Recording) -> Plan | str:
     return Plan(recording, key, route.method, given, route.kind, streams=body.get("stream") is True)
 
 
-class OneWay:
-    """A stream read one way, without what LiteLLM makes up for each of its chunks."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-
-class Read(OneWay):
-    """As a synchronous application reads it."""
-
-    def __iter__(self) -> Any:
-        return self
-
-    def __next__(self) -> Any:
-        return _settled(next(self._stream))
-
-
-class ReadAsync(OneWay):
-    """As an asynchronous application reads it."""
-
-    def __aiter__(self) -> Any:
-        return self
-
-    async def __anext__(self) -> Any:
-        return _settled(await anext(self._stream))
-
-
-def _settled(result: Any) -> Any:
-    result.created = 1790000000
-    result.__dict__.pop("_response_ms", None)
-    (result.__pydantic_extra__ or {}).pop("_response_ms", None)
-    return result
-
-
 async def _plain(client: tuple[dict[str, Any], bool], plan: Plan) -> Any:
     given, asynchronous = client
     function = litellm.acompletion if asynchronous else litellm.completion
     result = await now(function(**given, **plan.kwargs))
     if plan.streams:
         return await drained(ReadAsync(result) if asynchronous else Read(result))
-    return await drained(_settled(result))
+    return await drained(settled(result))
 
 
 def client(key: ClientKey, wire: Wire, asynchronous: bool) -> tuple[dict[str, Any], bool]:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from inspect import iscoroutinefunction
 from typing import Any
 
+import wrapt
+
 from genledger.engine.call import Call, running_call
 from genledger.instrumentation.adapters.wire import note_retry
 from genledger.instrumentation.patching import Patch
@@ -27,10 +29,12 @@ def repeats(library: str, module: str, path: str, argument: str, default: str) -
 
     def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call = running_call(library)
-        patched = getattr(sys.modules[module], default)
+        patched = getattr(sys.modules.get(module), default, None)
         function = kwargs.get(argument) or patched
+        if function is None:
+            return wrapped(*args, **kwargs)
         if call is not None:
-            if function is patched:
+            if function is patched and isinstance(patched, wrapt.FunctionWrapper):
                 function = patched.__wrapped__
             attempts = _attempts_async if iscoroutinefunction(function) else _attempts
             function = attempts(call, function, sys.exc_info()[1])

@@ -77,7 +77,8 @@ def kept_chunks(stream: Any) -> Iterable[Any]:
 def _plain(chunk: Any) -> dict[str, Any]:
     """Return a chunk as the provider would have sent it: the text in LiteLLM's is not among the declared fields."""
     choices = [
-        {**dict(fields_of(one)), "delta": dict(fields_of(field(one, "delta")))} for one in field(chunk, "choices")
+        {**dict(fields_of(one)), "delta": dict(fields_of(field(one, "delta")))}
+        for one in listed(field(chunk, "choices"))
     ]
     if choices and not choices[0]["delta"]:
         choices = [{**one, "delta": None} for one in choices]

@@ -270,8 +270,10 @@ def test_a_stream_that_is_dropped_settles_with_what_came(server: Server, telemet
     assert telemetry.attributes["genledger.usage.estimated"] is True
 
 
-async def test_the_router_calls_once_for_each_attempt(server: Server, telemetry: Telemetry) -> None:
-    server.will(anthropic_messages.ROW.error(500), openai_chat.ROW.whole)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_router_calls_once_for_each_attempt(server: Server, telemetry: Telemetry, stream: bool) -> None:
+    answered_with = openai_chat.ROW.streamed() if stream else openai_chat.ROW.whole
+    server.will(anthropic_messages.ROW.error(500), answered_with)
     router = litellm.Router(
         model_list=[
             {"model_name": "first", "litellm_params": {"model": CLAUDE, "max_retries": 0, **at(server)}},
@@ -280,7 +282,9 @@ async def test_the_router_calls_once_for_each_attempt(server: Server, telemetry:
         fallbacks=[{"first": ["second"]}],
         num_retries=0,
     )
-    await router.acompletion(model="first", messages=MESSAGES)
+    result = await router.acompletion(model="first", messages=MESSAGES, stream=stream)
+    if stream:
+        await items(result)
     failed, *answered = sorted(telemetry.spans, key=lambda span: span.start_time or 0)
     assert attributes_of(failed)["genledger.outcome"] == "error"
     assert attributes_of(failed)["gen_ai.provider.name"] == "anthropic"

@@ -69,7 +69,8 @@ class _Reading:
         """Settle the call of a stream that was read to its end."""
         try:
             for chunk in self._kept(stream):
-                self.take(chunk)
+                for recorder in self._recorders:
+                    recorder.add(chunk)
         except Exception as fault:
             internal_errors.report("ending a stream", fault)
         self.finish()
@@ -84,7 +85,8 @@ _readings: IdentityMap[_Reading] = IdentityMap()
 def is_stream_object(result: Any) -> bool:
     """Return whether a result is a stream whose class can be patched: no generator, and nothing built in."""
     kind = type(result)
-    return bool(kind.__flags__ & _HEAP_TYPE) and (hasattr(kind, "__next__") or hasattr(kind, "__anext__"))
+    ours = kind.__flags__ & _HEAP_TYPE and kind.__weakrefoffset__
+    return bool(ours) and (hasattr(kind, "__next__") or hasattr(kind, "__anext__"))
 
 
 class StreamClasses:

@@ -63,7 +63,44 @@ STORE = {
     "nearest": search("clientlib", "nearest", {}),
     "load": access("load", {}),
 }
-NAMES = ("chat", "achat", "stream", "astream", "iterator", "over")
+NAMES = ("chat", "achat", "stream", "astream", "iterator", "over", "object")
+
+
+class Stream:
+    """A stream of a class of the library's own, which can be read both ways."""
+
+    def __init__(self) -> None:
+        self._chunks = iter([{"text": "Hello"}, {"text": " there"}])
+        self.kept = [{"text": "", "usage": USAGE}]
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __aiter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return next(self._chunks)
+        except StopIteration:
+            self.close()
+            raise
+
+    async def __anext__(self) -> Any:
+        try:
+            return next(self)
+        except StopIteration:
+            raise StopAsyncIteration from None
+
+    def close(self) -> None:
+        """End it."""
+
+
+class Elsewhere(Stream):
+    """A stream whose iterator is another object."""
+
+    def __iter__(self) -> Any:
+        yield from [{"text": "Hello"}, {"text": " there"}]
 
 
 class Client:
@@ -100,6 +137,11 @@ class Client:
         self.asked.append({"model": model, "max_tokens": max_tokens})
         return iter([{"text": "Hello"}, {"text": " there", "usage": USAGE}])
 
+    def object(self, model: str, max_tokens: int | None = None) -> Any:
+        """Send the request, and give an object to read what is coming."""
+        self.asked.append({"model": model, "max_tokens": max_tokens})
+        return Elsewhere() if model == "elsewhere" else Stream()
+
     def over(self, model: str, max_tokens: int | None = None) -> Any:
         """Let another client make the call."""
         assert self.inner is not None
@@ -133,8 +175,10 @@ def library() -> Iterator[type[Client]]:
         "clientlib",
         {"clientlib": "Client"},
         {**dict.fromkeys(NAMES, CHAT), **STORE},
-        endpoint=lambda client: Endpoint("openai", "api.openai.com", 443, "https://api.openai.com/v1"),
+        endpoint=lambda client, given: Endpoint("openai", "api.openai.com", 443, "https://api.openai.com/v1"),
         streamed=lambda body: False,
+        kept=lambda stream: stream.kept,
+        cached=lambda body, result: isinstance(result, dict) and bool(result.get("cached")),
     )
     patcher = Patcher(methods.patches())
     patcher.apply()

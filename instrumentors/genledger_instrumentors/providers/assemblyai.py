@@ -55,7 +55,7 @@ def job(transcript: Any, given: dict[str, Any]) -> Job | None:
     return Job(name, "finished" if ended else None, read_transcript(transcript))
 
 
-def endpoint(given: dict[str, Any]) -> Endpoint:
+def endpoint(instance: object, given: dict[str, Any]) -> Endpoint:
     """Return the server that a request goes to: its own, or that of the HTTP client."""
     client = given["client"]
     return _SERVER.endpoint(client, str(given.get("base_url") or client.base_url), client.headers.get("authorization"))

@@ -90,7 +90,7 @@ def failed(error: BaseException, given: dict[str, Any]) -> Job | None:
     return Job(tells["id"], "finished", read_result(tells["id"], None, response.headers, str(status)))
 
 
-def endpoint(given: dict[str, Any]) -> Endpoint:
+def endpoint(instance: object, given: dict[str, Any]) -> Endpoint:
     """Return the server that a request goes to."""
     parts = urlsplit(given["url"])
     return Endpoint.at("fal", f"{parts.scheme}://{parts.netloc}")

@@ -72,7 +72,7 @@ def job(response: Any, given: dict[str, Any]) -> Job | None:
     return Job(prediction["id"], ended, read_prediction(prediction), stream if isinstance(stream, str) else None)
 
 
-def endpoint(client: Any) -> Endpoint:
+def endpoint(client: Any, given: dict[str, Any]) -> Endpoint:
     """Return the server that a client talks to."""
     url = client._base_url or os.environ.get("REPLICATE_BASE_URL") or "https://api.replicate.com"
     return Endpoint.at("replicate", url)

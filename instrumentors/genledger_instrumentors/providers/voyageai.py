@@ -35,7 +35,7 @@ def body(client: Any, given: dict[str, Any]) -> Body | None:
     return None if local is not None and local.is_local_model(model) else {**given, "model": model}
 
 
-def endpoint(client: Any) -> Endpoint:
+def endpoint(client: Any, given: dict[str, Any]) -> Endpoint:
     """Return the server that a client talks to."""
     url = client._params.get("base_url") or getattr(sys.modules["voyageai"], "api_base", "https://api.voyageai.com/v1")
     return endpoint_at("voyageai", url, client.api_key)

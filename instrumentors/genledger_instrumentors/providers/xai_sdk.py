@@ -34,7 +34,7 @@ def body(chat: Any, given: dict[str, Any]) -> Body:
     return asked
 
 
-def endpoint(chat: Any) -> Endpoint:
+def endpoint(chat: Any, given: dict[str, Any]) -> Endpoint:
     """Return the server that a conversation is with."""
     return endpoint_of("x_ai", chat._stub.GetCompletion)
 

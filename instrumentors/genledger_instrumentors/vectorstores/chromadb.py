@@ -37,7 +37,7 @@ OPERATIONS: Mapping[str, Operation] = {
 }
 
 
-def endpoint(collection: Any) -> Endpoint:
+def endpoint(collection: Any, given: dict[str, Any]) -> Endpoint:
     """Return the server that holds a collection; an embedded one has no address."""
     url = field(collection._client, "_api_url")
     return Endpoint.at("chroma", url) if isinstance(url, str) else Endpoint("chroma")

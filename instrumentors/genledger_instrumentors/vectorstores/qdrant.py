@@ -60,7 +60,7 @@ OPERATIONS: Mapping[str, Operation] = {
 }
 
 
-def endpoint(client: Any) -> Endpoint:
+def endpoint(client: Any, given: dict[str, Any]) -> Endpoint:
     """Return the server that a client was made for; an embedded store has no address."""
     options = client.init_options
     location = options.get("location")

@@ -16,7 +16,9 @@ from genledger.engine.attempts import Fate, fate_of, fate_of_status, status_of
 from genledger.engine.budget_hook import changes
 from genledger.engine.operation import Attributes, Body, Endpoint, Operation, Received, with_changes
 from genledger.engine.priced_usage import Lost, lost_attempt
+from genledger.pricing.names import provider_of_host
 from genledger.shared import internal_errors
+from genledger_semconv import attributes as A
 
 if TYPE_CHECKING:
     from genledger.budgets import Reservation
@@ -34,6 +36,10 @@ class Call:
 
     It settles exactly once, whichever of exhaustion, close, error, cancellation or garbage collection comes
     first; everything after that does nothing.
+
+    Attributes:
+        cached: A cache of the client's own answered: nothing was sent, and nothing is paid for.
+        cause: Finds what failed behind an error of the client, where that has a status without an answer.
     """
 
     recorder: Recorder
@@ -69,6 +75,8 @@ class Call:
     answered: Any = None
     failed: BaseException | None = None
     reservation: Reservation | None = None
+    cached: bool = False
+    cause: Callable[[BaseException], BaseException] = lambda error: error
     _pending: list[bool] = field(default_factory=[True].copy)
 
     def enter(self) -> Context:
@@ -111,12 +119,18 @@ class Call:
     def nest_in(self, around: Call) -> None:
         """Note that this call is made by the client method of another one, which did the same thing by it.
 
-        Both are one request: the inner one is priced, the outer one becomes structure. Budgets have admitted it.
+        Both are one request: the inner one is priced, the outer one becomes structure. Budgets have admitted it. Who
+        answers at an address that nobody knows is what the outer one was told.
         """
-        if around.settled or around.operation.name != self.operation.name or not self.operation.priced:
+        ours, theirs = self.operation, around.operation
+        same = ours.name == theirs.name or (ours.inference and theirs.inference)
+        if around.settled or not same or not ours.priced:
             return
         self.around = around
         around.inner.append(self)
+        mine, named = self.endpoint, around.endpoint.provider
+        if mine.provider != named and mine.base_url and provider_of_host(mine.base_url) is None:
+            self.reaches(mine._replace(provider=named))
 
     @property
     def priced(self) -> bool:
@@ -172,12 +186,24 @@ class Call:
                 self.model = self.changes.get("model", self.model)
                 self.body = with_changes(self.body, self.changes)
 
+    def reaches(self, endpoint: Endpoint) -> None:
+        """Note who is called, where a client finds that out on the way."""
+        self.endpoint = endpoint
+        found: Attributes = {A.GEN_AI_PROVIDER_NAME: endpoint.provider}
+        if endpoint.host is not None:
+            found[A.SERVER_ADDRESS] = endpoint.host
+            if endpoint.port is not None:
+                found[A.SERVER_PORT] = endpoint.port
+        self.asked.update(found)
+        self.span.set_attributes(found)
+
     def retried(self, response: Any, error: BaseException | None) -> bool:
         """Note that the client sends its request again, and why.
 
         Returns:
             Whether the attempt before may be billed, so that the next one needs a reservation of its own.
         """
+        error = self.cause(error) if error is not None else None
         self.retry_causes.append(retry_cause(response, error))
         status = getattr(response, "status_code", None)
         fate = fate_of_status(status) if type(status) is int else fate_of(error) if error is not None else "unsent"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from genledger import pricing
 from genledger.engine.operation import Operation, at_path
+from genledger.pricing.getters import declared
 from genledger.pricing.usage import NO_UNITS, Usage
 
 if TYPE_CHECKING:
@@ -141,6 +142,5 @@ def _walk(value: Any, texts: list[str], depth: int) -> int:
         for item in value:
             tokens += _walk(item, texts, depth + 1)
         return tokens
-    if hasattr(value, "__pydantic_extra__") or hasattr(value, "__dataclass_fields__"):
-        return _walk(vars(value), texts, depth + 1)
-    return 0
+    fields = declared(value)
+    return 0 if fields is None else _walk(fields, texts, depth + 1)

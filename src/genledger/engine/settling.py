@@ -98,6 +98,7 @@ def _judge(recorder: Recorder, settlement: Settlement) -> None:
         # The conventions' rule for a choice whose finish reason was expected but never came.
         attributes.setdefault(A.GEN_AI_RESPONSE_FINISH_REASONS, ("error",))
     if response is None and error is not None:
+        error = call.cause(error)
         # Headers are kept once an answer begins: what fails after that, and is no refusal, was sent for sure.
         fate = fate_of(error) if call.headers is None or status_of(error) is not None else "lost"
         if fate != "unsent" or call.fate is None:

@@ -47,7 +47,9 @@ def finish_open() -> None:
 class StreamRecorder:
     """One stream being read by the application."""
 
-    __slots__ = ("__weakref__", "_asked", "_call", "_chunks", "_gathering", "_source", "add", "stamps")
+    __slots__ = (
+        *("__weakref__", "_asked", "_batch", "_call", "_chunks", "_gathering", "_room", "_source", "add", "stamps"),
+    )
 
     def __init__(self, call: Call, accumulator: StreamAccumulator) -> None:
         self._call = call
@@ -59,8 +61,9 @@ class StreamRecorder:
         call.stamps = self.stamps
         watch(self)
         self._source: weakref.ref[Any] | None = None
+        self._batch = self._room = 1
 
-    def reads_from(self, source: Generator[Any, None, None] | AsyncStreamIterator) -> None:
+    def reads_from(self, source: Any) -> None:
         """Remember, without keeping it alive, the iterator that the application reads."""
         self._source = weakref.ref(source)
 
@@ -85,6 +88,20 @@ class StreamRecorder:
             self._asked[len(self.stamps)] = time.perf_counter()
         except Exception as fault:
             internal_errors.report("recording a chunk", fault)
+
+    def waits(self) -> None:
+        """Note that the next chunk is asked for, by who hands over one at a time."""
+        if self._room == self._batch:
+            self.asks()
+
+    def take(self, chunk: Any) -> None:
+        """Take in the chunk that came."""
+        self.add(chunk)
+        self.stamps.append(time.perf_counter())
+        self._room -= 1
+        if not self._room:
+            self.fold()
+            self._batch = self._room = min(2 * self._batch, _BATCH)
 
     def fold(self) -> None:
         """Put the chunks received so far together."""
@@ -194,7 +211,7 @@ def iterated(
 class AsyncStreamIterator:
     """Passes the chunks of an asynchronous stream on to the application."""
 
-    __slots__ = ("__weakref__", "_batch", "_hide", "_next", "_reading", "_room", "_source", "gi_running")
+    __slots__ = ("__weakref__", "_hide", "_next", "_reading", "_source", "gi_running")
 
     def __init__(
         self, source: AsyncIterator[Any], recording: StreamRecorder, hide: Callable[[Any], bool] | None = None
@@ -203,7 +220,6 @@ class AsyncStreamIterator:
         self._next = source.__anext__
         self._reading = recording
         self._hide = hide
-        self._batch = self._room = 1
         self.gi_running = False
         recording.reads_from(self)
 
@@ -213,8 +229,7 @@ class AsyncStreamIterator:
     async def __anext__(self) -> Any:
         recording = self._reading
         while True:
-            if self._room == self._batch:
-                recording.asks()
+            recording.waits()
             self.gi_running = True
             try:
                 chunk = await self._next()
@@ -226,12 +241,7 @@ class AsyncStreamIterator:
                 raise
             finally:
                 self.gi_running = False
-            recording.add(chunk)
-            recording.stamps.append(time.perf_counter())
-            self._room -= 1
-            if not self._room:
-                recording.fold()
-                self._batch = self._room = min(2 * self._batch, _BATCH)
+            recording.take(chunk)
             if self._hide is None or not self._hide(chunk):
                 return chunk
 

@@ -84,6 +84,14 @@ def fields_of(obj: Any) -> Any:
         return _NONE
 
 
+def declared(obj: Any) -> Mapping[str, Any] | None:
+    """Return the fields of a typed object, with slots or not; `None` for what declares none."""
+    if hasattr(obj, "__pydantic_extra__"):
+        return vars(obj)
+    names = getattr(obj, "__dataclass_fields__", None)
+    return None if names is None else {name: getattr(obj, name, None) for name in names}
+
+
 def first(obj: object, *names: str) -> object:
     """Return the first of several spellings of a field that is present."""
     if obj is None:

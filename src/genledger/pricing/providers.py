@@ -25,15 +25,18 @@ class Providers:
 
     Attributes:
         ids: The id of each provider that sells something, by every name that it has.
+        names: The name in the conventions of each provider, by every name that it has.
         tables: The provider that the price table has an id under, where that is not the id.
     """
 
     def __init__(self, entries: dict[str, dict[str, list[str] | str]]) -> None:
         self.ids: dict[str, str] = {}
+        self.names: dict[str, str] = {}
         self.tables: dict[str, str] = {}
         self._domains: dict[str, Seller] = {}
         self._patterns: list[tuple[re.Pattern[str], Seller]] = []
         for name, entry in entries.items():
+            self.names.update(dict.fromkeys((name, *entry.get("aliases", ())), name))
             identifier = entry.get("id")
             seller = Seller(name, identifier if isinstance(identifier, str) else None)
             if seller.id is not None:

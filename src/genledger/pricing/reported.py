@@ -25,13 +25,14 @@ class CostField:
     """A place where a cost is reported, and who reports it there.
 
     `providers` are those that define the field, under their canonical names. With `own_name` the field bears the
-    name of the gateway that sends it, so that it means the same at whatever address the gateway runs. `read` is
-    given the usage block, the answer and the headers.
+    name of the gateway that sends it, so that it means the same at whatever address the gateway runs. A `client`
+    library writes it itself, whoever answers. `read` is given the usage block, the answer and the headers.
     """
 
     providers: frozenset[str]
     read: Callable[[object, object, Headers], Said | None]
     own_name: bool = False
+    client: bool = False
 
 
 def reported_cost(
@@ -71,6 +72,8 @@ def _defines(place: CostField, provider: str, base_url: str | None) -> bool:
 
     At an address that nobody sells from there is a gateway, which may pass on what its upstream reports.
     """
+    if place.client:
+        return True
     host = provider_of_host(base_url) if base_url else None
     if host is not None:
         return host in place.providers
@@ -131,6 +134,10 @@ def _litellm(usage: object, body: object, headers: Headers) -> Said | None:
     return _estimate(written)
 
 
+def _litellm_client(usage: object, body: object, headers: Headers) -> Said | None:
+    return _estimate(path(body, CLIENTS_OWN, "response_cost"))
+
+
 def _pydantic(usage: object, body: object, headers: Headers) -> Said | None:
     return _estimate(path(usage, "pydantic_ai_gateway", "cost_estimate"))
 
@@ -159,7 +166,11 @@ def _numeric(value: object) -> float | None:
         return None
 
 
+CLIENTS_OWN = "_hidden_params"
+"""The field of an answer that LiteLLM's library keeps its own facts in. https://docs.litellm.ai/docs/completion/output"""
+
 _FIELDS = (
+    CostField(frozenset(), _litellm_client, client=True),
     # https://docs.x.ai/developers/cost-tracking
     CostField(frozenset({"x-ai"}), _ticks),
     # https://openrouter.ai/docs/use-cases/usage-accounting; LiteLLM's proxy with `include_cost_in_streaming_usage`

@@ -206,7 +206,7 @@ def patched(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
             "fake",
             {"fake_store": "Store"},
             {"call": operation, "acall": operation},
-            endpoint or (lambda store: Endpoint("fake")),
+            endpoint or (lambda store, given: Endpoint("fake")),
             body or (lambda store, given: given),
         )
         applied.append(Patcher(methods.patches()))

@@ -65,6 +65,17 @@ def said(provider: str, base_url: str | None, body: Any, headers: Any = None) ->
     return reading.reported
 
 
+@pytest.mark.parametrize(
+    ("provider", "base_url"), [*OTHERS, ("openai", "http://litellm.internal:4000"), ("cohere", None)]
+)
+def test_what_litellms_library_works_out_is_about_its_call_whoever_answers(provider: str, base_url: str | None) -> None:
+    """https://docs.litellm.ai/docs/completion/output"""
+    assert said(provider, base_url, answer(_hidden_params={"response_cost": COST})) == pytest.approx(COST)
+    assert said(provider, base_url, answer(_hidden_params={"response_cost": 0.0})) is None
+    assert said(provider, base_url, answer(_hidden_params={"response_cost": None})) is None
+    assert said(provider, base_url, answer(_hidden_params="nothing")) is None
+
+
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_provider_that_defines_a_cost_field_is_believed(name: str) -> None:
     provider, base_url, body, headers = FIELDS[name]

@@ -9,7 +9,7 @@ from ..plan import Sdk
 
 NAMES = (
     *("openai", "anthropic", "groq", "mistralai", "cohere", "boto3", "replicate"),
-    *("google_genai", "ollama", "huggingface_hub", "deepgram"),
+    *("google_genai", "ollama", "huggingface_hub", "deepgram", "litellm"),
 )
 _PACKAGES = {"google_genai": "google.genai"}
 

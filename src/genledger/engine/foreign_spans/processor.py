@@ -23,6 +23,9 @@ MAX_OPEN = 10_000
 
 _COST = "genledger.cost."
 
+doubles: set[str] = set()
+"""Scopes of spans that stand for calls of ours, but begin when these have ended: a client's callbacks make them."""
+
 
 class _Open:
     __slots__ = ("covered", "parent", "spend")
@@ -65,7 +68,8 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
             if attribution is not NOBODY:
                 span.set_attributes(attribution.attributes)
             call = context.get(CALL_KEY)
-            inside = isinstance(call, Call) and not call.settled
+            double = scope is not None and scope.name in doubles
+            inside = double or (isinstance(call, Call) and not call.settled)
             self._open[span.get_span_context().span_id] = _Open(parent, inside, current_spend(context))
             if len(self._open) > MAX_OPEN:
                 self._open.popitem(last=False)

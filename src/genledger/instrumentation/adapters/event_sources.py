@@ -23,7 +23,7 @@ class EventSources:
         module: The module.
         generators: Its generator functions, synchronous or not: a stream belongs to who called one.
         operation: The operation of a stream.
-        endpoint: Finds the endpoint of a request, from its named arguments.
+        endpoint: Finds the endpoint of a request, from `None` and its named arguments.
         body: Makes the request, by the provider's names, from the named arguments.
         write: Writes changed fields of the request back into the named arguments.
     """
@@ -32,7 +32,7 @@ class EventSources:
     module: str
     generators: tuple[str, ...]
     operation: Operation
-    endpoint: Callable[[Any], Endpoint]
+    endpoint: Callable[[Any, dict[str, Any]], Endpoint]
     body: Callable[[dict[str, Any]], Body]
     write: Write
 
@@ -48,7 +48,7 @@ class EventSources:
         self, recorder: Recorder, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> EventSourceExchange | None:
         given = named_arguments(wrapped, args, kwargs)
-        endpoint, body = self.endpoint(given), self.body(given)
+        endpoint, body = self.endpoint(None, given), self.body(given)
         call = recorder.open(self.operation, self.library, endpoint, body, streamed=True)
 
         def write(args: tuple[Any, ...], kwargs: dict[str, Any], changes: Mapping[str, Any]) -> Arguments:

@@ -53,7 +53,7 @@ class JobClient:
     library: str
     functions: Mapping[str, tuple[str, ...]]
     operation: Callable[[dict[str, Any]], Operation | None]
-    endpoint: Callable[[Any], Endpoint]
+    endpoint: Callable[[Any, dict[str, Any]], Endpoint]
     body: Callable[[dict[str, Any]], Body]
     write: Write
     job: Callable[[Any, dict[str, Any]], Job | None]
@@ -105,7 +105,7 @@ class JobClient:
             return None
         body = self.body(given)
         streamed = operation.accumulate is not None and bool(body.get("stream"))
-        endpoint = self.endpoint(given if instance is None else instance)
+        endpoint = self.endpoint(instance, given)
         call = recorder.open(operation, self.library, endpoint, body, streamed=streamed)
         if call is None:
             return None
@@ -128,7 +128,7 @@ class JobClient:
             given = named_arguments(wrapped, args, kwargs)
             if self.operation(given) is None and (job := read(said, given)) is not None and job.ended is not None:
                 finished = Finished(job.id, cancelled=job.ended == "cancelled")
-                recorder.deferred.finish(self.endpoint(given if instance is None else instance), finished, job.answer)
+                recorder.deferred.finish(self.endpoint(instance, given), finished, job.answer)
         except Exception as error:
             internal_errors.report("reading what became of a job", error)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +21,7 @@ from genledger.engine.driver import (
 from genledger.engine.operation import Body, Endpoint, Operation, with_changes
 from genledger.engine.recorder import Recorder
 from genledger.instrumentation.adapters.http_response import tap_content
+from genledger.instrumentation.adapters.stream_objects import Kept, StreamClasses, is_stream_object
 from genledger.instrumentation.patching import Patch, Patches
 from genledger.shared import internal_errors
 
@@ -47,48 +48,60 @@ class Methods:
         library: The library's name for users.
         classes: The class, by the module that it is in, synchronous and not; empty for functions of the module.
         operations: The operation that each function is, or what finds it: for one that sends any request.
-        endpoint: Finds the endpoint that an instance, or a function with these named arguments, talks to.
+        endpoint: Finds the endpoint that an instance (`None` for a function) talks to, or a request to an instance.
         body: Makes the request, by the provider's names, from the instance and the named arguments; those by default.
             `None` for what is no call.
         write: Writes changed fields of the request back into the named arguments.
         streamed: Tells from the request whether its answer is a stream.
         answer: Makes an answer, as the operation reads it, of what a function returned or had received.
+        kept: Gives the chunks that a stream object received and did not hand out.
+        cached: Tells from the request and the result that nothing was sent: a cache of the client's own answered.
+        stream_classes: The classes of streams that were seen.
+        cause: Finds what failed behind an error, where the client's own has a status without an answer.
+        signature: Gives the function that has the names of a function's arguments, where it only passes them on.
     """
 
     library: str
     classes: Mapping[str, str]
     operations: Mapping[str, Operation | Find]
-    endpoint: Callable[[Any], Endpoint]
+    endpoint: Callable[[Any, dict[str, Any]], Endpoint]
     body: Callable[[Any, dict[str, Any]], Body | None] = lambda instance, given: given
     write: Write = update
     streamed: Callable[[Body], bool] = lambda body: bool(body.get("stream"))
     answer: Callable[[Any], Any] = lambda result: result
+    kept: Kept = lambda stream: ()
+    cached: Callable[[Body, Any], bool] = lambda body, result: False
+    cause: Callable[[BaseException], BaseException] = lambda error: error
+    signature: Callable[[Any], Any] = lambda function: function
+    stream_classes: StreamClasses = field(default_factory=StreamClasses)
 
     def patches(self) -> Patches:
         """Return what to patch, and with what."""
-        return [
+        patches: Patches = [
             Patch(module, f"{cls}.{name}" if cls else name, self._wrapper(operation), optional=True)
             for module, cls in self.classes.items()
             for name, operation in self.operations.items()
         ]
+        return [*patches, *(self.stream_classes.hook(module) for module in self.classes)]
 
     def _wrapper(self, described: Operation | Find) -> Callable[..., Any]:
         def open_call(
             recorder: Recorder, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
         ) -> Exchange | None:
-            given = named_arguments(wrapped, args, kwargs)
+            function = self.signature(wrapped)
+            given = named_arguments(function, args, kwargs)
             operation = described if isinstance(described, Operation) else described(given)
             if operation is None:
                 return None
             body = self.body(instance, given)
             if body is None:
                 return None
-            endpoint, batch = self.endpoint(given if instance is None else instance), operation.batch
+            endpoint, batch = self.endpoint(instance, given), operation.batch
             if batch is not None and not recorder.batches.expects(batch, endpoint.provider, body):
                 return None
             streamed = operation.accumulate is not None and self.streamed(body)
             call = recorder.open(operation, self.library, endpoint, body, streamed=streamed)
-            return MethodExchange(call, wrapped, self.write, self.answer) if call is not None else None
+            return ResultExchange(call, function, self) if call is not None else None
 
         drivers = {
             kind: make(open_call)
@@ -107,20 +120,20 @@ class Methods:
 
 
 class MethodExchange(Exchange):
-    """One call of a function, and its result.
+    """One call of a function.
 
     Args:
         call: The open call.
-        wrapped: The function.
+        function: A function with the names of its arguments.
         write: Writes changed fields into its named arguments.
         read: Makes an answer of what it returned or had received.
     """
 
-    __slots__ = ("_read", "_wrapped", "_write")
+    __slots__ = ("_function", "_read", "_write")
 
-    def __init__(self, call: Call, wrapped: Any, write: Write, read: Callable[[Any], Any]) -> None:
+    def __init__(self, call: Call, function: Any, write: Write, read: Callable[[Any], Any]) -> None:
         super().__init__(call)
-        self._wrapped = wrapped
+        self._function = function
         self._write = write
         self._read = read
 
@@ -128,7 +141,7 @@ class MethodExchange(Exchange):
         """Return the arguments with the changes written into them."""
         if not self.call.changes:
             return args, kwargs
-        arguments = named_arguments(self._wrapped, args, kwargs)
+        arguments = named_arguments(self._function, args, kwargs)
         self._write(arguments, self.call.changes)
         return (), arguments
 
@@ -141,13 +154,35 @@ class MethodExchange(Exchange):
             internal_errors.report("reading the answer", fault)
             return None
 
+
+class ResultExchange(MethodExchange):
+    """One call of a function, and its result.
+
+    Args:
+        call: The open call.
+        function: A function with the names of its arguments.
+        methods: The description of it.
+    """
+
+    __slots__ = ("_methods",)
+
+    def __init__(self, call: Call, function: Any, methods: Methods) -> None:
+        super().__init__(call, function, methods.write, methods.answer)
+        self._methods = methods
+        call.cause = methods.cause
+
     def receive(self, result: Any) -> Any:
         """Settle the call with the result, or follow the stream that it is."""
-        call = self.call
+        call, methods = self.call, self._methods
+        call.cached = methods.cached(call.body, result)
         accumulate = call.operation.accumulate
         if accumulate is not None and (hasattr(result, "__next__") or hasattr(result, "__anext__")):
             call.streamed = True
-            return follow(call, result, accumulate(call.body, call.recorder.capture is not None))
+            accumulator = accumulate(call.body, call.recorder.capture is not None)
+            if not is_stream_object(result):
+                return follow(call, result, accumulator)
+            methods.stream_classes.follow(call, result, accumulator, methods.kept)
+            return result
         headers = getattr(result, "headers", None)
         if isinstance(headers, Mapping):
             call.headers = headers

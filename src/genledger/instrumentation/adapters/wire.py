@@ -44,10 +44,10 @@ class WireClient:
         return found._replace(provider=self.provider(client, found.host or ""))
 
 
-def endpoint_at(provider: str, url: str, api_key: Any) -> Endpoint:
-    """Return the endpoint at a URL, with the digest of the key that is used there."""
-    digest = hash_api_key(api_key) if isinstance(api_key, str) and api_key else None
-    return Endpoint.at(provider, url)._replace(api_key=digest)
+def endpoint_at(provider: str, url: str, api_key: Any = None) -> Endpoint:
+    """Return the endpoint at a URL that is called with a key; one without an address for an empty URL."""
+    found = Endpoint.at(provider, url) if url else Endpoint(provider)
+    return found._replace(api_key=hash_api_key(api_key)) if isinstance(api_key, str) and api_key else found
 
 
 class WireExchange(Exchange):

@@ -13,7 +13,7 @@ from genledger.pricing.readers import shapes
 from genledger.pricing.readers.any_format import Consumed, read_any, sampled
 from genledger.pricing.readers.tools import image_tool, tool_calls
 from genledger.pricing.readers.usage_block import lacks_output, usage_block
-from genledger.pricing.reported import REPORTING, reported_cost
+from genledger.pricing.reported import CLIENTS_OWN, REPORTING, reported_cost
 from genledger.pricing.usage import Usage
 from genledger.shared.text import bounded
 
@@ -126,7 +126,8 @@ def read_usage(
             usage = replace(usage, units={**usage.units, **units})
         if body.get("tool_usage") is not None:
             also += image_tool(counts, body)
-        reported = reported_cost(provider, base_url, body, said, notes) if seller.reports else None
+        reports = seller.reports or body.get(CLIENTS_OWN) is not None
+        reported = reported_cost(provider, base_url, body, said, notes) if reports else None
         if usage is None and reported is None and not also:
             return None
         if counts.inconsistent:

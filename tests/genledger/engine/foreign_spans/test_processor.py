@@ -86,6 +86,17 @@ def test_a_call_that_only_they_recorded_is_priced_attributed_and_spent(telemetry
     assert (span["genledger.tenant.id"], span["genledger.feature"]) == ("acme", "copilot")
 
 
+def test_a_span_that_a_client_of_ours_makes_after_its_calls_is_structure(
+    telemetry: Telemetry, theirs: Tracer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genledger.engine.foreign_spans.processor.doubles", {"another.instrumentation"})
+    with genledger.attribution(tenant="acme"):
+        foreign(theirs)
+        assert genledger.spend().calls == 0
+    assert costs(by_scope(telemetry)) == [None]
+    assert usage_names(by_scope(telemetry)) == set()
+
+
 def test_an_unknown_model_is_unpriced_and_not_free(telemetry: Telemetry, theirs: Tracer) -> None:
     with genledger.attribution(tenant="acme"):
         foreign(theirs, gen_ai__request__model="no-such-model")

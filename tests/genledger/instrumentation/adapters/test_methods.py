@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from opentelemetry import trace
 from opentelemetry.context import get_current
-from tests.instrumentation_clients import ANSWER, CHAT, PRICE, Client, library
+from tests.instrumentation_clients import ANSWER, CHAT, PRICE, Client, Elsewhere, Stream, library
 from tests.instrumentors import openai_format as wire
 from tests.instrumentors.provider import Provider, answer, now
 from tests.instrumentors.telemetry import Telemetry, attributes_of, instrumented
@@ -88,6 +88,80 @@ def test_a_generator_belongs_to_who_called_it_not_to_who_reads_it(client: Client
     assert telemetry.attributes["genledger.tenant.id"] == "maker"
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_a_stream_object_is_the_clients_own_and_one_priced_call(
+    client: Client, telemetry: Telemetry, asynchronous: bool
+) -> None:
+    stream = client.object("gpt-4o")
+    assert type(stream) is Stream
+    assert [item async for item in stream] if asynchronous else list(stream) == [{"text": "Hello"}, {"text": " there"}]
+    assert telemetry.attributes["genledger.outcome"] == "success"
+    assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(PRICE)
+    assert "genledger.usage.estimated" not in telemetry.attributes
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_a_stream_object_may_have_another_object_as_its_iterator(
+    client: Client, telemetry: Telemetry, read: bool
+) -> None:
+    stream = client.object("elsewhere")
+    chunks = iter(stream)
+    first = next(chunks)
+    if read:
+        assert [first, *chunks] == [{"text": "Hello"}, {"text": " there"}]
+    del chunks
+    assert telemetry.attributes["genledger.outcome"] == ("success" if read else "cancelled")
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_stream_object_that_is_closed_or_dropped_settles_with_what_came(
+    client: Client, telemetry: Telemetry, closed: bool
+) -> None:
+    stream = client.object("gpt-4o")
+    next(stream)
+    assert not telemetry.spans
+    if closed:
+        stream.close()
+    else:
+        del stream
+    assert telemetry.attributes["genledger.outcome"] == "cancelled"
+    assert telemetry.attributes["genledger.usage.estimated"] is True
+
+
+def test_a_stream_object_that_an_outer_call_gives_on_is_priced_once(telemetry: Telemetry) -> None:
+    with library() as cls:
+        inner = cls()
+        list(cls(lambda: inner.object("gpt-4o")).over("gpt-4o"))
+    first, second = (attributes_of(span) for span in telemetry.spans)
+    assert first["genledger.cost.amount"] == pytest.approx(PRICE)
+    assert first["genledger.outcome"] == second["genledger.outcome"] == "success"
+    assert not [name for name in second if "usage" in name or "cost" in name]
+
+
+def test_the_class_of_a_stream_object_is_put_back() -> None:
+    def attributes() -> list[int]:
+        return [id(value) for kind in (Stream, Elsewhere) for value in vars(kind).values()]
+
+    before = attributes()
+    with library() as cls, instrumented():
+        list(cls().object("gpt-4o"))
+        list(cls().object("elsewhere"))
+        assert attributes() != before
+    assert attributes() == before
+
+
+def test_what_a_clients_own_cache_answers_is_neither_priced_nor_held_against_a_budget(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text('[[budget]]\nname="day"\nrequests=1\nper="day"\n')
+    with library() as cls, instrumented(budgets=str(rules), budget_store="memory:") as telemetry:
+        client = cls(lambda: {**ANSWER, "cached": True})
+        for _ in range(3):
+            client.over("gpt-4o")
+    for span in telemetry.spans:
+        assert attributes_of(span)["genledger.outcome"] == "success"
+        assert not [name for name in attributes_of(span) if "usage" in name or "cost" in name]
+
+
 @pytest.mark.parametrize("name", ["chat", "achat", "stream", "astream", "iterator"])
 async def test_what_a_budget_changes_is_what_is_sent_and_priced(tmp_path: Path, client: Client, name: str) -> None:
     rules = tmp_path / "rules.toml"
@@ -137,6 +211,31 @@ def test_the_outer_call_is_structure_without_usage(telemetry: Telemetry) -> None
     assert "genledger.cost.amount" in attributes_of(first)
     kept = [name for name in attributes_of(second) if "usage" in name or "cost" in name]
     assert kept == []
+
+
+@pytest.mark.parametrize(
+    ("url", "provider"), [("http://gateway.internal/v1", "openai"), ("https://api.groq.com/openai/v1", "groq")]
+)
+def test_who_answers_at_an_address_that_nobody_knows_is_what_the_outer_call_was_told(
+    telemetry: Telemetry, url: str, provider: str
+) -> None:
+    upstream = Provider(asynchronous=False)
+    upstream.will(answer(wire.chat()))
+    inner = upstream.azure(azure_endpoint=None, base_url=url) if provider == "openai" else upstream.openai(base_url=url)
+    with library() as cls:
+        cls(lambda: inner.chat.completions.create(model="gpt-4o", messages=wire.USER)).over("gpt-4o")
+    assert attributes_of(telemetry.spans[0])["gen_ai.provider.name"] == provider
+
+
+def test_what_generates_is_one_call_whatever_the_endpoint_inside_is(telemetry: Telemetry) -> None:
+    provider = Provider(asynchronous=False)
+    provider.will(answer({**ANSWER, "object": "text_completion"}))
+    inner = provider.openai()
+    with library() as cls:
+        cls(lambda: inner.completions.create(model="gpt-4o", prompt="Hello")).over("gpt-4o")
+    names = [attributes_of(span)["gen_ai.operation.name"] for span in telemetry.spans]
+    assert names == ["text_completion", "chat"]
+    assert ["genledger.cost.amount" in attributes_of(span) for span in telemetry.spans] == [True, False]
 
 
 def test_an_inner_call_without_usage_leaves_the_outer_one_priced(telemetry: Telemetry) -> None:

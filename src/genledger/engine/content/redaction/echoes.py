@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from genledger.pricing.getters import declared
+
 ECHO = "[content]"
 """What stands in place of words of a request."""
 
@@ -82,5 +84,5 @@ def _texts(value: Any, depth: int = 0) -> Iterator[str]:
     elif isinstance(value, (list, tuple)):
         for item in value:
             yield from _texts(item, depth + 1)
-    elif hasattr(value, "__pydantic_extra__") or hasattr(value, "__dataclass_fields__"):
-        yield from _texts(vars(value), depth + 1)
+    elif (fields := declared(value)) is not None:
+        yield from _texts(fields, depth + 1)

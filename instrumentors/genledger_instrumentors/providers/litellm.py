@@ -1,0 +1,115 @@
+"""LiteLLM's library, 1.71 to 1.x: its functions, whichever client or HTTP request they are done by, and its Router.
+
+https://github.com/BerriAI/litellm, https://docs.litellm.ai/docs. What goes through another instrumented client is one
+call inside another, which is priced. The Router looks functions up when it calls them: each of its attempts is a call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from genledger.engine.call import running_call
+from genledger.engine.foreign_spans.processor import doubles
+from genledger.engine.operation import Operation
+from genledger.instrumentation.adapters.methods import Methods
+from genledger.instrumentation.adapters.repeats import repeats
+from genledger.instrumentation.instrumentor import Instrumentor
+from genledger.instrumentation.patching import Hook, Patch, Patches
+from genledger.shared import internal_errors
+
+from ..formats.cohere_documents import RERANK
+from ..formats.litellm_answers import (
+    CHAT,
+    COMPLETIONS,
+    GENERATE_CONTENT,
+    MESSAGES,
+    cause_of,
+    is_cached,
+    kept_chunks,
+    read_result,
+)
+from ..formats.litellm_requests import body, endpoint, endpoint_reached, names_arguments, write
+from ..formats.openai_embeddings import EMBEDDINGS, MODERATIONS
+from ..formats.openai_media import IMAGES, SPEECH, TRANSCRIPTIONS
+from ..formats.openai_responses import RESPONSES
+
+_NAMED = {
+    "completion": CHAT,
+    "text_completion": COMPLETIONS,
+    "embedding": EMBEDDINGS,
+    "responses": RESPONSES,
+    "rerank": RERANK,
+    "image_generation": IMAGES,
+    "image_edit": IMAGES,
+    "image_variation": IMAGES,
+    "speech": SPEECH,
+    "transcription": TRANSCRIPTIONS,
+    "moderation": MODERATIONS,
+}
+_REPEATED = {
+    **dict.fromkeys(("completion", "acompletion"), "completion"),
+    **{name: name for name in ("responses", "aresponses")},
+}
+"""What LiteLLM calls again, and by which function where it is not told."""
+_GENERATING = dict.fromkeys(
+    ("generate_content", "agenerate_content", "generate_content_stream", "agenerate_content_stream"), GENERATE_CONTENT
+)
+
+
+def reaches(wrapped: Any, logging: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Note who a request goes to: LiteLLM notes it just before, whatever sends the request."""
+    result = wrapped(*args, **kwargs)
+    try:
+        call = running_call("litellm")
+        if call is not None:
+            url = (kwargs.get("additional_args") or {}).get("api_base")
+            named = logging.model_call_details.get("custom_llm_provider")
+            call.reaches(endpoint_reached(call.endpoint, named, str(url or "")))
+    except Exception as error:
+        internal_errors.report("noting who is called", error)
+    return result
+
+
+class LitellmInstrumentor(Instrumentor):
+    """Records the calls of the `litellm` package."""
+
+    library = "litellm"
+    distribution = "litellm"
+    supports = "litellm >= 1.71, < 2"
+
+    def patches(self) -> Patches:
+        """Return the functions, what tells where a request goes, and what sends one again."""
+        twins = {f"a{name}": operation for name, operation in _NAMED.items()}
+        functions: tuple[tuple[str, Mapping[str, Operation]], ...] = (
+            ("litellm", {**_NAMED, **twins, "anthropic_messages": MESSAGES, **_GENERATING}),
+            ("litellm.google_genai", _GENERATING),
+            ("litellm.anthropic_interface", {"create": MESSAGES, "acreate": MESSAGES}),
+            ("litellm.anthropic_interface.messages", {"create": MESSAGES, "acreate": MESSAGES}),
+        )
+        patches: Patches = []
+        for module, operations in functions:
+            methods = Methods(
+                self.library,
+                {module: ""},
+                operations,
+                endpoint,
+                body,
+                write,
+                answer=read_result,
+                kept=kept_chunks,
+                cached=is_cached,
+                cause=cause_of,
+                signature=names_arguments,
+            )
+            patches += methods.patches()
+        return [
+            *patches,
+            *(
+                repeats("litellm", "litellm", f"{name}_with_retries", "original_function", default)
+                for name, default in _REPEATED.items()
+            ),
+            Patch("litellm.litellm_core_utils.litellm_logging", "Logging.pre_call", reaches),
+            # Its own spans are made by callbacks, in another thread.
+            Hook("litellm", lambda module: doubles.add("litellm"), lambda module: doubles.discard("litellm")),
+        ]

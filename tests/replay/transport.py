@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 _USERS = {
+    "cerebras": "cerebras.cloud.sdk._base_client",
     "cohere": "cohere.core.http_client",
     "mistralai": "mistralai.client.httpclient",
     "replicate": "replicate.client",

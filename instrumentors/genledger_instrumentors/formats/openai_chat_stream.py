@@ -89,7 +89,8 @@ class Chunks:
                     if choice is None:
                         choice = choices[its.get("index") or 0] = _Choice()
                         self._begin(chunk, fields)
-                    delta = its.get("delta")
+                    # A chunk that lacks a field may have become an object of another class, where this one is extra.
+                    delta = its.get("delta") or field(part, "delta")
                     said = its if delta is None else delta if type(delta) is dict else delta.__dict__
                     content = said.get("text" if delta is None else "content")
                     if type(content) is str:

@@ -43,6 +43,7 @@ class Chunks:
         self._head: Any = None
         self._tier: Any = None
         self._usage: Any = None
+        self._final = False
         self._reported: dict[str, Any] = {}
 
     def fold(self, chunks: Sequence[Any]) -> None:
@@ -120,6 +121,7 @@ class Chunks:
         usage = usage_block(chunk)
         if usage is not None:
             self._usage = usage
+            self._final = not any(field(field(part, "delta"), "content") for part in listed(fields.get("choices")))
         for name in _REPORTED_BESIDE:
             value = field(chunk, name)
             if value is not None:
@@ -199,8 +201,8 @@ class Chunks:
 
     @property
     def counted(self) -> bool:
-        """Return whether the provider has sent its usage, output included."""
-        return counts_all(self._usage)
+        """Return whether the provider has sent its usage, output included; some send it with each chunk until then."""
+        return counts_all(self._usage) and (self._final or self.complete)
 
     @property
     def complete(self) -> bool:

@@ -104,8 +104,9 @@ def _usage_cost(usage: object, body: object, headers: Headers) -> Said | None:
 
 
 def _total_cost(usage: object, body: object, headers: Headers) -> Said | None:
+    """Perplexity's chunks before the last have zeros in the place of costs that are not known yet."""
     total = _numeric(path(usage, "cost", "total_cost"))
-    return None if total is None else (total, None)
+    return (total, None) if total else None
 
 
 def _usd_and_diem(usage: object, body: object, headers: Headers) -> Said | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from genledger.pricing import Cost
+from genledger.pricing import Cost, read_usage
 
 CostOf = Callable[..., Cost | None]
 
@@ -262,6 +262,28 @@ def test_perplexity_reports_its_total(cost: CostOf) -> None:
     """https://docs.perplexity.ai/api-reference/chat-completions-post"""
     payload = chat("sonar", 24, 16, cost={"input_tokens_cost": 2e-05, "request_cost": 0.005, "total_cost": 0.00504})
     assert usd(cost("perplexity", "chat", payload)) == pytest.approx(0.00504)
+
+
+def test_perplexitys_zero_before_the_end_of_a_stream_is_no_report(cost: CostOf) -> None:
+    """https://docs.perplexity.ai/api-reference/chat-completions-post"""
+    payload = chat("sonar", 1_000, 1_000, cost={"input_tokens_cost": 0, "output_tokens_cost": 0, "total_cost": 0})
+    assert usd(cost("perplexity", "chat", payload)) == pytest.approx(0.014)
+
+
+def test_perplexitys_responses_have_cached_tokens_within_the_input_and_count_searches(cost: CostOf) -> None:
+    """https://docs.perplexity.ai/api-reference/responses-post"""
+    usage = {
+        "input_tokens": 1_000,
+        "output_tokens": 10,
+        "total_tokens": 1_010,
+        "input_tokens_details": {"cache_read_input_tokens": 300, "cache_creation_input_tokens": 200},
+        "tool_calls_details": {"search_web": {"invocation": 2}, "fetch_url": {"invocation": 1}},
+    }
+    reading = read_usage("perplexity", "responses", {"model": "openai/gpt-5.2", "usage": usage})
+    assert reading is not None
+    found = reading.usage
+    assert (found.input, found.cache_read, found.cache_write, found.output) == (500, 300, 200, 10)
+    assert found.units == {"web_search": 2.0}
 
 
 def test_perplexity_without_a_report_charges_per_request_too(cost: CostOf) -> None:

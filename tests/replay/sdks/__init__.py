@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 from ..plan import Sdk
 
-NAMES = ("openai", "anthropic", "groq", "mistralai", "cohere", "boto3", "replicate", "cerebras")
+NAMES = ("openai", "anthropic", "groq", "mistralai", "cohere", "boto3", "replicate", "cerebras", "perplexity")
 
 
 def installed() -> dict[str, Sdk]:

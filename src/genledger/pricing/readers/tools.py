@@ -25,6 +25,9 @@ _SERVED = (
     ("file_search_calls", "file_search"),
 )
 _BILLED = ("web_search_call", "file_search_call", "code_interpreter_call")
+_INVOKED = ("web_search", "search_web")
+"""Perplexity's names of the tool that is billed by the search."""
+
 _CONNECTORS = ("web_search", "web_search_premium", "image_generation", "code_interpreter")
 
 
@@ -39,6 +42,9 @@ def tool_calls(
     connectors = usage.get("connectors")
     if connectors is not None:
         units |= {f"connector_{name}": float(counts(connectors, name)) for name in _CONNECTORS}
+    invoked = usage.get("tool_calls_details")
+    if invoked is not None:
+        units["web_search"] = float(sum(counts(field(invoked, name), "invocation") for name in _INVOKED))
     if model and "-search-" in model and _SEARCH_MODEL.search(model) and body.get("choices") is not None:
         units["web_search"] = 1.0
     if provider in ("google", "vertex"):
@@ -121,7 +127,7 @@ def units_of(provider: str, api: str, body: object, request: object) -> dict[str
     if pages:
         annotated = first(request, "document_annotation_format", "bbox_annotation_format") is not None
         return {"annotated_page" if annotated else "page": pages}
-    if api == "moderations":
+    if api in ("moderations", "search"):
         return {"request": 1.0} if field(body, "results") is not None else {}
     if api in ("rerank", "invoke_model") and field(body, "results") is not None:
         documents = _documents(request)

@@ -7,7 +7,18 @@ from importlib.util import find_spec
 
 from ..plan import Sdk
 
-NAMES = ("openai", "anthropic", "groq", "mistralai", "cohere", "boto3", "replicate", "cerebras", "perplexity")
+NAMES = (
+    "openai",
+    "anthropic",
+    "groq",
+    "mistralai",
+    "cohere",
+    "boto3",
+    "replicate",
+    "cerebras",
+    "perplexity",
+    "writerai",
+)
 
 
 def installed() -> dict[str, Sdk]:

@@ -25,11 +25,13 @@ class Providers:
 
     Attributes:
         ids: The id of each provider that sells something, by every name that it has.
+        names: The name of each provider in the conventions, likewise.
         tables: The provider that the price table has an id under, where that is not the id.
     """
 
     def __init__(self, entries: dict[str, dict[str, list[str] | str]]) -> None:
         self.ids: dict[str, str] = {}
+        self.names: dict[str, str] = {}
         self.tables: dict[str, str] = {}
         self._domains: dict[str, Seller] = {}
         self._patterns: list[tuple[re.Pattern[str], Seller]] = []
@@ -37,7 +39,9 @@ class Providers:
             identifier = entry.get("id")
             seller = Seller(name, identifier if isinstance(identifier, str) else None)
             if seller.id is not None:
-                self.ids.update(dict.fromkeys((name, *entry.get("aliases", ())), seller.id))
+                called = (name, *entry.get("aliases", ()))
+                self.ids.update(dict.fromkeys(called, seller.id))
+                self.names.update(dict.fromkeys(called, name))
                 if isinstance(table := entry.get("table"), str):
                     self.tables[seller.id] = table
             for host in entry.get("hosts", ()):

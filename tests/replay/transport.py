@@ -16,6 +16,7 @@ _USERS = {
     "cohere": "cohere.core.http_client",
     "mistralai": "mistralai.client.httpclient",
     "replicate": "replicate.client",
+    "zai": "zai.core._http_client",
 }
 """The modules that import the HTTP library, where it is not the one that Stainless generates."""
 

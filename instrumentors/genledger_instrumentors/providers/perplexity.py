@@ -14,7 +14,7 @@ from genledger.instrumentation.instrumentor import Instrumentor
 from ..formats.openai_chat import CHAT
 from ..formats.openai_embeddings import EMBEDDINGS
 from ..formats.openai_responses import RESPONSES, RETRIEVED_RESPONSE
-from ..formats.perplexity_search import DECISIONS, SEARCH
+from ..formats.web_search import DECISIONS, SEARCH
 
 _posted = posted(
     {

@@ -47,6 +47,8 @@ def tool_calls(
         units["web_search"] = float(sum(counts(field(invoked, name), "invocation") for name in _INVOKED))
     if model and "-search-" in model and _SEARCH_MODEL.search(model) and body.get("choices") is not None:
         units["web_search"] = 1.0
+    if provider in ("zai", "zhipuai") and next(items(body, "web_search"), None) is not None:
+        units["web_search"] = 1.0
     if provider in ("google", "vertex"):
         units.update(_grounding(body, model or ""))
     return {unit: calls for unit, calls in units.items() if calls} if units else units
@@ -128,7 +130,7 @@ def units_of(provider: str, api: str, body: object, request: object) -> dict[str
         annotated = first(request, "document_annotation_format", "bbox_annotation_format") is not None
         return {"annotated_page" if annotated else "page": pages}
     if api in ("moderations", "search"):
-        return {"request": 1.0} if field(body, "results") is not None else {}
+        return {"request": 1.0} if first(body, "results", "search_result") is not None else {}
     if api in ("rerank", "invoke_model") and field(body, "results") is not None:
         documents = _documents(request)
         return {"search_unit": float(-(-documents // _DOCUMENTS_PER_SEARCH))} if documents else {}

@@ -1,6 +1,6 @@
-"""Perplexity's endpoints that no other provider has: searches of the web, and decisions about a state.
+"""Searches of the web, which are billed by the request, and Perplexity's decisions, by tokens.
 
-https://docs.perplexity.ai/api-reference. A search is billed by the request, a decision by tokens.
+https://docs.perplexity.ai/api-reference, https://docs.z.ai/api-reference/tools/web-search
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 from genledger.engine.content.capture import generic_part
 from genledger.engine.operation import Attributes, Body, Content, Operation, integer, listed, text
-from genledger.pricing.getters import field
+from genledger.pricing.getters import first
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
@@ -24,13 +24,13 @@ def _search_request(body: Body, attributes: Attributes) -> None:
 
 
 def _search_response(answer: Any, attributes: Attributes) -> None:
-    results = field(answer, "results")
+    results = first(answer, "results", "search_result")
     if isinstance(results, (list, tuple)):
         attributes[A.GENLEDGER_RETRIEVAL_RESULTS] = len(results)
 
 
 def _query(body: Body) -> Content:
-    query = body.get("query")
+    query = body.get("query", body.get("search_query"))
     return {A.GEN_AI_RETRIEVAL_QUERY_TEXT: query if isinstance(query, str) else "\n".join(map(str, listed(query)))}
 
 

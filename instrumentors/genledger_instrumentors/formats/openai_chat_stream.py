@@ -12,15 +12,15 @@ from genledger.pricing.readers.usage_block import counts_all, usage_block
 
 from .openai_fields import tool_calls
 
-_REPORTED_BESIDE = ("cost", "copilot_usage")
-"""Fields of a last chunk in which Venice and GitHub Copilot report the cost."""
+_REPORTED_BESIDE = ("cost", "copilot_usage", "usage_breakdown")
+"""Fields of a last chunk: in which Venice and GitHub Copilot report the cost, and Groq the models of a system."""
 
-_BESIDE_TEXT = ("tool_calls", "reasoning_content", "reasoning", "refusal", "function_call")
+_BESIDE_TEXT = ("tool_calls", "reasoning_content", "reasoning", "refusal", "function_call", "executed_tools")
 """What a delta may have beside its text."""
 
 
 class _Choice:
-    __slots__ = ("finish_reason", "length", "pieces", "reasoning", "refusal", "role", "tools", "tools_at")
+    __slots__ = ("executed", "finish_reason", "length", "pieces", "reasoning", "refusal", "role", "tools", "tools_at")
 
     def __init__(self) -> None:
         self.role = "assistant"
@@ -28,6 +28,7 @@ class _Choice:
         self.reasoning: list[str] = []
         self.refusal: list[str] = []
         self.tools: list[dict[str, Any]] = []
+        self.executed: dict[Any, Any] = {}
         self.tools_at: dict[Any, dict[str, Any]] = {}
         self.length = 0
         self.finish_reason: str | None = None
@@ -123,7 +124,7 @@ class Chunks:
             self._usage = usage
             self._final = not any(field(field(part, "delta"), "content") for part in listed(fields.get("choices")))
         for name in _REPORTED_BESIDE:
-            value = field(chunk, name)
+            value = field(chunk, name) or field(field(chunk, "x_groq"), name)
             if value is not None:
                 self._reported[name] = value
         if fields.get("service_tier") is not None:
@@ -153,6 +154,8 @@ class Chunks:
                 if self._keep:
                     pieces.append(piece)
                 break
+        for ran in listed(field(delta, "executed_tools")):
+            choice.executed[field(ran, "index")] = ran  # Groq's: when it begins, and again with what came of it
         for call in tool_calls(delta):
             function = field(call, "function")
             name = text(field(function, "name")) or ""
@@ -185,6 +188,7 @@ class Chunks:
                 "content": "".join(choice.pieces) or None,
                 "reasoning_content": "".join(choice.reasoning) or None,
                 "refusal": "".join(choice.refusal) or None,
+                "executed_tools": list(choice.executed.values()),
                 "tool_calls": [
                     {
                         "id": tool["id"],

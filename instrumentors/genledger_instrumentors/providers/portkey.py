@@ -10,9 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-import orjson
-
 from genledger.engine.operation import Operation
+from genledger.instrumentation.adapters.http_response import parse
 from genledger.instrumentation.adapters.stainless import ClientSpec, StainlessClient
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patches
@@ -35,8 +34,7 @@ def _slugs(headers: Mapping[str, Any]) -> Iterator[Any]:
     """Yield the providers that a client's headers name: by themselves, or in a configuration that is not stored."""
     yield headers.get("x-portkey-provider")
     config = headers.get("x-portkey-config")
-    if isinstance(config, str) and config.startswith("{"):
-        written = orjson.loads(config)
+    if isinstance(config, str) and (written := parse(config)) is not None:
         for target in (written, *items(written, "targets")):
             yield field(target, "provider")
 

@@ -264,6 +264,38 @@ def test_perplexity_reports_its_total(cost: CostOf) -> None:
     assert usd(cost("perplexity", "chat", payload)) == pytest.approx(0.00504)
 
 
+COMPOUND: dict[str, Any] = {
+    "model": "groq/compound",
+    "choices": [{"message": {"content": "Paris.", "executed_tools": [{"index": 0, "type": "search"}]}}],
+    "usage": {"prompt_tokens": 3_000, "completion_tokens": 300, "total_tokens": 3_300},
+    "usage_breakdown": {
+        "models": [
+            {"model": "llama-3.3-70b-versatile", "usage": {"prompt_tokens": 500, "completion_tokens": 50}},
+            {"model": "openai/gpt-oss-120b", "usage": {"prompt_tokens": 1_500, "completion_tokens": 150}},
+            {"model": "llama-3.3-70b-versatile", "usage": {"prompt_tokens": 1_000, "completion_tokens": 100}},
+        ]
+    },
+}
+"""https://console.groq.com/docs/compound"""
+
+
+def test_a_compound_system_of_groq_costs_what_its_models_and_tools_do(cost: CostOf) -> None:
+    found = cost("groq", "chat", COMPOUND)
+    models = (1_500 * 0.59 + 150 * 0.79 + 1_500 * 0.15 + 150 * 0.6) / 1e6
+    assert usd(found) == pytest.approx(models + 0.005)
+    reading = read_usage("groq", "chat", COMPOUND)
+    assert reading is not None
+    assert (reading.usage.input_tokens, reading.usage.output_tokens) == (3_000, 300)
+    assert reading.usage.units == {"web_search": 1.0}
+
+
+def test_a_compound_system_of_unknown_models_has_no_cost(cost: CostOf) -> None:
+    unknown = {"models": [{"model": "unheard-of", "usage": {"prompt_tokens": 3_000, "completion_tokens": 300}}]}
+    assert cost("groq", "chat", {**COMPOUND, "usage_breakdown": unknown}) is None
+    for odd in ({"models": 7}, {"models": [7]}, [], "many"):
+        assert cost("groq", "chat", {**COMPOUND, "usage_breakdown": odd}) is None
+
+
 def test_perplexitys_zero_before_the_end_of_a_stream_is_no_report(cost: CostOf) -> None:
     """https://docs.perplexity.ai/api-reference/chat-completions-post"""
     payload = chat("sonar", 1_000, 1_000, cost={"input_tokens_cost": 0, "output_tokens_cost": 0, "total_cost": 0})

@@ -28,6 +28,9 @@ _BILLED = ("web_search_call", "file_search_call", "code_interpreter_call")
 _INVOKED = ("web_search", "search_web")
 """Perplexity's names of the tool that is billed by the search."""
 
+_SEARCHED = ("search", "browser_search")
+"""Types of the tools with which Groq's systems search the web. https://console.groq.com/docs/compound/built-in-tools"""
+
 _CONNECTORS = ("web_search", "web_search_premium", "image_generation", "code_interpreter")
 
 
@@ -47,6 +50,9 @@ def tool_calls(
         units["web_search"] = float(sum(counts(field(invoked, name), "invocation") for name in _INVOKED))
     if model and "-search-" in model and _SEARCH_MODEL.search(model) and body.get("choices") is not None:
         units["web_search"] = 1.0
+    if provider == "groq":
+        ran = (tool for choice in items(body, "choices") for tool in items(field(choice, "message"), "executed_tools"))
+        units["web_search"] = float(sum(field(tool, "type") in _SEARCHED for tool in ran))
     if provider in ("zai", "zhipuai") and next(items(body, "web_search"), None) is not None:
         units["web_search"] = 1.0
     if provider in ("google", "vertex"):

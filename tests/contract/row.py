@@ -34,6 +34,7 @@ class Row:
         asynchronous: Whether there is an asynchronous client.
         streams: Whether the operation streams.
         stream_counts: Whether a stream says its usage; one that does not is estimated.
+        raises: Whether a refused call raises; else it returns an answer that says so.
         retries: Whether the client sends a failed request again when it is allowed to.
         read_chunk: Makes text of a chunk, to compare streams.
         operation: The operation's name.
@@ -59,6 +60,7 @@ class Row:
     asynchronous: bool = True
     streams: bool = True
     stream_counts: bool = True
+    raises: bool = True
     retries: bool = True
     stream_type: str = "text/event-stream"
     operation: str = "chat"

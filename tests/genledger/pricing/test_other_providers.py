@@ -264,6 +264,16 @@ def test_perplexity_reports_its_total(cost: CostOf) -> None:
     assert usd(cost("perplexity", "chat", payload)) == pytest.approx(0.00504)
 
 
+def test_dashscopes_input_has_its_cached_tokens_under_the_older_name() -> None:
+    """https://www.alibabacloud.com/help/en/model-studio/context-cache"""
+    details = {"prompt_tokens_details": {"cached_tokens": 300}, "output_tokens_details": {"reasoning_tokens": 20}}
+    usage = {"input_tokens": 1_000, "output_tokens": 50, "total_tokens": 1_050, **details}
+    reading = read_usage("alibaba", "chat", {"choices": [], "usage": usage}, {"model": "qwen-plus"})
+    assert reading is not None
+    found = reading.usage
+    assert (found.input, found.cache_read, found.output, found.reasoning) == (700, 300, 30, 20)
+
+
 COMPOUND: dict[str, Any] = {
     "model": "groq/compound",
     "choices": [{"message": {"content": "Paris.", "executed_tools": [{"index": 0, "type": "search"}]}}],

@@ -187,7 +187,8 @@ def responses(counts: Counts, usage: Any, *, images: bool = False) -> Usage:
     """
     usage = fields_of(usage)
     get = usage.get
-    details = fields_of(get("input_tokens_details") or get("input_token_details"))
+    # DashScope's input has its details under OpenAI's older name.
+    details = fields_of(get("input_tokens_details") or get("input_token_details") or get("prompt_tokens_details"))
     out = fields_of(get("output_tokens_details") or get("output_token_details"))
     generated = counts.of(get("output_tokens"))
     media = _media(counts, details, out)

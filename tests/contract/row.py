@@ -36,6 +36,7 @@ class Row:
         streams: Whether the operation streams.
         closes: Whether a stream can be closed early; the generators of some clients raise an error of their own.
         stream_counts: Whether a stream says its usage; one that does not is estimated.
+        raises: Whether a refused call raises; else it returns an answer that says so.
         retries: Whether the client sends a failed request again when it is allowed to.
         read_chunk: Makes text of a chunk, to compare streams.
         operation: The operation's name.
@@ -63,6 +64,7 @@ class Row:
     streams: bool = True
     closes: bool = True
     stream_counts: bool = True
+    raises: bool = True
     retries: bool = True
     stream_type: str = "text/event-stream"
     operation: str = "chat"

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 _USERS = {
+    "cerebras": "cerebras.cloud.sdk._base_client",
     "cohere": "cohere.core.http_client",
     "deepgram": "deepgram.core.http_client",
     "google_genai": "google.genai._api_client",
@@ -19,6 +20,7 @@ _USERS = {
     "mistralai": "mistralai.client.httpclient",
     "ollama": "ollama._client",
     "replicate": "replicate.client",
+    "zai": "zai.core._http_client",
 }
 """The modules that import the HTTP library, where it is not the one that Stainless generates."""
 

@@ -12,15 +12,15 @@ from genledger.pricing.readers.usage_block import counts_all, usage_block
 
 from .openai_fields import tool_calls
 
-_REPORTED_BESIDE = ("cost", "copilot_usage")
-"""Fields of a last chunk in which Venice and GitHub Copilot report the cost."""
+_REPORTED_BESIDE = ("cost", "copilot_usage", "usage_breakdown")
+"""Fields of a last chunk: in which Venice and GitHub Copilot report the cost, and Groq the models of a system."""
 
-_BESIDE_TEXT = ("tool_calls", "reasoning_content", "reasoning", "refusal", "function_call")
+_BESIDE_TEXT = ("tool_calls", "reasoning_content", "reasoning", "refusal", "function_call", "executed_tools")
 """What a delta may have beside its text."""
 
 
 class _Choice:
-    __slots__ = ("finish_reason", "length", "pieces", "reasoning", "refusal", "role", "tools", "tools_at")
+    __slots__ = ("executed", "finish_reason", "length", "pieces", "reasoning", "refusal", "role", "tools", "tools_at")
 
     def __init__(self) -> None:
         self.role = "assistant"
@@ -28,6 +28,7 @@ class _Choice:
         self.reasoning: list[str] = []
         self.refusal: list[str] = []
         self.tools: list[dict[str, Any]] = []
+        self.executed: dict[Any, Any] = {}
         self.tools_at: dict[Any, dict[str, Any]] = {}
         self.length = 0
         self.finish_reason: str | None = None
@@ -43,6 +44,7 @@ class Chunks:
         self._head: Any = None
         self._tier: Any = None
         self._usage: Any = None
+        self._final = False
         self._reported: dict[str, Any] = {}
 
     def fold(self, chunks: Sequence[Any]) -> None:
@@ -89,7 +91,8 @@ class Chunks:
                     if choice is None:
                         choice = choices[its.get("index") or 0] = _Choice()
                         self._begin(chunk, fields)
-                    delta = its.get("delta")
+                    # A chunk that lacks a field may have become an object of another class, where this one is extra.
+                    delta = its.get("delta") or field(part, "delta")
                     said = its if delta is None else delta if type(delta) is dict else delta.__dict__
                     content = said.get("text" if delta is None else "content")
                     if type(content) is str:
@@ -119,8 +122,9 @@ class Chunks:
         usage = usage_block(chunk)
         if usage is not None:
             self._usage = usage
+            self._final = not any(field(field(part, "delta"), "content") for part in listed(fields.get("choices")))
         for name in _REPORTED_BESIDE:
-            value = field(chunk, name)
+            value = field(chunk, name) or field(field(chunk, "x_groq"), name)
             if value is not None:
                 self._reported[name] = value
         if fields.get("service_tier") is not None:
@@ -150,6 +154,8 @@ class Chunks:
                 if self._keep:
                     pieces.append(piece)
                 break
+        for ran in listed(field(delta, "executed_tools")):
+            choice.executed[field(ran, "index")] = ran  # Groq's: when it begins, and again with what came of it
         for call in tool_calls(delta):
             function = field(call, "function")
             name = text(field(function, "name")) or ""
@@ -182,6 +188,7 @@ class Chunks:
                 "content": "".join(choice.pieces) or None,
                 "reasoning_content": "".join(choice.reasoning) or None,
                 "refusal": "".join(choice.refusal) or None,
+                "executed_tools": list(choice.executed.values()),
                 "tool_calls": [
                     {
                         "id": tool["id"],
@@ -198,8 +205,8 @@ class Chunks:
 
     @property
     def counted(self) -> bool:
-        """Return whether the provider has sent its usage, output included."""
-        return counts_all(self._usage)
+        """Return whether the provider has sent its usage, output included; some send it with each chunk until then."""
+        return counts_all(self._usage) and (self._final or self.complete)
 
     @property
     def complete(self) -> bool:

@@ -207,8 +207,8 @@ def _cursor(value: Any) -> str | None:
 
 def read_fetch(body: Body, attributes: Attributes) -> None:
     """Which response is fetched, from the path: `/responses/{id}`, `/responses/{id}/cancel`."""
-    parts = str(body.get("path", "")).partition("?")[0].split("/")
-    attributes[A.GEN_AI_RESPONSE_ID] = parts[2] if len(parts) > 2 else ""
+    name = str(body.get("path", "")).partition("?")[0].partition("/responses/")[2]
+    attributes[A.GEN_AI_RESPONSE_ID] = name.partition("/")[0]
 
 
 RETRIEVED_RESPONSE = Operation(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from threading import Lock
 from time import time_ns
@@ -58,6 +59,7 @@ def price(
     context: int | None = None,
     also: tuple[tuple[str, Usage], ...] = (),
     partial: bool = False,
+    shares: tuple[tuple[str, Usage], ...] = (),
 ) -> Cost | str:
     """Return the cost of one call in USD, or why there is none: one of `UNPRICED_REASONS`.
 
@@ -67,7 +69,9 @@ def price(
     """
     computed: Cost | str = "no_usage"
     if not partial:
-        computed = _computed(usage, provider, model, at_ns, tier, region, base_url, notes, requested, context, also)
+        computed = _computed(
+            usage, provider, model, at_ns, tier, region, base_url, notes, requested, context, also, shares
+        )
     if reported is None and not notes:
         return computed
     try:
@@ -88,6 +92,7 @@ def _computed(
     requested: str | None,
     context: int | None,
     also: tuple[tuple[str, Usage], ...],
+    shares: tuple[tuple[str, Usage], ...],
 ) -> Cost | str:
     """Return the cost by the user's own price or the table, or why there is none."""
     try:
@@ -98,13 +103,17 @@ def _computed(
         if len(model) > MAX_NAME or (requested is not None and len(requested) > MAX_NAME):
             return "unknown_model"
         found = _resolved(price_file.generation, provider, model, tier, day, region, base_url, requested)
+        if shares and (isinstance(found, str) or "input" not in found[0][1].rates(0)):
+            # The system has no rates of its own: its models have, and those of its tools are the same for all.
+            (first, consumed), *rest = shares
+            also = ((first, replace(consumed, units=usage.units)), *rest)
+            return _sum(Cost(0.0, "table", (), None, notes), also, provider, at_ns, tier, region, base_url)
         if isinstance(found, str):
             return found
         card = found[0][1] if len(found) == 1 else at_second(found, second)
         cost = card.cost(usage, context, notes)
         if also and not isinstance(cost, str):
-            for other, consumed in also:
-                cost = _with(cost, other, consumed, provider, at_ns, tier, region, base_url)
+            return _sum(cost, also, provider, at_ns, tier, region, base_url)
         return cost
     except Exception:
         return _fault()
@@ -124,6 +133,21 @@ def _start(segment: tuple[int, Card]) -> int:
     return segment[0]
 
 
+def _sum(
+    cost: Cost,
+    also: tuple[tuple[str, Usage], ...],
+    provider: str,
+    at_ns: int | None,
+    tier: str | None,
+    region: str | None,
+    base_url: str | None,
+) -> Cost | str:
+    """Return a cost with what other models consumed in the same call; `unknown_model` when it has no part at all."""
+    for model, usage in also:
+        cost = _with(cost, model, usage, provider, at_ns, tier, region, base_url)
+    return cost if cost.parts else "unknown_model"
+
+
 def _with(
     cost: Cost,
     model: str,
@@ -141,7 +165,8 @@ def _with(
             cost.amount, cost.source, cost.parts, cost.table_date, (*cost.notes, f"unpriced_model:{bounded(model)}")
         )
     notes = (*cost.notes, f"includes_model:{bounded(model)}", *more.notes)
-    return Cost(cost.amount + more.amount, cost.source, cost.parts + more.parts, cost.table_date, notes)
+    date = cost.table_date or more.table_date
+    return Cost(cost.amount + more.amount, cost.source, cost.parts + more.parts, date, notes)
 
 
 def max_price(

@@ -40,7 +40,9 @@ class Providers:
             identifier = entry.get("id")
             seller = Seller(name, identifier if isinstance(identifier, str) else None)
             if seller.id is not None:
-                self.ids.update(dict.fromkeys((name, *entry.get("aliases", ())), seller.id))
+                called = (name, *entry.get("aliases", ()))
+                self.ids.update(dict.fromkeys(called, seller.id))
+                self.names.update(dict.fromkeys(called, name))
                 if isinstance(table := entry.get("table"), str):
                     self.tables[seller.id] = table
             for host in entry.get("hosts", ()):

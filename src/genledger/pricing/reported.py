@@ -11,7 +11,7 @@ from genledger.pricing.cost import rejection
 from genledger.pricing.getters import field, path
 from genledger.pricing.names import canonical_provider, provider_of_host
 
-NOTES = frozenset({"byok", "gateway_estimate"})
+NOTES = frozenset({"byok", "gateway_cache", "gateway_estimate"})
 """Notes that are about a reported cost, and mean nothing when it is not believed."""
 
 Headers = Mapping[str, object]
@@ -26,13 +26,15 @@ class CostField:
 
     `providers` are those that define the field, under their canonical names. With `own_name` the field bears the
     name of the gateway that sends it, so that it means the same at whatever address the gateway runs. A `client`
-    library writes it itself, whoever answers. `read` is given the usage block, the answer and the headers.
+    library writes it itself, whoever answers. `read` is given the usage block, the answer and the headers. With
+    `free`, a zero there is meant as one.
     """
 
     providers: frozenset[str]
     read: Callable[[object, object, Headers], Said | None]
     own_name: bool = False
     client: bool = False
+    free: bool = False
 
 
 def reported_cost(
@@ -56,7 +58,7 @@ def reported_cost(
         if said is None or not _defines(place, provider, base_url):
             continue
         amount, note = said
-        if amount == 0 and not _may_be_free(place, provider, base_url):
+        if amount == 0 and not (place.free or _may_be_free(place, provider, base_url)):
             return None
         if not (isfinite(amount) and amount >= 0):
             notes.append(rejection(amount))
@@ -107,8 +109,9 @@ def _usage_cost(usage: object, body: object, headers: Headers) -> Said | None:
 
 
 def _total_cost(usage: object, body: object, headers: Headers) -> Said | None:
+    """Perplexity's chunks before the last have zeros in the place of costs that are not known yet."""
     total = _numeric(path(usage, "cost", "total_cost"))
-    return None if total is None else (total, None)
+    return (total, None) if total else None
 
 
 def _usd_and_diem(usage: object, body: object, headers: Headers) -> Said | None:
@@ -140,6 +143,12 @@ def _litellm_client(usage: object, body: object, headers: Headers) -> Said | Non
 
 def _pydantic(usage: object, body: object, headers: Headers) -> Said | None:
     return _estimate(path(usage, "pydantic_ai_gateway", "cost_estimate"))
+
+
+def _portkey(usage: object, body: object, headers: Headers) -> Said | None:
+    """Portkey's gateway asks no provider for what it has in its cache."""
+    status = headers.get("x-portkey-cache-status")
+    return (0.0, "gateway_cache") if isinstance(status, str) and status.upper().endswith("HIT") else None
 
 
 def _estimate(value: object) -> Said | None:
@@ -185,6 +194,8 @@ _FIELDS = (
     CostField(frozenset({"litellm"}), _litellm, own_name=True),
     # Recorded from Pydantic's gateway, https://github.com/pydantic/pydantic-ai-gateway
     CostField(frozenset(), _pydantic, own_name=True),
+    # https://portkey.ai/docs/api-reference/inference-api/response-schema
+    CostField(frozenset(), _portkey, own_name=True, free=True),
 )
 """Where costs are reported; the first that is there, from someone who defines it, counts."""
 

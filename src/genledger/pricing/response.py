@@ -27,6 +27,7 @@ def price_reading(reading: Reading, *, provider: str, at_ns: int | None, base_ur
         context=reading.context,
         also=reading.also,
         partial=reading.partial,
+        shares=reading.shares,
     )
 
 

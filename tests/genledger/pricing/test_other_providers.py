@@ -265,6 +265,70 @@ def test_perplexity_reports_its_total(cost: CostOf) -> None:
     assert usd(cost("perplexity", "chat", payload)) == pytest.approx(0.00504)
 
 
+def test_dashscopes_input_has_its_cached_tokens_under_the_older_name() -> None:
+    """https://www.alibabacloud.com/help/en/model-studio/context-cache"""
+    details = {"prompt_tokens_details": {"cached_tokens": 300}, "output_tokens_details": {"reasoning_tokens": 20}}
+    usage = {"input_tokens": 1_000, "output_tokens": 50, "total_tokens": 1_050, **details}
+    reading = read_usage("alibaba", "chat", {"choices": [], "usage": usage}, {"model": "qwen-plus"})
+    assert reading is not None
+    found = reading.usage
+    assert (found.input, found.cache_read, found.output, found.reasoning) == (700, 300, 30, 20)
+
+
+COMPOUND: dict[str, Any] = {
+    "model": "groq/compound",
+    "choices": [{"message": {"content": "Paris.", "executed_tools": [{"index": 0, "type": "search"}]}}],
+    "usage": {"prompt_tokens": 3_000, "completion_tokens": 300, "total_tokens": 3_300},
+    "usage_breakdown": {
+        "models": [
+            {"model": "llama-3.3-70b-versatile", "usage": {"prompt_tokens": 500, "completion_tokens": 50}},
+            {"model": "openai/gpt-oss-120b", "usage": {"prompt_tokens": 1_500, "completion_tokens": 150}},
+            {"model": "llama-3.3-70b-versatile", "usage": {"prompt_tokens": 1_000, "completion_tokens": 100}},
+        ]
+    },
+}
+"""https://console.groq.com/docs/compound"""
+
+
+def test_a_compound_system_of_groq_costs_what_its_models_and_tools_do(cost: CostOf) -> None:
+    found = cost("groq", "chat", COMPOUND)
+    models = (1_500 * 0.59 + 150 * 0.79 + 1_500 * 0.15 + 150 * 0.6) / 1e6
+    assert usd(found) == pytest.approx(models + 0.005)
+    reading = read_usage("groq", "chat", COMPOUND)
+    assert reading is not None
+    assert (reading.usage.input_tokens, reading.usage.output_tokens) == (3_000, 300)
+    assert reading.usage.units == {"web_search": 1.0}
+
+
+def test_a_compound_system_of_unknown_models_has_no_cost(cost: CostOf) -> None:
+    unknown = {"models": [{"model": "unheard-of", "usage": {"prompt_tokens": 3_000, "completion_tokens": 300}}]}
+    assert cost("groq", "chat", {**COMPOUND, "usage_breakdown": unknown}) is None
+    for odd in ({"models": 7}, {"models": [7]}, [], "many"):
+        assert cost("groq", "chat", {**COMPOUND, "usage_breakdown": odd}) is None
+
+
+def test_perplexitys_zero_before_the_end_of_a_stream_is_no_report(cost: CostOf) -> None:
+    """https://docs.perplexity.ai/api-reference/chat-completions-post"""
+    payload = chat("sonar", 1_000, 1_000, cost={"input_tokens_cost": 0, "output_tokens_cost": 0, "total_cost": 0})
+    assert usd(cost("perplexity", "chat", payload)) == pytest.approx(0.014)
+
+
+def test_perplexitys_responses_have_cached_tokens_within_the_input_and_count_searches(cost: CostOf) -> None:
+    """https://docs.perplexity.ai/api-reference/responses-post"""
+    usage = {
+        "input_tokens": 1_000,
+        "output_tokens": 10,
+        "total_tokens": 1_010,
+        "input_tokens_details": {"cache_read_input_tokens": 300, "cache_creation_input_tokens": 200},
+        "tool_calls_details": {"search_web": {"invocation": 2}, "fetch_url": {"invocation": 1}},
+    }
+    reading = read_usage("perplexity", "responses", {"model": "openai/gpt-5.2", "usage": usage})
+    assert reading is not None
+    found = reading.usage
+    assert (found.input, found.cache_read, found.cache_write, found.output) == (500, 300, 200, 10)
+    assert found.units == {"web_search": 2.0}
+
+
 def test_perplexity_without_a_report_charges_per_request_too(cost: CostOf) -> None:
     found = cost("perplexity", "chat", chat("sonar", 1_000, 1_000))
     assert usd(found) == pytest.approx(0.002 + 0.012)

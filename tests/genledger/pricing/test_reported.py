@@ -121,6 +121,14 @@ def test_a_field_that_bears_a_gateways_name_is_that_gateways_wherever_it_runs() 
     assert said("openai", on_modal, answer({"cost": COST})) is None
 
 
+@pytest.mark.parametrize("base_url", [None, "https://api.portkey.ai/v1", "http://gateway.internal:8787/v1"])
+def test_an_answer_from_portkeys_cache_is_free(base_url: str | None) -> None:
+    """https://portkey.ai/docs/api-reference/inference-api/response-schema"""
+    assert said("openai", base_url, answer(), {"x-portkey-cache-status": "SEMANTIC HIT"}) == 0
+    assert said("openai", base_url, answer(), {"x-portkey-cache-status": "MISS"}) is None
+    assert said("openai", "https://api.openai.com/v1", answer(), {"x-portkey-cache-status": "HIT"}) is None
+
+
 NO_AMOUNTS = [-1, -1e-9, float("nan"), float("inf"), float("-inf"), 10**400, -(10**400)]
 
 

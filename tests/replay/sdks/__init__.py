@@ -10,6 +10,7 @@ from ..plan import Sdk
 NAMES = (
     *("openai", "anthropic", "groq", "mistralai", "cohere", "boto3", "replicate"),
     *("google_genai", "ollama", "huggingface_hub", "deepgram", "litellm"),
+    *("cerebras", "perplexity", "writerai"),
 )
 _PACKAGES = {"google_genai": "google.genai"}
 

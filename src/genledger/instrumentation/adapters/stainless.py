@@ -43,6 +43,9 @@ class ClientSpec:
         hidden: Identifies chunks that arrive only because usage was requested.
         clients: The module and the classes that applications make clients of, synchronous and not: other
             instrumentations put a `request` of their own there.
+        requests: The method that every request passes, synchronous and, if there is one, not.
+        body: The field of a request's options that is its body.
+        iterator: The attribute of a stream that is the generator which it reads.
     """
 
     name: str
@@ -52,6 +55,9 @@ class ClientSpec:
     ask_for_usage: Callable[[Operation, Body], Mapping[str, Any] | None] | None = None
     hidden: Callable[[Any], bool] | None = None
     clients: tuple[str, str, str] | None = None
+    requests: tuple[str, ...] = ("SyncAPIClient.request", "AsyncAPIClient.request")
+    body: str = "json_data"
+    iterator: str = "_iterator"
 
 
 def posted(operations: Mapping[str, Operation]) -> Callable[[str, str], Operation | None]:
@@ -76,17 +82,24 @@ class StainlessClient:
                 Patch(over[0], f"{over[1]}.request", synchronous(self._open), optional=True, overriding=True),
                 Patch(over[0], f"{over[2]}.request", asynchronous(self._open), optional=True, overriding=True),
             ]
+        found: Patches = []
+        for request, drive, retry in zip(
+            self._library.requests, (synchronous, asynchronous), (_retry, _aretry), strict=False
+        ):
+            client = request.partition(".")[0]
+            found += [
+                Patch(module, request, drive(self._open)),
+                Patch(module, f"{client}._process_response", _answered, optional=True),
+                Patch(module, f"{client}._sleep_for_retry", retry, optional=True),
+                Patch(module, f"{client}._calculate_retry_timeout", _retry_before, optional=True, overriding=True),
+            ]
         return [
-            Patch(module, "SyncAPIClient.request", synchronous(self._open)),
-            Patch(module, "AsyncAPIClient.request", asynchronous(self._open)),
-            Patch(module, "SyncAPIClient._process_response", _answered, optional=True),
-            Patch(module, "AsyncAPIClient._process_response", _answered, optional=True),
-            Patch(module, "SyncAPIClient._sleep_for_retry", _retry, optional=True),
-            Patch(module, "AsyncAPIClient._sleep_for_retry", _aretry, optional=True),
+            *found,
             Patch(
                 module,
                 "BaseClient._calculate_retry_timeout",
                 _retry_before,
+                optional=True,
                 unless="SyncAPIClient._sleep_for_retry",
             ),
             *above,
@@ -99,14 +112,17 @@ class StainlessClient:
         path: str = options.url
         operation = self._library.operation(options.method, path)
         if operation is None:
-            path = _path(path, client._base_url)
+            path = _path(path, _base_url(client))
             operation = self._library.operation(options.method, path)
         if operation is None:
+            return None
+        if kwargs.get("retry_count"):  # Portkey's method calls itself for another attempt
+            _note_retry(getattr(sys.exc_info()[1], "response", None))
             return None
         outer = get_current().get(CALL_KEY)
         if isinstance(outer, Call) and outer.request is options:
             return None  # an outer layer of ours, with another vendor's in between, already has this request
-        body, endpoint = _asked(options, path), self.endpoint(client, options.url)
+        body, endpoint = _asked(options, self._library.body, path), self.endpoint(client, options.url)
         batch = operation.batch
         if batch is not None and not recorder.batches.expects(batch, endpoint.provider, body):
             return None
@@ -116,18 +132,14 @@ class StainlessClient:
 
     def endpoint(self, client: Any, address: str = "") -> Endpoint:
         """Return whom a client talks to, or whom it asks at an absolute address of the request."""
-        url, key = client._base_url, getattr(client, "api_key", None)
+        url, key = _base_url(client), getattr(client, "api_key", None)
         elsewhere = "://" in address
-        if elsewhere:
-            url = type(url)(address)
-        known = self._endpoints.get(client)
+        known = None if elsewhere else self._endpoints.get(client)
         if known is not None and known[0] is url and known[1] is key:
             return known[2]
-        host, port = url.host, url.port
-        if port is None:
-            port = 443 if url.scheme == "https" else 80
+        found = Endpoint.at("", address if elsewhere else str(url))
         digest = hash_api_key(key) if isinstance(key, str) and key else None
-        endpoint = Endpoint(self._library.provider(client, host), host, port, str(url), digest)
+        endpoint = found._replace(provider=self._library.provider(client, found.host or ""), api_key=digest)
         if not elsewhere:
             self._endpoints.set(client, (url, key, endpoint))
         return endpoint
@@ -161,7 +173,8 @@ class StainlessExchange(Exchange):
         sent = options
         if changes:
             sent = copy.copy(options)
-            sent.json_data = with_changes(options.json_data or {}, changes)
+            body = self._library.body
+            setattr(sent, body, with_changes(getattr(options, body) or {}, changes))
         if callable(getattr(options, "post_parser", None)):
             sent = self.with_parser(sent)
         call.request = sent
@@ -194,8 +207,9 @@ class StainlessExchange(Exchange):
         call = self.call
         accumulate = call.operation.accumulate
         accumulator = accumulate(call.body, call.recorder.capture is not None) if call.streamed and accumulate else None
-        if accumulator is not None and hasattr(result, "_iterator") and hasattr(result, "__stream__"):
-            _read_stream(result, StreamRecorder(call, accumulator), self._hide)
+        iterator = self._library.iterator
+        if accumulator is not None and hasattr(result, iterator) and hasattr(result, "__stream__"):
+            _read_stream(result, iterator, StreamRecorder(call, accumulator), self._hide)
         elif (response := getattr(result, "http_response", None)) is not None:
             tap(response, call, accumulator)
         elif call.operation.batch is not None:
@@ -213,18 +227,23 @@ def _path(url: str, base: Any) -> str:
     parts = urlsplit(url)
     path = f"/{parts.path.strip('/')}"
     if parts.netloc:
-        path = path.removeprefix(base.path.rstrip("/"))
+        path = path.removeprefix(urlsplit(str(base)).path.rstrip("/"))
     return path
 
 
-def _asked(options: Any, path: str) -> Body:
+def _base_url(client: Any) -> Any:
+    """Return where a client's requests go: a URL of its HTTP library, or a text."""
+    return getattr(client, "_base_url", None) or client.base_url
+
+
+def _asked(options: Any, field: str, path: str) -> Body:
     """Return the request: the body with the application's additions, or a query and its path."""
-    body = options.json_data
+    body = getattr(options, field)
     if options.method == "get" or body is None:
         params = options.params
         return {**(params if isinstance(params, Mapping) else {}), "path": path}
     body = body if isinstance(body, Mapping) else {}
-    extra = options.extra_json
+    extra = getattr(options, "extra_json", None)
     body = {**body, **extra} if isinstance(extra, Mapping) and extra else body
     if options.files:
         body = {**body, **dict(options.files)}
@@ -243,18 +262,18 @@ def _raw(options: Any) -> bool:
     return isinstance(headers, Mapping) and any(name.lower() == "x-stainless-raw-response" for name in headers)
 
 
-def _read_stream(stream: Any, recording: StreamRecorder, hide: Callable[[Any], bool] | None) -> None:
+def _read_stream(stream: Any, iterator: str, recording: StreamRecorder, hide: Callable[[Any], bool] | None) -> None:
     # The client's generator refers to its stream, which refers to the generator: only the garbage collector
     # would end a stream that was dropped. A generator made on a copy leaves the stream itself free to go.
     # Somebody else's proxy around the stream reads it too, so what is under the proxy is enough.
     stream = inspect.unwrap(stream)
     twin = object.__new__(type(stream))
-    twin.__dict__.update(stream.__dict__, _iterator=None)
+    twin.__dict__.update(stream.__dict__, **{iterator: None})
     source = twin.__stream__()
     if hasattr(stream, "__anext__"):
-        stream._iterator = AsyncStreamIterator(source, recording, hide)
+        setattr(stream, iterator, AsyncStreamIterator(source, recording, hide))
     else:
-        stream._iterator = iterated(source, recording, hide)
+        setattr(stream, iterator, iterated(source, recording, hide))
     watch_close(stream.response, recording)
 
 

@@ -44,7 +44,8 @@ class Reading:
     another provider's own word, or `None` for standard. `reported` is the cost in USD, from a provider that
     reports costs. `context` is the size of the largest prompt, in tokens, when the call sampled more than once,
     because long-context rates look at each prompt. `also` is what other models consumed within the same call.
-    `partial` says that the usage leaves out the output.
+    `partial` says that the usage leaves out the output. `shares` are the models that the usage is made of, where
+    the model that was asked for is a system of others.
     """
 
     usage: Usage
@@ -57,6 +58,7 @@ class Reading:
     context: int | None = None
     also: tuple[tuple[str, Usage], ...] = ()
     partial: bool = False
+    shares: tuple[tuple[str, Usage], ...] = ()
 
 
 class _Seller(NamedTuple):
@@ -136,7 +138,10 @@ def read_usage(
         tier = "batch" if in_batch else _tier(body, block, sent, said, notes)
         region = _region(block, sent, seller.region)
         partial = usage is not None and api not in _INPUT_ONLY and not usage.output_tokens and lacks_output(block)
-        return Reading(usage or Usage(), model, tier, region, reported, tuple(notes), asked, context, also, partial)
+        shares = _shares(counts, seller.name, body) if body.get("usage_breakdown") is not None else ()
+        return Reading(
+            usage or Usage(), model, tier, region, reported, tuple(notes), asked, context, also, partial, shares
+        )
     except Exception:
         return None
 
@@ -185,6 +190,17 @@ _FORMATS: Mapping[str, Callable[[Counts, str, Any, str | None], Consumed | None]
     "invoke_agent": _invocations,
 }
 """The format that answers of an endpoint have. An answer in another one is left to `read_any`."""
+
+
+def _shares(counts: Counts, provider: str, body: Any) -> tuple[tuple[str, Usage], ...]:
+    """Return what each model of one of Groq's compound systems consumed. https://console.groq.com/docs/compound"""
+    shares: dict[str, Usage] = {}
+    for share in items(body.get("usage_breakdown"), "models"):
+        name, block = text(share, "model"), field(share, "usage")
+        if name is not None and block is not None:
+            usage = shapes.chat(counts, block, provider)
+            shares[name] = shares[name] + usage if name in shares else usage
+    return tuple(shares.items())
 
 
 def _asked(request: Any) -> str | None:

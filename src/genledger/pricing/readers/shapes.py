@@ -193,19 +193,22 @@ def responses(counts: Counts, usage: Any, *, images: bool = False) -> Usage:
     """
     usage = fields_of(usage)
     get = usage.get
-    details = fields_of(get("input_tokens_details") or get("input_token_details"))
+    # DashScope's input has its details under OpenAI's older name.
+    details = fields_of(get("input_tokens_details") or get("input_token_details") or get("prompt_tokens_details"))
     out = fields_of(get("output_tokens_details") or get("output_token_details"))
     generated = counts.of(get("output_tokens"))
     media = _media(counts, details, out)
     if images and out.get("image_tokens") is None:
         media = media._replace(image_out=max(generated - counts(out, "text_tokens"), 0))
-    cached = details.get("cached_tokens")
+    cached, written = details.get("cached_tokens"), details.get("cache_write_tokens")
+    if cached is None:  # Perplexity has Anthropic's names for them
+        cached, written = _cached(details) or _cached(usage), written or details.get("cache_creation_input_tokens")
     return split(
         counts,
         counts.of(get("input_tokens")),
         generated,
-        cache_read=counts.of(_cached(usage) if cached is None else cached),
-        cache_write=counts.of(details.get("cache_write_tokens")),
+        cache_read=counts.of(cached),
+        cache_write=counts.of(written),
         reasoning=counts.of(out.get("reasoning_tokens")),
         media=media,
     )

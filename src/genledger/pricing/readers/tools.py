@@ -30,6 +30,12 @@ _SERVED = (
     ("file_search_calls", "file_search"),
 )
 _BILLED = ("web_search_call", "file_search_call", "code_interpreter_call")
+_INVOKED = ("web_search", "search_web")
+"""Perplexity's names of the tool that is billed by the search."""
+
+_SEARCHED = ("search", "browser_search")
+"""Types of the tools with which Groq's systems search the web. https://console.groq.com/docs/compound/built-in-tools"""
+
 _CONNECTORS = ("web_search", "web_search_premium", "image_generation", "code_interpreter")
 
 
@@ -44,7 +50,15 @@ def tool_calls(
     connectors = usage.get("connectors")
     if connectors is not None:
         units |= {f"connector_{name}": float(counts(connectors, name)) for name in _CONNECTORS}
+    invoked = usage.get("tool_calls_details")
+    if invoked is not None:
+        units["web_search"] = float(sum(counts(field(invoked, name), "invocation") for name in _INVOKED))
     if model and "-search-" in model and _SEARCH_MODEL.search(model) and body.get("choices") is not None:
+        units["web_search"] = 1.0
+    if provider == "groq":
+        ran = (tool for choice in items(body, "choices") for tool in items(field(choice, "message"), "executed_tools"))
+        units["web_search"] = float(sum(field(tool, "type") in _SEARCHED for tool in ran))
+    if provider in ("zai", "zhipuai") and next(items(body, "web_search"), None) is not None:
         units["web_search"] = 1.0
     if provider in ("google", "vertex"):
         units.update(_grounding(body, usage, model or ""))
@@ -182,8 +196,8 @@ def units_of(provider: str, api: str, body: object, request: object, headers: Ma
         return {"request": 1.0} if isinstance(body, dict) and body else {}
     if api == "cachedContents":
         return _kept_tokens(body)
-    if api == "moderations":
-        return {"request": 1.0} if field(body, "results") is not None else {}
+    if api in ("moderations", "search"):
+        return {"request": 1.0} if first(body, "results", "search_result") is not None else {}
     if api == "retrieval" and field(body, "retrievalResults") is not None:
         return {"search_unit": 1.0}  # there are never more than a hundred
     if api in ("rerank", "invoke_model") and field(body, "results") is not None:

@@ -13,6 +13,7 @@ from genledger.engine.call import running_call
 from genledger.engine.foreign_spans.processor import doubles
 from genledger.engine.operation import Operation
 from genledger.instrumentation.adapters.methods import Methods
+from genledger.instrumentation.adapters.own_spans import runs_outside
 from genledger.instrumentation.adapters.repeats import repeats
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Hook, Patch, Patches
@@ -40,17 +41,16 @@ _NAMED = {
     "embedding": EMBEDDINGS,
     "responses": RESPONSES,
     "rerank": RERANK,
-    "image_generation": IMAGES,
-    "image_edit": IMAGES,
-    "image_variation": IMAGES,
+    **dict.fromkeys(("image_generation", "image_edit", "image_variation"), IMAGES),
     "speech": SPEECH,
     "transcription": TRANSCRIPTIONS,
     "moderation": MODERATIONS,
 }
-_REPEATED = {
-    **dict.fromkeys(("completion", "acompletion"), "completion"),
-    **{name: name for name in ("responses", "aresponses")},
-}
+_LOGGING = "litellm.litellm_core_utils.litellm_logging"
+_REPEATED = (
+    *(("completion", "completion"), ("acompletion", "completion")),
+    *(("responses", "responses"), ("aresponses", "aresponses")),
+)
 """What LiteLLM calls again, and by which function where it is not told."""
 _GENERATING = dict.fromkeys(
     ("generate_content", "agenerate_content", "generate_content_stream", "agenerate_content_stream"), GENERATE_CONTENT
@@ -105,11 +105,12 @@ class LitellmInstrumentor(Instrumentor):
             patches += methods.patches()
         return [
             *patches,
+            *(repeats("litellm", "litellm", f"{one}_with_retries", "original_function", by) for one, by in _REPEATED),
+            Patch(_LOGGING, "Logging.pre_call", reaches),
             *(
-                repeats("litellm", "litellm", f"{name}_with_retries", "original_function", default)
-                for name, default in _REPEATED.items()
+                runs_outside("litellm", _LOGGING, f"Logging.{name}")
+                for name in ("success_handler", "async_success_handler", "failure_handler", "async_failure_handler")
             ),
-            Patch("litellm.litellm_core_utils.litellm_logging", "Logging.pre_call", reaches),
             # Its own spans are made by callbacks, in another thread.
             Hook("litellm", lambda module: doubles.add("litellm"), lambda module: doubles.discard("litellm")),
         ]

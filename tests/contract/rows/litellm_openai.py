@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import Any
 
 from tests.contract.row import Row
 from tests.contract.rows.openai_chat import PROMPT, chunks, error, whole
+
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # or its import fetches a price map
 
 MODEL = "gpt-4o"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # or its import fetches a price map
 litellm = pytest.importorskip("litellm")
 
+from opentelemetry import trace  # noqa: E402
 from tests.contract.rows import anthropic_messages, openai_chat  # noqa: E402
 from tests.contract.server import Reply, Server, json_reply, serving, sse  # noqa: E402
 from tests.instrumentors.provider import items, now  # noqa: E402
@@ -431,3 +433,27 @@ def test_who_answers_at_an_address_of_ones_own_is_who_litellm_was_told(server: S
     server.will(openai_chat.whole("our-own"))
     litellm.completion(model="xai/grok-4", messages=MESSAGES, **at(server, "/v1"))
     assert {attributes_of(span)["gen_ai.provider.name"] for span in telemetry.spans} == {"x_ai"}
+
+
+async def test_callbacks_run_outside_of_the_call(
+    server: Server, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from litellm.integrations.custom_logger import CustomLogger
+
+    current: list[Any] = []
+
+    class Logger(CustomLogger):  # type: ignore[misc]
+        def log_success_event(self, *args: Any, **kwargs: Any) -> None:
+            current.append(trace.get_current_span())
+
+    monkeypatch.setattr(litellm, "callbacks", [Logger()])
+    server.will(anthropic_messages.ROW.whole)
+    given: dict[str, Any] = {"model": CLAUDE, "messages": MESSAGES, **at(server)}
+    litellm.completion(**given)
+    for _ in range(1000):
+        if current:
+            break
+        await asyncio.sleep(0.01)
+    ours = {span.context.span_id for span in telemetry.spans if span.context is not None}
+    assert current
+    assert not [span for span in current if span.get_span_context().span_id in ours]

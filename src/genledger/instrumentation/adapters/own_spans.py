@@ -8,15 +8,16 @@ application's own spans are its parents. Ours is not there.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from inspect import iscoroutinefunction
 from types import ModuleType
 from typing import Any
 
 import wrapt
 from opentelemetry import trace
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach, get_current
 from opentelemetry.trace import NonRecordingSpan
 
-from genledger.engine.call import running_call
+from genledger.engine.call import CALL_KEY, Call, running_call
 from genledger.instrumentation.patching import Hook, Patch
 from genledger.shared import internal_errors
 
@@ -80,6 +81,47 @@ def replaces_tracer(library: str, module: str) -> Hook:
             found.tracer = found.tracer.__wrapped__  # type: ignore[attr-defined]
 
     return Hook(module, install, remove)
+
+
+def runs_outside(library: str, module: str, path: str) -> Patch:
+    """Return the patch of a function that runs a client's callbacks: outside of the call that they are about.
+
+    They may write to the span that is current, or begin others in it: that is not ours.
+    """
+
+    def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        here = get_current()
+        outside = _outside(library, here)
+        if outside is here:
+            return wrapped(*args, **kwargs)
+        if iscoroutinefunction(wrapped):
+            return _run_in(outside, wrapped, args, kwargs)
+        attach(outside)
+        try:
+            return wrapped(*args, **kwargs)
+        finally:
+            attach(here)
+
+    return Patch(module, path, wrapper, optional=True)
+
+
+async def _run_in(context: Context, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    here = get_current()
+    attach(context)
+    try:
+        return await function(*args, **kwargs)
+    finally:
+        if get_current() is context:
+            attach(here)
+
+
+def _outside(library: str, context: Context) -> Context:
+    """Return the context around the calls of a library; the given one where there are none."""
+    call = context.get(CALL_KEY)
+    while isinstance(call, Call) and call.library == library:
+        context = call.outer
+        call = context.get(CALL_KEY)
+    return context
 
 
 class _Lent(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]

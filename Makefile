@@ -12,11 +12,19 @@ help: ## Show what can be made
 
 CHECK_PYTHON := $(PYTHON) -c 'import sys; sys.exit("Genledger needs Python 3.11 or newer; set PYTHON=python3.11 or later") if sys.version_info < (3, 11) else None'
 
-$(READY): pyproject.toml tests/dev.lock
+# It installs the environments: pip would take ten minutes for the larger ones.
+UV := .venvs/uv/bin/uv
+
+$(UV):
+	@$(CHECK_PYTHON)
+	@$(PYTHON) -m venv .venvs/uv
+	@.venvs/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
+
+$(READY): pyproject.toml tests/dev.lock | $(UV)
 	@$(CHECK_PYTHON)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "setting up $(VENV): a few minutes the first time"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' --constraint tests/dev.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --editable '.[dev]' --constraint tests/dev.lock
 	@touch $@
 
 DEMO := .venvs/demo
@@ -53,7 +61,7 @@ test-pythons: ## Run the whole suite with every version of Python on the machine
 
 LOWEST := .venvs/lowest
 
-$(LOWEST)/.ready: tests/lowest.txt tests/common.txt pyproject.toml
+$(LOWEST)/.ready: tests/lowest.txt tests/common.txt pyproject.toml | $(UV)
 	@echo "setting up $(@D)"
 	@$(PYTHON) -m venv --clear $(@D)
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --editable . \
@@ -68,10 +76,10 @@ test-lowest: $(LOWEST)/.ready services ## Test with the lowest versions of libra
 COMPAT := $(patsubst tests/%.txt,.venvs/%/.ready,$(wildcard tests/compat/*.txt))
 NEIGHBOURS := .venvs/neighbours/newest
 
-.venvs/%/.ready: tests/%.lock pyproject.toml
+.venvs/%/.ready: tests/%.lock pyproject.toml | $(UV)
 	@echo "setting up $(@D)"
 	@$(PYTHON) -m venv --clear $(@D)
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --editable . --requirement $<
+	@$(UV) pip install --quiet --python $(@D)/bin/python --editable . --requirement $<
 	@touch $@
 
 .PHONY: test-compat
@@ -109,13 +117,8 @@ coverage: ## Write docs/coverage.md from what test-contract found
 coverage-check:
 	$(NEWEST)/bin/python -m tests.contract.coverage $(addsuffix /coverage.json,$(CONTRACT)) | diff docs/coverage.md -
 
-UV := .venvs/uv/bin/uv
 COMPILE = $(UV) pip compile --quiet --python-version 3.11 --no-header --no-annotate
 LOCKED := $(wildcard tests/compat/*.txt tests/contract/*.txt tests/neighbours/*.txt tests/foreign/*.txt)
-
-$(UV):
-	@$(PYTHON) -m venv .venvs/uv
-	@.venvs/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
 
 .PHONY: locks
 locks: $(UV) ## Take today's newest of everything into the lock files of the test environments
@@ -130,7 +133,7 @@ test-today: $(UV) ## Try today's newest of every client: print which changed sin
 	@$(COMPILE) pyproject.toml tests/common.txt tests/contract/newest.txt --output-file $(TODAY).lock
 	@diff --unchanged-line-format= --old-line-format='was %L' --new-line-format='now %L' tests/contract/newest.lock $(TODAY).lock || true
 	@$(PYTHON) -m venv --clear $(TODAY)
-	@$(TODAY)/bin/python -m pip install --quiet --disable-pip-version-check --editable . --requirement $(TODAY).lock
+	@$(UV) pip install --quiet --python $(TODAY)/bin/python --editable . --requirement $(TODAY).lock
 	$(TODAY)/bin/python -m pytest -n 2 tests/contract tests/instrumentors/frameworks tests/instrumentors/providers
 
 .PHONY: test-adversary

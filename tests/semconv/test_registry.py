@@ -212,6 +212,8 @@ def test_what_spans_carry_beyond_the_conventions_is_known(facts: dict[str, Any])
         *("openai.api.type", "openai.request.service_tier", "openai.response.service_tier"),
         *("openai.response.system_fingerprint", "aws.bedrock.guardrail.id", "aws.bedrock.knowledge_base.id"),
         "azure.resource_provider.namespace",
+        # The conventions have them for inference; an embedding of several modalities counts each, too
+        *("gen_ai.usage.text.input_tokens", "gen_ai.usage.image.input_tokens", "gen_ai.usage.audio.input_tokens"),
         # Refinements of execute_tool
         *(
             "gen_ai.skill.name",

@@ -1,7 +1,6 @@
 """fal's client, 0.9 to 1.x: requests that are answered at once, those of a queue, which are jobs, and streams.
 
-Client: https://github.com/fal-ai/fal/tree/main/projects/fal_client. API: https://docs.fal.ai. Its sockets are not
-recorded.
+Client: https://github.com/fal-ai/fal/tree/main/projects/fal_client. API: https://docs.fal.ai. Sockets are left out.
 """
 
 from __future__ import annotations
@@ -118,5 +117,4 @@ class FalInstrumentor(Instrumentor):
         streams = EventSources(
             self.library, _MODULE, ("SyncClient.stream", "AsyncClient.stream"), STREAM, endpoint, body, write
         )
-        retries = Patch(_MODULE, "_get_retry_delay", retrying, optional=True)
-        return [*client.patches(), *streams.patches(), retries]
+        return [*client.patches(), *streams.patches(), Patch(_MODULE, "_get_retry_delay", retrying, optional=True)]

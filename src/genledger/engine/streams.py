@@ -91,17 +91,23 @@ class StreamRecorder:
 
     def waits(self) -> None:
         """Note that the next chunk is asked for, by who hands over one at a time."""
-        if self._room == self._batch:
-            self.asks()
+        try:
+            if self._room == self._batch:
+                self.asks()
+        except Exception as fault:
+            internal_errors.report("recording a chunk", fault)
 
     def take(self, chunk: Any) -> None:
         """Take in the chunk that came."""
-        self.add(chunk)
-        self.stamps.append(time.perf_counter())
-        self._room -= 1
-        if not self._room:
-            self.fold()
-            self._batch = self._room = min(2 * self._batch, _BATCH)
+        try:
+            self.add(chunk)
+            self.stamps.append(time.perf_counter())
+            self._room -= 1
+            if not self._room:
+                self.fold()
+                self._batch = self._room = min(2 * self._batch, _BATCH)
+        except Exception as fault:
+            internal_errors.report("recording a chunk", fault)
 
     def fold(self) -> None:
         """Put the chunks received so far together."""

@@ -204,7 +204,13 @@ def test_each_model_of_an_agent_is_priced(cost: CostOf) -> None:
     assert usd(cost("aws.bedrock", "invoke_agent", answer)) == pytest.approx(0.8 + 0.06)
 
 
-@pytest.mark.parametrize("answer", [{"generated": [{"details": {"generated_tokens": 5}}]}, {"details": None}, {}])
-def test_a_text_generation_without_both_counts_has_no_tokens(answer: dict[str, Any]) -> None:
+@pytest.mark.parametrize("answer", [{"generated": [{"details": {}}]}, {"details": None}, {}])
+def test_a_text_generation_without_counts_has_no_tokens(answer: dict[str, Any]) -> None:
     reading = read_usage("aws.sagemaker", "text_generation", answer)
     assert reading is None or reading.usage.total_tokens == 0
+
+
+def test_a_text_generation_that_counts_no_input_says_so() -> None:
+    reading = read_usage("aws.sagemaker", "text_generation", {"generated": [{"details": {"generated_tokens": 5}}]})
+    assert reading is not None
+    assert (reading.usage.output, reading.notes) == (5, ("usage_inconsistent",))

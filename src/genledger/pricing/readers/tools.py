@@ -192,7 +192,7 @@ def units_of(provider: str, api: str, body: object, request: object, headers: Ma
     if pages:
         annotated = first(request, "document_annotation_format", "bbox_annotation_format") is not None
         return {"annotated_page" if annotated else "page": pages}
-    if api == "text_generation":
+    if api == "text_generation" and provider == "sagemaker":
         return {"request": 1.0} if isinstance(body, dict) and body else {}
     if api == "cachedContents":
         return _kept_tokens(body)

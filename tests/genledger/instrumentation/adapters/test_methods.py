@@ -320,7 +320,7 @@ def repeating(telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch) -> Iterator
         "repeating",
         {"repeating": "Repeating"},
         dict.fromkeys(("chat", "achat"), CHAT),
-        endpoint=lambda client: Endpoint.at("openai", "https://api.openai.com/v1"),
+        endpoint=lambda client, given: Endpoint.at("openai", "https://api.openai.com/v1"),
         body=lambda client, given: None if given["model"] == "local" else given,
     )
     sending = [attempts("repeating", "repeating", f"Repeating.{name}") for name in ("send", "asend")]
@@ -369,7 +369,7 @@ def test_what_a_function_is_may_depend_on_its_arguments(telemetry: Telemetry, mo
         "sender",
         {"sender": "Sender"},
         {"send": lambda given: CHAT if given["path"] == "/chat" else None},
-        endpoint=lambda client: Endpoint.at("openai", "https://api.openai.com/v1"),
+        endpoint=lambda client, given: Endpoint.at("openai", "https://api.openai.com/v1"),
     )
     patcher = Patcher(methods.patches())
     patcher.apply()

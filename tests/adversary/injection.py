@@ -137,6 +137,8 @@ GUARDED = _codes(
     streams.StreamRecorder.closed,
     streams.StreamRecorder.finish,
     streams.StreamRecorder.fold,
+    streams.StreamRecorder.take,
+    streams.StreamRecorder.waits,
     http_response.ResponseTap.asks,
     http_response.ResponseTap.closed,
     http_response.ResponseTap.feed,

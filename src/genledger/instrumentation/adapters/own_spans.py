@@ -54,7 +54,7 @@ def replaces_span(library: str, module: str, path: str) -> Patch:
         if not args:
             return wrapped(**kwargs)
         ours, _ = _lent_span(library, args[0])
-        return ours if ours is not None else wrapped(_Lent(args[0], library), *args[1:], **kwargs)
+        return ours if ours is not None else wrapped(_lent(args[0], library), *args[1:], **kwargs)
 
     return Patch(module, path, wrapper, optional=True)
 
@@ -64,7 +64,7 @@ def replaces_tracer_argument(library: str, module: str, path: str) -> Patch:
 
     def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if "tracer" in kwargs:
-            kwargs = {**kwargs, "tracer": _Lent(kwargs["tracer"], library)}
+            kwargs = {**kwargs, "tracer": _lent(kwargs["tracer"], library)}
         return wrapped(*args, **kwargs)
 
     return Patch(module, path, wrapper, optional=True)
@@ -122,6 +122,15 @@ def _outside(library: str, context: Context) -> Context:
         context = call.outer
         call = context.get(CALL_KEY)
     return context
+
+
+def _lent(tracer: Any, library: str) -> Any:
+    """Return a tracer that returns Genledger's span; the given one when that fails."""
+    try:
+        return _Lent(tracer, library)
+    except Exception as error:
+        internal_errors.report("lending a span", error)
+        return tracer
 
 
 class _Lent(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]

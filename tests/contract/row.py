@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from tests.contract.server import Reply, Server
+
+
+def at_least(distribution: str, *numbers: int) -> bool:
+    """Whether a distribution is installed, in this version or a newer one."""
+    try:
+        return tuple(int(number) for number in re.findall(r"\d+", version(distribution))[: len(numbers)]) >= numbers
+    except PackageNotFoundError:
+        return False
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.contract.row import Row
+from tests.contract.row import Row, at_least
 from tests.contract.server import Reply, Request, Server, json_reply
 
 TEXT = "The capital of France is Paris."
@@ -102,6 +102,7 @@ ROW = Row(
     text=TEXT,
     prompt=ADDRESS,
     streams=False,
+    asynchronous=at_least("assemblyai", 1),
     retries=False,
     operation="transcription",
     server=TranscriptServer,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from tests.contract.row import Row
+from tests.contract.row import Row, at_least
 from tests.contract.server import Reply, json_reply, sse
 
 TEXT = "The capital of France is Paris."
@@ -39,12 +38,8 @@ def ask(client: Any, *, stream: bool, max_tokens: int | None = None) -> Any:
     return client.chat_stream(**given) if stream else client.chat(**given)
 
 
-def is_new() -> bool:
-    """Whether this is 6.0 or newer: before, the constructor takes no retries, and a stream cannot be closed early."""
-    try:
-        return int(version("cohere").partition(".")[0]) >= 6
-    except PackageNotFoundError:
-        return False
+NEW = at_least("cohere", 6)
+"""Before, the constructor takes no retries, and a stream cannot be closed early."""
 
 
 def make(url: str, asynchronous: bool, retries: int) -> Any:
@@ -52,7 +47,7 @@ def make(url: str, asynchronous: bool, retries: int) -> Any:
     import cohere
 
     kind = cohere.AsyncClientV2 if asynchronous else cohere.ClientV2
-    given = {"max_retries": retries} if is_new() else {}
+    given = {"max_retries": retries} if NEW else {}
     return kind(api_key="k", base_url=url, timeout=20, **given)
 
 
@@ -81,6 +76,6 @@ ROW = Row(
     cost=1000 * 2.5e-6 + 500 * 10e-6,
     error=error,
     cheaper="command-r7b-12-2024",
-    retries=is_new(),
-    closes=is_new(),
+    retries=NEW,
+    closes=NEW,
 )

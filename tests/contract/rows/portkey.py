@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from typing import Any
 
@@ -13,8 +14,10 @@ MODEL = "gpt-4o"
 
 def make(url: str, asynchronous: bool, retries: int, **options: Any) -> Any:
     """Make a client, which has a number of retries of its own."""
+    openai = sys.modules["openai"]
     import portkey_ai
 
+    sys.modules["openai"] = openai  # 1.x puts its own copy there, which tests of the real one would get
     kind = portkey_ai.AsyncPortkey if asynchronous else portkey_ai.Portkey
     client = kind(base_url=url, api_key="k", **(options or {"provider": "openai"}))
     client.openai_client.max_retries = retries

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import traceback
 from collections import Counter
@@ -19,6 +20,7 @@ INTERVAL_S = 60.0
 _describe: Callable[[BaseException], str] | None = None
 _last_warning: dict[str, float] = {}
 _counts: Counter[str] = Counter()
+_here = threading.local()
 
 
 def describe_with(describe: Callable[[BaseException], str]) -> None:
@@ -48,9 +50,20 @@ def _report(stage: str, error: BaseException) -> None:
             "genledger: internal error while %s (%s: %s); telemetry is incomplete, your application is unaffected%s",
             stage,
             type(error).__name__,
-            _describe(error) if _describe is not None else "",
+            _text(error),
             "".join(("\n", *lines)).rstrip("\n"),
         )
+
+
+def _text(error: BaseException) -> str:
+    """Return what an error says; nothing of one that comes while another is being described, as it would again."""
+    if _describe is None or getattr(_here, "describing", False):
+        return ""
+    _here.describing = True
+    try:
+        return _describe(error)
+    finally:
+        _here.describing = False
 
 
 def counts() -> dict[str, int]:

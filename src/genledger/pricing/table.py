@@ -108,24 +108,30 @@ def _squashed(name: str) -> str:
 
 @lru_cache(maxsize=1)
 def load() -> Table:
-    """Return the table in use: the newer of the installed one and the one that `genledger prices update` stored."""
+    """Return the table in use: the newer of the installed one and the one that `genledger prices update` stored.
+
+    The installed one is newer if it mentions a day after the other was fetched, and the other does not: a day that
+    both mention was announced.
+    """
     from genai_prices.data import providers
 
-    installed = Table(providers, newest_date(providers))
+    days = _days(providers)
+    installed = Table(providers, max(days, default=""))
     stored = table_update.read()
-    if stored is None or stored.fetched < installed.date:
+    if stored is None:
         return installed
     try:
-        return Table(read_price_table(stored.providers), stored.fetched)
+        fetched = Table(read_price_table(stored.providers), stored.fetched)
     except Exception as error:
         table_update.complain(error)
         return installed
+    return installed if any(day > stored.fetched for day in days - _days(fetched.providers)) else fetched
 
 
-def newest_date(providers: Iterable[Provider]) -> str:
-    """Return the last day, not after today, that a table mentions: it cannot be older than that."""
+def _days(providers: Iterable[Provider]) -> set[str]:
+    """Return the days, not after today, that a table mentions."""
     today = datetime.now(UTC).date().isoformat()
-    return max((day for provider in providers for day in _dates(provider) if day <= today), default="")
+    return {day for provider in providers for day in _dates(provider) if day <= today}
 
 
 def _dates(provider: Provider) -> Iterator[str]:

@@ -21,7 +21,7 @@ class Rig:
     """An application with both destinations, in simulated time."""
 
     def __init__(self, clock, langfuse_server: Langfuse, collector: Collector, spool: Path | None, limits=None) -> None:
-        limits = limits or Limits(timeout_s=0.2)
+        limits = limits or Limits(timeout_s=10)
         options = {"clock": clock, "threaded": False, "spool": spool, "limits": limits}
         self.clock = clock
         self.langfuse = LangfuseDestination(**options)

@@ -38,9 +38,12 @@ def reload() -> Any:
     forget()
 
 
-def store(fetched: str = "2026-11-20") -> None:
+TODAY = datetime.now(UTC).date().isoformat()
+
+
+def store(fetched: str = TODAY, **more: Any) -> None:
     table_update.location().parent.mkdir(parents=True)
-    stored = {"fetched": fetched, "url": "https://example.test", "providers": PROVIDERS}
+    stored = {"fetched": fetched, "url": "https://example.test", "providers": [PROVIDERS[0] | more]}
     table_update.location().write_text(json.dumps(stored))
 
 
@@ -50,7 +53,19 @@ def test_a_stored_table_is_used_with_its_own_date(reload: Any) -> None:
     reload()
     cost = price(Usage(input=1_000_000), provider="openai", model="gpt-9", at_ns=NOON)
     assert isinstance(cost, Cost)
-    assert (cost.amount, cost.table_date) == (pytest.approx(9), "2026-11-20")
+    assert (cost.amount, cost.table_date) == (pytest.approx(9), TODAY)
+
+
+def test_a_stored_table_is_used_although_days_that_it_announced_have_come(reload: Any) -> None:
+    installed = table.load()
+    announced = [day for year in (2025, 2026, 2027) for month in range(1, 13) for day in days_of(year, month)]
+    store("2025-01-01", price_comments=" ".join(announced))
+    reload()
+    assert table.load().date == "2025-01-01" < installed.date
+
+
+def days_of(year: int, month: int) -> list[str]:
+    return [f"{year}-{month:02}-{day:02}" for day in range(1, 32)]
 
 
 @pytest.mark.parametrize(

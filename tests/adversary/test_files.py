@@ -255,7 +255,9 @@ def test_what_is_lost_of_a_ledger_is_reported(tmp_path: Path, scale: Scale, atta
         moved = set().union(*(readable(each) for each in directory.glob("moved-*.db")))
         assert written <= len(here | moved), found
         with closing(sqlite3.connect(path)) as connection:
-            assert sound(connection)
+            # SQLite may apply the log of a file that is replaced while it is open to the new one; every row above was
+            # read, or counted as lost. https://www.sqlite.org/howtocorrupt.html#_unlinking_or_renaming_a_database_file_while_in_use
+            assert sound(connection) or "restore" in attacks
         for one in found:
             for reason, count in one["dropped"].items():
                 assert f"{count} records" in one["said"] or one["said"].count(" records ") > 1, (reason, one)

@@ -31,7 +31,7 @@ DEMO := .venvs/demo
 
 $(DEMO)/.ready: examples/demo/requirements.txt pyproject.toml
 	@$(CHECK_PYTHON)
-	@echo "setting up $(DEMO): about a minute the first time, 250 MB"
+	@echo "setting up $(DEMO): about a minute the first time, 270 MB"
 	@$(PYTHON) -m venv --clear $(DEMO)
 	@$(DEMO)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --editable . --requirement $<
 	@$(DEMO)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps chromadb==1.5.9

@@ -11,8 +11,8 @@ from typing import Any
 
 from genledger.engine.call import running_call
 from genledger.engine.operation import Body, Endpoint, with_changes
-from genledger.instrumentation.adapters.attempts import note_retry
 from genledger.instrumentation.adapters.methods import Methods, update
+from genledger.instrumentation.adapters.retries import note_retry
 from genledger.instrumentation.adapters.wire import endpoint_at
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches

@@ -11,9 +11,9 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from genledger.engine.operation import Body, Endpoint, Operation, with_changes
-from genledger.instrumentation.adapters.attempts import retrying
 from genledger.instrumentation.adapters.event_sources import EventSources
 from genledger.instrumentation.adapters.jobs import Job, JobClient
+from genledger.instrumentation.adapters.retries import retrying
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
 from genledger.pricing.getters import field

@@ -10,8 +10,8 @@ from typing import Any
 
 from genledger.engine.driver import throughout_in_callers_context
 from genledger.engine.operation import Endpoint, Operation
-from genledger.instrumentation.adapters.attempts import attempts
 from genledger.instrumentation.adapters.methods import Methods
+from genledger.instrumentation.adapters.retries import attempts
 from genledger.instrumentation.adapters.speakeasy import SpeakeasyClient
 from genledger.instrumentation.adapters.stainless import ClientSpec, StainlessClient
 from genledger.instrumentation.adapters.tool_calls import runs_tool

@@ -14,7 +14,7 @@ from genledger.engine.foreign_spans.processor import doubles
 from genledger.engine.operation import Operation
 from genledger.instrumentation.adapters.methods import Methods
 from genledger.instrumentation.adapters.own_spans import runs_outside
-from genledger.instrumentation.adapters.repeats import repeats
+from genledger.instrumentation.adapters.retries import repeats
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Hook, Patch, Patches
 from genledger.shared import internal_errors

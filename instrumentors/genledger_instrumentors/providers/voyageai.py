@@ -6,8 +6,8 @@ import sys
 from typing import Any
 
 from genledger.engine.operation import Body, Endpoint, integer
-from genledger.instrumentation.adapters.attempts import attempts
 from genledger.instrumentation.adapters.methods import Methods
+from genledger.instrumentation.adapters.retries import attempts
 from genledger.instrumentation.adapters.wire import endpoint_at
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patches

@@ -23,7 +23,7 @@ from genledger.engine.driver import (
 )
 from genledger.engine.operation import Body, Operation, with_changes
 from genledger.engine.recorder import Recorder
-from genledger.instrumentation.adapters.attempts import retrying
+from genledger.instrumentation.adapters.retries import retrying
 from genledger.instrumentation.adapters.wire import WireClient, WireExchange
 from genledger.instrumentation.patching import Patch, Patches
 

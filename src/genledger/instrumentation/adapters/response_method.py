@@ -9,8 +9,8 @@ from genledger.engine.call import Call, running_call
 from genledger.engine.driver import Arguments, Exchange, asynchronous, synchronous
 from genledger.engine.operation import with_changes
 from genledger.engine.recorder import Recorder
-from genledger.instrumentation.adapters.attempts import note_retry
 from genledger.instrumentation.adapters.methods import named_arguments
+from genledger.instrumentation.adapters.retries import note_retry
 from genledger.instrumentation.adapters.wire import WireClient, WireExchange
 from genledger.instrumentation.patching import Patch, Patches
 

@@ -6,7 +6,8 @@ API description gives it. An answer with an error status is given back: the call
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import orjson
@@ -15,8 +16,8 @@ from genledger.engine.call import running_call
 from genledger.engine.driver import Arguments, Exchange, asynchronous, synchronous
 from genledger.engine.operation import Body, with_changes
 from genledger.engine.recorder import Recorder
-from genledger.instrumentation.adapters.attempts import note_retry
 from genledger.instrumentation.adapters.methods import named_arguments
+from genledger.instrumentation.adapters.retries import counted
 from genledger.instrumentation.adapters.wire import WireClient, WireExchange
 from genledger.instrumentation.patching import Patch, Patches
 
@@ -46,7 +47,7 @@ class SpeakeasyClient:
                 Patch(base, "BaseSDK.do_request_async", asynchronous(self._open), unless="AsyncBaseSDK"),
                 Patch(base, "AsyncBaseSDK.do_request_async", asynchronous(self._open), optional=True),
                 *(Patch(retries, loop, _retry, optional=True) for loop in _LOOPS),
-                *(Patch(retries, f"{loop}_async", _retry_async, optional=True) for loop in _LOOPS),
+                *(Patch(retries, f"{loop}_async", _retry, optional=True) for loop in _LOOPS),
             ]
         return found
 
@@ -98,49 +99,11 @@ def _with_changes(request: Any, body: Body, changes: Mapping[str, Any]) -> Any:
 
 
 def _retry(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Note each attempt after the first of what is sent again until it works."""
+    """Note each attempt after the first of what is sent again until it works; a coroutine function or not."""
     call = running_call()
     if call is None or not args:
         return wrapped(*args, **kwargs)
-    send: Callable[..., Any] = args[0]
-    failed: list[Exception] = []
-
-    def attempt(*number: int) -> Any:
-        if failed and note_retry(call, None, failed.pop()):
-            try:
-                call.readmit()
-            except Exception as refused:
-                raise _final(wrapped, refused) from refused
-        try:
-            return send(*number)
-        except Exception as error:
-            failed.append(error)
-            raise
-
-    return wrapped(attempt, *args[1:], **kwargs)
-
-
-async def _retry_async(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """As `_retry`, without blocking the event loop."""
-    call = running_call()
-    if call is None or not args:
-        return await wrapped(*args, **kwargs)
-    send: Callable[..., Awaitable[Any]] = args[0]
-    failed: list[Exception] = []
-
-    async def attempt(*number: int) -> Any:
-        if failed and note_retry(call, None, failed.pop()):
-            try:
-                await call.readmit_async()
-            except Exception as refused:
-                raise _final(wrapped, refused) from refused
-        try:
-            return await send(*number)
-        except Exception as error:
-            failed.append(error)
-            raise
-
-    return await wrapped(attempt, *args[1:], **kwargs)
+    return wrapped(counted(call, args[0], refused=partial(_final, wrapped)), *args[1:], **kwargs)
 
 
 def _final(retry: Any, error: Exception) -> Exception:

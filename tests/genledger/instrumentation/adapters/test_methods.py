@@ -18,8 +18,8 @@ from tests.instrumentors.telemetry import Telemetry, attributes_of, instrumented
 
 import genledger
 from genledger.engine.operation import Endpoint
-from genledger.instrumentation.adapters.attempts import attempts
 from genledger.instrumentation.adapters.methods import Methods
+from genledger.instrumentation.adapters.retries import attempts
 from genledger.instrumentation.patching import Patcher
 from genledger_semconv.checker import assert_clean
 

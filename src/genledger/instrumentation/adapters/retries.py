@@ -1,0 +1,160 @@
+"""Requests that a client sends again by itself: attempts at one call, counted, and admitted as the call is."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from inspect import iscoroutinefunction
+from typing import Any
+
+import wrapt
+
+from genledger.engine.call import Call, running_call
+from genledger.instrumentation.adapters.methods import kind_of
+from genledger.instrumentation.patching import Patch
+from genledger.shared import internal_errors
+
+
+def note_retry(call: Call, response: Any, error: BaseException | None) -> bool:
+    """Note that a request is about to be sent again; tell whether the attempt before may be billed."""
+    try:
+        return call.retried(response, error)
+    except Exception as fault:
+        internal_errors.report("counting a retry", fault)
+        return False
+
+
+def retrying(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Note what failed, where the client works out how long to wait before it tries again."""
+    call = running_call()
+    if call is not None:
+        note_retry(call, kwargs.get("response"), sys.exc_info()[1])
+    return wrapped(*args, **kwargs)
+
+
+def counted(
+    call: Call,
+    send: Callable[..., Any],
+    failed: BaseException | None = None,
+    refused: Callable[[Exception], Exception] | None = None,
+) -> Callable[..., Any]:
+    """Return a function to call for each attempt at a call, of the kind of `send`.
+
+    Args:
+        call: The open call.
+        send: Makes one attempt; a coroutine function or not.
+        failed: How the attempt before the first of these failed, if there was one.
+        refused: Makes an exception that ends the client's retries, from the one that a budget raises.
+    """
+
+    def repeats() -> bool:
+        nonlocal failed
+        error, failed = failed, None
+        return error is not None and note_retry(call, None, error)
+
+    def attempt(*args: Any, **kwargs: Any) -> Any:
+        nonlocal failed
+        if repeats():
+            try:
+                call.readmit()
+            except Exception as error:
+                if refused is None:
+                    raise
+                raise refused(error) from error
+        try:
+            return send(*args, **kwargs)
+        except Exception as error:
+            failed = error
+            raise
+
+    async def attempt_async(*args: Any, **kwargs: Any) -> Any:
+        nonlocal failed
+        if repeats():
+            try:
+                await call.readmit_async()
+            except Exception as error:
+                if refused is None:
+                    raise
+                raise refused(error) from error
+        try:
+            return await send(*args, **kwargs)
+        except Exception as error:
+            failed = error
+            raise
+
+    return attempt_async if iscoroutinefunction(send) else attempt
+
+
+def repeats(library: str, module: str, path: str, argument: str, default: str) -> Patch:
+    """Return the patch of a function that is called when a request has failed, and sends it again.
+
+    Outside of a call, what it calls is a call each time.
+
+    Args:
+        library: The library's name for users.
+        module: The module of the function.
+        path: The function.
+        argument: The argument that names what is called again.
+        default: The patched function of the module that is called where that is not given.
+    """
+
+    def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        call = running_call(library)
+        patched = getattr(sys.modules.get(module), default, None)
+        function = kwargs.get(argument) or patched
+        if function is None:
+            return wrapped(*args, **kwargs)
+        if call is not None:
+            if function is patched and isinstance(patched, wrapt.FunctionWrapper):
+                function = patched.__wrapped__
+            function = counted(call, function, sys.exc_info()[1])
+        return wrapped(*args, **{**kwargs, argument: function})
+
+    return Patch(module, path, wrapper, optional=True)
+
+
+def attempts(library: str, module: str, path: str, *, optional: bool = False) -> Patch:
+    """Return the patch of a function that makes one attempt at a call: a method above it repeats it after an error.
+
+    Args:
+        library: The library's name for users.
+        module: The module that the function is in.
+        path: The function; a coroutine function or not.
+        optional: Whether only some versions have it.
+    """
+
+    def attempt(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        call = running_call(library)
+        if call is None:
+            return wrapped(*args, **kwargs)
+        if _repeats(call):
+            call.readmit()
+        try:
+            return wrapped(*args, **kwargs)
+        except Exception as error:
+            call.failed = error
+            raise
+
+    async def attempt_async(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        call = running_call(library)
+        if call is None:
+            return await wrapped(*args, **kwargs)
+        if _repeats(call):
+            await call.readmit_async()
+        try:
+            return await wrapped(*args, **kwargs)
+        except Exception as error:
+            call.failed = error
+            raise
+
+    def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        coroutine = kind_of(wrapped) == "coroutine"
+        return (attempt_async if coroutine else attempt)(wrapped, instance, args, kwargs)
+
+    return Patch(module, path, wrapper, optional=optional)
+
+
+def _repeats(call: Call) -> bool:
+    """Note the attempt that failed before this one, if any; return whether it may be billed."""
+    failed, call.failed = call.failed, None
+    return failed is not None and note_retry(call, None, failed)

@@ -1,4 +1,4 @@
-"""Searches of the web, which are billed by the request, and Perplexity's decisions, by tokens.
+"""Searches of the web, which are billed by the request.
 
 https://docs.perplexity.ai/api-reference, https://docs.z.ai/api-reference/tools/web-search
 """
@@ -8,13 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from genledger.engine.content.capture import generic_part
-from genledger.engine.operation import Attributes, Body, Content, Operation, integer, listed, text
+from genledger.engine.operation import Attributes, Body, Content, Operation, integer, listed
 from genledger.pricing.getters import first
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
-
-from .openai_embeddings import read_embeddings
 
 
 def _search_request(body: Body, attributes: Attributes) -> None:
@@ -49,20 +46,4 @@ SEARCH = Operation(
     target=lambda attributes: None,
     fixed_model=True,
     largest=one_search,
-)
-
-
-def _asked(body: Body) -> Content:
-    parts = [generic_part({"type": name, name: body[name]}) for name in ("state", "questions") if name in body]
-    return {A.GEN_AI_INPUT_MESSAGES: [{"role": "user", "parts": parts}]}
-
-
-DECISIONS = Operation(
-    name=S.GENERATE_CONTENT,
-    api="decisions",
-    fields={"model": (A.GEN_AI_REQUEST_MODEL, text)},
-    constant={A.GEN_AI_OUTPUT_TYPE: "json"},
-    response=read_embeddings,
-    input=_asked,
-    family="inference",
 )

@@ -19,6 +19,7 @@ from genledger.instrumentation.adapters.wire import WireClient
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
 
+from ..formats.decisions import DECISIONS
 from ..formats.gemini_batches import BATCH, NEW_BATCH, RESULTS, is_about_a_batch
 from ..formats.gemini_caches import CREATE_CACHE
 from ..formats.gemini_content import COUNT_TOKENS, GENERATE_CONTENT
@@ -62,13 +63,18 @@ def operation(given: dict[str, Any]) -> Operation | None:
 def provider_of(client: Any, host: str) -> str:
     """Return which of Google's two platforms a client is of."""
     adapter = getattr(client, "client_adapter", None)
-    vertex = getattr(client, "_api_client", client).vertexai if adapter is None else adapter.is_vertex_ai()
+    if adapter is not None:
+        vertex = adapter.is_vertex_ai()
+    else:
+        # Decisions know their address only.
+        vertex = getattr(getattr(client, "_api_client", client), "vertexai", "aiplatform" in host)
     return "gcp.vertex_ai" if vertex else "gcp.gemini"
 
 
 CLIENT = WireClient(
     library="google-genai",
     operations={
+        "CreateDecision": DECISIONS,
         "CreateInteraction": INTERACTIONS,
         "getInteractionById": FETCHED_INTERACTION,
         "cancelInteractionById": FETCHED_INTERACTION,

@@ -17,6 +17,7 @@ from genledger.instrumentation.patching import Patches
 from genledger.pricing.providers import providers
 from genledger_semconv import attributes as A
 
+from ..formats.decisions import DECISIONS
 from ..formats.openai_batches import BATCH, NEW_BATCH, RESULTS
 from ..formats.openai_chat import CHAT, COMPLETIONS, ask_for_usage, only_usage
 from ..formats.openai_embeddings import EMBEDDINGS, MODERATIONS
@@ -32,6 +33,7 @@ _POSTED: Mapping[str, Operation] = {
     "/completions": COMPLETIONS,
     "/responses": _RESPONSES,
     "/responses/compact": _RESPONSES,
+    "/decisions": DECISIONS,
     "/embeddings": EMBEDDINGS,
     "/images/generations": IMAGES,
     "/images/edits": IMAGES,

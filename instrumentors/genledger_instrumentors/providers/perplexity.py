@@ -11,10 +11,11 @@ from genledger.engine.operation import Operation
 from genledger.instrumentation.adapters.stainless import ClientSpec, StainlessClient, posted
 from genledger.instrumentation.instrumentor import Instrumentor
 
+from ..formats.decisions import DECISIONS
 from ..formats.openai_chat import CHAT
 from ..formats.openai_embeddings import EMBEDDINGS
 from ..formats.openai_responses import RESPONSES, RETRIEVED_RESPONSE
-from ..formats.web_search import DECISIONS, SEARCH
+from ..formats.web_search import SEARCH
 
 _posted = posted(
     {

@@ -687,6 +687,23 @@ async def test_an_interaction_is_priced(interactions: Any, server: Server, captu
     assert [part["type"] for part in message["parts"]] == ["reasoning", "text"]
 
 
+async def test_a_decision_is_priced(clients: Clients, server: Server, capturing: Telemetry) -> None:
+    client = clients.make()
+    if not hasattr(client, "decisions"):
+        pytest.skip("this version has no decisions")
+    answers = {"spam": {"type": "noul", "value": True, "probability": 0.9}}
+    server.will(json_reply({"answers": answers, "usage": {"total_input_tokens": 1000, "total_output_tokens": 500}}))
+    questions = {"spam": {"type": "noul", "instructions": "Is it spam?"}}
+    found = await now(client.decisions.create(model=MODEL, input=PROMPT, questions=questions))
+    assert set(found.answers) == {"spam"}
+    attributes = capturing.attributes
+    assert capturing.span.name == f"generate_content {MODEL}"
+    assert attributes["gen_ai.usage.output_tokens"] == 500
+    assert attributes["genledger.cost.amount"] == pytest.approx(COST)
+    assert "Is it spam?" in attributes["gen_ai.input.messages"]
+    assert "spam" in attributes["gen_ai.output.messages"]
+
+
 async def test_an_interaction_that_streams_is_priced(interactions: Any, server: Server, capturing: Telemetry) -> None:
     server.will(Reply(200, "text/event-stream", events()))
     await items(await now(interactions.create(model=MODEL, input=PROMPT, stream=True)))

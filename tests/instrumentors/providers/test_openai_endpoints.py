@@ -37,6 +37,30 @@ async def test_embeddings_have_input_tokens_only(provider: Provider, telemetry: 
     assert attributes["genledger.cost.amount"] == pytest.approx(8 * 0.02e-6)
 
 
+async def test_decisions_are_priced_by_their_tokens(provider: Provider, telemetry: Telemetry) -> None:
+    decisions = getattr(provider.openai(), "decisions", None)
+    if decisions is None:
+        pytest.skip("this version has no decisions")
+    usage = {
+        "input_tokens": 100,
+        "input_tokens_details": {"cache_write_tokens": 0, "cached_tokens": 40},
+        "output_tokens": 6,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 106,
+    }
+    answers = [{"type": "predicate", "name": "spam", "probability": 0.9}]
+    provider.will(answer({"answers": answers, "model": "gpt-6-luna", "usage": usage}))
+    questions = [{"type": "predicate", "name": "spam", "instructions": "Is it spam?"}]
+    found = await now(decisions.create(model="gpt-6-luna", input="Buy now!", questions=questions))
+    assert found.answers[0].probability == 0.9
+    attributes = telemetry.attributes
+    assert telemetry.span.name == "generate_content gpt-6-luna"
+    assert attributes["gen_ai.usage.input_tokens"] == 100
+    assert attributes["gen_ai.usage.cache_read.input_tokens"] == 40
+    assert attributes["gen_ai.usage.output_tokens"] == 6
+    assert ("genledger.cost.amount" in attributes) != ("genledger.cost.unpriced" in attributes)
+
+
 async def test_generated_images(provider: Provider, telemetry: Telemetry) -> None:
     provider.will(answer(wire.images()))
     await now(provider.openai().images.generate(model="gpt-image-1", prompt="A cat", n=1))

@@ -29,7 +29,7 @@ _FIRST_PAGE = 512
 _FORK_PATIENCE_S = 2.0
 _LOG_BYTES = 4 << 20
 _ASIDE = ".damaged-"
-_NOTE = struct.Struct("<QQQQ")
+_NOTE = struct.Struct("<QQQQQ")
 
 
 class Unusable(sqlite3.OperationalError):
@@ -62,13 +62,15 @@ class Departure(NamedTuple):
 class _Note(NamedTuple):
     """State of the file and its log at the end of a turn: their inodes, and their sizes in bytes.
 
-    That of the file is at most that of the pages in use: SQLite cuts off pages that are not.
+    That of the file is at most that of the pages in use: SQLite cuts off pages that are not. `birth` is a random
+    number of the file's own, as its inode may be that of another one that was removed.
     """
 
     inode: int
     size: int
     log: int
     log_size: int
+    birth: int
 
 
 class SharedDatabase:
@@ -108,6 +110,7 @@ class SharedDatabase:
         self._lock = threading.Lock()
         self._opened: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
+        self._birth: int | None = None
         self._note: _Note | None = None
         self._suspect = False
         self._locate()
@@ -237,11 +240,13 @@ class SharedDatabase:
     def _look(self, turn: Turn, *, replace: bool) -> None:
         """See whether the file is still the one that the last turn left."""
         status, log = _status(self.path), _status(self._log)
-        if self._file is not None and self._strayed(status):
-            self._depart()
         left = turn.read_note(_NOTE.size)
         former = _Note(*_NOTE.unpack(left)) if len(left) == _NOTE.size else self._note
         self._note = former if status is not None and former is not None and former.inode == status.st_ino else None
+        # The inode of a file that was closed after a fault, and removed then, is free for another.
+        reborn = self._opened is None and self._note is not None and self._note.birth != self._birth
+        if self._file is not None and (self._strayed(status) or reborn):
+            self._depart()
         if status is not None and (self._suspect or self._is_cut(status) or self._is_log_cut(log)):
             self._refuse_damage(replace=replace)
             self._suspect = False
@@ -317,8 +322,10 @@ class SharedDatabase:
     def _leave_note(self, turn: Turn, status: os.stat_result | None, used: int) -> None:
         log = _status(self._log)
         if status is not None:
-            about_log = (log.st_ino, log.st_size) if log is not None else (0, 0)
-            self._note = _Note(status.st_ino, min(status.st_size, used), *about_log)
+            log_inode, log_size = (log.st_ino, log.st_size) if log is not None else (0, 0)
+            known = self._note is not None and self._note.inode == status.st_ino
+            self._birth = self._note.birth if self._note is not None and known else random.getrandbits(64)
+            self._note = _Note(status.st_ino, min(status.st_size, used), log_inode, log_size, self._birth)
             turn.leave_note(_NOTE.pack(*self._note))
 
     def _damage(self) -> str | None:

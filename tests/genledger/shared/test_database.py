@@ -364,6 +364,24 @@ def test_a_file_that_is_removed_is_made_anew_and_every_process_knows(
     assert numbers_in(path) == [3, 4]
 
 
+def test_a_file_that_was_removed_is_not_taken_for_another_one_that_got_its_inode(
+    path: Path, open_numbers: OpenNumbers
+) -> None:
+    away, here = open_numbers(busy_timeout_s=0.01), open_numbers()
+    away.write(1)
+    inode = path.stat().st_ino
+    with here.database.writing(), pytest.raises(Locked):
+        away.write(2)  # which closes its file, so that the inode is free when the file is removed
+    for number in range(100):
+        here.database.close()
+        path.unlink()
+        here.write(number)
+        if path.stat().st_ino == inode:
+            break
+    away.write(3)
+    assert away.departures == [Departure("removed", None)]
+
+
 def test_a_file_that_another_takes_the_place_of_leaves_it_no_log(path: Path, open_numbers: OpenNumbers) -> None:
     numbers, other = open_numbers(), open_numbers()
     numbers.write(1)

@@ -223,7 +223,8 @@ class SharedDatabase:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            if concerns_the_file(error):
+            # Who waits for others keeps the file open: to be closed out of turn may take the log from a new one.
+            if concerns_the_file(error) and not isinstance(error, Locked) and not _is_busy(error):
                 self._suspect = self._suspect or _shows_damage(error)
                 self._close()
             raise

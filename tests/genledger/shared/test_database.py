@@ -367,11 +367,11 @@ def test_a_file_that_is_removed_is_made_anew_and_every_process_knows(
 def test_a_file_that_was_removed_is_not_taken_for_another_one_that_got_its_inode(
     path: Path, open_numbers: OpenNumbers
 ) -> None:
-    away, here = open_numbers(busy_timeout_s=0.01), open_numbers()
+    away, here = open_numbers(), open_numbers()
     away.write(1)
     inode = path.stat().st_ino
-    with here.database.writing(), pytest.raises(Locked):
-        away.write(2)  # which closes its file, so that the inode is free when the file is removed
+    with suppress(sqlite3.OperationalError), away.database.writing() as connection:
+        connection.execute("SELECT * FROM missing")  # closes the file: the inode is free when the file is removed
     for number in range(100):
         here.database.close()
         path.unlink()
@@ -380,6 +380,22 @@ def test_a_file_that_was_removed_is_not_taken_for_another_one_that_got_its_inode
             break
     away.write(3)
     assert away.departures == [Departure("removed", None)]
+
+
+def test_a_file_that_moves_while_its_writer_waits_is_found_with_all_that_was_written(
+    path: Path, open_numbers: OpenNumbers
+) -> None:
+    waiting, busy = open_numbers(busy_timeout_s=0.01), open_numbers()
+    waiting.write(1)
+    with busy.database.writing(), pytest.raises(Locked):
+        waiting.write(2)
+    busy.database.close()
+    path.rename(moved := path.with_name("moved.db"))
+    busy.write(3)
+    waiting.write(4)
+    assert waiting.departures == [Departure("moved", moved)]
+    assert numbers_in(moved) == [1]
+    assert numbers_in(path) == [3, 4]
 
 
 def test_a_file_that_another_takes_the_place_of_leaves_it_no_log(path: Path, open_numbers: OpenNumbers) -> None:

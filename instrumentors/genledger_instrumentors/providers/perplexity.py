@@ -13,6 +13,7 @@ from genledger.instrumentation.adapters.stainless import ClientSpec, StainlessCl
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.pricing.getters import field
 
+from ..formats import openai_batches
 from ..formats.openai_chat import CHAT as OPENAI_CHAT
 from ..formats.openai_embeddings import EMBEDDINGS
 from ..formats.openai_responses import RESPONSES, RETRIEVED_RESPONSE
@@ -50,7 +51,9 @@ def operation_of(method: str, path: str) -> Operation | None:
     asks = _FETCHED.get(method)
     if asks is not None and asks.match(path):
         return RETRIEVED_RESPONSE
-    return _FETCHED_JOB if method == "get" and _JOB.match(path) else _posted(method, path)
+    if method == "get" and _JOB.match(path):
+        return _FETCHED_JOB
+    return _posted(method, path) or openai_batches.operation_of(method, path)
 
 
 CLIENT = ClientSpec(

@@ -5,29 +5,79 @@ Client: https://github.com/togethercomputer/together-py. API: https://docs.toget
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from genledger.engine.operation import Body, Operation, text
 from genledger.instrumentation.adapters.stainless import ClientSpec, StainlessClient, posted
 from genledger.instrumentation.instrumentor import Instrumentor
+from genledger.pricing.getters import field
+from genledger_semconv import spans as S
 
+from ..formats import openai_batches
+from ..formats.audio import default_model
 from ..formats.cohere_documents import RERANK
 from ..formats.openai_chat import CHAT, COMPLETIONS
 from ..formats.openai_embeddings import EMBEDDINGS
-from ..formats.openai_media import IMAGES, SPEECH, TRANSCRIPTIONS, TRANSLATIONS
+from ..formats.openai_media import COUNTED_IMAGES, SPEECH, TRANSCRIPTIONS, TRANSLATIONS
+from ..formats.polled_jobs import JobState, creating, fetching, job_in
+from ..formats.videos import VIDEO
+
+
+def one_session(body: Body) -> Mapping[str, Any]:
+    """Return an answer of a session, which is billed once."""
+    return {"data": {"session_id": "any"}}
+
+
+CODE = Operation(
+    name=S.CODE_EXECUTION,
+    api="code",
+    request=default_model("code-interpreter"),
+    fixed_model=True,
+    largest=one_session,
+)
+"""Code that is run in a session; in a new one, if the request names none."""
+
+
+def read_job(body: Body, answer: Any) -> JobState | None:
+    """Return the video in an answer."""
+    job = job_in(body, answer, answer)
+    return job._replace(error=text(field(field(answer, "error"), "code"))) if job is not None else None
+
+
+_VIDEO = re.compile(r"(?:/v2)?/videos/[^/?]+$")
+_CREATED_VIDEO, _FETCHED_VIDEO = creating(VIDEO, read_job), fetching("videos", read_job)
+_posted = posted(
+    {
+        "/chat/completions": CHAT,
+        "/completions": COMPLETIONS,
+        "/embeddings": EMBEDDINGS,
+        "/rerank": RERANK._replace(largest=None),  # billed by tokens
+        "/images/generations": COUNTED_IMAGES,
+        "/videos": _CREATED_VIDEO,
+        "/v2/videos": _CREATED_VIDEO,
+        "/audio/speech": SPEECH,
+        "/audio/transcriptions": TRANSCRIPTIONS,
+        "/audio/translations": TRANSLATIONS,
+        "/tci/execute": CODE,
+    }
+)
+
+
+def operation_of(method: str, path: str) -> Operation | None:
+    """Return the operation of an endpoint; before 3.0, videos are at an absolute address."""
+    path = urlsplit(path).path
+    if method == "get" and _VIDEO.match(path):
+        return _FETCHED_VIDEO
+    return _posted(method, path) or openai_batches.operation_of(method, path)
+
 
 CLIENT = ClientSpec(
     name="together",
     module="together._base_client",
-    operation=posted(
-        {
-            "/chat/completions": CHAT,
-            "/completions": COMPLETIONS,
-            "/embeddings": EMBEDDINGS,
-            "/rerank": RERANK._replace(largest=None),  # billed by tokens
-            "/images/generations": IMAGES,
-            "/audio/speech": SPEECH,
-            "/audio/transcriptions": TRANSCRIPTIONS,
-            "/audio/translations": TRANSLATIONS,
-        }
-    ),
+    operation=operation_of,
     provider=lambda client, host: "together",
 )
 

@@ -27,7 +27,7 @@ _STATUSES: dict[int, Outcome] = {408: "timeout", 429: "rate_limited"}
 
 
 _PATH = re.compile(
-    r"(?:/openai)?(?:/v1)?/(?:(?P<batches>batches)(?:/(?P<batch>[^/?]+)(?:/cancel)?)?|files/(?P<file>[^/?]+)/content)(?:\?.*)?$"
+    r"(?:/openai)?(?:/v1)?/(?:(?P<batches>batches)(?:/(?P<batch>[^/?]+)(?:/(?:cancel|(?P<results>results)))?)?|files/(?P<file>[^/?]+)/content)(?:\?.*)?$"
 )
 """The paths of the API: the batch that is asked about, or a file that may have results."""
 
@@ -94,12 +94,17 @@ RESULTS = Operation(
 )
 """A file that has the results of a batch."""
 
+OWN_RESULTS = BATCH._replace(response=None, batch=Batch(results=lambda body: _named(body, "batch"), line=read_line))
+"""The results of a batch, where they are no file: AI21's."""
+
 
 def operation_of(method: str, path: str) -> Operation | None:
     """Return the operation of an endpoint of the API."""
     found = _PATH.match(path) if method in ("get", "post") else None
     if found is None:
         return None
+    if found["results"] is not None:
+        return OWN_RESULTS if method == "get" else None
     if found["batches"] is None:
         return RESULTS if method == "get" else None
     return NEW_BATCH if method == "post" and found["batch"] is None else BATCH

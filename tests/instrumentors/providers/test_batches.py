@@ -11,35 +11,10 @@ from tests.contract.rows.openai_chat import USAGE
 from tests.contract.server import Reply, Server, json_reply
 
 import genledger
-from genledger.engine.record import CallRecord
 
 from ..provider import now
 from ..telemetry import instrumented
-
-
-class Entries:
-    """A destination that keeps the records of results."""
-
-    def __init__(self) -> None:
-        self._all: list[CallRecord] = []
-
-    def accept(self, record: Any) -> None:
-        """Keep a record."""
-        self._all.append(record)
-
-    def flush(self, timeout: float) -> bool:
-        """Nothing waits."""
-        return True
-
-    def shutdown(self, timeout: float) -> bool:
-        """Nothing waits."""
-        return True
-
-    @property
-    def results(self) -> list[CallRecord]:
-        """The records, once all of them are booked."""
-        assert genledger.flush(30)
-        return [entry for entry in self._all if entry.operation != "batch"]
+from .entries import Entries
 
 
 class Client(NamedTuple):

@@ -57,6 +57,7 @@ MODERATION: Final = "moderation"
 OCR: Final = "ocr"
 COUNT_TOKENS: Final = "count_tokens"
 CREATE_CACHE: Final = "create_cache"
+CODE_EXECUTION: Final = "code_execution"
 BATCH: Final = "batch"
 REALTIME: Final = "realtime"
 
@@ -66,7 +67,7 @@ INFERENCE_OPERATIONS: Final = frozenset({CHAT, GENERATE_CONTENT, TEXT_COMPLETION
 EXTENSION_OPERATIONS: Final = frozenset(
     {
         *(RERANK, IMAGE_GENERATION, SPEECH, TRANSCRIPTION, TRANSLATION, MODERATION, OCR),
-        *(COUNT_TOKENS, CREATE_CACHE, BATCH, REALTIME),
+        *(COUNT_TOKENS, CREATE_CACHE, CODE_EXECUTION, BATCH, REALTIME),
     }
 )
 """Operations of ours: spans of type `genledger.client`."""

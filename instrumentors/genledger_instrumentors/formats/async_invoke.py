@@ -17,7 +17,7 @@ def _started(body: Body, answer: Any) -> str | None:
     return text(field(answer, "invocationArn"))
 
 
-def _finished(answer: Any) -> Finished | None:
+def _finished(body: Body, answer: Any) -> Finished | None:
     job, status = text(field(answer, "invocationArn")), field(answer, "status")
     if job is None or status not in ("Completed", "Failed"):
         return None

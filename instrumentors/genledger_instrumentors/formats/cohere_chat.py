@@ -198,7 +198,7 @@ def read_input(body: Body) -> Content:
             plan = field(message, "tool_plan")
             parts = [*_parts(content), *([reasoning_part(plan)] if plan else ()), *_tool_calls(message)]
         messages.append({"role": role, "parts": parts})
-    asked = body.get("message") or body.get("prompt")
+    asked = body.get("message") or body.get("prompt") or body.get("text")
     if isinstance(asked, str):
         messages.append({"role": "user", "parts": [text_part(asked)]})
     tools = [
@@ -220,7 +220,7 @@ def read_output(answer: Any) -> Content:
         plan = field(message, "tool_plan")
         content = [*([reasoning_part(plan)] if plan else ()), *_parts(field(message, "content"))]
         if message is None:
-            content = _parts(field(one, "text"))
+            content = _parts(field(one, "text") or field(one, "summary"))
         reason = field(one, "finish_reason")
         messages.append(
             {
@@ -247,3 +247,4 @@ CHAT = Operation(
 )
 
 GENERATE = CHAT._replace(name=S.TEXT_COMPLETION, api="generate", choices=("num_generations",))
+SUMMARIZE = GENERATE._replace(accumulate=None, limit=(), choices=())

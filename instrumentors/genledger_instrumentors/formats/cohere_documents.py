@@ -59,4 +59,6 @@ RERANK = Operation(
 
 PARSE = Operation(name=S.OCR, api="parse", fields=_MODEL, response=read_identifier)
 
+CLASSIFY = Operation(name=S.MODERATION, api="classify", fields=_MODEL, response=read_identifier)
+
 TRANSCRIPTION = Operation(name=S.TRANSCRIPTION, api="transcriptions", fields=_MODEL)

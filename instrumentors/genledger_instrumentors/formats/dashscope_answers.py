@@ -9,12 +9,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from genledger.engine.ceiling import length_of
-from genledger.engine.operation import Body, listed
+from genledger.engine.content.capture import text_part
+from genledger.engine.operation import Body, Content, Operation, listed, text
 from genledger.pricing.getters import field
+from genledger_semconv import attributes as A
 
+from .audio import asked
 from .cohere_documents import RERANK as COHERE_RERANK
 from .openai_chat import CHAT as OPENAI_CHAT
 from .openai_embeddings import EMBEDDINGS as OPENAI_EMBEDDINGS
+from .openai_media import COUNTED_IMAGES, TRANSCRIPTIONS
+from .openai_media import SPEECH as OPENAI_SPEECH
+from .polled_jobs import JobState, creating, fetching, job_in
+from .videos import VIDEO
 
 
 class _Choice:
@@ -50,8 +57,8 @@ class Answers:
             for place, choice in enumerate(choices):
                 index = field(choice, "index")
                 self._take(index if isinstance(index, int) else place, choice, field(choice, "message"))
-            if not choices and isinstance(text := field(output, "text"), str):
-                self._take(0, output, {"content": text})
+            if not choices and isinstance(said := field(output, "text"), str):
+                self._take(0, output, {"content": said})
 
     def _take(self, index: int, choice: Any, message: Any) -> None:
         known = self._choices.setdefault(index, _Choice())
@@ -76,7 +83,7 @@ class Answers:
 
     def text_length(self) -> int:
         """Return bytes generated so far."""
-        return sum(length_of(text) for one in self._choices.values() for text in one.texts.values())
+        return sum(length_of(said) for one in self._choices.values() for said in one.texts.values())
 
     @property
     def counted(self) -> bool:
@@ -89,8 +96,65 @@ class Answers:
         return all(one.finish_reason for one in self._choices.values())
 
 
+class AppAnswers(Answers):
+    """Puts the answers of an application together, which say what each of its models consumed."""
+
+    def response(self) -> Mapping[str, Any]:
+        """Return what was received, shaped like a chat completion with the usage of an agent."""
+        said = super().response()
+        invocations = [
+            {
+                "model": field(one, "model_id"),
+                "inputTokens": field(one, "input_tokens"),
+                "outputTokens": field(one, "output_tokens"),
+            }
+            for one in listed(field(said["usage"], "models"))
+        ]
+        first = invocations[0] if invocations else {}
+        return {**said, "model": first.get("model"), "usage": {"invocations": invocations} if invocations else None}
+
+
+def read_app_input(body: Body) -> Content:
+    """Return the messages or the prompt that an application is asked."""
+    prompt = text(body.get("prompt"))
+    return asked([text_part(prompt)]) if prompt is not None else OPENAI_CHAT.input(body) if OPENAI_CHAT.input else {}
+
+
 CHAT = OPENAI_CHAT._replace(accumulate=Answers, limit=("max_tokens",))
 EMBEDDINGS = OPENAI_EMBEDDINGS._replace(
     fields={**OPENAI_EMBEDDINGS.fields, "dimension": OPENAI_EMBEDDINGS.fields["dimensions"]}, accumulate=Answers
 )
 RERANK = COHERE_RERANK._replace(accumulate=Answers, response=None, largest=None)
+SPEECH = OPENAI_SPEECH._replace(accumulate=None)
+TRANSCRIPTION = TRANSCRIPTIONS._replace(accumulate=None, largest=None)
+APP = OPENAI_CHAT._replace(
+    api="invoke_agent",
+    fields={"session_id": (A.GEN_AI_CONVERSATION_ID, text)},
+    accumulate=AppAnswers,
+    input=read_app_input,
+    limit=(),
+    choices=(),
+    fixed_model=True,
+    hidden_prompt=True,
+)
+"""An application that Alibaba hosts: of its own models, and its own prompts."""
+
+
+def read_job(body: Body, answer: Any) -> JobState | None:
+    """Return the job in an answer, and what it has been billed for."""
+    output = field(answer, "output")
+    result = {"id": field(output, "task_id"), "usage": field(answer, "usage"), "outputs": output}
+    job = job_in({}, output, result, name="task_id", status="task_status")
+    return job._replace(error=text(field(output, "code"))) if job is not None else None
+
+
+JOBS: Mapping[str, Operation] = {
+    "image-synthesis": creating(COUNTED_IMAGES, read_job),
+    "image-generation": creating(COUNTED_IMAGES, read_job),
+    "video-synthesis": creating(VIDEO, read_job),
+    "transcription": creating(TRANSCRIPTION, read_job),
+    "text-embedding": creating(EMBEDDINGS._replace(accumulate=None), read_job),
+}
+"""Operations of jobs, by the function that they ask for, else by their task."""
+
+FETCHED_JOB = fetching("jobs", read_job)

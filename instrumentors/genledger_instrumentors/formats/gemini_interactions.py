@@ -82,7 +82,7 @@ def unfinished(body: Body, answer: Any) -> str | None:
     return text(field(answer, "id"))
 
 
-def finished(answer: Any) -> Finished | None:
+def finished(body: Body, answer: Any) -> Finished | None:
     """Return the interaction that an answer carries the usage of."""
     status, name = field(answer, "status"), text(field(answer, "id"))
     if status not in _FINAL or name is None:

@@ -5,6 +5,7 @@ https://platform.openai.com/docs/api-reference/batch. The results are a file, re
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -25,14 +26,20 @@ _ERRORS: dict[str, Outcome] = {"batch_expired": "timeout", "batch_cancelled": "c
 _STATUSES: dict[int, Outcome] = {408: "timeout", 429: "rate_limited"}
 
 
-def _part(body: Body, position: int) -> str:
-    parts = str(body.get("path", "")).partition("?")[0].split("/")
-    return parts[position] if len(parts) > position else ""
+_PATH = re.compile(
+    r"(?:/openai)?(?:/v1)?/(?:(?P<batches>batches)(?:/(?P<batch>[^/?]+)(?:/(?:cancel|(?P<results>results)))?)?|files/(?P<file>[^/?]+)/content)(?:\?.*)?$"
+)
+"""The paths of the API: the batch that is asked about, or a file that may have results."""
+
+
+def _named(body: Body, kind: str) -> str:
+    found = _PATH.match(str(body.get("path", "")))
+    return found[kind] or "" if found is not None else ""
 
 
 def read_request(body: Body, attributes: Attributes) -> None:
     """Which batch is asked for, from the path."""
-    if batch := _part(body, 2):
+    if batch := _named(body, "batch"):
         attributes[A.GENLEDGER_BATCH_ID] = batch
 
 
@@ -42,8 +49,8 @@ def read_response(answer: Any, attributes: Attributes) -> None:
 
 
 def read_jobs(answer: Any) -> Iterable[Job]:
-    """Return the batches of an answer, with the files that have their results."""
-    for batch in listed(field(answer, "data")) or (answer,):
+    """Return the batches of an answer, with the files that have their results; Together has a new one in a `job`."""
+    for batch in listed(field(answer, "data")) or (field(answer, "job") or answer,):
         files = (field(batch, "output_file_id"), field(batch, "error_file_id"))
         if isinstance(name := field(batch, "id"), str):
             yield Job(name, tuple(file for file in files if isinstance(file, str)))
@@ -83,6 +90,21 @@ RESULTS = Operation(
     name=S.BATCH,
     api="batches",
     priced=False,
-    batch=Batch(results=lambda body: _part(body, 2), line=read_line, shared=True),
+    batch=Batch(results=lambda body: _named(body, "file"), line=read_line, shared=True),
 )
 """A file that has the results of a batch."""
+
+OWN_RESULTS = BATCH._replace(response=None, batch=Batch(results=lambda body: _named(body, "batch"), line=read_line))
+"""The results of a batch, where they are no file: AI21's."""
+
+
+def operation_of(method: str, path: str) -> Operation | None:
+    """Return the operation of an endpoint of the API."""
+    found = _PATH.match(path) if method in ("get", "post") else None
+    if found is None:
+        return None
+    if found["results"] is not None:
+        return OWN_RESULTS if method == "get" else None
+    if found["batches"] is None:
+        return RESULTS if method == "get" else None
+    return NEW_BATCH if method == "post" and found["batch"] is None else BATCH

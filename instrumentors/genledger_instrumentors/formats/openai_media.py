@@ -7,7 +7,7 @@ from math import ceil
 from typing import Any
 
 from genledger.engine.ceiling import length_of
-from genledger.engine.operation import Attributes, Body, Operation, text
+from genledger.engine.operation import Attributes, Body, Operation, integer, text
 from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
@@ -78,6 +78,11 @@ def largest_images(body: Body) -> Mapping[str, Any]:
     return answer
 
 
+def counted_images(body: Body) -> Mapping[str, Any]:
+    """Return an answer with as many images as are asked for."""
+    return {"data": [{}] * min(max(integer(body.get("n")) or 1, 1), 10)}
+
+
 def no_answer(body: Body) -> Mapping[str, Any]:
     """Return an empty answer: the request alone says what is billed."""
     return {}
@@ -92,6 +97,11 @@ IMAGES = Operation(
     largest=largest_images,
     accumulate=LastEvent,
 )
+
+COUNTED_IMAGES = IMAGES._replace(
+    request=None, constant={A.GEN_AI_OUTPUT_TYPE: "image"}, largest=counted_images, accumulate=None
+)
+"""Images of who bills each, or its pixels."""
 
 SPEECH = Operation(
     name=S.SPEECH,

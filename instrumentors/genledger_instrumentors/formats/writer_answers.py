@@ -15,6 +15,8 @@ from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
+from .web_search import SEARCH
+
 _MODEL = {"model": (A.GEN_AI_REQUEST_MODEL, text)}
 
 
@@ -86,3 +88,7 @@ ANSWER = Operation(
 )
 
 TRANSLATION = Operation(name=S.TRANSLATION, api="answers", fields=_MODEL)
+
+PAGES = Operation(name=S.OCR, api="answers")
+
+WEB_SEARCH = SEARCH._replace(api="answers", request=None, response=None)

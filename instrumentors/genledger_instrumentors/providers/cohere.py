@@ -8,12 +8,31 @@ from __future__ import annotations
 
 from typing import Any
 
+from genledger.engine.operation import Body, text
 from genledger.instrumentation.adapters.fern import FernClient
 from genledger.instrumentation.adapters.wire import WireClient
 from genledger.instrumentation.instrumentor import Instrumentor
+from genledger.pricing.getters import field, label
 
-from ..formats.cohere_chat import CHAT, GENERATE
-from ..formats.cohere_documents import EMBED, PARSE, RERANK, TRANSCRIPTION
+from ..formats.cohere_chat import CHAT, GENERATE, SUMMARIZE
+from ..formats.cohere_documents import CLASSIFY, EMBED, PARSE, RERANK, TRANSCRIPTION
+from ..formats.counted_batches import COUNTED_BATCH, tokens
+from ..formats.polled_jobs import JobState, creating, fetching, job_in
+
+
+def read_embed_job(body: Body, answer: Any) -> JobState | None:
+    """Return the job in an answer, with what it is billed for."""
+    return job_in(body, answer, answer, name="job_id")
+
+
+def read_batch(body: Body, answer: Any) -> JobState | None:
+    """Return the batch in an answer, with the tokens of all its requests."""
+    batch = field(answer, "batch") or answer
+    name, model = text(field(batch, "id")), field(batch, "model")
+    usage = tokens(batch, ("input_tokens",), ("output_tokens",))
+    said = {"id": name, "status": (label(batch, "status") or "").removeprefix("BATCH_STATUS_")}
+    return job_in({}, said, {"id": name, "model": model, "usage": usage}) if name is not None else None
+
 
 _PLATFORMS = {"map_request_to_bedrock": "aws.bedrock", "map_request_to_oci": "oci"}
 
@@ -43,6 +62,12 @@ CLIENT = FernClient(
             "v1/generate": GENERATE,
             "v1/embed": EMBED,
             "v1/rerank": RERANK,
+            "v1/summarize": SUMMARIZE,
+            "v1/classify": CLASSIFY,
+            "v1/embed-jobs": creating(EMBED, read_embed_job),
+            "GET v1/embed-jobs/*": fetching("embed", read_embed_job),
+            "v2/batches": creating(COUNTED_BATCH, read_batch),
+            "GET v2/batches/*": fetching("batch", read_batch),
         },
         provider=provider_of,
     ),

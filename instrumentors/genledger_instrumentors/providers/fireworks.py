@@ -5,16 +5,47 @@ Client: https://github.com/fw-ai-external/python-sdk. API: https://docs.firework
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
+from genledger.engine.operation import Body, Operation, text
 from genledger.instrumentation.adapters.stainless import ClientSpec, StainlessClient, posted
 from genledger.instrumentation.instrumentor import Instrumentor
+from genledger.pricing.getters import field, first, label
 
 from ..formats.anthropic_messages import MESSAGES
+from ..formats.counted_batches import COUNTED_BATCH, tokens
 from ..formats.openai_chat import CHAT, COMPLETIONS
+from ..formats.polled_jobs import JobState, creating, fetching, job_in
+
+
+def read_batch(body: Body, answer: Any) -> JobState | None:
+    """Return the batch in an answer, with the tokens of all its requests."""
+    progress = first(answer, "jobProgress", "job_progress")
+    usage = tokens(progress, ("inputTokens", "input_tokens"), ("outputTokens", "output_tokens"))
+    name, model = text(field(answer, "name")), field(answer, "model")
+    said = {"id": name, "status": (label(answer, "state") or "").removeprefix("JOB_STATE_")}
+    return job_in({}, said, {"id": name, "model": model, "usage": usage}) if name is not None else None
+
+
+_BATCHES = re.compile(r"/v1/accounts/[^/]+/batchInferenceJobs(/[^/?]+)?$")
+_NEW_BATCH, _FETCHED_BATCH = creating(COUNTED_BATCH, read_batch), fetching("batch", read_batch)
+_posted = posted({"/chat/completions": CHAT, "/completions": COMPLETIONS, "/messages": MESSAGES})
+
+
+def operation_of(method: str, path: str) -> Operation | None:
+    """Return the operation of an endpoint."""
+    batches = _BATCHES.search(path)
+    if batches is None:
+        return _posted(method, path)
+    named = batches[1] is not None
+    return {"post": None if named else _NEW_BATCH, "get": _FETCHED_BATCH if named else None}.get(method)
+
 
 CLIENT = ClientSpec(
     name="fireworks-ai",
     module="fireworks._base_client",
-    operation=posted({"/chat/completions": CHAT, "/completions": COMPLETIONS, "/messages": MESSAGES}),
+    operation=operation_of,
     provider=lambda client, host: "fireworks",
 )
 

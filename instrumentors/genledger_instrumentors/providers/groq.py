@@ -5,28 +5,35 @@ https://github.com/groq/groq-python, https://console.groq.com/docs/api-reference
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from genledger.engine.operation import Operation
 from genledger.instrumentation.adapters.stainless import ClientSpec, StainlessClient, posted
 from genledger.instrumentation.instrumentor import Instrumentor
 
+from ..formats import openai_batches
 from ..formats.openai_chat import CHAT
 from ..formats.openai_embeddings import EMBEDDINGS
 from ..formats.openai_media import SPEECH, TRANSCRIPTIONS, TRANSLATIONS
 
-_POSTED: Mapping[str, Operation] = {
-    "/openai/v1/chat/completions": CHAT,
-    "/openai/v1/embeddings": EMBEDDINGS,
-    "/openai/v1/audio/speech": SPEECH,
-    "/openai/v1/audio/transcriptions": TRANSCRIPTIONS,
-    "/openai/v1/audio/translations": TRANSLATIONS,
-}
+_posted = posted(
+    {
+        "/openai/v1/chat/completions": CHAT,
+        "/openai/v1/embeddings": EMBEDDINGS,
+        "/openai/v1/audio/speech": SPEECH,
+        "/openai/v1/audio/transcriptions": TRANSCRIPTIONS,
+        "/openai/v1/audio/translations": TRANSLATIONS,
+    }
+)
+
+
+def operation_of(method: str, path: str) -> Operation | None:
+    """Return the operation of an endpoint."""
+    return _posted(method, path) or openai_batches.operation_of(method, path)
+
 
 CLIENT = ClientSpec(
     name="groq",
     module="groq._base_client",
-    operation=posted(_POSTED),
+    operation=operation_of,
     provider=lambda client, host: "groq",
 )
 

@@ -18,11 +18,14 @@ from genledger.pricing.getters import path
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
+from ..formats.mistral_batches import BATCH, NEW_BATCH, RESULTS
+from ..formats.mistral_conversations import CONVERSATION
 from ..formats.openai_chat import CHAT as OPENAI_CHAT
 from ..formats.openai_chat import COMPLETIONS
 from ..formats.openai_embeddings import EMBEDDINGS, MODERATIONS
 from ..formats.openai_fields import SAMPLING, read_answer
 from ..formats.openai_media import SPEECH, TRANSCRIPTIONS
+from ..formats.openai_responses import RESPONSES
 
 _MOST_PAGES = 1000
 """Pages that a document may have. https://docs.mistral.ai/capabilities/document_ai/basic_ocr"""
@@ -64,6 +67,22 @@ _OPERATIONS: Mapping[str, Operation] = {
     "audio_api_v1_transcriptions_post": TRANSCRIPTIONS,
     "audio_api_v1_transcriptions_post_stream": TRANSCRIPTIONS,
     "speech_v1_audio_speech_post": SPEECH,
+    "classifications_v1_classifications_post": MODERATIONS,
+    "chat_classifications_v1_chat_classifications_post": MODERATIONS,
+    "create_response_v1_responses_post": RESPONSES,
+    **dict.fromkeys(
+        (
+            f"agents_api_v1_conversations_{turn}{kind}"
+            for turn in ("start", "append", "restart")
+            for kind in ("", "_stream")
+        ),
+        CONVERSATION,
+    ),
+    "jobs_api_routes_batch_create_batch_job": NEW_BATCH,
+    "jobs_api_routes_batch_get_batch_job": BATCH,
+    "jobs_api_routes_batch_get_batch_jobs": BATCH,
+    "jobs_api_routes_batch_cancel_batch_job": BATCH,
+    "files_api_routes_download_file": RESULTS,
 }
 _PACKAGES = (
     *("mistralai", "mistralai_azure", "mistralai_gcp"),

@@ -17,8 +17,8 @@ from genledger.instrumentation.patching import Patches
 from genledger.pricing.providers import providers
 from genledger_semconv import attributes as A
 
+from ..formats import openai_batches
 from ..formats.decisions import DECISIONS
-from ..formats.openai_batches import BATCH, NEW_BATCH, RESULTS
 from ..formats.openai_chat import CHAT, COMPLETIONS, ask_for_usage, only_usage
 from ..formats.openai_embeddings import EMBEDDINGS, MODERATIONS
 from ..formats.openai_media import IMAGES, SPEECH, TRANSCRIPTIONS, TRANSLATIONS
@@ -42,12 +42,9 @@ _POSTED: Mapping[str, Operation] = {
     "/audio/transcriptions": TRANSCRIPTIONS,
     "/audio/translations": TRANSLATIONS,
     "/moderations": MODERATIONS,
-    "/batches": NEW_BATCH,
 }
 _RESPONSE = re.compile(r"^/responses/[^/?]+(\?.*)?$")
 _CANCELLED = re.compile(r"^/responses/[^/?]+/cancel$")
-_BATCH = re.compile(r"^/batches(/[^/?]+(/cancel)?)?(\?.*)?$")
-_FILE = re.compile(r"^/files/[^/?]+/content(\?.*)?$")
 
 
 def operation_of(method: str, path: str) -> Operation | None:
@@ -55,16 +52,10 @@ def operation_of(method: str, path: str) -> Operation | None:
     posted = _POSTED.get(path) if method == "post" else None
     if posted is not None:
         return posted
-    if path.startswith("/batches") and _BATCH.match(path):
-        return BATCH
-    if method == "post" and path.startswith("/responses/") and _CANCELLED.match(path):
-        return _RETRIEVED
-    if method == "get":
-        if path.startswith("/responses/") and _RESPONSE.match(path):
-            return _RETRIEVED
-        if path.startswith("/files/") and _FILE.match(path):
-            return RESULTS
-    return None
+    if path.startswith("/responses/"):
+        fetched = {"get": _RESPONSE, "post": _CANCELLED}.get(method)
+        return _RETRIEVED if fetched is not None and fetched.match(path) else None
+    return openai_batches.operation_of(method, path)
 
 
 def provider_of(client: Any, host: str) -> str:

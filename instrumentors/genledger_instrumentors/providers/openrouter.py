@@ -6,17 +6,35 @@ Client: https://github.com/OpenRouterTeam/python-sdk. API: https://openrouter.ai
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from genledger.engine.operation import Operation
+from genledger.engine.operation import Body, Operation
 from genledger.instrumentation.adapters.speakeasy import SpeakeasyClient
 from genledger.instrumentation.adapters.wire import WireClient
 from genledger.instrumentation.instrumentor import Instrumentor
+from genledger.pricing.getters import field
 
 from ..formats.cohere_documents import RERANK
+from ..formats.counted_batches import COUNTED_BATCH
 from ..formats.openai_chat import CHAT
 from ..formats.openai_embeddings import EMBEDDINGS
-from ..formats.openai_media import IMAGES, TRANSCRIPTIONS
+from ..formats.openai_media import IMAGES, SPEECH, TRANSCRIPTIONS
 from ..formats.openai_responses import RESPONSES
+from ..formats.polled_jobs import JobState, creating, fetching, job_in
+from ..formats.videos import VIDEO
+from ..formats.web_search import DECISIONS
+
+
+def read_video(body: Body, answer: Any) -> JobState | None:
+    """Return the video in an answer, with what it cost."""
+    return job_in(body, answer, answer)
+
+
+def read_batch(body: Body, answer: Any) -> JobState | None:
+    """Return the batch in an answer, with what all of it cost."""
+    result = {name: field(answer, name) for name in ("id", "model", "usage")}
+    return job_in(body, answer, result)
+
 
 _OPERATIONS: Mapping[str, Operation] = {
     "sendChatCompletionRequest": CHAT._replace(choices=()),
@@ -24,8 +42,15 @@ _OPERATIONS: Mapping[str, Operation] = {
     "createEmbeddings": EMBEDDINGS,
     "createRerank": RERANK,
     "createImages": IMAGES,
+    "createAudioSpeech": SPEECH,
     "createAudioTranscriptions": TRANSCRIPTIONS,
     "createAudioTranscriptions_multipart": TRANSCRIPTIONS,
+    "createVideos": creating(VIDEO, read_video),
+    "getVideos": fetching("videos", read_video),
+    "createApiAlphaDecisions": DECISIONS,
+    "createSystemone": DECISIONS,
+    "createBatches": creating(COUNTED_BATCH, read_batch),
+    "getBatches": fetching("batch", read_batch),
 }
 
 CLIENT = SpeakeasyClient(WireClient("openrouter", _OPERATIONS, lambda sdk, host: "openrouter"), "openrouter")

@@ -6,20 +6,33 @@ Client: https://github.com/perplexityai/perplexity-py. API: https://docs.perplex
 from __future__ import annotations
 
 import re
+from typing import Any
 
-from genledger.engine.operation import Operation
+from genledger.engine.operation import Body, Operation
 from genledger.instrumentation.adapters.stainless import ClientSpec, StainlessClient, posted
 from genledger.instrumentation.instrumentor import Instrumentor
+from genledger.pricing.getters import field
 
+from ..formats import openai_batches
 from ..formats.decisions import DECISIONS
-from ..formats.openai_chat import CHAT
+from ..formats.openai_chat import CHAT as OPENAI_CHAT
 from ..formats.openai_embeddings import EMBEDDINGS
 from ..formats.openai_responses import RESPONSES, RETRIEVED_RESPONSE
+from ..formats.polled_jobs import JobState, creating, fetching, job_in
 from ..formats.web_search import SEARCH
+
+CHAT = OPENAI_CHAT._replace(limit=("max_tokens",))
+
+
+def read_job(body: Body, answer: Any) -> JobState | None:
+    """Return the job in an answer, which has the chat completion that it resulted in."""
+    return job_in(body, answer, field(answer, "response"))
+
 
 _posted = posted(
     {
         "/chat/completions": CHAT,
+        "/async/chat/completions": creating(CHAT, read_job)._replace(within="request"),
         "/responses": RESPONSES,
         "/embeddings": EMBEDDINGS,
         "/contextualizedembeddings": EMBEDDINGS,
@@ -30,11 +43,18 @@ _posted = posted(
 _FETCHED = {"get": re.compile(r"^/v1/responses/[^/?]+$"), "post": re.compile(r"^/v1/responses/[^/?]+/cancel$")}
 """How a response that is made in the background is asked for."""
 
+_JOB = re.compile(r"^/async/chat/completions/[^/?]+$")
+_FETCHED_JOB = fetching("chat", read_job)
+
 
 def operation_of(method: str, path: str) -> Operation | None:
     """Return the operation of an endpoint."""
     asks = _FETCHED.get(method)
-    return RETRIEVED_RESPONSE if asks is not None and asks.match(path) else _posted(method, path)
+    if asks is not None and asks.match(path):
+        return RETRIEVED_RESPONSE
+    if method == "get" and _JOB.match(path):
+        return _FETCHED_JOB
+    return _posted(method, path) or openai_batches.operation_of(method, path)
 
 
 CLIENT = ClientSpec(

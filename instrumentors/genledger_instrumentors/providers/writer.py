@@ -6,19 +6,31 @@ Client: https://github.com/writer/writer-python. API: https://dev.writer.com/api
 from __future__ import annotations
 
 import re
+from typing import Any
 
-from genledger.engine.operation import Operation, integer
+from genledger.engine.operation import Body, Operation, integer
 from genledger.instrumentation.adapters.stainless import ClientSpec, StainlessClient, posted
 from genledger.instrumentation.instrumentor import Instrumentor
+from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 
 from ..formats.openai_chat import CHAT as OPENAI_CHAT
 from ..formats.openai_chat import COMPLETIONS as OPENAI_COMPLETIONS
 from ..formats.openai_chat import ask_for_usage, only_usage
 from ..formats.openai_fields import SAMPLING
-from ..formats.writer_answers import ANSWER, TRANSLATION, Pieces
+from ..formats.polled_jobs import JobState, creating, fetching, job_in
+from ..formats.writer_answers import ANSWER, PAGES, TRANSLATION, WEB_SEARCH, Pieces
 
-_APPLICATION = re.compile(r"/v1/applications/[^/?]+$")
+
+def read_job(body: Body, answer: Any) -> JobState | None:
+    """Return the job of an application in an answer."""
+    return job_in(body, answer, field(answer, "data"))
+
+
+_WHOLE = ANSWER._replace(accumulate=None)
+_APPLICATION = re.compile(r"/v1/applications/(?:jobs/(?P<job>[^/?]+)|[^/?]+(?P<jobs>/jobs)?)(?P<retry>/retry)?$")
+_PDF = re.compile(r"/v1/tools/pdf-parser/[^/?]+$")
+_NEW_JOB, _FETCHED_JOB = creating(_WHOLE, read_job), fetching("answers", read_job)
 _posted = posted(
     {
         "/chat": OPENAI_CHAT._replace(limit=("max_tokens",)),
@@ -28,13 +40,22 @@ _posted = posted(
         "/vision": ANSWER,
         "/translation": TRANSLATION,
         "/graphs/question": ANSWER,
+        "/tools/web-search": WEB_SEARCH,
+        "/tools/ai-detect": _WHOLE,
+        "/tools/comprehend/medical": _WHOLE,
+        "/tools/context-aware-splitting": _WHOLE,
     }
 )
 
 
 def operation_of(method: str, path: str) -> Operation | None:
     """Return the operation of an endpoint."""
-    return _posted(method, path) or (ANSWER if method == "post" and _APPLICATION.match(path) else None)
+    found = _APPLICATION.match(path)
+    if found is None:
+        return PAGES if method == "post" and _PDF.match(path) else _posted(method, path)
+    if method == "post":
+        return _NEW_JOB if found["jobs"] or found["retry"] else None if found["job"] else ANSWER
+    return _FETCHED_JOB if method == "get" and found["job"] and not found["retry"] else None
 
 
 CLIENT = ClientSpec(

@@ -40,6 +40,7 @@ class Call:
     Attributes:
         cached: A cache of the client's own answered: nothing was sent, and nothing is paid for.
         cause: Finds what failed behind an error of the client, where that has a status without an answer.
+        refused: Why the provider says that it failed, in an answer that is none of the client's errors.
     """
 
     recorder: Recorder
@@ -75,6 +76,7 @@ class Call:
     answered: Any = None
     failed: BaseException | None = None
     reservation: Reservation | None = None
+    refused: str | None = None
     cached: bool = False
     cause: Callable[[BaseException], BaseException] = lambda error: error
     _pending: list[bool] = field(default_factory=[True].copy)
@@ -295,13 +297,17 @@ class Call:
         if response is None or self.recorder.closed:
             return False
         try:
-            job = unfinished(self.body, response)
+            job, finishes = unfinished(self.body, response), self.operation.finishes
+            finished = finishes(self.body, response) if finishes is not None else None
         except Exception as fault:
             internal_errors.report("reading the response", fault)
             return False
         if job is None:
             return False
-        self.recorder.deferred.defer(self, job, answer=response, error=error, cut=cut)
+        deferred = self.recorder.deferred
+        deferred.defer(self, job, answer=response, error=error, cut=cut)
+        if finished is not None:
+            deferred.finish(self.endpoint, finished, response)
         return True
 
     def _give_up(self, fault: Exception) -> None:

@@ -161,11 +161,19 @@ class StreamAccumulator(ResponseAccumulator, Protocol):
 
 
 class Finished(NamedTuple):
-    """State of an ended job in an answer: its id, why it failed, and whether it was cancelled."""
+    """State of an ended job in an answer.
+
+    Args:
+        job: Its id.
+        error: Why it failed.
+        cancelled: Whether it was cancelled.
+        result: What it resulted in, where that is not the answer itself.
+    """
 
     job: str
     error: str | None = None
     cancelled: bool = False
+    result: Any = None
 
 
 class Operation(NamedTuple):
@@ -201,7 +209,9 @@ class Operation(NamedTuple):
         batch: Description of the batch endpoint, if it is one.
         unfinished: Names the job that an answer leaves unfinished, given the request as well: the usage of the call
             comes with a later answer.
-        finishes: Names the job whose usage an answer carries; the creating call is charged.
+        finishes: Names the job whose usage an answer carries, given the request as well; the creating call is charged.
+            With `unfinished`, it is that of a job that has ended when it is created.
+        within: The field of the body that has the request, where it is not the body itself.
     """
 
     name: str
@@ -227,7 +237,8 @@ class Operation(NamedTuple):
     largest: Callable[[Body], Mapping[str, Any]] | None = None
     batch: Batch | None = None
     unfinished: Callable[[Body, Any], str | None] | None = None
-    finishes: Callable[[Any], Finished | None] | None = None
+    finishes: Callable[[Body, Any], Finished | None] | None = None
+    within: str | None = None
 
     @property
     def inference(self) -> bool:

@@ -73,7 +73,9 @@ def _note_jobs(recorder: Recorder, settlement: Settlement) -> None:
         return
     if operation.batch is not None:
         recorder.batches.notice(call, operation.batch, response)
-    if operation.finishes is not None and (finished := operation.finishes(response)) is not None:
+    if operation.unfinished is not None:
+        return  # it has finished its own
+    if operation.finishes is not None and (finished := operation.finishes(call.body, response)) is not None:
         recorder.deferred.finish(call.endpoint, finished, response, headers=call.headers)
 
 
@@ -89,7 +91,7 @@ def _judge(recorder: Recorder, settlement: Settlement) -> None:
         # A stored prompt names the model; the conventions want it on the span.
         attributes[A.GEN_AI_REQUEST_MODEL] = answered = attributes[A.GEN_AI_RESPONSE_MODEL]
         call.span.update_name(span_name(operation.name, answered))
-    refused = attributes.pop(A.ERROR_TYPE, None)
+    refused = attributes.pop(A.ERROR_TYPE, None) or call.refused
     if isinstance(refused, str) and error is None:
         settlement.outcome = "error"
         attributes[A.ERROR_TYPE] = settlement.error_kind = stage().name(refused)

@@ -29,6 +29,9 @@ UNITS = (
     "billable_unit",
     "image",
     "pixel",
+    "megapixel",
+    "video",
+    "session",
     "page",
     "annotated_page",
     "search_unit",
@@ -55,7 +58,9 @@ UNITS = (
 )
 """What is billed by something else than tokens. `image_<quality>_<size>` and `<feature>_second` are known too."""
 
-_PRIMARY = frozenset({"request", "second", "character", "image", "page", "search", "guardrail"})
+_PRIMARY = frozenset(
+    {"request", "second", "character", "image", "megapixel", "video", "session", "page", "search", "guardrail"}
+)
 """First words of the units that a model can be billed by instead of tokens; the others are its tools."""
 
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")

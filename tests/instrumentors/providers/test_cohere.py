@@ -369,3 +369,53 @@ class Unreachable:
 
     def handle_request(self, request: Any) -> Any:
         raise OSError("no network")
+
+
+async def test_a_job_that_embeds_is_priced_when_it_has_ended(
+    server: Server, version_1: Any, telemetry: Telemetry
+) -> None:
+    """https://docs.cohere.com/reference/create-embed-job"""
+    model = "embed-english-v3.0"
+    job = {"job_id": "j1", "created_at": "2026-11-30T00:00:00Z", "input_dataset_id": "d", "truncate": "END"}
+    done = {**job, "status": "complete", "model": model, "meta": {"billed_units": {"input_tokens": 1000}}}
+    server.will(json_reply({"job_id": "j1"}), json_reply({**done, "status": "processing"}), json_reply(done))
+    jobs = version_1.embed_jobs
+    await now(jobs.create(model=model, dataset_id="d", input_type="search_document"))
+    await now(jobs.get("j1"))
+    await now(jobs.get("j1"))
+    attributes = telemetry.attributes_of(f"embeddings {model}")
+    assert attributes["gen_ai.usage.input_tokens"] == 1000
+    assert attributes["genledger.cost.amount"] == pytest.approx(1000 * 0.1e-6)
+    assert [span.name for span in telemetry.spans].count("fetch_response") == 2
+
+
+async def test_a_batch_is_priced_by_the_tokens_that_it_counts(
+    server: Server, version_1: Any, telemetry: Telemetry
+) -> None:
+    if not hasattr(version_1, "batches"):
+        pytest.skip("the version has no batches")
+    batch = {"id": "b1", "name": "n", "input_dataset_id": "d", "model": MODEL, "status": "BATCH_STATUS_QUEUED"}
+    counted = {"input_tokens": "1000", "output_tokens": "500", "status": "BATCH_STATUS_COMPLETED"}
+    server.will(json_reply({"batch": batch}), json_reply({"batch": {**batch, **counted}}))
+    await now(version_1.batches.create(request={"name": "n", "input_dataset_id": "d", "model": MODEL}))
+    await now(version_1.batches.retrieve("b1"))
+    attributes = telemetry.attributes_of(f"batch {MODEL}")
+    assert attributes["gen_ai.usage.output_tokens"] == 500
+    assert attributes["genledger.cost.amount"] > 0
+
+
+@pytest.mark.parametrize(("method", "operation"), [("classify", "moderation"), ("summarize", "text_completion")])
+async def test_classifications_and_summaries_are_calls(
+    server: Server, version_1: Any, telemetry: Telemetry, method: str, operation: str
+) -> None:
+    """https://docs.cohere.com/reference/classify"""
+    units = {"classify": {"classifications": 2}, "summarize": {"input_tokens": 10, "output_tokens": 5}}[method]
+    answer = {"id": "a1", "classifications": [], "summary": "Paris.", "meta": {"billed_units": units}}
+    server.will(json_reply(answer))
+    given: dict[str, Any] = {"classify": {"inputs": ["a", "b"]}, "summarize": {"text": "Paris it is."}}[method]
+    await now(getattr(version_1, method)(model=MODEL, **given))
+    assert telemetry.span.name == f"{operation} {MODEL}"
+    if method == "classify":
+        assert telemetry.attributes["genledger.usage.classification"] == 2
+    else:
+        assert telemetry.attributes["gen_ai.usage.output_tokens"] == 5

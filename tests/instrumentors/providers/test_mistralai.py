@@ -15,11 +15,13 @@ from tests.contract.rows.mistralai import MODEL, PROMPT, ROW, Client, make
 from tests.contract.rows.openai_chat import TEXT, USAGE, chunks, whole
 from tests.contract.server import Reply, Server, json_reply, sse
 
+import genledger
 from genledger.budgets import BudgetExceeded
 from genledger_semconv.checker import assert_clean
 
 from ..provider import items, now
 from ..telemetry import Telemetry, instrumented
+from .entries import Entries
 
 pytest.importorskip("mistralai")
 
@@ -302,3 +304,113 @@ def test_what_the_client_tells_mistral_stays(
     assert len(sent) == 1
     assert b"gen_ai.usage.output_tokens" in sent[0].body
     assert len(telemetry.spans) == 1
+
+
+SAID = {"type": "message.output", "content": "Paris.", "model": MODEL, "id": "m1"}
+CONVERSED = {
+    "conversation_id": "conv_1",
+    "object": "conversation.response",
+    "outputs": [SAID],
+    "usage": {
+        "prompt_tokens": 800,
+        "completion_tokens": 500,
+        "total_tokens": 1500,
+        "connector_tokens": 200,
+        "connectors": {"web_search": 1},
+    },
+}
+COST = 1000 * 0.15e-6 + 500 * 0.6e-6 + 0.03
+"""https://docs.mistral.ai/inference/pricing"""
+
+
+@pytest.mark.parametrize("method", ["start", "append", "restart"])
+async def test_a_turn_of_a_conversation_is_priced_by_the_model_that_answered(
+    server: Server, asynchronous: bool, method: str
+) -> None:
+    server.will(json_reply(CONVERSED))
+    with instrumented(libraries=["mistralai"], capture_content="span") as telemetry:
+        given: dict[str, Any] = {"inputs": PROMPT}
+        given |= {"agent_id": "ag_1"} if method == "start" else {"conversation_id": "conv_1"}
+        given |= {"from_entry_id": "e1"} if method == "restart" else {}
+        await ask(make(server.url, asynchronous, 0), "beta.conversations", method, **given)
+        attributes = telemetry.attributes
+        assert attributes["gen_ai.operation.name"] == "chat"
+        assert attributes["gen_ai.conversation.id"] == "conv_1"
+        assert attributes["gen_ai.response.model"] == MODEL
+        assert attributes["gen_ai.usage.input_tokens"] == 1000
+        assert attributes["genledger.cost.amount"] == pytest.approx(COST)
+        assert PROMPT in attributes["gen_ai.input.messages"]
+        assert "Paris." in attributes["gen_ai.output.messages"]
+        assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs, capture_content=True)
+
+
+async def test_a_streamed_turn_of_a_conversation_is_priced(
+    server: Server, client: Client, telemetry: Telemetry
+) -> None:
+    at = {"created_at": "2026-11-30T00:00:00Z"}
+    events = [
+        {"type": "conversation.response.started", "conversation_id": "conv_1", **at},
+        {"type": "message.output.delta", "id": "m1", "content": "Par", "model": MODEL, **at},
+        {"type": "message.output.delta", "id": "m1", "content": "is.", "model": MODEL, **at},
+        {"type": "conversation.response.done", "usage": CONVERSED["usage"], **at},
+    ]
+    server.will(Reply(200, "text/event-stream", sse(*events, named=True)))
+    await items(await ask(client, "beta.conversations", "start_stream", model=MODEL, inputs=PROMPT))
+    assert telemetry.span.name == f"chat {MODEL}"
+    assert telemetry.attributes["gen_ai.usage.output_tokens"] == 500
+    assert telemetry.attributes["gen_ai.response.finish_reasons"] == ("stop",)
+    assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(COST)
+
+
+JOB = {
+    "id": "b1",
+    "object": "batch",
+    "input_files": ["f0"],
+    "endpoint": "/v1/chat/completions",
+    "errors": [],
+    "model": MODEL,
+    "status": "QUEUED",
+    "created_at": 1790000000,
+    "total_requests": 1,
+    "completed_requests": 0,
+    "succeeded_requests": 0,
+    "failed_requests": 0,
+}
+
+
+@pytest.mark.parametrize("inline", [False, True])
+async def test_a_batch_is_paid_for_when_its_results_are_read(server: Server, client: Client, inline: bool) -> None:
+    """https://docs.mistral.ai/capabilities/batch"""
+    usage = {"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 1500}
+    body = {"id": "c1", "object": "chat.completion", "model": MODEL, "choices": [], "usage": usage}
+    line = {"id": "l1", "custom_id": "a", "response": {"status_code": 200, "body": body}, "error": None}
+    done = {**JOB, "status": "SUCCESS", **({"outputs": [line]} if inline else {"output_file": "f1"})}
+    result = Reply(200, "application/octet-stream", (json.dumps(line).encode() + b"\n",))
+    server.will(json_reply(JOB), json_reply(done), result)
+    entries = Entries()
+    with instrumented(libraries=["mistralai"], destinations=[entries]) as telemetry:
+        with genledger.attribution(tenant="acme"):
+            given = {"input_files": ["f0"], "model": MODEL, "endpoint": "/v1/chat/completions"}
+            await ask(client, "batch.jobs", "create", **given)
+        await ask(client, "batch.jobs", "get", job_id="b1")
+        if not inline:
+            file = await ask(client, "files", "download", file_id="f1")
+            await now(file.aread() if client.asynchronous else file.read())
+        (priced,) = entries.results
+        assert priced.attribution.tenant == "acme"
+        assert priced.cost is not None
+        assert priced.cost.amount == pytest.approx((1000 * 0.15e-6 + 500 * 0.6e-6) / 2)
+        assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs)
+
+
+async def test_a_file_that_is_no_batchs_is_no_call(server: Server, client: Client, telemetry: Telemetry) -> None:
+    server.will(Reply(200, "application/octet-stream", (b"{}",)))
+    file = await ask(client, "files", "download", file_id="f9")
+    await now(file.aread() if client.asynchronous else file.read())
+    assert not telemetry.spans
+
+
+async def test_a_classification_is_a_call(server: Server, client: Client, telemetry: Telemetry) -> None:
+    server.will(json_reply({"id": "k1", "model": "my-classifier", "results": []}))
+    await ask(client, "classifiers", "classify", model="my-classifier", inputs=["hello"])
+    assert telemetry.span.name == "moderation my-classifier"

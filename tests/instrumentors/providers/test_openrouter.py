@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from operator import attrgetter
 from typing import Any
@@ -160,3 +161,59 @@ async def test_what_is_not_inference_is_no_call(server: Server, ask: Any, teleme
     server.will(json_reply({"data": {"total_credits": 10.0, "total_usage": 1.0}}))
     await ask("credits", "get_credits")
     assert not telemetry.spans
+
+
+def video(status: str, **fields: Any) -> Reply:
+    return json_reply({"id": "gen-vid-1", "polling_url": "https://example.com", "status": status, **fields}, 202)
+
+
+async def test_a_video_costs_what_its_end_reports(server: Server, ask: Any, telemetry: Telemetry) -> None:
+    """https://openrouter.ai/docs/api/api-reference/video-generation/get-videos"""
+    done = {"unsigned_urls": ["https://example.com/v.mp4"], "usage": {"cost": 0.4, "is_byok": False}}
+    server.will(video("pending"), json_reply(json.loads(video("completed", **done).body[0])))
+    await ask("video_generation", "generate", model="google/veo-3.1", prompt="Paris")
+    await ask("video_generation", "get_generation", job_id="gen-vid-1")
+    attributes = telemetry.attributes_of("generate_content google/veo-3.1")
+    assert attributes["gen_ai.response.id"] == "gen-vid-1"
+    assert attributes["genledger.cost.amount"] == pytest.approx(0.4)
+    assert telemetry.attributes_of("fetch_response")["gen_ai.response.id"] == "gen-vid-1"
+
+
+async def test_a_batch_costs_what_its_end_reports(server: Server, ask: Any, telemetry: Telemetry) -> None:
+    batch: dict[str, Any] = {
+        "id": "b1",
+        "object": "batch",
+        "endpoint": "/v1/chat/completions",
+        "model": MODEL,
+        "error": None,
+        "completion_window": "24h",
+        "created_at": 1790000000,
+        "expires_at": None,
+        "finalized_at": None,
+        "provider": None,
+        "results": None,
+        "usage": None,
+        "status": "in_progress",
+        "request_counts": {"total": 1, "completed": 0, "failed": 0},
+    }
+    usage = {"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 1500, "cost": COST}
+    server.will(json_reply(batch, 202), json_reply({**batch, "status": "completed", "usage": usage}))
+    try:
+        request = {"custom_id": "a", "body": {"messages": HELLO}}
+        await ask("batch", "create_batches", model=MODEL, endpoint="/v1/chat/completions", requests=[request])
+    except AttributeError:
+        pytest.skip("the version has no batches")
+    await ask("batch", "get_batches", id="b1")
+    attributes = telemetry.attributes_of(f"batch {MODEL}")
+    assert attributes["gen_ai.usage.output_tokens"] == 500
+    assert attributes["genledger.cost.amount"] == pytest.approx(COST)
+
+
+async def test_speech_is_billed_by_its_characters(
+    server: Server, ask: Any, asynchronous: bool, telemetry: Telemetry
+) -> None:
+    server.will(Reply(200, "audio/mpeg", (b"audio",)))
+    speech = await ask("tts", "create_speech", model="openai/tts-1", input="Hello there.", voice="alloy")
+    await now(speech.aread() if asynchronous else speech.read())
+    assert telemetry.span.name == "speech openai/tts-1"
+    assert telemetry.attributes["genledger.usage.character"] == 12

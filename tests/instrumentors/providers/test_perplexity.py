@@ -138,3 +138,70 @@ async def test_a_response_in_the_background_is_paid_for_when_it_is_fetched(
     assert (created_span.attributes or {})["genledger.cost.amount"] == pytest.approx(0.01)
     assert (fetched_span.attributes or {})["gen_ai.response.id"] == "resp_1"
     assert "genledger.cost.amount" not in (fetched_span.attributes or {})
+
+
+CHAT_JOB = {"id": "job1", "created_at": 1790000000, "model": "sonar-deep-research"}
+
+
+def _completion() -> dict[str, Any]:
+    cost = {"input_tokens_cost": 0.002, "output_tokens_cost": 0.004, "total_cost": 0.02}
+    message = {"role": "assistant", "content": "Paris."}
+    return {
+        "id": "c1",
+        "created": 1790000000,
+        "model": "sonar-deep-research",
+        "object": "chat.completion",
+        "choices": [{"index": 0, "finish_reason": "stop", "message": message, "delta": message}],
+        "usage": {"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 1500, "cost": cost},
+    }
+
+
+async def test_a_chat_in_the_background_is_paid_for_when_it_is_fetched(
+    server: Server, client: Any, telemetry: Telemetry
+) -> None:
+    """https://docs.perplexity.ai/api-reference/async-chat-completions-post"""
+    server.will(
+        json_reply({**CHAT_JOB, "status": "CREATED"}),
+        json_reply({**CHAT_JOB, "status": "IN_PROGRESS"}),
+        json_reply({**CHAT_JOB, "status": "COMPLETED", "response": _completion()}),
+    )
+    jobs, request = client.async_.chat.completions, {"model": "sonar-deep-research", "max_tokens": 900}
+    await now(jobs.create(request={**request, "messages": [{"role": "user", "content": "What?"}]}))
+    assert not telemetry.spans
+    await now(jobs.get("job1"))
+    assert (await now(jobs.get("job1"))).response.id == "c1"
+    chat = telemetry.attributes_of("chat sonar-deep-research")
+    assert chat["gen_ai.request.max_tokens"] == 900
+    assert chat["gen_ai.response.id"] == "c1"
+    assert chat["gen_ai.response.finish_reasons"] == ("stop",)
+    assert chat["gen_ai.usage.output_tokens"] == 500
+    assert chat["genledger.cost.amount"] == pytest.approx(0.02)
+    fetched = [dict(span.attributes or {}) for span in telemetry.spans if span.name == "fetch_response"]
+    assert [one["gen_ai.response.status"] for one in fetched] == ["in_progress", "completed"]
+    assert {one["gen_ai.response.id"] for one in fetched} == {"job1"}
+    assert not any("genledger.cost.amount" in one for one in fetched)
+
+
+async def test_a_chat_in_the_background_that_fails_costs_nothing(
+    server: Server, client: Any, telemetry: Telemetry
+) -> None:
+    server.will(json_reply({**CHAT_JOB, "status": "FAILED", "error_message": "No."}))
+    messages = [{"role": "user", "content": "What?"}]
+    await now(client.async_.chat.completions.create(request={"model": "sonar", "messages": messages}))
+    assert telemetry.attributes["genledger.outcome"] == "error"
+    assert telemetry.attributes["error.type"] == "failed"
+    assert "genledger.cost.unpriced" not in telemetry.attributes
+
+
+async def test_a_budget_degrades_a_chat_in_the_background(server: Server, client: Any, tmp_path: Path) -> None:
+    server.will(json_reply({**CHAT_JOB, "status": "CREATED"}))
+    rules = tmp_path / "rules.toml"
+    degrade = 'at_limit="degrade"\ndegrade={ model = "sonar", max_output_tokens = 16 }'
+    rules.write_text(f'[[budget]]\nname="day"\nusd=0.0001\nper="day"\n{degrade}\n')
+    with instrumented(libraries=["perplexityai"], budgets=str(rules), budget_store="memory:"):
+        request = {"model": "sonar-pro", "messages": [{"role": "user", "content": "What?"}]}
+        await now(client.async_.chat.completions.create(request=request))
+    (sent,) = server.requests
+    assert sent.json["request"]["model"] == "sonar"
+    assert sent.json["request"]["max_tokens"] == 16
+    assert request["model"] == "sonar-pro"

@@ -69,5 +69,41 @@ async def test_what_says_nothing_of_its_usage_is_an_unpriced_call(
 async def test_what_is_not_inference_is_no_call(server: Server, client: Any, telemetry: Telemetry) -> None:
     server.will(json_reply({"data": []}))
     await now(client.models.list())
-    await now(client.post("/v1/applications/a1/jobs", cast_to=object, body={}))
+    await now(client.get("/v1/applications/a1/jobs", cast_to=object))
     assert not telemetry.spans
+
+
+async def test_a_job_of_an_application_is_one_call_from_its_creation_to_its_end(
+    server: Server, client: Any, telemetry: Telemetry
+) -> None:
+    """https://dev.writer.com/api-reference/application-api/jobs"""
+    job = {"id": "j1", "application_id": "app1", "created_at": "2026-11-30T00:00:00Z", "status": "in_progress"}
+    done = {**job, "status": "completed", "data": {"title": "", "suggestion": "Paris."}}
+    server.will(json_reply(job), json_reply(job), json_reply(done))
+    jobs = client.applications.jobs
+    await now(jobs.create("app1", inputs=[{"id": "q", "value": ["Which capital?"]}]))
+    await now(jobs.retrieve("j1"))
+    await now(jobs.retrieve("j1"))
+    attributes = telemetry.attributes_of("chat")
+    assert attributes["genledger.cost.unpriced"] == "no_usage"
+    assert "Paris." in attributes["gen_ai.output.messages"]
+    assert [span.name for span in telemetry.spans].count("fetch_response") == 2
+
+
+async def test_every_billed_tool_is_a_call(server: Server, client: Any, telemetry: Telemetry) -> None:
+    tools = client.tools
+    calls = {"parse_pdf": "ocr", "web_search": "retrieval", "ai_detect": "chat", "context_aware_splitting": "chat"}
+    given: dict[str, dict[str, Any]] = {
+        "parse_pdf": {"file_id": "f1", "format": "text"},
+        "web_search": {"query": "capital"},
+        "ai_detect": {"input": "Was it a machine?"},
+        "context_aware_splitting": {"strategy": "llm_split", "text": "Paris."},
+    }
+    for name, operation in calls.items():
+        if hasattr(tools, name):
+            telemetry.clear()
+            answer = {"content": "Paris.", "query": "q", "sources": [], "label": "fake", "score": 0.1, "chunks": []}
+            server.will(json_reply(answer))
+            await now(getattr(tools, name)(**given[name]))
+            assert telemetry.span.name == operation
+            assert telemetry.attributes["genledger.cost.unpriced"] == "no_usage"

@@ -108,6 +108,7 @@ class DeferredCalls:
             headers: Headers of the answer.
         """
         provider, name = endpoint.provider, bounded(finished.job)
+        answer = answer if finished.result is None else finished.result
         waiting = self.take(provider, name)
         if waiting is None:
             self._book.do(lambda: self._complete(endpoint, finished, answer, headers))
@@ -115,6 +116,7 @@ class DeferredCalls:
         # Two processes that learn it in the same moment both record it, under the same ids.
         call, unclaimed = waiting.call, self._book.unclaimed(provider, name, (_ANSWER,))
         call.later = None if unclaimed else "elsewhere"
+        call.refused = finished.error
         self._book.settled(provider, name, (_ANSWER,))
         if headers is not None:
             call.headers = headers

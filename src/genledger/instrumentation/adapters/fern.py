@@ -38,7 +38,8 @@ class FernClient:
     """The patches of one client library.
 
     Args:
-        client: The library; its endpoints are named by their path, as the client writes it, with `*` for a variable.
+        client: The library; its endpoints are named by their path, as the client writes it, with `*` for a variable,
+            after the HTTP method where that is not `POST`.
         package: The import package.
         generators: The client's own generators that make a stream, by the module they are in.
     """
@@ -75,7 +76,8 @@ class FernClient:
         def open_call(
             recorder: Recorder, wrapped: Any, http: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
         ) -> Exchange | None:
-            operation = self._operation((args[0] if args else kwargs.get("path")) or "") if _posts(kwargs) else None
+            path, method = (args[0] if args else kwargs.get("path")) or "", kwargs.get("method")
+            operation = self._operation(path if method == "POST" else f"{method} {path}")
             if operation is None:
                 return None
             base_url = http.get_base_url(kwargs.get("base_url"))
@@ -83,7 +85,8 @@ class FernClient:
             keys = (getattr(wrapper, name, None) for name in _KEYS)
             endpoint = self._client.endpoint(http, base_url, next((key for key in keys if key is not None), None))
             streams = streamed and operation.accumulate is not None
-            call = recorder.open(operation, self._client.library, endpoint, self._body(kwargs), streamed=streams)
+            body = self._body(kwargs) if method == "POST" else {"path": path}
+            call = recorder.open(operation, self._client.library, endpoint, body, streamed=streams)
             return WireExchange(call, self._write) if call is not None else None
 
         return open_call
@@ -124,10 +127,6 @@ class FernClient:
                 options = {**options, added: with_changes(options[added], change)}
                 sent["request_options"] = options
         return args, sent
-
-
-def _posts(kwargs: Mapping[str, Any]) -> bool:
-    return kwargs.get("method") == "POST"
 
 
 def _first_only(first: Any) -> Any:

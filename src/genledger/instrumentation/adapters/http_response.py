@@ -250,7 +250,9 @@ class ResponseTap:
         mark = _mark_of(kind) if accumulator is not None else None
         self._mark = mark or b""
         self._reading = StreamRecorder(call, accumulator) if accumulator is not None and mark is not None else None
-        self._results = call.recorder.batches.results(call) if call.operation.batch is not None else None
+        batch = call.operation.batch
+        is_results = batch is not None and batch.carried is None  # else they are a part of the answer
+        self._results = call.recorder.batches.results(call) if is_results else None
         self._json = "json" in kind and self._results is None
         self._kept: list[bytes] = []
         self._size = 0

@@ -23,6 +23,7 @@ from genledger.engine.recorder import Recorder
 from genledger.instrumentation.adapters.http_response import tap_content
 from genledger.instrumentation.adapters.stream_objects import Kept, StreamClasses, is_stream_object
 from genledger.instrumentation.patching import Patch, Patches
+from genledger.pricing import getters
 from genledger.shared import internal_errors
 
 Find = Callable[[dict[str, Any]], Operation | None]
@@ -183,7 +184,7 @@ class ResultExchange(MethodExchange):
                 return follow(call, result, accumulator)
             methods.stream_classes.follow(call, result, accumulator, methods.kept)
             return result
-        headers = getattr(result, "headers", None)
+        headers = getters.field(result, "headers")
         if isinstance(headers, Mapping):
             call.headers = headers
         if call.operation.batch is not None and isinstance(result, bytes):

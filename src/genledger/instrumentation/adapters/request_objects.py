@@ -1,11 +1,12 @@
 """Clients that make an object of each request, with methods that send it and generate its answers.
 
-The methods are generators whether the answer streams or not. An answer with an error status is an answer, too.
+The methods are generators whether the answer streams or not; some are asynchronous for both kinds of application. An
+answer with an error status is an answer, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +15,10 @@ from genledger.engine.driver import Arguments, Exchange, follow, generating, gen
 from genledger.engine.operation import Body, StreamAccumulator
 from genledger.engine.outcome import ErrorAnswer
 from genledger.engine.recorder import Recorder
+from genledger.instrumentation.adapters.methods import kind_of
 from genledger.instrumentation.adapters.wire import WireClient
-from genledger.instrumentation.patching import Patch, Patches
-from genledger.pricing.getters import field
+from genledger.instrumentation.patching import Patch, Patches, Wrapper
+from genledger.pricing.getters import field, fields_of
 from genledger.shared import internal_errors
 
 
@@ -26,8 +28,8 @@ class RequestObjects:
 
     Args:
         client: The library; its endpoints are named as `name` does.
-        module: The module of the class.
-        methods: The generator function that sends a request, and the asynchronous one, each with its class.
+        methods: The generator functions that send a request, asynchronous or not, each as its module and
+            `Class.function`.
         name: Returns the client's name for the endpoint of a request.
         address: Returns the URL that a request goes to, and its API key.
         body: Returns the fields of a request, by the provider's names.
@@ -35,8 +37,7 @@ class RequestObjects:
     """
 
     client: WireClient
-    module: str
-    methods: tuple[str, str]
+    methods: tuple[tuple[str, str], ...]
     name: Callable[[Any], str]
     address: Callable[[Any], tuple[str, str]]
     body: Callable[[Any], Body]
@@ -44,11 +45,15 @@ class RequestObjects:
 
     def patches(self) -> Patches:
         """Return what to patch, and with what."""
-        whole, other = self.methods
-        return [
-            Patch(self.module, whole, generating(self._open)),
-            Patch(self.module, other, generating_async(self._open)),
-        ]
+        return [Patch(module, method, self._wrapper()) for module, method in self.methods]
+
+    def _wrapper(self) -> Wrapper:
+        drivers = {"generator": generating(self._open), "async generator": generating_async(self._open)}
+
+        def wrapper(wrapped: Any, request: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            return drivers[kind_of(wrapped)](wrapped, request, args, kwargs)
+
+        return wrapper
 
     def _open(
         self, recorder: Recorder, wrapped: Any, request: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -86,11 +91,39 @@ class RequestObjectExchange(Exchange):
     def receive(self, result: Any) -> Any:
         """Follow the answers to their end; the first is all there is where the answer does not stream."""
         call = self.call
-        accumulate = call.operation.accumulate
-        assert accumulate is not None
+        accumulate = call.operation.accumulate or LastAnswer
         keep = call.recorder.capture is not None
         watch = _watched_async if hasattr(result, "__anext__") else _watched
         return follow(call, watch(call, result, accumulate(call.body, keep)), accumulate(call.body, keep))
+
+
+class LastAnswer:
+    """The answer of an operation that needs no more than the last: what came before said less."""
+
+    def __init__(self, body: Body, keep: bool) -> None:
+        self._last: Any = None
+
+    def fold(self, chunks: Sequence[Any]) -> None:
+        """Take in more answers."""
+        self._last = chunks[-1]
+
+    def response(self) -> Mapping[str, Any]:
+        """Return what was received."""
+        return fields_of(self._last)
+
+    def text_length(self) -> int:
+        """Return nothing: what is generated is not billed by its length."""
+        return 0
+
+    @property
+    def complete(self) -> bool:
+        """Return whether an answer has come."""
+        return self._last is not None
+
+    @property
+    def counted(self) -> bool:
+        """Return whether nothing is to be estimated."""
+        return True
 
 
 def _watched(call: Call, source: Iterator[Any], whole: StreamAccumulator) -> Iterator[Any]:
@@ -109,7 +142,7 @@ def _look(call: Call, item: Any, whole: StreamAccumulator) -> None:
     """Settle the call if an answer is an error, or all there is."""
     try:
         status = field(item, "status_code")
-        if isinstance(status, int) and status >= 400:
+        if isinstance(status, int) and not 0 < status < 400:
             call.settle(error=ErrorAnswer(int(status)))
         elif not call.streamed:
             call.headers = field(item, "headers")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from genledger.engine.call import Call, running_call
 from genledger.engine.driver import Arguments, Exchange, asynchronous, synchronous
-from genledger.engine.operation import with_changes
+from genledger.engine.operation import Operation, with_changes
 from genledger.engine.recorder import Recorder
 from genledger.instrumentation.adapters.methods import named_arguments
 from genledger.instrumentation.adapters.retries import note_retry
@@ -19,7 +19,8 @@ class ResponseMethodClient:
     """The patches of one client library.
 
     Args:
-        client: The library; its endpoints are named by their path, as the client writes it.
+        client: The library.
+        operation: Returns the operation of an endpoint from its HTTP method, in lower case, and path, or `None`.
         modules: The module of the synchronous class, and of the other one.
         classes: Those classes.
         request: The method, whose arguments are `path`, `body` and `stream`.
@@ -27,9 +28,16 @@ class ResponseMethodClient:
     """
 
     def __init__(
-        self, client: WireClient, modules: tuple[str, str], classes: tuple[str, str], request: str, attempt: str
+        self,
+        client: WireClient,
+        operation: Callable[[str, str], Operation | None],
+        modules: tuple[str, str],
+        classes: tuple[str, str],
+        request: str,
+        attempt: str,
     ) -> None:
         self._client = client
+        self._operation = operation
         self._modules = modules
         self._classes = classes
         self._request = request
@@ -48,11 +56,14 @@ class ResponseMethodClient:
         self, recorder: Recorder, wrapped: Any, http: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Exchange | None:
         given = named_arguments(wrapped, args, kwargs)
-        body = given.get("body")
-        operation = self._client.operations.get(given.get("path") or "")
-        if operation is None or given.get("method") != "POST" or not isinstance(body, Mapping):
+        method, path = str(given.get("method")).lower(), given.get("path") or ""
+        body = given.get("body") if method == "post" else {"path": path}
+        operation = self._operation(method, path)
+        if operation is None or not isinstance(body, Mapping):
             return None
-        endpoint = self._client.endpoint(http, str(http._base_url), http._api_key)
+        endpoint, batch = self._client.endpoint(http, str(http._base_url), http._api_key), operation.batch
+        if batch is not None and not recorder.batches.expects(batch, endpoint.provider, body):
+            return None
         # A copy: clients of a platform move fields of the body to where that platform wants them.
         asked, streamed = dict(body), bool(given.get("stream"))
         call = recorder.open(operation, self._client.library, endpoint, asked, streamed=streamed)

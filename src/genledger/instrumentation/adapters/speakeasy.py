@@ -62,8 +62,10 @@ class SpeakeasyClient:
         base_url = getattr(asked, "base_url", None) or str(request.url)
         key = request.headers.get("authorization", "").removeprefix("Bearer ")
         key = key or request.headers.get("x-goog-api-key", "")
-        endpoint = self._client.endpoint(sdk, base_url, key)
+        endpoint, batch = self._client.endpoint(sdk, base_url, key), operation.batch
         body, streamed = _body(request), bool(named.get("stream"))
+        if batch is not None and not recorder.batches.expects(batch, endpoint.provider, body):
+            return None
         call = recorder.open(operation, self._client.library, endpoint, body, streamed=streamed)
         if call is None:
             return None
@@ -78,7 +80,9 @@ class SpeakeasyClient:
 
 
 def _body(request: Any) -> Body:
-    """Return the fields of a request: those of its JSON, or those of a form that are text."""
+    """Return the fields of a request: those of its JSON, or those of a form that are text; else its path."""
+    if request.method == "GET":
+        return {"path": request.url.path}
     if "json" in request.headers.get("content-type", ""):
         body = orjson.loads(request.content)
         return body if isinstance(body, dict) else {}

@@ -123,6 +123,8 @@ class StainlessClient:
         if isinstance(outer, Call) and outer.request is options:
             return None  # an outer layer of ours, with another vendor's in between, already has this request
         body, endpoint = _asked(options, self._library.body, path), self.endpoint(client, options.url)
+        if operation.within is not None:
+            body = body.get(operation.within) or {}
         batch = operation.batch
         if batch is not None and not recorder.batches.expects(batch, endpoint.provider, body):
             return None
@@ -173,7 +175,9 @@ class StainlessExchange(Exchange):
         sent = options
         if changes:
             sent = copy.copy(options)
-            body = self._library.body
+            body, within = self._library.body, call.operation.within
+            if within is not None:
+                changes = {f"{within}.{path}": value for path, value in changes.items()}
             setattr(sent, body, with_changes(getattr(options, body) or {}, changes))
         if callable(getattr(options, "post_parser", None)):
             sent = self.with_parser(sent)

@@ -20,6 +20,7 @@ _BLOCK_UNITS = (
     ("characters", "character"),
     ("search_units", "search_unit"),
     ("billable_units", "billable_unit"),
+    ("image_count", "image"),
 )
 
 
@@ -73,7 +74,13 @@ def _usage_block(counts: Counts, provider: str, api: str, usage: object, model: 
         if _is_anthropic(provider, api, usage, model):
             return sampled(counts, usage, model)
         context = counts.get(field(usage, "context_details"), "input_tokens")
-        return shapes.responses(counts, usage, images=api == "images"), context, ()
+        consumed = shapes.responses(counts, usage, images=api == "images")
+        if provider == "alibaba" and api == "embeddings":  # what is no text is beside the input
+            shown = counts(usage, "image_tokens") + counts(usage, "video_tokens")
+            consumed = replace(consumed, input_image=consumed.input_image + shown)
+        return consumed, context, ()
+    if provider == "alibaba" and (seconds := _made_seconds(usage)) is not None:
+        return Usage(units=seconds), None, ()
     for name, unit in _BLOCK_UNITS:
         amount = duration(field(usage, name)) if unit == "second" else number(field(usage, name))
         if amount:
@@ -81,6 +88,18 @@ def _usage_block(counts: Counts, provider: str, api: str, usage: object, model: 
     if _has(usage, "total_tokens"):
         return shapes.chat(counts, usage, provider), None, ()
     return None
+
+
+def _made_seconds(usage: object) -> dict[str, float] | None:
+    """Return the seconds that Alibaba bills for audio, or for a video of a resolution; `None` for what has none.
+
+    https://www.alibabacloud.com/help/en/model-studio/video-generation-api
+    """
+    seconds = duration(first(usage, "video_duration", "duration"))
+    if not seconds:
+        return None
+    lines = number(field(usage, "SR"))
+    return {f"{int(lines)}p_second" if lines else "second": seconds * (number(field(usage, "video_count")) or 1.0)}
 
 
 def _is_anthropic(provider: str, api: str, usage: object, model: str | None) -> bool:

@@ -114,6 +114,8 @@ def read_usage(
         said = _headers(payload, headers) if seller.headers else _NO_HEADERS
         asked = _asked(sent) or seller.deployment
         answered = text(body, "model", "modelVersion", "model_version", "modelId", "model_id") or text(payload, "model")
+        if answered is None and body.get("outputs") is not None:  # each entry of a conversation has its model
+            answered = next((name for one in items(body, "outputs") if (name := text(one, "model"))), None)
         # Bedrock answers with the bare model; the profile or ARN that was asked for decides the price.
         model = (asked or answered) if seller.name == "aws" else (answered or asked)
         model = model or _WITHOUT_MODEL.get(api)

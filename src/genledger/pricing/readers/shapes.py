@@ -111,10 +111,10 @@ _DETAILS = frozenset(("cached_tokens", "cache_write_tokens", "text_tokens", "aud
 def chat(counts: Counts, usage: Any, provider: str) -> Usage:
     """Chat completions, completions and embeddings in OpenAI's shape, and everyone who speaks it.
 
-    Cached tokens are part of `prompt_tokens`. Reasoning is part of `completion_tokens`, except where the
-    total shows that it is not: xAI's chat API documents total = prompt + completion + reasoning, and the
-    same sum shows through resellers; Gemini's compatible endpoint leaves thoughts out of both. Mistral
-    counts audio beside `prompt_tokens`. DeepSeek names cached tokens `prompt_cache_hit_tokens`. Voyage's total has
+    Cached tokens are part of `prompt_tokens`. Reasoning is part of `completion_tokens`, except where the total shows
+    that it is not: xAI's chat API documents total = prompt + completion + reasoning, and the same sum shows through
+    resellers; Gemini's compatible endpoint leaves thoughts out of both. Mistral counts audio, and what connectors
+    have added, beside `prompt_tokens`. DeepSeek names cached tokens `prompt_cache_hit_tokens`. Voyage's total has
     tokens of images as well, which are billed by their pixels.
     """
     usage = fields_of(usage)
@@ -140,6 +140,7 @@ def chat(counts: Counts, usage: Any, provider: str) -> Usage:
         written = max(written - written_1h, 0)
         reasoning = get("reasoning_tokens") if reasoning is None else reasoning
         units = _units(counts, usage, provider)
+        prompt += counts(usage, "connector_tokens") if provider == "mistral" else 0
     reasoning = of(reasoning)
     if media.audio and provider == "mistral" and total == prompt + media.audio + completion:
         prompt += media.audio

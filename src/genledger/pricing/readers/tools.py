@@ -184,7 +184,13 @@ def units_of(provider: str, api: str, body: object, request: object, headers: Ma
         shown = _video_seconds(field(request, "modelInput")) if made else None
         return {"second": shown} if shown else {}
     if api in ("images", "image_generation") or (api == "invoke_model" and field(body, "images") is not None):
-        return _images(body, request)
+        return _images(provider, body, request)
+    if api == "videos":
+        made = sum(1 for _ in items(body, "video_result")) or int(path(body, "outputs", "video_url") is not None)
+        return {"video": float(made)} if made else {}
+    if api == "code":
+        begun = path(body, "data", "session_id") is not None and field(request, "session_id") is None
+        return {"session": 1.0} if begun else {}
     if api == "dubbing":
         dubbed = duration(field(body, "expected_duration_sec"))
         return {"second": dubbed} if dubbed else {}
@@ -260,14 +266,25 @@ def _amazon_size(config: object) -> str:
     return f"{side}x{side}"
 
 
-def _images(body: object, request: object) -> dict[str, float]:
+_DEFAULT_STEPS = (("schnell", 4.0), ("flux", 28.0))
+"""Steps that the price of a megapixel is for, by what a model's name has in it. https://www.together.ai/pricing"""
+
+_BY_THE_IMAGE = frozenset(("alibaba", "zai", "zhipuai"))
+"""Providers whose images cost the same in every size and quality."""
+
+
+def _images(provider: str, body: object, request: object) -> dict[str, float]:
     """Images that are billed each. Size and quality are in the unit's name unless they are the default."""
-    lists = ("data", "images", "generatedImages", "generated_images")
+    lists = ("data", "images", "generatedImages", "generated_images", "image_result")
     made = sum(1 for name in lists for _ in items(body, name))
     # Imagen's predictions have a place for each image that a filter has taken away.
     made += sum(first(one, "bytesBase64Encoded", "gcsUri") is not None for one in items(body, "predictions"))
     if not made:
         return {}
+    if provider == "together":
+        return {"megapixel": made * _megapixels(request)}
+    if provider in _BY_THE_IMAGE:
+        return {"image": float(made)}
     if path(request, "parameters", "mode") == "upscale":
         return {"upscaled_image": float(made)}
     config = field(request, "imageGenerationConfig")
@@ -277,3 +294,11 @@ def _images(body: object, request: object) -> dict[str, float]:
     size = "1024x1024" if size == "auto" else size
     plain = quality == "standard" and size == "1024x1024"
     return {"image" if plain else bounded(f"image_{quality}_{size}"): float(made)}
+
+
+def _megapixels(request: object) -> float:
+    """Return the megapixels that one of Together's images is billed by: more than the default steps multiply them."""
+    width, height = (number(field(request, side)) or 1024.0 for side in ("width", "height"))
+    model, steps = (text(request, "model") or "").lower(), number(field(request, "steps")) or 0.0
+    usual = next((usual for part, usual in _DEFAULT_STEPS if part in model), steps)
+    return width * height / 1e6 * max(1.0, steps / usual if usual else 1.0)

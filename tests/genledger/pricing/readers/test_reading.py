@@ -238,6 +238,54 @@ def test_voyage_bills_text_by_tokens_and_images_by_pixels() -> None:
     assert reading("voyageai", "embeddings", both).usage == Usage(input=11, units={"pixel": 565_600})
 
 
+def test_what_mistrals_connectors_add_is_a_part_of_the_prompt() -> None:
+    counts = {"prompt_tokens": 188, "completion_tokens": 55, "connector_tokens": 7112, "total_tokens": 7355}
+    answer = {"outputs": [{"model": "mistral-small"}], "usage": {**counts, "connectors": {"web_search": 1}}}
+    found = reading("mistral_ai", "conversations", answer)
+    assert found.usage == Usage(input=7300, output=55, units={"connector_web_search": 1.0})
+    assert found.model == "mistral-small"
+
+
+@pytest.mark.parametrize(
+    ("asked", "megapixels"),
+    [
+        ({"model": "FLUX.1-schnell", "width": 1000, "height": 1000, "steps": 4}, 1.0),
+        ({"model": "FLUX.1-schnell", "width": 1000, "height": 1000, "steps": 12}, 3.0),
+        ({"model": "FLUX.1-dev", "width": 1000, "height": 1000, "steps": 14}, 1.0),
+        ({"model": "another", "width": 1000, "height": 2000, "steps": 50}, 2.0),
+        ({"model": "another", "width": "wide", "steps": -1}, 1.048576),
+    ],
+)
+def test_together_bills_images_by_the_megapixel_and_by_more_steps_than_usual(
+    asked: dict[str, Any], megapixels: float
+) -> None:
+    """https://www.together.ai/pricing"""
+    found = reading("together", "images", {"data": [{}]}, asked)
+    assert found.usage.units == {"megapixel": pytest.approx(megapixels)}
+
+
+@pytest.mark.parametrize(
+    ("api", "usage", "expected"),
+    [
+        ("videos", {"video_duration": 5, "video_count": 1}, Usage(units={"second": 5.0})),
+        ("videos", {"duration": 5, "SR": 1080}, Usage(units={"1080p_second": 5.0})),
+        ("transcriptions", {"duration": 12}, Usage(units={"second": 12.0})),
+        ("images", {"image_count": 2}, Usage(units={"image": 2.0})),
+        ("speech", {"characters": 12}, Usage(units={"character": 12.0})),
+        ("embeddings", {"input_tokens": 10, "image_tokens": 896}, Usage(input=10, input_image=896)),
+        ("chat", {"input_tokens": 10, "image_tokens": 4, "output_tokens": 5}, Usage(input=10, output=5)),
+    ],
+)
+def test_alibaba_bills_media_by_what_its_answers_count(api: str, usage: dict[str, Any], expected: Usage) -> None:
+    assert reading("alibaba", api, {"usage": usage}).usage == expected
+
+
+@pytest.mark.parametrize("video_result", [None, [], "many"])
+def test_a_video_that_was_not_made_is_not_billed(video_result: Any) -> None:
+    assert read_usage("zai", "videos", {"video_result": video_result}) is None
+    assert reading("zai", "videos", {"video_result": [{}, {}]}).usage.units == {"video": 2.0}
+
+
 ORDINARY = [
     ("openai", "chat", {**CHAT, "service_tier": "default"}, "https://api.openai.com/v1"),
     (

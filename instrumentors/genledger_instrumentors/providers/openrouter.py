@@ -16,13 +16,13 @@ from genledger.pricing.getters import field
 
 from ..formats.cohere_documents import RERANK
 from ..formats.counted_batches import COUNTED_BATCH
+from ..formats.decisions import DECISIONS
 from ..formats.openai_chat import CHAT
 from ..formats.openai_embeddings import EMBEDDINGS
 from ..formats.openai_media import IMAGES, SPEECH, TRANSCRIPTIONS
 from ..formats.openai_responses import RESPONSES
 from ..formats.polled_jobs import JobState, creating, fetching, job_in
 from ..formats.videos import VIDEO
-from ..formats.web_search import DECISIONS
 
 
 def read_video(body: Body, answer: Any) -> JobState | None:

@@ -20,7 +20,7 @@ from genledger.engine.driver import (
 )
 from genledger.engine.operation import Body, Endpoint, Operation, with_changes
 from genledger.engine.recorder import Recorder
-from genledger.instrumentation.adapters.http_response import tap_content
+from genledger.instrumentation.adapters.http_response import tap_content, tap_events
 from genledger.instrumentation.adapters.stream_objects import Kept, StreamClasses, is_stream_object
 from genledger.instrumentation.patching import Patch, Patches
 from genledger.shared import internal_errors
@@ -55,6 +55,7 @@ class Methods:
         streamed: Tells from the request whether its answer is a stream.
         answer: Makes an answer, as the operation reads it, of what a function returned or had received.
         kept: Gives the chunks that a stream object received and did not hand out.
+        events: Finds the body of a result that the application reads as server-sent events, if it has one.
         cached: Tells from the request and the result that nothing was sent: a cache of the client's own answered.
         stream_classes: The classes of streams that were seen.
         cause: Finds what failed behind an error, where the client's own has a status without an answer.
@@ -70,6 +71,7 @@ class Methods:
     streamed: Callable[[Body], bool] = lambda body: bool(body.get("stream"))
     answer: Callable[[Any], Any] = lambda result: result
     kept: Kept = lambda stream: ()
+    events: Callable[[Any], Any] = lambda result: None
     cached: Callable[[Body, Any], bool] = lambda body, result: False
     cause: Callable[[BaseException], BaseException] = lambda error: error
     signature: Callable[[Any], Any] = lambda function: function
@@ -186,6 +188,10 @@ class ResultExchange(MethodExchange):
         headers = getattr(result, "headers", None)
         if isinstance(headers, Mapping):
             call.headers = headers
+        if accumulate is not None and (body := methods.events(result)) is not None:
+            call.streamed = True
+            tap_events(body, call, accumulate(call.body, call.recorder.capture is not None))
+            return result
         if call.operation.batch is not None and isinstance(result, bytes):
             tap_content(result, call)
         else:

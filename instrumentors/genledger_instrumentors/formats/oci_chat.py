@@ -59,7 +59,7 @@ def _lower(value: Any) -> Any:
 
 def _part(item: Any) -> Any:
     """Return a part of a message's content."""
-    if not isinstance(item, Mapping):
+    if not isinstance(item, Mapping) or "type" not in item:
         return item
     kind = _lower(item.get("type"))
     if kind == "thinking":

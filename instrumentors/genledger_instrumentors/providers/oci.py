@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from genledger.engine.operation import Body, Endpoint, Operation
-from genledger.instrumentation.adapters.methods import Find, Methods
+from genledger.instrumentation.adapters.http_response import parse
+from genledger.instrumentation.adapters.methods import Find, Methods, receives
 from genledger.instrumentation.adapters.retries import attempts
 from genledger.instrumentation.adapters.wire import endpoint_at
 from genledger.instrumentation.instrumentor import Instrumentor
@@ -94,6 +95,24 @@ def body(read: Read) -> Callable[[Any, dict[str, Any]], Body]:
     return make
 
 
+def answer(read: Answer) -> Answer:
+    """Return what reads an answer: as it came, where that is known, for older versions drop fields that they lack."""
+
+    def make(result: Any) -> Any:
+        if not isinstance(result, bytes):
+            return read(field(result, "data"))
+        came = parse(result)
+        return None if came is None or came.keys() >= {"code", "message"} else read(came)
+
+    return make
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """Return what the client could not do, from its own error around that."""
+    inner = next(iter(error.args), None)
+    return inner if isinstance(inner, BaseException) else error
+
+
 def events(result: Any) -> Any:
     """Return the HTTP response whose events the application reads; `None` for a whole answer."""
     return getattr(field(result, "data"), "_event_source", None)
@@ -109,10 +128,11 @@ class OCIInstrumentor(Instrumentor):
     def patches(self) -> Patches:
         """Return the methods of the clients, and those that each attempt at a request passes through."""
         patches: Patches = [
+            receives(self.library, "oci.base_client", "BaseClient.deserialize_response_data"),
             attempts(self.library, "oci.base_client", "BaseClient.call_api"),
             attempts(self.library, "oci.async_base_client", "AsyncBaseClient._do_call_api", optional=True),
         ]
-        for operations, read, answer in _FORMATS:
+        for operations, read, made in _FORMATS:
             methods = Methods(
                 self.library,
                 _CLIENTS,
@@ -120,8 +140,9 @@ class OCIInstrumentor(Instrumentor):
                 endpoint,
                 body(read),
                 write,
-                answer=lambda result, answer=answer: answer(field(result, "data")),  # type: ignore[misc]
+                answer=answer(made),
                 events=events,
+                cause=cause_of,
             )
             patches += methods.patches()
         return patches

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from genledger.engine.call import Call
+from genledger.engine.call import Call, running_call
 from genledger.engine.driver import (
     Arguments,
     Exchange,
@@ -195,8 +195,20 @@ class ResultExchange(MethodExchange):
         if call.operation.batch is not None and isinstance(result, bytes):
             tap_content(result, call)
         else:
-            call.settle(self._read(result))
+            call.settle(self._read(result if call.answered is None else call.answered))
         return result
+
+
+def receives(library: str, module: str, path: str) -> Patch:
+    """Return the patch of a function that is given each answer first: one that the client then rejects is paid for."""
+
+    def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        call = running_call(library)
+        if call is not None and args:
+            call.answered = args[0]
+        return wrapped(*args, **kwargs)
+
+    return Patch(module, path, wrapper)
 
 
 def kind_of(wrapped: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +21,14 @@ class Account(Server):
 
     def __init__(self) -> None:
         super().__init__()
-        self.row = json.dumps({"clientsInfo": []})
+        self.row = "[]"
 
     def reply(self, request: Request) -> Reply:
         """Return the answer to a request; those that are not Cortex's are forgotten."""
         if "/cortex/" in request.path:
             return super().reply(request)
         self.requests.remove(request)
-        column = {"name": "X", "type": "text", "nullable": True, "length": 99, "byteLength": 99}
+        column = {**dict.fromkeys(("length", "precision", "scale")), "name": "X", "type": "text", "nullable": True}
         login = {"token": "t", "masterToken": "m", "sessionId": 1, "validityInSeconds": 3600, "sessionInfo": {}}
         query = {"queryId": "q", "rowtype": [column], "rowset": [[self.row]], "total": 1, "returned": 1}
         more = {"parameters": [{"name": "CLIENT_TELEMETRY_ENABLED", "value": False}], "queryResultFormat": "json"}

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from io import IOBase
 from typing import Any
 
 from genledger.engine.call import Call, running_call
@@ -178,7 +179,7 @@ class ResultExchange(MethodExchange):
         call, methods = self.call, self._methods
         call.cached = methods.cached(call.body, result)
         accumulate = call.operation.accumulate
-        if accumulate is not None and (hasattr(result, "__next__") or hasattr(result, "__anext__")):
+        if accumulate is not None and _is_stream(result):
             call.streamed = True
             accumulator = accumulate(call.body, call.recorder.capture is not None)
             if not is_stream_object(result):
@@ -209,6 +210,12 @@ def receives(library: str, module: str, path: str) -> Patch:
         return wrapped(*args, **kwargs)
 
     return Patch(module, path, wrapper)
+
+
+def _is_stream(result: Any) -> bool:
+    """Return whether a result is a stream of chunks; a file, as an HTTP response may be one, has lines."""
+    steps = hasattr(result, "__next__") or hasattr(result, "__anext__")
+    return steps and not isinstance(result, IOBase)
 
 
 def kind_of(wrapped: Any) -> str:

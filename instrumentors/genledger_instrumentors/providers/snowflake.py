@@ -35,9 +35,12 @@ _POSTED: Mapping[str, Operation] = {
 
 
 def session_endpoint(function: None, given: dict[str, Any]) -> Endpoint:
-    """Return the server of a session: that which is given, or the active one."""
-    session = given.get("session") or sys.modules["snowflake.snowpark.context"].get_active_session()
-    connection = session.connection
+    """Return the server of a session, that which is given or the active one; without an address if there is none."""
+    try:
+        session = given.get("session") or sys.modules["snowflake.snowpark.context"].get_active_session()
+        connection = session.connection
+    except Exception:  # the function itself is about to raise it
+        return Endpoint("snowflake")
     return endpoint_at("snowflake", f"{getattr(connection, 'scheme', 'https')}://{connection.host}")
 
 

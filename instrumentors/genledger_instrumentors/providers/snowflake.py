@@ -32,6 +32,12 @@ _POSTED: Mapping[str, Operation] = {
     "/api/v2/cortex/inference:complete": COMPLETE,
     "/api/v2/cortex/inference:embed": EMBED,
 }
+_API_CLIENTS = (
+    "snowflake.core._generated.api_client",
+    "snowflake.core.cortex.inference_service._generated.api_client",
+    "snowflake.core.cortex.embed_service._generated.api_client",
+)
+"""Where the class is that sends requests: in older versions, each service has its own."""
 
 
 def session_endpoint(function: None, given: dict[str, Any]) -> Endpoint:
@@ -135,10 +141,9 @@ class SnowflakeCoreInstrumentor(Instrumentor):
 
     def patches(self) -> Patches:
         """Return the method that every request passes through, and the one that sends each attempt."""
-        module = "snowflake.core._generated.api_client"
         requests = Methods(
             self.library,
-            {module: "ApiClient"},
+            dict.fromkeys(_API_CLIENTS, "ApiClient"),
             {"request_with_retry": posted},
             lambda client, given: endpoint_at("snowflake", given["url"]),
             lambda client, given: read_request(given.get("body") or {}),
@@ -146,4 +151,5 @@ class SnowflakeCoreInstrumentor(Instrumentor):
             events=events,
             answer=answer,
         )
-        return [*requests.patches(), answers(self.library, module, "ApiClient.request")]
+        attempts = (answers(self.library, module, "ApiClient.request", optional=True) for module in _API_CLIENTS)
+        return [*requests.patches(), *attempts]

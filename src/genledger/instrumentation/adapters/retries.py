@@ -154,13 +154,14 @@ def attempts(library: str, module: str, path: str, *, optional: bool = False) ->
     return Patch(module, path, wrapper, optional=optional)
 
 
-def answers(library: str, module: str, path: str) -> Patch:
+def answers(library: str, module: str, path: str, *, optional: bool = False) -> Patch:
     """Return the patch of a function that makes one attempt and returns its response: a method above it repeats it.
 
     Args:
         library: The library's name for users.
         module: The module that the function is in.
         path: The function; a coroutine function or not.
+        optional: Whether only some versions have it.
     """
 
     def attempt(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -185,7 +186,7 @@ def answers(library: str, module: str, path: str) -> Patch:
         coroutine = kind_of(wrapped) == "coroutine"
         return (attempt_async if coroutine else attempt)(wrapped, instance, args, kwargs)
 
-    return Patch(module, path, wrapper)
+    return Patch(module, path, wrapper, optional=optional)
 
 
 def _answered(call: Call) -> bool:

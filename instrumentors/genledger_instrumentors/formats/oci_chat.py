@@ -5,7 +5,6 @@ https://docs.oracle.com/en-us/iaas/api/#/en/generative-ai-inference/20231130/Cha
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,43 +13,13 @@ from genledger.engine.operation import Body, Content, listed, text
 from genledger.pricing.getters import field, path
 from genledger_semconv import attributes as A
 
+from .oci_requests import plain, serving, wire
 from .openai_chat import CHAT as OPENAI_CHAT
 from .openai_chat import COMPLETIONS, read_output
 from .openai_chat_stream import Chunks
 
-_FREE = frozenset({"arguments", "documents", "metadata", "outputs", "parameters", "parameter_definitions", "schema"})
-"""Fields whose names are the application's."""
-
-_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _FINISH = {"COMPLETE": "stop", "STOP_SEQUENCE": "stop", "MAX_TOKENS": "length", "TOOL_CALL": "tool_call"}
 _ROLES = {"chatbot": "assistant"}
-
-
-def wire(value: Any) -> Any:
-    """Return a typed object of the client, or what is in one, as the JSON that is sent for it."""
-    if isinstance(value, Mapping):
-        return {name: wire(one) for name, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [wire(one) for one in value]
-    names = getattr(value, "attribute_map", None)
-    if not isinstance(names, Mapping):
-        return value
-    return {sent: wire(one) for name, sent in names.items() if (one := getattr(value, name, None)) is not None}
-
-
-def plain(value: Any) -> Any:
-    """Return JSON of Oracle's with names in the case that OpenAI's have."""
-    if isinstance(value, Mapping):
-        named = {_HUMP.sub("_", str(name)).lower(): one for name, one in value.items()}
-        return {name: one if name in _FREE else plain(one) for name, one in named.items()}
-    return [plain(one) for one in value] if isinstance(value, (list, tuple)) else value
-
-
-def serving(details: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the model of a request, or the endpoint of a dedicated cluster, and which of both it is."""
-    mode = details.get("servingMode")
-    name = field(mode, "modelId") or field(mode, "endpointId")
-    return {"model": name, "serving_type": field(mode, "servingType")}
 
 
 def _lower(value: Any) -> Any:

@@ -15,7 +15,7 @@ from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
 from .cohere_documents import RERANK as COHERE_RERANK
-from .oci_chat import plain, serving, wire
+from .oci_requests import plain, serving, wire
 from .openai_embeddings import EMBEDDINGS as OPENAI_EMBEDDINGS
 from .openai_fields import read_answer
 

@@ -1,8 +1,6 @@
 """Oracle's client of its Generative AI service, 2.153 to 2.x: generated from Oracle's own descriptions.
 
-Client: https://github.com/oracle/oci-python-sdk. API:
-https://docs.oracle.com/en-us/iaas/api/#/en/generative-ai-inference/20231130. Its asynchronous class, which newer
-versions have, cannot stream.
+https://docs.oracle.com/en-us/iaas/api/#/en/generative-ai-inference/20231130. Its asynchronous class cannot stream.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from genledger.instrumentation.patching import Patches
 from genledger.pricing.getters import field, path
 
 from ..formats import oci_chat, oci_documents
-from ..formats.oci_chat import wire
+from ..formats.oci_requests import details_of, write_changes
 
 Read = Callable[[Mapping[str, Any]], Body]
 Answer = Callable[[Any], Any]
@@ -44,17 +42,6 @@ _CLIENTS = {
 }
 
 
-def _argument(given: Mapping[str, Any]) -> str:
-    """Return the argument that is the request: the one whose name ends with `_details`."""
-    return next((name for name in given if name.endswith("_details")), "")
-
-
-def details_of(given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the request as it is sent, from an object or a mapping."""
-    details = wire(given.get(_argument(given)))
-    return details if isinstance(details, Mapping) else {}
-
-
 def served(operation: Operation) -> Find:
     """Return what finds the operation of a request: an endpoint of a dedicated cluster has one model."""
     fixed = operation._replace(fixed_model=True)
@@ -63,20 +50,6 @@ def served(operation: Operation) -> Find:
         return operation if path(details_of(given), "servingMode", "modelId") is not None else fixed
 
     return find
-
-
-def write(arguments: dict[str, Any], changes: Mapping[str, Any]) -> None:
-    """Write changes into a copy of the request, in which the model and what a chat asks for are fields of fields."""
-    details = dict(details_of(arguments))
-    inner = next((name for name in ("chatRequest", "inferenceRequest") if name in details), None)
-    for name, value in changes.items():
-        if name == "model":
-            details["servingMode"] = {**details["servingMode"], "modelId": value}
-            continue
-        first, *rest = name.split("_")
-        changed = {"".join((first, *(one.title() for one in rest))): value}
-        details = {**details, inner: {**details[inner], **changed}} if inner else {**details, **changed}
-    arguments[_argument(arguments)] = details
 
 
 def endpoint(client: Any, given: dict[str, Any]) -> Endpoint:
@@ -109,8 +82,7 @@ def answer(read: Answer) -> Answer:
 
 def cause_of(error: BaseException) -> BaseException:
     """Return what the client could not do, from its own error around that."""
-    inner = next(iter(error.args), None)
-    return inner if isinstance(inner, BaseException) else error
+    return next((inner for inner in error.args if isinstance(inner, BaseException)), error)
 
 
 def events(result: Any) -> Any:
@@ -139,7 +111,7 @@ class OCIInstrumentor(Instrumentor):
                 {name: served(operation) for name, operation in operations.items()},
                 endpoint,
                 body(read),
-                write,
+                write_changes,
                 answer=answer(made),
                 events=events,
                 cause=cause_of,

@@ -117,7 +117,7 @@ class InvokedChunks:
         return isinstance(self._metrics, Mapping)
 
     @property
-    def complete(self) -> bool:
+    def complete(self) -> bool | None:
         """Return whether the last chunk has come."""
         return self.counted
 
@@ -158,7 +158,7 @@ class InvokedChat(InvokedChunks):
         return self._chunks.text_length()
 
     @property
-    def complete(self) -> bool:
+    def complete(self) -> bool | None:
         """Return whether the model has sent the stop reason."""
         return self._chunks.complete
 

@@ -206,10 +206,10 @@ class Chunks:
     @property
     def counted(self) -> bool:
         """Return whether the provider has sent its usage, output included; some send it with each chunk until then."""
-        return counts_all(self._usage) and (self._final or self.complete)
+        return counts_all(self._usage) and bool(self._final or self.complete)
 
     @property
-    def complete(self) -> bool:
+    def complete(self) -> bool | None:
         """Return whether every choice that began has ended."""
         return bool(self._choices) and all(choice.finish_reason for choice in self._choices.values())
 

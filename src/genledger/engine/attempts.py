@@ -109,6 +109,12 @@ def rpc_code(error: BaseException) -> str | None:
     return name if name in _RPC_STATUS else None
 
 
+def answered_status(response: Any) -> int | None:
+    """Return the HTTP status of an answer, under any of the names that clients have for it."""
+    found = (getattr(response, name, None) for name in ("status_code", "status", "http_status"))
+    return next((one for one in found if type(one) is int), None)
+
+
 def status_of(error: BaseException) -> int | None:
     """Return the HTTP status of the answer that `error` was made from; `None` when there was no answer.
 
@@ -122,9 +128,9 @@ def status_of(error: BaseException) -> int | None:
     if isinstance(response, dict):  # botocore's
         status = at_path(response, "ResponseMetadata.HTTPStatusCode")
         return status if type(status) is int else None
-    names = ("status_code", "status", "http_status")
-    found = [getattr(source, name, None) for source in (response, error) for name in names]
-    status = next((one for one in found if type(one) is int), None)
+    status = answered_status(response)
+    if status is None:
+        status = answered_status(error)
     if status is None or status < 400:
         said = getattr(error, "code", None)
         return int(said) if isinstance(said, int) and 400 <= said < 600 else status

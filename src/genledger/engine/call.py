@@ -12,7 +12,7 @@ from opentelemetry.trace import Span, set_span_in_context
 
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
 from genledger.context.attribution import Attribution, claim_trace
-from genledger.engine.attempts import Fate, fate_of, fate_of_status, status_of
+from genledger.engine.attempts import Fate, answered_status, fate_of, fate_of_status, status_of
 from genledger.engine.budget_hook import changes
 from genledger.engine.operation import Attributes, Body, Endpoint, Operation, Received, with_changes
 from genledger.engine.priced_usage import Lost, lost_attempt
@@ -207,8 +207,8 @@ class Call:
         """
         error = self.cause(error) if error is not None else None
         self.retry_causes.append(retry_cause(response, error))
-        status = getattr(response, "status_code", None)
-        fate = fate_of_status(status) if type(status) is int else fate_of(error) if error is not None else "unsent"
+        status = answered_status(response)
+        fate = fate_of_status(status) if status is not None else fate_of(error) if error is not None else "unsent"
         if fate != "lost":
             return False
         self.lost += 1
@@ -332,9 +332,9 @@ def running_call(library: str | None = None) -> Call | None:
 
 def retry_cause(response: Any, error: BaseException | None) -> str:
     """One word for why a request was sent again: the HTTP status, `timeout` or `connection`."""
-    status = getattr(response, "status_code", None)
+    status = answered_status(response)
     if status is None and error is not None:
         status = status_of(error)
-    if isinstance(status, int):
+    if status is not None:
         return str(status)
     return "timeout" if error is not None and "Timeout" in type(error).__name__ else "connection"

@@ -38,6 +38,7 @@ UNITS = (
     "classification",
     "text_message",
     "citation_token",
+    "guard_token",
     "web_search",
     "web_search_preview",
     "x_search",

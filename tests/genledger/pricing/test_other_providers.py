@@ -224,6 +224,31 @@ def test_voyage_reports_a_total_only(cost: CostOf, provider: str, api: str, mode
 # Reported costs
 
 
+@pytest.mark.parametrize(
+    ("model", "mode", "units"),
+    [
+        ("cohere.command-a-03-2025", "ON_DEMAND", {"character": 36.0}),
+        ("meta.llama-3.3-70b-instruct", "ON_DEMAND", {"character": 36.0}),
+        ("meta.llama-3.3-70b-instruct", "DEDICATED", {}),
+        ("xai.grok-4", "ON_DEMAND", {}),
+        ("xai.grok-4", None, {}),
+    ],
+)
+def test_oracle_bills_characters_of_some_models(model: str, mode: str | None, units: dict[str, float]) -> None:
+    """https://docs.oracle.com/en-us/iaas/Content/generative-ai/pay-on-demand.htm"""
+    parts = [{"type": "text", "text": "four"}, {"type": "image_url", "image_url": {"url": "https://a.test/b.png"}}]
+    said = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": parts}]
+    reading = read_usage(
+        "oci", "chat", {**chat(model, 7, 5), "characters": 23}, {"messages": said, "serving_type": mode}
+    )
+    assert reading is not None
+    assert (reading.usage.input, reading.usage.output, reading.usage.units) == (7, 5, units)
+
+
+def test_oracle_counts_no_characters_of_an_answer_that_never_came() -> None:
+    assert read_usage("oci", "chat", {}, {"prompt": "four", "serving_type": "ON_DEMAND"}) is None
+
+
 def test_openrouter_says_what_it_charges(cost: CostOf) -> None:
     """https://openrouter.ai/docs/use-cases/usage-accounting"""
     payload = chat("anthropic/claude-sonnet-4.5", 194, 2, cost=0.0123, is_byok=False)

@@ -193,6 +193,19 @@ def tap(response: Any, call: Call, accumulator: StreamAccumulator | None, read: 
         response.stream = Body(response.stream, tap.closed, tap)
 
 
+def event_stream(result: Any) -> Any:
+    """Return a response that is iterated by its bytes, if it may be a stream of events; `None` for JSON."""
+    kind = getattr(result, "headers", {}).get("content-type", "")
+    return result if "json" not in kind and hasattr(type(result), "__iter__") else None
+
+
+def tap_events(body: Any, call: Call, accumulator: StreamAccumulator) -> None:
+    """Settle a call from the server-sent events in a body that gives decoded bytes when it is iterated."""
+    tap = ResponseTap(call, accumulator, {"content-type": "text/event-stream"})
+    if not _listens(body, tap):
+        tap.closed()
+
+
 def tap_content(result: Any, call: Call) -> None:
     """Settle a call of a batch, recording the results if that is what the application has got: a file, or its text."""
     results = call.recorder.batches.results(call)

@@ -6,9 +6,10 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from io import IOBase
 from typing import Any
 
-from genledger.engine.call import Call
+from genledger.engine.call import Call, running_call
 from genledger.engine.driver import (
     Arguments,
     Exchange,
@@ -20,7 +21,7 @@ from genledger.engine.driver import (
 )
 from genledger.engine.operation import Body, Endpoint, Operation, with_changes
 from genledger.engine.recorder import Recorder
-from genledger.instrumentation.adapters.http_response import tap_content
+from genledger.instrumentation.adapters.http_response import tap_content, tap_events
 from genledger.instrumentation.adapters.stream_objects import Kept, StreamClasses, is_stream_object
 from genledger.instrumentation.patching import Patch, Patches
 from genledger.pricing import getters
@@ -56,6 +57,7 @@ class Methods:
         streamed: Tells from the request whether its answer is a stream.
         answer: Makes an answer, as the operation reads it, of what a function returned or had received.
         kept: Gives the chunks that a stream object received and did not hand out.
+        events: Finds the body of a result that the application reads as server-sent events, if it has one.
         cached: Tells from the request and the result that nothing was sent: a cache of the client's own answered.
         stream_classes: The classes of streams that were seen.
         cause: Finds what failed behind an error, where the client's own has a status without an answer.
@@ -71,6 +73,7 @@ class Methods:
     streamed: Callable[[Body], bool] = lambda body: bool(body.get("stream"))
     answer: Callable[[Any], Any] = lambda result: result
     kept: Kept = lambda stream: ()
+    events: Callable[[Any], Any] = lambda result: None
     cached: Callable[[Body, Any], bool] = lambda body, result: False
     cause: Callable[[BaseException], BaseException] = lambda error: error
     signature: Callable[[Any], Any] = lambda function: function
@@ -177,7 +180,7 @@ class ResultExchange(MethodExchange):
         call, methods = self.call, self._methods
         call.cached = methods.cached(call.body, result)
         accumulate = call.operation.accumulate
-        if accumulate is not None and (hasattr(result, "__next__") or hasattr(result, "__anext__")):
+        if accumulate is not None and _is_stream(result):
             call.streamed = True
             accumulator = accumulate(call.body, call.recorder.capture is not None)
             if not is_stream_object(result):
@@ -187,11 +190,33 @@ class ResultExchange(MethodExchange):
         headers = getters.field(result, "headers")
         if isinstance(headers, Mapping):
             call.headers = headers
+        if accumulate is not None and (body := methods.events(result)) is not None:
+            call.streamed = True
+            tap_events(body, call, accumulate(call.body, call.recorder.capture is not None))
+            return result
         if call.operation.batch is not None and isinstance(result, bytes):
             tap_content(result, call)
         else:
-            call.settle(self._read(result))
+            call.settle(self._read(result if call.answered is None else call.answered))
         return result
+
+
+def receives(library: str, module: str, path: str) -> Patch:
+    """Return the patch of a function that is given each answer first: one that the client then rejects is paid for."""
+
+    def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        call = running_call(library)
+        if call is not None and args:
+            call.answered = args[0]
+        return wrapped(*args, **kwargs)
+
+    return Patch(module, path, wrapper)
+
+
+def _is_stream(result: Any) -> bool:
+    """Return whether a result is a stream of chunks; a file, as an HTTP response may be one, has lines."""
+    steps = hasattr(result, "__next__") or hasattr(result, "__anext__")
+    return steps and not isinstance(result, IOBase)
 
 
 def kind_of(wrapped: Any) -> str:

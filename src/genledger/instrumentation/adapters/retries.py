@@ -154,6 +154,46 @@ def attempts(library: str, module: str, path: str, *, optional: bool = False) ->
     return Patch(module, path, wrapper, optional=optional)
 
 
+def answers(library: str, module: str, path: str, *, optional: bool = False) -> Patch:
+    """Return the patch of a function that makes one attempt and returns its response: a method above it repeats it.
+
+    Args:
+        library: The library's name for users.
+        module: The module that the function is in.
+        path: The function; a coroutine function or not.
+        optional: Whether only some versions have it.
+    """
+
+    def attempt(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        call = running_call(library)
+        if call is None:
+            return wrapped(*args, **kwargs)
+        if _answered(call):
+            call.readmit()
+        call.answered = wrapped(*args, **kwargs)
+        return call.answered
+
+    async def attempt_async(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        call = running_call(library)
+        if call is None:
+            return await wrapped(*args, **kwargs)
+        if _answered(call):
+            await call.readmit_async()
+        call.answered = await wrapped(*args, **kwargs)
+        return call.answered
+
+    def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        coroutine = kind_of(wrapped) == "coroutine"
+        return (attempt_async if coroutine else attempt)(wrapped, instance, args, kwargs)
+
+    return Patch(module, path, wrapper, optional=optional)
+
+
+def _answered(call: Call) -> bool:
+    """Note the attempt that was answered before this one, if any; return whether it may be billed."""
+    return call.answered is not None and note_retry(call, call.answered, None)
+
+
 def _repeats(call: Call) -> bool:
     """Note the attempt that failed before this one, if any; return whether it may be billed."""
     failed, call.failed = call.failed, None

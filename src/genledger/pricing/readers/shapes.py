@@ -175,6 +175,9 @@ def _units(counts: Counts, usage: Any, provider: str) -> Mapping[str, float]:
     if provider == "voyageai":
         pixels = counts(usage, "image_pixels") + counts(usage, "video_pixels")
         return {"pixel": pixels} if pixels else NO_UNITS
+    if provider == "snowflake":
+        guarded = counts(usage, "guard_tokens")
+        return {"guard_token": guarded} if guarded else NO_UNITS
     if provider == "perplexity":
         named = (("num_search_queries", "web_search"), ("citation_tokens", "citation_token"))
         return {unit: amount for name, unit in named if (amount := counts(usage, name))} or NO_UNITS

@@ -64,7 +64,32 @@ def tool_calls(
         units.update(_grounding(body, usage, model or ""))
     if provider == "aws":
         units |= _guarded(counts, body, usage)
+    if provider == "oci":
+        units |= _transactions(body, model, request)
     return {unit: calls for unit, calls in units.items() if calls} if units else units
+
+
+_BY_THE_CHARACTER = ("cohere.", "meta.")
+
+
+def _transactions(body: Any, model: str | None, request: Any) -> dict[str, float]:
+    """Oracle bills the characters of prompts and answers, of these models when they are served on demand.
+
+    https://docs.oracle.com/en-us/iaas/Content/generative-ai/pay-on-demand.htm
+    """
+    made = number(body.get("characters"))
+    if made is None or request.get("serving_type") != "ON_DEMAND" or not (model or "").startswith(_BY_THE_CHARACTER):
+        return {}
+    said = [field(message, "content") for message in items(request, "messages")]
+    said += [request.get("prompt"), request.get("inputs")]
+    return {"character": made + sum(map(_length, said))}
+
+
+def _length(content: object) -> int:
+    """Return the characters of a text, or of the texts in a list of parts."""
+    if isinstance(content, (list, tuple)):
+        return sum(_length(part if isinstance(part, str) else field(part, "text")) for part in content)
+    return len(content) if isinstance(content, str) else 0
 
 
 def _output_items(counts: Counts, body: Any, request: Any) -> dict[str, float]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from genledger.engine.call import Call, running_call
 from genledger.engine.driver import Arguments, Exchange, asynchronous, synchronous
 from genledger.engine.operation import with_changes
 from genledger.engine.recorder import Recorder
 from genledger.instrumentation.adapters.methods import named_arguments
-from genledger.instrumentation.adapters.retries import note_retry
+from genledger.instrumentation.adapters.retries import answering, answering_async
 from genledger.instrumentation.adapters.wire import WireClient, WireExchange
 from genledger.instrumentation.patching import Patch, Patches
 
@@ -37,7 +36,7 @@ class ResponseMethodClient:
 
     def patches(self) -> Patches:
         """Return what to patch, and with what."""
-        wrappers = ((synchronous(self._open), _attempt), (asynchronous(self._open), _attempt_async))
+        wrappers = ((synchronous(self._open), answering), (asynchronous(self._open), answering_async))
         return [
             Patch(module, f"{name}.{method}", wrapper)
             for module, name, both in zip(self._modules, self._classes, wrappers, strict=True)
@@ -61,29 +60,3 @@ class ResponseMethodClient:
             return (), {**given, "body": with_changes(body, changes)}
 
         return WireExchange(call, write) if call is not None else None
-
-
-def _retried(call: Call | None) -> bool:
-    """Note an attempt after the first; tell whether the one before may be billed."""
-    return call is not None and call.answered is not None and note_retry(call, call.answered, None)
-
-
-def _attempt(wrapped: Any, http: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    call = running_call()
-    if _retried(call) and call is not None:
-        call.readmit()
-    response = wrapped(*args, **kwargs)
-    if call is not None:
-        call.answered = response
-    return response
-
-
-async def _attempt_async(wrapped: Any, http: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """As `_attempt`, without blocking the event loop."""
-    call = running_call()
-    if _retried(call) and call is not None:
-        await call.readmit_async()
-    response = await wrapped(*args, **kwargs)
-    if call is not None:
-        call.answered = response
-    return response

@@ -10,7 +10,7 @@ from typing import Any
 import wrapt
 
 from genledger.engine.call import Call, running_call
-from genledger.instrumentation.adapters.methods import kind_of
+from genledger.instrumentation.adapters.methods import kind_of, named_arguments
 from genledger.instrumentation.patching import Patch
 from genledger.shared import internal_errors
 
@@ -150,6 +150,56 @@ def attempts(library: str, module: str, path: str, *, optional: bool = False) ->
     def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         coroutine = kind_of(wrapped) == "coroutine"
         return (attempt_async if coroutine else attempt)(wrapped, instance, args, kwargs)
+
+    return Patch(module, path, wrapper, optional=optional)
+
+
+def answering(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Make one attempt at a call, by a function that returns a response: a method above it repeats it by that."""
+    call = running_call()
+    if call is None:
+        return wrapped(*args, **kwargs)
+    if _answered(call):
+        call.readmit()
+    call.answered = wrapped(*args, **kwargs)
+    return call.answered
+
+
+async def answering_async(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Do as `answering` does, without blocking the event loop."""
+    call = running_call()
+    if call is None:
+        return await wrapped(*args, **kwargs)
+    if _answered(call):
+        await call.readmit_async()
+    call.answered = await wrapped(*args, **kwargs)
+    return call.answered
+
+
+def _answered(call: Call) -> bool:
+    """Note the attempt that was answered before this one, if any; return whether it may be billed."""
+    return call.answered is not None and note_retry(call, call.answered, None)
+
+
+def decides(library: str, module: str, path: str, *, optional: bool = False) -> Patch:
+    """Return the patch of a function that decides, from a `response` or an `error`, whether a request is sent again.
+
+    Args:
+        library: The library's name for users.
+        module: The module that the function is in.
+        path: The function; it returns `None` or something false if the request is not sent again.
+        optional: Whether only some versions have it.
+    """
+
+    def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        again = wrapped(*args, **kwargs)
+        call = running_call(library)
+        if call is not None and again is not None and again is not False:
+            given = named_arguments(wrapped, args, kwargs)
+            response = given.get("response")
+            if note_retry(call, getattr(response, "http_response", response), given.get("error")):
+                call.readmit()
+        return again
 
     return Patch(module, path, wrapper, optional=optional)
 

@@ -113,7 +113,7 @@ def read_usage(
         block = fields_of(usage_block(body))
         said = _headers(payload, headers) if seller.headers else _NO_HEADERS
         asked = _asked(sent) or seller.deployment
-        answered = text(body, "model", "modelVersion", "model_version", "modelId", "model_id") or text(payload, "model")
+        answered = text(body, "model", "modelId", "model_id", "modelVersion", "model_version") or text(payload, "model")
         # Bedrock answers with the bare model; the profile or ARN that was asked for decides the price.
         model = (asked or answered) if seller.name == "aws" else (answered or asked)
         model = model or _WITHOUT_MODEL.get(api)

@@ -99,14 +99,15 @@ class HttpxClient:
     def _once(
         self, recorder: Recorder, wrapped: Any, http: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Exchange | None:
-        request = args[0]
+        request = args[0] if args else kwargs["request"]
         operation = self._operation(request.method, request.url)
         if operation is None:
             return None
         body = body_of(request)
 
         def write(args: tuple[Any, ...], kwargs: dict[str, Any], changes: Mapping[str, Any]) -> Arguments:
-            return (request_with(request, body, self._changed(body, changes)), *args[1:]), kwargs
+            sent = request_with(request, body, self._changed(body, changes))
+            return (), {**kwargs, "request": sent}
 
         return self._open(recorder, operation, http, request.url, body, write, streamed=bool(kwargs.get("stream")))
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from genledger.engine.operation import Body, Endpoint
-from genledger.instrumentation.adapters.grpc import endpoint_of, keep, receives, sends
-from genledger.instrumentation.adapters.methods import Methods
+from genledger.instrumentation.adapters.grpc import endpoint_of, keep, sends
+from genledger.instrumentation.adapters.methods import Methods, receives
 from genledger.instrumentation.adapters.own_spans import replaces_tracer
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patches

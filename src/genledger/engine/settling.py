@@ -82,7 +82,7 @@ def _judge(recorder: Recorder, settlement: Settlement) -> None:
     call, response, error, attributes = settlement.call, settlement.response, settlement.error, settlement.attributes
     operation = call.operation
     if error is not None:
-        settlement.outcome = outcome_of(error)
+        settlement.outcome = outcome_of(call.cause(error))
     elif settlement.cut:
         settlement.outcome = "cancelled"
     if operation.inference and call.model is None and A.GEN_AI_RESPONSE_MODEL in attributes:

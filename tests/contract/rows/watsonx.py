@@ -49,12 +49,9 @@ class Platform(Server):
         """The address, without a slash at its end."""
         return super().url.replace("http:", "https:")
 
-    def reply(self, request: Request) -> Reply:
-        """Return the answer to a request: the next one, if it is the provider's."""
-        if "/text/" in request.path or "/gateway/" in request.path:
-            return super().reply(request)
-        self.requests.remove(request)
-        return json_reply(PLATFORM)
+    def aside(self, request: Request) -> Reply | None:
+        """Return the answer of the platform."""
+        return None if "/text/" in request.path or "/gateway/" in request.path else json_reply(PLATFORM)
 
 
 def platform_client(url: str, retries: int) -> Any:

@@ -43,18 +43,6 @@ def sends(library: str, module: str, path: str) -> Patch:
     return Patch(module, path, wrapper)
 
 
-def receives(library: str, module: str, path: str) -> Patch:
-    """Return the patch of a function that is given each answer first: one that the client then rejects is paid for."""
-
-    def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        call = running_call(library)
-        if call is not None and args:
-            call.answered = args[0]
-        return wrapped(*args, **kwargs)
-
-    return Patch(module, path, wrapper)
-
-
 def endpoint_of(provider: str, method: Any) -> Endpoint:
     """Return the server that a method of a stub calls; without an address where gRPC does not say.
 

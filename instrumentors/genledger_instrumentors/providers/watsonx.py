@@ -1,14 +1,15 @@
 """IBM's client of watsonx.ai, 1.3.23 to 1.x: models, deployments of models, embeddings, reranks, and its model gateway.
 
 https://ibm.github.io/watsonx-ai-python-sdk. Lists of prompts are a request each, in threads. The loops that repeat a
-request are methods until 1.5, and functions that each object makes for itself from 1.6 on.
+request are methods until 1.5, and functions that each object makes for itself from 1.6 on. What the transport of 1.5
+sends again is not counted.
 """
 
 from __future__ import annotations
 
 from genledger.engine.driver import in_callers_context
 from genledger.instrumentation.adapters.httpx_clients import HttpxClient, Loop
-from genledger.instrumentation.adapters.retries import decides
+from genledger.instrumentation.adapters.retries import answering, decides
 from genledger.instrumentation.adapters.wire import WireClient
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
@@ -82,6 +83,8 @@ class WatsonxInstrumentor(Instrumentor):
         client = WireClient(self.library, _OPERATIONS, lambda http, host: "ibm.watsonx.ai", model="model_id")
         return [
             *HttpxClient(client, _CLASSES, _LOOPS).patches(),
+            # Older versions, with `persistent_connection=False`.
+            *(Patch(f"{_HTTP}.requests", name, answering, optional=True) for name in ("post", "Session.request")),
             *(
                 decides(self.library, _TRANSPORT, f"RetryTransportMixin.{name}", optional=True)
                 for name in ("_get_sleep_time", "_is_retry_on_server_disconnect")

@@ -7,7 +7,7 @@ call of `send`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from inspect import iscoroutinefunction
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -161,4 +161,11 @@ class ResponseExchange(WireExchange):
             self.call.settle(parse(response.content))
         else:
             tap, lines = LineTap(self.call, accumulator), response.iter_lines
-            response.iter_lines = lambda *args, **options: tapped(lines(*args, **options), tap)
+
+            def iter_lines(*args: Any, **options: Any) -> Iterator[bytes]:
+                try:
+                    yield from tapped(lines(*args, **options), tap)
+                finally:
+                    tap.closed()
+
+            response.iter_lines = iter_lines

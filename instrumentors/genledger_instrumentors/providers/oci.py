@@ -113,6 +113,7 @@ class OCIInstrumentor(Instrumentor):
                 body(read),
                 write_changes,
                 answer=answer(made),
+                received=True,
                 events=events,
                 cause=cause_of,
             )

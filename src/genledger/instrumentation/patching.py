@@ -58,6 +58,49 @@ class Hook(NamedTuple):
 Patches = list[Patch | Hook]
 
 
+class _Held:
+    """A function that each object of a class has for itself, wrapped where it is looked up."""
+
+    def __init__(self, name: str, wrapper: Wrapper) -> None:
+        self._name = name
+        self._wrapper = wrapper
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        if instance is None or self._name not in vars(instance):
+            raise AttributeError(f"{owner.__name__!r} has no attribute {self._name!r}")
+        return wrapt.FunctionWrapper(vars(instance)[self._name], self._wrapper)
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        vars(instance)[self._name] = value
+
+    def __delete__(self, instance: Any) -> None:
+        del vars(instance)[self._name]
+
+
+def held(module: str, cls: str, name: str, wrapper: Wrapper) -> Hook:
+    """Return the patch of a function that each object of a class has for itself, of objects that exist, too.
+
+    Args:
+        module: Module of the class.
+        cls: The class. A version that lacks it has nothing to patch.
+        name: The attribute of its objects.
+        wrapper: Replacement of the function.
+    """
+    attribute = _Held(name, wrapper)
+
+    def install(found: ModuleType) -> None:
+        owner = getattr(found, cls, None)
+        if owner is not None and not hasattr(owner, name):
+            setattr(owner, name, attribute)
+
+    def remove(found: ModuleType) -> None:
+        owner = getattr(found, cls, None)
+        if owner is not None and vars(owner).get(name) is attribute:
+            delattr(owner, name)
+
+    return Hook(module, install, remove)
+
+
 class _Applied(NamedTuple):
     parent: Any
     name: str

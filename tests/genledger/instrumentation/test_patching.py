@@ -20,7 +20,7 @@ import genledger
 from genledger.engine.operation import Endpoint, Operation
 from genledger.engine.recorder import Recorder, activate
 from genledger.instrumentation.adapters.methods import Methods
-from genledger.instrumentation.patching import Patch, Patcher
+from genledger.instrumentation.patching import Patch, Patcher, held
 from genledger.shared import internal_errors
 
 SOURCE = """
@@ -40,6 +40,10 @@ class Client(Base):
         if a < 0:
             raise ValueError("negative")
         return a
+
+class Holder:
+    def __init__(self):
+        self.double = lambda a: 2 * a
 """
 
 
@@ -265,3 +269,19 @@ async def test_nothing_is_recorded_where_instrumentation_is_suppressed_or_off(
     activate(None)
     assert Store().call(1) == 3
     assert exporter.get_finished_spans() == ()
+
+
+def test_a_function_that_each_object_has_is_patched_in_objects_that_exist_and_that_come(module: str) -> None:
+    holder = loaded(module).Holder
+    before, attributes = holder(), dict(vars(holder))
+    patcher = Patcher([held(module, "Holder", "double", plus_ten), held(module, "Absent", "double", plus_ten)])
+    patcher.apply()
+    after, own = holder(), before.__dict__["double"]
+    assert (before.double(1), after.double(1)) == (12, 12)
+    after.double = own
+    assert (after.double(1), after.__dict__["double"]) == (12, own)
+    del after.double
+    assert not hasattr(after, "double")
+    patcher.restore()
+    assert (before.double(1), before.double) == (2, own)
+    assert dict(vars(holder)) == attributes

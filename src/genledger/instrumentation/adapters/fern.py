@@ -6,7 +6,6 @@ enter when their first item is asked for. A failed request is sent again by `req
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,10 +20,10 @@ from genledger.engine.driver import (
     in_callers_context,
     synchronous,
 )
-from genledger.engine.operation import Body, Operation, with_changes
+from genledger.engine.operation import Body, with_changes
 from genledger.engine.recorder import Recorder
 from genledger.instrumentation.adapters.retries import retrying
-from genledger.instrumentation.adapters.wire import WireClient, WireExchange
+from genledger.instrumentation.adapters.wire import Paths, WireClient, WireExchange
 from genledger.instrumentation.patching import Patch, Patches
 
 _IN_ADDRESS, _IN_BODY = "additional_query_parameters", "additional_body_parameters"
@@ -48,11 +47,7 @@ class FernClient:
         self._client = client
         self._package = package
         self._generators = generators
-        self._patterns = [
-            (re.compile(path.replace("*", "[^/]+")), operation)
-            for path, operation in client.operations.items()
-            if "*" in path
-        ]
+        self._paths = Paths(client.operations)
 
     def patches(self) -> Patches:
         """Return what to patch, and with what."""
@@ -77,7 +72,7 @@ class FernClient:
             recorder: Recorder, wrapped: Any, http: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
         ) -> Exchange | None:
             path, method = (args[0] if args else kwargs.get("path")) or "", kwargs.get("method")
-            operation = self._operation(path if method == "POST" else f"{method} {path}")
+            operation = self._paths.operation(path if method == "POST" else f"{method} {path}")
             if operation is None:
                 return None
             base_url = http.get_base_url(kwargs.get("base_url"))
@@ -90,12 +85,6 @@ class FernClient:
             return WireExchange(call, self._write) if call is not None else None
 
         return open_call
-
-    def _operation(self, path: str) -> Operation | None:
-        found = self._client.operations.get(path)
-        if found is not None:
-            return found
-        return next((operation for pattern, operation in self._patterns if pattern.fullmatch(path)), None)
 
     def _body(self, kwargs: Mapping[str, Any]) -> Body:
         """Return the fields of a request, in its address or its body, with what the application added to it."""

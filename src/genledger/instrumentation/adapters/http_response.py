@@ -326,7 +326,7 @@ class ResponseTap:
                     except orjson.JSONDecodeError:
                         continue
                     recording.add(event)
-                    if isinstance(event, dict) and (said := event.get("error")):
+                    if isinstance(event, dict) and (said := event.get("error") or event.get("errors")):
                         self._refusal = _error_event(said, event)
         recording.fold()
 
@@ -388,7 +388,12 @@ class ResponseTap:
 
 
 def _error_event(said: Any, event: dict[str, Any]) -> ErrorEvent | None:
-    """Return the error that an event is: an object, or a text with its type beside it, as from Hugging Face."""
+    """Return the error that an event is: an object, or a text with its type beside it, as from Hugging Face.
+
+    Of a list of errors, as from IBM, it is the first.
+    """
+    if isinstance(said, list):
+        said = said[0]
     if isinstance(said, str):
         said = {"message": said, "type": event.get("error_type")}
     return ErrorEvent(said) if isinstance(said, dict) else None

@@ -56,6 +56,7 @@ class Methods:
         write: Writes changed fields of the request back into the named arguments.
         streamed: Tells from the request whether its answer is a stream.
         answer: Makes an answer, as the operation reads it, of what a function returned or had received.
+        received: Whether the answer is what `receives` was given: the client drops fields of it.
         kept: Gives the chunks that a stream object received and did not hand out.
         events: Finds the body of a result that the application reads as server-sent events, if it has one.
         cached: Tells from the request and the result that nothing was sent: a cache of the client's own answered.
@@ -72,6 +73,7 @@ class Methods:
     write: Write = update
     streamed: Callable[[Body], bool] = lambda body: bool(body.get("stream"))
     answer: Callable[[Any], Any] = lambda result: result
+    received: bool = False
     kept: Kept = lambda stream: ()
     events: Callable[[Any], Any] = lambda result: None
     cached: Callable[[Body, Any], bool] = lambda body, result: False
@@ -121,6 +123,18 @@ class Methods:
             return drivers[kind_of(wrapped)](wrapped, instance, args, kwargs)
 
         return wrapper
+
+
+def receives(library: str, module: str, path: str) -> Patch:
+    """Return the patch of a function that is given each answer first: one that the client then rejects is paid for."""
+
+    def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        call = running_call(library)
+        if call is not None and args:
+            call.answered = args[0]
+        return wrapped(*args, **kwargs)
+
+    return Patch(module, path, wrapper)
 
 
 class MethodExchange(Exchange):
@@ -197,20 +211,9 @@ class ResultExchange(MethodExchange):
         if call.operation.batch is not None and isinstance(result, bytes):
             tap_content(result, call)
         else:
-            call.settle(self._read(result if call.answered is None else call.answered))
+            raw = methods.received and call.answered is not None
+            call.settle(self._read(call.answered if raw else result))
         return result
-
-
-def receives(library: str, module: str, path: str) -> Patch:
-    """Return the patch of a function that is given each answer first: one that the client then rejects is paid for."""
-
-    def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        call = running_call(library)
-        if call is not None and args:
-            call.answered = args[0]
-        return wrapped(*args, **kwargs)
-
-    return Patch(module, path, wrapper)
 
 
 def _is_stream(result: Any) -> bool:

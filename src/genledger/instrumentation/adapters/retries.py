@@ -10,8 +10,8 @@ from typing import Any
 import wrapt
 
 from genledger.engine.call import Call, running_call
-from genledger.instrumentation.adapters.methods import kind_of
-from genledger.instrumentation.patching import Patch
+from genledger.instrumentation.adapters.methods import kind_of, named_arguments
+from genledger.instrumentation.patching import Patch, Wrapper
 from genledger.shared import internal_errors
 
 
@@ -154,14 +154,11 @@ def attempts(library: str, module: str, path: str, *, optional: bool = False) ->
     return Patch(module, path, wrapper, optional=optional)
 
 
-def answers(library: str, module: str, path: str, *, optional: bool = False) -> Patch:
-    """Return the patch of a function that makes one attempt and returns its response: a method above it repeats it.
+def answering(library: str) -> Wrapper:
+    """Return the wrapper of a function that makes one attempt and returns its response: a method above it repeats it.
 
     Args:
         library: The library's name for users.
-        module: The module that the function is in.
-        path: The function; a coroutine function or not.
-        optional: Whether only some versions have it.
     """
 
     def attempt(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -186,12 +183,47 @@ def answers(library: str, module: str, path: str, *, optional: bool = False) -> 
         coroutine = kind_of(wrapped) == "coroutine"
         return (attempt_async if coroutine else attempt)(wrapped, instance, args, kwargs)
 
-    return Patch(module, path, wrapper, optional=optional)
+    return wrapper
+
+
+def answers(library: str, module: str, path: str, *, optional: bool = False) -> Patch:
+    """Return the patch of a function that makes one attempt and returns its response: a method above it repeats it.
+
+    Args:
+        library: The library's name for users.
+        module: The module that the function is in.
+        path: The function; a coroutine function or not.
+        optional: Whether only some versions have it.
+    """
+    return Patch(module, path, answering(library), optional=optional)
 
 
 def _answered(call: Call) -> bool:
     """Note the attempt that was answered before this one, if any; return whether it may be billed."""
     return call.answered is not None and note_retry(call, call.answered, None)
+
+
+def decides(library: str, module: str, path: str, *, optional: bool = False) -> Patch:
+    """Return the patch of a function that decides, from a `response` or an `error`, whether a request is sent again.
+
+    Args:
+        library: The library's name for users.
+        module: The module that the function is in.
+        path: The function; it returns `None` or something false if the request is not sent again.
+        optional: Whether only some versions have it.
+    """
+
+    def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        again = wrapped(*args, **kwargs)
+        call = running_call(library)
+        if call is not None and again is not None and again is not False:
+            given = named_arguments(wrapped, args, kwargs)
+            response = given.get("response")
+            if note_retry(call, getattr(response, "http_response", response), given.get("error")):
+                call.readmit()
+        return again
+
+    return Patch(module, path, wrapper, optional=optional)
 
 
 def _repeats(call: Call) -> bool:

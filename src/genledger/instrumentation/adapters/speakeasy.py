@@ -10,15 +10,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import orjson
-
 from genledger.engine.call import running_call
 from genledger.engine.driver import Arguments, Exchange, asynchronous, synchronous
-from genledger.engine.operation import Body, with_changes
 from genledger.engine.recorder import Recorder
 from genledger.instrumentation.adapters.methods import named_arguments
 from genledger.instrumentation.adapters.retries import counted
-from genledger.instrumentation.adapters.wire import WireClient, WireExchange
+from genledger.instrumentation.adapters.wire import WireClient, WireExchange, body_of, request_with
 from genledger.instrumentation.patching import Patch, Patches
 
 _LOOPS = ("retry_with_backoff", "retry_with_attempt_count_backoff")
@@ -63,7 +60,7 @@ class SpeakeasyClient:
         key = request.headers.get("authorization", "").removeprefix("Bearer ")
         key = key or request.headers.get("x-goog-api-key", "")
         endpoint, batch = self._client.endpoint(sdk, base_url, key), operation.batch
-        body, streamed = _body(request), bool(named.get("stream"))
+        body, streamed = body_of(request), bool(named.get("stream"))
         if batch is not None and not recorder.batches.expects(batch, endpoint.provider, body):
             return None
         call = recorder.open(operation, self._client.library, endpoint, body, streamed=streamed)
@@ -71,35 +68,12 @@ class SpeakeasyClient:
             return None
 
         def write(args: tuple[Any, ...], kwargs: dict[str, Any], changes: Mapping[str, Any]) -> Arguments:
-            sent = _with_changes(request, body, changes)
+            sent = request_with(request, body, changes)
             return tuple(sent if one is request else one for one in args), {
                 name: sent if one is request else one for name, one in kwargs.items()
             }
 
         return WireExchange(call, write)
-
-
-def _body(request: Any) -> Body:
-    """Return the fields of a request: those of its JSON, or those of a form that are text; else its path."""
-    if request.method == "GET":
-        return {"path": request.url.path}
-    if "json" in request.headers.get("content-type", ""):
-        body = orjson.loads(request.content)
-        return body if isinstance(body, dict) else {}
-    fields = getattr(request.stream, "fields", ())
-    return {one.name: one.value for one in fields if isinstance(getattr(one, "value", None), str)}
-
-
-def _with_changes(request: Any, body: Body, changes: Mapping[str, Any]) -> Any:
-    headers = request.headers.copy()
-    del headers["content-length"]
-    return type(request)(
-        method=request.method,
-        url=request.url,
-        headers=headers,
-        content=orjson.dumps(with_changes(body, changes)),
-        extensions=request.extensions,
-    )
 
 
 def _retry(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -7,14 +7,17 @@ the kinds whose method is always the same, because their clients are generated.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from genledger.budgets.enforcement.request import hash_api_key
 from genledger.engine.call import Call
 from genledger.engine.driver import Arguments, Exchange
-from genledger.engine.operation import Endpoint, Operation
+from genledger.engine.operation import Body, Endpoint, Operation, StreamAccumulator, with_changes
 from genledger.engine.outcome import ErrorAnswer
 from genledger.instrumentation.adapters.http_response import tap
 
@@ -50,6 +53,53 @@ def endpoint_at(provider: str, url: str, api_key: Any = None) -> Endpoint:
     return found._replace(api_key=hash_api_key(api_key)) if isinstance(api_key, str) and api_key else found
 
 
+class Paths:
+    """The operations of a client's endpoints, by their paths.
+
+    Args:
+        operations: The operation at each path, in which `*` stands for a segment that varies.
+    """
+
+    def __init__(self, operations: Mapping[str, Operation]) -> None:
+        self._operations = operations
+        self._patterns = [
+            (re.compile(re.escape(path).replace(r"\*", "[^/]+")), operation)
+            for path, operation in operations.items()
+            if "*" in path
+        ]
+
+    def operation(self, path: str) -> Operation | None:
+        """Return the operation at a path; `None` when there is none."""
+        found = self._operations.get(path)
+        if found is not None:
+            return found
+        return next((operation for pattern, operation in self._patterns if pattern.fullmatch(path)), None)
+
+
+def body_of(request: Any) -> Body:
+    """Return the fields of an HTTP request: those of its JSON, or those of a form that are text; else its path."""
+    if request.method == "GET":
+        return {"path": request.url.path}
+    if "json" in request.headers.get("content-type", ""):
+        body = orjson.loads(request.content)
+        return body if isinstance(body, dict) else {}
+    fields = getattr(request.stream, "fields", ())
+    return {one.name: one.value for one in fields if isinstance(getattr(one, "value", None), str)}
+
+
+def request_with(request: Any, body: Body, changes: Mapping[str, Any]) -> Any:
+    """Return a copy of an HTTP request whose JSON is a body with changes."""
+    headers = request.headers.copy()
+    del headers["content-length"]
+    return type(request)(
+        method=request.method,
+        url=request.url,
+        headers=headers,
+        content=orjson.dumps(with_changes(body, changes)),
+        extensions=request.extensions,
+    )
+
+
 class WireExchange(Exchange):
     """One request, and its HTTP response.
 
@@ -76,10 +126,10 @@ class WireExchange(Exchange):
         if result.status_code >= 400:
             call.settle(error=ErrorAnswer(result.status_code))
             return result
-        accumulate = call.operation.accumulate
-        tap(
-            result,
-            call,
-            accumulate(call.body, call.recorder.capture is not None) if call.streamed and accumulate else None,
-        )
+        accumulate = call.operation.accumulate if call.streamed else None
+        self.read(result, accumulate(call.body, call.recorder.capture is not None) if accumulate else None)
         return result
+
+    def read(self, response: Any, accumulator: StreamAccumulator | None) -> None:
+        """Settle the call when the application has read a response."""
+        tap(response, self.call, accumulator)

@@ -130,6 +130,8 @@ def _without_block(
         return shapes.ollama(counts, body)
     if api == "text_generation" and (generated := shapes.text_generation(counts, body)) is not None:
         return generated
+    if provider == "watsonx" and (counted := shapes.watsonx(counts, body)) is not None:
+        return counted
     if _in_bedrock_headers(headers):
         return shapes.bedrock_headers(counts, headers)
     if api in ("embedContent", "embeddings", "embed"):

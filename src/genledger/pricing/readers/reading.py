@@ -113,7 +113,7 @@ def read_usage(
         block = fields_of(usage_block(body))
         said = _headers(payload, headers) if seller.headers else _NO_HEADERS
         asked = _asked(sent) or seller.deployment
-        answered = text(body, "model", "modelVersion", "model_version", "modelId", "model_id") or text(payload, "model")
+        answered = text(body, "model", "modelId", "model_id", "modelVersion", "model_version") or text(payload, "model")
         if answered is None and body.get("outputs") is not None:  # each entry of a conversation has its model
             answered = next((name for one in items(body, "outputs") if (name := text(one, "model"))), None)
         # Bedrock answers with the bare model; the profile or ARN that was asked for decides the price.

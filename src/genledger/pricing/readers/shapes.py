@@ -413,6 +413,23 @@ def text_generation(counts: Counts, body: object) -> Usage | None:
     return total
 
 
+def watsonx(counts: Counts, body: object) -> Usage | None:
+    """IBM watsonx.ai: counts in each result of a generation, one beside the results of an embedding or a rerank.
+
+    https://cloud.ibm.com/apidocs/watsonx-ai
+    """
+    holders = [one for one in (*items(body, "results"), body) if first(one, *_WATSONX) is not None]
+    if not holders:
+        return None
+    return Usage(
+        input=sum(counts(one, "input_token_count") for one in holders),
+        output=sum(counts(one, "generated_token_count") for one in holders),
+    )
+
+
+_WATSONX = ("input_token_count", "generated_token_count")
+
+
 def embedding_statistics(counts: Counts, body: object) -> Usage:
     """Google embeddings: token counts beside each vector."""
     vectors = [*items(body, "embeddings"), *items(body, "predictions"), field(body, "embedding")]

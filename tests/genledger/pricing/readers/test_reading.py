@@ -231,6 +231,34 @@ def test_text_generation_inference_counts_in_its_details(
     assert (found.usage, found.notes) == (usage, notes)
 
 
+@pytest.mark.parametrize(
+    ("api", "body", "usage"),
+    [
+        (
+            "text_generation",
+            {"results": [{"input_token_count": 11, "generated_token_count": 22, "stop_reason": "eos_token"}]},
+            Usage(input=11, output=22),
+        ),
+        (
+            "text_generation",
+            {"results": [{"generated_token_count": 2}, {"input_token_count": 11, "generated_token_count": 20}]},
+            Usage(input=11, output=22),
+        ),
+        ("embeddings", {"results": [{"embedding": [0.1]}], "input_token_count": 11}, Usage(input=11)),
+        ("rerank", {"results": [{"index": 0, "score": 0.9}], "input_token_count": 11}, Usage(input=11)),
+    ],
+)
+def test_watsonx_counts_in_its_results_or_beside_them(api: str, body: dict[str, Any], usage: Usage) -> None:
+    """https://cloud.ibm.com/apidocs/watsonx-ai"""
+    found = reading("ibm.watsonx.ai", api, {"model_id": "ibm/granite-3-8b-instruct", "model_version": "1.1.0", **body})
+    assert (found.usage, found.model) == (usage, "ibm/granite-3-8b-instruct")
+
+
+@pytest.mark.parametrize("body", [{}, {"results": "many"}, {"results": [7]}, {"results": [{"generated_text": "x"}]}])
+def test_an_answer_of_watsonx_without_counts_has_no_usage(body: dict[str, Any]) -> None:
+    assert read_usage("ibm.watsonx.ai", "text_generation", body) is None
+
+
 def test_voyage_bills_text_by_tokens_and_images_by_pixels() -> None:
     text = {"usage": {"total_tokens": 11}}
     both = {"usage": {"text_tokens": 11, "image_pixels": 560_000, "video_pixels": 5_600, "total_tokens": 1021}}

@@ -23,8 +23,8 @@ from ..formats.gemini_batches import BATCH, NEW_BATCH, RESULTS, is_about_a_batch
 from ..formats.gemini_caches import CREATE_CACHE
 from ..formats.gemini_content import COUNT_TOKENS, GENERATE_CONTENT
 from ..formats.gemini_embeddings import EMBED_CONTENT
-from ..formats.gemini_images import PREDICTED_IMAGES
 from ..formats.gemini_interactions import FETCHED_INTERACTION, INTERACTIONS, operation_of
+from ..formats.gemini_predictions import predicted
 from ..formats.gemini_requests import method_of, read_body, write_changes
 from ..formats.gemini_stream import payload
 
@@ -55,14 +55,16 @@ def operation(given: dict[str, Any]) -> Operation | None:
     method = method_of(given)
     if method != "predict":
         return _POSTED.get(method)
-    texts = any("content" in one for one in given["request_dict"].get("instances") or ())
-    return EMBED_CONTENT if texts else PREDICTED_IMAGES
+    return predicted({**given["request_dict"], "model": given["path"]})
 
 
 def provider_of(client: Any, host: str) -> str:
     """Return which of Google's two platforms a client is of."""
     adapter = getattr(client, "client_adapter", None)
-    vertex = getattr(client, "_api_client", client).vertexai if adapter is None else adapter.is_vertex_ai()
+    if adapter is not None:
+        vertex = adapter.is_vertex_ai()
+    else:  # the interactions of 2.x have nothing but the address
+        vertex = getattr(getattr(client, "_api_client", client), "vertexai", "aiplatform." in host)
     return "gcp.vertex_ai" if vertex else "gcp.gemini"
 
 

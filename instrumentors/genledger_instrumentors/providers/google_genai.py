@@ -27,6 +27,7 @@ from ..formats.gemini_interactions import FETCHED_INTERACTION, INTERACTIONS, ope
 from ..formats.gemini_predictions import predicted
 from ..formats.gemini_requests import method_of, read_body, write_changes
 from ..formats.gemini_stream import payload
+from ..formats.gemini_videos import FETCHED_VIDEOS, GENERATE_VIDEOS, is_about_a_video
 
 _POSTED: Mapping[str, Operation] = {
     "generateContent": GENERATE_CONTENT,
@@ -38,6 +39,8 @@ _POSTED: Mapping[str, Operation] = {
     "asyncBatchEmbedContent": NEW_BATCH,
     "batchPredictionJobs": NEW_BATCH,
     "cachedContents": CREATE_CACHE,
+    "predictLongRunning": GENERATE_VIDEOS,
+    "fetchPredictOperation": FETCHED_VIDEOS,
 }
 _STREAMS = (
     ("google.genai.models", "Models.generate_content_stream"),
@@ -52,6 +55,8 @@ def operation(given: dict[str, Any]) -> Operation | None:
     """Return the operation of a request."""
     if is_about_a_batch(given.get("http_method", ""), given["path"]):
         return BATCH
+    if is_about_a_video(given.get("http_method", ""), given["path"]):
+        return FETCHED_VIDEOS
     method = method_of(given)
     if method != "predict":
         return _POSTED.get(method)

@@ -28,6 +28,7 @@ UNITS = (
     "credit",
     "billable_unit",
     "image",
+    "upscaled_image",
     "pixel",
     "page",
     "annotated_page",
@@ -35,6 +36,7 @@ UNITS = (
     "classification",
     "text_message",
     "citation_token",
+    "cached_token_hour",
     "web_search",
     "web_search_preview",
     "x_search",
@@ -55,7 +57,7 @@ UNITS = (
 )
 """What is billed by something else than tokens. `image_<quality>_<size>` and `<feature>_second` are known too."""
 
-_PRIMARY = frozenset({"request", "second", "character", "image", "page", "search", "guardrail"})
+_PRIMARY = frozenset({"request", "second", "character", "image", "upscaled", "page", "search", "guardrail"})
 """First words of the units that a model can be billed by instead of tokens; the others are its tools."""
 
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")

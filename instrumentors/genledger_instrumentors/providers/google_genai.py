@@ -19,7 +19,7 @@ from genledger.instrumentation.adapters.wire import WireClient
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
 
-from ..formats.gemini_batches import BATCH, NEW_BATCH, RESULTS, is_about_a_batch
+from ..formats.gemini_batches import BATCH, NEW_BATCH, RESULTS, STORED_RESULTS, is_about_a_batch, read_object
 from ..formats.gemini_caches import CREATE_CACHE
 from ..formats.gemini_content import COUNT_TOKENS, GENERATE_CONTENT
 from ..formats.gemini_embeddings import EMBED_CONTENT
@@ -101,7 +101,7 @@ class GoogleGenAIInstrumentor(Instrumentor):
     supports = "google-genai >= 1.17, < 4"
 
     def patches(self) -> Patches:
-        """Return the methods that requests pass through, the streams that make several, and what runs functions."""
+        """Return the methods that requests and results pass through, streams of several, and what runs functions."""
         module = "google.genai._api_client"
         names = ("request", "request_streamed", "async_request", "async_request_streamed")
         files = ("download_file", "async_download_file")
@@ -114,8 +114,16 @@ class GoogleGenAIInstrumentor(Instrumentor):
             write_changes,
             answer=payload,
         )
+        storage = Methods(
+            self.library,
+            {"google.cloud.storage.blob": "Blob"},
+            {"download_as_bytes": STORED_RESULTS},
+            lambda blob, given: Endpoint("gcp.vertex_ai"),
+            read_object,
+        )
         return [
             *requests.patches(),
+            *storage.patches(),
             *SpeakeasyClient(CLIENT, "google.genai._gaos").patches(),
             *StainlessClient(OLDER).patches(),
             attempts(self.library, module, "BaseApiClient._request_once", optional=True),

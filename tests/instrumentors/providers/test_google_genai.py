@@ -15,11 +15,10 @@ from tests.contract.server import Reply, Server, json_reply, sse
 
 import genledger
 from genledger.budgets import BudgetExceeded
-from genledger.engine.record import CallRecord
 from genledger_semconv.checker import assert_clean
 
 from ..provider import items, now
-from ..telemetry import Telemetry, attributes_of, instrumented
+from ..telemetry import BatchResults, Telemetry, attributes_of, instrumented
 
 pytest.importorskip("google.genai")
 
@@ -559,26 +558,6 @@ RESULTS = [
 ]
 
 
-class Entries:
-    """A destination that keeps the results of batches."""
-
-    def __init__(self) -> None:
-        self.all: list[CallRecord] = []
-
-    def accept(self, record: Any) -> None:
-        """Keep an entry."""
-        if record.operation != "batch":
-            self.all.append(record)
-
-    def flush(self, timeout: float) -> bool:
-        """Nothing waits."""
-        return True
-
-    def shutdown(self, timeout: float) -> bool:
-        """Nothing waits."""
-        return True
-
-
 @pytest.fixture
 def batches() -> None:
     """Skip what the oldest versions lack: batches of the Gemini API."""
@@ -597,7 +576,7 @@ async def create(client: Any, **given: Any) -> Any:
 async def test_results_that_come_with_a_batch_cost_the_batch_rate_for_who_created_it(
     clients: Clients, server: Server
 ) -> None:
-    entries = Entries()
+    entries = BatchResults()
     ended = batch("BATCH_STATE_SUCCEEDED", output={"inlinedResponses": {"inlinedResponses": RESULTS}})
     with instrumented(libraries=["google-genai"], destinations=[entries]) as telemetry:
         client = clients.make()
@@ -621,7 +600,7 @@ async def test_results_that_come_with_a_batch_cost_the_batch_rate_for_who_create
 
 @pytest.mark.usefixtures("batches")
 async def test_results_in_a_file_are_priced_when_it_is_read(clients: Clients, server: Server) -> None:
-    entries = Entries()
+    entries = BatchResults()
     lines = [{"key": "a", "response": answer(TEXT, usageMetadata=USAGE)}, {"key": "b", "error": {"code": 3}}]
     content = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
     with instrumented(libraries=["google-genai"], destinations=[entries]):

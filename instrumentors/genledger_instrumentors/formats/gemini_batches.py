@@ -12,8 +12,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import orjson
-
 from genledger.engine.later_usage.batch_jobs import Batch, Job, Line
 from genledger.engine.operation import Attributes, Body, Operation, at_path, listed, text, write_texts
 from genledger.engine.record import Outcome
@@ -95,7 +93,10 @@ def read_line(line: Any) -> Line | None:
 def read_stored_line(line: Any) -> Line | None:
     """Read one result in a bucket: beside its request, and without a name of its own."""
     response = field(line, "response")
-    key = text(field(response, "responseId")) or hashlib.blake2b(orjson.dumps(line), digest_size=16).hexdigest()
+    key = (
+        text(field(response, "responseId"))
+        or hashlib.blake2b(repr(line).encode(errors="replace"), digest_size=16).hexdigest()
+    )
     if not isinstance(response, Mapping) or not response:
         return Line(key, S.GENERATE_CONTENT, None, "error", error="failed")
     return read_line({"key": key, "response": response})

@@ -5,11 +5,10 @@ Client: https://github.com/googleapis/python-genai. API: https://ai.google.dev/a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from genledger.engine.driver import throughout_in_callers_context
-from genledger.engine.operation import Endpoint, Operation
+from genledger.engine.operation import Endpoint
 from genledger.instrumentation.adapters.methods import Methods
 from genledger.instrumentation.adapters.retries import attempts
 from genledger.instrumentation.adapters.speakeasy import SpeakeasyClient
@@ -19,29 +18,12 @@ from genledger.instrumentation.adapters.wire import WireClient
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
 
-from ..formats.gemini_batches import BATCH, NEW_BATCH, RESULTS, STORED_RESULTS, is_about_a_batch, read_object
-from ..formats.gemini_caches import CREATE_CACHE
-from ..formats.gemini_content import COUNT_TOKENS, GENERATE_CONTENT
-from ..formats.gemini_embeddings import EMBED_CONTENT
+from ..formats.gemini_batches import RESULTS, STORED_RESULTS, read_object
 from ..formats.gemini_interactions import FETCHED_INTERACTION, INTERACTIONS, operation_of
-from ..formats.gemini_predictions import predicted
-from ..formats.gemini_requests import method_of, read_body, write_changes
+from ..formats.gemini_operations import operation
+from ..formats.gemini_requests import read_body, write_changes
 from ..formats.gemini_stream import payload
-from ..formats.gemini_videos import FETCHED_VIDEOS, GENERATE_VIDEOS, is_about_a_video
 
-_POSTED: Mapping[str, Operation] = {
-    "generateContent": GENERATE_CONTENT,
-    "streamGenerateContent": GENERATE_CONTENT,
-    "countTokens": COUNT_TOKENS,
-    "embedContent": EMBED_CONTENT,
-    "batchEmbedContents": EMBED_CONTENT,
-    "batchGenerateContent": NEW_BATCH,
-    "asyncBatchEmbedContent": NEW_BATCH,
-    "batchPredictionJobs": NEW_BATCH,
-    "cachedContents": CREATE_CACHE,
-    "predictLongRunning": GENERATE_VIDEOS,
-    "fetchPredictOperation": FETCHED_VIDEOS,
-}
 _STREAMS = (
     ("google.genai.models", "Models.generate_content_stream"),
     ("google.genai.models", "AsyncModels.generate_content_stream"),
@@ -49,18 +31,6 @@ _STREAMS = (
     ("google.genai.chats", "AsyncChat.send_message_stream"),
 )
 _TOOLS = ("invoke_function_from_dict_args", "invoke_function_from_dict_args_async")
-
-
-def operation(given: dict[str, Any]) -> Operation | None:
-    """Return the operation of a request."""
-    if is_about_a_batch(given.get("http_method", ""), given["path"]):
-        return BATCH
-    if is_about_a_video(given.get("http_method", ""), given["path"]):
-        return FETCHED_VIDEOS
-    method = method_of(given)
-    if method != "predict":
-        return _POSTED.get(method)
-    return predicted({**given["request_dict"], "model": given["path"]})
 
 
 def provider_of(client: Any, host: str) -> str:

@@ -99,10 +99,15 @@ class Case:
                 return
 
 
-@pytest.fixture(params=list(_rows()))
-def case(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
-    """Each client in turn."""
+@pytest.fixture(autouse=True)
+def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger file: one of its own for every test."""
     monkeypatch.setenv("GENLEDGER_LEDGER", str(tmp_path / "ledger.db"))
+
+
+@pytest.fixture(params=list(_rows()))
+def case(request: pytest.FixtureRequest) -> Iterator[Case]:
+    """Each client in turn."""
     row, asynchronous = request.param
     request.node.user_properties += described(row.library, row.operation, asynchronous, store=False)
     with serving(row.server) as server:

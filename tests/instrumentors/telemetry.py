@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import genledger
+from genledger.engine.record import CallRecord
 
 
 class Open(SpanProcessor):
@@ -121,6 +122,26 @@ class Telemetry:
         self.exporter.clear()
         self.log_exporter.clear()
         self.complaints.records.clear()
+
+
+class BatchResults:
+    """A destination that keeps the results of batches."""
+
+    def __init__(self) -> None:
+        self.all: list[CallRecord] = []
+
+    def accept(self, record: Any) -> None:
+        """Keep an entry."""
+        if record.operation != "batch":
+            self.all.append(record)
+
+    def flush(self, timeout: float) -> bool:
+        """Nothing waits."""
+        return True
+
+    def shutdown(self, timeout: float) -> bool:
+        """Nothing waits."""
+        return True
 
 
 @contextmanager

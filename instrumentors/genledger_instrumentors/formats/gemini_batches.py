@@ -1,11 +1,13 @@
-"""Batches of the Gemini API: results come with the batch itself, or in a file.
+"""Batches of the Gemini API: results come with the batch itself, or in a file. Those of Vertex AI are in a bucket.
 
-https://ai.google.dev/gemini-api/docs/batch-api. Those of Vertex AI are in the customer's own storage: only their jobs
-are seen.
+https://ai.google.dev/gemini-api/docs/batch-api,
+https://cloud.google.com/vertex-ai/generative-ai/docs/multimodal/batch-prediction-from-cloud-storage. Results in
+BigQuery are not seen: only their jobs are.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -21,6 +23,7 @@ from .gemini_content import GENERATE_CONTENT
 
 _JOB = re.compile(r"(?P<name>batches/[^/:?]+|batchPredictionJobs/[^/:?]+)(?P<cancel>:cancel)?(\?.*)?$")
 _FILE = re.compile(r"(?P<name>files/[^/:?]+):download(\?.*)?$")
+_STORED = re.compile(r"(?P<folder>gs://.+/prediction-[^/]+)/[^/]+\.jsonl$")
 _PLACES = ("inlinedResponses.inlinedResponses", "inlinedEmbedContentResponses.inlinedResponses")
 _CODES: dict[int, Outcome] = {1: "cancelled", 4: "timeout", 8: "rate_limited"}
 """Outcomes of google.rpc.Code's numbers."""
@@ -42,7 +45,8 @@ def read_jobs(answer: Any) -> Iterable[Job]:
     name = text(field(answer, "name"))
     if name is not None:
         file = text(at_path(_output(answer), "responsesFile"))
-        yield Job(name, (file,) if file is not None else ())
+        folder = text(at_path(answer, "outputInfo.gcsOutputDirectory"))
+        yield Job(name, tuple(one.rstrip("/") for one in (file, folder) if one is not None))
 
 
 def _output(answer: Any) -> Any:
@@ -86,6 +90,24 @@ def read_line(line: Any) -> Line | None:
     return Line(key, S.GENERATE_CONTENT, None, outcome, error=str(code if code is not None else "failed"))
 
 
+def read_stored_line(line: Any) -> Line | None:
+    """Read one result in a bucket: beside its request, and without a name of its own."""
+    response = field(line, "response")
+    key = (
+        text(field(response, "responseId"))
+        or hashlib.blake2b(repr(line).encode(errors="replace"), digest_size=16).hexdigest()
+    )
+    if not isinstance(response, Mapping) or not response:
+        return Line(key, S.GENERATE_CONTENT, None, "error", error="failed")
+    return read_line({"key": key, "response": response})
+
+
+def read_object(blob: Any, given: Mapping[str, Any]) -> Body | None:
+    """Return where an object of a bucket is; `None` for one that cannot have the results of a batch."""
+    found = _STORED.match(f"gs://{blob.bucket.name}/{blob.name}")
+    return {"batch_name": found["folder"]} if found is not None else None
+
+
 def _name(body: Body) -> str:
     return str(body.get("batch_name") or "")
 
@@ -105,6 +127,9 @@ NEW_BATCH = _BATCH._replace(
 
 RESULTS = Operation(name=S.BATCH, api="batches", priced=False, batch=Batch(results=_name, line=read_line, shared=True))
 """A file that may have the results of a batch."""
+
+STORED_RESULTS = RESULTS._replace(batch=Batch(results=_name, line=read_stored_line, shared=True))
+"""An object of a bucket that may have the results of a batch."""
 
 
 def name_of(path: str) -> str | None:

@@ -5,11 +5,10 @@ Client: https://github.com/googleapis/python-genai. API: https://ai.google.dev/a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from genledger.engine.driver import throughout_in_callers_context
-from genledger.engine.operation import Endpoint, Operation
+from genledger.engine.operation import Endpoint
 from genledger.instrumentation.adapters.methods import Methods
 from genledger.instrumentation.adapters.retries import attempts
 from genledger.instrumentation.adapters.speakeasy import SpeakeasyClient
@@ -20,26 +19,12 @@ from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
 
 from ..formats.decisions import DECISIONS
-from ..formats.gemini_batches import BATCH, NEW_BATCH, RESULTS, is_about_a_batch
-from ..formats.gemini_caches import CREATE_CACHE
-from ..formats.gemini_content import COUNT_TOKENS, GENERATE_CONTENT
-from ..formats.gemini_embeddings import EMBED_CONTENT
-from ..formats.gemini_images import PREDICTED_IMAGES
+from ..formats.gemini_batches import RESULTS, STORED_RESULTS, read_object
 from ..formats.gemini_interactions import FETCHED_INTERACTION, INTERACTIONS, operation_of
-from ..formats.gemini_requests import method_of, read_body, write_changes
+from ..formats.gemini_operations import operation
+from ..formats.gemini_requests import read_body, write_changes
 from ..formats.gemini_stream import payload
 
-_POSTED: Mapping[str, Operation] = {
-    "generateContent": GENERATE_CONTENT,
-    "streamGenerateContent": GENERATE_CONTENT,
-    "countTokens": COUNT_TOKENS,
-    "embedContent": EMBED_CONTENT,
-    "batchEmbedContents": EMBED_CONTENT,
-    "batchGenerateContent": NEW_BATCH,
-    "asyncBatchEmbedContent": NEW_BATCH,
-    "batchPredictionJobs": NEW_BATCH,
-    "cachedContents": CREATE_CACHE,
-}
 _STREAMS = (
     ("google.genai.models", "Models.generate_content_stream"),
     ("google.genai.models", "AsyncModels.generate_content_stream"),
@@ -49,25 +34,13 @@ _STREAMS = (
 _TOOLS = ("invoke_function_from_dict_args", "invoke_function_from_dict_args_async")
 
 
-def operation(given: dict[str, Any]) -> Operation | None:
-    """Return the operation of a request."""
-    if is_about_a_batch(given.get("http_method", ""), given["path"]):
-        return BATCH
-    method = method_of(given)
-    if method != "predict":
-        return _POSTED.get(method)
-    texts = any("content" in one for one in given["request_dict"].get("instances") or ())
-    return EMBED_CONTENT if texts else PREDICTED_IMAGES
-
-
 def provider_of(client: Any, host: str) -> str:
     """Return which of Google's two platforms a client is of."""
     adapter = getattr(client, "client_adapter", None)
     if adapter is not None:
         vertex = adapter.is_vertex_ai()
-    else:
-        # Decisions know their address only.
-        vertex = getattr(getattr(client, "_api_client", client), "vertexai", "aiplatform" in host)
+    else:  # the interactions of 2.x, and decisions, have nothing but the address
+        vertex = getattr(getattr(client, "_api_client", client), "vertexai", "aiplatform." in host)
     return "gcp.vertex_ai" if vertex else "gcp.gemini"
 
 
@@ -100,7 +73,7 @@ class GoogleGenAIInstrumentor(Instrumentor):
     supports = "google-genai >= 1.17, < 4"
 
     def patches(self) -> Patches:
-        """Return the methods that requests pass through, the streams that make several, and what runs functions."""
+        """Return the methods that requests and results pass through, streams of several, and what runs functions."""
         module = "google.genai._api_client"
         names = ("request", "request_streamed", "async_request", "async_request_streamed")
         files = ("download_file", "async_download_file")
@@ -113,8 +86,16 @@ class GoogleGenAIInstrumentor(Instrumentor):
             write_changes,
             answer=payload,
         )
+        storage = Methods(
+            self.library,
+            {"google.cloud.storage.blob": "Blob"},
+            {"download_as_bytes": STORED_RESULTS},
+            lambda blob, given: Endpoint("gcp.vertex_ai"),
+            read_object,
+        )
         return [
             *requests.patches(),
+            *storage.patches(),
             *SpeakeasyClient(CLIENT, "google.genai._gaos").patches(),
             *StainlessClient(OLDER).patches(),
             attempts(self.library, module, "BaseApiClient._request_once", optional=True),

@@ -49,11 +49,12 @@ def outcome_of(error: BaseException) -> Outcome:
         return "rate_limited"
     if status == 499:
         return "cancelled"
-    if isinstance(error, TimeoutError) or "timeout" in name.lower() or status == 408:
+    if isinstance(error, TimeoutError) or _TIMED_OUT.search(name) or status == 408:
         return "timeout"
     return "error"
 
 
+_TIMED_OUT = re.compile(r"timeout|deadline_?exceeded", re.IGNORECASE)
 _RATE_LIMITED = re.compile(r"throttl|too_?many_?requests|rate_?limit|slow_?down", re.IGNORECASE)
 """Names that providers have for a refusal because of too many calls; an error event has no status beside it."""
 

@@ -28,6 +28,7 @@ UNITS = (
     "credit",
     "billable_unit",
     "image",
+    "upscaled_image",
     "pixel",
     "megapixel",
     "video",
@@ -39,6 +40,7 @@ UNITS = (
     "text_message",
     "citation_token",
     "guard_token",
+    "cached_token_hour",
     "web_search",
     "web_search_preview",
     "x_search",
@@ -60,7 +62,10 @@ UNITS = (
 """What is billed by something else than tokens. `image_<quality>_<size>` and `<feature>_second` are known too."""
 
 _PRIMARY = frozenset(
-    {"request", "second", "character", "image", "megapixel", "video", "session", "page", "search", "guardrail"}
+    {
+        *("request", "second", "character", "image", "upscaled", "megapixel", "video", "session", "page", "search"),
+        "guardrail",
+    }
 )
 """First words of the units that a model can be billed by instead of tokens; the others are its tools."""
 

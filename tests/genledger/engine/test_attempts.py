@@ -55,3 +55,14 @@ def test_an_error_inside_a_stream_has_the_status_that_it_says(code: Any, status:
 def test_a_throttled_stream_is_rate_limited() -> None:
     assert outcome_of(Said(429)) == "rate_limited"
     assert outcome_of(Said(500)) == "error"
+
+
+class DeadlineExceeded(Exception):
+    """The client's own deadline, as Google's clients raise it: with the status of a gateway's."""
+
+    code = 504
+
+
+def test_a_deadline_that_passed_is_a_timeout_that_may_be_billed() -> None:
+    assert outcome_of(DeadlineExceeded()) == "timeout"
+    assert fate_of(DeadlineExceeded()) == "lost"

@@ -214,6 +214,35 @@ def test_an_image_that_is_enlarged_costs_not_what_a_new_one_does(cost: CostOf) -
     assert cost("gcp.vertex_ai", "images", payload, request) is None
 
 
+@pytest.mark.parametrize("answered", ["gemini", "vertex"])
+@pytest.mark.parametrize(
+    ("parameters", "price"),
+    [
+        ({}, 2 * 8 * 0.4),
+        ({"durationSeconds": 4, "resolution": "1080p"}, 2 * 4 * 0.4),
+        ({"durationSeconds": 8, "resolution": "4k", "generateAudio": True}, 2 * 8 * 0.6),
+    ],
+)
+def test_videos_are_billed_by_their_seconds(
+    cost: CostOf, answered: str, parameters: dict[str, object], price: float
+) -> None:
+    videos = {"videos": [{"gcsUri": "gs://b/1"}, {"gcsUri": "gs://b/2"}], "raiMediaFilteredCount": 1}
+    samples = {"generateVideoResponse": {"generatedSamples": [{"video": {"uri": "a"}}, {"video": {"uri": "b"}}]}}
+    payload = {"name": "o", "done": True, "response": videos if answered == "vertex" else samples}
+    request = {"model": "veo-3.1-generate-preview", "parameters": parameters}
+    assert usd(cost("gcp.vertex_ai", "generate_videos", payload, request)) == pytest.approx(price)
+    assert read_usage("gcp.gemini", "generate_videos", {"name": "o", "done": True, "response": {}}, request) is None
+    # Who asked is not known to another process that learns of the end: neither is the length.
+    assert read_usage("gcp.gemini", "generate_videos", payload) is None
+
+
+def test_seconds_without_sound_are_counted_apart() -> None:
+    request = {"model": "veo-3.1-generate-001", "parameters": {"generateAudio": False, "resolution": "4K"}}
+    reading = read_usage("vertex", "generate_videos", {"response": {"videos": [{}]}}, request)
+    assert reading is not None
+    assert reading.usage.units == {"silent_4k_second": 8}
+
+
 @pytest.mark.parametrize("ends", ["2026-06-01T10:30:00.123456789Z", "2026-06-01T12:30:00+02:00"])
 def test_a_cache_is_counted_by_its_tokens_and_hours(ends: str) -> None:
     payload = {

@@ -114,6 +114,17 @@ def test_every_bucket_and_unit_can_have_a_rate(cost: CostOf, override: Override)
     assert usd(found) == pytest.approx(1 + 2 + 3 + 4 + 5 + 1 + 0.25)
 
 
+def test_what_readers_count_beside_tokens_can_have_a_rate(cost: CostOf, override: Override) -> None:
+    rates = {"upscaled_image": 0.5, "cached_token_hour": 1e-6, "4k_second": 0.25, "silent_second": 0.125}
+    override(provider="google", model="mine", per_unit=rates)
+    enlarged = {"predictions": [{"bytesBase64Encoded": "cGl4ZWxz"}]}
+    request = {"model": "mine", "parameters": {"mode": "upscale"}}
+    assert usd(cost("google", "images", enlarged, request)) == pytest.approx(0.5)
+    kept = {"createTime": "2026-06-01T10:00:00Z", "expireTime": "2026-06-01T12:00:00Z"}
+    cached = {**kept, "usageMetadata": {"totalTokenCount": 500_000}}
+    assert usd(cost("google", "cachedContents", cached, {"model": "mine"})) == pytest.approx(1)
+
+
 def test_rates_stand_alone_what_is_not_named_is_billed_like_what_it_is_a_kind_of(
     cost: CostOf, override: Override
 ) -> None:

@@ -15,11 +15,10 @@ from tests.contract.server import Reply, Server, json_reply, sse
 
 import genledger
 from genledger.budgets import BudgetExceeded
-from genledger.engine.record import CallRecord
 from genledger_semconv.checker import assert_clean
 
 from ..provider import items, now
-from ..telemetry import Telemetry, attributes_of, instrumented
+from ..telemetry import BatchResults, Telemetry, attributes_of, instrumented
 
 pytest.importorskip("google.genai")
 
@@ -363,6 +362,8 @@ async def test_a_tier_may_be_in_the_headers(clients: Clients, server: Server, te
 
 # Other operations
 
+DRAWS = "imagen-3.0-generate-002"
+
 
 async def test_embeddings_are_priced(clients: Clients, server: Server, telemetry: Telemetry) -> None:
     server.will(json_reply({"embeddings": [{"values": [0.1]}], "usageMetadata": {"promptTokenCount": 1000}}))
@@ -400,6 +401,33 @@ async def test_images_are_priced_by_those_that_no_filter_took(
     assert telemetry.span.name == f"image_generation {IMAGEN}"
     assert telemetry.attributes["genledger.usage.image"] == 2
     assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(2 * 0.02)
+
+
+async def test_an_edited_image_is_billed_as_one_that_is_drawn(
+    clients: Clients, server: Server, telemetry: Telemetry, tmp_path: Path
+) -> None:
+    from google.genai import types
+
+    server.will(json_reply({"predictions": [{"bytesBase64Encoded": "cGl4ZWxz", "mimeType": "image/png"}]}))
+    shown = types.RawReferenceImage(reference_id=1, reference_image=types.Image(image_bytes=b"pixels"))
+    await now(clients.vertex().models.edit_image(model=DRAWS, prompt=PROMPT, reference_images=[shown]))
+    assert telemetry.span.name == f"image_generation {DRAWS}"
+    assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(0.04)
+
+
+async def test_an_image_that_is_made_larger_has_a_price_of_its_own(
+    clients: Clients, server: Server, tmp_path: Path
+) -> None:
+    from google.genai import types
+
+    prices = tmp_path / "prices.toml"
+    prices.write_text(f'[[price]]\nprovider="gcp.vertex_ai"\nmodel="{DRAWS}"\nper_unit={{ upscaled_image=0.5 }}\n')
+    server.will(json_reply({"predictions": [{"bytesBase64Encoded": "cGl4ZWxz", "mimeType": "image/png"}]}))
+    shown = types.Image(image_bytes=b"pixels")
+    with instrumented(libraries=["google-genai"], prices=str(prices)) as telemetry:
+        await now(clients.vertex().models.upscale_image(model=DRAWS, image=shown, upscale_factor="x2"))
+        assert telemetry.span.name == f"image_generation {DRAWS}"
+        assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(0.5)
 
 
 async def test_counting_tokens_costs_nothing(clients: Clients, server: Server, telemetry: Telemetry) -> None:
@@ -530,26 +558,6 @@ RESULTS = [
 ]
 
 
-class Entries:
-    """A destination that keeps the results of batches."""
-
-    def __init__(self) -> None:
-        self.all: list[CallRecord] = []
-
-    def accept(self, record: Any) -> None:
-        """Keep an entry."""
-        if record.operation != "batch":
-            self.all.append(record)
-
-    def flush(self, timeout: float) -> bool:
-        """Nothing waits."""
-        return True
-
-    def shutdown(self, timeout: float) -> bool:
-        """Nothing waits."""
-        return True
-
-
 @pytest.fixture
 def batches() -> None:
     """Skip what the oldest versions lack: batches of the Gemini API."""
@@ -568,7 +576,7 @@ async def create(client: Any, **given: Any) -> Any:
 async def test_results_that_come_with_a_batch_cost_the_batch_rate_for_who_created_it(
     clients: Clients, server: Server
 ) -> None:
-    entries = Entries()
+    entries = BatchResults()
     ended = batch("BATCH_STATE_SUCCEEDED", output={"inlinedResponses": {"inlinedResponses": RESULTS}})
     with instrumented(libraries=["google-genai"], destinations=[entries]) as telemetry:
         client = clients.make()
@@ -592,7 +600,7 @@ async def test_results_that_come_with_a_batch_cost_the_batch_rate_for_who_create
 
 @pytest.mark.usefixtures("batches")
 async def test_results_in_a_file_are_priced_when_it_is_read(clients: Clients, server: Server) -> None:
-    entries = Entries()
+    entries = BatchResults()
     lines = [{"key": "a", "response": answer(TEXT, usageMetadata=USAGE)}, {"key": "b", "error": {"code": 3}}]
     content = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
     with instrumented(libraries=["google-genai"], destinations=[entries]):

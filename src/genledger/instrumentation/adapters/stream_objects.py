@@ -6,7 +6,7 @@ that no list of a client's classes is needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import wrapt
@@ -20,6 +20,9 @@ from genledger.shared.identity_map import IdentityMap
 
 Kept = Callable[[Any], Iterable[Any]]
 """`kept(stream)`: return the chunks that a stream received and did not hand out."""
+
+Read = Callable[[Any], Any]
+"""`read(chunk)`: return what is kept of a chunk, for a client that changes it afterwards."""
 
 _HEAP_TYPE = 1 << 9
 """The flag of classes that are written in Python; https://docs.python.org/3/c-api/typeobj.html."""
@@ -38,11 +41,12 @@ class _Reading:
     It is the result of a call, and of each call around that one which gives it on as it is: the innermost is first.
     """
 
-    __slots__ = ("__weakref__", "_kept", "_recorders", "gi_running")
+    __slots__ = ("__weakref__", "_kept", "_read", "_recorders", "gi_running")
 
-    def __init__(self, kept: Kept) -> None:
+    def __init__(self, kept: Kept, read: Read | None) -> None:
         self._recorders: list[StreamRecorder] = []
         self._kept = kept
+        self._read = read
         self.gi_running = False
 
     def add(self, recorder: StreamRecorder) -> None:
@@ -57,6 +61,11 @@ class _Reading:
 
     def take(self, chunk: Any) -> None:
         """Take in the chunk that came."""
+        if self._read is not None:
+            try:
+                chunk = self._read(chunk)
+            except Exception as fault:
+                internal_errors.report("reading a chunk", fault)
         for recorder in self._recorders:
             recorder.take(chunk)
 
@@ -95,13 +104,20 @@ class StreamClasses:
     def __init__(self) -> None:
         self._patched: list[_Patched] = []
 
-    def follow(self, call: Call, stream: Any, accumulator: StreamAccumulator, kept: Kept) -> None:
+    def follow(
+        self,
+        call: Call,
+        stream: Any,
+        accumulator: StreamAccumulator,
+        kept: Kept = lambda stream: (),
+        read: Read | None = None,
+    ) -> None:
         """Settle the call when a stream ends, however that happens."""
         for name, wrapper in _WRAPPERS.items():
             self._patch(type(stream), name, wrapper)
         reading = _readings.get(stream)
         if reading is None:
-            reading = _Reading(kept)
+            reading = _Reading(kept, read)
             _readings.set(stream, reading)
         reading.add(StreamRecorder(call, accumulator))
 
@@ -193,6 +209,27 @@ def _passed_on(reading: _Reading, stream: Any, source: Iterator[Any]) -> Iterato
         raise
 
 
+def _aiter(wrapped: Any, stream: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    reading, source = _readings.get(stream), wrapped()
+    return source if reading is None or source is stream else _passed_on_async(reading, stream, source)
+
+
+async def _passed_on_async(reading: _Reading, stream: Any, source: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """As `_passed_on`, asynchronously."""
+    try:
+        while True:
+            try:
+                chunk = await _step_async(reading, stream, source.__anext__)
+            except StopAsyncIteration:
+                return
+            yield chunk
+    except GeneratorExit:
+        reading.finish(cut=True)
+        if (aclose := getattr(source, "aclose", None)) is not None:
+            await aclose()
+        raise
+
+
 def _close(wrapped: Any, stream: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     reading = _readings.get(stream)
     if reading is not None and not reading.gi_running:
@@ -200,4 +237,10 @@ def _close(wrapped: Any, stream: Any, args: tuple[Any, ...], kwargs: dict[str, A
     return wrapped(*args, **kwargs)
 
 
-_WRAPPERS = {"__iter__": _iter, "__next__": _next, "__anext__": _anext, "close": _close, "aclose": _close}
+_WRAPPERS = {
+    "__iter__": _iter,
+    "__next__": _next,
+    "__aiter__": _aiter,
+    "__anext__": _anext,
+    **dict.fromkeys(("close", "aclose", "cancel"), _close),
+}

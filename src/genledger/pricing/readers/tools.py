@@ -208,6 +208,8 @@ def units_of(provider: str, api: str, body: object, request: object, headers: Ma
         made = field(body, "status") == "Completed"
         shown = _video_seconds(field(request, "modelInput")) if made else None
         return {"second": shown} if shown else {}
+    if api == "generate_videos":
+        return _videos(body, request)
     if api in ("images", "image_generation") or (api == "invoke_model" and field(body, "images") is not None):
         return _images(provider, body, request)
     if api == "videos":
@@ -279,6 +281,19 @@ def _video_seconds(asked: object) -> float | None:
         return number(field(config, "durationSeconds")) or 6.0
     said = text(asked, "duration")
     return duration(said.removesuffix("s")) if said is not None else None
+
+
+def _videos(body: object, request: object) -> dict[str, float]:
+    """Return the seconds of Veo's videos, by their resolution and whether they have sound, which is the default.
+
+    Each is as long as was asked for, or eight seconds; those that a filter has taken away are not billed.
+    """
+    response, asked = field(body, "response"), field(request, "parameters")
+    made = (*items(response, "videos"), *items(field(response, "generateVideoResponse"), "generatedSamples"))
+    seconds = (number(field(asked, "durationSeconds")) or 8.0) if request is not None else 0.0
+    silent = "silent_" if field(asked, "generateAudio") is False else ""
+    large = "4k_" if (text(asked, "resolution") or "").lower() == "4k" else ""
+    return {f"{silent}{large}second": len(made) * seconds} if made and seconds else {}
 
 
 _SIDES = (512, 1024, 2048)

@@ -23,6 +23,7 @@ from .openai_chat import CHAT as OPENAI_CHAT
 from .openai_chat import COMPLETIONS as OPENAI_COMPLETIONS
 from .openai_chat_stream import Chunks
 
+_OF_CHATS = ("prompt_tokens", "completion_tokens")
 _LAYERS = 8
 """The most streams that are looked through for the one that keeps its chunks."""
 
@@ -36,13 +37,17 @@ def hidden(result: Any) -> Mapping[str, Any]:
 def read_result(result: Any) -> Any:
     """Return the fields of a result, with LiteLLM's own facts among them.
 
-    It fills in usage of nothing, where a provider sends none: then something else is billed.
+    It fills in usage of nothing, where a provider sends none: then something else is billed. Beside the counts of an
+    image, it has zeros by the names of a chat's.
     """
     typed = isinstance(result, Mapping) or hasattr(result, "__pydantic_extra__")
     fields = dict(fields_of(result)) if typed else {}
-    counts = [field(fields.get("usage"), name) for name in ("total_tokens", "input_tokens", "output_tokens")]
+    usage = fields.get("usage")
+    counts = [field(usage, name) for name in ("total_tokens", "input_tokens", "output_tokens")]
     if 0 in counts and not any(counts):
         fields["usage"] = None
+    elif any(counts[1:]):
+        fields["usage"] = {name: count for name, count in fields_of(usage).items() if count or name not in _OF_CHATS}
     return {**fields, CLIENTS_OWN: hidden(result)}
 
 

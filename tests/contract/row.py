@@ -47,6 +47,7 @@ class Row:
         closes: Whether a stream can be closed early; the generators of some clients raise an error of their own.
         stream_counts: Whether a stream says its usage; one that does not is estimated.
         raises: Whether a refused call raises; else it returns an answer that says so.
+        says: Whether an answer has what was generated; else that is asked for apart.
         retries: Whether the client sends a failed request again when it is allowed to.
         read_chunk: Makes text of a chunk, to compare streams.
         operation: The operation's name.
@@ -75,6 +76,7 @@ class Row:
     closes: bool = True
     stream_counts: bool = True
     raises: bool = True
+    says: bool = True
     retries: bool = True
     stream_type: str = "text/event-stream"
     operation: str = "chat"

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from genledger.engine.call import running_call
 from genledger.engine.operation import Body, Endpoint, with_changes
+from genledger.instrumentation.adapters.azure_core import repeats_requests
 from genledger.instrumentation.adapters.methods import Methods, update
-from genledger.instrumentation.adapters.retries import note_retry
 from genledger.instrumentation.adapters.wire import endpoint_at
 from genledger.instrumentation.instrumentor import Instrumentor
-from genledger.instrumentation.patching import Patch, Patches
+from genledger.instrumentation.patching import Patches
 from genledger.pricing.getters import path
 from genledger.pricing.providers import providers
 
@@ -23,7 +22,6 @@ from ..formats.openai_chat import CHAT
 from ..formats.openai_chat_stream import Chunks
 from ..formats.openai_embeddings import EMBEDDINGS
 
-_LIBRARY = "azure-ai-inference"
 _DEFAULTS = ("model", "max_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty", "seed", "stop")
 _CLIENTS = {
     "ChatCompletionsClient": ("complete", CHAT),
@@ -69,25 +67,16 @@ def endpoint(client: Any, given: dict[str, Any]) -> Endpoint:
     return found if seller is None or ours else found._replace(provider=seller.name)
 
 
-def repeated(wrapped: Any, policy: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Note that a request is sent again, where the pipeline counts how often it may be."""
-    again = wrapped(*args, **kwargs)
-    call = running_call(_LIBRARY)
-    if again and call is not None and note_retry(call, path(kwargs, "response", "http_response"), kwargs.get("error")):
-        call.readmit()
-    return again
-
-
 class AzureInferenceInstrumentor(Instrumentor):
     """Records the calls of the `azure-ai-inference` package."""
 
-    library = _LIBRARY
+    library = "azure-ai-inference"
     distribution = "azure-ai-inference"
     supports = "azure-ai-inference >= 1.0.0b9, < 2"
 
     def patches(self) -> Patches:
         """Return the methods of the clients, and what counts how often a request is sent."""
-        patches: Patches = [Patch("azure.core.pipeline.policies._retry", "RetryPolicyBase.increment", repeated)]
+        patches: Patches = [repeats_requests(self.library)]
         for cls, (name, operation) in _CLIENTS.items():
             if operation is CHAT:
                 operation = CHAT._replace(accumulate=Updates)

@@ -176,7 +176,7 @@ class ResultExchange(MethodExchange):
         call, methods = self.call, self._methods
         call.cached = methods.cached(call.body, result)
         accumulate = call.operation.accumulate
-        if accumulate is not None and (hasattr(result, "__next__") or hasattr(result, "__anext__")):
+        if accumulate is not None and is_stream(result):
             call.streamed = True
             accumulator = accumulate(call.body, call.recorder.capture is not None)
             if not is_stream_object(result):
@@ -191,6 +191,11 @@ class ResultExchange(MethodExchange):
         else:
             call.settle(self._read(result))
         return result
+
+
+def is_stream(result: Any) -> bool:
+    """Return whether a result is an iterator, asynchronous or not."""
+    return hasattr(result, "__next__") or hasattr(result, "__anext__")
 
 
 def kind_of(wrapped: Any) -> str:

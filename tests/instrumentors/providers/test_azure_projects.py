@@ -61,7 +61,7 @@ async def client_of(provider: Provider) -> Any:
 
 async def test_a_chat_is_one_priced_call_of_azure(provider: Provider) -> None:
     provider.will(answer(b"".join(ROW.whole.body)))
-    with instrumented(libraries=["openai"]) as telemetry:
+    with instrumented(libraries=["openai", "azure-ai-projects"]) as telemetry:
         client = await client_of(provider)
         await now(client.chat.completions.create(model="gpt-4o", messages=MESSAGES))
         attributes = telemetry.attributes
@@ -83,7 +83,7 @@ async def test_the_spans_of_its_own_tracing_keep_no_usage(
     settings.tracing_implementation = plugin.OpenTelemetrySpan
     AIProjectInstrumentor().instrument()
     try:
-        with instrumented(libraries=["openai"]) as telemetry:
+        with instrumented(libraries=["openai", "azure-ai-projects"]) as telemetry:
             tracer = telemetry.tracer_provider.get_tracer("azure")
             monkeypatch.setattr(trace, "get_tracer", lambda *args, **kwargs: tracer)
             client = await client_of(provider)

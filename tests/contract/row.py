@@ -48,6 +48,7 @@ class Row:
         stream_counts: Whether a stream says its usage; one that does not is estimated.
         raises: Whether a refused call raises; else it returns an answer that says so.
         throttled: Whether the application hears that it is throttled; else the client tries again until a deadline.
+        says: Whether an answer has what was generated; else that is asked for apart.
         retries: Whether the client sends a failed request again when it is allowed to.
         read_chunk: Makes text of a chunk, to compare streams.
         operation: The operation's name.
@@ -77,6 +78,7 @@ class Row:
     stream_counts: bool = True
     raises: bool = True
     throttled: bool = True
+    says: bool = True
     retries: bool = True
     stream_type: str = "text/event-stream"
     operation: str = "chat"

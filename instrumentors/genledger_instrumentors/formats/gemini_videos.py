@@ -32,9 +32,9 @@ def _begun(body: Body, answer: Any) -> str | None:
     return None if field(answer, "done") is True else text(field(answer, "name"))
 
 
-def _ended(answer: Any) -> Finished | None:
+def _ended(body: Body, answer: Any) -> Finished | None:
     name = text(field(answer, "name"))
-    return Finished(name, _error(answer)) if name is not None and field(answer, "done") is True else None
+    return Finished(name, error=_error(answer)) if name is not None and field(answer, "done") is True else None
 
 
 def read_fetched(answer: Any, attributes: Attributes) -> None:

@@ -30,10 +30,12 @@ _TEXTS = (
     ("", "generation", "stop_reason"),
     ("", "completion", "stop_reason"),
     ("", "text", "finish_reason"),
+    ("", "message", "finishReason"),
 )
 """Where an answer or a chunk has its text, and why that ended: of Titan, Jurassic, Mistral, Command and DeepSeek in a
-list, of Titan's chunks, Llama, Claude 2 and Command's chunks by itself."""
+list, of Titan's chunks, Llama, Claude 2, Command's chunks and Pegasus by itself."""
 
+_PROMPTS = ("prompt", "inputText", "message", "inputPrompt")
 _FINISH = {
     **dict.fromkeys(("finish", "complete", "stop", "stop_sequence", "endoftext"), "stop"),
     **dict.fromkeys(("length", "max_tokens"), "length"),
@@ -66,7 +68,7 @@ def read_response(answer: Any, attributes: Attributes) -> None:
 
 def read_input(body: Body) -> Content:
     """Read the prompt of a request."""
-    asked = text(body.get("prompt")) or text(body.get("inputText")) or text(body.get("message"))
+    asked = next(filter(None, (text(body.get(name)) for name in _PROMPTS)), None)
     return {A.GEN_AI_INPUT_MESSAGES: [{"role": "user", "parts": [text_part(asked)]}] if asked is not None else None}
 
 

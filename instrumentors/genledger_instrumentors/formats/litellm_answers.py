@@ -6,12 +6,11 @@ its cache answered, and the usage of a stream for which the application has not 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from genledger.engine.ceiling import length_of
-from genledger.engine.operation import Body, Operation, StreamAccumulator, integer, listed, number, strings, text
+from genledger.engine.operation import Body, Operation, integer, listed, number, strings, text
 from genledger.pricing.getters import field, fields_of, path
 from genledger.pricing.reported import CLIENTS_OWN
 from genledger_semconv import attributes as A
@@ -19,10 +18,12 @@ from genledger_semconv import spans as S
 
 from .anthropic_messages import MESSAGES as ANTHROPIC_MESSAGES
 from .anthropic_messages_stream import MessageEvents
+from .event_lines import EventLines
 from .openai_chat import CHAT as OPENAI_CHAT
 from .openai_chat import COMPLETIONS as OPENAI_COMPLETIONS
 from .openai_chat_stream import Chunks
 
+_OF_CHATS = ("prompt_tokens", "completion_tokens")
 _LAYERS = 8
 """The most streams that are looked through for the one that keeps its chunks."""
 
@@ -36,13 +37,17 @@ def hidden(result: Any) -> Mapping[str, Any]:
 def read_result(result: Any) -> Any:
     """Return the fields of a result, with LiteLLM's own facts among them.
 
-    It fills in usage of nothing, where a provider sends none: then something else is billed.
+    It fills in usage of nothing, where a provider sends none: then something else is billed. Beside the counts of an
+    image, it has zeros by the names of a chat's.
     """
     typed = isinstance(result, Mapping) or hasattr(result, "__pydantic_extra__")
     fields = dict(fields_of(result)) if typed else {}
-    counts = [field(fields.get("usage"), name) for name in ("total_tokens", "input_tokens", "output_tokens")]
+    usage = fields.get("usage")
+    counts = [field(usage, name) for name in ("total_tokens", "input_tokens", "output_tokens")]
     if 0 in counts and not any(counts):
         fields["usage"] = None
+    elif any(counts[1:]):
+        fields["usage"] = {name: count for name, count in fields_of(usage).items() if count or name not in _OF_CHATS}
     return {**fields, CLIENTS_OWN: hidden(result)}
 
 
@@ -126,48 +131,6 @@ class LitellmChunks(Chunks):
         return {**whole, "usage": total, CLIENTS_OWN: {"response_cost": field(total, "cost")}}
 
 
-class Lines:
-    """Server-sent events, which some of LiteLLM's streams hand out as they are; others hand out the events."""
-
-    def __init__(self, events: StreamAccumulator) -> None:
-        self._events = events
-        self._rest = b""
-
-    def fold(self, chunks: Sequence[Any]) -> None:
-        """Take in more chunks."""
-        for chunk in chunks:
-            if isinstance(chunk, str):
-                chunk = chunk.encode()
-            self._events.fold(list(self._read(chunk)) if isinstance(chunk, bytes) else [chunk])
-
-    def _read(self, chunk: bytes) -> Iterable[Any]:
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
-        for line in lines:
-            if line.startswith(b"data:"):
-                try:
-                    yield json.loads(line[5:])
-                except ValueError:
-                    continue
-
-    def response(self) -> Mapping[str, Any]:
-        """Return what was received, shaped like a whole response."""
-        return self._events.response()
-
-    def text_length(self) -> int:
-        """Return bytes generated so far."""
-        return self._events.text_length()
-
-    @property
-    def counted(self) -> bool:
-        """Return whether the usage counts everything."""
-        return self._events.counted
-
-    @property
-    def complete(self) -> bool | None:
-        """Return whether the response has ended."""
-        return self._events.complete
-
-
 class GeminiParts:
     """Puts the parts of a streamed answer of Gemini together: each has the usage so far."""
 
@@ -221,7 +184,7 @@ def _read_generated(answer: Any, attributes: Any) -> None:
 
 CHAT = OPENAI_CHAT._replace(accumulate=LitellmChunks)
 COMPLETIONS = OPENAI_COMPLETIONS._replace(accumulate=LitellmChunks)
-MESSAGES = ANTHROPIC_MESSAGES._replace(accumulate=lambda body, keep: Lines(MessageEvents(body, keep)))
+MESSAGES = ANTHROPIC_MESSAGES._replace(accumulate=lambda body, keep: EventLines(MessageEvents(body, keep)))
 GENERATE_CONTENT = Operation(
     name=S.GENERATE_CONTENT,
     api="generateContent",
@@ -233,7 +196,7 @@ GENERATE_CONTENT = Operation(
         "config.stopSequences": (A.GEN_AI_REQUEST_STOP_SEQUENCES, strings),
     },
     response=_read_generated,
-    accumulate=lambda body, keep: Lines(GeminiParts(body, keep)),
+    accumulate=lambda body, keep: EventLines(GeminiParts(body, keep)),
     family="inference",
     limit=("config.maxOutputTokens",),
     choices=("config.candidateCount",),

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from genledger.engine.operation import Body, Endpoint, with_changes
+from genledger.instrumentation.adapters.azure_core import repeats_requests
 from genledger.instrumentation.adapters.methods import Methods, update
-from genledger.instrumentation.adapters.retries import decides
 from genledger.instrumentation.adapters.wire import endpoint_at
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patches
@@ -76,7 +76,7 @@ class AzureInferenceInstrumentor(Instrumentor):
 
     def patches(self) -> Patches:
         """Return the methods of the clients, and what counts how often a request is sent."""
-        patches: Patches = [decides(self.library, "azure.core.pipeline.policies._retry", "RetryPolicyBase.increment")]
+        patches: Patches = [repeats_requests(self.library)]
         for cls, (name, operation) in _CLIENTS.items():
             if operation is CHAT:
                 operation = CHAT._replace(accumulate=Updates)

@@ -33,6 +33,7 @@ _BY_FIELD: Mapping[str, Operation] = {
     "anthropic_version": MESSAGES,
     "inferenceConfig": CONVERSE,
     "inputText": GENERATION,
+    "inputPrompt": GENERATION,
     "prompt": GENERATION,
     "messages": CHAT_DOCUMENTS,
     "query": RERANK,

@@ -2,17 +2,20 @@
 
 https://github.com/BerriAI/litellm, https://docs.litellm.ai/docs. What goes through another instrumented client is one
 call inside another, which is priced. The Router looks functions up when it calls them: each of its attempts is a call.
+Functions that the application imported by name before are recorded below LiteLLM's decorator, where each request that
+it sends again is a call, and what its cache answers is none. So are chats that LiteLLM makes of text completions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from genledger.engine.call import running_call
 from genledger.engine.foreign_spans.processor import doubles
 from genledger.engine.operation import Operation
-from genledger.instrumentation.adapters.methods import Methods
+from genledger.instrumentation.adapters.decorated import behind_decorators
+from genledger.instrumentation.adapters.methods import Find, Methods
 from genledger.instrumentation.adapters.own_spans import runs_outside
 from genledger.instrumentation.adapters.retries import repeats
 from genledger.instrumentation.instrumentor import Instrumentor
@@ -57,6 +60,25 @@ _GENERATING = dict.fromkeys(
 )
 
 
+_ANTHROPIC = ("litellm.anthropic_interface", "litellm.anthropic_interface.messages")
+_DEFINED = (
+    *("litellm.main", "litellm.images.main", "litellm.rerank_api.main", "litellm.responses.main"),
+    *("litellm.google_genai.main", "litellm.llms.anthropic.messages.native.handler"),
+    "litellm.llms.anthropic.experimental_pass_through.messages.handler",
+)
+"""Where the functions are defined, and decorated."""
+
+
+def unless_running(operation: Operation) -> Find:
+    """Return what finds an operation, unless one of its calls is running: then this is how it is done."""
+
+    def find(given: dict[str, Any]) -> Operation | None:
+        call = running_call("litellm")
+        return None if call is not None and call.operation is operation else operation
+
+    return find
+
+
 def reaches(wrapped: Any, logging: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Note who a request goes to: LiteLLM notes it just before, whatever sends the request."""
     result = wrapped(*args, **kwargs)
@@ -71,6 +93,22 @@ def reaches(wrapped: Any, logging: Any, args: tuple[Any, ...], kwargs: dict[str,
     return result
 
 
+def _functions(modules: Iterable[str], operations: Mapping[str, Operation | Find]) -> Patches:
+    return Methods(
+        "litellm",
+        dict.fromkeys(modules, ""),
+        operations,
+        endpoint,
+        body,
+        write,
+        answer=read_result,
+        kept=kept_chunks,
+        cached=is_cached,
+        cause=cause_of,
+        signature=names_arguments,
+    ).patches()
+
+
 class LitellmInstrumentor(Instrumentor):
     """Records the calls of the `litellm` package."""
 
@@ -80,29 +118,14 @@ class LitellmInstrumentor(Instrumentor):
 
     def patches(self) -> Patches:
         """Return the functions, what tells where a request goes, and what sends one again."""
-        twins = {f"a{name}": operation for name, operation in _NAMED.items()}
-        functions: tuple[tuple[str, Mapping[str, Operation]], ...] = (
-            ("litellm", {**_NAMED, **twins, "anthropic_messages": MESSAGES, **_GENERATING}),
-            ("litellm.google_genai", _GENERATING),
-            ("litellm.anthropic_interface", {"create": MESSAGES, "acreate": MESSAGES}),
-            ("litellm.anthropic_interface.messages", {"create": MESSAGES, "acreate": MESSAGES}),
-        )
-        patches: Patches = []
-        for module, operations in functions:
-            methods = Methods(
-                self.library,
-                {module: ""},
-                operations,
-                endpoint,
-                body,
-                write,
-                answer=read_result,
-                kept=kept_chunks,
-                cached=is_cached,
-                cause=cause_of,
-                signature=names_arguments,
-            )
-            patches += methods.patches()
+        named = {**_NAMED, **{f"a{name}": one for name, one in _NAMED.items()}, "anthropic_messages": MESSAGES}
+        below = {name: unless_running(operation) for name, operation in {**named, **_GENERATING}.items()}
+        patches: Patches = [
+            *_functions(("litellm",), {**named, **_GENERATING}),
+            *_functions(("litellm.google_genai",), _GENERATING),
+            *_functions(_ANTHROPIC, {"create": MESSAGES, "acreate": MESSAGES}),
+            *behind_decorators(_functions(_DEFINED, below)),
+        ]
         return [
             *patches,
             *(repeats("litellm", "litellm", f"{one}_with_retries", "original_function", by) for one, by in _REPEATED),

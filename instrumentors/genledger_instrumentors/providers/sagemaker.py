@@ -11,9 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from genledger.engine.operation import Body, Operation
+from genledger.engine.operation import Body, Operation, text, write_texts
 from genledger.instrumentation.adapters.botocore import ServiceClients, ServiceOperation, lines
 from genledger.instrumentation.instrumentor import Instrumentor
+from genledger_semconv import attributes as A
+from genledger_semconv import spans as S
 
 from ..formats.openai_chat import CHAT, COMPLETIONS
 from ..formats.text_generation import EMBED, GENERATED, TEXT_GENERATION
@@ -28,6 +30,11 @@ _BY_FIELD: Mapping[str, Operation] = {
 """Formats, by a field of their documents."""
 
 
+def served_later(body: Body) -> Operation | None:
+    """Return what is asked of an endpoint that answers into a bucket: a document in a bucket may ask for anything."""
+    return _LATER if "InputLocation" in body or served(body) is not None else None
+
+
 def served(body: Body) -> Operation | None:
     """Return what a document asks of an endpoint; `None` for one that asks for no text: of other machine learning."""
     operation = next((one for name, one in _BY_FIELD.items() if name in body), None)
@@ -36,6 +43,16 @@ def served(body: Body) -> Operation | None:
 
 _EMBED = EMBED._replace(fixed_model=True)
 
+_LATER = Operation(
+    name=S.GENERATE_CONTENT,
+    api="text_generation",
+    fields={"model": (A.GEN_AI_REQUEST_MODEL, text)},
+    response=lambda answer, attributes: write_texts(answer, (("InferenceId", A.GEN_AI_RESPONSE_ID),), attributes),
+    family="inference",
+    fixed_model=True,
+)
+"""An invocation whose answer goes into a bucket, and what it consumed with it: it is one request."""
+
 _MODELS = ("TargetModel", "InferenceComponentName", "EndpointName")
 
 CLIENTS = ServiceClients(
@@ -43,6 +60,7 @@ CLIENTS = ServiceClients(
     provider="aws.sagemaker",
     operations={
         ("sagemaker-runtime", "InvokeEndpoint"): ServiceOperation(served, _MODELS, document="Body", listed=GENERATED),
+        ("sagemaker-runtime", "InvokeEndpointAsync"): ServiceOperation(served_later, _MODELS, document="Body"),
         ("sagemaker-runtime", "InvokeEndpointWithResponseStream"): ServiceOperation(
             served, _MODELS, document="Body", stream="Body", messages=lines
         ),

@@ -243,4 +243,5 @@ def settle_budgets(recorder: Recorder, settlement: Settlement) -> None:
         attributes[A.GEN_AI_REQUEST_MODEL] = reservation.model
         attributes[A.GENLEDGER_MODEL_REQUESTED] = asked if asked is not None else ""
         attributes[A.GENLEDGER_MODEL_REASON] = reservation.reason or ""
-        call.span.update_name(span_name(call.operation.name, reservation.model))
+        if call.operation.target is None:
+            call.span.update_name(span_name(call.operation.name, reservation.model))

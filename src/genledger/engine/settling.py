@@ -91,6 +91,9 @@ def _judge(recorder: Recorder, settlement: Settlement) -> None:
         # A stored prompt names the model; the conventions want it on the span.
         attributes[A.GEN_AI_REQUEST_MODEL] = answered = attributes[A.GEN_AI_RESPONSE_MODEL]
         call.span.update_name(span_name(operation.name, answered))
+    named = attributes.get(A.GEN_AI_REQUEST_MODEL)
+    if call.model is None and isinstance(named, str):
+        call.model = named
     refused = attributes.pop(A.ERROR_TYPE, None) or call.refused
     if isinstance(refused, str) and error is None:
         settlement.outcome = "error"

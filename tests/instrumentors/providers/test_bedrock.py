@@ -810,6 +810,44 @@ def test_a_budget_reserves_the_images_that_are_asked_for(server: Server, client:
     assert server.requests == []
 
 
+PEGASUS = "us.twelvelabs.pegasus-1-2-v1:0"
+VIDEO = {"s3Location": {"uri": "s3://videos/1.mp4", "bucketOwner": "1"}}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_model_that_watches_videos_is_visible_without_a_price(server: Server, client: Any, stream: bool) -> None:
+    told = {"message": "A cat.", "finishReason": "stop"}
+    server.will(chunks(told | metrics(0, 50)) if stream else json_reply(told, **counts(0, 50)))
+    given = {"modelId": PEGASUS, "body": json.dumps({"inputPrompt": "What is it?", "mediaSource": VIDEO})}
+    with instrumented(libraries=["bedrock"], capture_content="span") as telemetry:
+        if stream:
+            list(client.invoke_model_with_response_stream(**given)["body"])
+        else:
+            client.invoke_model(**given)["body"].read()
+        assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs, capture_content=True)
+    attributes = telemetry.attributes
+    assert attributes["gen_ai.usage.output_tokens"] == 50
+    assert attributes["genledger.cost.unpriced"] == "unknown_model"
+    assert attributes["gen_ai.response.finish_reasons"] == ("stop",)
+    assert "What is it?" in attributes["gen_ai.input.messages"]
+    assert "A cat." in attributes["gen_ai.output.messages"]
+
+
+def test_vectors_of_a_video_are_visible_without_a_price(server: Server, client: Any) -> None:
+    bucket = {"s3OutputDataConfig": {"s3Uri": "s3://vectors"}}
+    done = {"invocationArn": ARN, "modelArn": "m", "submitTime": 0, "outputDataConfig": bucket, "status": "Completed"}
+    asked = {"inputType": "video", "mediaSource": VIDEO}
+    server.will(json_reply({"invocationArn": ARN}), json_reply(done))
+    with instrumented(libraries=["bedrock"]) as telemetry:
+        client.start_async_invoke(
+            modelId="twelvelabs.marengo-embed-2-7-v1:0", modelInput=asked, outputDataConfig=bucket
+        )
+        client.get_async_invoke(invocationArn=ARN)
+    (made,) = [one for span in telemetry.spans if "genledger.cost.unpriced" in (one := attributes_of(span))]
+    assert made["gen_ai.request.model"] == "twelvelabs.marengo-embed-2-7-v1:0"
+    assert "genledger.cost.amount" not in made
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_latency_that_was_optimized_is_a_tier(
     server: Server, client: Any, telemetry: Telemetry, stream: bool

@@ -71,6 +71,22 @@ def test_an_endpoint_without_a_price_is_unpriced(server: Server, client: Any, te
     assert telemetry.attributes["genledger.cost.unpriced"] == "unknown_provider"
 
 
+def test_what_is_answered_into_a_bucket_is_one_request_without_counts(
+    server: Server, client: Any, telemetry: Telemetry
+) -> None:
+    server.will(
+        Reply(202, "application/json", (b'{"InferenceId": "i-1"}',), {"X-Amzn-SageMaker-OutputLocation": "s3://o"})
+    )
+    answer = client.invoke_endpoint_async(EndpointName="llama-endpoint", InputLocation="s3://questions/1.json")
+    assert answer["OutputLocation"] == "s3://o"
+    attributes = telemetry.attributes
+    assert telemetry.span.name == "generate_content llama-endpoint"
+    assert attributes["gen_ai.provider.name"] == "aws.sagemaker"
+    assert attributes["gen_ai.response.id"] == "i-1"
+    assert attributes["genledger.usage.request"] == 1
+    assert attributes["genledger.cost.unpriced"] == "no_rate"
+
+
 def test_a_text_with_counts_is_priced(server: Server, client: Any, telemetry: Telemetry) -> None:
     details = {"finish_reason": "length", "generated_tokens": 50, "prefill": [{"id": 1}] * 10}
     server.will(json_reply([{"generated_text": "It is.", "details": details}]))

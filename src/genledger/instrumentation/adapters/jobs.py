@@ -6,15 +6,15 @@ reservation, and whichever answer ends the job settles it. Requests that only as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from genledger.engine.call import Call
 from genledger.engine.driver import asynchronous, follow, synchronous
-from genledger.engine.operation import Body, Endpoint, Finished, Operation
+from genledger.engine.operation import Body, Endpoint, Finished, Operation, StreamAccumulator
 from genledger.engine.recorder import Recorder, active
-from genledger.instrumentation.adapters.methods import MethodExchange, Write, kind_of, named_arguments
+from genledger.instrumentation.adapters.methods import MethodExchange, Write, is_stream, kind_of, named_arguments
 from genledger.instrumentation.patching import Patch, Patches, Wrapper
 from genledger.shared import internal_errors
 
@@ -48,6 +48,8 @@ class JobClient:
         write: Writes changed fields of the request back into the named arguments.
         job: Reads the job that an answer tells of, given the named arguments of its request as well.
         failed: Reads likewise the job that an exception tells of.
+        accumulate: Puts a stream together that goes on with a job, as `Operation.accumulate` does for one that
+            creates it: the job is settled by what that says in its end.
     """
 
     library: str
@@ -58,6 +60,7 @@ class JobClient:
     write: Write
     job: Callable[[Any, dict[str, Any]], Job | None]
     failed: Callable[[BaseException, dict[str, Any]], Job | None] | None = None
+    accumulate: Callable[[Body, bool], StreamAccumulator] | None = None
 
     def patches(self) -> Patches:
         """Return what to patch, and with what."""
@@ -76,8 +79,7 @@ class JobClient:
             except Exception as error:
                 self._notice(wrapped, instance, args, kwargs, self.failed, error)
                 raise
-            self._notice(wrapped, instance, args, kwargs, self.job, result)
-            return result
+            return self._noticed(wrapped, instance, args, kwargs, result)
 
         def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if (
@@ -91,10 +93,23 @@ class JobClient:
             except Exception as error:
                 self._notice(wrapped, instance, args, kwargs, self.failed, error)
                 raise
-            self._notice(wrapped, instance, args, kwargs, self.job, result)
-            return result
+            return self._noticed(wrapped, instance, args, kwargs, result)
 
         return wrapper
+
+    def _noticed(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
+        """Settle the job whose end a result tells of, a stream when it has been read; return what is to be read."""
+        if self.accumulate is None or not is_stream(result):
+            self._notice(wrapped, instance, args, kwargs, self.job, result)
+            return result
+        if self.operation(named_arguments(wrapped, args, kwargs)) is not None:
+            return result
+        stream = self.accumulate({}, False)
+
+        def ended() -> None:
+            self._notice(wrapped, instance, args, kwargs, self.job, stream.response())
+
+        return _read_async(result, stream, ended) if hasattr(result, "__anext__") else _read(result, stream, ended)
 
     def _open(
         self, recorder: Recorder, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -104,7 +119,8 @@ class JobClient:
         if operation is None:
             return None
         body = self.body(given)
-        streamed = operation.accumulate is not None and bool(body.get("stream"))
+        # An agent's events tell of its work.
+        streamed = operation.accumulate is not None and operation.inference and bool(body.get("stream"))
         endpoint = self.endpoint(instance, given)
         call = recorder.open(operation, self.library, endpoint, body, streamed=streamed)
         if call is None:
@@ -139,7 +155,10 @@ class JobExchange(MethodExchange):
     __slots__ = ()
 
     def receive(self, result: Any) -> Any:
-        """Settle the call when its job has ended already; wait for that otherwise."""
+        """Settle the call when its job has ended already; wait for that otherwise, in a stream until that ends."""
+        accumulate = self.call.operation.accumulate
+        if accumulate is not None and is_stream(result):
+            return follow(self.call, result, accumulate(self.call.body, self.call.recorder.capture is not None))
         job = self._read(result)
         if job is None:
             self.call.settle({})
@@ -148,6 +167,35 @@ class JobExchange(MethodExchange):
         else:
             self.call.recorder.deferred.defer(self.call, job.id, alias=job.stream)
         return result
+
+
+def _fold(stream: StreamAccumulator, chunk: Any) -> None:
+    try:
+        stream.fold((chunk,))
+    except Exception as error:
+        internal_errors.report("reading the stream of a job", error)
+
+
+def _read(source: Iterator[Any], stream: StreamAccumulator, ended: Callable[[], None]) -> Iterator[Any]:
+    """Pass on a stream; say when it has ended, or nobody reads on."""
+    try:
+        for chunk in source:
+            _fold(stream, chunk)
+            yield chunk
+    finally:
+        ended()
+
+
+async def _read_async(
+    source: AsyncIterator[Any], stream: StreamAccumulator, ended: Callable[[], None]
+) -> AsyncIterator[Any]:
+    """Do as `_read` does, asynchronously."""
+    try:
+        async for chunk in source:
+            _fold(stream, chunk)
+            yield chunk
+    finally:
+        ended()
 
 
 def streams(module: str, path: str, provider: str, address: Callable[[Any], str]) -> Patch:

@@ -194,7 +194,7 @@ class ResultExchange(MethodExchange):
         call, methods = self.call, self._methods
         call.cached = methods.cached(call.body, result)
         accumulate = call.operation.accumulate
-        if accumulate is not None and _is_stream(result):
+        if accumulate is not None and is_stream(result):
             call.streamed = True
             accumulator = accumulate(call.body, call.recorder.capture is not None)
             if not is_stream_object(result):
@@ -216,7 +216,7 @@ class ResultExchange(MethodExchange):
         return result
 
 
-def _is_stream(result: Any) -> bool:
+def is_stream(result: Any) -> bool:
     """Return whether a result is a stream of chunks; a file, as an HTTP response may be one, has lines."""
     steps = hasattr(result, "__next__") or hasattr(result, "__anext__")
     return steps and not isinstance(result, IOBase)

@@ -31,6 +31,9 @@ _WITHOUT_MODEL = {"apply_guardrail": "guardrail"}
 
 _SERVED_IN_HEADERS = frozenset({"aws", "deepgram", "elevenlabs", "fal", "google", "vertex"})
 """Providers whose headers say what they served; a gateway's may say what it billed."""
+MEASURED = "genledger.measured"
+"""The field that stands for what an adapter has measured of a call: counts by unit."""
+
 _PLACES = ("inference_geo", "region", "location", "vertex_location", "data_residency")
 _NO_HEADERS: Mapping[str, object] = {}
 
@@ -128,6 +131,9 @@ def read_usage(
             usage = replace(usage, units={**usage.units, **units})
         if body.get("tool_usage") is not None:
             also += image_tool(counts, body)
+        if (local := body.get(MEASURED)) is not None:
+            usage = usage or Usage()
+            usage = replace(usage, units={**usage.units, **local})
         reports = seller.reports or body.get(CLIENTS_OWN) is not None
         reported = reported_cost(provider, base_url, body, said, notes) if reports else None
         if usage is None and reported is None and not also:

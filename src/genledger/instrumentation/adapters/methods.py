@@ -12,6 +12,7 @@ from genledger.engine.call import Call
 from genledger.engine.driver import (
     Arguments,
     Exchange,
+    Open,
     asynchronous,
     follow,
     generating,
@@ -103,20 +104,7 @@ class Methods:
             call = recorder.open(operation, self.library, endpoint, body, streamed=streamed)
             return ResultExchange(call, function, self) if call is not None else None
 
-        drivers = {
-            kind: make(open_call)
-            for kind, make in (
-                ("plain", synchronous),
-                ("coroutine", asynchronous),
-                ("generator", generating),
-                ("async generator", generating_async),
-            )
-        }
-
-        def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            return drivers[kind_of(wrapped)](wrapped, instance, args, kwargs)
-
-        return wrapper
+        return driven(open_call)
 
 
 class MethodExchange(Exchange):
@@ -191,6 +179,24 @@ class ResultExchange(MethodExchange):
         else:
             call.settle(self._read(result))
         return result
+
+
+def driven(open_call: Open) -> Callable[..., Any]:
+    """Return the wrapper of functions or methods, whatever kind they are of."""
+    drivers = {
+        kind: make(open_call)
+        for kind, make in (
+            ("plain", synchronous),
+            ("coroutine", asynchronous),
+            ("generator", generating),
+            ("async generator", generating_async),
+        )
+    }
+
+    def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return drivers[kind_of(wrapped)](wrapped, instance, args, kwargs)
+
+    return wrapper
 
 
 def kind_of(wrapped: Any) -> str:

@@ -183,9 +183,8 @@ class LocalModels:
                 return None
             device = text(given.get("device")) or self.device(instance)
             body = {**method.body(instance, given), "model": short_name(self.model(instance)), "device": device}
-            streamed = operation.accumulate is not None and (
-                bool(body.get("stream")) or (method.streamer is not None and given.get(method.streamer) is not None)
-            )
+            handed = method.streamer is not None and given.get(method.streamer) is not None
+            streamed = handed or (operation.accumulate is not None and bool(body.get("stream")))
             call = recorder.open(operation, self.library, Endpoint(self.provider), body, streamed=streamed)
             if call is None:
                 return None

@@ -30,12 +30,12 @@ def _options(given: Given) -> dict[str, Any]:
 
 
 def _prompts(prompts: Any) -> Any:
-    """Return prompts as texts, or as tokens."""
+    """Return prompts as texts, or as tokens; nothing of a request that the server has prepared."""
     if isinstance(prompts, Mapping):
         return prompts.get("prompt") or prompts.get("prompt_token_ids")
     if isinstance(prompts, (list, tuple)) and prompts and not isinstance(prompts[0], int):
         return [_prompts(one) for one in prompts]
-    return prompts
+    return prompts if isinstance(prompts, (str, list, tuple)) else None
 
 
 def prompts(engine: Any, given: Given) -> dict[str, Any]:

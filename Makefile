@@ -124,7 +124,8 @@ test-local-models: $(LOCAL)/.ready ## Test libraries that run models in the proc
 LLAMA := .venvs/llama-cpp
 
 .PHONY: test-llama-cpp
-test-llama-cpp: export CMAKE_ARGS = -DLLAVA_BUILD=OFF -DGGML_NATIVE=OFF -DCMAKE_C_FLAGS=-O1 -DCMAKE_CXX_FLAGS=-O1
+test-llama-cpp: export CMAKE_ARGS = -DLLAVA_BUILD=OFF -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF -DGGML_NATIVE=OFF -DGGML_OPENMP=OFF \
+	-DCMAKE_C_FLAGS=-O1 -DCMAKE_CXX_FLAGS=-O1
 test-llama-cpp: $(LLAMA)/.ready ## Test llama.cpp likewise: not a part of CI, because it is compiled for many minutes
 	$(LLAMA)/bin/python -m pytest tests/instrumentors/providers/test_llama_cpp.py
 

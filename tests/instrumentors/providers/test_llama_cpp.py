@@ -159,7 +159,7 @@ def test_embeddings_are_one_span(path: Path, telemetry: Telemetry) -> None:
 
 def test_prices_by_the_token_and_by_the_hour(model: Any, telemetry: Telemetry) -> None:
     for rates in ({"per_million": {"input": 1.0, "output": 2.0}}, {"per_hour": 36.0}):
-        remove = pricing.override(provider="llama_cpp", model="tiny", **rates)
+        remove = pricing.override(provider="llama-cpp-python", model="tiny", **rates)
         try:
             model.create_completion(PROMPT, **OPTIONS)
         finally:

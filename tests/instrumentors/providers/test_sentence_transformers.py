@@ -81,7 +81,7 @@ def test_one_text_is_one_item(encoder: Any, telemetry: Telemetry) -> None:
 
 
 def test_a_price_per_hour_is_applied_to_the_time_that_encoding_took(encoder: Any, telemetry: Telemetry) -> None:
-    remove = pricing.override(provider="sentence_transformers", model="tiny-*", per_hour=7.2)
+    remove = pricing.override(provider="sentence-transformers", model="tiny-*", per_hour=7.2)
     try:
         encoder.encode(TEXTS)
     finally:

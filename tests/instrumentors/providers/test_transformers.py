@@ -41,10 +41,12 @@ def capturing() -> Iterator[Telemetry]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A decoder that never ends a text by itself."""
+    """A decoder that never ends a text by itself, and does not generate the padding token."""
     sizes = {"n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 64}
     config = transformers.GPT2Config(vocab_size=len(WORDS), bos_token_id=2, eos_token_id=None, pad_token_id=0, **sizes)
-    return save(transformers.GPT2LMHeadModel(config), tmp_path_factory.mktemp("models") / "tiny-gpt")
+    model = transformers.GPT2LMHeadModel(config)
+    model.generation_config.suppress_tokens = [0]
+    return save(model, tmp_path_factory.mktemp("models") / "tiny-gpt")
 
 
 @pytest.fixture(scope="module")

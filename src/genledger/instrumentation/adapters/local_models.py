@@ -28,6 +28,7 @@ from genledger.instrumentation.patching import Patch, Patches
 from genledger.pricing.readers.reading import MEASURED
 from genledger.pricing.usage import DEVICE_SECONDS
 from genledger.shared import internal_errors
+from genledger.shared.after_fork import run_after_fork
 from genledger_semconv import attributes as A
 
 Given = Mapping[str, Any]
@@ -76,7 +77,26 @@ class DeviceClock:
             return self._share
 
 
-_clocks: dict[str, DeviceClock] = {}
+class DeviceClocks:
+    """The clock of each device, by its name.
+
+    A child process begins anew: what runs in the parent does not run there.
+    """
+
+    def __init__(self) -> None:
+        self._clocks: dict[str, DeviceClock] = {}
+        run_after_fork(self.forget)
+
+    def of(self, device: str) -> DeviceClock:
+        """Return the clock of a device."""
+        return self._clocks.setdefault(device, DeviceClock())
+
+    def forget(self) -> None:
+        """Forget who runs."""
+        self._clocks = {}
+
+
+_clocks = DeviceClocks()
 
 
 class Measurement:
@@ -90,7 +110,7 @@ class Measurement:
     __slots__ = ("_clock", "_entered", "_number", "_seconds", "counts")
 
     def __init__(self, device: str, number: int) -> None:
-        self._clock = _clocks.setdefault(device, DeviceClock())
+        self._clock = _clocks.of(device)
         self._number = number
         self._entered: float | None = None
         self._seconds = 0.0

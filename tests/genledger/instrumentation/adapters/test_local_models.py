@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import threading
 import time
@@ -222,6 +223,33 @@ def test_a_call_that_fails_leaves_the_device(model: Model, telemetry: Telemetry)
     assert after.end_time is not None
     alone = attributes_of(after)["genledger.usage.device_second"]
     assert 0 < alone <= (after.end_time - after.start_time) / 1e9
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_child_process_does_not_share_the_device_with_a_call_of_its_parent(
+    model: Model, telemetry: Telemetry
+) -> None:
+    runs, ends = threading.Event(), threading.Event()
+
+    def meet() -> None:
+        runs.set()
+        ends.wait(60)
+
+    thread = threading.Thread(target=model.embed, args=(["a cat"], meet))
+    thread.start()
+    assert runs.wait(60)
+    child = os.fork()
+    if child == 0:
+        failed = True
+        try:
+            model.embed(["a cat"], lambda: time.sleep(0.1))
+            failed = telemetry.attributes["genledger.usage.device_second"] < 0.1
+        finally:
+            os._exit(failed)
+    status = os.waitpid(child, 0)[1]
+    ends.set()
+    thread.join(60)
+    assert status == 0
 
 
 @pytest.mark.parametrize(

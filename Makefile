@@ -76,9 +76,13 @@ test-lowest: $(LOWEST)/.ready services ## Test with the lowest versions of libra
 COMPAT := $(patsubst tests/%.txt,.venvs/%/.ready,$(wildcard tests/compat/*.txt))
 NEIGHBOURS := .venvs/neighbours/newest
 
+LOCAL := .venvs/contract/local
+$(LOCAL)/.ready: TORCH = $(@D)/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+
 .venvs/%/.ready: tests/%.lock pyproject.toml | $(UV)
 	@echo "setting up $(@D)"
 	@$(PYTHON) -m venv --clear $(@D)
+	@$(TORCH)
 	@$(UV) pip install --quiet --python $(@D)/bin/python --editable . --requirement $<
 	@touch $@
 
@@ -96,11 +100,11 @@ FOREIGN := .venvs/foreign/newest
 test-foreign: $(FOREIGN)/.ready ## Run the clients' own test suites without Genledger and with it, and print what differs
 	$(FOREIGN)/bin/python tests/foreign/compare.py $(CLIENTS)
 
-CONTRACT := $(patsubst tests/%.txt,.venvs/%,$(wildcard tests/contract/*.txt))
+CONTRACT := $(filter-out $(LOCAL),$(patsubst tests/%.txt,.venvs/%,$(wildcard tests/contract/*.txt)))
 NEWEST := .venvs/contract/newest
 
 .PHONY: test-providers
-test-providers: test-contract test-newest-clients coverage-check ## Hold the oldest and the newest of every client to the same promises
+test-providers: test-contract test-newest-clients test-local-models coverage-check ## Hold the oldest and the newest of every client to the same promises
 
 .PHONY: test-contract
 test-contract: $(addsuffix /.ready,$(CONTRACT)) ## The contract suite alone, in every environment
@@ -111,6 +115,20 @@ test-contract: $(addsuffix /.ready,$(CONTRACT)) ## The contract suite alone, in 
 test-newest-clients: $(NEWEST)/.ready ## What is special about each client, and recorded traffic, with the newest versions
 	$(NEWEST)/bin/python -m pytest -n 2 tests/instrumentors/frameworks tests/instrumentors/providers tests/replay
 
+LOCAL_TESTS := $(foreach name,fastembed sentence_transformers transformers,tests/instrumentors/providers/test_$(name).py)
+
+.PHONY: test-local-models
+test-local-models: $(LOCAL)/.ready ## Test libraries that run models in the process, with tiny models made by the tests
+	$(LOCAL)/bin/python -m pytest $(LOCAL_TESTS)
+
+LLAMA := .venvs/llama-cpp
+
+.PHONY: test-llama-cpp
+test-llama-cpp: export CMAKE_ARGS = -DLLAVA_BUILD=OFF -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF -DGGML_NATIVE=OFF -DGGML_OPENMP=OFF \
+	-DCMAKE_C_FLAGS=-O1 -DCMAKE_CXX_FLAGS=-O1
+test-llama-cpp: $(LLAMA)/.ready ## Test llama.cpp likewise: not a part of CI, because it is compiled for many minutes
+	$(LLAMA)/bin/python -m pytest tests/instrumentors/providers/test_llama_cpp.py
+
 .PHONY: coverage coverage-check
 coverage: ## Write docs/coverage.md from what test-contract found
 	$(NEWEST)/bin/python -m tests.contract.coverage $(addsuffix /coverage.json,$(CONTRACT)) >docs/coverage.md
@@ -118,7 +136,7 @@ coverage-check:
 	$(NEWEST)/bin/python -m tests.contract.coverage $(addsuffix /coverage.json,$(CONTRACT)) | diff docs/coverage.md -
 
 COMPILE = $(UV) pip compile --quiet --python-version 3.11 --no-header --no-annotate
-LOCKED := $(wildcard tests/compat/*.txt tests/contract/*.txt tests/neighbours/*.txt tests/foreign/*.txt)
+LOCKED := tests/llama-cpp.txt $(wildcard tests/compat/*.txt tests/contract/*.txt tests/neighbours/*.txt tests/foreign/*.txt)
 
 .PHONY: locks
 locks: $(UV) ## Take today's newest of everything into the lock files of the test environments

@@ -50,6 +50,7 @@ def override(
     valid_until: date | str | None = None,
     per_million: Mapping[str, float] | None = None,
     per_unit: Mapping[str, float] | None = None,
+    per_hour: float | None = None,
     above: int | None = None,
     per_million_above: Mapping[str, float] | None = None,
     factor: float | Mapping[str, float] | None = None,
@@ -62,7 +63,8 @@ def override(
 
     The fields are those of one `[[price]]` table of a price file (docs/pricing.md): names match exactly, as
     a glob, or as a regex between slashes, and may be lists; `per_million` is USD per million tokens by
-    bucket, `per_unit` USD per unit. Returns a function that removes the price. Raises `ValueError` for an
+    bucket, `per_unit` USD per unit, `per_hour` USD per hour of the device that a model in this process keeps
+    busy. Returns a function that removes the price. Raises `ValueError` for an
     invalid price, with the field and the expected value.
     """
     row = {name: value for name, value in locals().items() if value is not None}

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 
 from genledger.pricing.getters import number
 from genledger.pricing.names import canonical_provider
-from genledger.pricing.usage import TOKEN_BUCKETS
+from genledger.pricing.usage import DEVICE_SECONDS, TOKEN_BUCKETS
 from genledger.shared.text import quoted
 from genledger.shared.toml_table import Table
 
@@ -38,6 +38,8 @@ UNITS = (
     "search_unit",
     "classification",
     "text_message",
+    "item",
+    DEVICE_SECONDS,
     "citation_token",
     "guard_token",
     "cached_token_hour",
@@ -64,7 +66,7 @@ UNITS = (
 _PRIMARY = frozenset(
     {
         *("request", "second", "character", "image", "upscaled", "megapixel", "video", "session", "page", "search"),
-        "guardrail",
+        *("guardrail", "item", "device"),
     }
 )
 """First words of the units that a model can be billed by instead of tokens; the others are its tools."""
@@ -200,7 +202,8 @@ Factors = Annotated[
 _NAMES = "a name, a glob, a /regular expression/, or a list of them"
 _DATE = "a date like 2026-11-21"
 _WHERE = ("provider", "model", "deployment", "profile", "base_url")
-_WHAT = ("per_million", "per_unit", "factor", "alias", "free")
+_WHAT = ("per_million", "per_unit", "per_hour", "factor", "alias", "free")
+_SECONDS_PER_HOUR = 3600
 
 
 class PriceRule(Table):
@@ -220,6 +223,9 @@ class PriceRule(Table):
     valid_until: Day | None = Field(None, description=_DATE)
     per_million: TokenRates = Field({}, description="USD per million tokens by kind, such as { input = 2.5 }")
     per_unit: UnitRates = Field({}, description="USD per unit, such as { web_search = 0.01 }")
+    per_hour: Amount | None = Field(
+        None, description="USD per hour of the device that a model in this process keeps busy"
+    )
     above: Annotated[int, Field(gt=0)] | None = Field(None, description="a number of tokens above zero")
     per_million_above: TokenRates = Field({}, description="USD per million tokens by kind, such as { input = 5 }")
     factor: Factors = Field({}, description="a number, zero or more (0.85 pays 85 %), or one for each bucket")
@@ -260,7 +266,8 @@ class PriceRule(Table):
     @cached_property
     def rates(self) -> Mapping[str, float]:
         """Return USD per token or unit."""
-        return {bucket: usd / 1e6 for bucket, usd in self.per_million.items()} | self.per_unit
+        hourly = {} if self.per_hour is None else {DEVICE_SECONDS: self.per_hour / _SECONDS_PER_HOUR}
+        return {bucket: usd / 1e6 for bucket, usd in self.per_million.items()} | hourly | self.per_unit
 
     @cached_property
     def rates_above(self) -> Mapping[str, float]:

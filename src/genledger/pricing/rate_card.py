@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from genledger.pricing.cost import Cost, CostSource, Part
-from genledger.pricing.usage import INPUT_BUCKETS, TOKEN_BUCKETS, Usage
+from genledger.pricing.usage import INPUT_BUCKETS, MEASURES, TOKEN_BUCKETS, Usage
 
 _token_counts = attrgetter(*TOKEN_BUCKETS)
 _N_INPUT = len(INPUT_BUCKETS)
@@ -118,7 +118,8 @@ class Card:
                 rate = rates.get(unit)
                 if rate is None:
                     if not free:
-                        notes += (f"unpriced_unit:{unit}",)
+                        if unit not in MEASURES:
+                            notes += (f"unpriced_unit:{unit}",)
                         continue
                     rate = 0.0
                 charge = quantity * rate

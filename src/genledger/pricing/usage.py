@@ -28,6 +28,12 @@ OUTPUT_BUCKETS = ("output", "reasoning", "output_audio", "output_image")
 
 TOKEN_BUCKETS = INPUT_BUCKETS + OUTPUT_BUCKETS
 
+DEVICE_SECONDS = "device_second"
+"""The unit of the time that a call kept the machine's device busy: what a machine costs by the hour is priced by it."""
+
+MEASURES = frozenset({DEVICE_SECONDS, "item"})
+"""Units that measure a call of a model in this process in another way than its tokens do: a price needs one of them."""
+
 NO_UNITS: Mapping[str, float] = MappingProxyType({})
 """The units of what is billed by tokens alone."""
 
@@ -44,7 +50,8 @@ class Usage:
     `cache_write_1h` one with the lifetime of an hour.
 
     `units` counts what is billed by something other than tokens: `web_search`, `file_search`,
-    `code_session`, `search_unit`, `second`, `character`, `image`, `page`, `request`.
+    `code_session`, `search_unit`, `second`, `character`, `image`, `page`, `request`; and, for a model in this
+    process, `device_second` and `item`: the texts that it embedded, or the documents that it ordered.
     """
 
     input: int = 0

@@ -191,6 +191,40 @@ def test_free_on_purpose_is_a_cost_of_zero_and_not_unpriced(cost: CostOf, overri
     assert {part.bucket for part in found.parts} == {"input", "output"}
 
 
+@pytest.mark.parametrize(
+    ("rates", "expected"),
+    [
+        ({"per_hour": 2.5}, 2.5 / 2),
+        ({"per_unit": {"item": 0.0001}}, 0.01),
+        ({"per_million": {"input": 3, "output": 1}}, 3.0),
+        ({"per_hour": 2.5, "per_unit": {"item": 0.0001}}, 2.5 / 2 + 0.01),
+        ({"per_hour": 0}, 0.0),
+        ({"free": True}, 0.0),
+    ],
+    ids=str,
+)
+def test_a_model_in_the_process_is_priced_by_the_hour_the_item_or_the_token(
+    cost: CostOf, override: Override, rates: dict[str, Any], expected: float
+) -> None:
+    override(provider="transformers", model="tiny", **rates)
+    measured = {"genledger.measured": {"device_second": 1800.0, "item": 100}}
+    found = cost("transformers", "chat", {**chat("tiny"), **measured})
+    assert usd(found) == pytest.approx(expected)
+    assert found is not None
+    assert found.notes == ()
+
+
+def test_what_was_measured_alone_is_no_usage_of_tokens(cost: CostOf, override: Override) -> None:
+    override(provider="fastembed", per_million={"input": 1})
+    assert cost("fastembed", "embeddings", {"model": "m", "genledger.measured": {"item": 3}}) is None
+
+
+@pytest.mark.parametrize("measured", [7, [], {"item": "many"}, {"device_second": -1}, {"request": 3}], ids=str)
+def test_what_cannot_have_been_measured_is_left_out(cost: CostOf, override: Override, measured: object) -> None:
+    override(provider="transformers", per_hour=1, per_million={"input": 1}, per_unit={"item": 1})
+    assert usd(cost("transformers", "chat", {**chat("m"), "genledger.measured": measured})) == pytest.approx(1)
+
+
 def test_a_rate_of_zero_is_free_too(cost: CostOf, override: Override) -> None:
     override(base_url="http://gpu-*/v1", per_million={"input": 0, "output": 0})
     found = cost("openai", "chat", chat("llama-3"), base_url="http://gpu-7/v1")
@@ -295,6 +329,7 @@ def test_what_the_provider_reported_goes_before_the_users_price(cost: CostOf, ov
             "above: goes together with per_million_above",
         ),
         ('[[price]]\nmodel = "m"\nper_unit = { web_serch = 1 }\n', 3, "web_search"),
+        ('[[price]]\nmodel = "m"\nper_hour = -1\n', 3, "zero or more"),
     ],
 )
 def test_a_mistake_names_the_file_the_line_and_what_was_expected(

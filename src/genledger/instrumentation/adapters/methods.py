@@ -13,6 +13,7 @@ from genledger.engine.call import Call, running_call
 from genledger.engine.driver import (
     Arguments,
     Exchange,
+    Open,
     asynchronous,
     follow,
     generating,
@@ -109,20 +110,7 @@ class Methods:
             call = recorder.open(operation, self.library, endpoint, body, streamed=streamed)
             return ResultExchange(call, function, self) if call is not None else None
 
-        drivers = {
-            kind: make(open_call)
-            for kind, make in (
-                ("plain", synchronous),
-                ("coroutine", asynchronous),
-                ("generator", generating),
-                ("async generator", generating_async),
-            )
-        }
-
-        def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            return drivers[kind_of(wrapped)](wrapped, instance, args, kwargs)
-
-        return wrapper
+        return driven(open_call)
 
 
 def receives(library: str, module: str, path: str) -> Patch:
@@ -220,6 +208,24 @@ def is_stream(result: Any) -> bool:
     """Return whether a result is a stream of chunks; a file, as an HTTP response may be one, has lines."""
     steps = hasattr(result, "__next__") or hasattr(result, "__anext__")
     return steps and not isinstance(result, IOBase)
+
+
+def driven(open_call: Open) -> Callable[..., Any]:
+    """Return the wrapper of functions or methods, whatever kind they are of."""
+    drivers = {
+        kind: make(open_call)
+        for kind, make in (
+            ("plain", synchronous),
+            ("coroutine", asynchronous),
+            ("generator", generating),
+            ("async generator", generating_async),
+        )
+    }
+
+    def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return drivers[kind_of(wrapped)](wrapped, instance, args, kwargs)
+
+    return wrapper
 
 
 def kind_of(wrapped: Any) -> str:

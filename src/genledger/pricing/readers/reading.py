@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from genledger.pricing.getters import Counts, field, fields_of, first, items, label, path, text
+from genledger.pricing.getters import Counts, field, fields_of, first, items, label, number, path, text
 from genledger.pricing.names import canonical_provider, deployment_of_url, provider_of_host, region_of_host
 from genledger.pricing.readers import shapes
 from genledger.pricing.readers.any_format import Consumed, read_any, sampled
 from genledger.pricing.readers.tools import image_tool, tool_calls
 from genledger.pricing.readers.usage_block import lacks_output, usage_block
 from genledger.pricing.reported import CLIENTS_OWN, REPORTING, reported_cost
-from genledger.pricing.usage import Usage
+from genledger.pricing.usage import MEASURES, Usage
 from genledger.shared.text import bounded
 
 _STANDARD = frozenset(
@@ -31,6 +31,9 @@ _WITHOUT_MODEL = {"apply_guardrail": "guardrail"}
 
 _SERVED_IN_HEADERS = frozenset({"aws", "deepgram", "elevenlabs", "fal", "google", "vertex"})
 """Providers whose headers say what they served; a gateway's may say what it billed."""
+MEASURED = "genledger.measured"
+"""The field that stands for what was measured of a call of a model in this process: counts by unit."""
+
 _PLACES = ("inference_geo", "region", "location", "vertex_location", "data_residency")
 _NO_HEADERS: Mapping[str, object] = {}
 
@@ -130,6 +133,10 @@ def read_usage(
             usage = replace(usage, units={**usage.units, **units})
         if body.get("tool_usage") is not None:
             also += image_tool(counts, body)
+        if (measured := body.get(MEASURED)) is not None:
+            usage = usage or Usage()
+            found = {unit: count for unit in sorted(MEASURES) if (count := number(field(measured, unit))) is not None}
+            usage = replace(usage, units={**usage.units, **found})
         reports = seller.reports or body.get(CLIENTS_OWN) is not None
         reported = reported_cost(provider, base_url, body, said, notes) if reports else None
         if usage is None and reported is None and not also:

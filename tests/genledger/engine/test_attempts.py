@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from types import SimpleNamespace
 from typing import Any
 
@@ -55,3 +56,14 @@ def test_an_error_inside_a_stream_has_the_status_that_it_says(code: Any, status:
 def test_a_throttled_stream_is_rate_limited() -> None:
     assert outcome_of(Said(429)) == "rate_limited"
     assert outcome_of(Said(500)) == "error"
+
+
+def test_the_code_that_closed_a_socket_is_no_status_and_is_not_asked_for() -> None:
+    from websockets.exceptions import ConnectionClosedError
+    from websockets.frames import Close
+
+    error = ConnectionClosedError(Close(1011, "broken"), None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # newer versions deprecate the attribute
+        assert status_of(error) is None
+        assert fate_of(error) == "unsent"

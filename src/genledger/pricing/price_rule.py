@@ -24,6 +24,7 @@ from genledger.shared.toml_table import Table
 UNITS = (
     "request",
     "second",
+    "live_second",
     "character",
     "credit",
     "billable_unit",
@@ -55,7 +56,7 @@ UNITS = (
 )
 """What is billed by something else than tokens. `image_<quality>_<size>` and `<feature>_second` are known too."""
 
-_PRIMARY = frozenset({"request", "second", "character", "image", "page", "search", "guardrail"})
+_PRIMARY = frozenset({"request", "second", "live", "character", "image", "page", "search", "guardrail"})
 """First words of the units that a model can be billed by instead of tokens; the others are its tools."""
 
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")

@@ -27,6 +27,7 @@ from ..formats.gemini_images import PREDICTED_IMAGES
 from ..formats.gemini_interactions import FETCHED_INTERACTION, INTERACTIONS, operation_of
 from ..formats.gemini_requests import method_of, read_body, write_changes
 from ..formats.gemini_stream import payload
+from .google_genai_live import LIVE
 
 _POSTED: Mapping[str, Operation] = {
     "generateContent": GENERATE_CONTENT,
@@ -94,7 +95,7 @@ class GoogleGenAIInstrumentor(Instrumentor):
     supports = "google-genai >= 1.17, < 4"
 
     def patches(self) -> Patches:
-        """Return the methods that requests pass through, the streams that make several, and what runs functions."""
+        """Return the methods that requests pass through, the streams that make several, sockets, and tools."""
         module = "google.genai._api_client"
         names = ("request", "request_streamed", "async_request", "async_request_streamed")
         files = ("download_file", "async_download_file")
@@ -109,6 +110,7 @@ class GoogleGenAIInstrumentor(Instrumentor):
         )
         return [
             *requests.patches(),
+            *LIVE.patches(),
             *SpeakeasyClient(CLIENT, "google.genai._gaos").patches(),
             *StainlessClient(OLDER).patches(),
             attempts(self.library, module, "BaseApiClient._request_once", optional=True),

@@ -48,7 +48,7 @@ class ContentChunks:
             call = part.get("functionCall")
             self._length += length_of(said) if isinstance(said, str) else text_length(call)
             if self._keep:
-                _join(whole["content"]["parts"], part)
+                join_part(whole["content"]["parts"], part)
 
     def response(self) -> Mapping[str, Any]:
         """Return what was received, shaped like a whole answer."""
@@ -71,7 +71,7 @@ class ContentChunks:
         return self.complete and "usageMetadata" in self._answer
 
 
-def _join(parts: list[dict[str, Any]], part: Mapping[str, Any]) -> None:
+def join_part(parts: list[dict[str, Any]], part: Mapping[str, Any]) -> None:
     """Add a part to those before it; a text goes on where the last one, of the same kind, stopped."""
     last = parts[-1] if parts else {}
     if isinstance(part.get("text"), str) and "text" in last and last.get("thought") == part.get("thought"):

@@ -12,7 +12,7 @@ from typing import Any
 from genledger.engine.ceiling import length_of
 from genledger.engine.content.capture import Blob, generic_part, text_part, tool_call_part
 from genledger.engine.operation import Attributes, Body, Content, Operation, integer, listed, number, text
-from genledger.instrumentation.adapters.sockets import Asked, Heard
+from genledger.instrumentation.adapters.conversations import Asked, Heard
 from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S

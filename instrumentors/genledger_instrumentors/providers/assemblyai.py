@@ -1,7 +1,7 @@
-"""AssemblyAI's client, 0.40 to 1.x: transcripts, which are jobs, and the LLM gateway.
+"""AssemblyAI's client, 0.40 to 1.x: transcripts, which are jobs, streamed ones, and the LLM gateway.
 
 Client: https://github.com/AssemblyAI/assemblyai-python-sdk. API: https://www.assemblyai.com/docs/api-reference. Its
-sockets, its synchronous transcripts and LeMUR (withdrawn in 2026-03) are not recorded.
+older sockets, its synchronous transcripts and LeMUR (withdrawn in 2026-03) are not recorded.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from genledger.instrumentation.patching import Patches
 from genledger.pricing.getters import field, label
 
 from ..formats.assemblyai_transcripts import CHAT, TRANSCRIPT, read_transcript
+from .assemblyai_streaming import STREAMS
 
 _MODULES = ("assemblyai.api", "assemblyai.prerecorded.v2.api", "assemblyai.prerecorded.v2.async_api")
 _REQUESTS = ("create_transcript", "get_transcript")
@@ -69,7 +70,7 @@ class AssemblyAIInstrumentor(Instrumentor):
     supports = "assemblyai >= 0.40, < 2"
 
     def patches(self) -> Patches:
-        """Return the functions that create a transcript and ask for it, and those of the gateway."""
+        """Return the functions that create a transcript and ask for it, those of the gateway, and those of sockets."""
         jobs = JobClient(
             self.library,
             dict.fromkeys(
@@ -89,4 +90,4 @@ class AssemblyAIInstrumentor(Instrumentor):
             body=lambda instance, given: given["body"],
             write=lambda given, changes: given.update(body=with_changes(given["body"], changes)),
         )
-        return [*jobs.patches(), *gateway.patches()]
+        return [*jobs.patches(), *gateway.patches(), *STREAMS.patches()]

@@ -24,6 +24,7 @@ from ..formats.gemini_interactions import FETCHED_INTERACTION, INTERACTIONS, ope
 from ..formats.gemini_operations import operation
 from ..formats.gemini_requests import read_body, write_changes
 from ..formats.gemini_stream import payload
+from .google_genai_live import LIVE
 
 _STREAMS = (
     ("google.genai.models", "Models.generate_content_stream"),
@@ -73,7 +74,7 @@ class GoogleGenAIInstrumentor(Instrumentor):
     supports = "google-genai >= 1.17, < 4"
 
     def patches(self) -> Patches:
-        """Return the methods that requests and results pass through, streams of several, and what runs functions."""
+        """Return the methods that requests and results pass through, streams of several, sockets, and tools."""
         module = "google.genai._api_client"
         names = ("request", "request_streamed", "async_request", "async_request_streamed")
         files = ("download_file", "async_download_file")
@@ -96,6 +97,7 @@ class GoogleGenAIInstrumentor(Instrumentor):
         return [
             *requests.patches(),
             *storage.patches(),
+            *LIVE.patches(),
             *SpeakeasyClient(CLIENT, "google.genai._gaos").patches(),
             *StainlessClient(OLDER).patches(),
             attempts(self.library, module, "BaseApiClient._request_once", optional=True),

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from genledger.engine.operation import Operation
-from genledger.instrumentation.adapters.sockets import Sessions, SocketClient
+from genledger.instrumentation.adapters.conversations import Conversations
+from genledger.instrumentation.adapters.sockets import StainlessSockets
 from genledger.instrumentation.adapters.stainless import ClientSpec, StainlessClient
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patches
@@ -82,17 +83,17 @@ CLIENT = ClientSpec(
     clients=("openai._client", "OpenAI", "AsyncOpenAI"),
 )
 
-CONNECTIONS = Sessions(
+CONVERSATIONS = Conversations(
     library="openai",
-    modules=("openai.resources.realtime.realtime", "openai.resources.beta.realtime.realtime"),
-    connection="RealtimeConnection",
     operation=REALTIME,
     accumulate=RealtimeEvents,
-    aside=SPEECH_TO_TEXT,
     hears=hears,
     asks=asks,
+    aside=SPEECH_TO_TEXT,
     aside_body=transcription,
 )
+
+_REALTIME = ("openai.resources.realtime.realtime", "openai.resources.beta.realtime.realtime")
 
 
 class OpenAIInstrumentor(Instrumentor):
@@ -105,4 +106,5 @@ class OpenAIInstrumentor(Instrumentor):
     def patches(self) -> Patches:
         """Return the one method that every request passes through, and the sockets."""
         client = StainlessClient(CLIENT)
-        return [*client.patches(), *SocketClient(CONNECTIONS, client.endpoint).patches()]
+        sockets = StainlessSockets(CONVERSATIONS, _REALTIME, "RealtimeConnection", client.endpoint)
+        return [*client.patches(), *sockets.patches()]

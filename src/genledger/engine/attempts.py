@@ -102,8 +102,8 @@ def fate_of_status(status: int) -> Fate:
 
 def rpc_code(error: BaseException) -> str | None:
     """Return the name of the gRPC code that `error` has; `None` for an error that is not gRPC's."""
-    code = getattr(error, "code", None)
-    if not callable(code) or not any(kind.__name__ == "RpcError" for kind in type(error).__mro__):
+    code = getattr(error, "code", None) if _is_a("RpcError", error) else None
+    if not callable(code):
         return None
     name = getattr(code(), "name", None)
     return name if name in _RPC_STATUS else None
@@ -124,6 +124,8 @@ def status_of(error: BaseException) -> int | None:
     code = rpc_code(error)
     if code is not None:
         return _RPC_STATUS[code]
+    if _is_a("ConnectionClosed", error):  # a socket's, whose code is another kind of number
+        return None
     response = getattr(error, "response", None)
     if isinstance(response, dict):  # botocore's
         status = at_path(response, "ResponseMetadata.HTTPStatusCode")
@@ -135,6 +137,10 @@ def status_of(error: BaseException) -> int | None:
         said = getattr(error, "code", None)
         return int(said) if isinstance(said, int) and 400 <= said < 600 else status
     return status
+
+
+def _is_a(name: str, error: BaseException) -> bool:
+    return any(kind.__name__ == name for kind in type(error).__mro__)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -39,6 +39,10 @@ class Exchange:
         """Return the arguments to send: those given, with `call.changes` written into a copy of the request."""
         return args, kwargs
 
+    def enter(self) -> Context:
+        """Make the call the current one while the client's own method runs; return the context that it runs in."""
+        return self.call.enter()
+
     def answer(self, error: BaseException) -> Any:
         """Return what the provider had answered when the client raised `error`; `None` when it had not."""
         return None
@@ -66,7 +70,7 @@ def synchronous(open_call: Open) -> Wrapper:
         call = exchange.call
         call.admit()
         args, kwargs = _sent(exchange, args, kwargs)
-        inside = call.enter()
+        inside = exchange.enter()
         try:
             result = wrapped(*args, **kwargs)
         except BaseException as error:
@@ -106,7 +110,7 @@ def asynchronous(open_call: Open) -> Wrapper:
         call = exchange.call
         await call.admit_async()
         args, kwargs = _sent(exchange, args, kwargs)
-        inside = call.enter()
+        inside = exchange.enter()
         try:
             result = await wrapped(*args, **kwargs)
         except BaseException as error:
@@ -299,7 +303,7 @@ def _enter(
         call = exchange.call
         call.admit()
         args, kwargs = _sent(exchange, args, kwargs)
-        inside = call.enter()
+        inside = exchange.enter()
         try:
             result = entered.enter_context(wrapped(*args, **kwargs))
         except BaseException as error:
@@ -322,7 +326,7 @@ async def _enter_async(
         call = exchange.call
         await call.admit_async()
         args, kwargs = _sent(exchange, args, kwargs)
-        inside = call.enter()
+        inside = exchange.enter()
         try:
             result = await entered.enter_async_context(wrapped(*args, **kwargs))
         except BaseException as error:

@@ -104,6 +104,7 @@ class Received(NamedTuple):
         level: Chunks received when the application had last waited for one, and so had all that there was.
         seconds: From the first chunk until then.
         since: Seconds from then until the stream ended here.
+        measured: Whether what the answer counts was measured here, not by the provider.
     """
 
     length: int
@@ -112,6 +113,7 @@ class Received(NamedTuple):
     level: int = 0
     seconds: float = 0.0
     since: float = 0.0
+    measured: bool = False
 
 
 def span_name(operation: str, target: object) -> str:

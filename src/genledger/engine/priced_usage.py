@@ -116,10 +116,10 @@ def known_by_headers(call: Call) -> bool:
 
 
 def _completed(call: Call, usage: Usage, received: Received) -> tuple[Usage, bool]:
-    """The usage of a stream that its provider had not counted to its end: what was generated counts."""
+    """The usage of a stream that its provider had not counted to its end, and whether it is an estimate."""
     missing = _generated(call, received) - usage.output_tokens
     if missing <= 0:
-        return usage, False
+        return usage, received.measured
     given = usage.input if usage.input_tokens else _given(call)
     return replace(usage, input=given, output=usage.output + missing), True
 

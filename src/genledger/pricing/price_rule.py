@@ -24,6 +24,7 @@ from genledger.shared.toml_table import Table
 UNITS = (
     "request",
     "second",
+    "live_second",
     "character",
     "credit",
     "billable_unit",
@@ -65,8 +66,8 @@ UNITS = (
 
 _PRIMARY = frozenset(
     {
-        *("request", "second", "character", "image", "upscaled", "megapixel", "video", "session", "page", "search"),
-        *("guardrail", "item", "device"),
+        *("request", "second", "live", "character", "image", "upscaled", "megapixel", "video", "session", "page"),
+        *("search", "guardrail", "item", "device"),
     }
 )
 """First words of the units that a model can be billed by instead of tokens; the others are its tools."""

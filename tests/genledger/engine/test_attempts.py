@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from types import SimpleNamespace
 from typing import Any
 
@@ -66,3 +67,14 @@ class DeadlineExceeded(Exception):
 def test_a_deadline_that_passed_is_a_timeout_that_may_be_billed() -> None:
     assert outcome_of(DeadlineExceeded()) == "timeout"
     assert fate_of(DeadlineExceeded()) == "lost"
+
+
+def test_the_code_that_closed_a_socket_is_no_status_and_is_not_asked_for() -> None:
+    from websockets.exceptions import ConnectionClosedError
+    from websockets.frames import Close
+
+    error = ConnectionClosedError(Close(1011, "broken"), None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # newer versions deprecate the attribute
+        assert status_of(error) is None
+        assert fate_of(error) == "unsent"

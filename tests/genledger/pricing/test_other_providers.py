@@ -492,3 +492,40 @@ def test_fal_counts_what_it_bills_and_only_the_user_has_its_prices(cost: CostOf)
     assert found is not None
     assert found.usage.units == {"billable_unit": 2.5}
     assert cost("fal", "fal", body, {"model": "fal-ai/flux/dev"}) is None
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "asked", "rate"),
+    [
+        ("deepgram", "nova-3", {}, 0.0077 / 60),
+        ("deepgram", "nova-3", {"language": "multi"}, 0.0092 / 60),
+        ("deepgram", "nova-2-meeting", {}, 0.0058 / 60),
+        ("deepgram", "enhanced", {}, 0.0165 / 60),
+        ("deepgram", "base-general", {}, 0.0145 / 60),
+        ("deepgram", "flux-general-en", {}, 0.0077 / 60),
+        ("assemblyai", "universal-streaming-english", {}, 0.15 / 3600),
+        ("assemblyai", "universal-streaming-multilingual", {}, 0.15 / 3600),
+    ],
+)
+def test_a_second_over_a_socket_has_a_price_of_its_own(
+    cost: CostOf, provider: str, model: str, asked: dict[str, Any], rate: float
+) -> None:
+    """https://deepgram.com/pricing, https://www.assemblyai.com/pricing"""
+    found = cost(provider, "live_transcriptions", {"duration": 90}, {"model": model, **asked})
+    assert usd(found) == pytest.approx(90 * rate)
+
+
+def test_a_model_without_a_price_for_sockets_is_unpriced_there(cost: CostOf) -> None:
+    assert cost("elevenlabs", "live_transcriptions", {"duration": 90}, {"model": "scribe_v2"}) is None
+    assert cost("assemblyai", "live_transcriptions", {"duration": 90}, {"model": "universal-3-5-pro"}) is None
+
+
+@pytest.mark.parametrize("answer", [{}, {"duration": "long"}, {"duration": -1}, [], None])
+def test_a_session_of_unknown_length_has_no_usage(answer: Any) -> None:
+    assert read_usage("deepgram", "live_transcriptions", answer, {"model": "nova-3"}) is None
+
+
+def test_speech_over_a_socket_is_billed_by_its_characters(cost: CostOf) -> None:
+    """https://elevenlabs.io/pricing/api"""
+    answer = {"usage": {"characters": 1000}}
+    assert usd(cost("elevenlabs", "live_speech", answer, {"model": "eleven_flash_v2_5"})) == pytest.approx(0.04)

@@ -198,6 +198,9 @@ def units_of(provider: str, api: str, body: object, request: object, headers: Ma
         )
         least = _LEAST_SECONDS.get(provider, 0.0)
         return dict(shapes.heard(provider, request, max(seconds, least) if seconds else 0.0))
+    if api == "live_transcriptions":
+        unit = "multilingual_live_second" if field(request, "language") == "multi" else "live_second"
+        return dict(shapes.heard(provider, request, duration(field(body, "duration")) or 0.0, unit))
     for header, unit in _BILLED_IN_HEADERS:
         if billed := duration(headers.get(header)):
             return {unit: billed}

@@ -9,12 +9,13 @@ from genledger.engine.ceiling import length_of
 from genledger.engine.operation import Body, integer
 from genledger.pricing.getters import field
 
-_ENDINGS = {
+ENDINGS = {
     "response.completed",
     "response.incomplete",
     "response.failed",
     "response.cancelled",
 }
+"""Events that end a response."""
 
 
 class _Item:
@@ -89,7 +90,7 @@ class ResponsesEvents:
             elif fields.get("response") is not None:
                 self._response = fields["response"]
                 kind = fields.get("type")
-                self._ended = self._ended or (isinstance(kind, str) and kind in _ENDINGS)
+                self._ended = self._ended or (isinstance(kind, str) and kind in ENDINGS)
 
     def response(self) -> Mapping[str, Any]:
         """Return what was received, shaped like a response."""

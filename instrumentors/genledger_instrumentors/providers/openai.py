@@ -25,6 +25,9 @@ from ..formats.openai_embeddings import EMBEDDINGS, MODERATIONS
 from ..formats.openai_media import IMAGES, SPEECH, TRANSCRIPTIONS, TRANSLATIONS
 from ..formats.openai_realtime import REALTIME, SPEECH_TO_TEXT, RealtimeEvents, asks, hears, transcription
 from ..formats.openai_responses import RESPONSES, RETRIEVED_RESPONSE
+from ..formats.openai_responses_socket import SOCKET_RESPONSES, SocketEvents
+from ..formats.openai_responses_socket import asks as asks_for_response
+from ..formats.openai_responses_socket import hears as hears_of_response
 
 _CHAT = CHAT._replace(constant={A.OPENAI_API_TYPE: "chat_completions"})
 _RESPONSES = RESPONSES._replace(constant={A.OPENAI_API_TYPE: "responses"})
@@ -93,6 +96,15 @@ CONVERSATIONS = Conversations(
     aside_body=transcription,
 )
 
+RESPONSES_CONVERSATIONS = Conversations(
+    library="openai",
+    operation=SOCKET_RESPONSES._replace(constant=_RESPONSES.constant),
+    accumulate=SocketEvents,
+    hears=hears_of_response,
+    asks=asks_for_response,
+)
+
+_OVER_SOCKETS = ("openai.resources.responses.responses", "openai.resources.beta.responses.responses")
 _REALTIME = ("openai.resources.realtime.realtime", "openai.resources.beta.realtime.realtime")
 
 
@@ -106,5 +118,6 @@ class OpenAIInstrumentor(Instrumentor):
     def patches(self) -> Patches:
         """Return the one method that every request passes through, and the sockets."""
         client = StainlessClient(CLIENT)
-        sockets = StainlessSockets(CONVERSATIONS, _REALTIME, "RealtimeConnection", client.endpoint)
-        return [*client.patches(), *sockets.patches()]
+        realtime = StainlessSockets(CONVERSATIONS, _REALTIME, "RealtimeConnection", client.endpoint)
+        responses = StainlessSockets(RESPONSES_CONVERSATIONS, _OVER_SOCKETS, "ResponsesConnection", client.endpoint)
+        return [*client.patches(), *realtime.patches(), *responses.patches()]

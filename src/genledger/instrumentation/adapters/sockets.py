@@ -274,7 +274,8 @@ class StainlessSockets:
             endpoint = Endpoint.at(endpoint.provider, str(address))._replace(
                 base_url=endpoint.base_url, api_key=endpoint.api_key
             )
-        body = {"model": text(getattr(manager, f"{own}model"))}
+        model = text(getattr(manager, f"{own}model", None))
+        body = {"model": model} if model else {}
         self._conversations.set(connection, Conversation(self._kind, endpoint, body))
 
     def _ask(

@@ -3,8 +3,9 @@
     python benchmarks/priced_share.py [DIRECTORY]
 
 Reads recordings of HTTP traffic (one JSON file per exchange, an INDEX.json beside them), takes every successful
-answer that reports usage, whole or streamed, and prices it as of today. Prints the share by provider, then each
-unpriced answer with its reason.
+answer that reports usage, whole or streamed, and prices it as of today. Prints the share by provider, of all, and of
+those whose provider publishes a price list, then each unpriced answer with its reason. Left out are answers to
+requests of which the recording has lost the model, or has a host that is not the real one.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from genledger.pricing import Cost, Reading, price, read_usage
 
@@ -31,6 +32,17 @@ PROVIDERS = {
     "openai_compat_local": "local",
 }
 """Names of the recordings' directories that are not names of providers."""
+
+UNLISTED = {
+    # models on machines of one's own, and gateways to others' models
+    *("llamacpp", "ollama", "local", "gpustack", "mistralrs", "litellm_proxy", "mirascope_router"),
+    # subscriptions, and credits by contract
+    *("chatgpt_codex", "ollama_cloud", "snowflake"),
+}
+"""Providers without a public price list for each call."""
+
+MADE_ELSEWHERE = ("Qwen/", "moonshotai/", "muse-")
+"""What the names of models begin with that OpenAI does not serve: their recordings lack the host."""
 
 APIS = {
     "streamGenerateContent": "generateContent",
@@ -74,6 +86,8 @@ def answers(directory: Path) -> Iterator[Answer]:
         url = record["request"]["url"]
         sent = record["request"]["body"]
         request = {**_model_in(url), **(sent if isinstance(sent, dict) else _form(sent))}
+        if api == "images" and entry["provider"] == "openai":
+            request.setdefault("model", "dall-e-2")  # the endpoint's documented default
         response = record["response"]
         body = response.get("body")
         if not isinstance(body, dict):
@@ -83,7 +97,10 @@ def answers(directory: Path) -> Iterator[Answer]:
 
 
 def _model_in(url: str) -> dict[str, str]:
-    """The model that Bedrock, Gemini and Azure name in the path."""
+    """The model that Bedrock, Gemini and Azure name in the path, and Deepgram in the query."""
+    asked = dict(parse_qsl(urlsplit(url).query))
+    if "model" in asked:
+        return {"model": asked["model"]}
     parts = [unquote(part) for part in urlsplit(url).path.split("/")]
     for marker in ("model", "models", "deployments"):
         if marker in parts[:-1]:
@@ -193,15 +210,25 @@ def priced(answer: Answer) -> tuple[Reading | None, Cost | str]:
     )
 
 
+def is_incomplete(answer: Answer, reading: Reading) -> bool:
+    """Whether a recording has lost which model was asked, or where."""
+    model = reading.model
+    return model is None or (answer.provider == "openai" and model.startswith(MADE_ELSEWHERE))
+
+
 def main(directory: Path) -> None:
     totals: Counter[str] = Counter()
     good: Counter[str] = Counter()
     silent: Counter[str] = Counter()
+    lost: Counter[str] = Counter()
     unpriced: defaultdict[tuple[str, str, str], int] = defaultdict(int)
     for answer in answers(directory):
         reading, cost = priced(answer)
-        if reading is None:
+        if reading is None or cost == "no_usage":
             silent[f"{answer.provider} {answer.api}"] += 1
+            continue
+        if is_incomplete(answer, reading):
+            lost[answer.provider] += 1
             continue
         totals[answer.provider] += 1
         if isinstance(cost, str):
@@ -210,13 +237,18 @@ def main(directory: Path) -> None:
             good[answer.provider] += 1
     for provider, total in totals.most_common():
         print(f"{provider:20} {good[provider]:5} of {total:5}  {good[provider] / total:6.1%}")
-    print(f"{'all':20} {good.total():5} of {totals.total():5}  {good.total() / totals.total():6.1%}")
+    listed = [provider for provider in totals if provider not in UNLISTED]
+    for name, providers in (("all", list(totals)), ("with a public list", listed)):
+        some, every = (sum(counts[provider] for provider in providers) for counts in (good, totals))
+        print(f"{name:20} {some:5} of {every:5}  {some / every:6.1%}")
     print("\nnot priced:")
     for (provider, model, reason), count in sorted(unpriced.items()):
         print(f"  {count:3}  {provider:18} {model:60} {reason}")
+    print("\nleft out:", ", ".join(f"{name} {count}" for name, count in lost.most_common()))
     print("\nsuccessful, but without usage:", ", ".join(f"{name} {count}" for name, count in silent.most_common()))
 
 
 if __name__ == "__main__":
-    here = Path(__file__).resolve().parents[2] / "shared" / "data" / "recordings"
+    places = [folder / "shared" / "data" / "recordings" for folder in Path(__file__).resolve().parents[2:]]
+    here = next((place for place in places if place.is_dir()), places[0])
     main(Path(sys.argv[1]) if len(sys.argv) > 1 else here)

@@ -52,19 +52,29 @@ def importable(module: str) -> bool:
         return False
 
 
-def _rows() -> Iterator[Any]:
-    for found in pkgutil.iter_modules(rows.__path__):
-        row = importlib.import_module(f"{rows.__name__}.{found.name}").ROW
+MODULES = [importlib.import_module(f"{rows.__name__}.{found.name}") for found in pkgutil.iter_modules(rows.__path__)]
+CLIENTS: list[Row] = [module.ROW for module in MODULES if hasattr(module, "ROW")]
+"""What each client is mainly for."""
+
+OPERATIONS: list[Row] = [row for module in MODULES for row in getattr(module, "OPERATIONS", ())]
+"""What else the clients do."""
+
+
+def _cases(rows: list[Row]) -> Iterator[Any]:
+    for row in rows:
         for asynchronous in [False] * row.synchronous + [True] * row.asynchronous:
             skip = () if importable(row.module) else (pytest.mark.skip(reason=f"{row.module} is not installed"),)
-            yield pytest.param(
-                (row, asynchronous), id=f"{row.library}-{'async' if asynchronous else 'sync'}", marks=skip
-            )
+            name = f"{row.library}-{'async' if asynchronous else 'sync'}-{row.title.replace(' ', '-')}"
+            yield pytest.param((row, asynchronous), id=name, marks=skip)
+
+
+of_each_client = pytest.mark.parametrize("case", list(_cases(CLIENTS)), indirect=True)
+"""For promises about a client, whatever it is asked for."""
 
 
 @dataclass
 class Case:
-    """One client, and the server that it talks to."""
+    """One operation of a client, and the server that it talks to."""
 
     row: Row
     asynchronous: bool
@@ -105,11 +115,11 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GENLEDGER_LEDGER", str(tmp_path / "ledger.db"))
 
 
-@pytest.fixture(params=list(_rows()))
+@pytest.fixture(params=list(_cases(CLIENTS + OPERATIONS)))
 def case(request: pytest.FixtureRequest) -> Iterator[Case]:
-    """Each client in turn."""
+    """Each operation of each client in turn."""
     row, asynchronous = request.param
-    request.node.user_properties += described(row.library, row.operation, asynchronous, store=False)
+    request.node.user_properties += described(row.library, row.title, asynchronous, store=False)
     with serving(row.server) as server:
         yield Case(row, asynchronous, server)
 

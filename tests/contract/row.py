@@ -1,10 +1,10 @@
-"""What the contract suite has to know of one client."""
+"""What the contract suite has to know of one operation of a client."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -21,7 +21,7 @@ def at_least(distribution: str, *numbers: int) -> bool:
 
 @dataclass(frozen=True)
 class Row:
-    """One client of the suite.
+    """One operation of a client.
 
     Args:
         library: The library's name for users.
@@ -38,7 +38,7 @@ class Row:
         error: An error answer of the provider for a status.
         text: Text of the answers, which content has to show when it is on, and never otherwise.
         prompt: Text of the prompt, likewise.
-        limit: Reads the output limit out of a request as the server got it.
+        limit: Reads the output limit out of a request as the server got it; `None` for an operation without one.
         sent_model: Reads the model out of a request as the server got it.
         cheaper: A model of the same provider to degrade to, with a price.
         synchronous: Whether there is a synchronous client.
@@ -52,6 +52,10 @@ class Row:
         retries: Whether the client sends a failed request again when it is allowed to.
         read_chunk: Makes text of a chunk, to compare streams.
         operation: The operation's name.
+        endpoint: What to call the endpoint, where others of the client have the same operation.
+        content: Whether the operation has content that can be captured.
+        refused: Whether a budget can refuse the call: none that is free, or whose model only the answer says.
+        counted: Whether an answer says what is billed; else the request alone does.
         options: Options of `genledger.instrument`.
     """
 
@@ -68,7 +72,7 @@ class Row:
     error: Callable[[int], Reply]
     text: str = "The capital of France is Paris."
     prompt: str = "What is the capital of France?"
-    limit: Callable[[Any], Any] = lambda request: request.json.get("max_tokens")
+    limit: Callable[[Any], Any] | None = lambda request: request.json.get("max_tokens")
     sent_model: Callable[[Any], Any] = lambda request: request.json.get("model")
     cheaper: str = ""
     synchronous: bool = True
@@ -82,8 +86,26 @@ class Row:
     retries: bool = True
     stream_type: str = "text/event-stream"
     operation: str = "chat"
+    endpoint: str = ""
+    content: bool = True
+    refused: bool = True
+    counted: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
     server: Callable[[], Any] = Server
+
+    @property
+    def title(self) -> str:
+        """The operation, and its endpoint where others of the client have the same."""
+        return f"{self.operation} ({self.endpoint})" if self.endpoint else self.operation
+
+    def another(self, operation: str, **changes: Any) -> Row:
+        """Return the row of another operation of the same client.
+
+        Unless `changes` say otherwise, it does not stream, limits no output, answers without text, and has no model to
+        degrade to.
+        """
+        nothing: dict[str, Any] = {"events": (), "streams": False, "limit": None, "text": "", "cheaper": ""}
+        return replace(self, operation=operation, **{**nothing, **changes})
 
     def streamed(self, count: int | None = None) -> Reply:
         """The streamed answer, or its first `count` parts, after which the connection breaks."""

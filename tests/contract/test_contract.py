@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from opentelemetry import trace
 from opentelemetry.context import get_current
-from tests.contract.conftest import Case, call, calls, recording
+from tests.contract.conftest import Case, call, calls, of_each_client, recording
 from tests.contract.server import Reply, json_reply
 from tests.instrumentors.provider import items, now
 
@@ -28,7 +28,7 @@ def text_of(value: Any) -> str:
         method = getattr(value, name, None)
         if callable(method):
             return json.dumps(method(), default=str, sort_keys=True)
-    return repr(value)
+    return repr(vars(value)) if type(value).__repr__ is object.__repr__ else repr(value)
 
 
 def priced(case: Case, attributes: dict[str, Any]) -> None:
@@ -36,7 +36,7 @@ def priced(case: Case, attributes: dict[str, Any]) -> None:
     row = case.row
     assert attributes["gen_ai.operation.name"] == row.operation
     assert attributes["gen_ai.provider.name"] == row.provider
-    assert attributes["gen_ai.request.model"] == row.model
+    assert attributes.get("gen_ai.request.model", "") == row.model
     assert attributes.get("gen_ai.usage.input_tokens", 0) == row.usage[0]
     assert attributes.get("gen_ai.usage.output_tokens", 0) == row.usage[1]
     assert attributes["genledger.cost.amount"] == pytest.approx(row.cost)
@@ -159,6 +159,8 @@ async def test_a_retried_call_is_one_span_with_its_attempts(case: Case) -> None:
 
 
 async def test_a_budget_refuses_before_anything_is_sent(case: Case, tmp_path: Path) -> None:
+    if not case.row.refused:
+        pytest.skip("is free, or its model is not known before")
     case.server.will(case.row.whole)
     rules = tmp_path / "rules.toml"
     rules.write_text('[[budget]]\nname="none"\nusd=0.0000001\nper="day"\n')
@@ -180,11 +182,12 @@ async def test_a_degraded_call_is_sent_and_priced_as_degraded(case: Case, tmp_pa
         await case.whole(case.client(), max_tokens=700)
         (request,) = case.server.requests
         assert case.row.sent_model(request) == case.row.cheaper
-        assert case.row.limit(request) == 50
         attributes = call(telemetry)
         assert attributes["gen_ai.request.model"] == case.row.cheaper
-        assert attributes["gen_ai.request.max_tokens"] == 50
         assert attributes["genledger.model.requested"] == case.row.model
+        if case.row.limit is not None:
+            assert case.row.limit(request) == 50
+            assert attributes["gen_ai.request.max_tokens"] == 50
 
 
 async def test_content_is_off_unless_asked_for(case: Case) -> None:
@@ -197,12 +200,14 @@ async def test_content_is_off_unless_asked_for(case: Case) -> None:
             case.server.will(row.streamed())
             await case.stream(client)
         seen = json.dumps([dict(span.attributes or {}) for span in telemetry.spans], default=str)
-        assert row.text not in seen
+        assert not row.text or row.text not in seen
         assert row.prompt not in seen
 
 
 async def test_content_is_recorded_when_asked_for(case: Case) -> None:
     row = case.row
+    if not row.content:
+        pytest.skip("has no content")
     with recording(row, content=True) as telemetry:
         client = case.client()
         case.server.will(row.whole)
@@ -211,8 +216,9 @@ async def test_content_is_recorded_when_asked_for(case: Case) -> None:
             case.server.will(row.streamed())
             await case.stream(client)
         for attributes in calls(telemetry):
-            assert row.prompt in str(attributes["gen_ai.input.messages"])
-            assert not row.says or row.text in str(attributes["gen_ai.output.messages"])
+            asked = attributes.get("gen_ai.input.messages") or attributes["gen_ai.retrieval.query.text"]
+            assert row.prompt in str(asked)
+            assert not (row.says and row.text) or row.text in str(attributes["gen_ai.output.messages"])
             # What was not given is no content, whatever a client puts in its place.
             assert {"gen_ai.system_instructions", "gen_ai.tool.definitions"}.isdisjoint(attributes)
 
@@ -233,10 +239,14 @@ async def test_an_answer_of_unknown_shape_is_an_unpriced_call(case: Case, body: 
         assert await outcome(case.client()) == without
         attributes = call(telemetry)
         cost = attributes.get("genledger.cost.amount")
-        assert cost is None or attributes["genledger.usage.estimated"] is True
-        assert cost != 0
+        if case.row.counted:
+            assert cost is None or attributes["genledger.usage.estimated"] is True
+            assert cost != 0
+        else:
+            assert cost is None or cost == pytest.approx(case.row.cost)
 
 
+@of_each_client
 async def test_a_call_belongs_to_the_step_and_attribution_around_it(case: Case) -> None:
     case.server.will(case.row.whole)
     with recording(case.row) as telemetry:
@@ -254,6 +264,7 @@ async def test_a_call_belongs_to_the_step_and_attribution_around_it(case: Case) 
     assert trace.get_current_span() is trace.INVALID_SPAN
 
 
+@of_each_client
 async def test_nothing_is_recorded_after_uninstrument(case: Case) -> None:
     case.server.will(case.row.whole)
     client = case.client()
@@ -263,6 +274,7 @@ async def test_nothing_is_recorded_after_uninstrument(case: Case) -> None:
     assert len(calls(telemetry)) == 1
 
 
+@of_each_client
 async def test_concurrent_calls_keep_their_own_attribution(case: Case) -> None:
     case.server.will(case.row.whole)
     with recording(case.row) as telemetry:
@@ -278,12 +290,14 @@ async def test_concurrent_calls_keep_their_own_attribution(case: Case) -> None:
         )
 
 
+@of_each_client
 def test_instrument_imports_no_client(case: Case) -> None:
     program = f"import sys, genledger; genledger.instrument(destinations=[]); print({case.row.module!r} in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 
 
+@of_each_client
 async def test_a_client_imported_before_instrument_is_recorded(case: Case) -> None:
     client = case.client()
     case.server.will(case.row.whole)
@@ -292,5 +306,6 @@ async def test_a_client_imported_before_instrument_is_recorded(case: Case) -> No
         priced(case, call(telemetry))
 
 
+@of_each_client
 def test_the_error_reply_of_the_row_is_an_error(case: Case) -> None:
     assert case.row.error(500) != json_reply({})

@@ -15,6 +15,7 @@ from .transport import Reply, cut
 _NOT_SENT_TWICE_ALIKE = {
     *("idempotency-key", "traceparent", "tracestate", "x-stainless-retry-count"),
     *("amz-sdk-invocation-id", "amz-sdk-request", "authorization", "x-amz-date"),
+    "x-ms-client-request-id",
 }
 
 

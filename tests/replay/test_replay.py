@@ -22,7 +22,7 @@ from genledger_semconv.checker import check
 
 from ..instrumentors.telemetry import Telemetry, attributes_of, instrumented, surroundings
 from . import recordings
-from .observation import difference, failed
+from .observation import Failure, difference, failed
 from .plan import Plan
 from .playing import Playback, Player
 from .sdks import NAMES, installed
@@ -202,11 +202,16 @@ def badly_kept(job: Job, without: Playback, attributes: dict[str, Any]) -> Itera
         yield "what was generated is not among its content"
 
 
+def refuted(observation: Any) -> bool:
+    """Whether a client raised because it does not take an answer for a valid one."""
+    return isinstance(observation, Failure) and observation.kind.endswith("ResponseValidationError")
+
+
 def badly_ended(job: Job, without: Playback, span: ReadableSpan, attributes: dict[str, Any]) -> Iterator[str]:
     """Status, error type and outcome that do not fit what the application got."""
     outcome = attributes.get("genledger.outcome")
-    if job.way == "helper" and job.plan.recording.status < 400:
-        return  # a helper may raise over an answer that the provider has given in full
+    if job.plan.recording.status < 400 and (job.way == "helper" or refuted(without.result)):
+        return  # the application got an error over an answer that the provider has given in full
     if failed(without.result):
         expected = {401: "error", 429: "rate_limited"}.get(job.plan.recording.status, "error")
         if outcome != expected or span.status.status_code is not StatusCode.ERROR:

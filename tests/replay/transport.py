@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import io
 import random
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 _USERS = {
     "cerebras": "cerebras.cloud.sdk._base_client",
@@ -19,6 +20,7 @@ _USERS = {
     "huggingface_hub": "huggingface_hub.utils._http",
     "mistralai": "mistralai.client.httpclient",
     "ollama": "ollama._client",
+    "openrouter": "openrouter.httpclient",
     "replicate": "replicate.client",
     "zai": "zai.core._http_client",
 }
@@ -123,5 +125,68 @@ class Wire:
 
     @property
     def left_open(self) -> list[Any]:
+        """The response bodies that nobody closed."""
+        return [body for body in self.bodies if not body.closed]
+
+
+class Received(NamedTuple):
+    """A request as the library sends it."""
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    content: bytes
+
+
+class Body(io.RawIOBase):
+    """The bytes of a response, in pieces."""
+
+    def __init__(self, pieces: Any) -> None:
+        self._pieces = list(pieces)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self._pieces.pop(0) if self._pieces else b""
+        count = min(len(piece), len(buffer))
+        buffer[:count] = piece[:count]
+        if count < len(piece):
+            self._pieces.insert(0, piece[count:])
+        return count
+
+
+class RequestsWire:
+    """As `Wire`, for libraries over `requests`: `session` is what they send with."""
+
+    def __init__(self, respond: Responder) -> None:
+        from requests import Session
+        from requests.adapters import HTTPAdapter
+        from urllib3 import HTTPResponse
+
+        self.requests: list[Received] = []
+        self.bodies: list[Body] = []
+        wire = self
+
+        class Adapter(HTTPAdapter):
+            def send(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+                received = Received(request.method, request.url, dict(request.headers), request.body or b"")
+                wire.requests.append(received)
+                reply = respond(received)
+                body = Body(reply.chunks)
+                wire.bodies.append(body)
+                raw = HTTPResponse(body, reply.headers, reply.status, preload_content=False)
+                return self.build_response(request, raw)
+
+        self.session = Session()
+        self.session.mount("https://", Adapter())
+
+    def forget(self) -> None:
+        """Drop what was seen so far."""
+        self.requests.clear()
+        self.bodies.clear()
+
+    @property
+    def left_open(self) -> list[Body]:
         """The response bodies that nobody closed."""
         return [body for body in self.bodies if not body.closed]

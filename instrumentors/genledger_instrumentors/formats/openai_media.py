@@ -67,15 +67,15 @@ IMAGE_TOKENS = 6240
 """Output tokens of the dearest image: GPT Image's high quality in portrait. https://platform.openai.com/docs/guides/images"""
 
 
-def largest_images(body: Body) -> Mapping[str, Any]:
-    """Return an answer with as many images as are asked for; models billed by tokens make the dearest ones."""
+def largest_images(body: Body) -> tuple[Mapping[str, Any], ...]:
+    """Return answers with as many images as are asked for: billed by the image, and by tokens, as the dearest ones."""
     count = body.get("n")
     count = count if type(count) is int and 0 < count <= 10 else 1
-    answer: dict[str, Any] = {"data": [{}] * count}
-    if "dall-e" not in str(body.get("model") or ""):
-        tokens = IMAGE_TOKENS * count
-        answer["usage"] = {"input_tokens": 0, "output_tokens": tokens, "total_tokens": tokens}
-    return answer
+    images: Mapping[str, Any] = {"data": [{}] * count}
+    if "dall-e" in str(body.get("model") or ""):
+        return (images,)
+    tokens = IMAGE_TOKENS * count
+    return images, {"usage": {"input_tokens": 0, "output_tokens": tokens, "total_tokens": tokens}}
 
 
 def counted_images(body: Body) -> Mapping[str, Any]:

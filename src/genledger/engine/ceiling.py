@@ -14,6 +14,7 @@ from genledger import pricing
 from genledger.engine.operation import Operation, at_path
 from genledger.pricing.getters import declared
 from genledger.pricing.usage import NO_UNITS, Usage
+from genledger_semconv import spans as S
 
 if TYPE_CHECKING:
     from genledger.engine.call import Call
@@ -50,6 +51,8 @@ def ceiling(call: Call, body: Any, *, carefully: bool = False) -> Usage:
         carefully: Look at the text, not only at its length, as `input_tokens` does.
     """
     provider, operation = call.endpoint.provider, call.operation
+    if operation.name == S.RETRIEVAL:
+        return largest(provider, operation, body)  # a search is billed by the request, and its span has no tokens
     size = input_tokens(body, provider, str(body.get("model") or call.model or ""), carefully=carefully)
     usage = largest(provider, operation, body)
     return replace(usage, input=max(size, usage.input))
@@ -58,8 +61,11 @@ def ceiling(call: Call, body: Any, *, carefully: bool = False) -> Usage:
 def largest(provider: str, operation: Operation, body: Any) -> Usage:
     """Return what the largest answer is billed by that a request allows."""
     if operation.largest is not None:
-        reading = pricing.read_usage(provider, operation.api, operation.largest(body), body)
-        return reading.usage if reading is not None else Usage()
+        answers, usage = operation.largest(body), Usage()
+        for answer in answers if isinstance(answers, tuple) else (answers,):
+            reading = pricing.read_usage(provider, operation.api, answer, body)
+            usage = usage if reading is None else usage + reading.usage
+        return usage
     if operation.inference or operation.batch is not None:
         limit = DEFAULT_OUTPUT_TOKENS
         for name in operation.limit:

@@ -207,7 +207,8 @@ class Operation(NamedTuple):
         hidden_prompt: Whether the provider adds to the prompt what is not in the request, as an agent does: what a
             stream consumed that does not say it cannot be estimated.
         largest: Makes the largest answer that a request can have, for what is billed by something other than
-            generated tokens: the format's own reader counts it, and budgets reserve it.
+            generated tokens: the format's own reader counts it, and budgets reserve it. Where a model may be billed
+            by one thing or another, it makes an answer for each, in a tuple: what the model has no rate for is free.
         batch: Description of the batch endpoint, if it is one.
         unfinished: Names the job that an answer leaves unfinished, given the request as well: the usage of the call
             comes with a later answer.
@@ -236,7 +237,7 @@ class Operation(NamedTuple):
     tools: Callable[[Body], Mapping[str, float]] | None = None
     fixed_model: bool = False
     hidden_prompt: bool = False
-    largest: Callable[[Body], Mapping[str, Any]] | None = None
+    largest: Callable[[Body], Mapping[str, Any] | tuple[Mapping[str, Any], ...]] | None = None
     batch: Batch | None = None
     unfinished: Callable[[Body, Any], str | None] | None = None
     finishes: Callable[[Body, Any], Finished | None] | None = None

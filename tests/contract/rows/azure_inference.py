@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from tests.contract.row import Row
 from tests.contract.rows.openai_chat import PROMPT, chunks, error, whole
+from tests.contract.rows.openai_operations import embeddings
 
 MODEL = "gpt-4o"
 
 
-def make(url: str, asynchronous: bool, retries: int) -> Any:
+def make(url: str, asynchronous: bool, retries: int, *, kind: str = "ChatCompletionsClient", model: str = MODEL) -> Any:
     """Make a client."""
+    from azure.ai import inference
+    from azure.ai.inference import aio
     from azure.core.credentials import AzureKeyCredential
 
-    if asynchronous:
-        from azure.ai.inference.aio import ChatCompletionsClient
-    else:
-        from azure.ai.inference import ChatCompletionsClient
-
     waits = {"retry_total": retries, "retry_backoff_factor": 0, "read_timeout": 20}
-    return ChatCompletionsClient(url, AzureKeyCredential("k"), model=MODEL, **waits)
+    return getattr(aio if asynchronous else inference, kind)(url, AzureKeyCredential("k"), model=model, **waits)
 
 
 def ask(client: Any, *, stream: bool, max_tokens: int | None = None) -> Any:
@@ -46,4 +45,17 @@ ROW = Row(
     cost=1000 * 2.5e-6 + 500 * 10e-6,  # https://azure.microsoft.com/pricing/details/cognitive-services/openai-service
     error=error,
     cheaper="gpt-4o-mini",
+)
+
+EMBEDDING_MODEL = "text-embedding-3-large"
+
+OPERATIONS = (
+    embeddings(
+        ROW,
+        EMBEDDING_MODEL,
+        1000 * 0.13e-6,
+        client=partial(make, kind="EmbeddingsClient", model=EMBEDDING_MODEL),
+        call=lambda client, **_: client.embed(input=[PROMPT]),
+        cheaper="text-embedding-3-small",
+    ),
 )

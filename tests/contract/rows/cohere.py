@@ -79,3 +79,42 @@ ROW = Row(
     retries=NEW,
     closes=NEW,
 )
+
+# https://docs.cohere.com/v2/reference/embed, https://docs.cohere.com/v2/reference/rerank, https://cohere.com/pricing
+OPERATIONS = (
+    ROW.another(
+        "embeddings",
+        call=lambda client, **_: client.embed(
+            model="embed-v4.0", texts=[PROMPT], input_type="search_document", embedding_types=["float"]
+        ),
+        whole=json_reply(
+            {
+                "id": "e1",
+                "response_type": "embeddings_by_type",
+                "embeddings": {"float": [[0.1, 0.2]]},
+                "texts": [],
+                "meta": {"api_version": {"version": "2"}, "billed_units": {"input_tokens": 1000}},
+            }
+        ),
+        model="embed-v4.0",
+        usage=(1000, 0),
+        cost=1000 * 0.12e-6,
+        cheaper="embed-english-v3.0",
+        content=False,
+    ),
+    ROW.another(
+        "rerank",
+        call=lambda client, **_: client.rerank(model="rerank-v4.0-pro", query=PROMPT, documents=["Paris", "London"]),
+        whole=json_reply(
+            {
+                "id": "r1",
+                "results": [{"index": 0, "relevance_score": 0.9}],
+                "meta": {"api_version": {"version": "2"}, "billed_units": {"search_units": 1}},
+            }
+        ),
+        model="rerank-v4.0-pro",
+        usage=(0, 0),
+        cost=0.0025,
+        cheaper="rerank-v3.5",
+    ),
+)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from tests.contract.row import Row
 from tests.contract.rows.openai_chat import PROMPT, TEXT
+from tests.contract.rows.openai_operations import PRICES
 from tests.contract.server import json_reply
 
 MODEL = "qwen-plus"
@@ -75,4 +77,55 @@ ROW = Row(
     raises=False,
     retries=False,
     options={"prices": str(Path(__file__).with_name("dashscope_prices.toml"))},
+)
+
+
+def of(kind: str) -> Any:
+    """Make what makes a client whose class is another one. Only chats have an asynchronous one in every version."""
+
+    def make_one(url: str, asynchronous: bool, retries: int) -> Any:
+        import dashscope
+
+        return partial(getattr(dashscope, kind).call, api_key="k", base_address=f"{url}/api/v1", request_timeout=20)
+
+    return make_one
+
+
+# https://www.alibabacloud.com/help/en/model-studio/text-embedding-synchronous-api
+OPERATIONS = (
+    ROW.another(
+        "embeddings",
+        client=of("TextEmbedding"),
+        call=lambda call, **_: call(model="text-embedding-v4", input=PROMPT),
+        whole=json_reply(
+            {
+                "output": {"embeddings": [{"text_index": 0, "embedding": [0.1]}]},
+                "usage": {"total_tokens": 1000},
+                "request_id": "r",
+            }
+        ),
+        model="text-embedding-v4",
+        usage=(1000, 0),
+        cost=1000 * 0.07e-6,
+        asynchronous=False,
+        content=False,
+        options=PRICES,
+    ),
+    ROW.another(
+        "rerank",
+        client=of("TextReRank"),
+        call=lambda call, **_: call(model="gte-rerank-v2", query=PROMPT, documents=["Paris", "London"]),
+        whole=json_reply(
+            {
+                "output": {"results": [{"index": 0, "relevance_score": 0.9}]},
+                "usage": {"total_tokens": 1000},
+                "request_id": "r",
+            }
+        ),
+        model="gte-rerank-v2",
+        usage=(1000, 0),
+        cost=1000 * 0.1e-6,
+        asynchronous=False,
+        options=PRICES,
+    ),
 )

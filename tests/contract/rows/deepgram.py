@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from tests.contract.row import Row
+from tests.contract.rows.openai_chat import PROMPT
 from tests.contract.server import Reply, json_reply
+from tests.instrumentors.provider import items
 
 TEXT = "The capital of France is Paris."
 ADDRESS = "https://example.com/what-is-the-capital-of-france.wav"
@@ -52,6 +54,10 @@ class Client:
         """Transcribe a recording."""
         return self.sdk.listen.v1.media.transcribe_url(request_options=self.options, **given)
 
+    async def speak(self, **given: Any) -> bytes:
+        """Read a text, and return the sound."""
+        return b"".join(await items(self.sdk.speak.v1.audio.generate(request_options=self.options, **given)))
+
 
 def ask(client: Client, *, stream: bool, max_tokens: int | None = None) -> Any:
     """Make the call."""
@@ -80,4 +86,17 @@ ROW = Row(
     prompt=ADDRESS,
     streams=False,
     operation="transcription",
+)
+
+OPERATIONS = (
+    ROW.another(
+        "speech",
+        call=lambda client, **_: client.speak(text=PROMPT, model="aura-2-thalia-en"),
+        whole=Reply(200, "audio/mpeg", (b"ID3", b"sound"), {"dg-char-count": str(len(PROMPT))}),
+        model="aura-2-thalia-en",
+        cost=len(PROMPT) * 30e-6,
+        prompt=PROMPT,
+        counted=False,
+        retries=False,  # the client sends no request again whose answer is a stream
+    ),
 )

@@ -6,7 +6,9 @@ from enum import Enum
 from typing import Any
 
 from tests.contract.row import Row
+from tests.contract.rows.openai_chat import PROMPT
 from tests.contract.server import Reply, json_reply
+from tests.instrumentors.provider import items
 
 TEXT = "The capital of France is Paris."
 ADDRESS = "https://example.com/what-is-the-capital-of-france.mp3"
@@ -41,6 +43,11 @@ class Client:
         self.sdk = kind(api_key="k", timeout=20, **there)
         self.options = {"max_retries": retries and retries + 2}
 
+    async def speak(self, text: str, model: str) -> bytes:
+        """Read a text, and return the sound."""
+        convert = self.sdk.text_to_speech.convert
+        return b"".join(await items(convert("voice", text=text, model_id=model, request_options=self.options)))
+
 
 def ask(client: Client, *, stream: bool, max_tokens: int | None = None) -> Any:
     """Make the call."""
@@ -69,4 +76,19 @@ ROW = Row(
     prompt=ADDRESS,
     streams=False,
     operation="transcription",
+)
+
+OPERATIONS = (
+    ROW.another(
+        "speech",
+        call=lambda client, **_: client.speak(PROMPT, "eleven_multilingual_v2"),
+        whole=Reply(200, "audio/mpeg", (b"ID3", b"sound"), {"request-id": "r1"}),
+        model="eleven_multilingual_v2",
+        cost=len(PROMPT) * 80e-6,
+        prompt=PROMPT,
+        sent_model=lambda request: request.json["model_id"],
+        cheaper="eleven_flash_v2_5",
+        counted=False,
+        retries=False,  # the client sends no request again whose answer is a stream
+    ),
 )

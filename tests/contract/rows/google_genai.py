@@ -99,3 +99,18 @@ ROW = Row(
     operation="generate_content",
     retries=sends_again(),
 )
+
+EMBEDDING_MODEL = "gemini-embedding-2"
+
+OPERATIONS = (
+    ROW.another(
+        "embeddings",
+        call=lambda models, **_: models.embed_content(model=EMBEDDING_MODEL, contents=PROMPT),
+        whole=json_reply({"embeddings": [{"values": [0.1, 0.2]}], "usageMetadata": {"promptTokenCount": 1000}}),
+        model=EMBEDDING_MODEL,
+        usage=(1000, 0),
+        cost=1000 * 0.2e-6,
+        cheaper="gemini-embedding-001",
+        content=False,
+    ),
+)

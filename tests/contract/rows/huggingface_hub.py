@@ -7,6 +7,7 @@ from typing import Any
 
 from tests.contract.row import Row
 from tests.contract.rows.openai_chat import PROMPT, USAGE, chunks, whole
+from tests.contract.rows.openai_operations import PRICES as SPEECH_PRICES
 from tests.contract.server import Reply, json_reply
 
 MODEL = "meta-llama/Llama-3.3-70B-Instruct"
@@ -48,4 +49,19 @@ ROW = Row(
     cheaper="meta-llama/Llama-3.1-8B-Instruct",
     options={"prices": PRICES},
     retries=False,  # the client sends nothing again
+)
+
+# Vectors have no usage, and no price: tests/instrumentors/providers/test_huggingface_hub.py.
+OPERATIONS = (
+    ROW.another(
+        "speech",
+        call=lambda client, **_: client.text_to_speech(PROMPT),
+        whole=Reply(200, "audio/flac", (b"fLaC", b"sound")),
+        model="",  # an endpoint of one's own has one
+        usage=(0, 0),
+        cost=len(PROMPT) * 0.00001,
+        options=SPEECH_PRICES,
+        content=False,
+        counted=False,
+    ),
 )

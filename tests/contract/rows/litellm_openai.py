@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.contract.row import Row, at_least
 from tests.contract.rows.openai_chat import PROMPT, chunks, error, whole
+from tests.contract.rows.openai_operations import embeddings
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # or its import fetches a price map
 
@@ -58,6 +59,14 @@ class Client:
     def __init__(self, url: str, asynchronous: bool, retries: int) -> None:
         given = {"api_base": url, "api_key": "k", "timeout": 20, "num_retries": retries, "max_retries": 0}
         self.complete = partial(self._complete_async if asynchronous else self._complete, **given)
+        self._asynchronous = asynchronous
+        self._given = given
+
+    def call(self, name: str, **given: Any) -> Any:
+        """Call another function."""
+        import litellm
+
+        return getattr(litellm, f"a{name}" if self._asynchronous else name)(**self._given, **given)
 
     def _complete(self, **given: Any) -> Any:
         import litellm
@@ -98,4 +107,15 @@ ROW = Row(
     cheaper="gpt-4o-mini",
     retries=False,  # the client of OpenAI does it
     closes=at_least("litellm", 1, 72),  # streams of 1.71 have no way
+)
+
+EMBEDDING_MODEL = "text-embedding-3-small"
+
+OPERATIONS = (
+    embeddings(
+        ROW,
+        EMBEDDING_MODEL,
+        1000 * 0.02e-6,
+        call=lambda client, **_: client.call("embedding", model=f"openai/{EMBEDDING_MODEL}", input=[PROMPT]),
+    ),
 )

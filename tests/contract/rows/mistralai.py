@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 from tests.contract.row import Row
 from tests.contract.rows.openai_chat import PROMPT, USAGE, chunks, whole
+from tests.contract.rows.openai_operations import embeddings, vectors
 from tests.contract.server import Reply, json_reply
 
 MODEL = "mistral-small-latest"
 
 
-def ask(client: Any, *, stream: bool, max_tokens: int | None = None) -> Any:
+def ask(client: Client, *, stream: bool, max_tokens: int | None = None) -> Any:
     """Make the call."""
-    given: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": PROMPT}]}
-    if max_tokens is not None:
-        given["max_tokens"] = max_tokens
-    asynchronous = "_async" if client.asynchronous else ""
-    return getattr(client.sdk.chat, f"{'stream' if stream else 'complete'}{asynchronous}")(**given)
+    limit = {} if max_tokens is None else {"max_tokens": max_tokens}
+    method = "chat.stream" if stream else "chat.complete"
+    return client.call(method, model=MODEL, messages=[{"role": "user", "content": PROMPT}], **limit)
+
+
+def fill_in(client: Client, *, stream: bool, max_tokens: int | None = None) -> Any:
+    """Have the middle of a text filled in."""
+    limit = {} if max_tokens is None else {"max_tokens": max_tokens}
+    return client.call("fim.stream" if stream else "fim.complete", model="codestral-2501", prompt=PROMPT, **limit)
 
 
 class Client:
@@ -26,6 +32,10 @@ class Client:
     def __init__(self, sdk: Any, asynchronous: bool) -> None:
         self.sdk = sdk
         self.asynchronous = asynchronous
+
+    def call(self, method: str, **given: Any) -> Any:
+        """Call a method of the client, in its way."""
+        return attrgetter(f"{method}_async" if self.asynchronous else method)(self.sdk)(**given)
 
 
 def make(url: str, asynchronous: bool, retries: int) -> Client:
@@ -60,4 +70,41 @@ ROW = Row(
     cost=1000 * 0.15e-6 + 500 * 0.6e-6,
     error=error,
     cheaper="ministral-3b-latest",
+)
+
+DOCUMENT = {"type": "document_url", "document_url": "https://example.com/a.pdf"}
+_PAGE = {"index": 0, "markdown": "The capital of France is Paris.", "images": [], "dimensions": None}
+
+# https://docs.mistral.ai/api, https://mistral.ai/pricing
+OPERATIONS = (
+    ROW.another(
+        "text_completion",
+        call=fill_in,
+        whole=whole("codestral-2501"),
+        streams=True,
+        events=chunks("codestral-2501", usage=USAGE),
+        model="codestral-2501",
+        cost=1000 * 0.3e-6 + 500 * 0.9e-6,
+        limit=ROW.limit,
+        text=ROW.text,
+        cheaper="codestral-latest",
+    ),
+    embeddings(
+        ROW,
+        "mistral-embed",
+        1000 * 0.1e-6,
+        call=lambda client, **_: client.call("embeddings.create", model="mistral-embed", inputs=[PROMPT]),
+        whole=vectors("mistral-embed", {"completion_tokens": 0}),
+    ),
+    ROW.another(
+        "ocr",
+        call=lambda client, **_: client.call("ocr.process", model="mistral-ocr-2512", document=DOCUMENT),
+        whole=json_reply(
+            {"model": "mistral-ocr-2512", "pages": [_PAGE], "usage_info": {"pages_processed": 3, "doc_size_bytes": 9}}
+        ),
+        model="mistral-ocr-2512",
+        usage=(0, 0),
+        cost=3 * 0.002,
+        content=False,
+    ),
 )

@@ -67,3 +67,15 @@ ROW = Row(
     stream_type="application/x-ndjson",
     retries=False,  # the client sends nothing again
 )
+
+OPERATIONS = (
+    ROW.another(
+        "embeddings",
+        call=lambda client, **_: client.embed(model=MODEL, input=PROMPT),
+        whole=json_reply({"model": MODEL, "embeddings": [[0.1, 0.2]], "prompt_eval_count": 1000}),
+        usage=(1000, 0),
+        cost=1000 * 0.2e-6,
+        cheaper=ROW.cheaper,
+        content=False,
+    ),
+)

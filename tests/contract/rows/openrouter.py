@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 from tests.contract.row import Row
 from tests.contract.rows.openai_chat import PROMPT, USAGE, chunks, whole
+from tests.contract.rows.openai_operations import PRICES, embeddings, vectors
 from tests.contract.server import Reply, json_reply
 
 MODEL = "openai/gpt-4o"
@@ -23,15 +25,15 @@ def make(url: str, retries: int = 0) -> Any:
 
 
 def client(url: str, asynchronous: bool, retries: int) -> Any:
-    """Return the method of a client that makes the call: each way has one of its own."""
-    chat = make(url, retries).chat
-    return chat.send_async if asynchronous else chat.send
+    """Return what calls a method of a client: each way has one of its own."""
+    made = make(url, retries)
+    return lambda method, **given: attrgetter(f"{method}_async" if asynchronous else method)(made)(**given)
 
 
-def ask(send: Any, *, stream: bool, max_tokens: int | None = None) -> Any:
+def ask(call: Any, *, stream: bool, max_tokens: int | None = None) -> Any:
     """Make the call."""
     limit = {} if max_tokens is None else {"max_tokens": max_tokens}
-    return send(model=MODEL, messages=[{"role": "user", "content": PROMPT}], stream=stream, **limit)
+    return call("chat.send", model=MODEL, messages=[{"role": "user", "content": PROMPT}], stream=stream, **limit)
 
 
 def error(status: int) -> Reply:
@@ -52,4 +54,34 @@ ROW = Row(
     cost=COST,  # https://openrouter.ai/docs/use-cases/usage-accounting
     error=error,
     cheaper="openai/gpt-4o-mini",
+)
+
+EMBEDDING_MODEL = "openai/text-embedding-3-small"
+RERANK_MODEL = "cohere/rerank-v3.5"
+
+OPERATIONS = (
+    embeddings(
+        ROW,
+        EMBEDDING_MODEL,
+        0.000021,
+        call=lambda call, **_: call("embeddings.generate", model=EMBEDDING_MODEL, input=PROMPT),
+        whole=vectors(EMBEDDING_MODEL, {"cost": 0.000021}),
+        options=PRICES,
+    ),
+    ROW.another(
+        "rerank",
+        call=lambda call, **_: call("rerank.rerank", model=RERANK_MODEL, query=PROMPT, documents=["Paris", "London"]),
+        whole=json_reply(
+            {
+                "id": "gen-1",
+                "model": RERANK_MODEL,
+                "results": [{"index": 0, "relevance_score": 0.9, "document": {"text": "Paris"}}],
+                "usage": {"search_units": 1, "total_tokens": 150, "cost": 0.001},
+            }
+        ),
+        model=RERANK_MODEL,
+        usage=(0, 0),
+        cost=0.001,
+        options=PRICES,
+    ),
 )

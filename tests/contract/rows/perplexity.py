@@ -5,8 +5,18 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from tests.contract.row import Row
+from tests.contract.row import Row, at_least
 from tests.contract.rows.openai_chat import PROMPT, TEXT, USAGE, ask
+from tests.contract.rows.openai_operations import (
+    PRICES,
+    RESPONSE_USAGE,
+    embeddings,
+    respond,
+    response,
+    response_events,
+    responses,
+    vectors,
+)
 from tests.contract.server import Reply, json_reply, sse
 
 MODEL = "sonar-pro"
@@ -64,4 +74,36 @@ ROW = Row(
     cost=COST,
     error=error,
     cheaper="sonar",
+)
+
+_USED = {**RESPONSE_USAGE, "cost": {"currency": "USD", "input_cost": 0.003, "output_cost": 0.006, "total_cost": 0.009}}
+_EMBEDDED = {"currency": "USD", "input_cost": 3e-5, "total_cost": 3e-5}
+_EMBEDDER = "pplx-embed-v1-4b"
+_FOUND = {"title": "Paris", "url": "https://example.com", "snippet": "The capital."}
+
+_NEWER = (
+    responses(
+        ROW,
+        call=partial(respond, model="openai/gpt-5.2"),
+        whole=json_reply(response(model="openai/gpt-5.2", usage=_USED)),
+        events=response_events(model="openai/gpt-5.2", usage=_USED),
+        model="openai/gpt-5.2",
+        cost=0.009,
+        cheaper="openai/gpt-5-mini",
+        options=PRICES,
+    ),
+    embeddings(ROW, _EMBEDDER, 3e-5, whole=vectors(_EMBEDDER, {"cost": _EMBEDDED})),
+)
+
+OPERATIONS = (
+    ROW.another(
+        "retrieval",
+        call=lambda client, **_: client.search.create(query=PROMPT, max_results=3),
+        whole=json_reply({"id": "s1", "results": [_FOUND]}),
+        model="search",
+        usage=(0, 0),
+        cost=0.005,
+        counted=False,
+    ),
+    *(_NEWER if at_least("perplexityai", 0, 46) else ()),
 )

@@ -10,9 +10,9 @@ from ..plan import Sdk
 NAMES = (
     *("openai", "anthropic", "groq", "mistralai", "cohere", "boto3", "replicate"),
     *("google_genai", "ollama", "huggingface_hub", "deepgram", "litellm"),
-    *("cerebras", "perplexity", "writerai"),
+    *("cerebras", "perplexity", "writerai", "zai", "together", "openrouter", "voyageai", "azure_inference"),
 )
-_PACKAGES = {"google_genai": "google.genai"}
+_PACKAGES = {"google_genai": "google.genai", "azure_inference": "azure.ai.inference"}
 
 
 def installed() -> dict[str, Sdk]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import unquote
 
 import boto3
@@ -22,7 +21,7 @@ from urllib3 import HTTPResponse
 from ..observation import drained, seen
 from ..plan import ClientKey, Kind, Plan, Sdk, Way
 from ..recordings import Recording
-from ..transport import Reply
+from ..transport import Body, Received, Reply
 
 _SERVICES = {
     "bedrock": "bedrock-runtime",
@@ -92,33 +91,6 @@ def _typed(shape: Any, value: Any) -> Any:
         members = shape.members
         return {name: _typed(members[name], item) if name in members else item for name, item in value.items()}
     return value
-
-
-class Received(NamedTuple):
-    """A request as the library sends it."""
-
-    method: str
-    url: str
-    headers: dict[str, str]
-    content: bytes
-
-
-class Body(io.RawIOBase):
-    """The bytes of a response, in pieces."""
-
-    def __init__(self, pieces: Any) -> None:
-        self._pieces = list(pieces)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        piece = self._pieces.pop(0) if self._pieces else b""
-        count = min(len(piece), len(buffer))
-        buffer[:count] = piece[:count]
-        if count < len(piece):
-            self._pieces.insert(0, piece[count:])
-        return count
 
 
 class Wire:

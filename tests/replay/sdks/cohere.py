@@ -25,6 +25,7 @@ POST   /v2/audio/transcriptions   audio.transcriptions.create    billed
 POST   /v1/chat                   chat                           generates
 POST   /v1/generate               generate                       generates
 POST   /v1/embed                  embed                          billed
+POST   /v1/rerank                 rerank                         billed
 POST   /v1/tokenize               tokenize
 """
 
@@ -88,7 +89,7 @@ def client(key: ClientKey, wire: Wire, asynchronous: bool) -> Any:
 SDK = Sdk(
     package="cohere",
     library="cohere",
-    sends=lambda provider, operation: provider == "cohere",
+    sends=lambda provider, operation: provider == "cohere" or (provider, operation) == ("llamacpp", "rerank"),
     plan=plan,
     unsendable=frozenset(),
     wire=partial(Wire, "cohere"),

@@ -41,6 +41,7 @@ SDK = Sdk(
     unsendable=frozenset(),
     wire=partial(Wire, "zai"),
     client=client,
-    ways=lambda plan: {name: way for name, way in _METHODS.ways(plan).items() if name in ("plain", "raw")},
+    ways=lambda plan: {"plain": _METHODS.ways(plan)["plain"]},
+    added=frozenset({"response_format"}),
     asynchronous=False,
 )

@@ -104,7 +104,7 @@ CONTRACT := $(filter-out $(LOCAL),$(patsubst tests/%.txt,.venvs/%,$(wildcard tes
 NEWEST := .venvs/contract/newest
 
 .PHONY: test-providers
-test-providers: test-contract test-newest-clients test-local-models coverage-check ## Hold the oldest and the newest of every client to the same promises
+test-providers: test-contract test-newest-clients test-clients-apart test-local-models coverage-check ## Hold the oldest and the newest of every client to the same promises
 
 .PHONY: test-contract
 test-contract: $(addsuffix /.ready,$(CONTRACT)) ## The contract suite alone, in every environment
@@ -114,6 +114,11 @@ test-contract: $(addsuffix /.ready,$(CONTRACT)) ## The contract suite alone, in 
 .PHONY: test-newest-clients
 test-newest-clients: $(NEWEST)/.ready ## What is special about each client, and recorded traffic, with the newest versions
 	$(NEWEST)/bin/python -m pytest -n 2 tests/instrumentors/frameworks tests/instrumentors/providers tests/replay
+
+.PHONY: test-clients-apart
+test-clients-apart: .venvs/contract/ai21/.ready .venvs/contract/snowflake/.ready ## Likewise, of clients that need an environment of their own
+	.venvs/contract/ai21/bin/python -m pytest tests/instrumentors/providers/test_ai21.py tests/instrumentors/providers/test_zhipuai.py
+	.venvs/contract/snowflake/bin/python -m pytest tests/instrumentors/providers/test_snowflake.py
 
 LOCAL_TESTS := $(foreach name,fastembed sentence_transformers transformers,tests/instrumentors/providers/test_$(name).py)
 

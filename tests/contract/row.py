@@ -45,6 +45,7 @@ class Row:
         asynchronous: Whether there is an asynchronous client.
         streams: Whether the operation streams.
         closes: Whether a stream can be closed early; the generators of some clients raise an error of their own.
+        ends: Whether the client wants to be closed, if it can be, when one of its streams was left.
         stream_counts: Whether a stream says its usage; one that does not is estimated.
         raises: Whether a refused call raises; else it returns an answer that says so.
         throttled: Whether the application hears that it is throttled; else the client tries again until a deadline.
@@ -79,6 +80,7 @@ class Row:
     asynchronous: bool = True
     streams: bool = True
     closes: bool = True
+    ends: bool = False
     stream_counts: bool = True
     raises: bool = True
     throttled: bool = True

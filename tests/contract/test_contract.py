@@ -108,6 +108,8 @@ async def test_a_stream_closed_early_settles_with_what_came(case: Case) -> None:
         assert attributes["genledger.outcome"] == "cancelled"
         assert attributes["genledger.usage.estimated"] is True
         assert attributes["genledger.cost.amount"] > 0
+        if case.row.ends and hasattr(client, "close"):
+            await now(client.close())
 
 
 async def test_a_stream_that_breaks_off_keeps_what_came(case: Case) -> None:

@@ -48,6 +48,7 @@ ROW = Row(
     error=error,
     cheaper="meta-llama/Llama-3.1-8B-Instruct",
     options={"prices": PRICES},
+    ends=True,
     retries=False,  # the client sends nothing again
 )
 

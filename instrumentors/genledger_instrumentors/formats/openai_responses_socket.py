@@ -10,11 +10,12 @@ from typing import Any
 
 from genledger.instrumentation.adapters.conversations import Asked, Heard
 from genledger.pricing.getters import field
+from genledger_semconv import attributes as A
 
 from .openai_responses import RESPONSES
 from .openai_responses_stream import ENDINGS, ResponsesEvents
 
-SOCKET_RESPONSES = RESPONSES._replace(fixed_model=True)
+SOCKET_RESPONSES = RESPONSES._replace(constant={A.OPENAI_API_TYPE: "responses"}, fixed_model=True)
 """A response that is asked for over a socket."""
 
 

@@ -6,13 +6,11 @@ client `dashscope.v2`, and sessions that stay open (`tts_v2`, `qwen_omni`, `mult
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
-from genledger.engine.operation import Body, Endpoint, Operation, with_changes
+from genledger.engine.operation import Endpoint, Operation
 from genledger.instrumentation.adapters.methods import Methods
 from genledger.instrumentation.adapters.request_objects import RequestObjects
 from genledger.instrumentation.adapters.wire import WireClient
@@ -29,10 +27,8 @@ from ..formats.dashscope_answers import (
     SPEECH,
     TRANSCRIPTION,
 )
+from ..formats.dashscope_requests import address_of, body_of, task_of, write
 from ..formats.openai_media import COUNTED_IMAGES
-
-_JOB = re.compile(r"/tasks/[^/]+$")
-_SPEECH = "/audio/tts/SpeechSynthesizer"
 
 _TASKS: Mapping[str, Operation] = {
     "text-generation": CHAT,
@@ -49,48 +45,6 @@ _TASKS: Mapping[str, Operation] = {
     "job": FETCHED_JOB,
     **{f"job {name}": operation for name, operation in JOBS.items()},
 }
-
-
-def task_of(request: Any) -> str:
-    """Return the task of a request, or the job that it creates or asks about."""
-    data, url = getattr(request, "data", None), urlsplit(request.url).path
-    if getattr(request, "method", "POST") != "POST":
-        return "job" if _JOB.search(url) else ""
-    if url.endswith(_SPEECH):
-        return "tts"
-    if getattr(data, "task_group", None) == "apps":
-        return "app"
-    task, function = str(getattr(data, "task", "")), str(getattr(data, "function", ""))
-    if getattr(request, "async_request", False):
-        return f"job {function if function in JOBS else task}"
-    return task
-
-
-def body_of(request: Any) -> Body:
-    """Return the fields of a request in one: its input's and its parameters'."""
-    data, path = request.data, urlsplit(request.url).path
-    if getattr(request, "method", "POST") != "POST":
-        return {"path": path}
-    if not hasattr(data, "model"):  # the speech synthesizer has its own kind of data
-        sent = data.get_http_payload()[2]
-        return {"model": sent.get("model"), **sent.get("input", {}), **sent.get("parameters", {})}
-    given = data._input if isinstance(data._input, Mapping) else {}
-    return {"model": data.model, **given, **data.parameters}
-
-
-def write(request: Any, changes: Mapping[str, Any]) -> None:
-    """Write the model, and changed parameters."""
-    rest, data = dict(changes), request.data
-    if not hasattr(data, "model"):
-        data.get_http_payload()[2].update(rest)  # a speech has no limit of tokens
-        return
-    data.model = rest.pop("model", data.model)
-    data.parameters = with_changes(data.parameters, rest)
-
-
-def address_of(request: Any) -> tuple[str, str]:
-    """Return where a request goes, and its API key."""
-    return request.url, str(request.headers.get("Authorization", "")).removeprefix("Bearer ")
 
 
 _SERVER = WireClient("dashscope", _TASKS, lambda request, host: "alibaba")

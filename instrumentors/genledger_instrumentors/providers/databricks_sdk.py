@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from genledger.engine.call import running_call
 from genledger.engine.operation import Body, Endpoint, Operation, with_changes
 from genledger.instrumentation.adapters.methods import Methods, receives
 from genledger.instrumentation.adapters.retries import attempts
-from genledger.instrumentation.adapters.wire import endpoint_at
+from genledger.instrumentation.adapters.wire import endpoint_at, reaches
 from genledger.instrumentation.instrumentor import Instrumentor
-from genledger.instrumentation.patching import Patch, Patches
-from genledger.shared import internal_errors
+from genledger.instrumentation.patching import Patches
 
 from ..formats.openai_chat import CHAT as OPENAI_CHAT
 from ..formats.openai_chat import COMPLETIONS as OPENAI_COMPLETIONS
@@ -61,15 +59,10 @@ def cause(error: BaseException) -> BaseException:
     return error.__cause__ if isinstance(error, TimeoutError) and error.__cause__ is not None else error
 
 
-def reaches(wrapped: Any, api: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Note which address a query of the data plane goes to: the client asks the workspace for it."""
-    try:
-        call, url = running_call(_LIBRARY), kwargs.get("url")
-        if call is not None and url:
-            call.reaches(endpoint_at(_PROVIDER, url)._replace(api_key=call.endpoint.api_key))
-    except Exception as error:
-        internal_errors.report("noting who is called", error)
-    return wrapped(*args, **kwargs)
+def reached(asked: Endpoint, api: Any, given: Mapping[str, Any]) -> Endpoint | None:
+    """Return the address that a query of the data plane goes to: the client asks the workspace for it."""
+    url = given.get("url")
+    return endpoint_at(_PROVIDER, url)._replace(api_key=asked.api_key) if url else None
 
 
 class DatabricksInstrumentor(Instrumentor):
@@ -83,7 +76,7 @@ class DatabricksInstrumentor(Instrumentor):
         """Return the queries of both planes, and what each attempt passes through."""
         patches: Patches = [
             attempts(self.library, "databricks.sdk._base_client", "_BaseClient._perform"),
-            Patch("databricks.sdk.core", "ApiClient.do", reaches),
+            reaches(self.library, "databricks.sdk.core", "ApiClient.do", reached),
             receives(self.library, _SERVING, "QueryEndpointResponse.from_dict"),
         ]
         for cls in ("ServingEndpointsAPI", "ServingEndpointsDataPlaneAPI"):

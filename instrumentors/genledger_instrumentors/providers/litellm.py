@@ -11,16 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from genledger.engine.call import running_call
 from genledger.engine.foreign_spans.processor import doubles
-from genledger.engine.operation import Operation
-from genledger.instrumentation.adapters.decorated import behind_decorators
+from genledger.engine.operation import Endpoint, Operation
+from genledger.instrumentation.adapters.decorated import behind_decorators, unless_running
 from genledger.instrumentation.adapters.methods import Find, Methods
 from genledger.instrumentation.adapters.own_spans import runs_outside
 from genledger.instrumentation.adapters.retries import repeats
+from genledger.instrumentation.adapters.wire import reaches
 from genledger.instrumentation.instrumentor import Instrumentor
-from genledger.instrumentation.patching import Hook, Patch, Patches
-from genledger.shared import internal_errors
+from genledger.instrumentation.patching import Hook, Patches
 
 from ..formats.cohere_documents import RERANK
 from ..formats.litellm_answers import (
@@ -69,28 +68,10 @@ _DEFINED = (
 """Where the functions are defined, and decorated."""
 
 
-def unless_running(operation: Operation) -> Find:
-    """Return what finds an operation, unless one of its calls is running: then this is how it is done."""
-
-    def find(given: dict[str, Any]) -> Operation | None:
-        call = running_call("litellm")
-        return None if call is not None and call.operation is operation else operation
-
-    return find
-
-
-def reaches(wrapped: Any, logging: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Note who a request goes to: LiteLLM notes it just before, whatever sends the request."""
-    result = wrapped(*args, **kwargs)
-    try:
-        call = running_call("litellm")
-        if call is not None:
-            url = (kwargs.get("additional_args") or {}).get("api_base")
-            named = logging.model_call_details.get("custom_llm_provider")
-            call.reaches(endpoint_reached(call.endpoint, named, str(url or "")))
-    except Exception as error:
-        internal_errors.report("noting who is called", error)
-    return result
+def reached(asked: Endpoint, logging: Any, given: Mapping[str, Any]) -> Endpoint:
+    """Return who a request goes to: LiteLLM notes it just before, whatever sends the request."""
+    url = (given.get("additional_args") or {}).get("api_base")
+    return endpoint_reached(asked, logging.model_call_details.get("custom_llm_provider"), str(url or ""))
 
 
 def _functions(modules: Iterable[str], operations: Mapping[str, Operation | Find]) -> Patches:
@@ -119,7 +100,7 @@ class LitellmInstrumentor(Instrumentor):
     def patches(self) -> Patches:
         """Return the functions, what tells where a request goes, and what sends one again."""
         named = {**_NAMED, **{f"a{name}": one for name, one in _NAMED.items()}, "anthropic_messages": MESSAGES}
-        below = {name: unless_running(operation) for name, operation in {**named, **_GENERATING}.items()}
+        below = {name: unless_running(self.library, operation) for name, operation in {**named, **_GENERATING}.items()}
         patches: Patches = [
             *_functions(("litellm",), {**named, **_GENERATING}),
             *_functions(("litellm.google_genai",), _GENERATING),
@@ -129,7 +110,7 @@ class LitellmInstrumentor(Instrumentor):
         return [
             *patches,
             *(repeats("litellm", "litellm", f"{one}_with_retries", "original_function", by) for one, by in _REPEATED),
-            Patch(_LOGGING, "Logging.pre_call", reaches),
+            reaches("litellm", _LOGGING, "Logging.pre_call", reached),
             *(
                 runs_outside("litellm", _LOGGING, f"Logging.{name}")
                 for name in ("success_handler", "async_success_handler", "failure_handler", "async_failure_handler")

@@ -105,7 +105,7 @@ class OCIInstrumentor(Instrumentor):
             attempts(self.library, "oci.async_base_client", "AsyncBaseClient._do_call_api", optional=True),
         ]
         for operations, read, made in _FORMATS:
-            methods = Methods(
+            patches += Methods(
                 self.library,
                 _CLIENTS,
                 {name: served(operation) for name, operation in operations.items()},
@@ -116,6 +116,5 @@ class OCIInstrumentor(Instrumentor):
                 received=True,
                 events=events,
                 cause=cause_of,
-            )
-            patches += methods.patches()
+            ).patches()
         return patches

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from genledger.engine.operation import Operation
-from genledger.instrumentation.adapters.conversations import Conversations
-from genledger.instrumentation.adapters.sockets import StainlessSockets
 from genledger.instrumentation.adapters.stainless import ClientSpec, StainlessClient
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patches
@@ -23,11 +21,8 @@ from ..formats.decisions import DECISIONS
 from ..formats.openai_chat import CHAT, COMPLETIONS, ask_for_usage, only_usage
 from ..formats.openai_embeddings import EMBEDDINGS, MODERATIONS
 from ..formats.openai_media import IMAGES, SPEECH, TRANSCRIPTIONS, TRANSLATIONS
-from ..formats.openai_realtime import REALTIME, SPEECH_TO_TEXT, RealtimeEvents, asks, hears, transcription
 from ..formats.openai_responses import RESPONSES, RETRIEVED_RESPONSE
-from ..formats.openai_responses_socket import SOCKET_RESPONSES, SocketEvents
-from ..formats.openai_responses_socket import asks as asks_for_response
-from ..formats.openai_responses_socket import hears as hears_of_response
+from .openai_sockets import socket_patches
 
 _CHAT = CHAT._replace(constant={A.OPENAI_API_TYPE: "chat_completions"})
 _RESPONSES = RESPONSES._replace(constant={A.OPENAI_API_TYPE: "responses"})
@@ -86,27 +81,6 @@ CLIENT = ClientSpec(
     clients=("openai._client", "OpenAI", "AsyncOpenAI"),
 )
 
-CONVERSATIONS = Conversations(
-    library="openai",
-    operation=REALTIME,
-    accumulate=RealtimeEvents,
-    hears=hears,
-    asks=asks,
-    aside=SPEECH_TO_TEXT,
-    aside_body=transcription,
-)
-
-RESPONSES_CONVERSATIONS = Conversations(
-    library="openai",
-    operation=SOCKET_RESPONSES._replace(constant=_RESPONSES.constant),
-    accumulate=SocketEvents,
-    hears=hears_of_response,
-    asks=asks_for_response,
-)
-
-_OVER_SOCKETS = ("openai.resources.responses.responses", "openai.resources.beta.responses.responses")
-_REALTIME = ("openai.resources.realtime.realtime", "openai.resources.beta.realtime.realtime")
-
 
 class OpenAIInstrumentor(Instrumentor):
     """Records the calls of the `openai` package."""
@@ -118,6 +92,4 @@ class OpenAIInstrumentor(Instrumentor):
     def patches(self) -> Patches:
         """Return the one method that every request passes through, and the sockets."""
         client = StainlessClient(CLIENT)
-        realtime = StainlessSockets(CONVERSATIONS, _REALTIME, "RealtimeConnection", client.endpoint)
-        responses = StainlessSockets(RESPONSES_CONVERSATIONS, _OVER_SOCKETS, "ResponsesConnection", client.endpoint)
-        return [*client.patches(), *realtime.patches(), *responses.patches()]
+        return [*client.patches(), *socket_patches(client.endpoint)]

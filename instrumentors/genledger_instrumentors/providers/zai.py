@@ -79,9 +79,8 @@ _FETCHED_JOB = fetching("chat", read_job)
 
 def operation_of(method: str, path: str) -> Operation | None:
     """Return the operation of an endpoint."""
-    if method == "get" and _JOB.match(path):
-        return _FETCHED_JOB
-    return _posted(method, path) or openai_batches.operation_of(method, path)
+    fetched = _FETCHED_JOB if method == "get" and _JOB.match(path) else None
+    return fetched or _posted(method, path) or openai_batches.operation_of(method, path)
 
 
 def provider_of(client: Any, host: str) -> str:

@@ -13,6 +13,9 @@ from typing import Any
 
 import wrapt
 
+from genledger.engine.call import running_call
+from genledger.engine.operation import Operation
+from genledger.instrumentation.adapters.methods import Find
 from genledger.instrumentation.patching import Hook, Patch, Patches, Wrapper
 
 
@@ -27,6 +30,21 @@ def behind_decorators(patches: Patches) -> Patches:
             modules.setdefault(patch.module, {})[patch.path] = patch.wrapper
     hooks: Patches = [patch for patch in patches if isinstance(patch, Hook)]
     return [*hooks, *(_hook(module, wrappers) for module, wrappers in modules.items())]
+
+
+def unless_running(library: str, operation: Operation) -> Find:
+    """Return what finds an operation, unless one of the library's calls of it is running: then this is how it is done.
+
+    Args:
+        library: The library's name for users.
+        operation: The operation of the functions.
+    """
+
+    def find(given: dict[str, Any]) -> Operation | None:
+        call = running_call(library)
+        return None if call is not None and call.operation is operation else operation
+
+    return find
 
 
 def _hook(name: str, wrappers: Mapping[str, Wrapper]) -> Hook:

@@ -15,11 +15,13 @@ from typing import Any
 import orjson
 
 from genledger.budgets.enforcement.request import hash_api_key
-from genledger.engine.call import Call
+from genledger.engine.call import Call, running_call
 from genledger.engine.driver import Arguments, Exchange
 from genledger.engine.operation import Body, Endpoint, Operation, StreamAccumulator, with_changes
 from genledger.engine.outcome import ErrorAnswer
 from genledger.instrumentation.adapters.http_response import tap
+from genledger.instrumentation.patching import Patch
+from genledger.shared import internal_errors
 
 Write = Callable[[tuple[Any, ...], dict[str, Any], Mapping[str, Any]], Arguments]
 """`write(args, kwargs, changes)`: return the arguments with changed fields written into a copy of the request."""
@@ -51,6 +53,33 @@ def endpoint_at(provider: str, url: str, api_key: Any = None) -> Endpoint:
     """Return the endpoint at a URL that is called with a key; one without an address for an empty URL."""
     found = Endpoint.at(provider, url) if url else Endpoint(provider)
     return found._replace(api_key=hash_api_key(api_key)) if isinstance(api_key, str) and api_key else found
+
+
+Reached = Callable[[Endpoint, Any, Mapping[str, Any]], Endpoint | None]
+"""`reached(endpoint, instance, kwargs)`: return the endpoint that a request goes to; `None` for the one it had."""
+
+
+def reaches(library: str, module: str, path: str, reached: Reached) -> Patch:
+    """Return the patch of a function that knows who a request goes to: it was not known when the call began.
+
+    Args:
+        library: The library's name for users.
+        module: The module that the function is in.
+        path: The function.
+        reached: Finds the endpoint.
+    """
+
+    def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        try:
+            call = running_call(library)
+            found = reached(call.endpoint, instance, kwargs) if call is not None else None
+            if call is not None and found is not None:
+                call.reaches(found)
+        except Exception as error:
+            internal_errors.report("noting who is called", error)
+        return wrapped(*args, **kwargs)
+
+    return Patch(module, path, wrapper)
 
 
 class Paths:

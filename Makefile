@@ -109,7 +109,8 @@ test-providers: test-contract test-newest-clients test-clients-apart test-local-
 .PHONY: test-contract
 test-contract: $(addsuffix /.ready,$(CONTRACT)) ## The contract suite alone, in every environment
 	@set -e; for at in $(CONTRACT); do echo $$at; \
-		$$at/bin/python -m pytest -n 2 tests/contract --coverage-results $$at/coverage.json; done
+		case $$at in */newest|*/oldest) rows=;; *) rows="not openai and not anthropic";; esac; \
+		$$at/bin/python -m pytest -n 2 tests/contract -k "$$rows" --coverage-results $$at/coverage.json; done
 
 .PHONY: test-newest-clients
 test-newest-clients: $(NEWEST)/.ready ## What is special about each client, and recorded traffic, with the newest versions

@@ -59,7 +59,7 @@ OPERATIONS = (
         cost=1000 * 0.1e-6,
         options=PRICES,
     ),
-    images(ROW, "black-forest-labs/FLUX.1-schnell", 0.003, options=PRICES),
+    images(ROW, "black-forest-labs/FLUX.1-schnell", 0.003 * 1024 * 1024 / 1e6, options=PRICES),
     speech(ROW, "cartesia/sonic-2", len(PROMPT) * 65e-6, "laidback woman", options=PRICES),
     transcription(ROW, "openai/whisper-large-v3", SECONDS * 0.000025, whole=_SECONDS, options=PRICES),
 )

@@ -117,9 +117,10 @@ test-newest-clients: $(NEWEST)/.ready ## What is special about each client, and 
 	$(NEWEST)/bin/python -m pytest -n 2 tests/instrumentors/frameworks tests/instrumentors/providers tests/replay
 
 .PHONY: test-clients-apart
-test-clients-apart: .venvs/contract/ai21/.ready .venvs/contract/snowflake/.ready ## Likewise, of clients that need an environment of their own
+test-clients-apart: $(addprefix .venvs/contract/,ai21/.ready snowflake/.ready vertex/.ready) ## Likewise, of clients that need an environment of their own
 	.venvs/contract/ai21/bin/python -m pytest tests/instrumentors/providers/test_ai21.py tests/instrumentors/providers/test_zhipuai.py
 	.venvs/contract/snowflake/bin/python -m pytest tests/instrumentors/providers/test_snowflake.py
+	.venvs/contract/vertex/bin/python -m pytest tests/replay -k vertexai
 
 LOCAL_TESTS := $(foreach name,fastembed sentence_transformers transformers,tests/instrumentors/providers/test_$(name).py)
 

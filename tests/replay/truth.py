@@ -68,8 +68,8 @@ def _documents(recording: Recording) -> Iterator[dict[str, Any]]:
             document = json.loads(candidate)
         except ValueError:
             continue
-        if isinstance(document, dict):
-            yield document
+        # Google streams a list over REST.
+        yield from (one for one in (document if isinstance(document, list) else [document]) if isinstance(one, dict))
 
 
 def _usage(document: dict[str, Any]) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ NAMES = (
     *("openai", "anthropic", "groq", "mistralai", "cohere", "boto3", "replicate"),
     *("google_genai", "ollama", "huggingface_hub", "deepgram", "litellm"),
     *("cerebras", "perplexity", "writerai", "zai", "together", "openrouter", "voyageai", "azure_inference"),
+    "vertexai",
 )
 _PACKAGES = {"google_genai": "google.genai", "azure_inference": "azure.ai.inference"}
 

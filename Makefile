@@ -126,7 +126,7 @@ LOCAL_TESTS := $(foreach name,fastembed sentence_transformers transformers,tests
 
 .PHONY: test-local-models
 test-local-models: $(LOCAL)/.ready ## Test libraries that run models in the process, with tiny models made by the tests
-	$(LOCAL)/bin/python -m pytest $(LOCAL_TESTS)
+	HF_HUB_OFFLINE=1 $(LOCAL)/bin/python -m pytest $(LOCAL_TESTS)
 
 LLAMA := .venvs/llama-cpp
 

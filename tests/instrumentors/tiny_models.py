@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +33,3 @@ def save(model: Any, folder: Path) -> Path:
     model.save_pretrained(folder)
     save_tokenizer(folder)
     return folder
-
-
-def offline() -> None:
-    """Let no library ask the hub."""
-    os.environ["HF_HUB_OFFLINE"] = "1"

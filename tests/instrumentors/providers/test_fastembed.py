@@ -14,9 +14,8 @@ from genledger import pricing
 from genledger_semconv.checker import assert_clean
 
 from ..telemetry import Telemetry, attributes_of, instrumented
-from ..tiny_models import WORDS, offline, tokenizer
+from ..tiny_models import WORDS, tokenizer
 
-offline()
 fastembed = pytest.importorskip("fastembed")
 
 TEXTS = ["the cat", "a cat sat on the mat", "mat"]

@@ -13,9 +13,8 @@ from genledger import pricing
 from genledger_semconv.checker import assert_clean
 
 from ..telemetry import Telemetry, instrumented
-from ..tiny_models import WORDS, offline, save
+from ..tiny_models import WORDS, save
 
-offline()
 sentence_transformers = pytest.importorskip("sentence_transformers")
 
 TEXTS = ["the cat", "a cat sat on the mat"]

@@ -14,9 +14,8 @@ from genledger.budgets import BudgetExceeded
 from genledger_semconv.checker import assert_clean
 
 from ..telemetry import Telemetry, attributes_of, instrumented
-from ..tiny_models import WORDS, offline, save
+from ..tiny_models import WORDS, save
 
-offline()
 transformers = pytest.importorskip("transformers")
 
 PROMPT = "the cat sat"

@@ -40,6 +40,17 @@ class AsyncCredential(Credential):
         """Close nothing."""
 
 
+class Points:
+    """A histogram."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def record(self, value: float, attributes: Any) -> None:
+        """Keep a value."""
+        self.values.append(value)
+
+
 @pytest.fixture(params=[False, True], ids=["sync", "async"])
 def provider(request: pytest.FixtureRequest) -> Provider:
     """The wire."""
@@ -71,7 +82,7 @@ async def test_a_chat_is_one_priced_call_of_azure(provider: Provider) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_the_spans_of_its_own_tracing_keep_no_usage(
+async def test_its_own_tracing_counts_nothing_again(
     provider: Provider, stream: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plugin = pytest.importorskip("azure.core.tracing.ext.opentelemetry_span")
@@ -82,6 +93,11 @@ async def test_the_spans_of_its_own_tracing_keep_no_usage(
     monkeypatch.setenv("AZURE_EXPERIMENTAL_ENABLE_GENAI_TRACING", "true")
     settings.tracing_implementation = plugin.OpenTelemetrySpan
     AIProjectInstrumentor().instrument()
+    from azure.ai.projects.telemetry import _responses_instrumentor as own
+
+    points = Points()
+    for name in ("_operation_duration_histogram", "_token_usage_histogram"):
+        monkeypatch.setattr(own, name, points)
     try:
         with instrumented(libraries=["openai", "azure-ai-projects"]) as telemetry:
             tracer = telemetry.tracer_provider.get_tracer("azure")
@@ -100,3 +116,4 @@ async def test_the_spans_of_its_own_tracing_keep_no_usage(
     assert counted["gen_ai.provider.name"] == "azure.ai.openai"
     assert counted["genledger.cost.amount"] == pytest.approx(spent.usd)
     assert spent.calls == 1
+    assert points.values == []

@@ -15,6 +15,7 @@ from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patches
 
 from ..formats.xai_chat import XAI_CHAT, read_completion, read_request
+from ..formats.xai_media import IMAGES, VIDEOS, read_images, read_video
 
 _WHOLE = XAI_CHAT._replace(accumulate=None)
 _OPERATIONS = {
@@ -23,7 +24,7 @@ _OPERATIONS = {
     **dict.fromkeys(("sample", "sample_batch", "parse", "_defer"), _WHOLE),
     "compact": _WHOLE._replace(limit=()),
 }
-_MODULES = ("xai_sdk.sync.chat", "xai_sdk.aio.chat")
+_CHATS, _IMAGES, _VIDEOS = ((f"xai_sdk.sync.{name}", f"xai_sdk.aio.{name}") for name in ("chat", "image", "video"))
 
 
 def body(chat: Any, given: dict[str, Any]) -> Body:
@@ -39,6 +40,18 @@ def endpoint(chat: Any, given: dict[str, Any]) -> Endpoint:
     return endpoint_of("x_ai", chat._stub.GetCompletion)
 
 
+def media_body(client: Any, given: dict[str, Any]) -> Body:
+    """Return what an image or a video is asked for by, or the job that is asked about."""
+    job = given.get("request_id")
+    return {"path": f"/videos/{job}"} if job is not None else {k: v for k, v in given.items() if v is not None}
+
+
+def media_endpoint(client: Any, given: dict[str, Any]) -> Endpoint:
+    """Return the server that makes images or videos."""
+    stub = client._stub
+    return endpoint_of("x_ai", stub.GenerateImage if hasattr(stub, "GenerateImage") else stub.GenerateVideo)
+
+
 class XaiInstrumentor(Instrumentor):
     """Records the calls of the `xai-sdk` package."""
 
@@ -50,7 +63,7 @@ class XaiInstrumentor(Instrumentor):
         """Return the methods of a conversation, what makes their requests and gets their answers, and their tracers."""
         methods = Methods(
             self.library,
-            dict.fromkeys(_MODULES, "Chat"),
+            dict.fromkeys(_CHATS, "Chat"),
             _OPERATIONS,
             endpoint,
             body,
@@ -60,8 +73,20 @@ class XaiInstrumentor(Instrumentor):
         )
         return [
             *methods.patches(),
+            *Methods(
+                *(self.library, dict.fromkeys(_IMAGES, "Client"), IMAGES),
+                *(media_endpoint, media_body),
+                streamed=lambda asked: False,
+                answer=read_images,
+            ).patches(),
+            *Methods(
+                *(self.library, dict.fromkeys(_VIDEOS, "Client"), VIDEOS),
+                *(media_endpoint, media_body),
+                streamed=lambda asked: False,
+                answer=read_video,
+            ).patches(),
             sends(self.library, "xai_sdk.chat", "BaseChat._make_request"),
             sends(self.library, "xai_sdk.chat", "BaseChat._make_compact_request"),
             receives(self.library, "xai_sdk.chat", "Response.__init__"),
-            *(replaces_tracer(self.library, module) for module in _MODULES),
+            *(replaces_tracer(self.library, module) for module in (*_CHATS, *_IMAGES, *_VIDEOS)),
         ]

@@ -18,6 +18,7 @@ from tests.contract.server import Reply, serving
 from tests.instrumentors.provider import items, now
 from tests.instrumentors.telemetry import Telemetry, attributes_of, instrumented
 
+import genledger
 from genledger_semconv.checker import assert_clean
 
 xai_sdk = pytest.importorskip("xai_sdk")
@@ -250,3 +251,52 @@ def test_messages_are_encoded_as_protobuf_does() -> None:
 
     made = chat_pb2.GetChatCompletionResponse.FromString(protobuf({1: "a", 2: [{1: STOP, 2: 300}, {2: 1}]}))
     assert [(output.finish_reason, output.index) for output in made.outputs] == [(STOP, 300), (0, 1)]
+
+
+# Images and videos
+
+TICKS = {11: 700_000_000}  # 0.07 USD
+VIDEO_DONE = {1: 1, 2: {1: {1: "https://vidgen.x.ai/1.mp4", 4: 6}, 2: "grok-imagine-video", 3: TICKS}}
+
+
+async def test_images_cost_what_the_provider_says(client: Any, server: Any, telemetry: Telemetry) -> None:
+    images = [{3: f"https://imgen.x.ai/{number}.jpg", 4: True} for number in range(2)]
+    server.will(message({1: images, 2: "grok-imagine-image", 3: TICKS}))
+    made = await now(client.image.sample_batch("A cat", "grok-imagine-image", 2))
+    assert [one.url for one in made] == ["https://imgen.x.ai/0.jpg", "https://imgen.x.ai/1.jpg"]
+    assert telemetry.span.name == "image_generation grok-imagine-image"
+    assert telemetry.attributes["server.address"] == "127.0.0.1"
+    assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(0.07)
+    assert telemetry.attributes["genledger.cost.source"] == "provider"
+
+
+async def test_a_video_that_is_waited_for_is_one_call(client: Any, server: Any, telemetry: Telemetry) -> None:
+    server.will(message({1: "video-1"}), message({1: 3}), message(VIDEO_DONE))
+    interval = datetime.timedelta(milliseconds=1)
+    made = await now(client.video.generate("A cat", "grok-imagine-video", duration=6, interval=interval))
+    assert made.duration == 6
+    assert telemetry.span.name == "generate_content grok-imagine-video"
+    assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(0.07)
+
+
+async def test_a_video_that_is_asked_for_later_is_paid_by_who_started_it(client: Any, server: Any) -> None:
+    server.will(message({1: "video-1"}), message({1: 3}), message(VIDEO_DONE))
+    with recorded() as telemetry:
+        with genledger.attribution(tenant="acme"):
+            begun = await now(client.video.start("A cat", "grok-imagine-video", duration=6))
+        for status in (3, 1):
+            assert (await now(client.video.get(begun.request_id))).status == status
+        (call,) = (span for span in telemetry.spans if span.name == "generate_content grok-imagine-video")
+    attributes = attributes_of(call)
+    assert attributes["genledger.tenant.id"] == "acme"
+    assert attributes["genledger.cost.amount"] == pytest.approx(0.07)
+
+
+async def test_a_video_that_fails_is_an_error_of_the_provider(client: Any, server: Any) -> None:
+    server.will(message({1: "video-1"}), message({1: 4, 2: {6: {1: "moderated", 2: "No."}}}))
+    with recorded() as telemetry:
+        begun = await now(client.video.start("A cat", "grok-imagine-video"))
+        await now(client.video.get(begun.request_id))
+        (call,) = (span for span in telemetry.spans if span.name == "generate_content grok-imagine-video")
+    assert attributes_of(call)["error.type"] == "moderated"
+    assert "genledger.cost.amount" not in attributes_of(call)

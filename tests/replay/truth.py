@@ -68,8 +68,9 @@ def _documents(recording: Recording) -> Iterator[dict[str, Any]]:
             document = json.loads(candidate)
         except ValueError:
             continue
-        # Google streams a list over REST.
-        yield from (one for one in (document if isinstance(document, list) else [document]) if isinstance(one, dict))
+        # The client of Vertex AI that asks for enums as numbers reads a list as a stream; Google's other client does not.
+        listed = document if isinstance(document, list) and "enum-encoding" in recording.url.query else [document]
+        yield from (one for one in listed if isinstance(one, dict))
 
 
 def _usage(document: dict[str, Any]) -> dict[str, Any] | None:

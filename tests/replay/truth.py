@@ -68,7 +68,7 @@ def _documents(recording: Recording) -> Iterator[dict[str, Any]]:
             document = json.loads(candidate)
         except ValueError:
             continue
-        # The client of Vertex AI that asks for enums as numbers reads a list as a stream; Google's other client does not.
+        # Vertex AI's own client, which asks for enums as numbers, reads a list as a stream; google-genai does not.
         listed = document if isinstance(document, list) and "enum-encoding" in recording.url.query else [document]
         yield from (one for one in listed if isinstance(one, dict))
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from genledger.engine.ceiling import length_of
 from genledger.engine.content.capture import text_part
-from genledger.engine.operation import Attributes, Body, Content, Operation, listed, text
+from genledger.engine.operation import Body, Content, Operation, listed, text
+from genledger.engine.outcome import ErrorEvent
 from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 
@@ -46,14 +47,12 @@ class Answers:
         self._choices: dict[int, _Choice] = {}
         self._usage: Any = None
         self._id: Any = None
-        self._code: Any = None
 
     def fold(self, chunks: Sequence[Any]) -> None:
         """Take in more answers."""
         for answer in chunks:
             self._id = field(answer, "request_id") or self._id
             self._usage = field(answer, "usage") or self._usage
-            self._code = field(answer, "code") or self._code
             output = field(answer, "output")
             choices = listed(field(output, "choices"))
             for place, choice in enumerate(choices):
@@ -76,7 +75,6 @@ class Answers:
         """Return what was received, shaped like a chat completion."""
         return {
             "id": self._id,
-            "code": self._code,
             "usage": self._usage,
             "choices": [
                 {"finish_reason": one.finish_reason, "message": {**one.texts, "tool_calls": one.tool_calls}}
@@ -118,7 +116,13 @@ class AppAnswers(Answers):
 
 
 def whole(operation: Operation, answer: Any) -> Any:
-    """Return a whole answer as its operation reads it: like a stream of one part, where it has Alibaba's own format."""
+    """Return a whole answer as its operation reads it: like a stream of one part, where it has Alibaba's own format.
+
+    Raises:
+        ErrorEvent: The answer is a refusal, which has a `code`, although its HTTP status is 200.
+    """
+    if field(answer, "code"):
+        raise ErrorEvent(answer)
     if not isinstance(operation.accumulate, type) or not issubclass(operation.accumulate, Answers):
         return answer
     answers = operation.accumulate({}, True)
@@ -132,40 +136,22 @@ def read_app_input(body: Body) -> Content:
     return asked([text_part(prompt)]) if prompt is not None else OPENAI_CHAT.input(body) if OPENAI_CHAT.input else {}
 
 
-def refusing(operation: Operation) -> Operation:
-    """Return an operation whose answer may be a refusal: it has a `code` then, although its HTTP status is 200."""
-    read = operation.response
-
-    def read_response(answer: Any, attributes: Attributes) -> None:
-        if read is not None:
-            read(answer, attributes)
-        if code := text(field(answer, "code")):
-            attributes[A.ERROR_TYPE] = code
-
-    return operation._replace(response=read_response)
-
-
-CHAT = refusing(OPENAI_CHAT._replace(accumulate=Answers, limit=("max_tokens",)))
-EMBEDDINGS = refusing(
-    OPENAI_EMBEDDINGS._replace(
-        fields={**OPENAI_EMBEDDINGS.fields, "dimension": OPENAI_EMBEDDINGS.fields["dimensions"]}, accumulate=Answers
-    )
+CHAT = OPENAI_CHAT._replace(accumulate=Answers, limit=("max_tokens",))
+EMBEDDINGS = OPENAI_EMBEDDINGS._replace(
+    fields={**OPENAI_EMBEDDINGS.fields, "dimension": OPENAI_EMBEDDINGS.fields["dimensions"]}, accumulate=Answers
 )
-RERANK = refusing(COHERE_RERANK._replace(accumulate=Answers, response=None, largest=None))
-SPEECH = refusing(OPENAI_SPEECH._replace(accumulate=None))
-TRANSCRIPTION = refusing(TRANSCRIPTIONS._replace(accumulate=None, largest=None))
-IMAGES = refusing(COUNTED_IMAGES)
-APP = refusing(
-    OPENAI_CHAT._replace(
-        api="invoke_agent",
-        fields={"session_id": (A.GEN_AI_CONVERSATION_ID, text)},
-        accumulate=AppAnswers,
-        input=read_app_input,
-        limit=(),
-        choices=(),
-        fixed_model=True,
-        hidden_prompt=True,
-    )
+RERANK = COHERE_RERANK._replace(accumulate=Answers, response=None, largest=None)
+SPEECH = OPENAI_SPEECH._replace(accumulate=None)
+TRANSCRIPTION = TRANSCRIPTIONS._replace(accumulate=None, largest=None)
+APP = OPENAI_CHAT._replace(
+    api="invoke_agent",
+    fields={"session_id": (A.GEN_AI_CONVERSATION_ID, text)},
+    accumulate=AppAnswers,
+    input=read_app_input,
+    limit=(),
+    choices=(),
+    fixed_model=True,
+    hidden_prompt=True,
 )
 """An application that Alibaba hosts: of its own models, and its own prompts."""
 
@@ -179,9 +165,9 @@ def read_job(body: Body, answer: Any) -> JobState | None:
 
 
 JOBS: Mapping[str, Operation] = {
-    "image-synthesis": creating(IMAGES, read_job),
-    "image-generation": creating(IMAGES, read_job),
-    "video-synthesis": creating(refusing(VIDEO), read_job),
+    "image-synthesis": creating(COUNTED_IMAGES, read_job),
+    "image-generation": creating(COUNTED_IMAGES, read_job),
+    "video-synthesis": creating(VIDEO, read_job),
     "transcription": creating(TRANSCRIPTION, read_job),
     "text-embedding": creating(EMBEDDINGS._replace(accumulate=None), read_job),
 }

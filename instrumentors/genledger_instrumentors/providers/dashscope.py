@@ -22,20 +22,20 @@ from ..formats.dashscope_answers import (
     CHAT,
     EMBEDDINGS,
     FETCHED_JOB,
-    IMAGES,
     JOBS,
     RERANK,
     SPEECH,
     TRANSCRIPTION,
 )
 from ..formats.dashscope_requests import address_of, body_of, task_of, write
+from ..formats.openai_media import COUNTED_IMAGES
 from .dashscope_v2 import second_client_patches
 
 _TASKS: Mapping[str, Operation] = {
     "text-generation": CHAT,
     "multimodal-generation": CHAT,
     "code-generation": CHAT,
-    "image-generation": IMAGES,
+    "image-generation": COUNTED_IMAGES,
     "text-embedding": EMBEDDINGS,
     "multimodal-embedding": EMBEDDINGS,
     "text-rerank": RERANK,

@@ -20,7 +20,7 @@ from genledger.instrumentation.patching import Patches
 from genledger.pricing.providers import providers
 
 from ..formats.anthropic_messages import MESSAGES
-from ..formats.dashscope_answers import APP, CHAT, EMBEDDINGS, FETCHED_JOB, JOBS, RERANK, SPEECH, refusing, whole
+from ..formats.dashscope_answers import APP, CHAT, EMBEDDINGS, FETCHED_JOB, JOBS, RERANK, SPEECH, whole
 from ..formats.dashscope_requests import fields_of, with_fields
 from ..formats.decisions import DECISIONS
 from ..formats.openai_chat import CHAT as OPENAI_CHAT
@@ -34,9 +34,9 @@ _OPERATIONS: Mapping[str, Operation] = {
     "/services/rerank/text-rerank/text-rerank": RERANK,
     "/services/audio/tts/SpeechSynthesizer": SPEECH._replace(accumulate=LastAnswer),
     "/apps/*/completion": APP,
-    "/chat/completions": refusing(OPENAI_CHAT._replace(limit=("max_tokens",))),
+    "/chat/completions": OPENAI_CHAT._replace(limit=("max_tokens",)),
     "/v1/messages": MESSAGES,
-    "/systemone": refusing(DECISIONS),
+    "/systemone": DECISIONS,
     "job /services/aigc/text2image/image-synthesis": JOBS["image-synthesis"],
     "job /services/aigc/image-generation/generation": JOBS["image-generation"],
     "job /services/aigc/video-generation/video-synthesis": JOBS["video-synthesis"],

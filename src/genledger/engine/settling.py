@@ -13,7 +13,7 @@ from genledger.engine.attempts import fate_of, status_of
 from genledger.engine.budget_hook import settle_budgets
 from genledger.engine.content.redaction import stage
 from genledger.engine.operation import Attributes, Received, read_request, span_name, write_texts
-from genledger.engine.outcome import ErrorEvent, error_type, outcome_of
+from genledger.engine.outcome import error_type, outcome_of
 from genledger.engine.priced_usage import NOTHING, PricedUsage, priced_usage_of, write_priced_usage
 from genledger.engine.record import CallRecord, Outcome
 from genledger_semconv import attributes as A
@@ -96,7 +96,7 @@ def _judge(recorder: Recorder, settlement: Settlement) -> None:
         call.model = named
     refused = attributes.pop(A.ERROR_TYPE, None) or call.refused
     if isinstance(refused, str) and error is None:
-        settlement.outcome = outcome_of(ErrorEvent({"code": refused}))
+        settlement.outcome = "error"
         attributes[A.ERROR_TYPE] = settlement.error_kind = stage().name(refused)
     unfinished = not settlement.complete or error is not None
     if unfinished and operation.inference and response is not None:

@@ -16,6 +16,7 @@ import orjson
 from genledger.engine.call import Call
 from genledger.engine.driver import Exchange, asynchronous, follow, generating, generating_awaited, synchronous
 from genledger.engine.operation import Body, Endpoint, Operation, StreamAccumulator
+from genledger.engine.outcome import ErrorEvent
 from genledger.engine.recorder import Recorder
 from genledger.instrumentation.adapters.http_response import ResponseTap, parse, tap, tapped
 from genledger.instrumentation.adapters.methods import kind_of
@@ -51,7 +52,8 @@ class RequestClient:
         methods: The methods, synchronous and not: each as its module and `Class.method`.
         request: Reads a request from the instance and the arguments; `None` for one that is no call.
         write: Writes changed fields of the request into a copy of the arguments.
-        answer: Makes an answer, as the operation reads it, of what the method returned.
+        answer: Makes an answer, as the operation reads it, of what the method returned. It raises `ErrorEvent` for one
+            that is an error.
         lazy: Whether the request of a stream is sent when its first item is asked for.
         follow: Follows a stream: `follow` its parsed items, or `follow_lines` of events.
         responds: Whether the method returns the HTTP response. Then `answer` is given its JSON, and a stream of it is
@@ -124,13 +126,17 @@ class RespondedExchange(WireExchange):
 
     def read(self, response: Any, accumulator: StreamAccumulator | None) -> None:
         """Settle the call when the client has read a response."""
-        answer, operation = self._client.answer, self.call.operation
+        call, answer, operation = self.call, self._client.answer, self.call.operation
 
         def read(data: bytes) -> Any:
             found = parse(data)
-            return answer(operation, found) if found is not None else None
+            try:
+                return answer(operation, found) if found is not None else None
+            except ErrorEvent as error:
+                call.settle(found, error=error)
+                return None
 
-        tap(response, self.call, accumulator, read)
+        tap(response, call, accumulator, read)
 
 
 def parsed(answer: bytes) -> Any:

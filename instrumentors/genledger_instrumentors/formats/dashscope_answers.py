@@ -11,6 +11,7 @@ from typing import Any
 from genledger.engine.ceiling import length_of
 from genledger.engine.content.capture import text_part
 from genledger.engine.operation import Body, Content, Operation, listed, text
+from genledger.engine.outcome import ErrorEvent
 from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 
@@ -112,6 +113,21 @@ class AppAnswers(Answers):
         ]
         first = invocations[0] if invocations else {}
         return {**said, "model": first.get("model"), "usage": {"invocations": invocations} if invocations else None}
+
+
+def whole(operation: Operation, answer: Any) -> Any:
+    """Return a whole answer as its operation reads it: like a stream of one part, where it has Alibaba's own format.
+
+    Raises:
+        ErrorEvent: The answer is a refusal, which has a `code`, although its HTTP status is 200.
+    """
+    if field(answer, "code"):
+        raise ErrorEvent(answer)
+    if not isinstance(operation.accumulate, type) or not issubclass(operation.accumulate, Answers):
+        return answer
+    answers = operation.accumulate({}, True)
+    answers.fold([answer])
+    return answers.response()
 
 
 def read_app_input(body: Body) -> Content:

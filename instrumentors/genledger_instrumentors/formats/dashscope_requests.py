@@ -1,4 +1,4 @@
-"""Requests of Alibaba's client of Model Studio: one object each, with a task and its data.
+"""Requests of Alibaba's clients of Model Studio: the JSON, and the older client's objects with a task and its data.
 
 https://www.alibabacloud.com/help/en/model-studio/qwen-api-via-dashscope
 """
@@ -16,6 +16,20 @@ from .dashscope_answers import JOBS
 
 _JOB = re.compile(r"/tasks/[^/]+$")
 _SPEECH = "/audio/tts/SpeechSynthesizer"
+
+
+def fields_of(sent: Body) -> Body:
+    """Return the fields of a request's JSON in one: its input's and its parameters', where it has those."""
+    given = sent.get("input")
+    if not isinstance(given, Mapping):
+        return sent
+    return {"model": sent.get("model"), **given, **(sent.get("parameters") or {})}
+
+
+def with_fields(sent: Body, changes: Mapping[str, Any]) -> Body:
+    """Return a request's JSON with a changed model, and changed parameters."""
+    where = "parameters." if isinstance(sent.get("input"), Mapping) else ""
+    return with_changes(sent, {name if name == "model" else where + name: value for name, value in changes.items()})
 
 
 def task_of(request: Any) -> str:

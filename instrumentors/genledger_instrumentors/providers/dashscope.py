@@ -1,7 +1,7 @@
 """Alibaba's client of Model Studio, 1.23 to 2.x. https://github.com/dashscope/dashscope-sdk-python
 
-API: https://www.alibabacloud.com/help/en/model-studio/qwen-api-via-dashscope. It returns errors, and raises none. The
-client `dashscope.v2`, and sessions that stay open (`tts_v2`, `qwen_omni`, `multimodal_dialog`), are not recorded.
+API: https://www.alibabacloud.com/help/en/model-studio/qwen-api-via-dashscope. It returns errors, and raises none.
+Sessions that stay open (`tts_v2`, `qwen_omni`, `multimodal_dialog`) are not recorded.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from ..formats.dashscope_answers import (
 )
 from ..formats.dashscope_requests import address_of, body_of, task_of, write
 from ..formats.openai_media import COUNTED_IMAGES
+from .dashscope_v2 import second_client_patches
 
 _TASKS: Mapping[str, Operation] = {
     "text-generation": CHAT,
@@ -86,5 +87,5 @@ class DashScopeInstrumentor(Instrumentor):
     supports = "dashscope >= 1.23, < 3"
 
     def patches(self) -> Patches:
-        """Return the methods that requests pass through, over HTTP and over a socket."""
-        return [*_REQUESTS.patches(), *_FETCHES.patches()]
+        """Return the methods that requests pass through, of both clients, over HTTP and over a socket."""
+        return [*_REQUESTS.patches(), *_FETCHES.patches(), *second_client_patches()]

@@ -9,6 +9,7 @@ import pytest
 
 from genledger.pricing import Cost, read_usage
 from genledger.pricing.price_rule import PriceRule
+from genledger.pricing.providers import providers
 
 CostOf = Callable[..., Cost | None]
 
@@ -403,6 +404,14 @@ def test_the_list_price_at_an_unknown_address_is_said_to_be_that(
     found = cost("openai", "chat", chat(model, 10, 10), base_url=url)
     assert found is not None
     assert found.notes == notes
+
+
+@pytest.mark.parametrize("host", ["cn-hongkong.dashscope.aliyuncs.com", "ws1.ap-southeast-1.maas.aliyuncs.com"])
+def test_a_gateway_of_a_region_or_a_workspace_is_alibabas(host: str) -> None:
+    """https://www.alibabacloud.com/help/en/model-studio/regions"""
+    seller = providers().at(host)
+    assert seller is not None
+    assert seller.name == "alibaba"
 
 
 @pytest.mark.parametrize("provider", ["", "my-openai-proxy", "ollama", "unheard.of"])

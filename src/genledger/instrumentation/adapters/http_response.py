@@ -272,6 +272,7 @@ class ResponseTap:
         self._rest = b""
         self._done = False
         self._refusal: ErrorEvent | None = None
+        self._fails = False
         encoding = headers.get("content-encoding", "identity")
         self._decode: Callable[[bytes], bytes] | None = None
         if self._reading is None:
@@ -326,8 +327,13 @@ class ResponseTap:
                     except orjson.JSONDecodeError:
                         continue
                     recording.add(event)
-                    if isinstance(event, dict) and (said := event.get("error") or event.get("errors")):
-                        self._refusal = _error_event(said, event)
+                    if isinstance(event, dict):
+                        said = event.get("error") or event.get("errors") or (event if self._fails else None)
+                        self._refusal = _error_event(said, event) if said else self._refusal
+            elif line.startswith(b"event:"):
+                self._fails = line[len(b"event:") :].strip() == b"error"
+            elif not line:
+                self._fails = False
         recording.fold()
 
     @property

@@ -1,8 +1,8 @@
-"""Clients whose requests all pass one private method, which parses the answers itself.
+"""Clients whose requests all pass one private method, or one for each kind of answer.
 
 The method is given the parts of a request. It returns what the client made of the answer, or a stream: of parsed
-items, or of the lines of server-sent events. It may be synchronous or a coroutine function; a stream's request may be
-sent by the method, or when the first item is asked for.
+items, or of the lines of server-sent events; or it returns the HTTP response. It may be synchronous or a coroutine
+function; a stream's request may be sent by the method, or when the first item is asked for.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import orjson
 
 from genledger.engine.call import Call
-from genledger.engine.driver import asynchronous, follow, generating, generating_awaited, synchronous
+from genledger.engine.driver import Exchange, asynchronous, follow, generating, generating_awaited, synchronous
 from genledger.engine.operation import Body, Endpoint, Operation, StreamAccumulator
+from genledger.engine.outcome import ErrorEvent
 from genledger.engine.recorder import Recorder
-from genledger.instrumentation.adapters.http_response import ResponseTap, tapped
+from genledger.instrumentation.adapters.http_response import ResponseTap, parse, tap, tapped
 from genledger.instrumentation.adapters.methods import kind_of
 from genledger.instrumentation.adapters.wire import WireExchange, Write
 from genledger.instrumentation.patching import Patch, Patches
@@ -48,12 +49,15 @@ class RequestClient:
 
     Args:
         library: The library's name for users.
-        methods: The method, synchronous and not: each as its module and `Class.method`.
+        methods: The methods, synchronous and not: each as its module and `Class.method`.
         request: Reads a request from the instance and the arguments; `None` for one that is no call.
         write: Writes changed fields of the request into a copy of the arguments.
-        answer: Makes an answer, as the operation reads it, of what the method returned.
+        answer: Makes an answer, as the operation reads it, of what the method returned. It raises `ErrorEvent` for one
+            that is an error.
         lazy: Whether the request of a stream is sent when its first item is asked for.
         follow: Follows a stream: `follow` its parsed items, or `follow_lines` of events.
+        responds: Whether the method returns the HTTP response. Then `answer` is given its JSON, and a stream of it is
+            read as it comes.
     """
 
     library: str
@@ -63,6 +67,7 @@ class RequestClient:
     answer: Callable[[Operation, Any], Any] = lambda operation, result: result
     lazy: bool = False
     follow: Follow = follow
+    responds: bool = False
 
     def patches(self) -> Patches:
         """Return what to patch, and with what."""
@@ -80,13 +85,15 @@ class RequestClient:
 
     def _open(
         self, recorder: Recorder, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> RequestExchange | None:
+    ) -> Exchange | None:
         request = self.request(instance, args, kwargs)
         if request is None:
             return None
         operation, endpoint, body, streamed = request
         call = recorder.open(operation, self.library, endpoint, body, streamed=streamed)
-        return RequestExchange(call, self) if call is not None else None
+        if call is None:
+            return None
+        return (RespondedExchange if self.responds else RequestExchange)(call, self)
 
 
 class RequestExchange(WireExchange):
@@ -106,6 +113,30 @@ class RequestExchange(WireExchange):
             return self._client.follow(call, result, accumulate(call.body, call.recorder.capture is not None))
         call.settle(self._client.answer(call.operation, result))
         return result
+
+
+class RespondedExchange(WireExchange):
+    """One request, and its HTTP response."""
+
+    __slots__ = ("_client",)
+
+    def __init__(self, call: Call, client: RequestClient) -> None:
+        super().__init__(call, client.write)
+        self._client = client
+
+    def read(self, response: Any, accumulator: StreamAccumulator | None) -> None:
+        """Settle the call when the client has read a response."""
+        call, answer, operation = self.call, self._client.answer, self.call.operation
+
+        def read(data: bytes) -> Any:
+            found = parse(data)
+            try:
+                return answer(operation, found) if found is not None else None
+            except ErrorEvent as error:
+                call.settle(found, error=error)
+                return None
+
+        tap(response, call, accumulator, read)
 
 
 def parsed(answer: bytes) -> Any:

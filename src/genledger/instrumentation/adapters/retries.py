@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from inspect import iscoroutinefunction
+from types import SimpleNamespace
 from typing import Any
 
 import wrapt
 
 from genledger.engine.call import Call, running_call
 from genledger.instrumentation.adapters.methods import kind_of, named_arguments
-from genledger.instrumentation.patching import Patch, Wrapper
+from genledger.instrumentation.patching import Patch, Patches, Wrapper
 from genledger.shared import internal_errors
 
 
@@ -224,6 +225,48 @@ def decides(library: str, module: str, path: str, *, optional: bool = False) -> 
         return again
 
     return Patch(module, path, wrapper, optional=optional)
+
+
+def pausing(library: str, module: str, decides: str, pauses: tuple[str, ...]) -> Patches:
+    """Return the patches of a loop that sends a request again: what judges an answer, and what waits before the next.
+
+    Args:
+        library: The library's name for users.
+        module: The module that the functions are in.
+        decides: The function that is given the HTTP status of an answer, and returns whether it is one to try again
+            for. After a last attempt, nothing waits.
+        pauses: The functions that wait; coroutine functions or not.
+    """
+
+    def decided(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        again, call = wrapped(*args, **kwargs), running_call(library)
+        if call is not None and again:
+            call.answered = SimpleNamespace(status_code=named_arguments(wrapped, args, kwargs).get("status_code"))
+        return again
+
+    def pause(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        call = running_call(library)
+        if call is not None and _paused(call):
+            call.readmit()
+        return wrapped(*args, **kwargs)
+
+    async def pause_async(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        call = running_call(library)
+        if call is not None and _paused(call):
+            await call.readmit_async()
+        return await wrapped(*args, **kwargs)
+
+    def waits(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        coroutine = kind_of(wrapped) == "coroutine"
+        return (pause_async if coroutine else pause)(wrapped, instance, args, kwargs)
+
+    return [Patch(module, decides, decided), *(Patch(module, path, waits) for path in pauses)]
+
+
+def _paused(call: Call) -> bool:
+    """Note the attempt before a pause: it was answered, else it failed; return whether it may be billed."""
+    answered, call.answered = call.answered, None
+    return note_retry(call, answered, sys.exc_info()[1] if answered is None else None)
 
 
 def _repeats(call: Call) -> bool:

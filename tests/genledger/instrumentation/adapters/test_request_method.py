@@ -1,7 +1,8 @@
-"""Clients with one private method that parses answers itself: whole, streamed at once or when read, and lines."""
+"""Clients with one private method: it parses answers, streamed at once or when read, or gives lines or the response."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import httpx
 import pytest
 from opentelemetry import trace
 from opentelemetry.context import get_current
@@ -17,7 +19,8 @@ from tests.instrumentors.provider import items, now
 from tests.instrumentors.telemetry import Telemetry, instrumented
 
 import genledger
-from genledger.engine.operation import Endpoint
+from genledger.engine.operation import Endpoint, Operation
+from genledger.engine.outcome import ErrorEvent
 from genledger.instrumentation.adapters.request_method import Request, RequestClient, follow_lines
 from genledger.instrumentation.patching import Patcher
 from genledger_semconv.checker import assert_clean
@@ -94,7 +97,7 @@ def telemetry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Telem
         assert not telemetry.complaints.other
 
 
-def patched(cls: type[Client], **options: Any) -> Patcher:
+def patched(cls: type[Any], **options: Any) -> Patcher:
     """A class whose two methods are patched."""
     module = ModuleType("private_requests")
     module.Client = cls  # type: ignore[attr-defined]
@@ -195,3 +198,81 @@ async def test_lines_that_nobody_reads_on_are_a_cancelled_call(
     del stream
     assert telemetry.attributes["genledger.outcome"] == "cancelled"
     assert telemetry.attributes["genledger.usage.estimated"] is True
+
+
+class Responding:
+    """Gives HTTP responses."""
+
+    def __init__(self, content: bytes, kind: str = "application/json") -> None:
+        response = httpx.Response(200, headers={"content-type": kind}, content=content)
+        self._http = httpx.Client(transport=httpx.MockTransport(lambda request: response))
+        self._async_http = httpx.AsyncClient(transport=httpx.MockTransport(lambda request: response))
+
+    def request(self, body: dict[str, Any], *, stream: bool = False) -> Any:
+        sent = self._http.build_request("POST", "https://api.openai.com/v1", json=body)
+        return self._http.send(sent, stream=stream)
+
+    async def arequest(self, body: dict[str, Any], *, stream: bool = False) -> Any:
+        sent = self._async_http.build_request("POST", "https://api.openai.com/v1", json=body)
+        return await self._async_http.send(sent, stream=stream)
+
+
+def unwrapped(operation: Operation, answer: Any) -> Any:
+    """The answer in an envelope, which may have an error instead."""
+    if "code" in answer:
+        raise ErrorEvent(answer)
+    return answer["result"]
+
+
+@pytest.fixture
+def responding(telemetry: Telemetry) -> Iterator[None]:
+    patcher = patched(Responding, answer=unwrapped, responds=True)
+    yield
+    patcher.restore()
+    del sys.modules["private_requests"]
+
+
+async def response_of(client: Responding, method: str, *, stream: bool = False) -> Any:
+    """The response, read to its end."""
+    response = await now(getattr(client, method)(BODY, stream=stream))
+    await (response.aread() if method == "arequest" else asyncio.to_thread(response.read))
+    return response
+
+
+@METHODS
+async def test_a_response_is_read_as_the_client_says(responding: None, telemetry: Telemetry, method: str) -> None:
+    response = await response_of(Responding(json.dumps({"result": ANSWER}).encode()), method)
+    assert response.json() == {"result": ANSWER}
+    assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(PRICE)
+
+
+@METHODS
+async def test_a_response_that_streams_is_read_as_it_comes(responding: None, telemetry: Telemetry, method: str) -> None:
+    content = "\n".join(str(line) for line in lines()[:-2]).encode()
+    response = await response_of(Responding(content, "text/event-stream"), method, stream=True)
+    assert response.content == content
+    assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(PRICE)
+
+
+@METHODS
+async def test_an_answer_that_is_an_error_is_a_failed_call(responding: None, telemetry: Telemetry, method: str) -> None:
+    await response_of(Responding(b'{"code": "Throttling", "message": "No."}'), method)
+    assert telemetry.attributes["genledger.outcome"] == "rate_limited"
+    assert telemetry.attributes["error.type"] == "Throttling"
+    assert "genledger.cost.amount" not in telemetry.attributes
+
+
+@METHODS
+async def test_an_event_that_is_named_an_error_is_one(responding: None, telemetry: Telemetry, method: str) -> None:
+    content = b'event: piece\ndata: {"text": "Pa"}\n\nevent:error\ndata: {"code": "Throttling"}\n\n'
+    await response_of(Responding(content, "text/event-stream"), method, stream=True)
+    assert telemetry.attributes["genledger.outcome"] == "rate_limited"
+    assert telemetry.attributes["error.type"] == "Throttling"
+
+
+@METHODS
+async def test_a_code_in_any_other_event_is_no_error(responding: None, telemetry: Telemetry, method: str) -> None:
+    content = b'event: error\n\nevent: piece\ndata: {"text": "Pa", "code": "print()"}\n\n'
+    content += f"data: {json.dumps(CHUNKS[-1])}\n\n".encode()
+    await response_of(Responding(content, "text/event-stream"), method, stream=True)
+    assert telemetry.attributes["genledger.outcome"] == "success"

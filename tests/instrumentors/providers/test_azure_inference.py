@@ -99,8 +99,9 @@ async def test_its_own_spans_are_not_priced_again(
     server.will(openai_chat.ROW.streamed() if stream else openai_chat.ROW.whole)
     theirs = AIInferenceInstrumentor()
     extras = {"model_extras": {"stream_options": {"include_usage": True}}} if stream else {}
-    monkeypatch.setattr(settings, "tracing_implementation", "opentelemetry")
+    settings.tracing_implementation = "opentelemetry"
     with contextlib.ExitStack() as stack:
+        stack.callback(setattr, settings, "tracing_implementation", None)
         if theirs_first:
             theirs.instrument()
             stack.callback(theirs.uninstrument)

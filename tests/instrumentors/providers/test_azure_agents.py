@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,15 +42,6 @@ def telemetry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Telem
         assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs, capture_content=True)
         assert not telemetry.open.spans
         assert not telemetry.complaints.other
-
-
-@pytest.fixture(autouse=True)
-async def collected() -> AsyncIterator[None]:
-    """What the asynchronous client leaves open needs the loop when it is collected."""
-    yield
-    for _ in range(3):
-        gc.collect()
-        await asyncio.sleep(0)
 
 
 @pytest.fixture(params=[False, True], ids=["sync", "async"])

@@ -133,7 +133,7 @@ class Patcher:
         """Restore every attribute that still has our patch."""
         self.active = False
         for applied in reversed(self._applied):
-            if vars(applied.parent).get(applied.name) is applied.replacement:
+            if _is(vars(applied.parent).get(applied.name), applied.replacement):
                 if applied.own:
                     setattr(applied.parent, applied.name, applied.original)
                 else:
@@ -200,11 +200,19 @@ def _is_within(attribute: Any, layer: Any) -> bool:
     """Return whether a layer is still among those that wrap an attribute."""
     seen = 0
     while attribute is not None and seen < 100:
-        if attribute is layer:
+        if _is(attribute, layer):
             return True
         attribute = getattr(attribute, "__wrapped__", None)
         seen += 1
     return False
+
+
+def _is(attribute: Any, layer: Any) -> bool:
+    """Return whether an attribute is a layer, or what its class gives for it, as others put back what they got there.
+
+    https://wrapt.readthedocs.io/en/latest/wrappers.html#function-wrappers
+    """
+    return attribute is layer or getattr(attribute, "_self_parent", None) is layer
 
 
 def _resolve(module: ModuleType, path: str) -> tuple[Any, str, bool, Any] | None:

@@ -133,6 +133,20 @@ def test_a_patch_of_somebody_else_on_top_of_ours_is_not_removed(module: str) -> 
     client.call = ours
 
 
+def test_a_patch_that_somebody_else_took_off_and_put_back_is_restored_and_applied_once(module: str) -> None:
+    client = loaded(module).Client
+    before = vars(client)["call"]
+    patcher = Patcher([Patch(module, "Client.call", plus_ten)])
+    patcher.apply()
+    ours = client.call  # what the class gives, which is not what it has
+    client.call = lambda *args: 0
+    client.call = ours
+    patcher.apply()
+    assert client().call(1) == 13
+    patcher.restore()
+    assert vars(client)["call"] is before
+
+
 def test_what_a_version_does_not_have_is_a_warning_unless_it_is_optional(
     module: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import voyageai
+from voyageai.api_resources import api_requestor
 
 from ..observation import drained
 from ..plan import ClientKey, Plan, Sdk
@@ -33,10 +34,12 @@ def plan(recording: Recording) -> Plan | str:
 async def _plain(client: tuple[Any, Any], plan: Plan) -> Any:
     sdk, session = client
     voyageai.requestssession = session
+    vars(api_requestor._thread_context).clear()  # an older session of this thread goes first
     try:
         return await drained(getattr(sdk, plan.method)(**plan.kwargs))
     finally:
         voyageai.requestssession = None
+        vars(api_requestor._thread_context).clear()
 
 
 def client(key: ClientKey, wire: RequestsWire, asynchronous: bool) -> tuple[Any, Any]:

@@ -85,7 +85,11 @@ class Observation(ScopedBlock["Observation"]):
 
     def collector(self) -> Callable[[Any], None] | None:
         """Return what takes the items of an observed generator: its texts are its result; `None` if not captured."""
-        if self._step is None or not captures():
+        try:
+            if self._step is None or not captures():
+                return None
+        except Exception as fault:
+            internal_errors.report("capturing the content of a step", fault)
             return None
         self._texts = texts = []
         length = 0

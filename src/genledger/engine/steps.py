@@ -79,10 +79,10 @@ class Step:
 
     def write(self, content: Content | Callable[[], Content]) -> None:
         """Put content, or what a function returns as such, on the span where content is captured: redacted, bounded."""
-        capture = captures()
-        if capture is None:
-            return
         try:
+            capture = captures()
+            if capture is None:
+                return
             attributes: dict[str, Any] = {}
             capture.write(content() if callable(content) else content, attributes)
             self.span.set_attributes(attributes)

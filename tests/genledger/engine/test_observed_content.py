@@ -160,3 +160,19 @@ def test_what_is_wrong_with_an_argument_is_the_applications_alone(telemetry: Tel
     with pytest.raises(TypeError, match="missing 1 required positional argument"):
         lookup()  # type: ignore[call-arg]
     assert telemetry.attributes["error.type"] == "TypeError"
+
+
+def test_an_observed_function_returns_its_result_although_recording_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise RuntimeError("a fault of our own")
+
+    @genledger.observe("answer")
+    def answer() -> str:
+        monkeypatch.setattr("genledger.engine.steps.active", broken)
+        return "Paris."
+
+    with instrumented(capture_content="span"):
+        try:
+            assert answer() == "Paris."
+        finally:
+            monkeypatch.undo()

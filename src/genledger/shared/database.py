@@ -232,10 +232,11 @@ class SharedDatabase:
     def _current(self, turn: Turn, *, replace: bool) -> sqlite3.Connection:
         self._look(turn, replace=replace)
         if self._opened is None:
+            # As it is before it is opened: taken away meanwhile, it is noticed when it is written.
+            file = self._make()
             self._opened = self._open()
-            status = _status(self._place)
-            self._file = _identity(status)
-            self._leave_note(turn, status, _used(self._opened))
+            self._file = file
+            self._leave_note(turn, _status(self._place), _used(self._opened))
         return self._opened
 
     def _look(self, turn: Turn, *, replace: bool) -> None:
@@ -279,11 +280,15 @@ class SharedDatabase:
         if damage is not None:
             raise self._start_over(damage) if replace else Damaged(damage)
 
-    def _open(self) -> sqlite3.Connection:
+    def _make(self) -> tuple[int, int]:
         try:
             make_file(Path(self._place))
+            status = os.stat(self._place)
         except OSError as error:
             raise Unusable(str(error)) from error
+        return status.st_dev, status.st_ino
+
+    def _open(self) -> sqlite3.Connection:
         # One connection serves several threads, one at a time.
         connection = sqlite3.connect(
             self._place, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False

@@ -12,7 +12,7 @@ from genledger.pricing.getters import duration, field, path
 
 from .assemblyai_transcripts import TRANSCRIPT
 from .audio import default_model
-from .live_sessions import LiveSession, longest_session, read_session, read_texts
+from .live_sessions import LiveSession, transcribed_live
 
 
 class Streaming(LiveSession):
@@ -39,11 +39,4 @@ class Streaming(LiveSession):
         return {"duration": seconds if self._duration is None else self._duration}
 
 
-LIVE_TRANSCRIPT = TRANSCRIPT._replace(
-    api="live_transcriptions",
-    request=default_model("universal-streaming-english"),
-    response=read_session,
-    input=None,
-    output=read_texts,
-    largest=longest_session,
-)
+LIVE_TRANSCRIPT = transcribed_live(TRANSCRIPT)._replace(request=default_model("universal-streaming-english"))

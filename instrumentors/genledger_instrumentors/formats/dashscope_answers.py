@@ -39,7 +39,7 @@ def _said(content: Any) -> str:
     return "".join(part for one in listed(content) if isinstance(part := field(one, "text"), str))
 
 
-class Answers:
+class Generated:
     """Puts answers together: each has all that was generated, unless the request asks for what is new only."""
 
     def __init__(self, body: Body, keep: bool) -> None:
@@ -97,7 +97,7 @@ class Answers:
         return all(one.finish_reason for one in self._choices.values())
 
 
-class AppAnswers(Answers):
+class AppGenerated(Generated):
     """Puts the answers of an application together, which say what each of its models consumed."""
 
     def response(self) -> Mapping[str, Any]:
@@ -123,7 +123,7 @@ def whole(operation: Operation, answer: Any) -> Any:
     """
     if field(answer, "code"):
         raise ErrorEvent(answer)
-    if not isinstance(operation.accumulate, type) or not issubclass(operation.accumulate, Answers):
+    if not isinstance(operation.accumulate, type) or not issubclass(operation.accumulate, Generated):
         return answer
     answers = operation.accumulate({}, True)
     answers.fold([answer])
@@ -136,17 +136,17 @@ def read_app_input(body: Body) -> Content:
     return asked([text_part(prompt)]) if prompt is not None else OPENAI_CHAT.input(body) if OPENAI_CHAT.input else {}
 
 
-CHAT = OPENAI_CHAT._replace(accumulate=Answers, limit=("max_tokens",))
+CHAT = OPENAI_CHAT._replace(accumulate=Generated, limit=("max_tokens",))
 EMBEDDINGS = OPENAI_EMBEDDINGS._replace(
-    fields={**OPENAI_EMBEDDINGS.fields, "dimension": OPENAI_EMBEDDINGS.fields["dimensions"]}, accumulate=Answers
+    fields={**OPENAI_EMBEDDINGS.fields, "dimension": OPENAI_EMBEDDINGS.fields["dimensions"]}, accumulate=Generated
 )
-RERANK = COHERE_RERANK._replace(accumulate=Answers, response=None, largest=None)
+RERANK = COHERE_RERANK._replace(accumulate=Generated, response=None, largest=None)
 SPEECH = OPENAI_SPEECH._replace(accumulate=None)
 TRANSCRIPTION = TRANSCRIPTIONS._replace(accumulate=None, largest=None)
 APP = OPENAI_CHAT._replace(
     api="invoke_agent",
     fields={"session_id": (A.GEN_AI_CONVERSATION_ID, text)},
-    accumulate=AppAnswers,
+    accumulate=AppGenerated,
     input=read_app_input,
     limit=(),
     choices=(),

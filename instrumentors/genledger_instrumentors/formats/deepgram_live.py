@@ -11,21 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from genledger.engine.operation import Operation
 from genledger.pricing.getters import duration, field, items, number, path
-from genledger_semconv import attributes as A
-from genledger_semconv import spans as S
 
 from .deepgram_audio import LISTEN, SPEAK, SPEAK_2
-from .live_sessions import (
-    LiveSession,
-    longest_conversation,
-    longest_session,
-    longest_text,
-    read_session,
-    read_texts,
-    seconds_of_samples,
-)
+from .live_sessions import LiveSession, agent, seconds_of_samples, spoken_live, transcribed_live
 
 
 class Listening(LiveSession):
@@ -123,24 +112,12 @@ class Conversing(LiveSession):
             self.error = field(message, "code") or kind
 
 
-LIVE_LISTEN = LISTEN._replace(
-    api="live_transcriptions", response=read_session, input=None, output=read_texts, largest=longest_session
-)
+LIVE_LISTEN = transcribed_live(LISTEN)
 
 LIVE_LISTEN_2 = LIVE_LISTEN._replace(request=None)
 
-LIVE_SPEAK = SPEAK._replace(
-    api="live_speech", headers={}, response=read_session, input=None, output=read_texts, largest=longest_text
-)
+LIVE_SPEAK = spoken_live(SPEAK)
 
 LIVE_SPEAK_2 = LIVE_SPEAK._replace(request=SPEAK_2.request)
 
-AGENT = Operation(
-    name=S.REALTIME,
-    api="agent",
-    # Of the models that an agent is made of, none is billed by itself; this is the product's name.
-    constant={A.GEN_AI_REQUEST_MODEL: "voice-agent"},
-    response=read_session,
-    output=read_texts,
-    largest=longest_conversation,
-)
+AGENT = agent("voice-agent")

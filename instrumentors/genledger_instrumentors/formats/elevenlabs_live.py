@@ -11,21 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from genledger.engine.operation import Attributes, Operation
+from genledger.engine.operation import Attributes
 from genledger.pricing.getters import field, path
 from genledger_semconv import attributes as A
-from genledger_semconv import spans as S
 
 from .elevenlabs_audio import SPEECH, TRANSCRIPTION
-from .live_sessions import (
-    LiveSession,
-    longest_conversation,
-    longest_session,
-    longest_text,
-    read_session,
-    read_texts,
-    seconds_of_samples,
-)
+from .live_sessions import LiveSession, agent, seconds_of_samples, spoken_live, transcribed_live
 
 _ERRORS = frozenset(
     {
@@ -111,20 +102,8 @@ def read_talk(answer: Any, attributes: Attributes) -> None:
         attributes[A.GEN_AI_CONVERSATION_ID] = name
 
 
-LIVE_TRANSCRIPTION = TRANSCRIPTION._replace(
-    api="live_transcriptions", response=read_session, input=None, output=read_texts, largest=longest_session
-)
+LIVE_TRANSCRIPTION = transcribed_live(TRANSCRIPTION)
 
-LIVE_SPEECH = SPEECH._replace(
-    api="live_speech", headers={}, response=read_session, input=None, output=read_texts, largest=longest_text
-)
+LIVE_SPEECH = spoken_live(SPEECH)
 
-AGENT = Operation(
-    name=S.REALTIME,
-    api="agent",
-    # Of the models that an agent is made of, none is billed by itself; this is the product's name.
-    constant={A.GEN_AI_REQUEST_MODEL: "conversational-ai"},
-    response=read_talk,
-    output=read_texts,
-    largest=longest_conversation,
-)
+AGENT = agent("conversational-ai")._replace(response=read_talk)

@@ -10,10 +10,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from genledger.engine.operation import Attributes, Body, Finished, Operation, at_path, integer, text, write_texts
+from genledger.engine.operation import Attributes, Body, Operation, at_path, integer, text, write_texts
 from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
+
+from .polled_jobs import JobState, creating, fetching
 
 _OPERATION = re.compile(r"(^|/)models/[^/:?]+/operations/[^/:?]+(\?.*)?$")
 
@@ -23,30 +25,18 @@ def is_about_a_video(http_method: str, path: str) -> bool:
     return http_method == "get" and _OPERATION.search(path) is not None
 
 
-def _error(answer: Any) -> str | None:
-    code = at_path(answer, "error.code")
-    return str(code) if code is not None else None
-
-
-def _begun(body: Body, answer: Any) -> str | None:
-    return None if field(answer, "done") is True else text(field(answer, "name"))
-
-
-def _ended(body: Body, answer: Any) -> Finished | None:
-    name = text(field(answer, "name"))
-    return Finished(name, error=_error(answer)) if name is not None and field(answer, "done") is True else None
-
-
-def read_fetched(answer: Any, attributes: Attributes) -> None:
-    """Read which operation was asked about: that it failed is no failure of this call."""
-    write_texts(answer, (("name", A.GEN_AI_RESPONSE_ID),), attributes)
+def read_job(body: Body, answer: Any) -> JobState | None:
+    """Return the operation in an answer, which has its result as well."""
+    name, code = text(field(answer, "name")), at_path(answer, "error.code")
+    if name is None:
+        return None
+    status = "in_progress" if field(answer, "done") is not True else "completed" if code is None else "failed"
+    return JobState(name, status, answer, None if code is None else str(code))
 
 
 def read_operation(answer: Any, attributes: Attributes) -> None:
-    """Read which operation it is, and whether it failed."""
-    read_fetched(answer, attributes)
-    if (error := _error(answer)) is not None:
-        attributes[A.ERROR_TYPE] = error
+    """Read which operation it is."""
+    write_texts(answer, (("name", A.GEN_AI_RESPONSE_ID),), attributes)
 
 
 def most_videos(body: Body) -> Mapping[str, Any]:
@@ -55,7 +45,7 @@ def most_videos(body: Body) -> Mapping[str, Any]:
     return {"done": True, "response": {"videos": [{}] * (1 if count is None else max(count, 0))}}
 
 
-GENERATE_VIDEOS = Operation(
+_VIDEOS = Operation(
     name=S.GENERATE_CONTENT,
     api="generate_videos",
     fields={"model": (A.GEN_AI_REQUEST_MODEL, text)},
@@ -63,15 +53,9 @@ GENERATE_VIDEOS = Operation(
     response=read_operation,
     family="inference",
     largest=most_videos,
-    unfinished=_begun,
 )
 
-FETCHED_VIDEOS = Operation(
-    name=S.FETCH_RESPONSE,
-    api="generate_videos",
-    response=read_fetched,
-    priced=False,
-    target=lambda attributes: None,
-    finishes=_ended,
-)
+GENERATE_VIDEOS = creating(_VIDEOS, read_job)
+
+FETCHED_VIDEOS = fetching("generate_videos", read_job)
 """An answer about an operation; Vertex AI is asked by the method `fetchPredictOperation`."""

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from genledger.engine.content.capture import text_part
-from genledger.engine.operation import Attributes, Body, Content, write_texts
+from genledger.engine.operation import Attributes, Body, Content, Operation, write_texts
 from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
+from genledger_semconv import spans as S
 
 from .audio import answered, asked
 from .recordings import UNKNOWN
@@ -118,3 +119,26 @@ def read_texts(answer: Any) -> Content:
         **asked([text_part(spoken)] if spoken else []),
         **answered([text_part(said) for said in field(answer, "texts") or ()]),
     }
+
+
+def transcribed_live(operation: Operation) -> Operation:
+    """Return the operation of a session that is transcribed, from that of a recording."""
+    return operation._replace(api="live_transcriptions", largest=longest_session, **_SESSION)
+
+
+def spoken_live(operation: Operation) -> Operation:
+    """Return the operation of a session that has text spoken, from that of a text."""
+    return operation._replace(api="live_speech", headers={}, largest=longest_text, **_SESSION)
+
+
+def agent(product: str) -> Operation:
+    """Return the operation of a session with an agent.
+
+    Args:
+        product: Its name: of the models that an agent is made of, none is billed by itself.
+    """
+    constant = {A.GEN_AI_REQUEST_MODEL: product}
+    return Operation(name=S.REALTIME, api="agent", constant=constant, largest=longest_conversation, **_SESSION)
+
+
+_SESSION: dict[str, Any] = {"response": read_session, "input": None, "output": read_texts}

@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from genledger.engine.operation import Body, Endpoint, Operation, with_changes
+from genledger.engine.operation import Body, Endpoint, Operation
 from genledger.engine.recorder import active
-from genledger.instrumentation.adapters.azure_core import repeats_requests
+from genledger.instrumentation.adapters.azure_core import repeats_requests, write_request
 from genledger.instrumentation.adapters.jobs import Job, JobClient
-from genledger.instrumentation.adapters.methods import update
 from genledger.instrumentation.adapters.wire import endpoint_at
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
@@ -45,15 +44,6 @@ def body(given: dict[str, Any]) -> Body:
     asked = whole if isinstance(whole, Mapping) else {name: given[name] for name in given if name not in _OWN}
     streamed = given.get("stream") or field(asked, "stream")
     return {**asked, "thread_id": given.get("thread_id"), "stream": bool(streamed)}
-
-
-def write(arguments: dict[str, Any], changes: Mapping[str, Any]) -> None:
-    """Write changes into the request, as it is given."""
-    whole = arguments.get("body")
-    if isinstance(whole, Mapping):
-        arguments["body"] = with_changes(whole, changes)
-    else:
-        update(arguments, changes)
 
 
 def job(run: Any, given: dict[str, Any]) -> Job | None:
@@ -92,7 +82,7 @@ class AzureAgentsInstrumentor(Instrumentor):
     def patches(self) -> Patches:
         """Return the methods that begin runs or learn of them, and what counts how often a request is sent."""
         functions = dict.fromkeys(_MODULES, (*_RUNS, *_AT_ONCE))
-        runs = JobClient(self.library, functions, operation, endpoint, body, write, job, accumulate=events)
+        runs = JobClient(self.library, functions, operation, endpoint, body, write_request, job, accumulate=events)
         inherited = replace(runs, functions=dict.fromkeys(_INHERITING, _INHERITED))
         described = "_AIAgentsInstrumentorPreview.set_end_run"
         return [

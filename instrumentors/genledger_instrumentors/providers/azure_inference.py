@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from genledger.engine.operation import Body, Endpoint, with_changes
-from genledger.instrumentation.adapters.azure_core import repeats_requests
-from genledger.instrumentation.adapters.methods import Methods, update
+from genledger.engine.operation import Body, Endpoint
+from genledger.instrumentation.adapters.azure_core import repeats_requests, write_request
+from genledger.instrumentation.adapters.methods import Methods
 from genledger.instrumentation.adapters.wire import endpoint_at
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patches
@@ -49,15 +49,6 @@ def body(client: Any, given: dict[str, Any]) -> Body:
     return {name: value for name, value in {**defaults, **extras, **named}.items() if value is not None}
 
 
-def write(arguments: dict[str, Any], changes: Mapping[str, Any]) -> None:
-    """Write changes into the request, as it is given."""
-    whole = arguments.get("body")
-    if isinstance(whole, Mapping):
-        arguments["body"] = with_changes(whole, changes)
-    else:
-        update(arguments, changes)
-
-
 def endpoint(client: Any, given: dict[str, Any]) -> Endpoint:
     """Return the server that a client was made for."""
     url = str(client._config.endpoint)
@@ -81,5 +72,5 @@ class AzureInferenceInstrumentor(Instrumentor):
             if operation is CHAT:
                 operation = CHAT._replace(accumulate=Updates)
             modules = dict.fromkeys(("azure.ai.inference._patch", "azure.ai.inference.aio._patch"), cls)
-            patches += Methods(self.library, modules, {name: operation}, endpoint, body, write).patches()
+            patches += Methods(self.library, modules, {name: operation}, endpoint, body, write_request).patches()
         return patches

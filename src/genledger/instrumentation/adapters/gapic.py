@@ -14,11 +14,11 @@ from functools import lru_cache
 from typing import Any, get_args
 
 from genledger.engine.call import Call
-from genledger.engine.driver import Arguments, Exchange, asynchronous, synchronous
+from genledger.engine.driver import Arguments, Exchange
 from genledger.engine.operation import Body, Endpoint, Operation
 from genledger.engine.recorder import Recorder
 from genledger.instrumentation.adapters.grpc import endpoint_of
-from genledger.instrumentation.adapters.methods import kind_of, named_arguments
+from genledger.instrumentation.adapters.methods import driven, named_arguments
 from genledger.instrumentation.adapters.protobuf_json import as_json, copied, message_of
 from genledger.instrumentation.adapters.stream_objects import StreamClasses
 from genledger.instrumentation.patching import Patch, Patches, Wrapper
@@ -87,13 +87,7 @@ class GapicClient:
             settings = {name: given[name] for name in _SETTINGS if name in given}
             return GapicExchange(call, self, message, settings, grpc=_is_grpc(instance))
 
-        drive, drive_async = synchronous(open_call), asynchronous(open_call)
-
-        def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            coroutine = kind_of(wrapped) == "coroutine"
-            return (drive_async if coroutine else drive)(wrapped, instance, args, kwargs)
-
-        return wrapper
+        return driven(open_call)
 
 
 class GapicExchange(Exchange):

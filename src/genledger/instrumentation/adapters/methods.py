@@ -24,7 +24,7 @@ from genledger.engine.operation import Body, Endpoint, Operation, with_changes
 from genledger.engine.recorder import Recorder
 from genledger.instrumentation.adapters.http_response import tap_content, tap_events
 from genledger.instrumentation.adapters.stream_objects import Kept, StreamClasses, is_stream_object
-from genledger.instrumentation.patching import Patch, Patches
+from genledger.instrumentation.patching import Patch, Patches, Wrapper
 from genledger.pricing import getters
 from genledger.shared import internal_errors
 
@@ -224,6 +224,15 @@ def driven(open_call: Open) -> Callable[..., Any]:
 
     def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return drivers[kind_of(wrapped)](wrapped, instance, args, kwargs)
+
+    return wrapper
+
+
+def of_both_kinds(plain: Wrapper, coroutine: Wrapper) -> Wrapper:
+    """Return the wrapper of a function that may be a coroutine function or not, from one for each kind."""
+
+    def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return (coroutine if kind_of(wrapped) == "coroutine" else plain)(wrapped, instance, args, kwargs)
 
     return wrapper
 

@@ -11,7 +11,7 @@ from typing import Any
 import wrapt
 
 from genledger.engine.call import Call, running_call
-from genledger.instrumentation.adapters.methods import kind_of, named_arguments
+from genledger.instrumentation.adapters.methods import named_arguments, of_both_kinds
 from genledger.instrumentation.patching import Patch, Patches, Wrapper
 from genledger.shared import internal_errors
 
@@ -123,36 +123,7 @@ def attempts(library: str, module: str, path: str, *, optional: bool = False) ->
         path: The function; a coroutine function or not.
         optional: Whether only some versions have it.
     """
-
-    def attempt(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        call = running_call(library)
-        if call is None:
-            return wrapped(*args, **kwargs)
-        if _repeats(call):
-            call.readmit()
-        try:
-            return wrapped(*args, **kwargs)
-        except Exception as error:
-            call.failed = error
-            raise
-
-    async def attempt_async(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        call = running_call(library)
-        if call is None:
-            return await wrapped(*args, **kwargs)
-        if _repeats(call):
-            await call.readmit_async()
-        try:
-            return await wrapped(*args, **kwargs)
-        except Exception as error:
-            call.failed = error
-            raise
-
-    def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        coroutine = kind_of(wrapped) == "coroutine"
-        return (attempt_async if coroutine else attempt)(wrapped, instance, args, kwargs)
-
-    return Patch(module, path, wrapper, optional=optional)
+    return Patch(module, path, _attempting(library, _failed, answers=False), optional=optional)
 
 
 def answering(library: str) -> Wrapper:
@@ -161,30 +132,7 @@ def answering(library: str) -> Wrapper:
     Args:
         library: The library's name for users.
     """
-
-    def attempt(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        call = running_call(library)
-        if call is None:
-            return wrapped(*args, **kwargs)
-        if _answered(call):
-            call.readmit()
-        call.answered = wrapped(*args, **kwargs)
-        return call.answered
-
-    async def attempt_async(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        call = running_call(library)
-        if call is None:
-            return await wrapped(*args, **kwargs)
-        if _answered(call):
-            await call.readmit_async()
-        call.answered = await wrapped(*args, **kwargs)
-        return call.answered
-
-    def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        coroutine = kind_of(wrapped) == "coroutine"
-        return (attempt_async if coroutine else attempt)(wrapped, instance, args, kwargs)
-
-    return wrapper
+    return _attempting(library, _answered, answers=True)
 
 
 def answers(library: str, module: str, path: str, *, optional: bool = False) -> Patch:
@@ -197,6 +145,52 @@ def answers(library: str, module: str, path: str, *, optional: bool = False) -> 
         optional: Whether only some versions have it.
     """
     return Patch(module, path, answering(library), optional=optional)
+
+
+def _attempting(library: str, repeats: Callable[[Call], bool], *, answers: bool) -> Wrapper:
+    """Return the wrapper of what makes one attempt.
+
+    Args:
+        library: The library's name for users.
+        repeats: Notes the attempt before this one, if any; returns whether it may be billed.
+        answers: Whether what it returns may be no success.
+    """
+
+    def attempt(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        call = running_call(library)
+        if call is None:
+            return wrapped(*args, **kwargs)
+        if repeats(call):
+            call.readmit()
+        try:
+            result = wrapped(*args, **kwargs)
+        except Exception as error:
+            call.failed = error
+            raise
+        call.answered = result if answers else call.answered
+        return result
+
+    async def attempt_async(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        call = running_call(library)
+        if call is None:
+            return await wrapped(*args, **kwargs)
+        if repeats(call):
+            await call.readmit_async()
+        try:
+            result = await wrapped(*args, **kwargs)
+        except Exception as error:
+            call.failed = error
+            raise
+        call.answered = result if answers else call.answered
+        return result
+
+    return of_both_kinds(attempt, attempt_async)
+
+
+def _failed(call: Call) -> bool:
+    """Note the attempt that failed before this one, if any; return whether it may be billed."""
+    failed, call.failed = call.failed, None
+    return failed is not None and note_retry(call, None, failed)
 
 
 def _answered(call: Call) -> bool:
@@ -256,10 +250,7 @@ def pausing(library: str, module: str, decides: str, pauses: tuple[str, ...]) ->
             await call.readmit_async()
         return await wrapped(*args, **kwargs)
 
-    def waits(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        coroutine = kind_of(wrapped) == "coroutine"
-        return (pause_async if coroutine else pause)(wrapped, instance, args, kwargs)
-
+    waits = of_both_kinds(pause, pause_async)
     return [Patch(module, decides, decided), *(Patch(module, path, waits) for path in pauses)]
 
 
@@ -267,9 +258,3 @@ def _paused(call: Call) -> bool:
     """Note the attempt before a pause: it was answered, else it failed; return whether it may be billed."""
     answered, call.answered = call.answered, None
     return note_retry(call, answered, sys.exc_info()[1] if answered is None else None)
-
-
-def _repeats(call: Call) -> bool:
-    """Note the attempt that failed before this one, if any; return whether it may be billed."""
-    failed, call.failed = call.failed, None
-    return failed is not None and note_retry(call, None, failed)

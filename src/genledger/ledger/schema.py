@@ -6,7 +6,8 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from genledger.shared.database import Damaged, Departure, Locked, SharedDatabase, StartedOver
+from genledger.shared.database import Departure, SharedDatabase
+from genledger.shared.database_errors import Damaged, Locked, StartedOver
 
 APPLICATION_ID = 0x474C6467
 """Marks a SQLite file as a ledger (`PRAGMA application_id`, the letters `GLdg`)."""

@@ -34,7 +34,8 @@ from genledger.ledger.rows import (
 )
 from genledger.ledger.schema import explain, open_ledger
 from genledger.pricing.cost import Cost
-from genledger.shared.database import Departure, concerns_the_file, rewrite
+from genledger.shared.database import Departure, rewrite
+from genledger.shared.database_errors import concerns_the_file
 
 MAX_AGE_DAYS = 90.0
 """Default time to keep a record."""

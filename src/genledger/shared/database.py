@@ -20,6 +20,15 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 from weakref import WeakSet
 
+from genledger.shared.database_errors import (
+    Damaged,
+    Locked,
+    StartedOver,
+    Unusable,
+    concerns_the_file,
+    is_busy,
+    shows_damage,
+)
 from genledger.shared.private_files import close_to_others, make_directory, make_file, share_like
 from genledger.shared.turns import Turn, Turns
 
@@ -30,22 +39,6 @@ _FORK_PATIENCE_S = 2.0
 _LOG_BYTES = 4 << 20
 _ASIDE = ".damaged-"
 _NOTE = struct.Struct("<QQQQQ")
-
-
-class Unusable(sqlite3.OperationalError):
-    """The file or its directory cannot be used; the cause is an `OSError`."""
-
-
-class Locked(sqlite3.OperationalError):
-    """Another process has had its turn for too long."""
-
-
-class Damaged(sqlite3.OperationalError):
-    """The file was cut or overwritten, and stays where it is."""
-
-
-class StartedOver(sqlite3.OperationalError):
-    """The file was damaged or taken away. What was to be written is in no file at the path; write it again."""
 
 
 class Departure(NamedTuple):
@@ -180,7 +173,7 @@ class SharedDatabase:
                 if self._file is not None and self._strayed(_status(self.path)) and concerns_the_file(error):
                     self._depart()
                     raise StartedOver("the file was taken away while it was written") from error
-                if _shows_damage(error):
+                if shows_damage(error):
                     raise self._start_over(str(error)) from error
                 raise
 
@@ -224,8 +217,8 @@ class SharedDatabase:
             yield
         except sqlite3.DatabaseError as error:
             # Who waits for others keeps the file open: to be closed out of turn may take the log from a new one.
-            if concerns_the_file(error) and not isinstance(error, Locked) and not _is_busy(error):
-                self._suspect = self._suspect or _shows_damage(error)
+            if concerns_the_file(error) and not isinstance(error, Locked) and not is_busy(error):
+                self._suspect = self._suspect or shows_damage(error)
                 self._close()
             raise
 
@@ -315,7 +308,7 @@ class SharedDatabase:
             connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
             self._prepare(connection)
         except sqlite3.OperationalError as error:
-            if not _is_busy(error) or time.monotonic() > deadline:
+            if not is_busy(error) or time.monotonic() > deadline:
                 raise
             return False
         return True
@@ -354,7 +347,7 @@ class SharedDatabase:
                 found = str(other.execute("PRAGMA quick_check(1)").fetchone()[0])
                 return None if found == "ok" else found.replace("\n", " ")
         except sqlite3.DatabaseError as error:
-            if _shows_damage(error):
+            if shows_damage(error):
                 return str(error)
             raise
 
@@ -422,11 +415,6 @@ def rewrite(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA user_version = {version}")
 
 
-def concerns_the_file(error: sqlite3.DatabaseError) -> bool:
-    """Return whether the error is the file's, not that of a record that SQLite cannot hold."""
-    return isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError
-
-
 def _status(path: str | Path) -> os.stat_result | None:
     try:
         return os.stat(path)
@@ -442,19 +430,6 @@ def _used(connection: sqlite3.Connection) -> int:
     """Return the bytes of all pages in use, whether they are in the file or in its log."""
     pages, size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
     return int(pages * size)
-
-
-def _code(error: sqlite3.Error) -> int:
-    return getattr(error, "sqlite_errorcode", 0) or 0
-
-
-def _shows_damage(error: sqlite3.DatabaseError) -> bool:
-    code = _code(error)
-    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or code == sqlite3.SQLITE_IOERR_SHORT_READ
-
-
-def _is_busy(error: sqlite3.DatabaseError) -> bool:
-    return _code(error) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
 
 
 # SQLite keeps its file locks in process-wide tables. A child that inherits them believes it holds locks that

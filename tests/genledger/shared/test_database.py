@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from genledger.shared.database import Damaged, Departure, Locked, SharedDatabase, StartedOver, Unusable
+from genledger.shared.database import Departure, SharedDatabase
+from genledger.shared.database_errors import Damaged, Locked, StartedOver, Unusable
 
 from ..forks import run_together
 

@@ -8,9 +8,8 @@ removed.
 from __future__ import annotations
 
 import threading
-import zlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -20,15 +19,28 @@ from sqlite3 import Connection, Error, IntegrityError
 from typing import NamedTuple, TypeVar
 
 from genledger.destinations.delivery.ownership import is_own_directory, is_own_file, own_directory, own_file
+from genledger.destinations.delivery.spool_rows import (
+    INSERT,
+    LARGEST_BATCH,
+    OURS,
+    PLACES,
+    TABLES,
+    SpoolRow,
+    Values,
+    compress,
+    deleting,
+    listed,
+    range_of,
+    read_request,
+    values_of,
+)
 from genledger.destinations.delivery.time_source import SYSTEM_CLOCK, Clock
-from genledger.shared.database import Departure, SharedDatabase, StartedOver, rewrite
+from genledger.shared.database import Departure, SharedDatabase, rewrite
+from genledger.shared.database_errors import StartedOver
 from genledger.shared.liveness import Liveness
 from genledger.shared.loggers import logger_of
 
 log = logger_of("genledger")
-
-LARGEST_BATCH = 16 * 1024 * 1024
-"""Bytes of a request before compression. No receiver takes as much; a larger one is neither written nor read."""
 
 MAX_BYTES = 256 * 1024 * 1024
 """Bytes that one receiver may have on disk unless told otherwise."""
@@ -45,23 +57,9 @@ _LOG_PAGES = 8_000
 _FREE_PAGES = 1_000
 _AT_ONCE = 100
 
-# The upper bits of `id` are of the destination, so that its rows are side by side, oldest first, without an index that
-# a durable call would pay for; the lower ones are when the row was put there, in microseconds since the epoch. `size`
-# is that of the request, `bytes` that of `body`, which is compressed if that is less. One that is `alone` was sent
-# before, and is sent again as it is.
-_TIME_BITS = 52
-_TABLES = (
-    "CREATE TABLE IF NOT EXISTS waiting (id INTEGER PRIMARY KEY, destination TEXT NOT NULL, owner INTEGER NOT NULL, "
-    "spans INTEGER NOT NULL, size INTEGER NOT NULL, bytes INTEGER NOT NULL, alone INTEGER NOT NULL, "
-    "checksum INTEGER NOT NULL, body BLOB NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS units (destination TEXT, month TEXT, units INTEGER, PRIMARY KEY (destination, month))",
-)
-_PLACES = "(?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_OURS = "id >= ? AND id < ? AND destination = ?"
-_INSERT = f"INSERT INTO waiting VALUES {_PLACES}"
-
 T = TypeVar("T")
-_Values = tuple[str | bytes | int, ...]
+
+_Read = tuple[SpoolRow, bytes | None]
 
 
 class Kept(NamedTuple):
@@ -78,16 +76,6 @@ class Pending(NamedTuple):
     requests: int
     spans: int
     bytes: int
-
-
-class _Row(NamedTuple):
-    id: int
-    owner: int
-    spans: int
-    size: int
-    bytes: int
-    alone: bool
-    checksum: int
 
 
 @dataclass(eq=False, slots=True)
@@ -127,8 +115,8 @@ class Spool:
         self.destination = destination
         self._max_bytes = max_bytes
         self._max_age_us = int(max_age_s * 1e6)
-        self._first_id = zlib.crc32(destination.encode()) >> 22 << _TIME_BITS
-        self._ours = (self._first_id, self._first_id + (1 << _TIME_BITS), destination)
+        self._first_id, beyond = range_of(destination)
+        self._ours = (self._first_id, beyond, destination)
         self._clock = clock
         self._database = self._open("NORMAL", self._departed)
         # Who ends a span must not wait while the delivery's thread reads, joins and moves the log.
@@ -153,7 +141,7 @@ class Spool:
         def prepare(connection: Connection) -> None:
             connection.execute(f"PRAGMA synchronous = {synchronous}")
             connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")  # `tidy` comes before that
-            for statement in _TABLES:
+            for statement in TABLES:
                 connection.execute(statement)
 
         return SharedDatabase(
@@ -187,12 +175,12 @@ class Spool:
         """
         if len(data) > LARGEST_BATCH:
             raise OSError(f"a request of {len(data)} bytes is larger than any receiver takes")
-        body = _compress(data)
+        body = compress(data)
         if len(body) > self._max_bytes:
             raise OSError(f"a request of {len(body)} bytes does not fit in a spool of {self._max_bytes}")
 
         def insert(connection: Connection) -> tuple[int, int, int]:
-            connection.execute(_delete(replacing))
+            connection.execute(deleting(replacing))
             size, dropped = self._make_room(connection, len(body))
             (row,) = self._insert(connection.execute, [self._row(data, body, spans, alone)], held=held)
             return row, size + len(body), dropped
@@ -254,15 +242,14 @@ class Spool:
         for arrival, row in zip(arrivals, rows, strict=True):
             arrival.row = row
 
-    def _row(self, data: bytes, body: bytes, spans: int, alone: bool) -> _Values:
-        token = self._liveness.token
-        return self.destination, token, spans, len(data), len(body), alone, zlib.crc32(body), body
+    def _row(self, data: bytes, body: bytes, spans: int, alone: bool) -> Values:
+        return values_of(self.destination, self._liveness.token, data, body, spans, alone)
 
     def _now(self) -> int:
         return self._first_id + self._clock.wall_ns() // 1000
 
     def _insert(
-        self, execute: Callable[[str, list[str | bytes | int]], object], rows: Sequence[_Values], *, held: bool
+        self, execute: Callable[[str, list[str | bytes | int]], object], rows: Sequence[Values], *, held: bool
     ) -> range:
         while True:
             # Unique also after a damaged file has been replaced: what is known of the former fits no row of the new.
@@ -273,7 +260,7 @@ class Spool:
                 self._held.update(ids)  # before anybody can see them
             values = [value for number, row in zip(ids, rows, strict=True) for value in (number, *row)]
             try:
-                execute(_INSERT + f", {_PLACES}" * (len(rows) - 1), values)
+                execute(INSERT + f", {PLACES}" * (len(rows) - 1), values)
             except IntegrityError:
                 self._held.difference_update(ids)  # another process was here at the same microsecond
             else:
@@ -282,7 +269,7 @@ class Spool:
     def _make_room(self, connection: Connection, size: int) -> tuple[int, int]:
         """Drop the oldest until so many bytes fit: the bytes that are left, and the spans that were dropped."""
         left = int(
-            connection.execute(f"SELECT coalesce(sum(bytes), 0) FROM waiting WHERE {_OURS}", self._ours).fetchone()[0]
+            connection.execute(f"SELECT coalesce(sum(bytes), 0) FROM waiting WHERE {OURS}", self._ours).fetchone()[0]
         )
         spans, gone = 0, []
         if left + size > self._max_bytes:
@@ -293,7 +280,7 @@ class Spool:
                 gone.append(row.id)
                 spans += row.spans
                 left -= row.bytes
-        connection.execute(_delete(gone))
+        connection.execute(deleting(gone))
         if left + size > self._max_bytes:
             raise OSError(f"no room for {size} bytes in a spool of {self._max_bytes}")
         return left, spans
@@ -319,21 +306,21 @@ class Spool:
                 (first, data), *_ = rows
                 if data is not None:
                     return self._take(rows)
-                self._write(partial(_execute, statement=_delete([first.id])))
+                self._write(partial(_run, statement=deleting([first.id])))
                 self._drop(first.spans, "spool_corrupt")
         except OSError:
             with suppress(OSError):
                 self._write(lambda connection: None)  # finds out whether the file is damaged, and starts over
             return None
 
-    def _oldest(self, connection: Connection, spans: int, size: int, *, own: bool) -> list[tuple[_Row, bytes | None]]:
+    def _oldest(self, connection: Connection, spans: int, size: int, *, own: bool) -> list[_Read]:
         """The rows that make the next request, and what is in them."""
-        rows: list[tuple[_Row, bytes | None]] = []
+        rows: list[_Read] = []
         for row in self._free(connection, own=own):
             spans, size = spans - row.spans, size - row.size
             if rows and (row.alone or spans < 0 or size < 0):
                 break
-            data = _read(connection, row)
+            data = read_request(connection, row)
             if rows and data is None:
                 break
             rows.append((row, data))
@@ -341,13 +328,13 @@ class Spool:
                 break
         return rows
 
-    def _take(self, found: list[tuple[_Row, bytes | None]]) -> Kept | None:
+    def _take(self, found: list[_Read]) -> Kept | None:
         """Make one row of several, which is this process's; `None` if another one was faster."""
         rows = [row for row, _ in found]
         # Serialized messages of one type, one after the other, are that message with all their parts.
         kept = Kept(rows[0].id, b"".join([data for _, data in found if data]), sum(row.spans for row in rows))
-        joined = self._row(kept.data, _compress(kept.data), kept.spans, True) if len(rows) > 1 else None
-        ids = _listed(row.id for row in rows)
+        joined = self._row(kept.data, compress(kept.data), kept.spans, True) if len(rows) > 1 else None
+        ids = listed(row.id for row in rows)
 
         def take(connection: Connection) -> bool:
             owners = connection.execute(f"SELECT id, owner FROM waiting WHERE id IN ({ids})").fetchall()
@@ -355,7 +342,7 @@ class Spool:
                 return False
             if joined is not None:
                 connection.execute(f"DELETE FROM waiting WHERE id IN ({ids})")
-                connection.execute(_INSERT, (kept.row, *joined))
+                connection.execute(INSERT, (kept.row, *joined))
             else:
                 connection.execute(
                     "UPDATE waiting SET owner = ?, alone = 1 WHERE id = ?", (self._liveness.token, kept.row)
@@ -379,7 +366,7 @@ class Spool:
         if rows:
             # What a disk that has become read-only does not let go of stays held, and is not sent over and over.
             with suppress(OSError):
-                self._write(partial(_execute, statement=_delete(rows)))
+                self._write(partial(_run, statement=deleting(rows)))
                 self._held.difference_update(rows)
 
     def expire(self) -> None:
@@ -391,7 +378,7 @@ class Spool:
 
         def delete(connection: Connection) -> int:
             old = list(takewhile(lambda row: row.id < oldest, self._free(connection)))
-            connection.execute(_delete(row.id for row in old))
+            connection.execute(deleting(row.id for row in old))
             return sum(row.spans for row in old)
 
         if self.exists():
@@ -408,7 +395,7 @@ class Spool:
 
     def pending(self) -> Pending:
         """What waits that this process could send."""
-        rows: list[_Row] = []
+        rows: list[SpoolRow] = []
         with suppress(OSError), self._reading() as connection:
             rows = list(self._free(connection)) if connection is not None else []
         return Pending(len(rows), sum(row.spans for row in rows), sum(row.bytes for row in rows))
@@ -426,12 +413,12 @@ class Spool:
         """Whether anything was ever kept here."""
         return is_own_directory(self.path.parent) and is_own_file(self.path)
 
-    def _free(self, connection: Connection, *, own: bool = False) -> Iterator[_Row]:
+    def _free(self, connection: Connection, *, own: bool = False) -> Iterator[SpoolRow]:
         """The rows that this process may send or drop, oldest first: what it does not hold, and what the dead left."""
         lives: dict[int, bool] = {}
-        columns = ", ".join(_Row._fields)
-        rows = connection.execute(f"SELECT {columns} FROM waiting WHERE {_OURS} ORDER BY id", self._ours)
-        for row in map(_Row._make, rows):
+        columns = ", ".join(SpoolRow._fields)
+        rows = connection.execute(f"SELECT {columns} FROM waiting WHERE {OURS} ORDER BY id", self._ours)
+        for row in map(SpoolRow._make, rows):
             if row.owner == self._liveness.token:
                 if row.id not in self._held:
                     yield row
@@ -569,37 +556,5 @@ def _explained(path: Path) -> Iterator[None]:
         raise OSError(f"{path}: {error}") from error
 
 
-def _compress(data: bytes) -> bytes:
-    return min(zlib.compress(data, 1), data, key=len)
-
-
-def _listed(rows: Iterable[int]) -> str:
-    # One statement for all of them: the interpreter is given away for each, and with many busy threads the wait for it
-    # is long.
-    return ", ".join(map(str, rows))
-
-
-def _delete(rows: Iterable[int]) -> str:
-    return f"DELETE FROM waiting WHERE id IN ({_listed(rows)})"
-
-
-def _execute(connection: Connection, statement: str) -> None:
+def _run(connection: Connection, statement: str) -> None:
     connection.execute(statement)
-
-
-def _read(connection: Connection, row: _Row) -> bytes | None:
-    """The request in a row; `None` when it is damaged, or larger than we write."""
-    if max(row.size, row.bytes) > LARGEST_BATCH:
-        return None
-    found = connection.execute("SELECT body FROM waiting WHERE id = ? AND length(body) = ?", (row.id, row.bytes))
-    (body,) = found.fetchone() or (b"",)
-    if len(body) != row.bytes or zlib.crc32(body) != row.checksum:
-        return None
-    if row.bytes == row.size:
-        return bytes(body)
-    inflate = zlib.decompressobj()
-    with suppress(zlib.error):
-        data = inflate.decompress(body, row.size)
-        if len(data) == row.size and inflate.eof:
-            return data
-    return None

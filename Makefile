@@ -122,6 +122,12 @@ test-clients-apart: $(addprefix .venvs/contract/,ai21/.ready snowflake/.ready ve
 	.venvs/contract/snowflake/bin/python -m pytest tests/instrumentors/providers/test_snowflake.py
 	.venvs/contract/vertex/bin/python -m pytest tests/replay -k vertexai
 
+FRAMEWORKS := $(patsubst tests/%.txt,.venvs/%,$(wildcard tests/frameworks/*.txt))
+
+.PHONY: test-frameworks
+test-frameworks: $(addsuffix /.ready,$(FRAMEWORKS)) ## Test agent frameworks, in environments of those that go together
+	@set -e; for at in $(FRAMEWORKS); do echo $$at; $$at/bin/python -m pytest -n 2 --dist loadfile tests/instrumentors/frameworks; done
+
 LOCAL_TESTS := $(foreach name,fastembed sentence_transformers transformers,tests/instrumentors/providers/test_$(name).py)
 
 .PHONY: test-local-models
@@ -143,7 +149,7 @@ coverage-check:
 	$(NEWEST)/bin/python -m tests.contract.coverage $(addsuffix /coverage.json,$(CONTRACT)) | diff docs/coverage.md -
 
 COMPILE = $(UV) pip compile --quiet --python-version 3.11 --no-header --no-annotate
-LOCKED := tests/llama-cpp.txt $(wildcard tests/compat/*.txt tests/contract/*.txt tests/neighbours/*.txt tests/foreign/*.txt)
+LOCKED := tests/llama-cpp.txt $(wildcard tests/compat/*.txt tests/contract/*.txt tests/frameworks/*.txt tests/neighbours/*.txt tests/foreign/*.txt)
 
 .PHONY: locks
 locks: $(UV) ## Take today's newest of everything into the lock files of the test environments

@@ -12,6 +12,7 @@ import openai
 import pytest
 from opentelemetry.context import get_current
 from tests.instrumentors import openai_format as wire
+from tests.instrumentors.frameworks.runs import nothing_left, tree
 from tests.instrumentors.telemetry import Telemetry, attributes_of, instrumented
 
 import genledger
@@ -74,24 +75,11 @@ invoke_workflow LangGraph
 """
 
 
-def tree(telemetry: Telemetry) -> str:
-    """The spans as an indented text, in the order that they began."""
-    spans = {span.context.span_id: span for span in telemetry.spans if span.context is not None}
-
-    def depth(span: Any) -> int:
-        return 0 if span.parent is None or span.parent.span_id not in spans else 1 + depth(spans[span.parent.span_id])
-
-    ordered = sorted(spans.values(), key=lambda span: span.start_time or 0)
-    return "".join(f"{'  ' * depth(span)}{span.name}\n" for span in ordered)
-
-
 @pytest.fixture
 def telemetry() -> Iterator[Telemetry]:
-    with instrumented(libraries=["openai", "langchain"]) as telemetry:
+    with instrumented(libraries=["openai", "langchain"]) as telemetry, nothing_left(telemetry):
         yield telemetry
         assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs)
-        assert not telemetry.open.spans
-        assert not telemetry.complaints.other
 
 
 def _in_thread(act: Callable[[], Any]) -> None:
@@ -121,7 +109,7 @@ def test_a_graph_has_its_tree_however_it_is_called(telemetry: Telemetry, way: st
     before = get_current()
     WAYS[way](graph(), {"x": "go"})
     assert get_current() is before
-    assert tree(telemetry) == GRAPH
+    assert tree(telemetry.spans) == GRAPH
     costs = [attributes_of(span).get("genledger.cost.amount") for span in telemetry.spans if "chat" in span.name]
     assert costs == [pytest.approx(PRICE)] * 2
 

@@ -105,11 +105,14 @@ class Telemetry:
     others: list[Callable[[], object]] = field(default_factory=list)
     """What else delivers what is queued: destinations of a contender's own."""
 
+    installed: bool = field(init=False, default=False)
+
     def install(self, *, batch: bool = True) -> None:
         """Make the providers, with their defaults, and make them the global ones.
 
         Without `batch` the tracer provider exports nothing: whoever is measured adds its own processor.
         """
+        self.installed = True
         self.tracer_provider = TracerProvider(sampler=DEFAULT_ON if self.setting.sampled else ALWAYS_OFF)
         if batch:
             self.tracer_provider.add_span_processor(BatchSpanProcessor(self.spans))

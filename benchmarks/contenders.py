@@ -49,6 +49,17 @@ def _hand_written(telemetry: Telemetry) -> None:
     hand_written.trace_messages(telemetry.setting)
 
 
+def _hand_written_over_otlp(telemetry: Telemetry) -> None:
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    _hand_written(telemetry)
+    telemetry.spans.then = OTLPSpanExporter()
+
+
+def _otlp_variables(_setting: Setting) -> dict[str, str]:
+    return {"OTEL_EXPORTER_OTLP_ENDPOINT": sink()}
+
+
 THREE = ("openai", "anthropic", "chromadb")
 """The libraries of one who has them named, to compare with all that there are."""
 
@@ -218,6 +229,14 @@ CONTENDERS: dict[str, Contender] = {
     for contender in (
         Contender("nothing", "nothing", "reference", _nothing),
         Contender("hand-written", "hand-written span", "reference", _hand_written),
+        Contender(
+            "hand-written-otlp",
+            "hand-written span, OTLP",
+            "reference",
+            _hand_written_over_otlp,
+            _CONTENT,
+            variables=_otlp_variables,
+        ),
         Contender("genledger", "Genledger", "genledger", _genledger, variables=_genledger_variables, sdk_spans=True),
         Contender(
             "genledger-three",

@@ -17,14 +17,15 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, DEFAULT_ON
 
 
 class DroppingSpans(SpanExporter):
-    """Counts spans and forgets them."""
+    """Counts spans and forgets them, or passes them on to `then`."""
 
     def __init__(self) -> None:
         self.spans = 0
+        self.then: SpanExporter | None = None
 
     def export(self, spans: Sequence[Any]) -> SpanExportResult:
         self.spans += len(spans)
-        return SpanExportResult.SUCCESS
+        return SpanExportResult.SUCCESS if self.then is None else self.then.export(spans)
 
 
 class DroppingLogs(LogRecordExporter):

@@ -11,7 +11,7 @@ from opentelemetry.context import Context, set_value
 from opentelemetry.trace import Span, SpanKind, StatusCode, get_current_span, set_span_in_context
 
 from genledger.context.attribution import SPEND_KEY, claim_trace, current, current_spend
-from genledger.context.totals import RUN_KEY, AgentRun, RunningTotal, run_in
+from genledger.context.totals import RUN_KEY, AgentRun, RunningTotal, Spend, run_in
 from genledger.engine.content.redaction import stage
 from genledger.engine.operation import Content, span_name
 from genledger.engine.outcome import error_type
@@ -42,6 +42,16 @@ def captures() -> Capture | None:
     recorder = active()
     capture = recorder.capture if recorder is not None else None
     return capture if capture is not None and capture.spans else None
+
+
+def total_attributes(spent: Spend) -> dict[str, int | float]:
+    """Return what a step's span shows of the calls inside: in names that no backend adds up with the calls' own."""
+    attributes: dict[str, int | float] = {A.GENLEDGER_TOTAL_CALLS: spent.calls, A.GENLEDGER_TOTAL_TOKENS: spent.tokens}
+    if spent.unpriced:
+        attributes[A.GENLEDGER_TOTAL_UNPRICED] = spent.unpriced
+    if spent.calls > spent.unpriced:
+        attributes[A.GENLEDGER_TOTAL_COST] = round(spent.usd, 12)  # beyond, a sum of doubles has digits of its own
+    return attributes
 
 
 class Step:
@@ -105,6 +115,9 @@ class Step:
 
     def _count(self, error: BaseException | None) -> None:
         recorder = active()
+        spent = self.spend.read()
+        if spent.calls:
+            self.span.set_attributes(total_attributes(spent))
         failure: str | None = None
         if error is not None and not isinstance(error, GeneratorExit):
             failure = error_type(error)

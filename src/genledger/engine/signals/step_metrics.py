@@ -7,15 +7,18 @@ from typing import Any
 from opentelemetry.context import Context
 from opentelemetry.metrics import Histogram, Meter
 
+from genledger.engine.signals.label_limit import LabelLimit
 from genledger.shared.text import bounded
 from genledger_semconv import attributes as A
 from genledger_semconv import metrics as M
 
 
 class StepMetrics:
-    """The instruments of one meter."""
+    """The instruments of one meter, and how many different values their labels may have."""
 
-    def __init__(self, meter: Meter) -> None:
+    def __init__(self, meter: Meter, limit: LabelLimit) -> None:
+        self._limit = limit
+
         def histogram(name: str, unit: str) -> Histogram:
             return meter.create_histogram(name, unit, explicit_bucket_boundaries_advisory=M.BUCKETS[name])
 
@@ -52,10 +55,10 @@ class StepMetrics:
         if found is None:
             return
         histogram, naming = found
-        labels: dict[str, Any] = {naming: bounded(name)}
+        labels: dict[str, Any] = {naming: self._limit.bounded(naming, bounded(name))}
         if kind == "agent":
             self._inferences.record(inferences, labels, context)
             self._tools.record(tools, labels, context)
         if error is not None:
-            labels = {**labels, A.ERROR_TYPE: bounded(error)}
+            labels = {**labels, A.ERROR_TYPE: self._limit.bounded(A.ERROR_TYPE, bounded(error))}
         histogram.record(seconds, labels, context)

@@ -14,6 +14,12 @@ from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
+GRAPH = "LangGraph"
+"""The name of graphs, agents among them, that the application gives none."""
+
+_STEP = "graph:step:"
+"""What tags of a graph's nodes begin with."""
+
 HIDDEN = "langsmith:hidden"
 """The tag of runs that LangChain itself hides."""
 
@@ -53,15 +59,25 @@ def read_name(serialized: Any, more: Mapping[str, Any], kind: str) -> str:
     return str(more.get("name") or field(serialized, "name") or kind)
 
 
+def read_ids(more: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the user and the session that the metadata of a run names; a thread is a session, too."""
+    metadata = more.get("metadata") or {}
+    return {"user": metadata.get("user_id"), "session": metadata.get("session_id") or metadata.get("thread_id")}
+
+
 def read_unit(serialized: Any, more: Mapping[str, Any]) -> Unit:
-    """Return what a chain is, from what a callback is given: LangGraph's nodes and LangChain's agents are chains."""
-    name, metadata = read_name(serialized, more, "chain"), more.get("metadata") or {}
-    node = metadata.get("langgraph_node")
-    is_agent = metadata.get("ls_integration") == "langchain_create_agent" and not node
+    """Return what a chain is, from what a callback is given: LangGraph's nodes and LangChain's agents are chains.
+
+    Everything in an agent has the metadata of the agent.
+    """
+    name, metadata, tags = read_name(serialized, more, "chain"), more.get("metadata") or {}, more.get("tags") or ()
+    is_node = metadata.get("langgraph_node") == name and any(tag.startswith(_STEP) for tag in tags)
+    agent = metadata.get("lc_agent_name") or GRAPH
+    is_agent = metadata.get("ls_integration") == "langchain_create_agent" and not is_node
     return Unit(
         name,
-        agent=str(metadata.get("lc_agent_name") or name) if is_agent else None,
-        node=name == node and HIDDEN not in (more.get("tags") or ()),
+        agent=str(agent) if is_agent and (name == agent or more.get("parent_run_id") is None) else None,
+        node=is_node and HIDDEN not in tags,
         attributes={A.GEN_AI_CONVERSATION_ID: str(metadata.get("thread_id") or "")},
     )
 

@@ -60,29 +60,30 @@ class Step:
         outer: The context that the step belongs in, with its attribution.
         around: The span that was current where it began.
         spend: Running total of the calls inside.
+        started: When it began, in seconds of `time.perf_counter`.
     """
 
     __slots__ = (
-        *("_completed", "_kind", "_name", "_run", "_started"),
-        *("around", "attribution", "ended", "outer", "span", "spend"),
+        *("_completed", "_kind", "_name", "_run"),
+        *("around", "attribution", "ended", "outer", "span", "spend", "started"),
     )
 
-    def __init__(self, kind: Kind, name: str, outer: Context, span: Span) -> None:
+    def __init__(self, kind: Kind, name: str, outer: Context, span: Span, around: Span) -> None:
         self._kind = kind
         self._name = name
-        self._started = time.perf_counter()
+        self.started = time.perf_counter()
         self.outer = outer
-        self.around = get_current_span()
+        self.around = around
         self.attribution = current(outer)
         self._completed = (self.attribution, self.attribution)
         self.span = span
         self.spend = RunningTotal(current_spend(outer))
         self.ended = False
-        around = run_in(outer)
+        run = run_in(outer)
         self._run: AgentRun | None = None
         if kind in ("agent", "workflow"):
             span_id = f"{span.get_span_context().span_id:016x}"
-            self._run = AgentRun(span_id, 0 if around is None else around.depth + 1)
+            self._run = AgentRun(span_id, 0 if run is None else run.depth + 1)
 
     def inside(self, context: Context) -> Context:
         """Return `context` with this step as the one that it is in."""
@@ -132,7 +133,7 @@ class Step:
             self.span.set_attribute(A.ERROR_TYPE, failure)
         if recorder is not None and recorder.metrics is not None:
             run = self._run or AgentRun("", 0)
-            seconds = time.perf_counter() - self._started
+            seconds = time.perf_counter() - self.started
             context = set_span_in_context(self.span, self.outer)
             recorder.metrics.steps.record(self._kind, self._name, seconds, failure, run.inferences, run.tools, context)
 
@@ -147,6 +148,8 @@ def start_step(
     signature: str | None = None,
     user: object = None,
     session: object = None,
+    around: Span | None = None,
+    started_ns: int | None = None,
 ) -> Step:
     """Begin a step. It becomes nobody's current span: give `step.inside(context)` to what runs in it.
 
@@ -159,6 +162,8 @@ def start_step(
         signature: Of a tool call, for budgets that count repeats.
         user: Who it is for, as the framework knows, where the application's attribution has nobody.
         session: Which conversation or visit it belongs to, likewise.
+        around: The span that was current where it began; by default the one that is.
+        started_ns: When it began, in nanoseconds since 1970; now by default.
     """
     outer = parent_context() if parent is None else parent
     attribution = current(outer)
@@ -181,11 +186,14 @@ def start_step(
         outer,
         SpanKind.CLIENT if kind == "retrieval" else SpanKind.INTERNAL,
         found,
+        start_time=started_ns,
         record_exception=False,
         set_status_on_exception=False,
     )
     try:
-        step = Step(kind, name, outer, span)
+        step = Step(kind, name, outer, span, get_current_span() if around is None else around)
+        if started_ns is not None:
+            step.started -= (time.time_ns() - started_ns) / 1e9
         run = run_in(outer)
         if kind == "tool" and run is not None:
             run.tool_calls.append(signature or name)

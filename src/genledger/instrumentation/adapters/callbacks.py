@@ -93,9 +93,13 @@ class Runs:
 
     Args:
         current: Returns the id of the run that the framework is in here, or `None`.
+
+    Attributes:
+        hooked: Whether the framework's hook is in place.
     """
 
     def __init__(self, current: Callable[[], Any]) -> None:
+        self.hooked = False
         self._current = current
         self._lock = threading.RLock()
         self._numbers = itertools.count()
@@ -108,16 +112,21 @@ class Runs:
 
         Args:
             module: Its name.
-            register: Registers ours in it. Called once, as frameworks do not forget them: they do nothing while nothing
-                is recorded. What it returns is kept.
+            register: Registers ours in it. Called once, as frameworks do not forget them: they have to do nothing
+                while these runs are not `hooked`. What it returns is kept.
         """
 
         def install(found: ModuleType) -> None:
+            self.hooked = True
             add_resolver(self.resolve)
             if not hasattr(found, "_genledger"):
                 found._genledger = register(found)  # type: ignore[attr-defined]
 
-        return Hook(module, install, lambda found: remove_resolver(self.resolve))
+        def remove(found: ModuleType) -> None:
+            self.hooked = False
+            remove_resolver(self.resolve)
+
+        return Hook(module, install, remove)
 
     def step_of(self, run: Any) -> Step | None:
         """Return the step of a run, or of the nearest run around it that has one."""
@@ -217,8 +226,13 @@ class Runs:
                 self._models.popitem(last=False)
         self.enter(run)
 
-    def end_model(self, run: Any, answer: Any = None, error: BaseException | None = None) -> None:
-        """Note that a model has answered, or failed; its usage is priced if no client's call was made for it."""
+    def end_model(
+        self, run: Any, answer: Any = None, error: BaseException | None = None, *, cached: bool = False
+    ) -> None:
+        """Note that a model has answered, or failed; its usage is priced if no client's call was made for it.
+
+        Nothing is paid for what the framework's cache answered.
+        """
         with self._lock:
             model = self._models.pop(run, None)
         recorder = active()
@@ -227,6 +241,7 @@ class Runs:
         context = self._context(model.parent, get_current())
         call = recorder.open(*model.asked, context=context, started_ns=model.started_ns)
         if call is not None:
+            call.cached = cached
             call.started -= (time.time_ns() - model.started_ns) / 1e9
             call.settle(answer, error=error)
 

@@ -152,16 +152,21 @@ class Runs:
 
     def resolve(self) -> Step | None:
         """Return the step that a call made here belongs to: a resolver for `genledger.engine.parents`."""
-        run = self._current()
         for entered in reversed(self._entered.get()):
-            model, found = self._models.get(entered), self._runs.get(entered)
+            model = self._models.get(entered)
             if model is not None and not model.claimed:
                 model.claimed = True
                 return self.step_of(model.parent)
+        return self.step_of(self._nearest(self._current()))
+
+    def _nearest(self, run: Any) -> Any:
+        """Return the run that is the nearest here: the given one, or one that was entered after it began."""
+        for entered in reversed(self._entered.get()):
+            found = self._runs.get(entered)
             if found is not None:
                 around = self._runs.get(run)
-                return self.step_of(run if around is not None and around.number > found.number else entered)
-        return self.step_of(run)
+                return run if around is not None and around.number > found.number else entered
+        return run
 
     def start_unit(self, run: Any, parent: Any, unit: Unit, content: Callable[[], Content], **more: Any) -> None:
         """Begin a run that the framework gives no kind: an agent, a workflow, a task, or plumbing, which is no step.
@@ -169,6 +174,7 @@ class Runs:
         What happens in plumbing belongs to the run around it. A task's input is not recorded: it is the state of the
         workflow. `more` is as for `start`.
         """
+        parent = self._nearest(parent)
         if unit.agent is not None:
             around = self._runs.get(parent)
             if around is not None and around.wraps == unit.agent:
@@ -196,6 +202,7 @@ class Runs:
 
         `more` is what else `start_step` takes: the user, the session, a tool's signature.
         """
+        parent = self._nearest(parent)
         kept = self._keep(run, parent)
         if kept is not None:
             found = {key: value for key, value in (attributes or {}).items() if value}
@@ -221,7 +228,7 @@ class Runs:
         with self._lock:
             if run in self._models:
                 return
-            self._models[run] = ModelRun(parent, asked)
+            self._models[run] = ModelRun(self._nearest(parent), asked)
             if len(self._models) > MAX_OPEN:
                 self._models.popitem(last=False)
         self.enter(run)

@@ -84,11 +84,12 @@ def read_unit(serialized: Any, more: Mapping[str, Any]) -> Unit:
     is_node = metadata.get("langgraph_node") == name and any(tag.startswith(_STEP) for tag in tags)
     agent = metadata.get("lc_agent_name") or GRAPH
     is_agent = metadata.get("ls_integration") == "langchain_create_agent" and not is_node
+    thread = metadata.get("thread_id")
     return Unit(
         name,
         agent=str(agent) if is_agent and (name == agent or more.get("parent_run_id") is None) else None,
         node=is_node and HIDDEN not in tags,
-        attributes={A.GEN_AI_CONVERSATION_ID: str(metadata.get("thread_id") or "")},
+        attributes={A.GEN_AI_CONVERSATION_ID: str(thread)} if thread else {},
     )
 
 

@@ -306,9 +306,12 @@ _STEPS = frozenset({S.INVOKE_AGENT, S.INVOKE_WORKFLOW, S.EXECUTE_TOOL, S.PLAN, S
 def step_of(span: ReadableSpan) -> Step | None:
     """Return the step that an ended span is, or `None` when it is a call (only these have an outcome) or neither."""
     attributes = span.attributes
-    if not attributes or A.GENLEDGER_OUTCOME in attributes:
+    # What is most often there first: the SDK raises an error for each attribute that is not.
+    if not attributes or not (
+        A.GENLEDGER_OPERATION_KIND in attributes or attributes.get(A.GEN_AI_OPERATION_NAME) in _STEPS
+    ):
         return None
-    if attributes.get(A.GEN_AI_OPERATION_NAME) not in _STEPS and A.GENLEDGER_OPERATION_KIND not in attributes:
+    if A.GENLEDGER_OUTCOME in attributes:
         return None
     context, parent = span.context, span.parent
     if context is None or span.start_time is None or span.end_time is None:

@@ -12,8 +12,8 @@ from opentelemetry.context import Context, set_value
 from opentelemetry.trace import Span, SpanKind, StatusCode, get_current_span, set_span_in_context
 
 from genledger.context.attribution import (
+    ATTRIBUTION_KEY,
     SPEND_KEY,
-    attributed,
     claim_trace,
     completed,
     current,
@@ -93,16 +93,17 @@ class Step:
 
     def inside(self, context: Context) -> Context:
         """Return `context` with this step as the one that it is in."""
-        inside = set_value(SPEND_KEY, self.spend, set_span_in_context(self.span, context))
+        values: dict[str, Any] = {**set_span_in_context(self.span, context), SPEND_KEY: self.spend}
+        if self._run is not None:
+            values[RUN_KEY] = self._run
         here, own = current(context), self.attribution
         if here is not own:
             before, after = self._completed
             if here is not before:
                 after = completed(here, user=own.user, session=own.session)
                 self._completed = (here, after)
-            inside = attributed(after, inside)
-        inside = claim_trace(self.span.get_span_context(), inside)
-        return inside if self._run is None else set_value(RUN_KEY, self._run, inside)
+            values[ATTRIBUTION_KEY] = after
+        return claim_trace(self.span.get_span_context(), Context(values))
 
     def write(self, content: Content | Callable[[], Content]) -> None:
         """Put content, or what a function returns as such, on the span where content is captured: redacted, bounded."""
@@ -137,7 +138,7 @@ class Step:
             failure = error_type(error)
             self.span.set_status(StatusCode.ERROR, stage().description(error))
             self.span.set_attribute(A.ERROR_TYPE, failure)
-        if recorder is not None and recorder.metrics is not None:
+        if recorder is not None and recorder.metrics is not None and recorder.metrics.steps.measures(self._kind):
             run = self._run if self._run is not None and self._run is not self._within else AgentRun("", 0)
             seconds = time.perf_counter() - self.started
             context = set_span_in_context(self.span, self.outer)
@@ -175,7 +176,7 @@ def start_step(
     attribution = current(outer)
     if user or session:
         attribution = completed(attribution, user=user, session=session)
-        outer = attributed(attribution, outer)
+        outer = set_value(ATTRIBUTION_KEY, attribution, outer)
     operation, naming = OPERATIONS[kind]
     found: dict[str, Any] = dict(attribution.attributes)
     if operation:

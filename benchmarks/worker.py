@@ -29,11 +29,19 @@ class Worker:
 
     def __init__(self, contender: str, setting: str) -> None:
         self.telemetry = Telemetry(SETTINGS[setting])
-        CONTENDERS[contender].start(self.telemetry)
+        self.start(contender)
         self.clients = Clients()
 
+    def start(self, contender: str) -> None:
+        """Switch the contender on."""
+        CONTENDERS[contender].start(self.telemetry)
+
+    def prepare(self, case: str) -> Callable[[], object]:
+        """Return the call that a case is."""
+        return prepare(case, self.clients)
+
     def _ready(self, case: str, warm: int) -> Callable[[], object]:
-        call = prepare(case, self.clients)
+        call = self.prepare(case)
         for _ in range(warm):
             call()
         self._settle()

@@ -28,13 +28,16 @@ _KINDS: Mapping[object, Kind] = {
 def step_of(span: ReadableSpan) -> Step | None:
     """Return the step that an ended span is, or `None` when it is a call (only these have an outcome) or neither."""
     attributes = span.attributes
-    if not attributes or A.GENLEDGER_OUTCOME in attributes:
+    if not attributes:
         return None
     operation = attributes.get(A.GEN_AI_OPERATION_NAME)
     kind = _KINDS.get(operation)
     if kind is None and A.GENLEDGER_OPERATION_KIND in attributes:
         kind = "task"
-    return None if kind is None else _row(span, kind, _name(span, kind, operation, attributes))
+    # What is most often missing last: the SDK raises an error for each attribute that is.
+    if kind is None or A.GENLEDGER_OUTCOME in attributes:
+        return None
+    return _row(span, kind, _name(span, kind, operation, attributes))
 
 
 def _name(span: ReadableSpan, kind: Kind, operation: object, attributes: Mapping[str, Any]) -> str:

@@ -30,6 +30,10 @@ class StepMetrics:
         self._inferences = histogram(M.GEN_AI_INVOKE_AGENT_INFERENCE_CALLS, "{inference_call}")
         self._tools = histogram(M.GEN_AI_INVOKE_AGENT_TOOL_CALLS, "{tool_call}")
 
+    def measures(self, kind: str) -> bool:
+        """Return whether a kind of step has a metric."""
+        return kind in self._durations
+
     def record(
         self,
         kind: str,
@@ -43,7 +47,7 @@ class StepMetrics:
         """Count one finished step.
 
         Args:
-            kind: What it was; a kind without a metric is left out.
+            kind: What it was, of those that are measured.
             name: The agent, tool or workflow.
             seconds: How long it took.
             error: Its `error.type`, when it failed.
@@ -51,10 +55,7 @@ class StepMetrics:
             tools: Tools that an agent ran itself.
             context: Has the step's span, which exemplars lead to.
         """
-        found = self._durations.get(kind)
-        if found is None:
-            return
-        histogram, naming = found
+        histogram, naming = self._durations[kind]
         labels: dict[str, Any] = {naming: self._limit.bounded(naming, bounded(name))}
         if kind == "agent":
             self._inferences.record(inferences, labels, context)

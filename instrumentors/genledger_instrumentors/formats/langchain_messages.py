@@ -37,9 +37,19 @@ def read_usage(usage: Any) -> dict[str, Any] | None:
     }
 
 
+def is_cached(response: Any) -> bool:
+    """Return whether LangChain's cache answered, which says that it cost nothing."""
+    usage = field(_message(response), "usage_metadata")
+    return isinstance(usage, Mapping) and usage.get("total_cost") == 0
+
+
+def _message(response: Any) -> Any:
+    return field(next(iter(next(iter(field(response, "generations") or ((),)), ())), None), "message")
+
+
 def read_answer(response: Any) -> dict[str, Any]:
     """Return the first message of an `LLMResult` as an answer: its usage, and the model that it is from."""
-    message = field(next(iter(next(iter(field(response, "generations") or ((),)), ())), None), "message")
+    message = _message(response)
     metadata = field(message, "response_metadata")
     metadata = metadata if isinstance(metadata, Mapping) else {}
     model = metadata.get("model_name") or metadata.get("model")

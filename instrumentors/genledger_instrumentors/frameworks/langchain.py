@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import sys
 from contextvars import ContextVar
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from genledger.engine.parents import add_resolver
+from genledger.engine.steps import tool_signature
 from genledger.instrumentation.adapters.callbacks import Runs, guarded
 from genledger.instrumentation.adapters.refusals import (
     never_for_refusals,
@@ -24,6 +27,7 @@ from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 
 from ..formats.langchain_messages import (
+    is_cached,
     read_answer,
     read_documents,
     read_ids,
@@ -72,7 +76,7 @@ class Callbacks:
             name,
             {A.GEN_AI_TOOL_CALL_ID: str(more.get("tool_call_id") or "")},
             {A.GEN_AI_TOOL_CALL_ARGUMENTS: more.get("inputs") or input_str},
-            signature=f"{name}:{input_str}",
+            signature=tool_signature(name, more.get("inputs") or input_str),
             **read_ids(more),
         )
 
@@ -102,7 +106,7 @@ class Callbacks:
 
     def on_llm_end(self, response: Any, *, run_id: Any, **more: Any) -> None:
         """Note what the model answered."""
-        RUNS.end_model(run_id, read_answer(response))
+        RUNS.end_model(run_id, read_answer(response), cached=is_cached(response))
 
     def on_llm_error(self, error: BaseException, *, run_id: Any, **more: Any) -> None:
         """Note that the model failed."""
@@ -123,15 +127,16 @@ def entering(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[st
     return entered()
 
 
-def handler(**attributes: Any) -> Any:
+def make_handler(**attributes: Any) -> Any:
     """Return a new handler of LangChain's callbacks, with attributes of its class."""
-    base = sys.modules["langchain_core.callbacks.base"].BaseCallbackHandler
+    base = import_module("langchain_core.callbacks.base").BaseCallbackHandler
     return type("GenledgerCallbackHandler", (Callbacks, base), attributes)()
 
 
 def register(module: ModuleType) -> Any:
     """Register a handler for every run; returns what LangChain must find alive."""
-    ours = handler()
+    kinds = ("llm", "chat_model", "chain", "agent", "retriever")
+    ours = make_handler(**{f"ignore_{kind}": property(lambda self: not RUNS.hooked) for kind in kinds})
     variable: ContextVar[Any] = ContextVar("genledger-langchain-handler", default=ours)
     module.register_configure_hook(variable, True)
     return variable
@@ -147,6 +152,12 @@ class LangChainInstrumentor(Instrumentor):
     library = "langchain"
     distribution = "langchain-core"
     supports = "langchain-core >= 0.3.63, < 2"
+
+    @staticmethod
+    def handler() -> Any:
+        """Return a handler for an application that passes it to LangChain: asynchronous runs call it in place."""
+        add_resolver(RUNS.resolve)
+        return make_handler(run_inline=True)
 
     def patches(self) -> Patches:
         """Return the hook that adds our handler, and what keeps refusals from being retried."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +26,7 @@ from genledger.engine.outcome import error_type
 from genledger.engine.parents import parent_context
 from genledger.engine.recorder import SCOPE, active
 from genledger.shared import internal_errors
+from genledger.shared.text import bounded
 from genledger_semconv import SCHEMA_URL
 from genledger_semconv import attributes as A
 
@@ -51,6 +53,11 @@ def captures() -> Capture | None:
     return capture if capture is not None and capture.spans else None
 
 
+def tool_signature(name: str, arguments: object) -> str:
+    """Return what two calls of a tool have in common if they repeat each other; the arguments cannot be read in it."""
+    return f"{bounded(name)}:{zlib.crc32(repr(arguments).encode()):08x}"
+
+
 class Step:
     """One step that has begun.
 
@@ -64,7 +71,7 @@ class Step:
     """
 
     __slots__ = (
-        *("_completed", "_kind", "_name", "_run"),
+        *("_completed", "_kind", "_name", "_run", "_within"),
         *("around", "attribution", "ended", "outer", "span", "spend", "started"),
     )
 
@@ -79,11 +86,10 @@ class Step:
         self.span = span
         self.spend = RunningTotal(current_spend(outer))
         self.ended = False
-        run = run_in(outer)
-        self._run: AgentRun | None = None
+        self._run = self._within = run_in(outer)
         if kind in ("agent", "workflow"):
             span_id = f"{span.get_span_context().span_id:016x}"
-            self._run = AgentRun(span_id, 0 if run is None else run.depth + 1)
+            self._run = AgentRun(span_id, 0 if self._within is None else self._within.depth + 1)
 
     def inside(self, context: Context) -> Context:
         """Return `context` with this step as the one that it is in."""
@@ -132,7 +138,7 @@ class Step:
             self.span.set_status(StatusCode.ERROR, stage().description(error))
             self.span.set_attribute(A.ERROR_TYPE, failure)
         if recorder is not None and recorder.metrics is not None:
-            run = self._run or AgentRun("", 0)
+            run = self._run if self._run is not None and self._run is not self._within else AgentRun("", 0)
             seconds = time.perf_counter() - self.started
             context = set_span_in_context(self.span, self.outer)
             recorder.metrics.steps.record(self._kind, self._name, seconds, failure, run.inferences, run.tools, context)

@@ -93,9 +93,13 @@ class Runs:
 
     Args:
         current: Returns the id of the run that the framework is in here, or `None`.
+
+    Attributes:
+        hooked: Whether the framework's hook is in place.
     """
 
     def __init__(self, current: Callable[[], Any]) -> None:
+        self.hooked = False
         self._current = current
         self._lock = threading.RLock()
         self._numbers = itertools.count()
@@ -108,16 +112,21 @@ class Runs:
 
         Args:
             module: Its name.
-            register: Registers ours in it. Called once, as frameworks do not forget them: they do nothing while nothing
-                is recorded. What it returns is kept.
+            register: Registers ours in it. Called once, as frameworks do not forget them: they have to do nothing
+                while these runs are not `hooked`. What it returns is kept.
         """
 
         def install(found: ModuleType) -> None:
+            self.hooked = True
             add_resolver(self.resolve)
             if not hasattr(found, "_genledger"):
                 found._genledger = register(found)  # type: ignore[attr-defined]
 
-        return Hook(module, install, lambda found: remove_resolver(self.resolve))
+        def remove(found: ModuleType) -> None:
+            self.hooked = False
+            remove_resolver(self.resolve)
+
+        return Hook(module, install, remove)
 
     def step_of(self, run: Any) -> Step | None:
         """Return the step of a run, or of the nearest run around it that has one."""
@@ -143,16 +152,21 @@ class Runs:
 
     def resolve(self) -> Step | None:
         """Return the step that a call made here belongs to: a resolver for `genledger.engine.parents`."""
-        run = self._current()
         for entered in reversed(self._entered.get()):
-            model, found = self._models.get(entered), self._runs.get(entered)
+            model = self._models.get(entered)
             if model is not None and not model.claimed:
                 model.claimed = True
                 return self.step_of(model.parent)
+        return self.step_of(self._nearest(self._current()))
+
+    def _nearest(self, run: Any) -> Any:
+        """Return the run that is the nearest here: the given one, or one that was entered after it began."""
+        for entered in reversed(self._entered.get()):
+            found = self._runs.get(entered)
             if found is not None:
                 around = self._runs.get(run)
-                return self.step_of(run if around is not None and around.number > found.number else entered)
-        return self.step_of(run)
+                return run if around is not None and around.number > found.number else entered
+        return run
 
     def start_unit(self, run: Any, parent: Any, unit: Unit, content: Callable[[], Content], **more: Any) -> None:
         """Begin a run that the framework gives no kind: an agent, a workflow, a task, or plumbing, which is no step.
@@ -160,6 +174,7 @@ class Runs:
         What happens in plumbing belongs to the run around it. A task's input is not recorded: it is the state of the
         workflow. `more` is as for `start`.
         """
+        parent = self._nearest(parent)
         if unit.agent is not None:
             around = self._runs.get(parent)
             if around is not None and around.wraps == unit.agent:
@@ -187,6 +202,7 @@ class Runs:
 
         `more` is what else `start_step` takes: the user, the session, a tool's signature.
         """
+        parent = self._nearest(parent)
         kept = self._keep(run, parent)
         if kept is not None:
             found = {key: value for key, value in (attributes or {}).items() if value}
@@ -212,13 +228,18 @@ class Runs:
         with self._lock:
             if run in self._models:
                 return
-            self._models[run] = ModelRun(parent, asked)
+            self._models[run] = ModelRun(self._nearest(parent), asked)
             if len(self._models) > MAX_OPEN:
                 self._models.popitem(last=False)
         self.enter(run)
 
-    def end_model(self, run: Any, answer: Any = None, error: BaseException | None = None) -> None:
-        """Note that a model has answered, or failed; its usage is priced if no client's call was made for it."""
+    def end_model(
+        self, run: Any, answer: Any = None, error: BaseException | None = None, *, cached: bool = False
+    ) -> None:
+        """Note that a model has answered, or failed; its usage is priced if no client's call was made for it.
+
+        Nothing is paid for what the framework's cache answered.
+        """
         with self._lock:
             model = self._models.pop(run, None)
         recorder = active()
@@ -227,6 +248,7 @@ class Runs:
         context = self._context(model.parent, get_current())
         call = recorder.open(*model.asked, context=context, started_ns=model.started_ns)
         if call is not None:
+            call.cached = cached
             call.started -= (time.time_ns() - model.started_ns) / 1e9
             call.settle(answer, error=error)
 

@@ -258,7 +258,9 @@ class Runs:
 
     def _context(self, parent: Any, here: Context) -> Context:
         step = self.step_of(parent)
-        return step.inside(here) if step is not None else parent_context()
+        if step is None:
+            return parent_context()
+        return here if step.holds(here) else step.inside(here)
 
     def _begun(self, run: _Run) -> Step | None:
         if run.wraps is not None:

@@ -14,8 +14,14 @@ from llama_index.llms.openai import OpenAI
 from .traced import QUESTION, traced
 
 
+def model(url: str) -> OpenAI:
+    """Return a model that states its usage when it streams; `url` is the base URL of OpenAI's API."""
+    more = {"stream_options": {"include_usage": True}}
+    return OpenAI(model="gpt-4.1-mini", api_base=url, api_key="demo", max_retries=0, additional_kwargs=more)
+
+
 def index(url: str) -> VectorStoreIndex:
-    """Return an index of one document; `url` is the base URL of OpenAI's API."""
+    """Return an index of one document."""
     embeddings = OpenAIEmbedding(api_base=url, api_key="demo", max_retries=0)
     document = Document(text="Paris-75 is the capital of France: it is sunny.")
     return VectorStoreIndex.from_documents([document], embed_model=embeddings)
@@ -23,9 +29,10 @@ def index(url: str) -> VectorStoreIndex:
 
 def agent(url: str, index: VectorStoreIndex, **options: Any) -> FunctionAgent:
     """Return an agent whose tool asks the index."""
-    model = OpenAI(model="gpt-4.1-mini", api_base=url, api_key="demo", max_retries=0)
-    atlas = QueryEngineTool.from_defaults(index.as_query_engine(llm=model), name="atlas", description="Knows cities.")
-    return FunctionAgent(name="forecaster", description="Tells the weather.", llm=model, tools=[atlas], **options)
+    llm = model(url)
+    atlas = QueryEngineTool.from_defaults(index.as_query_engine(llm=llm), name="atlas", description="Knows cities.")
+    options = {"tools": [atlas], "description": "Tells the weather."} | options
+    return FunctionAgent(name="forecaster", llm=llm, **options)
 
 
 async def main(url: str) -> str:

@@ -113,7 +113,7 @@ def read_result(kind: Kind, result: Any) -> Content:
         return {A.GEN_AI_RETRIEVAL_DOCUMENTS: _documents(result)}
     if kind == "tool":
         output = getattr(result, "tool_output", result)
-        return {A.GEN_AI_TOOL_CALL_RESULT: str(getattr(output, "content", output))}
+        return {A.GEN_AI_TOOL_CALL_RESULT: {"result": str(getattr(output, "content", output))}}
     if kind == "task":
         return {A.GENLEDGER_TASK_RESULT: {"documents": _documents(result)}} if isinstance(result, list) else {}
     if hasattr(result, "response_gen"):

@@ -17,7 +17,7 @@ from opentelemetry.context import get_current
 from genledger.context.scoped_context import Begun, async_steps_in_context, steps_in_context
 from genledger.engine.parents import add_resolver, remove_resolver
 from genledger.engine.recorder import active
-from genledger.engine.steps import Kind
+from genledger.engine.steps import Kind, tool_signature
 from genledger.instrumentation.adapters.callbacks import MAX_OPEN, Runs, guarded
 from genledger.instrumentation.adapters.refusals import raising_refusals
 from genledger.instrumentation.instrumentor import Instrumentor
@@ -141,7 +141,7 @@ class Callbacks:
                 span.flow = _Flow(id_, instance)
             if flow is not None:
                 flow.steps.add(id_)
-            signature = f"{found.name}:{found.arguments}" if found.kind == "tool" else None
+            signature = tool_signature(found.name, found.arguments)
             RUNS.start(id_, parent, *found[:4], signature=signature, **read_ids(tags or {}))
         SPANS[id_] = span
         if len(SPANS) > MAX_OPEN:

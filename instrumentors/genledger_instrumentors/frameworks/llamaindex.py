@@ -7,14 +7,10 @@ from __future__ import annotations
 
 import inspect
 import sys
-import weakref
 from collections import OrderedDict
 from types import ModuleType
 from typing import Any
 
-from opentelemetry.context import get_current
-
-from genledger.context.scoped_context import Begun, async_steps_in_context, steps_in_context
 from genledger.engine.parents import add_resolver, remove_resolver
 from genledger.engine.recorder import active
 from genledger.engine.steps import Kind, tool_signature
@@ -188,7 +184,7 @@ def _end(id_: str, instance: Any, result: Any, error: BaseException | None = Non
         span.flow.end(error)
     kind = span.kind
     if _is_streamed(result):
-        _follow(id_, result)
+        result.response_gen = RUNS.until_read(id_, result.response_gen)
     elif is_streamed_chat(result):
         SPANS[id_] = span
         span.returned = True
@@ -211,20 +207,6 @@ def _end_chat(run: str, answer: Any, error: BaseException | None = None) -> None
 def _is_streamed(result: Any) -> bool:
     stream = vars(result).get("response_gen") if hasattr(result, "__dict__") else None
     return inspect.isgenerator(stream) or inspect.isasyncgen(stream)
-
-
-def _follow(run: str, result: Any) -> None:
-    """Keep a step open until the answer that it returned has been read, in its context, or is dropped."""
-    stream, step = result.response_gen, RUNS.step_of(run)
-    if step is None:
-        return
-
-    def begin(args: Any, kwargs: Any) -> Begun:
-        return Begun(step.inside(get_current()), lambda error: RUNS.end(run, error))
-
-    wrap = steps_in_context if inspect.isgenerator(stream) else async_steps_in_context
-    result.response_gen = wrap(lambda: stream, begin)()
-    weakref.finalize(result.response_gen, RUNS.end, run).atexit = False
 
 
 class _Handlers:

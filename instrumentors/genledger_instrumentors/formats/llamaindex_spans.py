@@ -32,11 +32,10 @@ _METHODS: Mapping[str, tuple[Kind, frozenset[str]]] = {
 }
 """The methods that are steps, by the class that they are of. The rest is plumbing."""
 
-_AGENTS_OWN = frozenset({"init_run", "setup_agent", "run_agent_step", "parse_agent_output", "aggregate_tool_results"})
-"""Steps of the workflow that every agent is."""
-
-WRITES = frozenset({"write_response_to_history", "awrite_response_to_history"})
-"""The methods that read a chat's streamed answer, in a thread or task of their own."""
+_HIDDEN_STEPS = frozenset(
+    {"_done", "init_run", "setup_agent", "run_agent_step", "parse_agent_output", "aggregate_tool_results"}
+)
+"""Steps of the workflow that every agent is, and the one by which older versions end a run."""
 
 
 class SpanName(NamedTuple):
@@ -74,12 +73,13 @@ def _kind(classes: tuple[type, ...], method: str) -> Kind | None:
     return None
 
 
-def read_span(span: str, parent: str | None, instance: Any, given: Mapping[str, Any], tags: Any) -> SpanStep | None:
-    """Return the step that a span is; `None` for plumbing."""
+def read_span(
+    span: str, parent: str | None, instance: Any, given: Mapping[str, Any], tags: Any, *, in_workflow: bool
+) -> SpanStep | None:
+    """Return the step that a span is; `None` for plumbing. What is right in a workflow's run is one of its steps."""
     name, around = name_of(span), name_of(parent)
-    if instance is None:
-        is_step = around.method == "run" and "llamaindex.step.input_event" in tags
-        return _workflow_step(name, given.get("ev")) if is_step else None
+    if in_workflow:
+        return _workflow_step(name, next((one for one in given.values() if hasattr(one, "tool_name")), None))
     kind = _kind(type(instance).__mro__, name.method)
     if kind is None or (around.cls == name.cls and _kind(type(instance).__mro__, around.method) == kind):
         return None
@@ -125,7 +125,7 @@ def read_result(kind: Kind, result: Any) -> Content:
 
 
 def is_streamed_chat(result: Any) -> bool:
-    """Return whether a chat's answer is streamed: one of `WRITES` reads it."""
+    """Return whether a chat's answer is streamed: a thread or task of LlamaIndex's reads it."""
     return type(result).__name__ == "StreamingAgentChatResponse"
 
 
@@ -152,7 +152,7 @@ def read_answer(response: Any) -> dict[str, Any]:
 
 
 def _workflow_step(name: SpanName, event: Any) -> SpanStep | None:
-    if name.method in _AGENTS_OWN:
+    if name.method in _HIDDEN_STEPS:
         return None
     tool = getattr(event, "tool_name", None) if name.method == "call_tool" else None
     if tool is None:

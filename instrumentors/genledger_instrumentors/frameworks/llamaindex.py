@@ -15,12 +15,11 @@ from genledger.engine.parents import add_resolver, remove_resolver
 from genledger.engine.recorder import active
 from genledger.engine.steps import Kind, tool_signature
 from genledger.instrumentation.adapters.callbacks import MAX_OPEN, Runs, guarded
-from genledger.instrumentation.adapters.refusals import raising_refusals
+from genledger.instrumentation.adapters.refusals import raising_handled_refusals, raising_refusals
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Hook, Patch, Patches
 
 from ..formats.llamaindex_spans import (
-    WRITES,
     is_streamed_chat,
     name_of,
     read_agent,
@@ -47,6 +46,7 @@ class _Flow:
         self._turns = 0
         self._agent: str | None = None
         self.steps: set[str] = set()
+        self.error: BaseException | None = None
 
     def take_turn(self, agent: str | None) -> None:
         """Begin the turn of an agent, and end that of the one before."""
@@ -78,18 +78,19 @@ class _Span:
         flow: The workflow that it is the run of.
         around: The workflow that it is a step of.
         models: Whether it is within a model's call.
-        returned: Whether a chat has returned while its answer is still read.
+        answer: What a chat has returned that is still read.
         read: Whether that has been read.
     """
 
-    __slots__ = ("around", "flow", "kind", "models", "read", "returned", "run")
+    __slots__ = ("answer", "around", "flow", "kind", "models", "read", "run")
 
     def __init__(self, run: str | None, kind: Kind | None = None, around: _Flow | None = None) -> None:
         self.run = run
         self.kind = kind
         self.flow: _Flow | None = None
         self.around = around
-        self.models = self.returned = self.read = False
+        self.answer: Any = None
+        self.models = self.read = False
 
 
 SPANS: OrderedDict[str, _Span] = OrderedDict()
@@ -127,13 +128,13 @@ class Callbacks:
             if name_of(id_).method == "setup_agent":
                 flow.take_turn(getattr(given.get("ev"), "current_agent_name", None))
             parent = flow.inside
-        found = read_span(id_, parent_id, instance, given, tags or {})
+        found = read_span(id_, parent_id, instance, given, tags or {}, in_workflow=flow is not None)
         if found is None:
             span = _Span(parent)
             span.models = outer is not None and outer.models
         else:
             span = _Span(id_, found.kind, flow)
-            if "start_event" in given:
+            if name_of(id_).method == "run":
                 span.flow = _Flow(id_, instance)
             if flow is not None:
                 flow.steps.add(id_)
@@ -143,17 +144,17 @@ class Callbacks:
         if len(SPANS) > MAX_OPEN:
             SPANS.popitem(last=False)
 
-    def on_exit(self, id_: str, instance: Any = None, result: Any = None, **_: Any) -> None:
+    def on_exit(self, id_: str, result: Any = None, **_: Any) -> None:
         """End it; one whose answer is streamed goes on until that has been read."""
-        _end(id_, instance, result)
+        _end(id_, result)
 
-    def on_drop(self, id_: str, instance: Any = None, err: BaseException | None = None, **_: Any) -> None:
+    def on_drop(self, id_: str, err: BaseException | None = None, **_: Any) -> None:
         """End it with what it failed with."""
         RUNS.end_model(id_, error=err)
-        _end(id_, instance, None, err)
+        _end(id_, None, err)
 
     def on_event(self, event: Any, **_: Any) -> None:
-        """Note models' calls: the client that a model calls records it, else its own usage is priced."""
+        """Note models' calls, which their clients record, else their own usage is priced; and that a chat was read."""
         kind = type(event).__name__
         if kind in _MODEL_STARTS:
             span = SPANS.get(event.span_id)
@@ -164,43 +165,47 @@ class Callbacks:
             RUNS.end_model(event.span_id, read_answer(event.response))
         elif kind == "ExceptionEvent":
             RUNS.end_model(event.span_id, error=event.exception)
+        elif kind in ("StreamChatEndEvent", "StreamChatErrorEvent"):
+            _end_chat(_run_of(event.span_id), getattr(event, "exception", None))
 
 
 _MODEL_STARTS = ("LLMChatStartEvent", "LLMCompletionStartEvent")
 _MODEL_ENDS = ("LLMChatEndEvent", "LLMCompletionEndEvent")
 
 
-def _end(id_: str, instance: Any, result: Any, error: BaseException | None = None) -> None:
+def _end(id_: str, result: Any, error: BaseException | None = None) -> None:
     span = SPANS.pop(id_, None)
     if span is None:
         return
     if span.kind is None:
-        if name_of(id_).method in WRITES and span.run is not None:
-            _end_chat(span.run, instance, error)
         return
     if span.around is not None:
         span.around.steps.discard(id_)
+        span.around.error = error
     if span.flow is not None:
+        # Older versions say of a run that failed that it returned nothing.
+        error = error or (span.flow.error if result is None else None)
         span.flow.end(error)
     kind = span.kind
     if _is_streamed(result):
         result.response_gen = RUNS.until_read(id_, result.response_gen)
     elif is_streamed_chat(result):
         SPANS[id_] = span
-        span.returned = True
+        span.answer = result
         if span.read:
-            _end_chat(id_, result)
+            _end_chat(id_)
     else:
         RUNS.end(id_, error or read_error(result), lambda: read_result(kind, result))
 
 
-def _end_chat(run: str, answer: Any, error: BaseException | None = None) -> None:
+def _end_chat(run: str | None, error: BaseException | None = None) -> None:
     """End a chat when it has returned and its answer has been read, in whichever order that happens."""
-    chat = SPANS.get(run)
-    if chat is not None:
+    chat = SPANS.get(run) if run is not None else None
+    if run is not None and chat is not None:
         chat.read = True
-        if chat.returned:
+        if chat.answer is not None:
             SPANS.pop(run, None)
+            answer = chat.answer
             RUNS.end(run, error, lambda: read_result("workflow", answer))
 
 
@@ -250,7 +255,11 @@ class LlamaIndexInstrumentor(Instrumentor):
         loop = "workflows.runtime.control_loop"
         return [
             _HANDLERS.hook(_MODULES[0]),
-            Patch("llama_index.core.tools.types", "ToolOutput.__init__", raising_refusals),
+            Patch("llama_index.core.tools.types", "ToolOutput.__init__", raising_handled_refusals),
+            *(
+                Patch("workflows.retry_policy", f"{name}RetryPolicy.next", raising_refusals, optional=True)
+                for name in ("ConstantDelay", "ExponentialBackoff")
+            ),
             Patch(f"{loop}.runner", "_decide_retry_delay", raising_refusals, optional=True),
             Patch(f"{loop}.reduce", "_decide_retry_delay", raising_refusals, optional=True),
         ]

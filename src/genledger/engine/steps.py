@@ -115,6 +115,13 @@ class Step:
             values[ATTRIBUTION_KEY] = after
         return claim_trace(self.span.get_span_context(), Context(values))
 
+    def holds(self, context: Context) -> bool:
+        """Return whether a context is in this step already, maybe in something that the application began there."""
+        spend = current_spend(context)
+        while spend is not None and spend is not self.spend:
+            spend = spend.outer
+        return spend is not None
+
     def write(self, content: Content | Callable[[], Content]) -> None:
         """Put content, or what a function returns as such, on the span where content is captured: redacted, bounded."""
         try:

@@ -8,9 +8,11 @@ belongs to the run that the model was called in. Where no client of ours makes i
 from __future__ import annotations
 
 import functools
+import inspect
 import itertools
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -20,6 +22,7 @@ from typing import Any, NamedTuple, TypeVar
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import get_current_span
 
+from genledger.context.scoped_context import Begun, async_steps_in_context, steps_in_context
 from genledger.engine.operation import Body, Content, Endpoint, Operation
 from genledger.engine.parents import add_resolver, parent_context, remove_resolver
 from genledger.engine.recorder import active
@@ -221,6 +224,23 @@ class Runs:
                 step.write(content)
             step.end(error)
 
+    def until_read(self, run: Any, stream: Any) -> Any:
+        """Return the generator that a run ended with, which is read in the run's step; that ends with it.
+
+        A generator that is dropped ends the step, too.
+        """
+        step = self.step_of(run)
+        if step is None:
+            return stream
+
+        def begin(args: Any, kwargs: Any) -> Begun:
+            return Begun(step.inside(get_current()), lambda error: self.end(run, error))
+
+        in_step = async_steps_in_context if inspect.isasyncgen(stream) else steps_in_context
+        followed = in_step(lambda: stream, begin)()
+        weakref.finalize(followed, self.end, run).atexit = False
+        return followed
+
     def start_model(self, run: Any, parent: Any, asked: ModelCall) -> None:
         """Note that a model is called."""
         if active() is None:
@@ -258,7 +278,9 @@ class Runs:
 
     def _context(self, parent: Any, here: Context) -> Context:
         step = self.step_of(parent)
-        return step.inside(here) if step is not None else parent_context()
+        if step is None:
+            return parent_context()
+        return here if step.holds(here) else step.inside(here)
 
     def _begun(self, run: _Run) -> Step | None:
         if run.wraps is not None:

@@ -38,6 +38,14 @@ def raising_refusals(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs:
     return wrapped(*args, **kwargs)
 
 
+def raising_handled_refusals(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Wrap a function that makes something else of the error that is being handled."""
+    refusal = sys.exception()
+    if isinstance(refusal, BudgetExceeded):
+        raise refusal
+    return wrapped(*args, **kwargs)
+
+
 def passing_refusals(name: str) -> Callable[..., Any]:
     """Return the wrapper of a method that catches what a function fails with; that is its last argument, or `name`."""
 
@@ -46,14 +54,24 @@ def passing_refusals(name: str) -> Callable[..., Any]:
             kwargs = {**kwargs, name: _carrying(kwargs[name])}
         elif args:
             args = (*args[:-1], _carrying(args[-1]))
-        if inspect.iscoroutinefunction(wrapped):
-            return _unpacked(wrapped, args, kwargs)
-        try:
-            return wrapped(*args, **kwargs)
-        except _Carried as carried:
-            raise carried.refusal from None
+        return unpacking_refusals(wrapped, instance, args, kwargs)
 
     return wrapper
+
+
+def carrying_refusals(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Wrap a function that is called where every `Exception` is caught; what calls that is `unpacking_refusals`."""
+    return _carrying(wrapped)(*args, **kwargs)
+
+
+def unpacking_refusals(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Wrap a function that catches every `Exception` of one that is `carrying_refusals`."""
+    if inspect.iscoroutinefunction(wrapped):
+        return _unpacked(wrapped, args, kwargs)
+    try:
+        return wrapped(*args, **kwargs)
+    except _Carried as carried:
+        raise carried.refusal from None
 
 
 def uncaught_refusals(module: str, cls: str, name: str) -> Hook:

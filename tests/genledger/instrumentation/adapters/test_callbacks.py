@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from opentelemetry.context import attach, detach, get_current
 from tests.instrumentors.telemetry import Telemetry, attributes_of, instrumented
 
+import genledger
 from genledger.instrumentation.adapters.callbacks import Runs, Unit
 from genledger_semconv import attributes as A
 
@@ -54,3 +56,20 @@ def test_a_step_has_the_attributes_that_are_not_empty(telemetry: Telemetry) -> N
     found = attributes_of(telemetry.spans[0])
     assert found[A.GEN_AI_CONVERSATION_ID] == "thread-1"
     assert A.GEN_AI_TOOL_CALL_ID not in found
+
+
+def test_what_the_application_began_in_a_run_is_nearer_than_the_run(telemetry: Telemetry) -> None:
+    runs = Runs(lambda: None)
+    runs.start("run", None, "workflow", "flow")
+    step = runs.step_of("run")
+    assert step is not None
+    runs.start("beside", "run", "tool", "beside")
+    token = attach(step.inside(get_current()))
+    with genledger.observe("mine"):
+        runs.start("inside", "run", "tool", "inside")
+    detach(token)
+    for run in ("inside", "beside", "run"):
+        runs.end(run)
+    spans = {span.name: span for span in telemetry.spans}
+    for name, around in (("execute_tool inside", "mine"), ("execute_tool beside", "invoke_workflow flow")):
+        assert spans[name].parent == spans[around].context

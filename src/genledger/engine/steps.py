@@ -12,6 +12,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, get_current_span, se
 
 from genledger.context.attribution import SPEND_KEY, claim_trace, current, current_spend
 from genledger.context.totals import RUN_KEY, AgentRun, RunningTotal, run_in
+from genledger.engine.carried_refusals import without_carrier
 from genledger.engine.content.redaction import stage
 from genledger.engine.operation import Content, span_name
 from genledger.engine.outcome import error_type
@@ -106,6 +107,7 @@ class Step:
     def _count(self, error: BaseException | None) -> None:
         recorder = active()
         failure: str | None = None
+        error = without_carrier(error)
         if error is not None and not isinstance(error, GeneratorExit):
             failure = error_type(error)
             self.span.set_status(StatusCode.ERROR, stage().description(error))

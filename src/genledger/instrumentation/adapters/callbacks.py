@@ -134,12 +134,16 @@ class Runs:
         name: str,
         attributes: Mapping[str, Any] | None = None,
         content: Content | Callable[[], Content] | None = None,
+        **more: Any,
     ) -> None:
-        """Begin the step of a run, with the attributes that are not empty; nothing for a run that has begun already."""
+        """Begin the step of a run, with the attributes that are not empty; nothing for a run that has begun already.
+
+        `more` is what else `start_step` takes: a tool's signature.
+        """
         if active() is None or run in self._steps:
             return
         found = {key: value for key, value in (attributes or {}).items() if value}
-        step = start_step(kind, name, parent=self._context(parent), attributes=found, content=content)
+        step = start_step(kind, name, parent=self._context(parent), attributes=found, content=content, **more)
         self._keep(run, parent, step)
 
     def end(self, run: Any, error: BaseException | None = None, content: Content | None = None) -> None:

@@ -146,7 +146,9 @@ class Runs:
         step = start_step(kind, name, parent=self._context(parent), attributes=found, content=content, **more)
         self._keep(run, parent, step)
 
-    def end(self, run: Any, error: BaseException | None = None, content: Content | None = None) -> None:
+    def end(
+        self, run: Any, error: BaseException | None = None, content: Content | Callable[[], Content] | None = None
+    ) -> None:
         """End the step of a run; nothing for a run that is not known."""
         with self._lock:
             step = self._steps.pop(run, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -404,12 +405,13 @@ def test_the_same_call_of_a_tool_is_counted(limited: Callable[[str], Any], provi
 
 
 def test_an_end_without_a_start_and_an_unknown_parent_change_nothing(telemetry: Telemetry) -> None:
-    crewai_event_bus.emit(None, TaskFailedEvent(error="never began"))
-    assert not telemetry.spans
-    begun = TaskStartedEvent(context=None)
-    begun.parent_event_id = "unknown"
-    crewai_event_bus.emit(None, begun)
-    crewai_event_bus.emit(None, TaskFailedEvent(error="ended"))
+    with crewai_event_bus.scoped_handlers():
+        crewai_event_bus.emit(None, TaskFailedEvent(error="never began"))
+        assert not telemetry.spans
+        begun = TaskStartedEvent(context=None)
+        begun.parent_event_id = "unknown"
+        crewai_event_bus.emit(None, begun)
+        crewai_event_bus.emit(None, TaskFailedEvent(error="ended"))
     assert not telemetry.complaints.other
 
 
@@ -421,3 +423,29 @@ def test_nothing_is_recorded_after_uninstrument(provider: DemoProvider) -> None:
     small(provider).kickoff()
     assert len(telemetry.spans) == count == 6
     assert type(crewai_event_bus).emit is before
+
+
+def test_tokens_are_shown_once_beside_crewais_own_telemetry(provider: DemoProvider, monkeypatch: Any) -> None:
+    from crewai.telemetry import Telemetry as Own
+
+    with instrumented(libraries=LIBRARIES) as telemetry:
+        monkeypatch.setenv("CREWAI_DISABLE_TELEMETRY", "false")
+        monkeypatch.setattr(Own(), "provider", telemetry.tracer_provider)  # instead of its makers'
+        small(provider).kickoff()
+        crewai_event_bus.flush()
+        own = [span for span in telemetry.spans if "crewai" in (span.instrumentation_scope or span).name.lower()]
+        assert own
+        assert shown(telemetry.spans) == billed(provider)
+        assert tree(span for span in telemetry.spans if span not in own) == SMALL
+
+
+def test_runs_that_never_end_are_bounded(provider: DemoProvider) -> None:
+    from genledger.instrumentation.adapters.callbacks import MAX_OPEN
+
+    def begin() -> None:
+        crewai_event_bus.emit(None, TaskStartedEvent(context=None))
+
+    with instrumented(libraries=LIBRARIES) as telemetry, crewai_event_bus.scoped_handlers():
+        for _ in range(MAX_OPEN + 5):
+            contextvars.Context().run(begin)
+        assert len(telemetry.spans) == 5

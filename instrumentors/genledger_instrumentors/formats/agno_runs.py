@@ -41,7 +41,15 @@ def describe_workflow(instance: Any, given: Mapping[str, Any]) -> Described:
 
 def describe_workflow_step(instance: Any, given: Mapping[str, Any]) -> Described:
     """Return what a step of a workflow is."""
-    return Described("task", str(field(instance, "name") or "step"))
+    function = callable(field(instance, "executor"))
+    return Described("task", str(field(instance, "name") or "step"), application=function)
+
+
+def describe_hooks(instance: Any, given: Mapping[str, Any]) -> Described | None:
+    """Return what the hooks of a run are, if it has some: guardrails, or functions of the application."""
+    hooks = given.get("hooks") or ()
+    names = [type(owner).__name__ if (owner := _owner(one)) is not None else _function(one) for one in hooks]
+    return Described("task", ", ".join(names), application=True) if names else None
 
 
 def describe_tool(instance: Any, given: Mapping[str, Any]) -> Described:
@@ -58,6 +66,7 @@ def describe_tool(instance: Any, given: Mapping[str, Any]) -> Described:
         },
         {A.GEN_AI_TOOL_CALL_ARGUMENTS: arguments},
         signature=f"{name}:{json.dumps(arguments, sort_keys=True, default=str)}",
+        application=True,
     )
 
 
@@ -65,6 +74,10 @@ def describe_retrieval(instance: Any, given: Mapping[str, Any]) -> Described:
     """Return what a search of a knowledge base is."""
     name = str(field(instance, "name") or type(instance).__name__)
     return Described("retrieval", name, content={A.GEN_AI_RETRIEVAL_QUERY_TEXT: str(given.get("query"))})
+
+
+def finish_hooks(call: SteppedCall, result: Any) -> None:
+    """Hooks give nothing."""
 
 
 def finish_run(call: SteppedCall, result: Any) -> BaseException | None:
@@ -135,3 +148,11 @@ def _session(instance: Any, given: Mapping[str, Any]) -> Any:
 
 def _who(instance: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     return {"session": _session(instance, given), "user": given.get("user_id") or field(instance, "user_id")}
+
+
+def _owner(hook: Any) -> Any:
+    return getattr(hook, "__self__", None)
+
+
+def _function(hook: Any) -> str:
+    return str(getattr(hook, "__name__", type(hook).__name__))

@@ -13,6 +13,7 @@ from ..formats import agno_runs as runs
 
 RUNS = ("run", "arun", "continue_run", "acontinue_run")
 STEPS = ("execute", "aexecute", "execute_stream", "aexecute_stream")
+HOOKS = ("execute_pre_hooks", "aexecute_pre_hooks", "execute_post_hooks", "aexecute_post_hooks")
 
 
 class AgnoInstrumentor(Instrumentor):
@@ -20,7 +21,7 @@ class AgnoInstrumentor(Instrumentor):
 
     library = "agno"
     distribution = "agno"
-    supports = "agno >= 3.1, < 4"
+    supports = "agno >= 3.0, < 4"
 
     def patches(self) -> Patches:
         """Return the functions that are steps."""
@@ -38,6 +39,11 @@ class AgnoInstrumentor(Instrumentor):
             *(
                 stepped("agno.workflow.step", f"Step.{name}", runs.describe_workflow_step, runs.finish_workflow_step)
                 for name in STEPS
+            ),
+            *(
+                stepped(f"agno.{kind}._hooks", name, runs.describe_hooks, runs.finish_hooks, optional=True)
+                for kind in ("agent", "team")
+                for name in HOOKS
             ),
             *(
                 stepped("agno.tools.function", f"FunctionCall.{name}", runs.describe_tool, runs.finish_tool)

@@ -21,6 +21,8 @@ from genledger_semconv.checker import assert_clean
 pytest.importorskip("agno", reason="agno is in the environment of frameworks: make test-frameworks")
 
 from agno.agent import Agent
+from agno.exceptions import InputCheckError
+from agno.guardrails import BaseGuardrail
 from agno.models.openai import OpenAIChat
 from agno.team import Team
 from agno.workflow import Parallel, Step, StepInput, StepOutput, Workflow
@@ -279,6 +281,29 @@ def test_the_body_of_a_loop_over_a_stream_is_not_inside_the_run(telemetry: Telem
         assert get_current() == {}
 
 
+class NoTests(BaseGuardrail):
+    """A guardrail of the application."""
+
+    def check(self, run_input: Any) -> None:
+        if "test" in run_input.input_content_string():
+            raise InputCheckError("no tests", check_trigger="test")
+
+    async def async_check(self, run_input: Any) -> None:
+        self.check(run_input)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_guardrails_are_tasks(telemetry: Telemetry, provider: DemoProvider, way: str) -> None:
+    WAYS[way](plain(provider, pre_hooks=[NoTests()]))
+    assert tree(telemetry.spans) == "invoke_agent clerk\n  NoTests\n  chat gpt-4.1-mini\n"
+
+
+def test_a_guardrail_that_refuses_an_input_says_so(telemetry: Telemetry, provider: DemoProvider) -> None:
+    plain(provider, pre_hooks=[NoTests()]).run("a test")
+    assert "InputCheckError" in telemetry.attributes_of("NoTests")["error.type"]
+    assert tree(telemetry.spans) == "invoke_agent clerk\n  NoTests\n"
+
+
 @pytest.fixture
 def limited(tmp_path: Path) -> Callable[[str], Any]:
     def make(rule: str) -> Any:
@@ -331,6 +356,24 @@ def test_a_refusal_in_a_tool_ends_the_run(limited: Callable[[str], Any], provide
             "invoke_agent clerk\n  chat gpt-4.1-mini\n  execute_tool ask\n    chat gpt-5-mini\n"
         )
     assert len(provider.requests) == 1
+
+
+def test_a_hook_may_handle_a_refusal_itself(limited: Callable[[str], Any], provider: DemoProvider) -> None:
+    import openai
+
+    handled = []
+
+    def ask(run_input: Any) -> None:
+        client = openai.OpenAI(base_url=provider.openai_url, api_key="demo")
+        try:
+            client.chat.completions.create(model="gpt-5-mini", messages=[{"role": "user", "content": "Hi"}])
+        except genledger.BudgetExceeded as refusal:
+            handled.append(refusal)
+
+    with limited('model = "gpt-5-mini"\nrequests = 0\nper = "day"') as telemetry, nothing_left(telemetry):
+        answer = plain(provider, pre_hooks=[ask]).run(QUESTION)
+    assert answer.content == "It is sunny in Paris."
+    assert len(handled) == 1
 
 
 def test_a_tool_may_handle_a_refusal_itself(limited: Callable[[str], Any], provider: DemoProvider) -> None:

@@ -47,6 +47,7 @@ class Described:
         content: What it is given, or a function that returns it.
         signature: Of a tool call, for budgets that count repeats.
         who: Attribution that the framework knows, by field; it holds where the application gave none.
+        application: Whether what runs is the application's own code: it sees a budget's refusal as it is.
     """
 
     kind: Kind
@@ -55,6 +56,7 @@ class Described:
     content: Content | Callable[[], Content] | None = None
     signature: str | None = None
     who: Mapping[str, Any] = field(default_factory=dict)
+    application: bool = False
 
 
 class SteppedCall:
@@ -72,7 +74,7 @@ class SteppedCall:
         self._finish = finish
         self._items: list[Any] = []
         self._goes_on = False
-        self._scope = RefusalScope(carried=described.kind != "tool")
+        self._scope = RefusalScope(carried=not described.application)
         self.step: Step = start_step(
             described.kind,
             described.name,
@@ -181,8 +183,8 @@ class SteppedCall:
         raise seen
 
 
-Describe = Callable[[Any, dict[str, Any]], Described]
-"""`describe(instance, arguments)`: tell what a call is, from its named arguments."""
+Describe = Callable[[Any, dict[str, Any]], Described | None]
+"""`describe(instance, arguments)`: tell what a call is, from its named arguments; `None` if it is no step."""
 
 Finish = Callable[[SteppedCall, Any], BaseException | None]
 """`finish(call, result)`: write what the function returned, or the items that it yielded, in a list, to the step;
@@ -203,10 +205,13 @@ def stepped(module: str, path: str, describe: Describe, finish: Finish, *, optio
     def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if active() is None:
             return wrapped(*args, **kwargs)
+        call: SteppedCall | None = None
         try:
-            call = SteppedCall(instance, describe(instance, named_arguments(wrapped, args, kwargs)), finish)
+            described = describe(instance, named_arguments(wrapped, args, kwargs))
+            call = None if described is None else SteppedCall(instance, described, finish)
         except Exception as fault:
             internal_errors.report("starting a step", fault)
+        if call is None:
             return wrapped(*args, **kwargs)
         enter(call, get_current(), call.inside())
         try:

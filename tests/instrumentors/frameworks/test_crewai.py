@@ -46,12 +46,12 @@ invoke_workflow office
 
 
 @pytest.fixture(autouse=True)
-def _nothing_leaves_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _nothing_leaves_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """CrewAI reports runs to its makers, asks whether it may trace them, and keeps files in the user's home."""
     monkeypatch.setenv("CREWAI_DISABLE_TELEMETRY", "true")
     monkeypatch.setenv("CREWAI_TRACING_ENABLED", "false")
     monkeypatch.setenv("CREWAI_TESTING", "true")
-    monkeypatch.setenv("CREWAI_STORAGE_DIR", str(tmp_path))
+    monkeypatch.setenv("CREWAI_STORAGE_DIR", str(tmp_path_factory.getbasetemp() / "crewai"))
     monkeypatch.setenv("OPENAI_API_KEY", "demo")
 
 
@@ -137,10 +137,10 @@ def test_a_crew_retrieves_and_calls_tools_in_its_tasks(telemetry: Telemetry, pro
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_crew_has_its_tree_however_it_is_run(telemetry: Telemetry, provider: DemoProvider, way: str) -> None:
-    before = get_current()
+    before, scope = get_current(), get_current_parent_id()
     WAYS[way](small(provider))
     assert get_current() is before
-    assert get_current_parent_id() is None
+    assert get_current_parent_id() == scope
     assert tree(telemetry.spans) == SMALL
     assert shown(telemetry.spans) == billed(provider)
 
@@ -297,6 +297,7 @@ def _calls(telemetry: Telemetry) -> list[str]:
 def test_a_refusal_ends_the_run_at_once_with_its_name(
     limited: Callable[[str], Any], provider: DemoProvider, way: str
 ) -> None:
+    scope = get_current_parent_id()
     with limited('requests = 1\nper = "day"') as telemetry, nothing_left(telemetry):
         with pytest.raises(genledger.BudgetExceeded) as refused:
             WAYS[way](small(provider))
@@ -305,7 +306,7 @@ def test_a_refusal_ends_the_run_at_once_with_its_name(
         assert _calls(telemetry) == ["success", "blocked"]
         assert telemetry.attributes_of("invoke_workflow office")["error.type"].endswith("BudgetExceeded")
     assert len(provider.requests) == 1
-    assert get_current_parent_id() is None
+    assert get_current_parent_id() == scope
 
 
 def test_a_refusal_of_an_agent_with_a_time_limit_keeps_its_name(
@@ -340,6 +341,7 @@ NO_OTHER = 'model = "gpt-5-mini"\nrequests = 0\nper = "day"'
 
 @pytest.mark.parametrize("way", RAISING)
 def test_a_refusal_in_a_tool_ends_the_run(limited: Callable[[str], Any], provider: DemoProvider, way: str) -> None:
+    scope = get_current_parent_id()
     with limited(NO_OTHER) as telemetry, nothing_left(telemetry):
         with pytest.raises(genledger.BudgetExceeded) as refused:
             WAYS[way](_asking(provider, handled=False))
@@ -353,7 +355,7 @@ def test_a_refusal_in_a_tool_ends_the_run(limited: Callable[[str], Any], provide
             "        chat gpt-5-mini\n"
         )
     assert len(provider.requests) == 1
-    assert get_current_parent_id() is None
+    assert get_current_parent_id() == scope
 
 
 def test_a_tool_may_handle_a_refusal_itself(limited: Callable[[str], Any], provider: DemoProvider) -> None:

@@ -14,6 +14,7 @@ from genledger.budgets.enforcement.exceeded import BudgetExceeded
 from genledger.context.attribution import Attribution, claim_trace
 from genledger.engine.attempts import Fate, answered_status, fate_of, fate_of_status, status_of
 from genledger.engine.budget_hook import changes
+from genledger.engine.carried_refusals import raise_as_seen_here, without_carrier
 from genledger.engine.operation import Attributes, Body, Endpoint, Operation, Received, with_changes
 from genledger.engine.priced_usage import Lost, lost_attempt
 from genledger.pricing.names import provider_of_host
@@ -178,6 +179,8 @@ class Call:
             internal_errors.report("asking the budgets", error)
             return True
         self.settle(error=error)
+        if isinstance(error, BudgetExceeded):
+            raise_as_seen_here(error)
         return False
 
     def _admitted(self, reservation: Reservation | None) -> None:
@@ -220,7 +223,8 @@ class Call:
         if budget_hook is not None and before is not None:
             try:
                 self._readmitted(budget_hook.admit(self), before)
-            except BudgetExceeded:
+            except BudgetExceeded as error:
+                raise_as_seen_here(error)
                 raise
             except Exception as fault:
                 internal_errors.report("asking the budgets", fault)
@@ -231,7 +235,8 @@ class Call:
         if budget_hook is not None and before is not None:
             try:
                 self._readmitted(await budget_hook.admit_async(self), before)
-            except BudgetExceeded:
+            except BudgetExceeded as error:
+                raise_as_seen_here(error)
                 raise
             except Exception as fault:
                 internal_errors.report("asking the budgets", fault)
@@ -273,6 +278,7 @@ class Call:
         except IndexError:
             return
         self.failed = None
+        error = without_carrier(error)
         try:
             unfinished = self.operation.unfinished
             if unfinished is None or not self._waits(unfinished, response, error, cut):

@@ -20,6 +20,7 @@ from genledger.context.attribution import (
     current_spend,
 )
 from genledger.context.totals import RUN_KEY, AgentRun, RunningTotal, Spend, run_in
+from genledger.engine.carried_refusals import without_carrier
 from genledger.engine.content.redaction import stage
 from genledger.engine.operation import Content, span_name
 from genledger.engine.outcome import error_type
@@ -154,6 +155,7 @@ class Step:
         if spent.calls:
             self.span.set_attributes(total_attributes(spent))
         failure: str | None = None
+        error = without_carrier(error)
         if error is not None and not isinstance(error, GeneratorExit):
             failure = error_type(error)
             self.span.set_status(StatusCode.ERROR, stage().description(error))

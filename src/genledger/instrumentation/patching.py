@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -137,9 +138,9 @@ class Patcher:
         for module in dict.fromkeys(patch.module for patch in self.patches):
             if module not in self._waiting:
                 self._waiting.add(module)
-                call_at_next_import(module, self._imported)
+                call_at_next_import(module, partial(self._imported, module))
             if module in sys.modules:
-                self._patch(sys.modules[module])
+                self._patch(module, sys.modules[module])
 
     def restore(self) -> None:
         """Restore every attribute that still has our patch."""
@@ -173,14 +174,15 @@ class Patcher:
         except Exception as error:
             internal_errors.report(f"installing the hook in {hook.module}", error)
 
-    def _imported(self, module: ModuleType) -> None:
-        call_at_next_import(module.__name__, self._imported)
+    def _imported(self, name: str, module: ModuleType) -> None:
+        call_at_next_import(name, partial(self._imported, name))
         if self.active:
-            self._patch(module)
+            self._patch(name, module)
 
-    def _patch(self, module: ModuleType) -> None:
+    def _patch(self, name: str, module: ModuleType) -> None:
+        """Patch a module, known by the name that it is imported by: some give themselves another `__name__`."""
         for patch in self.patches:
-            if patch.module != module.__name__:
+            if patch.module != name:
                 continue
             if isinstance(patch, Hook):
                 self._install(patch, module)
@@ -195,17 +197,17 @@ class Patcher:
                         AttributeError("this version does not have it; its calls are not recorded"),
                     )
                 continue
-            parent, name, own, original = found
+            parent, attribute, own, original = found
             if patch.overriding and (not own or any(_is_within(original, one.replacement) for one in self._applied)):
                 continue
-            before = next((one for one in self._applied if one.parent is parent and one.name == name), None)
+            before = next((one for one in self._applied if one.parent is parent and one.name == attribute), None)
             if before is not None:
                 if _is_within(original, before.replacement):
                     continue
                 self._applied.remove(before)
             replacement = wrapt.FunctionWrapper(original, patch.wrapper)
-            setattr(parent, name, replacement)
-            self._applied.append(_Applied(parent, name, original, replacement, own))
+            setattr(parent, attribute, replacement)
+            self._applied.append(_Applied(parent, attribute, original, replacement, own))
 
 
 def _is_within(attribute: Any, layer: Any) -> bool:

@@ -77,6 +77,14 @@ def test_a_patch_applies_now_or_when_the_library_is_imported(first: str, module:
     patcher.restore()
 
 
+def test_a_module_that_calls_itself_something_else_is_patched_by_the_name_that_it_is_imported_by(module: str) -> None:
+    loaded(module).__name__ = "another"
+    patcher = Patcher([Patch(module, "Client.call", plus_ten)])
+    patcher.apply()
+    assert loaded(module).Client().call(1) == 13
+    patcher.restore()
+
+
 @pytest.mark.parametrize("first", ["import", "patch"])
 @pytest.mark.parametrize("again", ["removed and imported", "reloaded"])
 def test_a_library_that_is_imported_again_is_patched_again(first: str, again: str, module: str) -> None:

@@ -1,0 +1,74 @@
+"""A budget's refusal on its way out of a framework, which would try again, or keep the error to itself.
+
+Frameworks do so with every `Exception`. In their own code a refusal is none: a `Refusal` carries it from the call to
+the edge of the framework, and is the `BudgetExceeded` again wherever code of the application can see it.
+"""
+
+from __future__ import annotations
+
+from opentelemetry.context import Context, create_key, get_current, set_value
+
+from genledger.budgets.enforcement.exceeded import BudgetExceeded
+
+_SCOPE_KEY = create_key("genledger-refusals")
+
+
+class Refusal(BaseException):
+    """Carries a `BudgetExceeded` past the retries of a framework."""
+
+    def __init__(self, error: BudgetExceeded) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class RefusalScope:
+    """Code of a framework, or of the application that a framework runs.
+
+    Args:
+        carried: Whether refusals in it are carried: it is the framework's.
+
+    Attributes:
+        refused: The last refusal that code of the application in it has seen.
+    """
+
+    __slots__ = ("carried", "outer", "refused")
+
+    def __init__(self, carried: bool) -> None:
+        self.carried = carried
+        self.refused: BudgetExceeded | None = None
+        self.outer: RefusalScope | None = None
+
+    def inside(self, context: Context) -> Context:
+        """Return `context` with this scope as the innermost."""
+        self.outer = _scope_in(context)
+        return set_value(_SCOPE_KEY, self, context)
+
+    def leaving(self, error: BaseException) -> BaseException:
+        """Return the error as the code around this scope is to see it."""
+        found = error.error if isinstance(error, Refusal) else error
+        if isinstance(found, BudgetExceeded) and self.outer is not None:
+            return self.outer.seen(found)
+        return found
+
+    def seen(self, error: BudgetExceeded) -> BaseException:
+        """Return a refusal as the code of this scope is to see it."""
+        self.refused = error
+        return Refusal(error) if self.carried else error
+
+
+def _scope_in(context: Context) -> RefusalScope | None:
+    scope = context.get(_SCOPE_KEY)
+    return scope if isinstance(scope, RefusalScope) else None
+
+
+def raise_as_seen_here(error: BudgetExceeded) -> None:
+    """Raise what carries a refusal, where the code that makes a call here has to see it so."""
+    scope = _scope_in(get_current())
+    seen = error if scope is None else scope.seen(error)
+    if seen is not error:
+        raise seen
+
+
+def without_carrier(error: BaseException | None) -> BaseException | None:
+    """Return the refusal that an error carries, or the error."""
+    return error.error if isinstance(error, Refusal) else error

@@ -1,0 +1,469 @@
+"""Agno: the tree of runs of agents, teams and workflows, every call priced once, and refusals that end a run."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.context import get_current
+from tests.instrumentors.frameworks.runs import billed, cost_shown, nothing_left, shown, traces, tree
+from tests.instrumentors.telemetry import Telemetry, attributes_of, instrumented
+
+import genledger
+from genledger_semconv.checker import assert_clean
+
+pytest.importorskip("agno", reason="agno is in the environment of frameworks: make test-frameworks")
+
+from agno.agent import Agent
+from agno.exceptions import InputCheckError
+from agno.guardrails import BaseGuardrail
+from agno.models.openai import OpenAIChat
+from agno.team import Team
+from agno.workflow import Parallel, Step, StepInput, StepOutput, Workflow
+from examples.demo.provider import DemoProvider, Fault
+from examples.frameworks.agno_agent import agent
+from examples.frameworks.traced import QUESTION, REPLIES
+
+AGENT = """\
+invoke_agent forecaster
+  retrieval atlas
+    embeddings text-embedding-3-small
+  chat gpt-4.1-mini
+  execute_tool weather
+  chat gpt-4.1-mini
+"""
+
+LIBRARIES = ["openai", "agno"]
+
+
+@pytest.fixture
+def provider() -> Iterator[DemoProvider]:
+    with DemoProvider(replies=REPLIES) as provider:
+        yield provider
+
+
+@pytest.fixture
+def telemetry() -> Iterator[Telemetry]:
+    with instrumented(libraries=LIBRARIES) as telemetry, nothing_left(telemetry):
+        yield telemetry
+        assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs)
+
+
+def plain(provider: DemoProvider, name: str = "clerk", **options: Any) -> Agent:
+    """An agent without knowledge."""
+    model = OpenAIChat(id="gpt-4.1-mini", base_url=provider.openai_url, api_key="demo", max_retries=0)
+    return Agent(name=name, model=model, telemetry=False, **options)
+
+
+def _in_thread(act: Callable[[], Any]) -> None:
+    thread = threading.Thread(target=act)
+    thread.start()
+    thread.join()
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    for _ in range(3000):
+        if holds():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not come to hold")
+
+
+async def _read(stream: Any) -> None:
+    async for _ in stream:
+        pass
+
+
+WAYS: dict[str, Callable[[Agent], Any]] = {
+    "run": lambda agent: agent.run(QUESTION),
+    "arun": lambda agent: asyncio.run(agent.arun(QUESTION)),
+    "streamed": lambda agent: list(agent.run(QUESTION, stream=True)),
+    "streamed with events": lambda agent: list(agent.run(QUESTION, stream=True, stream_events=True)),
+    "streamed, asynchronous": lambda agent: asyncio.run(_read(agent.arun(QUESTION, stream=True))),
+    "in a thread": lambda agent: _in_thread(lambda: agent.run(QUESTION)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_agent_has_its_tree_however_it_is_run(telemetry: Telemetry, provider: DemoProvider, way: str) -> None:
+    before = get_current()
+    WAYS[way](agent(provider.openai_url))
+    assert get_current() is before
+    assert tree(telemetry.spans) == AGENT
+    assert shown(telemetry.spans) == billed(provider)
+    assert cost_shown(telemetry.spans) > 0
+
+
+def test_runs_at_the_same_time_have_trees_of_their_own(telemetry: Telemetry, provider: DemoProvider) -> None:
+    async def run() -> None:
+        await asyncio.gather(*(agent(provider.openai_url).arun(QUESTION) for _ in range(3)))
+
+    asyncio.run(run())
+    assert traces(telemetry.spans) == 3
+    by_trace: dict[int, list[Any]] = {}
+    for span in telemetry.spans:
+        assert span.context is not None
+        by_trace.setdefault(span.context.trace_id, []).append(span)
+    assert [tree(spans) for spans in by_trace.values()] == [AGENT] * 3
+    assert shown(telemetry.spans) == billed(provider)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_team_delegates_to_its_member_in_a_tool(
+    telemetry: Telemetry, provider: DemoProvider, streamed: bool, asynchronous: bool
+) -> None:
+    def weather(city: str) -> str:
+        """Say what the weather is like in a city."""
+        return "sunny"
+
+    member = plain(provider, "forecaster", id="Paris-75", tools=[weather])
+    team = Team(name="office", members=[member], model=plain(provider).model, telemetry=False)
+    if asynchronous:
+        asyncio.run(_read(team.arun(QUESTION, stream=True)) if streamed else team.arun(QUESTION))
+    else:
+        answer = team.run(QUESTION, stream=streamed)
+        list(answer) if streamed else None
+    assert tree(telemetry.spans) == (
+        "invoke_agent office\n"
+        "  chat gpt-4.1-mini\n"
+        "  execute_tool delegate_task_to_member\n"
+        "    invoke_agent forecaster\n"
+        "      chat gpt-4.1-mini\n"
+        "      execute_tool weather\n"
+        "      chat gpt-4.1-mini\n"
+        "  chat gpt-4.1-mini\n"
+    )
+    assert shown(telemetry.spans) == billed(provider)
+
+
+WORKFLOW = """\
+invoke_workflow daily
+  gather
+    invoke_agent reader
+      chat gpt-4.1-mini
+  write
+"""
+
+
+def _workflow(provider: DemoProvider) -> Workflow:
+    def write(given: StepInput) -> StepOutput:
+        return StepOutput(content="written")
+
+    steps = [Step(name="gather", agent=plain(provider, "reader")), Step(name="write", executor=write)]
+    return Workflow(name="daily", steps=steps, telemetry=False)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_steps_of_a_workflow_are_tasks(telemetry: Telemetry, provider: DemoProvider, way: str) -> None:
+    WAYS[way](_workflow(provider))
+    assert tree(telemetry.spans) == WORKFLOW
+    assert shown(telemetry.spans) == billed(provider)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_parallel_steps_have_the_calls_that_they_make(telemetry: Telemetry, provider: DemoProvider, way: str) -> None:
+    steps = Parallel(*(Step(name=name, agent=plain(provider, f"agent {name}")) for name in ("a", "b")), name="both")
+    WAYS[way](Workflow(name="daily", steps=[steps], telemetry=False))
+    ordered = tree(telemetry.spans).splitlines()
+    assert ordered[0] == "invoke_workflow daily"
+    known = {span.context.span_id: span.name for span in telemetry.spans if span.context is not None}
+    parents = sorted((span.name, known[span.parent.span_id]) for span in telemetry.spans if span.parent is not None)
+    assert parents == [
+        ("a", "invoke_workflow daily"),
+        ("b", "invoke_workflow daily"),
+        ("chat gpt-4.1-mini", "invoke_agent agent a"),
+        ("chat gpt-4.1-mini", "invoke_agent agent b"),
+        ("invoke_agent agent a", "a"),
+        ("invoke_agent agent b", "b"),
+    ]
+
+
+def test_an_agent_and_its_tool_say_who_they_are(provider: DemoProvider) -> None:
+    with instrumented(libraries=LIBRARIES, capture_content="span") as telemetry, nothing_left(telemetry):
+        made = agent(provider.openai_url, description="knows the weather")
+        made.run(QUESTION, session_id="s-1", user_id="u-1")
+        run, tool = telemetry.attributes_of("invoke_agent forecaster"), telemetry.attributes_of("execute_tool weather")
+        found = telemetry.attributes_of("retrieval atlas")
+    assert run["gen_ai.agent.description"] == "knows the weather"
+    assert run["gen_ai.conversation.id"] == "s-1"
+    assert QUESTION in run["gen_ai.input.messages"]
+    assert "It is sunny in Paris." in run["gen_ai.output.messages"]
+    assert tool["gen_ai.tool.call.id"]
+    assert "Paris-75" in tool["gen_ai.tool.call.arguments"]
+    assert "sunny in Paris-75" in tool["gen_ai.tool.call.result"]
+    assert found["gen_ai.retrieval.query.text"] == QUESTION
+    assert "capital of France" in found["gen_ai.retrieval.documents"]
+
+
+def test_a_streamed_answer_is_the_content_of_its_run(provider: DemoProvider) -> None:
+    with instrumented(libraries=LIBRARIES, capture_content="span") as telemetry:
+        list(agent(provider.openai_url).run(QUESTION, stream=True))
+        run = telemetry.attributes_of("invoke_agent forecaster")
+    assert "It is sunny in Paris." in run["gen_ai.output.messages"]
+
+
+def test_no_content_is_recorded_unless_it_is_captured(telemetry: Telemetry, provider: DemoProvider) -> None:
+    agent(provider.openai_url).run(QUESTION)
+    assert "Paris" not in str([attributes_of(span) for span in telemetry.spans])
+
+
+def test_the_session_and_user_of_a_run_are_attributed_unless_the_application_says_so(
+    telemetry: Telemetry, provider: DemoProvider
+) -> None:
+    with genledger.attribution(tenant="acme", user="known"):
+        plain(provider).run(QUESTION, session_id="s-1", user_id="u-1")
+    for span in telemetry.spans:
+        found = attributes_of(span)
+        assert (found["genledger.tenant.id"], found["session.id"], found["user.id"]) == ("acme", "s-1", "known")
+
+
+def test_a_session_that_is_no_attribution_changes_nothing(telemetry: Telemetry, provider: DemoProvider) -> None:
+    plain(provider).run(QUESTION, session_id="s" * 300)
+    assert "session.id" not in attributes_of(telemetry.spans[0])
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_run_that_failed_says_so_though_agno_raises_nothing(telemetry: Telemetry, way: str) -> None:
+    with DemoProvider(faults=[Fault("Paris", 500, times=9)]) as provider:
+        WAYS[way](plain(provider))
+        run = telemetry.attributes_of("invoke_agent clerk")
+    assert "ReportedError" in run["error.type"]
+    assert tree(telemetry.spans) == "invoke_agent clerk\n  chat gpt-4.1-mini\n"
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_tool_that_failed_says_so(telemetry: Telemetry, provider: DemoProvider, way: str) -> None:
+    def weather(city: str) -> str:
+        """Say what the weather is like in a city."""
+        raise ValueError("no forecast")
+
+    WAYS[way](plain(provider, tools=[weather]))
+    assert "ReportedError" in telemetry.attributes_of("execute_tool weather")["error.type"]
+
+
+def test_a_stream_that_is_left_ends_its_run(telemetry: Telemetry, provider: DemoProvider) -> None:
+    before = get_current()
+    stream = plain(provider).run(QUESTION, stream=True)
+    next(stream)
+    assert get_current() is before
+    stream.close()
+    assert [span.name for span in telemetry.spans if span.parent is None] == ["invoke_agent clerk"]
+
+
+def test_a_stream_that_is_never_read_ends_its_run(telemetry: Telemetry, provider: DemoProvider) -> None:
+    plain(provider).run(QUESTION, stream=True)
+    gc.collect()
+    assert not provider.requests
+    assert [span.name for span in telemetry.spans] == ["invoke_agent clerk"]
+
+
+def test_a_run_that_is_cancelled_ends_with_all_that_is_in_it(telemetry: Telemetry) -> None:
+    async def run(provider: DemoProvider) -> None:
+        task = asyncio.create_task(plain(provider).arun(QUESTION))
+        await _until(lambda: "chat gpt-4.1-mini" in telemetry.open.spans.values())
+        task.cancel()
+        await asyncio.wait([task])
+
+    with DemoProvider(latency=1) as provider:
+        asyncio.run(run(provider))
+    assert tree(telemetry.spans) == "invoke_agent clerk\n  chat gpt-4.1-mini\n"
+
+
+def test_the_body_of_a_loop_over_a_stream_is_not_inside_the_run(telemetry: Telemetry, provider: DemoProvider) -> None:
+    for _ in plain(provider).run(QUESTION, stream=True):
+        assert get_current() == {}
+
+
+class NoTests(BaseGuardrail):
+    """A guardrail of the application."""
+
+    def check(self, run_input: Any) -> None:
+        if "test" in run_input.input_content_string():
+            raise InputCheckError("no tests", check_trigger="test")
+
+    async def async_check(self, run_input: Any) -> None:
+        self.check(run_input)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_guardrails_are_tasks(telemetry: Telemetry, provider: DemoProvider, way: str) -> None:
+    WAYS[way](plain(provider, pre_hooks=[NoTests()]))
+    assert tree(telemetry.spans) == "invoke_agent clerk\n  NoTests\n  chat gpt-4.1-mini\n"
+
+
+def test_a_guardrail_that_refuses_an_input_says_so(telemetry: Telemetry, provider: DemoProvider) -> None:
+    plain(provider, pre_hooks=[NoTests()]).run("a test")
+    assert "InputCheckError" in telemetry.attributes_of("NoTests")["error.type"]
+    assert tree(telemetry.spans) == "invoke_agent clerk\n  NoTests\n"
+
+
+@pytest.fixture
+def limited(tmp_path: Path) -> Callable[[str], Any]:
+    def make(rule: str) -> Any:
+        rules = tmp_path / "budgets.toml"
+        rules.write_text(f'[[budget]]\nname = "few"\n{rule}\n')
+        return instrumented(libraries=LIBRARIES, budgets=str(rules), budget_store="memory:")
+
+    return make
+
+
+RETRIED = {"retries": 3, "delay_between_retries": 0}
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "in a thread"])
+def test_a_refusal_ends_the_run_at_once_with_its_name(
+    limited: Callable[[str], Any], provider: DemoProvider, way: str
+) -> None:
+    with limited('requests = 1\nper = "day"') as telemetry, nothing_left(telemetry):
+        tools = [_weather]
+        with pytest.raises(genledger.BudgetExceeded) as refused:
+            WAYS[way](plain(provider, tools=tools, **RETRIED))
+        assert refused.value.rule == "few"
+        assert tree(telemetry.spans) == (
+            "invoke_agent clerk\n  chat gpt-4.1-mini\n  execute_tool _weather\n  chat gpt-4.1-mini\n"
+        )
+        assert telemetry.attributes_of("invoke_agent clerk")["error.type"].endswith("BudgetExceeded")
+        calls = [attributes_of(span) for span in telemetry.spans if span.name == "chat gpt-4.1-mini"]
+        assert [call["genledger.outcome"] for call in calls] == ["success", "blocked"]
+    assert len(provider.requests) == 1
+
+
+def _weather(city: str) -> str:
+    """Say what the weather is like in a city."""
+    return "sunny"
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "in a thread"])
+def test_a_refusal_in_a_tool_ends_the_run(limited: Callable[[str], Any], provider: DemoProvider, way: str) -> None:
+    import openai
+
+    def ask(city: str) -> str:
+        """Ask another model."""
+        client = openai.OpenAI(base_url=provider.openai_url, api_key="demo")
+        return str(client.chat.completions.create(model="gpt-5-mini", messages=[{"role": "user", "content": "Hi"}]))
+
+    with limited('model = "gpt-5-mini"\nrequests = 0\nper = "day"') as telemetry, nothing_left(telemetry):
+        with pytest.raises(genledger.BudgetExceeded):
+            WAYS[way](plain(provider, tools=[ask], **RETRIED))
+        assert tree(telemetry.spans) == (
+            "invoke_agent clerk\n  chat gpt-4.1-mini\n  execute_tool ask\n    chat gpt-5-mini\n"
+        )
+    assert len(provider.requests) == 1
+
+
+def test_a_hook_may_handle_a_refusal_itself(limited: Callable[[str], Any], provider: DemoProvider) -> None:
+    import openai
+
+    handled = []
+
+    def ask(run_input: Any) -> None:
+        client = openai.OpenAI(base_url=provider.openai_url, api_key="demo")
+        try:
+            client.chat.completions.create(model="gpt-5-mini", messages=[{"role": "user", "content": "Hi"}])
+        except genledger.BudgetExceeded as refusal:
+            handled.append(refusal)
+
+    with limited('model = "gpt-5-mini"\nrequests = 0\nper = "day"') as telemetry, nothing_left(telemetry):
+        answer = plain(provider, pre_hooks=[ask]).run(QUESTION)
+    assert answer.content == "It is sunny in Paris."
+    assert len(handled) == 1
+
+
+def test_a_tool_may_handle_a_refusal_itself(limited: Callable[[str], Any], provider: DemoProvider) -> None:
+    import openai
+
+    def ask(city: str) -> str:
+        """Ask another model."""
+        client = openai.OpenAI(base_url=provider.openai_url, api_key="demo")
+        try:
+            client.chat.completions.create(model="gpt-5-mini", messages=[{"role": "user", "content": "Hi"}])
+        except genledger.BudgetExceeded:
+            return "sunny, I guess"
+        return "unreachable"
+
+    with limited('model = "gpt-5-mini"\nrequests = 0\nper = "day"') as telemetry, nothing_left(telemetry):
+        answer = plain(provider, tools=[ask]).run(QUESTION)
+    assert answer.content == "It is sunny in Paris."
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "in a thread"])
+def test_a_refusal_in_a_workflow_ends_it(limited: Callable[[str], Any], provider: DemoProvider, way: str) -> None:
+    with limited('requests = 0\nper = "day"') as telemetry, nothing_left(telemetry):
+        with pytest.raises(genledger.BudgetExceeded):
+            WAYS[way](_workflow(provider))
+        assert tree(telemetry.spans).splitlines()[:3] == [
+            "invoke_workflow daily",
+            "  gather",
+            "    invoke_agent reader",
+        ]
+    assert not provider.requests
+
+
+def test_a_refusal_in_a_member_ends_the_team(limited: Callable[[str], Any], provider: DemoProvider) -> None:
+    member = plain(provider, "forecaster", id="Paris-75", **RETRIED)
+    team = Team(name="office", members=[member], model=plain(provider).model, telemetry=False)
+    with limited('requests = 1\nper = "day"'), pytest.raises(genledger.BudgetExceeded):
+        team.run(QUESTION)
+    assert len(provider.requests) == 1
+
+
+@pytest.mark.parametrize("rule", ['steps = 1\nper = "run"', "repeats = 1"])
+def test_loop_caps_count_the_runs_of_agents(limited: Callable[[str], Any], provider: DemoProvider, rule: str) -> None:
+    with limited(rule):
+        if rule.startswith("steps"):
+            with pytest.raises(genledger.BudgetExceeded, match="few"):
+                plain(provider, tools=[_weather]).run(QUESTION)
+            assert len(provider.requests) == 1
+        else:
+            plain(provider, tools=[_weather]).run(QUESTION)
+            assert len(provider.requests) == 2
+        plain(provider).run(QUESTION)  # another run
+
+
+def test_the_depth_of_runs_in_runs_is_limited(limited: Callable[[str], Any], provider: DemoProvider) -> None:
+    team = Team(name="office", members=[plain(provider, id="Paris-75")], model=plain(provider).model, telemetry=False)
+    with limited("depth = 0"), pytest.raises(genledger.BudgetExceeded):
+        team.run(QUESTION)
+    assert len(provider.requests) == 1
+
+
+def test_a_run_gives_the_objects_that_it_gives_without_genledger(provider: DemoProvider) -> None:
+    def kinds() -> list[type]:
+        made = plain(provider)
+        promised = made.arun(QUESTION)
+        given: list[Any] = [made.run(QUESTION), made.run(QUESTION, stream=True), promised, made.arun("", stream=True)]
+        promised.close()
+        return [type(one) for one in given]
+
+    before = kinds()
+    with instrumented(libraries=LIBRARIES):
+        assert kinds() == before
+
+
+def test_nothing_is_recorded_after_uninstrument(provider: DemoProvider) -> None:
+    before = Agent.run
+    with instrumented(libraries=LIBRARIES) as telemetry:
+        plain(provider).run(QUESTION)
+        count = len(telemetry.spans)
+    plain(provider).run(QUESTION)
+    assert len(telemetry.spans) == count == 2
+    assert Agent.run is before
+
+
+@pytest.fixture(autouse=True)
+def _no_analytics() -> Iterator[None]:
+    """Agno reports runs to its makers unless it is told not to."""
+    before = os.environ.get("AGNO_TELEMETRY")
+    os.environ["AGNO_TELEMETRY"] = "false"
+    yield
+    if before is None:
+        del os.environ["AGNO_TELEMETRY"]
+    else:
+        os.environ["AGNO_TELEMETRY"] = before

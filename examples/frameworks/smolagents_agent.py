@@ -17,7 +17,7 @@ class LookUp(Tool):
 
     name = "look_up"
     description = "Find what is noted about a city."
-    inputs = {"query": {"type": "string", "description": "What to look for."}}  # noqa: RUF012 - smolagents' own way
+    inputs = {"query": {"type": "string", "description": "What to look for."}}
     output_type = "string"
 
     def forward(self, query: str) -> str:

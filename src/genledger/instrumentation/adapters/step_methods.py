@@ -6,10 +6,11 @@ error that a framework puts in its place is traced back to the refusal, and what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from inspect import isgenerator
 from typing import Any, NamedTuple, Self
 
+import wrapt
 from opentelemetry.context import Context, create_key, get_current, set_value
 
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
@@ -18,7 +19,7 @@ from genledger.engine.operation import Content
 from genledger.engine.parents import parent_context
 from genledger.engine.recorder import active
 from genledger.engine.steps import Kind, Step, start_step
-from genledger.instrumentation.adapters.methods import of_both_kinds
+from genledger.instrumentation.adapters.methods import kind_of, of_both_kinds
 from genledger.instrumentation.patching import Wrapper
 from genledger.shared import internal_errors
 
@@ -196,24 +197,62 @@ def refusal_in(error: BaseException | None) -> BudgetExceeded | None:
 
 
 def ends_when_refused(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Wrap a generator function of an agent's loop: a refusal inside leaves it as itself, however it was handled."""
-    return _ending(wrapped(*args, **kwargs))
+    """Wrap a function of any kind: a refusal inside leaves it as itself, whatever was raised because of it.
+
+    A generator of an agent's loop also ends with a refusal that something inside has caught.
+    """
+    kind = kind_of(wrapped)
+    if kind == "coroutine":
+        return _awaited(wrapped(*args, **kwargs))
+    if kind == "generator":
+        return _items(wrapped(*args, **kwargs))
+    with _Unwrapped() as outcome:
+        return wrapped(*args, **kwargs)
+    raise outcome.refusal
 
 
-def _ending(source: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-    refusal = value = None
-    try:
-        value = yield from source
-    except Exception as error:
-        refusal = refusal_in(error)
+class _Unwrapped:
+    """A block that an error leaves which has a refusal behind it; then that is here, to be raised after the block.
+
+    Raised in the block, it would become the result of its own result.
+    """
+
+    refusal: BudgetExceeded
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> bool:
+        refusal = refusal_in(error) if isinstance(error, Exception) else None
         if refusal is None or refusal is error:
-            raise
-    if refusal is not None:  # outside of the handler: the refusal is not the result of its own result
-        raise refusal
-    around = _running(get_current())
-    if around is not None:
-        around.goes_on()
-    return value
+            return False
+        self.refusal = refusal
+        return True
+
+
+async def _awaited(result: Awaitable[Any]) -> Any:
+    with _Unwrapped() as outcome:
+        return await result
+    raise outcome.refusal
+
+
+def _items(source: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    with _Unwrapped() as outcome:
+        value = yield from source
+        around = _running(get_current())
+        if around is not None:
+            around.goes_on()
+        return value
+    raise outcome.refusal
+
+
+def around(outer: Wrapper, inner: Wrapper) -> Wrapper:
+    """Return the wrapper of a function that has two, one around the other."""
+
+    def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return outer(wrapt.FunctionWrapper(wrapped, inner), instance, args, kwargs)
+
+    return wrapper
 
 
 def not_repeated(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -10,12 +10,12 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
-from genledger.engine.call import Call, running_call
+from genledger.engine.call import running_call
 from genledger.engine.driver import asynchronous, generating, generating_async, synchronous
 from genledger.engine.outcome import ErrorAnswer
 from genledger.engine.recorder import Recorder
-from genledger.instrumentation.adapters.http_response import parse
-from genledger.instrumentation.adapters.request_method import Request, follow_lines
+from genledger.instrumentation.adapters.http_response import parse, tapped
+from genledger.instrumentation.adapters.request_method import AsyncLines, LineTap, Request
 from genledger.instrumentation.adapters.wire import WireExchange, Write
 from genledger.instrumentation.patching import Patch, Patches
 
@@ -61,9 +61,7 @@ class LineStreamClient:
         request = self.request(instance, args, kwargs)
         if request is None:
             return None
-        call = recorder.open(
-            request.operation, self.library, request.endpoint, request.body, streamed=request.streamed
-        )
+        call = recorder.open(request.operation, self.library, request.endpoint, request.body, streamed=request.streamed)
         if call is None:
             return None
         return (_StreamExchange if request.streamed else _WholeExchange)(call, self.write)
@@ -71,11 +69,12 @@ class LineStreamClient:
     def _listen(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Follow the lines of the running call's stream."""
         call = running_call(self.library)
-        accumulate = call.operation.accumulate if call is not None and call.streamed else None
-        if call is None or accumulate is None or not args:
+        tap = call.answered if call is not None else None
+        if not isinstance(tap, LineTap) or not args:
             return wrapped(*args, **kwargs)
-        accumulator = accumulate(call.body, call.recorder.capture is not None)
-        return wrapped(follow_lines(call, args[0], accumulator), *args[1:], **kwargs)
+        lines = args[0]
+        followed = AsyncLines(aiter(lines), tap) if hasattr(lines, "__aiter__") else tapped(iter(lines), tap)
+        return wrapped(followed, *args[1:], **kwargs)
 
 
 class _WholeExchange(WireExchange):
@@ -100,25 +99,34 @@ class _StreamExchange(WireExchange):
     __slots__ = ()
 
     def receive(self, result: Any) -> Any:
-        """Pass the items on; the lines settle the call, unless none came."""
-        return _items_async(self.call, result) if hasattr(result, "__anext__") else _items(self.call, result)
+        """Pass the items on; the lines that they are made of settle the call."""
+        call, accumulate = self.call, self.call.operation.accumulate
+        assert accumulate is not None
+        call.answered = tap = LineTap(call, accumulate(call.body, call.recorder.capture is not None))
+        return _items_async(tap, result) if hasattr(result, "__anext__") else _items(tap, result)
 
 
-def _items(call: Call, source: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+def _items(tap: LineTap, source: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
     try:
         yield from source
-    except BaseException as error:
-        call.settle(error=error)
+    except GeneratorExit:
+        tap.closed()
         raise
-    call.settle()
+    except BaseException as error:
+        tap.finish(error)
+        raise
+    tap.finish(None)
 
 
-async def _items_async(call: Call, source: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+async def _items_async(tap: LineTap, source: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
     try:
         async for item in source:
             yield item
-    except BaseException as error:
-        await source.aclose()  # what came of the lines settles the call
-        call.settle(error=error)
+    except GeneratorExit:
+        tap.closed()
+        await source.aclose()
         raise
-    call.settle()
+    except BaseException as error:
+        tap.finish(error)
+        raise
+    tap.finish(None)

@@ -30,6 +30,7 @@ def read_run(wrapped: Any, agent: Any, args: tuple[Any, ...], kwargs: dict[str, 
         {A.GEN_AI_AGENT_DESCRIPTION: getattr(agent, "description", None)},
         lambda: {A.GEN_AI_INPUT_MESSAGES: [{"role": "user", "parts": [text_part(str(given.get("task")))]}]},
         _answer,
+        loops=True,
     )
 
 

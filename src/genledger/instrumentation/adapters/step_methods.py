@@ -7,6 +7,7 @@ error that a framework puts in its place is traced back to the refusal, and what
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Mapping
+from functools import partial
 from inspect import isgenerator
 from typing import Any, NamedTuple, Self
 
@@ -39,6 +40,7 @@ class StepCall(NamedTuple):
         content: Returns what it is given; called where content is captured.
         result: Returns the content of what the method returned, or of a generator's last item.
         signature: Of a tool call, for budgets that count repeats.
+        loops: Whether the framework goes on by itself when something inside fails, as agents do.
     """
 
     kind: Kind
@@ -47,6 +49,7 @@ class StepCall(NamedTuple):
     content: Callable[[], Content] | None = None
     result: Callable[[Any], Content] = lambda result: {}
     signature: str | None = None
+    loops: bool = False
 
 
 Describe = Callable[[Any, Any, tuple[Any, ...], dict[str, Any]], StepCall | None]
@@ -57,13 +60,13 @@ class RunningStep(ScopedBlock["RunningStep"]):
     """The step of one call of a method. It begins when the block is entered, or when a generator's items are asked for.
 
     Args:
-        described: The call.
+        described: The call; `None` for plumbing, which is a part of the step around it.
         parent: The context that it belongs in.
     """
 
     __slots__ = ("_around", "_described", "_last", "_parent", "_step", "refused")
 
-    def __init__(self, described: StepCall, parent: Context) -> None:
+    def __init__(self, described: StepCall | None, parent: Context) -> None:
         self._described = described
         self._parent = parent
         self._around = _running(parent)
@@ -74,6 +77,8 @@ class RunningStep(ScopedBlock["RunningStep"]):
     def start(self, outer: Context) -> Context:
         """Start the step; return the context that the method runs in."""
         described = self._described
+        if described is None:
+            return outer
         try:
             self._step = start_step(
                 described.kind,
@@ -96,23 +101,24 @@ class RunningStep(ScopedBlock["RunningStep"]):
         self._last = item
 
     def returned(self, result: Any) -> Any:
-        """Note what the method returned; return it."""
+        """Note what the method returned; return it. Raises `BudgetExceeded` as `goes_on` does."""
+        self.goes_on()
         self._last = result
         return result
 
     def goes_on(self) -> None:
-        """Raise `BudgetExceeded` if this is an agent in which a step was refused."""
-        if self.refused is not None and self._described.kind == "agent":
+        """Raise `BudgetExceeded` if a step was refused that the framework would go on after."""
+        if self.refused is not None and self._described is not None and self._described.loops:
             raise self.refused
 
     def finish(self, error: BaseException | None = None) -> None:
         """End the step. What refused it is noted in the step around it."""
         if error is not None and self._around is not None:
             self._around.refused = refusal_in(error) or self._around.refused
-        if self._step is None:
+        if self._step is None or self._described is None:
             return
         if error is None:
-            self._step.write(lambda: self._described.result(self._last))
+            self._step.write(partial(self._described.result, self._last))
         self._step.end(error)
 
     def __enter__(self) -> Self:
@@ -150,7 +156,7 @@ def is_step(describe: Describe) -> Wrapper:
         around = _running(parent)
         if around is not None:
             around.goes_on()
-        return RunningStep(described, parent) if described is not None else None
+        return RunningStep(described, parent) if described is not None or around is not None else None
 
     def plain(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         step = begin(wrapped, instance, args, kwargs)

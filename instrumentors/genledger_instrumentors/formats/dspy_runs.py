@@ -19,19 +19,18 @@ from genledger_semconv import attributes as A
 _AGENTS = {"ReAct", "ReActV2", "RLM", "CodeAct", "Avatar"}
 """Modules that let a model choose what to do next."""
 
-_LOOPS = {"BestOfN", "Refine"}
-"""Modules that go on when one of their attempts fails."""
+_LOOPS = {"BestOfN", "Refine", "Predict"}
+"""Modules that go on when one of their attempts fails; a prediction may ask again in another format."""
 
 
-def read_module(wrapped: Any, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> StepCall | None:
-    """Return a module's run; `None` for one call of a model inside another module, which is its own span."""
+def read_module(wrapped: Any, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> StepCall:
+    """Return a module's run. One call of a model inside another module is hidden: it has its own span."""
     kinds = {kind.__name__ for kind in type(module).__mro__ if kind.__module__.startswith("dspy.")}
-    name, loops = type(module).__name__, bool(kinds & (_AGENTS | _LOOPS))
-    if kinds & _AGENTS:
-        return _step("agent", name, kwargs, loops=loops)
-    if not sys.modules["dspy.dsp.utils.settings"].settings.caller_modules:
-        return _step("workflow", name, kwargs, loops=loops)
-    return None if name == "Predict" else _step("task", name, kwargs, loops=loops)
+    name = type(module).__name__
+    outermost = not sys.modules["dspy.dsp.utils.settings"].settings.caller_modules
+    kind: Kind = "agent" if kinds & _AGENTS else "workflow" if outermost else "task"
+    step = _step(kind, name, kwargs)
+    return step._replace(loops=bool(kinds & (_AGENTS | _LOOPS)), hidden=kind == "task" and name == "Predict")
 
 
 def read_tool(wrapped: Any, tool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> StepCall | None:
@@ -58,10 +57,9 @@ def _step(
     given: Mapping[str, Any],
     attributes: Mapping[str, Any] = {},
     signature: str | None = None,
-    loops: bool = False,
 ) -> StepCall:
     return StepCall(
-        kind, name, attributes, lambda: _arguments(kind, given), lambda result: _result(kind, result), signature, loops
+        kind, name, attributes, lambda: _arguments(kind, given), lambda result: _result(kind, result), signature
     )
 
 

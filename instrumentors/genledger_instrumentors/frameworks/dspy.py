@@ -31,6 +31,7 @@ class DspyInstrumentor(Instrumentor):
     def patches(self) -> Patches:
         """Return what runs modules, tools and retrievers, what makes calls, and what repeats them."""
         module, tool, retrieval = is_step(read_module), is_step(read_tool), is_step(read_retrieval)
+        asking = is_step(lambda *called: None)  # which may be done again in another format
         return [
             Patch("dspy.primitives.module", "Module.__call__", module),
             Patch("dspy.primitives.module", "Module.acall", module),
@@ -38,6 +39,8 @@ class DspyInstrumentor(Instrumentor):
             Patch("dspy.adapters.types.tool", "Tool.acall", tool),
             Patch("dspy.retrievers.retrieve", "Retrieve.__call__", retrieval, optional=True),
             Patch("dspy.retrievers.embeddings", "Embeddings.__call__", retrieval, optional=True),
+            Patch("dspy.adapters.base", "Adapter.__call__", asking),
+            Patch("dspy.adapters.base", "Adapter.acall", asking),
             Patch("dspy.clients.base_lm", "BaseLM.__call__", ends_when_refused),
             Patch("dspy.clients.base_lm", "BaseLM.acall", ends_when_refused),
             Patch("dspy.clients.execution", "is_retryable_lm_error", is_retryable, optional=True),

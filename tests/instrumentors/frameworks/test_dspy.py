@@ -255,6 +255,29 @@ def test_attempts_of_a_module_end_with_a_refusal(refusing: Telemetry, provider: 
     assert refused(refusing) == 1
 
 
+def test_a_model_of_the_applications_own_that_deals_with_a_refusal_goes_on(
+    refusing: Telemetry, provider: DemoProvider
+) -> None:
+    class Fallback(dspy.BaseLM):
+        def __init__(self) -> None:
+            super().__init__("fallback")
+            self.lms = [program.model(provider.openai_url) for _ in range(2)]
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            for lm in self.lms:
+                try:
+                    lm("Hi")
+                except genledger.BudgetExceeded:
+                    pass
+            return ["[[ ## answer ## ]]\nno money left"]
+
+    with dspy.context(lm=Fallback()):
+        for _ in range(2):
+            assert dspy.Predict("question -> answer")(question="Hi").answer == "no money left"
+    assert len(provider.requests) == 1
+    assert refused(refusing) == 3
+
+
 def test_a_module_that_deals_with_a_refusal_itself_goes_on(refusing: Telemetry, provider: DemoProvider) -> None:
     class Careful(dspy.Module):
         def forward(self) -> Any:

@@ -41,6 +41,7 @@ class StepCall(NamedTuple):
         result: Returns the content of what the method returned, or of a generator's last item.
         signature: Of a tool call, for budgets that count repeats.
         loops: Whether the framework goes on by itself when something inside fails, as agents do.
+        hidden: Whether it has no span.
     """
 
     kind: Kind
@@ -50,6 +51,7 @@ class StepCall(NamedTuple):
     result: Callable[[Any], Content] = lambda result: {}
     signature: str | None = None
     loops: bool = False
+    hidden: bool = False
 
 
 Describe = Callable[[Any, Any, tuple[Any, ...], dict[str, Any]], StepCall | None]
@@ -77,8 +79,8 @@ class RunningStep(ScopedBlock["RunningStep"]):
     def start(self, outer: Context) -> Context:
         """Start the step; return the context that the method runs in."""
         described = self._described
-        if described is None:
-            return outer
+        if described is None or described.hidden:
+            return set_value(_KEY, self, outer)
         try:
             self._step = start_step(
                 described.kind,

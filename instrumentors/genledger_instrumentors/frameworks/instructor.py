@@ -10,7 +10,8 @@ from typing import Any
 from genledger.engine.operation import Content
 from genledger.engine.recorder import active
 from genledger.instrumentation.adapters.methods import named_arguments
-from genledger.instrumentation.adapters.step_methods import StepCall, around, ends_when_refused, is_step
+from genledger.instrumentation.adapters.refused_runs import ends_when_refused
+from genledger.instrumentation.adapters.step_methods import StepCall, around, is_step
 from genledger.instrumentation.adapters.tenacity_retries import unless_refused
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches

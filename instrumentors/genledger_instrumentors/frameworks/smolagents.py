@@ -7,12 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from genledger.instrumentation.adapters.step_methods import (
-    ends_when_refused,
-    is_step,
-    is_streamed_step,
-    not_repeated,
-)
+from genledger.instrumentation.adapters.refused_runs import not_repeated
+from genledger.instrumentation.adapters.step_methods import ends_loop_when_refused, is_step, is_streamed_step
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
 
@@ -40,8 +36,8 @@ class SmolagentsInstrumentor(Instrumentor):
         tool, code = is_step(read_tool), is_step(read_code)
         return [
             Patch("smolagents.agents", "MultiStepAgent.run", run),
-            Patch("smolagents.agents", "ToolCallingAgent._step_stream", ends_when_refused),
-            Patch("smolagents.agents", "CodeAgent._step_stream", ends_when_refused),
+            Patch("smolagents.agents", "ToolCallingAgent._step_stream", ends_loop_when_refused),
+            Patch("smolagents.agents", "CodeAgent._step_stream", ends_loop_when_refused),
             Patch("smolagents.tools", "Tool.__call__", tool),
             Patch("smolagents.tools", "PipelineTool.__call__", tool),
             Patch("smolagents.local_python_executor", "LocalPythonExecutor.__call__", code),

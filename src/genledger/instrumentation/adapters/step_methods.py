@@ -1,12 +1,12 @@
 """Frameworks whose steps are methods that we wrap: each call of one is a step around what it calls.
 
-A budget's refusal ends an agent's run. Agents turn errors of tools into text for their model, and would go on: the
-error that a framework puts in its place is traced back to the refusal, and what comes after it does not begin.
+A budget's refusal ends an agent's run. Agents turn errors of tools into text for their model, and would go on: once a
+step inside was refused, no other begins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from inspect import isgenerator
 from typing import Any, NamedTuple, Self
@@ -20,14 +20,12 @@ from genledger.engine.operation import Content
 from genledger.engine.parents import parent_context
 from genledger.engine.recorder import active
 from genledger.engine.steps import Kind, Step, start_step
-from genledger.instrumentation.adapters.methods import kind_of, of_both_kinds
+from genledger.instrumentation.adapters.methods import of_both_kinds
+from genledger.instrumentation.adapters.refused_runs import Unwrapped, refusal_in
 from genledger.instrumentation.patching import Wrapper
 from genledger.shared import internal_errors
 
 _KEY = create_key("genledger-step-method")
-
-_LONGEST_CHAIN = 100
-"""Errors behind an error that are looked at."""
 
 
 class StepCall(NamedTuple):
@@ -195,57 +193,13 @@ def is_streamed_step(describe: Describe) -> Wrapper:
     return wrapper
 
 
-def refusal_in(error: BaseException | None) -> BudgetExceeded | None:
-    """Return the refusal of a budget that an error is, or was raised because of."""
-    for _ in range(_LONGEST_CHAIN):
-        if error is None or isinstance(error, BudgetExceeded):
-            return error
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return None
+def ends_loop_when_refused(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Wrap a generator function of an agent's loop: a refusal inside leaves it as itself, however it was handled."""
+    return _ending(wrapped(*args, **kwargs))
 
 
-def ends_when_refused(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Wrap a function of any kind: a refusal inside leaves it as itself, whatever was raised because of it.
-
-    A generator of an agent's loop also ends with a refusal that something inside has caught.
-    """
-    kind = kind_of(wrapped)
-    if kind == "coroutine":
-        return _awaited(wrapped(*args, **kwargs))
-    if kind == "generator":
-        return _items(wrapped(*args, **kwargs))
-    with _Unwrapped() as outcome:
-        return wrapped(*args, **kwargs)
-    raise outcome.refusal
-
-
-class _Unwrapped:
-    """A block that an error leaves which has a refusal behind it; then that is here, to be raised after the block.
-
-    Raised in the block, it would become the result of its own result.
-    """
-
-    refusal: BudgetExceeded
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> bool:
-        refusal = refusal_in(error) if isinstance(error, Exception) else None
-        if refusal is None or refusal is error:
-            return False
-        self.refusal = refusal
-        return True
-
-
-async def _awaited(result: Awaitable[Any]) -> Any:
-    with _Unwrapped() as outcome:
-        return await result
-    raise outcome.refusal
-
-
-def _items(source: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-    with _Unwrapped() as outcome:
+def _ending(source: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    with Unwrapped() as outcome:
         value = yield from source
         around = _running(get_current())
         if around is not None:
@@ -261,21 +215,3 @@ def around(outer: Wrapper, inner: Wrapper) -> Wrapper:
         return outer(wrapt.FunctionWrapper(wrapped, inner), instance, args, kwargs)
 
     return wrapper
-
-
-def not_repeated(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Wrap what calls its first argument again when that fails: a budget's refusal goes past it."""
-    refusal: BudgetExceeded | None = None
-
-    def once(*given: Any, **named: Any) -> Any:
-        nonlocal refusal
-        try:
-            return args[0](*given, **named)
-        except BudgetExceeded as error:
-            refusal = error
-            return None
-
-    result = wrapped(once, *args[1:], **kwargs) if args else wrapped(*args, **kwargs)
-    if refusal is not None:
-        raise refusal
-    return result

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from inspect import iscoroutinefunction
 from typing import Any
 
-from genledger.instrumentation.adapters.step_methods import refusal_in
+from genledger.instrumentation.adapters.refused_runs import refusal_in
 from genledger.shared import internal_errors
 
 

@@ -88,3 +88,8 @@ def write(args: tuple[Any, ...], kwargs: dict[str, Any], changes: Mapping[str, A
     body = orjson.dumps(with_changes(parse(sent.body) or {}, rest))
     headers = [(name, str(len(body)) if name.lower() == "content-length" else value) for name, value in sent.headers]
     return (*args[:-1], replace(sent, url=address.geturl(), headers=headers, body=body)), kwargs
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """Return what failed behind lm15's error for a request without an answer: it has the same name for all."""
+    return (error.__cause__ or error) if type(error).__name__ == "TransportError" else error

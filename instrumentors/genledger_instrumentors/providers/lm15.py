@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from genledger.instrumentation.adapters.line_streams import LineStreamClient
 
-from ..formats.lm15_requests import read_request, write
+from ..formats.lm15_requests import cause_of, read_request, write
 
 _SYNC, _ASYNC = "dspy._vendor.lm15.providers.base", "dspy._vendor.lm15.providers.async_base"
 
@@ -18,4 +18,5 @@ CLIENT = LineStreamClient(
     parsers=((_SYNC, "parse_sse"), (_ASYNC, "aparse_sse")),
     request=read_request,
     write=write,
+    cause=cause_of,
 )

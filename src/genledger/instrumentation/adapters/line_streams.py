@@ -35,6 +35,7 @@ class LineStreamClient:
         parsers: What is given the lines of a stream, where `streams` call it.
         request: Reads a request from the instance and the arguments; `None` for one that is no call.
         write: Writes changed fields of the request into a copy of the arguments.
+        cause: Finds what failed behind an error of the client.
     """
 
     library: str
@@ -43,6 +44,7 @@ class LineStreamClient:
     parsers: tuple[Place, Place]
     request: Callable[[Any, tuple[Any, ...], dict[str, Any]], Request | None]
     write: Write
+    cause: Callable[[BaseException], BaseException] = lambda error: error
 
     def patches(self) -> Patches:
         """Return what to patch, and with what."""
@@ -64,6 +66,7 @@ class LineStreamClient:
         call = recorder.open(request.operation, self.library, request.endpoint, request.body, streamed=request.streamed)
         if call is None:
             return None
+        call.cause = self.cause
         return (_StreamExchange if request.streamed else _WholeExchange)(call, self.write)
 
     def _listen(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -5,6 +5,7 @@ Frameworks put errors of their own in the place of those of models and tools, an
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import Any, Self
 
 from genledger.budgets.enforcement.exceeded import BudgetExceeded

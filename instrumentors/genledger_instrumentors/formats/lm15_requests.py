@@ -11,13 +11,11 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import orjson
-
 from genledger.engine.driver import Arguments
-from genledger.engine.operation import Operation, with_changes
+from genledger.engine.operation import Operation
 from genledger.instrumentation.adapters.http_response import parse
 from genledger.instrumentation.adapters.request_method import Request
-from genledger.instrumentation.adapters.wire import endpoint_at
+from genledger.instrumentation.adapters.wire import content_with, endpoint_at
 from genledger.pricing.providers import providers
 
 from .anthropic_messages import MESSAGES
@@ -85,7 +83,7 @@ def write(args: tuple[Any, ...], kwargs: dict[str, Any], changes: Mapping[str, A
     address = urlsplit(sent.url)
     if "model" in rest and _MODEL.search(address.path):
         address = address._replace(path=_MODEL.sub(rest.pop("model"), address.path))
-    body = orjson.dumps(with_changes(parse(sent.body) or {}, rest))
+    body = content_with(sent.body, rest)
     headers = [(name, str(len(body)) if name.lower() == "content-length" else value) for name, value in sent.headers]
     return (*args[:-1], replace(sent, url=address.geturl(), headers=headers, body=body)), kwargs
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from genledger.instrumentation.adapters.refused_runs import not_repeated
+from genledger.instrumentation.adapters.refused_runs import heard, not_repeated
 from genledger.instrumentation.adapters.step_methods import ends_loop_when_refused, is_step, is_streamed_step
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
@@ -36,6 +36,7 @@ class SmolagentsInstrumentor(Instrumentor):
         tool, code = is_step(read_tool), is_step(read_code)
         return [
             Patch("smolagents.agents", "MultiStepAgent.run", run),
+            Patch("smolagents.agents", "MultiStepAgent.provide_final_answer", heard("model", "generate")),
             Patch("smolagents.agents", "ToolCallingAgent._step_stream", ends_loop_when_refused),
             Patch("smolagents.agents", "CodeAgent._step_stream", ends_loop_when_refused),
             Patch("smolagents.tools", "Tool.__call__", tool),

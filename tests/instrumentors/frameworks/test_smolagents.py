@@ -209,6 +209,20 @@ def test_a_model_that_is_refused_ends_the_run_at_once(refusing: Telemetry, provi
     assert len(refused) == 1
 
 
+def test_a_last_answer_that_is_refused_is_no_answer(refusing: Telemetry, provider: DemoProvider) -> None:
+    model = OpenAIModel("gpt-4.1-mini", api_base=provider.openai_url, api_key="k")
+    with pytest.raises(genledger.BudgetExceeded):
+        ToolCallingAgent([program.weather], model, max_steps=1, verbosity_level=0).run(QUESTION)
+    assert len(provider.requests) == 1
+
+
+def test_a_last_answer_without_a_refusal_is_what_it_was(telemetry: Telemetry, provider: DemoProvider) -> None:
+    model = OpenAIModel("gpt-4.1-mini", api_base=provider.openai_url, api_key="k")
+    answer = ToolCallingAgent([program.weather], model, max_steps=1, verbosity_level=0).run(QUESTION)
+    assert "final_answer(" in str(answer)
+    assert shown(telemetry.spans) == billed(provider)
+
+
 def test_a_tool_that_is_refused_ends_the_run_at_once(refusing: Telemetry, provider: DemoProvider) -> None:
     model = Scripted(calls("ask", city="Paris"), calls("ask", city="Rome"), FINAL)
     with pytest.raises(genledger.BudgetExceeded):

@@ -6,10 +6,14 @@ Frameworks put errors of their own in the place of those of models and tools, an
 from __future__ import annotations
 
 from functools import wraps
+from types import new_class
 from typing import Any, Self
+
+import wrapt
 
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
 from genledger.instrumentation.adapters.methods import of_both_kinds
+from genledger.instrumentation.patching import Wrapper
 
 _LONGEST_CHAIN = 100
 """Errors behind an error that are looked at."""
@@ -78,3 +82,40 @@ def not_repeated(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dic
     if refusal is not None:
         raise refusal
     return result
+
+
+def heard(attribute: str, method: str) -> Wrapper:
+    """Return the wrapper of a method that makes a text of any error of what it calls: a refusal leaves it all the same.
+
+    Args:
+        attribute: The attribute of the instance that has what it calls.
+        method: The method of that which it calls.
+    """
+
+    def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        function = getattr(wrapped, "__func__", None)
+        if function is None:  # another instrumentation's
+            return wrapped(*args, **kwargs)
+        refusal: BudgetExceeded | None = None
+        source = getattr(instance, attribute)
+
+        def call(*given: Any, **named: Any) -> Any:
+            nonlocal refusal
+            try:
+                return getattr(source, method)(*given, **named)
+            except BudgetExceeded as error:
+                refusal = error
+                raise
+
+        listening = _with(instance, attribute, _with(source, method, staticmethod(call)))
+        result = function(listening, *args, **kwargs)
+        if refusal is not None:
+            raise refusal
+        return result
+
+    return wrapper
+
+
+def _with(instance: Any, name: str, value: Any) -> Any:
+    """Return something like an object, with another value of one attribute."""
+    return new_class("Listening", (wrapt.ObjectProxy,), exec_body=lambda body: body.update({name: value}))(instance)

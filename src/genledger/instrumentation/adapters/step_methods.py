@@ -137,11 +137,7 @@ def _running(context: Context) -> RunningStep | None:
 
 
 def is_step(describe: Describe) -> Wrapper:
-    """Return the wrapper of a method, coroutine function or not, whose calls are steps.
-
-    A generator that it returns is a step from its first item to its last, in the context of who called the method;
-    who reads it keeps its own.
-    """
+    """Return the wrapper of a method, coroutine function or not, whose calls are steps."""
 
     def begin(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> RunningStep | None:
         if active() is None:
@@ -176,7 +172,10 @@ def is_step(describe: Describe) -> Wrapper:
 
 
 def is_streamed_step(describe: Describe) -> Wrapper:
-    """As `is_step`, for a method that prepares a run and returns the generator that is it."""
+    """As `is_step`, for a method that prepares a run and returns the generator that is it.
+
+    The step is from the first item to the last, in the context of who called the method; who reads it keeps its own.
+    """
 
     def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         source = wrapped(*args, **kwargs)

@@ -40,6 +40,7 @@ _TRANSPORT = frozenset(
         *("handle_request", "handle_async_request", "urlopen", "_ws_connect"),
         *("iter_raw", "aiter_raw", "read_chunked", "_error_catcher", "_raw_read", "_do_parse"),
         *("start", "readany"),  # aiohttp's: wait for the head of an answer, and for its body
+        *("_read_head", "_iter_body", "chunks_gen"),  # lm15's
     }
 )
 """Functions of HTTP clients that a request passes on its way out, or the body of its answer on its way in."""

@@ -129,6 +129,11 @@ def request_with(request: Any, body: Body, changes: Mapping[str, Any]) -> Any:
     )
 
 
+def content_with(content: bytes, changes: Mapping[str, Any]) -> bytes:
+    """Return the content of a request that is a JSON object, with changed fields."""
+    return orjson.dumps(with_changes(orjson.loads(content), changes))
+
+
 class WireExchange(Exchange):
     """One request, and its HTTP response.
 

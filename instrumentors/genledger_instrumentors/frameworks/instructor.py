@@ -1,0 +1,71 @@
+"""instructor, 1.8.3 to 1.x: one task around the attempts at an answer that fits the application's class.
+
+https://github.com/567-labs/instructor. Each attempt is a call of the client, which is recorded and priced as such.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from genledger.engine.operation import Content
+from genledger.engine.recorder import active
+from genledger.instrumentation.adapters.methods import named_arguments
+from genledger.instrumentation.adapters.refused_runs import ends_when_refused
+from genledger.instrumentation.adapters.step_methods import StepCall, around, is_step
+from genledger.instrumentation.adapters.tenacity_retries import unless_refused
+from genledger.instrumentation.instrumentor import Instrumentor
+from genledger.instrumentation.patching import Patch, Patches
+
+_LOOPS = (
+    *(("instructor.v2.core.patch", f"retry_{kind}_v2") for kind in ("sync", "async")),
+    *(
+        (module, f"retry_{kind}")
+        for module in ("instructor.core.patch", "instructor.patch")
+        for kind in ("sync", "async")
+    ),
+)
+"""The loop of attempts, where it is called, since 1.13; and before that."""
+
+
+def read_attempts(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> StepCall | None:
+    """Return the task of getting an answer; `None` where any answer will do."""
+    model = named_arguments(wrapped, args, kwargs).get("response_model")
+    if model is None:
+        return None
+    name = getattr(model, "__name__", None) or type(model).__name__
+    return StepCall("task", f"extract {name}", result=_result)
+
+
+def _result(result: Any) -> Content:
+    from genledger.engine.content.step_content import result_of  # only where content is captured
+
+    return result_of("task", result)
+
+
+def attempting(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run the loop of attempts with retries that end with a refusal."""
+    if active() is not None and "max_retries" in kwargs:
+        kwargs = {**kwargs, "max_retries": unless_refused(kwargs["max_retries"])}
+    return ends_when_refused(wrapped, instance, args, kwargs)
+
+
+def made(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Make the retries of a number of attempts."""
+    return unless_refused(wrapped(*args, **kwargs))
+
+
+class InstructorInstrumentor(Instrumentor):
+    """Records the structure of instructor's calls."""
+
+    library = "instructor"
+    distribution = "instructor"
+    supports = "instructor >= 1.8.3, < 2"
+
+    def patches(self) -> Patches:
+        """Return the loops of attempts, and what makes their retries."""
+        loop = around(is_step(read_attempts), attempting)
+        return [
+            *(Patch(module, path, loop, optional=True) for module, path in _LOOPS),
+            Patch("instructor.core.retry", "initialize_retrying", made, optional=True),
+            Patch("instructor.retry", "initialize_retrying", made, optional=True),
+        ]

@@ -1,0 +1,303 @@
+"""DSPy: the tree of a run in every way of calling, each call of its own client priced once, refusals end the run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from examples.demo.provider import DemoProvider, Fault
+from examples.frameworks.traced import QUESTION
+from opentelemetry.context import get_current
+from tests.instrumentors.frameworks.runs import billed, cost_shown, nothing_left, shown, traces, tree
+from tests.instrumentors.telemetry import Telemetry, attributes_of, instrumented
+
+import genledger
+from genledger_semconv.checker import assert_clean
+
+pytest.importorskip("dspy", reason="DSPy has an environment of its own: make test-frameworks")
+
+import dspy
+from examples.frameworks import dspy_agent as program
+
+LIBRARIES = ["openai", "litellm", "dspy"]
+
+RUN = """\
+invoke_workflow Forecaster
+  retrieval Embeddings
+  invoke_agent ReAct
+    chat gpt-4.1-mini
+    execute_tool weather
+    chat gpt-4.1-mini
+    ChainOfThought
+      chat gpt-4.1-mini
+"""
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LiteLLM's table of prices is the one that it comes with."""
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "true")
+
+
+@pytest.fixture
+def provider() -> Iterator[DemoProvider]:
+    with DemoProvider(replies=program.REPLIES) as provider:
+        yield provider
+
+
+@pytest.fixture
+def telemetry() -> Iterator[Telemetry]:
+    with instrumented(libraries=LIBRARIES) as telemetry, nothing_left(telemetry):
+        yield telemetry
+        assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs)
+
+
+def whole(module: Any, **given: Any) -> Any:
+    """Run a module."""
+    return module(**given)
+
+
+def asynchronous(module: Any, **given: Any) -> Any:
+    """Run a module in a loop of its own."""
+    return asyncio.run(module.acall(**given))
+
+
+def streamed(module: Any, **given: Any) -> Any:
+    """Run a module with its model's answers streamed; return the last thing that comes."""
+
+    async def run() -> Any:
+        stream = dspy.streamify(module, stream_listeners=[], is_async_program=hasattr(module, "aforward"))(**given)
+        last = None
+        async for item in stream:
+            last = item
+        return last
+
+    return asyncio.run(run())
+
+
+WAYS: dict[str, Callable[..., Any]] = {"whole": whole, "asynchronous": asynchronous, "streamed": streamed}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_run_has_its_tree_however_it_is_called(telemetry: Telemetry, provider: DemoProvider, way: str) -> None:
+    before = get_current()
+    with dspy.context(lm=program.model(provider.openai_url)):
+        assert WAYS[way](program.Forecaster(), question=QUESTION).answer == "It is sunny in Paris."
+    assert get_current() is before
+    assert tree(telemetry.spans) == RUN
+    assert traces(telemetry.spans) == 1
+    assert shown(telemetry.spans) == billed(provider)
+    assert cost_shown(telemetry.spans) > 0
+
+
+def test_modules_in_threads_belong_to_their_callers_and_calls_to_their_modules(
+    telemetry: Telemetry, provider: DemoProvider
+) -> None:
+    class Both(dspy.Module):
+        def forward(self, question: str) -> Any:
+            agent = dspy.ReAct("question -> answer", [program.weather])
+            pairs = [(agent, dspy.Example(question=question).with_inputs("question")) for _ in range(3)]
+            return dspy.Prediction(results=dspy.Parallel(num_threads=3, disable_progress_bar=True)(pairs))
+
+    with dspy.context(lm=program.model(provider.openai_url)):
+        Both()(question=QUESTION)
+    by_id = {span.context.span_id: span for span in telemetry.spans if span.context is not None}
+    agents = [span for span in telemetry.spans if span.name == "invoke_agent ReAct"]
+    assert {by_id[span.parent.span_id].name for span in agents if span.parent is not None} == {"invoke_workflow Both"}
+    assert len(agents) == 3
+    assert len(telemetry.spans) == 1 + 3 * 6
+    assert traces(telemetry.spans) == 1
+    assert shown(telemetry.spans) == billed(provider)
+
+
+def test_an_error_ends_every_step_with_it(telemetry: Telemetry) -> None:
+    class Broken(dspy.Module):
+        def forward(self) -> Any:
+            raise ValueError("the module's own")
+
+    class Outer(dspy.Module):
+        def forward(self) -> Any:
+            return Broken()()
+
+    with pytest.raises(ValueError, match="the module's own"):
+        Outer()()
+    errors = {span.name: attributes_of(span).get("error.type") for span in telemetry.spans}
+    assert errors == {"invoke_workflow Outer": "ValueError", "Broken": "ValueError"}
+
+
+def test_a_run_that_is_cancelled_midway_ends(telemetry: Telemetry) -> None:
+    async def cancelled(provider: DemoProvider) -> None:
+        with dspy.context(lm=program.model(provider.openai_url)):
+            task = asyncio.create_task(dspy.Predict("question -> answer").acall(question="Hi"))
+            while len(telemetry.open.spans) < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    with DemoProvider(latency=2.0) as slow:
+        asyncio.run(cancelled(slow))
+    assert "CancelledError" in telemetry.attributes_of("invoke_workflow Predict")["error.type"]
+    assert telemetry.attributes_of("chat gpt-4.1-mini")["genledger.outcome"] == "cancelled"
+
+
+def test_an_answer_of_the_cache_is_no_call(telemetry: Telemetry, provider: DemoProvider) -> None:
+    lm = program.model(provider.openai_url).copy(cache=True)
+    for _ in range(2):
+        lm(f"Say something. {provider.url}")
+    assert len(provider.requests) == 1
+    assert shown(telemetry.spans) == billed(provider)
+    assert len(telemetry.spans) == 1
+
+
+def test_what_litellm_does_is_priced_once(telemetry: Telemetry, provider: DemoProvider) -> None:
+    program.model(provider.openai_url, engine="litellm")("Hi")
+    assert shown(telemetry.spans) == billed(provider)
+
+
+def test_a_failed_request_and_the_next_one_are_calls(telemetry: Telemetry) -> None:
+    with DemoProvider(faults=[Fault("Hi", 429)]) as provider:
+        program.model(provider.openai_url)("Hi")
+    outcomes = [attributes_of(span)["genledger.outcome"] for span in telemetry.spans]
+    assert outcomes == ["rate_limited", "success"]
+    assert shown(telemetry.spans) == billed(provider)
+
+
+def test_a_streamed_call_that_is_refused_by_the_provider_is_an_error(telemetry: Telemetry) -> None:
+    with DemoProvider(faults=[Fault("Hi", 500, times=9)]) as provider:
+        lm = program.model(provider.openai_url, num_retries=0)
+        with dspy.context(lm=lm), pytest.raises(BaseException, match=r"."):
+            streamed(dspy.Predict("question -> answer"), question="Hi")
+    (call,) = [found for span in telemetry.spans if (found := attributes_of(span)).get("genledger.outcome")]
+    assert call["genledger.outcome"] == "error"
+    assert "genledger.cost.amount" not in call
+
+
+def test_content_is_on_the_steps_where_it_is_captured(provider: DemoProvider) -> None:
+    with (
+        instrumented(libraries=LIBRARIES, capture_content=True) as telemetry,
+        dspy.context(lm=program.model(provider.openai_url)),
+    ):
+        program.Forecaster()(question=QUESTION)
+    workflow = telemetry.attributes_of("invoke_workflow Forecaster")
+    assert QUESTION in workflow["gen_ai.input.messages"]
+    assert "It is sunny in Paris." in workflow["gen_ai.output.messages"]
+    assert "capital of France" in telemetry.attributes_of("retrieval Embeddings")["gen_ai.retrieval.documents"]
+    assert telemetry.attributes_of("execute_tool weather")["gen_ai.tool.call.arguments"] == '{"city":"Paris"}'
+
+
+@pytest.fixture
+def refusing(tmp_path: Path) -> Iterator[Telemetry]:
+    """One call of the tenant, and never a second."""
+    rules = tmp_path / "budgets.toml"
+    rules.write_text('[[budget]]\nname="429, rate limit"\ntenant="acme"\nrequests=1\nper="day"\n')
+    with (
+        instrumented(libraries=LIBRARIES, budgets=str(rules), budget_store="memory:") as telemetry,
+        nothing_left(telemetry),
+        genledger.attribution(tenant="acme"),
+    ):
+        yield telemetry
+
+
+def refused(telemetry: Telemetry) -> int:
+    """How many calls were refused."""
+    return sum(attributes_of(span).get("genledger.outcome") == "blocked" for span in telemetry.spans)
+
+
+@pytest.mark.parametrize("engine", ["auto", "litellm"])
+@pytest.mark.parametrize("way", ["whole", "asynchronous"])
+def test_a_model_that_is_refused_ends_the_run_at_once_with_the_name_of_the_refusal(
+    refusing: Telemetry, provider: DemoProvider, way: str, engine: str
+) -> None:
+    lm = program.model(provider.openai_url, num_retries=3, engine=engine)
+    with dspy.context(lm=lm), pytest.raises(genledger.BudgetExceeded):
+        WAYS[way](program.Forecaster(), question=QUESTION)
+    assert len(provider.requests) == 1
+    assert refused(refusing) == 1
+
+
+def test_a_streamed_model_that_is_refused_ends_the_run_at_once(refusing: Telemetry, provider: DemoProvider) -> None:
+    with dspy.context(lm=program.model(provider.openai_url)), pytest.raises(BaseException, match=r".") as raised:
+        streamed(program.Forecaster(), question=QUESTION)
+    error: Any = raised.value
+    while isinstance(error, BaseExceptionGroup):  # streamify runs a module in a group of tasks
+        (error,) = error.exceptions
+    assert isinstance(error, genledger.BudgetExceeded)
+    assert len(provider.requests) == 1
+    assert refused(refusing) == 1
+
+
+@pytest.mark.parametrize("way", ["whole", "asynchronous"])
+def test_a_tool_that_is_refused_ends_the_run_at_once(refusing: Telemetry, provider: DemoProvider, way: str) -> None:
+    client = openai.OpenAI(base_url=provider.openai_url, api_key="k", max_retries=0)
+
+    def weather(city: str) -> str:
+        """Ask a model."""
+        messages: Any = [{"role": "user", "content": city}]
+        return str(client.chat.completions.create(model="gpt-4.1-mini", messages=messages))
+
+    agent = dspy.ReAct("question -> answer", [weather])
+    with dspy.context(lm=program.model(provider.openai_url)), pytest.raises(genledger.BudgetExceeded):
+        WAYS[way](agent, question=QUESTION)
+    assert len(provider.requests) == 1
+    assert refused(refusing) == 1
+
+
+def test_attempts_of_a_module_end_with_a_refusal(refusing: Telemetry, provider: DemoProvider) -> None:
+    best = dspy.BestOfN(dspy.Predict("question -> answer"), N=3, reward_fn=lambda given, found: 0.0, threshold=1.0)
+    with dspy.context(lm=program.model(provider.openai_url)), pytest.raises(genledger.BudgetExceeded):
+        best(question="Hi")
+    assert len(provider.requests) == 1
+    assert refused(refusing) == 1
+
+
+def test_a_model_of_the_applications_own_that_deals_with_a_refusal_goes_on(
+    refusing: Telemetry, provider: DemoProvider
+) -> None:
+    class Fallback(dspy.BaseLM):
+        def __init__(self) -> None:
+            super().__init__("fallback")
+            self.lms = [program.model(provider.openai_url) for _ in range(2)]
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            for lm in self.lms:
+                try:
+                    lm("Hi")
+                except genledger.BudgetExceeded:
+                    pass
+            return ["[[ ## answer ## ]]\nno money left"]
+
+    with dspy.context(lm=Fallback()):
+        for _ in range(2):
+            assert dspy.Predict("question -> answer")(question="Hi").answer == "no money left"
+    assert len(provider.requests) == 1
+    assert refused(refusing) == 3
+
+
+def test_a_module_that_deals_with_a_refusal_itself_goes_on(refusing: Telemetry, provider: DemoProvider) -> None:
+    class Careful(dspy.Module):
+        def forward(self) -> Any:
+            for _ in range(2):
+                try:
+                    dspy.ReAct("question -> answer", [program.weather])(question=QUESTION)
+                except genledger.BudgetExceeded:
+                    pass
+            return dspy.Prediction(answer="no money left")
+
+    with dspy.context(lm=program.model(provider.openai_url)):
+        assert Careful()().answer == "no money left"
+    assert len(provider.requests) == 1
+
+
+def test_nothing_is_recorded_after_uninstrument(provider: DemoProvider) -> None:
+    lm = program.model(provider.openai_url)
+    with instrumented(libraries=LIBRARIES) as telemetry, dspy.context(lm=lm):
+        program.Forecaster()(question=QUESTION)
+        count = len(telemetry.spans)
+    with dspy.context(lm=lm):
+        program.Forecaster()(question=QUESTION)
+    assert len(telemetry.spans) == count == 8

@@ -5,9 +5,9 @@ https://learn.microsoft.com/en-us/agent-framework/
 
 from __future__ import annotations
 
-from genledger.instrumentation.adapters.refusals import raises_refusal
+from genledger.instrumentation.adapters.refusals import raising_refusals
 from genledger.instrumentation.instrumentor import Instrumentor
-from genledger.instrumentation.patching import Patches
+from genledger.instrumentation.patching import Patch, Patches
 
 
 class AgentFrameworkInstrumentor(Instrumentor):
@@ -20,6 +20,6 @@ class AgentFrameworkInstrumentor(Instrumentor):
     def patches(self) -> Patches:
         """Return the patches of what wraps the errors of models, and of what tells the model that a tool failed."""
         return [
-            raises_refusal("agent_framework.exceptions", "AgentFrameworkException.__init__"),
-            raises_refusal("agent_framework._tools", "_function_execution_error_result"),
+            Patch("agent_framework.exceptions", "AgentFrameworkException.__init__", raising_refusals),
+            Patch("agent_framework._tools", "_function_execution_error_result", raising_refusals),
         ]

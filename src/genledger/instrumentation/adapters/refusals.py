@@ -1,31 +1,74 @@
-"""Frameworks that wrap the errors of models and tools, or make answers of them for the model.
+"""Frameworks that retry what fails, ask another model, or make an answer of the error: not when a budget refused.
 
-A refusal by a budget is neither: it ends the run, under its own name.
+A refusal ends the run that it is in, as waiting a second or asking again changes nothing.
 """
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
-from genledger.instrumentation.patching import Patch
 
 
-def raises_refusal(module: str, path: str) -> Patch:
-    """Return the patch of a function that is given what failed, as an exception's `__init__` may be.
+def raising_refusals(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Wrap a function that makes an answer of an error among its arguments."""
+    refusal = _refusal(args, kwargs)
+    if refusal is not None:
+        raise refusal
+    return wrapped(*args, **kwargs)
 
-    It raises what a budget raised, and takes every other error as before. The refusal is raised where the framework
-    handles the error, so that nothing there wraps it or goes on.
 
-    Args:
-        module: Its module.
-        path: The function, or a method with its class.
-    """
+def passing_refusals(name: str) -> Callable[..., Any]:
+    """Return the wrapper of a method that catches what a function fails with; that is its last argument, or `name`."""
 
     def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        for given in (*args, *kwargs.values()):
-            if isinstance(given, BudgetExceeded):
-                raise given
-        return wrapped(*args, **kwargs)
+        if name in kwargs:
+            kwargs = {**kwargs, name: _carrying(kwargs[name])}
+        elif args:
+            args = (*args[:-1], _carrying(args[-1]))
+        if inspect.iscoroutinefunction(wrapped):
+            return _unpacked(wrapped, args, kwargs)
+        try:
+            return wrapped(*args, **kwargs)
+        except _Carried as carried:
+            raise carried.refusal from None
 
-    return Patch(module, path, wrapper, optional=True)
+    return wrapper
+
+
+class _Carried(BaseException):
+    """A refusal on its way past what catches every `Exception`."""
+
+    def __init__(self, refusal: BudgetExceeded) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal
+
+
+async def _unpacked(wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    try:
+        return await wrapped(*args, **kwargs)
+    except _Carried as carried:
+        raise carried.refusal from None
+
+
+def _carrying(function: Callable[..., Any]) -> Callable[..., Any]:
+    async def awaited(result: Any) -> Any:
+        try:
+            return await result
+        except BudgetExceeded as refusal:
+            raise _Carried(refusal) from None
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            result = function(*args, **kwargs)
+        except BudgetExceeded as refusal:
+            raise _Carried(refusal) from None
+        return awaited(result) if inspect.isawaitable(result) else result
+
+    return call
+
+
+def _refusal(args: tuple[Any, ...], kwargs: dict[str, Any]) -> BudgetExceeded | None:
+    return next((one for one in (*args, *kwargs.values()) if isinstance(one, BudgetExceeded)), None)

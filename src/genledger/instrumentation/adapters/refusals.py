@@ -6,7 +6,9 @@ A refusal ends the run that it is in, as waiting a second or asking again change
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
@@ -17,6 +19,14 @@ def raising_refusals(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs:
     refusal = _refusal(args, kwargs)
     if refusal is not None:
         raise refusal
+    return wrapped(*args, **kwargs)
+
+
+def raising_handled_refusals(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Wrap an `__init__`: an object that is made where an error is handled, without being given it."""
+    handled = sys.exception()
+    if isinstance(handled, BudgetExceeded) and _is_handled_by_maker(handled):
+        raise handled
     return wrapped(*args, **kwargs)
 
 
@@ -36,6 +46,42 @@ def passing_refusals(name: str) -> Callable[..., Any]:
             raise carried.refusal from None
 
     return wrapper
+
+
+class CaughtRefusals:
+    """Refusals in a coroutine that its caller, another one, makes an answer of.
+
+    Args:
+        called: Finds the object whose method is called, among the arguments of the caller.
+    """
+
+    def __init__(self, called: Callable[[tuple[Any, ...], dict[str, Any]], Any]) -> None:
+        self._called = called
+        self._waiting: ContextVar[tuple[Any, list[BudgetExceeded]]] = ContextVar(
+            "genledger-refused", default=(None, [])
+        )
+
+    async def noted(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Wrap the method: note what refused it."""
+        try:
+            return await wrapped(*args, **kwargs)
+        except BudgetExceeded as refusal:
+            called, refusals = self._waiting.get()
+            if called is instance and called is not None:
+                refusals.append(refusal)
+            raise
+
+    async def raised(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Wrap the caller: raise what was noted."""
+        refusals: list[BudgetExceeded] = []
+        token = self._waiting.set((self._called(args, kwargs), refusals))
+        try:
+            answer = await wrapped(*args, **kwargs)
+        finally:
+            self._waiting.reset(token)
+        if refusals:
+            raise refusals[0]
+        return answer
 
 
 class _Carried(BaseException):
@@ -72,3 +118,12 @@ def _carrying(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _refusal(args: tuple[Any, ...], kwargs: dict[str, Any]) -> BudgetExceeded | None:
     return next((one for one in (*args, *kwargs.values()) if isinstance(one, BudgetExceeded)), None)
+
+
+def _is_handled_by_maker(error: BaseException) -> bool:
+    """Return whether it was caught by who makes the object, and not by somebody around that runs something else."""
+    frame = inspect.currentframe()
+    frame = frame and frame.f_back and frame.f_back.f_back
+    while frame is not None and frame.f_code.co_name in ("__init__", "__call__"):
+        frame = frame.f_back  # of a derived class, or of wrapt
+    return frame is not None and error.__traceback__ is not None and error.__traceback__.tb_frame is frame

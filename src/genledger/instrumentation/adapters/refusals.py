@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections import OrderedDict
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
@@ -48,6 +49,27 @@ def passing_refusals(name: str) -> Callable[..., Any]:
     return wrapper
 
 
+class ToldRefusals:
+    """Refusals that a framework makes a text of, and another error of the text."""
+
+    def __init__(self) -> None:
+        self._by_text: OrderedDict[str, BudgetExceeded] = OrderedDict()
+
+    def told(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Wrap what makes an object of an error, whose text is that of the error to come."""
+        made = wrapped(*args, **kwargs)
+        refusal = _refusal(args, kwargs)
+        if refusal is not None:
+            self._by_text[str(made)] = refusal
+            if len(self._by_text) > _TEXTS:
+                self._by_text.popitem(last=False)
+        return made
+
+    def behind(self, error: Exception) -> Exception:
+        """Return the refusal that an error was made of, or the error."""
+        return self._by_text.pop(str(error), None) or error
+
+
 class CaughtRefusals:
     """Refusals in a coroutine that its caller, another one, makes an answer of.
 
@@ -82,6 +104,10 @@ class CaughtRefusals:
         if refusals:
             raise refusals[0]
         return answer
+
+
+_TEXTS = 1000
+"""Refusals whose text is remembered until it is raised."""
 
 
 class _Carried(BaseException):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,9 @@ Begin = Callable[[Any, tuple[Any, ...], dict[str, Any]], Step | None]
 
 Returned = Callable[[Step, Any], None]
 """`returned(step, result)`: write what a method returned, or the last item of a generator, to its step."""
+
+Seen = Callable[[Exception], Exception]
+"""`seen(error)`: return the error that the application is to see for one; usually the same."""
 
 
 @contextmanager
@@ -56,7 +59,7 @@ def _end(step: Step | None, error: BaseException | None) -> None:
         step.end(error)
 
 
-def stepped(begin: Begin, returned: Returned) -> Wrapper:
+def stepped(begin: Begin, returned: Returned, seen: Seen | None = None) -> Wrapper:
     """Return the wrapper of a coroutine function, or of an asynchronous generator function, whose calls are steps.
 
     Who reads a generator keeps their own context.
@@ -92,7 +95,8 @@ def stepped(begin: Begin, returned: Returned) -> Wrapper:
                     returned(step, last)
                 step.end(error)
 
-        return async_steps_in_context(items, enter_generator)()
+        read = items if seen is None else partial(_with_errors, items, seen)
+        return async_steps_in_context(read, enter_generator)()
 
     def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         start = partial(begin, instance, args, kwargs)
@@ -100,3 +104,16 @@ def stepped(begin: Begin, returned: Returned) -> Wrapper:
         return run(start, partial(wrapped, *args, **kwargs))
 
     return wrapper
+
+
+async def _with_errors(items: Callable[[], AsyncGenerator[Any, Any]], seen: Seen) -> AsyncGenerator[Any, Any]:
+    try:
+        async with aclosing(items()) as source:
+            async for item in source:
+                yield item
+        return
+    except Exception as error:
+        shown = seen(error)
+        if shown is error:
+            raise
+    raise shown

@@ -11,10 +11,11 @@ from functools import partial
 from typing import Any
 
 from genledger.engine.steps import Step, start_step
-from genledger.instrumentation.adapters.refusals import ToldRefusals, raising_refusals
+from genledger.instrumentation.adapters.refusals import ToldRefusals
 from genledger.instrumentation.adapters.step_blocks import stepped
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
+from genledger.pricing.getters import field
 
 from ..formats.autogen_messages import read_result, read_task
 
@@ -29,6 +30,18 @@ def end_run(step: Step, result: Any) -> None:
     step.write(partial(read_result, result))
 
 
+REFUSALS = ToldRefusals()
+
+
+def tool_results(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Wrap the results of tools on their way to the model: an agent waits for ever for a tool that raises."""
+    for result in kwargs.get("content") or ():
+        refusal = REFUSALS.in_text(str(field(result, "content")))
+        if refusal is not None:
+            raise refusal
+    return wrapped(*args, **kwargs)
+
+
 class AutogenInstrumentor(Instrumentor):
     """Records the runs of AutoGen's teams."""
 
@@ -41,19 +54,19 @@ class AutogenInstrumentor(Instrumentor):
 
         An agent's stream leaves its span current in whoever reads it, unless its steps have a context of their own.
         """
-        refusals = ToldRefusals()
         teams = "autogen_agentchat.teams._group_chat"
         return [
             Patch(
                 f"{teams}._base_group_chat",
                 "BaseGroupChat.run_stream",
-                stepped(begin_run, end_run, refusals.behind),
+                stepped(begin_run, end_run, REFUSALS.behind),
             ),
             Patch(
                 "autogen_agentchat.agents._base_chat_agent",
                 "BaseChatAgent.run_stream",
                 stepped(lambda agent, args, kwargs: None, lambda step, result: None),
             ),
-            Patch(f"{teams}._events", "SerializableException.from_exception", refusals.told),
-            Patch("autogen_core.tools._static_workbench", "StaticWorkbench._format_errors", raising_refusals),
+            Patch(f"{teams}._events", "SerializableException.from_exception", REFUSALS.told),
+            Patch("autogen_core.tools._static_workbench", "StaticWorkbench._format_errors", REFUSALS.told),
+            Patch("autogen_agentchat.messages", "ToolCallExecutionEvent.__init__", tool_results),
         ]

@@ -67,7 +67,11 @@ class ToldRefusals:
 
     def behind(self, error: Exception) -> Exception:
         """Return the refusal that an error was made of, or the error."""
-        return self._by_text.pop(str(error), None) or error
+        return self.in_text(str(error)) or error
+
+    def in_text(self, text: str) -> BudgetExceeded | None:
+        """Return the refusal that a text was made of, once."""
+        return self._by_text.pop(text, None)
 
 
 class CaughtRefusals:

@@ -29,9 +29,8 @@ async def run(url: str) -> str:
     """Ask the team; its model is at `url`, the base URL of OpenAI's API."""
     model = OpenAIChatCompletionClient(model="gpt-4.1-mini", base_url=url, api_key="demo")
     forecaster = AssistantAgent("forecaster", model, tools=[weather], reflect_on_tool_use=True)
-    team = RoundRobinGroupChat(
-        [forecaster, AssistantAgent("editor", model)], "newsroom", None, MaxMessageTermination(3)
-    )
+    agents = [forecaster, AssistantAgent("editor", model)]
+    team = RoundRobinGroupChat(agents, name="newsroom", termination_condition=MaxMessageTermination(3))
     result = await team.run(task=QUESTION)
     await model.close()
     return str(result.messages[-1].to_text())

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from genledger.engine.steps import Step, start_step
+from genledger.instrumentation.adapters.message_hops import message_hops
 from genledger.instrumentation.adapters.refusals import CaughtRefusals, raising_handled_refusals
 from genledger.instrumentation.adapters.step_blocks import stepped
 from genledger.instrumentation.instrumentor import Instrumentor
@@ -61,7 +62,7 @@ def begin_search(collection: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
 
 
 class SemanticKernelInstrumentor(Instrumentor):
-    """Records the runs of Semantic Kernel's agents, and searches in its collections."""
+    """Records the runs of Semantic Kernel's agents, alone and together, and searches in its collections."""
 
     library = "semantic-kernel"
     distribution = "semantic-kernel"
@@ -77,8 +78,15 @@ class SemanticKernelInstrumentor(Instrumentor):
             for module, cls in AGENTS.items()
             for name in ("get_response", "invoke", "invoke_stream")
         ]
+        runtime = "InProcessRuntime"
+        hops = message_hops(
+            "semantic_kernel.agents.runtime.in_process.in_process_runtime",
+            ("PublishMessageEnvelope", "SendMessageEnvelope"),
+            (f"{runtime}._process_publish", f"{runtime}._process_send"),
+        )
         return [
             *agents,
+            *hops,
             Patch("semantic_kernel.data.vector", "VectorSearch.search", search, optional=True),
             Patch("semantic_kernel.data.vector", "VectorSearch.hybrid_search", search, optional=True),
             Patch("semantic_kernel.exceptions.kernel_exceptions", "KernelException.__init__", raising_handled_refusals),

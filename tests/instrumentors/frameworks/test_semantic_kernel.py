@@ -30,7 +30,13 @@ from genledger_semconv.checker import assert_clean
 pytest.importorskip("semantic_kernel", reason="semantic-kernel has an environment of its own: make test-frameworks")
 
 from semantic_kernel import Kernel
-from semantic_kernel.agents import ChatCompletionAgent, ChatHistoryAgentThread
+from semantic_kernel.agents import (
+    ChatCompletionAgent,
+    ChatHistoryAgentThread,
+    ConcurrentOrchestration,
+    SequentialOrchestration,
+)
+from semantic_kernel.agents.runtime import InProcessRuntime
 from semantic_kernel.connectors.ai.open_ai import OpenAIChatCompletion, OpenAITextEmbedding
 from semantic_kernel.connectors.in_memory import InMemoryCollection
 from semantic_kernel.data.vector import VectorStoreField, vectorstoremodel
@@ -252,6 +258,39 @@ async def test_a_search_is_a_retrieval_around_its_embedding(telemetry: Telemetry
     embedded = "embeddings text-embedding-3-small\n"
     assert tree(telemetry.spans) == f"{embedded}retrieval facts\n  {embedded}"
     assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs)
+
+
+@pytest.mark.parametrize("kind", [SequentialOrchestration, ConcurrentOrchestration])
+async def test_agents_together_belong_to_where_they_were_invoked(
+    telemetry: Telemetry, provider: DemoProvider, kind: Any
+) -> None:
+    runtime = InProcessRuntime()
+    runtime.start()
+    async with an_agent(provider) as forecaster, an_agent(provider, name="editor") as editor:
+        with genledger.attribution(tenant="acme"), genledger.observe("newsroom", kind="workflow"):
+            result = await kind(members=[forecaster, editor]).invoke(QUESTION, runtime)
+            await asyncio.wait_for(result.get(), 60)
+        await runtime.stop_when_idle()
+    spans = [span for span in telemetry.spans if is_step_or_call(span)]
+    assert traces(spans) == 1
+    assert {attributes_of(span).get("genledger.tenant.id") for span in spans} == {"acme"}
+    runs = [span.name for span in spans if span.name.startswith("invoke")]
+    assert sorted(runs) == ["invoke_agent editor", "invoke_agent forecaster", "invoke_workflow newsroom"]
+    everything = tree(telemetry.spans, kept=is_step_or_call).splitlines()
+    assert [line for line in everything if not line.startswith("  ")] == ["invoke_workflow newsroom"]
+    assert shown(telemetry.spans) == billed(provider)
+
+
+async def test_a_refusal_ends_agents_together(provider: DemoProvider) -> None:
+    with refusing(1):
+        runtime = InProcessRuntime()
+        runtime.start()
+        async with an_agent(provider, asking(provider)) as forecaster, an_agent(provider, name="editor") as editor:
+            result = await SequentialOrchestration(members=[forecaster, editor]).invoke(QUESTION, runtime)
+            with pytest.raises(genledger.BudgetExceeded):
+                await asyncio.wait_for(result.get(), 60)
+            await runtime.stop()
+    assert len(provider.requests) == 1
 
 
 async def test_a_run_takes_the_attribution_around_it(telemetry: Telemetry, provider: DemoProvider) -> None:

@@ -118,7 +118,7 @@ class Ag2Instrumentor(Instrumentor):
 
     library = "ag2"
     distribution = "ag2"
-    supports = "ag2 >= 1.1, < 2"
+    supports = "ag2 >= 1.2, < 2"
 
     def patches(self) -> Patches:
         """Return the patches of turns, and of what keeps errors from the application."""

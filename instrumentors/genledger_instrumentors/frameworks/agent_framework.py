@@ -15,7 +15,7 @@ class AgentFrameworkInstrumentor(Instrumentor):
 
     library = "agent-framework"
     distribution = "agent-framework-core"
-    supports = "agent-framework-core >= 1, < 2"
+    supports = "agent-framework-core >= 1.16, < 2"
 
     def patches(self) -> Patches:
         """Return the patches of what wraps the errors of models, and of what tells the model that a tool failed."""

@@ -30,15 +30,28 @@ class Totals(NamedTuple):
     output: int
 
 
-def tree(spans: Iterable[ReadableSpan], shown: Callable[[ReadableSpan], str] = lambda span: span.name) -> str:
-    """Return the spans as an indented text, in the order that they began; orphans are at the margin."""
+def tree(
+    spans: Iterable[ReadableSpan],
+    shown: Callable[[ReadableSpan], str] = lambda span: span.name,
+    kept: Callable[[ReadableSpan], bool] = lambda span: True,
+) -> str:
+    """Return the spans as an indented text, in the order that they began; orphans are at the margin.
+
+    Those that are not kept are left out, and what is inside of them belongs to what is around them.
+    """
     known = {span.context.span_id: span for span in spans if span.context is not None}
 
     def depth(span: ReadableSpan) -> int:
-        return 0 if span.parent is None or span.parent.span_id not in known else 1 + depth(known[span.parent.span_id])
+        around = known.get(span.parent.span_id) if span.parent is not None else None
+        return 0 if around is None else kept(around) + depth(around)
 
-    ordered = sorted(known.values(), key=lambda span: span.start_time or 0)
+    ordered = sorted(filter(kept, known.values()), key=lambda span: span.start_time or 0)
     return "".join(f"{'  ' * depth(span)}{shown(span)}\n" for span in ordered)
+
+
+def is_step_or_call(span: ReadableSpan) -> bool:
+    """Return whether a span is in the conventions' words, or in ours: the rest is a framework's plumbing."""
+    return not {"gen_ai.operation.name", "genledger.operation.kind"}.isdisjoint(span.attributes or {})
 
 
 def traces(spans: Iterable[ReadableSpan]) -> int:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections import OrderedDict
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
@@ -46,6 +48,14 @@ def raising_handled_refusals(wrapped: Any, instance: Any, args: tuple[Any, ...],
     return wrapped(*args, **kwargs)
 
 
+def raising_handled_refusals(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Wrap an `__init__`: an object that is made where an error is handled, without being given it."""
+    handled = sys.exception()
+    if isinstance(handled, BudgetExceeded) and _is_handled_by_maker(handled):
+        raise handled
+    return wrapped(*args, **kwargs)
+
+
 def passing_refusals(name: str) -> Callable[..., Any]:
     """Return the wrapper of a method that catches what a function fails with; that is its last argument, or `name`."""
 
@@ -77,6 +87,71 @@ def unpacking_refusals(wrapped: Any, instance: Any, args: tuple[Any, ...], kwarg
 def uncaught_refusals(module: str, cls: str, name: str) -> Hook:
     """Return the patch of a class whose objects have the types of errors that they catch in an attribute."""
     return viewed(module, cls, name, lambda types: () if isinstance(sys.exception(), BudgetExceeded) else types)
+
+
+_TEXTS = 1000
+"""Refusals whose text is remembered until it is raised."""
+
+
+class ToldRefusals:
+    """Refusals that a framework makes a text of, and another error of the text."""
+
+    def __init__(self) -> None:
+        self._by_text: OrderedDict[str, BudgetExceeded] = OrderedDict()
+
+    def told(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Wrap what makes an object of an error, whose text is that of the error to come."""
+        made = wrapped(*args, **kwargs)
+        refusal = _refusal(args, kwargs)
+        if refusal is not None:
+            self._by_text[str(made)] = refusal
+            if len(self._by_text) > _TEXTS:
+                self._by_text.popitem(last=False)
+        return made
+
+    def behind(self, error: Exception) -> Exception:
+        """Return the refusal that an error was made of, or the error."""
+        return self.in_text(str(error)) or error
+
+    def in_text(self, text: str) -> BudgetExceeded | None:
+        """Return the refusal that a text was made of, once."""
+        return self._by_text.pop(text, None)
+
+
+class CaughtRefusals:
+    """Refusals in a coroutine that its caller, another one, makes an answer of.
+
+    Args:
+        called: Finds the object whose method is called, among the arguments of the caller.
+    """
+
+    def __init__(self, called: Callable[[tuple[Any, ...], dict[str, Any]], Any]) -> None:
+        self._called = called
+        self._waiting: ContextVar[tuple[Any, list[BudgetExceeded]]] = ContextVar(
+            "genledger-refused", default=(None, [])
+        )
+
+    async def noted(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Wrap the method: note what refused it."""
+        try:
+            return await wrapped(*args, **kwargs)
+        except BudgetExceeded as refusal:
+            called, refusals = self._waiting.get()
+            if called is instance and called is not None:
+                refusals.append(refusal)
+            raise
+
+    async def raised(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Wrap the caller: raise what was noted."""
+        refusals: list[BudgetExceeded] = []
+        token = self._waiting.set((self._called(args, kwargs), refusals))
+        try:
+            answer = await wrapped(*args, **kwargs)
+        finally:
+            self._waiting.reset(token)
+        if refusals:
+            raise refusals[0]
+        return answer
 
 
 class _Carried(BaseException):
@@ -113,3 +188,12 @@ def _carrying(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _refusal(args: tuple[Any, ...], kwargs: dict[str, Any]) -> BudgetExceeded | None:
     return next((one for one in (*args, *kwargs.values()) if isinstance(one, BudgetExceeded)), None)
+
+
+def _is_handled_by_maker(error: BaseException) -> bool:
+    """Return whether it was caught by who makes the object, and not by somebody around that runs something else."""
+    frame = inspect.currentframe()
+    frame = frame and frame.f_back and frame.f_back.f_back
+    while frame is not None and frame.f_code.co_name in ("__init__", "__call__"):
+        frame = frame.f_back  # of a derived class, or of wrapt
+    return frame is not None and error.__traceback__ is not None and error.__traceback__.tb_frame is frame

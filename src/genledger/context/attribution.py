@@ -115,6 +115,24 @@ def current(context: Context | None = None) -> Attribution:
     return NOBODY
 
 
+def completed(attribution: Attribution, *, user: object = None, session: object = None) -> Attribution:
+    """Return an attribution with the user and the session that a framework knows, where the application gave none.
+
+    An id that is no valid value of an attribution is left out.
+    """
+    found: dict[str, Any] = {
+        name: text
+        for name, value in (("user", user), ("session", session))
+        if value and getattr(attribution, name) is None and _problem(text := str(value)) is None
+    }
+    return replace(attribution, **found) if found else attribution
+
+
+def attributed(attribution: Attribution, context: Context) -> Context:
+    """Return `context` with an attribution that a step in it has."""
+    return context if current(context) is attribution else set_value(ATTRIBUTION_KEY, attribution, context)
+
+
 def current_spend(context: Context | None = None) -> RunningTotal | None:
     """Return the innermost running total of `context`, or of the current context."""
     return cast("RunningTotal | None", (get_current() if context is None else context).get(SPEND_KEY))

@@ -10,7 +10,14 @@ from opentelemetry import trace
 from opentelemetry.context import Context, set_value
 from opentelemetry.trace import Span, SpanKind, StatusCode, get_current_span, set_span_in_context
 
-from genledger.context.attribution import SPEND_KEY, claim_trace, current, current_spend
+from genledger.context.attribution import (
+    SPEND_KEY,
+    attributed,
+    claim_trace,
+    completed,
+    current,
+    current_spend,
+)
 from genledger.context.totals import RUN_KEY, AgentRun, RunningTotal, run_in
 from genledger.engine.content.redaction import stage
 from genledger.engine.operation import Content, span_name
@@ -48,13 +55,17 @@ class Step:
     """One step that has begun.
 
     Attributes:
+        attribution: Of the step: what is in it has its user and session where it has none of its own.
         span: The step's span.
-        outer: The context that the step belongs in.
+        outer: The context that the step belongs in, with its attribution.
         around: The span that was current where it began.
         spend: Running total of the calls inside.
     """
 
-    __slots__ = ("_kind", "_name", "_run", "_started", "around", "ended", "outer", "span", "spend")
+    __slots__ = (
+        *("_completed", "_kind", "_name", "_run", "_started"),
+        *("around", "attribution", "ended", "outer", "span", "spend"),
+    )
 
     def __init__(self, kind: Kind, name: str, outer: Context, span: Span) -> None:
         self._kind = kind
@@ -62,6 +73,8 @@ class Step:
         self._started = time.perf_counter()
         self.outer = outer
         self.around = get_current_span()
+        self.attribution = current(outer)
+        self._completed = (self.attribution, self.attribution)
         self.span = span
         self.spend = RunningTotal(current_spend(outer))
         self.ended = False
@@ -74,6 +87,13 @@ class Step:
     def inside(self, context: Context) -> Context:
         """Return `context` with this step as the one that it is in."""
         inside = set_value(SPEND_KEY, self.spend, set_span_in_context(self.span, context))
+        here, own = current(context), self.attribution
+        if here is not own:
+            before, after = self._completed
+            if here is not before:
+                after = completed(here, user=own.user, session=own.session)
+                self._completed = (here, after)
+            inside = attributed(after, inside)
         inside = claim_trace(self.span.get_span_context(), inside)
         return inside if self._run is None else set_value(RUN_KEY, self._run, inside)
 
@@ -125,6 +145,8 @@ def start_step(
     attributes: Mapping[str, Any] | None = None,
     content: Content | Callable[[], Content] | None = None,
     signature: str | None = None,
+    user: object = None,
+    session: object = None,
 ) -> Step:
     """Begin a step. It becomes nobody's current span: give `step.inside(context)` to what runs in it.
 
@@ -135,10 +157,16 @@ def start_step(
         attributes: Further attributes of its span.
         content: What it is given, or a function that returns it; written where content is captured.
         signature: Of a tool call, for budgets that count repeats.
+        user: Who it is for, as the framework knows, where the application's attribution has nobody.
+        session: Which conversation or visit it belongs to, likewise.
     """
     outer = parent_context() if parent is None else parent
+    attribution = current(outer)
+    if user or session:
+        attribution = completed(attribution, user=user, session=session)
+        outer = attributed(attribution, outer)
     operation, naming = OPERATIONS[kind]
-    found: dict[str, Any] = dict(current(outer).attributes)
+    found: dict[str, Any] = dict(attribution.attributes)
     if operation:
         found[A.GEN_AI_OPERATION_NAME] = operation
         found[naming] = name

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from opentelemetry.context import get_current
 
+import genledger
 from genledger.engine.parents import add_resolver, remove_resolver
 from genledger.engine.steps import start_step
 
 from ...instrumentors import openai_format as wire
 from ...instrumentors.provider import Provider, answer
-from ...instrumentors.telemetry import Telemetry, instrumented
+from ...instrumentors.telemetry import Telemetry, attributes_of, instrumented
 
 
 def ask(telemetry: Telemetry, model: str = "gpt-4o") -> None:
@@ -35,6 +36,33 @@ def test_a_call_inside_a_frameworks_step_leaves_the_context_as_it_was() -> None:
             step.end()
         (call, agent) = telemetry.spans
         assert call.parent == agent.context
+
+
+def test_ids_that_a_framework_knows_attribute_its_step_and_what_is_in_it_where_the_application_gave_none() -> None:
+    with instrumented() as telemetry:
+        with genledger.attribution(tenant="acme", session="s-1"):
+            step = start_step("agent", "helper", user=7, session="t-1")
+            inner = start_step("tool", "weather", parent=step.inside(get_current()))
+        resolver = lambda: inner  # noqa: E731
+        add_resolver(resolver)
+        try:
+            ask(telemetry)
+            with genledger.attribution(user="ada"):
+                ask(telemetry)
+        finally:
+            remove_resolver(resolver)
+            inner.end()
+            step.end()
+        users = [attributes_of(span).get("user.id") for span in telemetry.spans]
+        sessions = [attributes_of(span).get("session.id") for span in telemetry.spans]
+        assert users == ["7", "ada", "7", "7"]
+        assert sessions == ["s-1"] * 4
+
+
+def test_an_id_that_no_attribution_may_have_is_left_out() -> None:
+    with instrumented() as telemetry:
+        start_step("agent", "helper", user="x" * 1000, session="two\nlines").end()
+        assert not {"user.id", "session.id"} & set(attributes_of(telemetry.span))
 
 
 WRAPPER = {"langfuse.observation.type": "generation", "langfuse.observation.model.name": "gpt-4o"}

@@ -109,6 +109,13 @@ class Step:
         except Exception as error:
             internal_errors.report("capturing the content of a step", error)
 
+    def called(self, call_id: str, signature: str) -> None:
+        """Note the id and the signature of a tool call, where they were not known when it began."""
+        self.span.set_attribute(A.GEN_AI_TOOL_CALL_ID, call_id)
+        run = run_in(self.outer)
+        if run is not None:
+            run.tool_calls.append(signature)
+
     def end(self, error: BaseException | None = None) -> None:
         """End the span and count the step. Only the first time does anything; never raises."""
         if self.ended:
@@ -156,7 +163,7 @@ def start_step(
         parent: The context that it belongs in; by default that of a framework's running step, or the current one.
         attributes: Further attributes of its span.
         content: What it is given, or a function that returns it; written where content is captured.
-        signature: Of a tool call, for budgets that count repeats.
+        signature: Of a tool call, for budgets that count repeats; empty where `Step.called` gives it later.
         user: Who it is for, as the framework knows, where the application's attribution has nobody.
         session: Which conversation or visit it belongs to, likewise.
     """
@@ -188,8 +195,9 @@ def start_step(
         step = Step(kind, name, outer, span)
         run = run_in(outer)
         if kind == "tool" and run is not None:
-            run.tool_calls.append(signature or name)
             run.tools += 1
+            if signature != "":
+                run.tool_calls.append(signature or name)
         if content is not None:
             step.write(content)
         return step

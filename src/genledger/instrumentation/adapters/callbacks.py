@@ -21,7 +21,7 @@ from genledger.engine.operation import Body, Content, Endpoint, Operation
 from genledger.engine.parents import add_resolver, parent_context, remove_resolver
 from genledger.engine.recorder import active
 from genledger.engine.steps import Kind, Step, start_step
-from genledger.instrumentation.patching import Hook
+from genledger.instrumentation.patching import Hook, Wrapper
 from genledger.shared import internal_errors
 
 _C = TypeVar("_C")
@@ -124,6 +124,11 @@ class Runs:
         elif unit.node:
             self.start(run, parent, "task", unit.name)
         else:
+            self.pass_through(run, parent)
+
+    def pass_through(self, run: Any, parent: Any) -> None:
+        """Begin a run that is no step: what happens in it belongs to the run around it."""
+        if active() is not None and run not in self._steps:
             self._keep(run, parent, None)
 
     def start(
@@ -134,15 +139,30 @@ class Runs:
         name: str,
         attributes: Mapping[str, Any] | None = None,
         content: Content | Callable[[], Content] | None = None,
+        signature: str | None = None,
+        session: object = None,
     ) -> None:
-        """Begin the step of a run, with the attributes that are not empty; nothing for a run that has begun already."""
+        """Begin the step of a run, with the attributes that are not empty; nothing for a run that has begun already.
+
+        `signature` and `session` are as `start_step` takes them.
+        """
         if active() is None or run in self._steps:
             return
         found = {key: value for key, value in (attributes or {}).items() if value}
-        step = start_step(kind, name, parent=self._context(parent), attributes=found, content=content)
+        step = start_step(
+            kind,
+            name,
+            parent=self._context(parent),
+            attributes=found,
+            content=content,
+            signature=signature,
+            session=session,
+        )
         self._keep(run, parent, step)
 
-    def end(self, run: Any, error: BaseException | None = None, content: Content | None = None) -> None:
+    def end(
+        self, run: Any, error: BaseException | None = None, content: Content | Callable[[], Content] | None = None
+    ) -> None:
         """End the step of a run; nothing for a run that is not known."""
         with self._lock:
             step = self._steps.pop(run, None)
@@ -204,6 +224,29 @@ def guarded(framework: str) -> Callable[[type[_C]], type[_C]]:
         return cls
 
     return decorate
+
+
+def first(framework: str, act: Callable[[Any, tuple[Any, ...], dict[str, Any]], None]) -> Wrapper:
+    """Return the wrapper of a method that is a callback: `act` is given its object and arguments, and then it runs."""
+    callback = _guard(framework, act)
+
+    def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        callback(instance, args, kwargs)
+        return wrapped(*args, **kwargs)
+
+    return wrapper
+
+
+def then(framework: str, act: Callable[[Any, tuple[Any, ...], dict[str, Any]], None]) -> Wrapper:
+    """Return the wrapper of a function after which a callback comes: `act` is given its result and its arguments."""
+    callback = _guard(framework, act)
+
+    def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        result = wrapped(*args, **kwargs)
+        callback(result, args, kwargs)
+        return result
+
+    return wrapper
 
 
 def _guard(framework: str, act: Callable[..., None]) -> Callable[..., None]:

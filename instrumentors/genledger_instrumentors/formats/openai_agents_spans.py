@@ -5,7 +5,6 @@ https://openai.github.io/openai-agents-python/ref/tracing/span_data/
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -102,11 +101,6 @@ def read_error(said: Mapping[str, Any], raised: BaseException | None) -> ErrorEv
         raised: The exception that it is about, if it is one.
     """
     return ErrorEvent({"type": error_type(raised) if raised is not None else "_OTHER", "message": said.get("message")})
-
-
-def signature_of(name: str, arguments: Any) -> str:
-    """Return the signature of a tool call, for budgets that count repeats."""
-    return f"{name}:{zlib.crc32(str(arguments).encode(errors='replace')):08x}"
 
 
 def _parsed(arguments: Any) -> Any:

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from genledger.budgets.enforcement.exceeded import BudgetExceeded, refusal_in
 from genledger.engine.outcome import ErrorEvent
-from genledger.engine.steps import captures
+from genledger.engine.steps import captures, signature_of
 from genledger.instrumentation.adapters.callbacks import Runs, first, then
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
@@ -27,7 +27,6 @@ from ..formats.openai_agents_spans import (
     read_exchange,
     read_name,
     read_step,
-    signature_of,
 )
 
 MODEL_CALLS = ("generation", "response")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import zlib
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
@@ -14,9 +13,8 @@ from opentelemetry.trace import INVALID_SPAN, Span
 from genledger.context.scoped_context import Begun, F, ScopedBlock, enter, in_block, leave, visits
 from genledger.context.totals import Spend
 from genledger.engine.operation import Content
-from genledger.engine.steps import OPERATIONS, Kind, Step, captures, start_step
+from genledger.engine.steps import OPERATIONS, Kind, Step, captures, signature_of, start_step
 from genledger.shared import internal_errors
-from genledger.shared.text import bounded
 
 R = TypeVar("R")
 
@@ -74,8 +72,7 @@ class Observation(ScopedBlock["Observation"]):
     def _signature(self, given: _Given | None) -> str:
         if self._kind != "tool":
             return self._name
-        arguments = None if given is None else given[1:]
-        return f"{bounded(self._name)}:{zlib.crc32(repr(arguments).encode()):08x}"
+        return signature_of(self._name, None if given is None else given[1:])
 
     def returned(self, result: R) -> R:
         """Put the result of the observed function on the span, where content is captured; return it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +26,7 @@ from genledger.engine.outcome import error_type
 from genledger.engine.parents import parent_context
 from genledger.engine.recorder import SCOPE, active
 from genledger.shared import internal_errors
+from genledger.shared.text import bounded
 from genledger_semconv import SCHEMA_URL
 from genledger_semconv import attributes as A
 
@@ -49,6 +51,11 @@ def captures() -> Capture | None:
     recorder = active()
     capture = recorder.capture if recorder is not None else None
     return capture if capture is not None and capture.spans else None
+
+
+def signature_of(name: str, arguments: object) -> str:
+    """Return the signature of a tool call, for budgets that count repeats."""
+    return f"{bounded(name)}:{zlib.crc32(str(arguments).encode(errors='replace')):08x}"
 
 
 class Step:

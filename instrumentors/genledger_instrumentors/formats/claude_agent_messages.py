@@ -12,6 +12,7 @@ from genledger.engine.content.capture import text_part
 from genledger.engine.operation import Attributes, Body, Content, Operation, text
 from genledger.engine.outcome import ErrorEvent
 from genledger.pricing.getters import Counts, field, fields_of, number
+from genledger.pricing.reported import AGENT_RUN
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
@@ -29,26 +30,26 @@ _COUNTS = {
 }
 
 
-class Totals(NamedTuple):
+class Reported(NamedTuple):
     """Running totals of a connection: in USD, and by model."""
 
     cost: float | None = None
     models: Mapping[str, Used] = {}
 
-    def since(self, before: Totals) -> Totals:
+    def since(self, before: Reported) -> Reported:
         """Return what was added to earlier totals. Totals that are less began anew."""
         if self.cost is not None and before.cost is not None and self.cost < before.cost:
-            before = Totals()
+            before = Reported()
         models: dict[str, Used] = {}
         for model, used in self.models.items():
             earlier = before.models.get(model, {})
             added = {name: max(0, count - earlier.get(name, 0)) for name, count in used.items()}
             if any(added.values()):
                 models[model] = added
-        return Totals(None if self.cost is None else self.cost - (before.cost or 0.0), models)
+        return Reported(None if self.cost is None else self.cost - (before.cost or 0.0), models)
 
 
-def read_totals(result: Any) -> Totals:
+def read_totals(result: Any) -> Reported:
     """Return the totals that a result reports: of the connection so far."""
     counts = Counts()
     models = {
@@ -58,20 +59,20 @@ def read_totals(result: Any) -> Totals:
         }
         for model, used in fields_of(field(result, "model_usage")).items()
     }
-    return Totals(number(field(result, "total_cost_usd")), models)
+    return Reported(number(field(result, "total_cost_usd")), models)
 
 
-def totals_of(messages: Mapping[Any, tuple[str, Any]]) -> Totals:
+def totals_of(messages: Mapping[Any, tuple[str, Any]]) -> Reported:
     """Return what the messages of a run consumed that has no result, each with its model and usage."""
     counts, models = Counts(), dict[str, dict[str, float]]()
     for model, usage in messages.values():
         sums = models.setdefault(model, {})
         for name in _COUNTS.values():
             sums[name] = sums.get(name, 0) + counts(usage, name)
-    return Totals(None, models)
+    return Reported(None, models)
 
 
-def as_answer(consumed: Totals, result: Any) -> dict[str, Any] | None:
+def as_answer(consumed: Reported, result: Any) -> dict[str, Any] | None:
     """Return what a run consumed as one answer, of the model that cost most; `None` if it consumed nothing."""
     if not consumed.models and consumed.cost is None:
         return None
@@ -82,7 +83,7 @@ def as_answer(consumed: Totals, result: Any) -> dict[str, Any] | None:
         "stop_reason": field(result, "stop_reason"),
         "usage": _block(total),
         "usage_breakdown": {"models": [{"model": model, "usage": _block(consumed.models[model])} for model in ranked]},
-        "total_cost_usd": consumed.cost,
+        AGENT_RUN: {"total_cost_usd": consumed.cost},
         "result": field(result, "result"),
     }
 

@@ -5,11 +5,10 @@ https://openai.github.io/openai-agents-python/ref/tracing/span_data/
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
-
-import orjson
 
 from genledger.engine.operation import Content
 from genledger.engine.outcome import ErrorEvent, error_type
@@ -105,5 +104,5 @@ def read_error(said: Mapping[str, Any], raised: BaseException | None) -> ErrorEv
 
 def _parsed(arguments: Any) -> Any:
     with suppress(TypeError, ValueError):
-        return orjson.loads(arguments)
+        return json.loads(arguments)
     return arguments

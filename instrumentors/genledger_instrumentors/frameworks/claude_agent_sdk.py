@@ -5,246 +5,136 @@ https://docs.claude.com/en/api/agent-sdk/python
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary, finalize
 
-from opentelemetry.context import get_current
-
-from genledger.context.scoped_context import Begun, async_steps_in_context
-from genledger.engine.call import Call
-from genledger.engine.operation import Content, Endpoint
+from genledger.engine.operation import Endpoint
 from genledger.engine.outcome import ErrorEvent
 from genledger.engine.recorder import Recorder, active
-from genledger.engine.steps import Step, signature_of, start_step
 from genledger.engine.to_json import plain
+from genledger.instrumentation.adapters.agent_processes import AgentConnection, ProcessRun
 from genledger.instrumentation.adapters.methods import named_arguments
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
 from genledger.pricing.getters import field
-from genledger.shared import internal_errors
 from genledger_semconv import attributes as A
 
 from ..formats.claude_agent_messages import (
     RUN,
-    Totals,
+    Reported,
     as_answer,
     read_failure,
-    read_input,
     read_output,
     read_totals,
     totals_of,
 )
 
-LIBRARY = "claude-agent-sdk"
 ENDPOINT = Endpoint("anthropic")
 
-
-class Run:
-    """What leads to one result: an agent, its tools and their subagents, and the call that is priced."""
-
-    def __init__(self, recorder: Recorder, prompt: Any, options: Any, session: str | None) -> None:
-        body = {"model": field(options, "model"), "prompt": prompt if isinstance(prompt, str) else None}
-        session = session or field(options, "resume") or field(options, "session_id")
-        self.agent = start_step("agent", "claude", content=lambda: read_input(body), session=session)
-        inside = self.agent.inside(get_current())
-        self.call: Call | None = recorder.open(RUN, LIBRARY, ENDPOINT, body, context=inside)
-        self.steps: dict[str, Step] = {}
-        self.subagents: dict[str, Step] = {}
-        self.messages: dict[Any, tuple[str, Any]] = {}
-
-    def assistant(self, message: Any) -> None:
-        """Note what a model consumed, and begin the tools that it calls."""
-        usage, parent = field(message, "usage"), field(message, "parent_tool_use_id")
-        if usage is not None:
-            self.messages[field(message, "message_id") or id(message)] = (str(field(message, "model")), usage)
-        for block in field(message, "content") or ():
-            if type(block).__name__ == "ToolUseBlock" and block.id not in self.steps:
-                self.steps[block.id] = start_step(
-                    "tool",
-                    block.name,
-                    parent=self._around(parent).inside(get_current()),
-                    attributes={A.GEN_AI_TOOL_CALL_ID: block.id},
-                    content={A.GEN_AI_TOOL_CALL_ARGUMENTS: plain(block.input)},
-                    signature=signature_of(block.name, block.input),
-                )
-                if field(block.input, "subagent_type"):
-                    inside = self.steps[block.id].inside(get_current())
-                    self.subagents[block.id] = start_step("agent", str(block.input["subagent_type"]), parent=inside)
-
-    def _around(self, tool: str | None) -> Step:
-        return self.subagents.get(tool or "") or self.steps.get(tool or "") or self.agent
-
-    def user(self, message: Any) -> None:
-        """End the tools whose results come."""
-        content = field(message, "content")
-        for block in content if isinstance(content, list) else ():
-            if type(block).__name__ == "ToolResultBlock":
-                failed = ErrorEvent({"type": "tool_error", "message": str(block.content)}) if block.is_error else None
-                self._end_tool(block.tool_use_id, failed, {A.GEN_AI_TOOL_CALL_RESULT: {"result": plain(block.content)}})
-
-    def _end_tool(self, tool: str, error: BaseException | None, result: Content | None = None) -> None:
-        subagent, step = self.subagents.pop(tool, None), self.steps.pop(tool, None)
-        if subagent is not None:
-            subagent.end(error)
-        if step is not None:
-            step.write(result or {})
-            step.end(error)
-
-    def end(self, consumed: Totals | None, result: Any = None, error: BaseException | None = None) -> None:
-        """End it with its result, or without one: then what its messages consumed is what is known."""
-        failure = read_failure(result) if result is not None else error
-        for tool in reversed(list(self.steps)):
-            self._end_tool(tool, failure)
-        answer = as_answer(totals_of(self.messages) if consumed is None else consumed, result)
-        if result is not None and field(result, "session_id"):
-            self.agent.span.set_attribute(A.GEN_AI_CONVERSATION_ID, result.session_id)
-        if self.call is not None:
-            stopped = str(field(result, "terminal_reason") or "").startswith("aborted")
-            if result is None:
-                stopped = not isinstance(error, Exception)
-            if failure is not error and (answer is None or field(result, "api_error_status") is not None):
-                self.call.refused = getattr(failure, "kind", None)
-            self.call.settle(answer, error=error, cut=stopped, complete=not stopped)
-        self.agent.write(lambda: read_output(result))
-        self.agent.end(failure)
-
-
-class Connection:
-    """One process of Claude Code: its runs, in order, and its running totals."""
-
-    def __init__(self, options: Any) -> None:
-        self.options = options
-        self.runs: deque[Run] = deque()
-        self.totals = Totals()
-        self.session: str | None = None
-
-    def begin(self, prompt: Any = None) -> Run | None:
-        """Begin a run; `None` if nothing is recorded."""
-        recorder = active()
-        if recorder is None:
-            return None
-        try:
-            run = Run(recorder, prompt, self.options, self.session)
-            self.runs.append(run)
-            return run
-        except Exception as error:
-            internal_errors.report("beginning an agent's run", error)
-            return None
-
-    async def admit(self, run: Run | None) -> None:
-        """Ask the budgets, before anything is sent. Raises `BudgetExceeded`."""
-        if run is not None and run.call is not None:
-            try:
-                await run.call.admit_async()
-            except BaseException as error:
-                self.runs.remove(run)
-                run.agent.end(error)
-                raise
-
-    def take(self, message: Any) -> None:
-        """Note a message. Never raises."""
-        try:
-            self._take(message, type(message).__name__)
-        except Exception as error:
-            internal_errors.report("reading a message of Claude Code", error)
-
-    def _take(self, message: Any, kind: str) -> None:
-        if kind == "ConversationResetMessage":
-            self.totals = Totals()
-        if kind not in ("AssistantMessage", "UserMessage", "ResultMessage"):
-            return
-        run = self.runs[0] if self.runs else self.begin()
-        if run is None:
-            return
-        if kind == "AssistantMessage":
-            run.assistant(message)
-        elif kind == "UserMessage":
-            run.user(message)
-        else:
-            totals = read_totals(message)
-            self.session = field(message, "session_id")
-            self.runs.popleft()
-            run.end(totals.since(self.totals) if totals != Totals() else None, message)
-            self.totals = totals if totals != Totals() else self.totals
-
-    def close(self, error: BaseException | None = None) -> None:
-        """End what has no result. Never raises."""
-        while self.runs:
-            try:
-                self.runs.popleft().end(None, error=error)
-            except Exception as fault:
-                internal_errors.report("ending an agent's run", fault)
-
-
-CONNECTIONS: WeakKeyDictionary[Any, Connection] = WeakKeyDictionary()
+CONNECTIONS: WeakKeyDictionary[Any, AgentConnection] = WeakKeyDictionary()
 """The connections of clients."""
+
+
+def connection_with(options: Any) -> AgentConnection:
+    """Return the connection to a process that is started with these options."""
+
+    def start(connection: AgentConnection, recorder: Recorder, prompt: Any) -> ProcessRun:
+        body = {"model": field(options, "model"), "prompt": prompt if isinstance(prompt, str) else None}
+        session = connection.session or field(options, "resume") or field(options, "session_id")
+        return ProcessRun(recorder, RUN, "claude-agent-sdk", ENDPOINT, body, session)
+
+    return AgentConnection(start, read, end_without_result)
+
+
+def read(connection: AgentConnection, message: Any) -> None:
+    """Read a message: who calls a tool, what came of it, or the result that ends a run."""
+    kind = type(message).__name__
+    if kind == "ConversationResetMessage":
+        connection.totals = None
+    if kind not in ("AssistantMessage", "UserMessage", "ResultMessage"):
+        return
+    run = connection.runs[0] if connection.runs else connection.begin()
+    if run is not None and kind == "AssistantMessage":
+        read_assistant(run, message)
+    elif run is not None and kind == "UserMessage":
+        read_results(run, message)
+    elif run is not None:
+        end_with(connection, run, message)
+
+
+def read_assistant(run: ProcessRun, message: Any) -> None:
+    """Note what a model consumed, and begin the tools that it calls."""
+    if message.usage is not None:
+        run.messages[message.message_id or id(message)] = (message.model, message.usage)
+    for block in message.content:
+        if type(block).__name__ == "ToolUseBlock":
+            subagent = field(block.input, "subagent_type")
+            run.begin_tool(block.id, block.name, plain(block.input), message.parent_tool_use_id, subagent)
+
+
+def read_results(run: ProcessRun, message: Any) -> None:
+    """End the tools whose results come."""
+    for block in message.content if isinstance(message.content, list) else ():
+        if type(block).__name__ == "ToolResultBlock":
+            failure = ErrorEvent({"type": "tool_error", "message": str(block.content)}) if block.is_error else None
+            run.end_tool(block.tool_use_id, failure, {A.GEN_AI_TOOL_CALL_RESULT: {"result": plain(block.content)}})
+
+
+def end_with(connection: AgentConnection, run: ProcessRun, result: Any) -> None:
+    """End a run with its result, which reports running totals of the connection."""
+    connection.runs.popleft()
+    connection.session = result.session_id
+    totals, failure = read_totals(result), read_failure(result)
+    consumed = totals_of(run.messages)
+    if totals != Reported():
+        consumed, connection.totals = totals.since(connection.totals or Reported()), totals
+    answer = as_answer(consumed, result)
+    if run.call is not None and failure is not None and (answer is None or field(result, "api_error_status")):
+        run.call.refused = failure.kind
+    run.agent.span.set_attribute(A.GEN_AI_CONVERSATION_ID, result.session_id)
+    cut = str(field(result, "terminal_reason") or "").startswith("aborted")
+    run.end(answer, None, failure, cut, read_output(result))
+
+
+def end_without_result(run: ProcessRun, error: BaseException | None) -> None:
+    """End a run that has no result: what its messages consumed is what is known."""
+    answer = as_answer(totals_of(run.messages), None)
+    run.end(answer, error, error, not isinstance(error, Exception), {})
 
 
 def process_query(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Follow the messages of one query."""
+    messages = wrapped(*args, **kwargs)
     if active() is None:
-        return wrapped(*args, **kwargs)
+        return messages
     given = named_arguments(wrapped, args, kwargs)
-    return _followed(wrapped(*args, **kwargs), Connection(given.get("options")), given.get("prompt"))
-
-
-async def _followed(source: Any, connection: Connection, prompt: Any) -> AsyncGenerator[Any, None]:
-    run = connection.begin(prompt)
-    await connection.admit(run)
-    inside = get_current() if run is None else run.agent.inside(get_current())
-    begun = Begun(inside, connection.close, connection.take)
-    messages = async_steps_in_context(lambda: source, lambda args, kwargs: begun)()
-    try:
-        async for message in messages:
-            yield message
-    finally:
-        await messages.aclose()
+    return connection_with(given.get("options")).asked(given.get("prompt"), messages)
 
 
 async def connect(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Begin a connection, and a run if it has a prompt."""
-    disconnected(instance)
-    connection = CONNECTIONS[instance] = Connection(instance.options)
+    close(instance)
+    connection = CONNECTIONS[instance] = connection_with(instance.options)
     finalize(instance, connection.close)
-    prompt = named_arguments(wrapped, args, kwargs).get("prompt")
-    return await (wrapped(*args, **kwargs) if prompt is None else _sent(connection, prompt, wrapped, args, kwargs))
+    prompt, send = named_arguments(wrapped, args, kwargs).get("prompt"), partial(wrapped, *args, **kwargs)
+    return await (send() if prompt is None else connection.sent(prompt, send))
 
 
 async def query(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Begin a run of a connection."""
-    connection = CONNECTIONS.setdefault(instance, Connection(instance.options))
-    return await _sent(connection, named_arguments(wrapped, args, kwargs).get("prompt"), wrapped, args, kwargs)
-
-
-async def _sent(connection: Connection, prompt: Any, wrapped: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
-    run = connection.begin(prompt)
-    await connection.admit(run)
-    try:
-        return await wrapped(*args, **kwargs)
-    except BaseException as error:
-        if run is not None and run in connection.runs:
-            connection.runs.remove(run)
-            run.end(None, error=error)
-        raise
+    connection = CONNECTIONS.setdefault(instance, connection_with(instance.options))
+    prompt = named_arguments(wrapped, args, kwargs).get("prompt")
+    return await connection.sent(prompt, partial(wrapped, *args, **kwargs))
 
 
 def receive_messages(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Follow the messages of a connection."""
-    source, connection = wrapped(*args, **kwargs), CONNECTIONS.get(instance)
-    if active() is None or connection is None:
-        return source
-
-    def ended(error: BaseException | None) -> None:
-        if isinstance(error, Exception):
-            connection.close(error)
-
-    begun = Begun(get_current(), ended, connection.take)
-    return async_steps_in_context(lambda: source, lambda args, kwargs: begun)()
+    messages, connection = wrapped(*args, **kwargs), CONNECTIONS.get(instance)
+    return messages if active() is None or connection is None else connection.followed(messages)
 
 
-def disconnected(client: Any) -> None:
+def close(client: Any) -> None:
     """End the runs of a connection that have no result."""
     connection = CONNECTIONS.pop(client, None)
     if connection is not None:
@@ -256,13 +146,13 @@ async def disconnect(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs:
     try:
         return await wrapped(*args, **kwargs)
     finally:
-        disconnected(instance)
+        close(instance)
 
 
 class ClaudeAgentInstrumentor(Instrumentor):
     """Records the runs of the Claude Agent SDK."""
 
-    library = LIBRARY
+    library = "claude-agent-sdk"
     distribution = "claude-agent-sdk"
     supports = "claude-agent-sdk >= 0.2.189, < 1"
 

@@ -11,10 +11,10 @@ import sys
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from genledger.budgets.enforcement.exceeded import BudgetExceeded, refusal_in
 from genledger.engine.outcome import ErrorEvent
 from genledger.engine.steps import captures, signature_of
 from genledger.instrumentation.adapters.callbacks import Runs, first, then
+from genledger.instrumentation.adapters.refusals import refusal_in
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
 from genledger.pricing.getters import field
@@ -136,7 +136,7 @@ async def keep_refusal(wrapped: Any, instance: Any, args: tuple[Any, ...], kwarg
 
 async def do_not_retry(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Do not ask a policy whether to repeat a call that a budget has refused."""
-    if isinstance(kwargs.get("error"), BudgetExceeded):
+    if refusal_in(kwargs.get("error")) is not None:
         return sys.modules["agents.retry"].RetryDecision(retry=False)
     return await wrapped(*args, **kwargs)
 

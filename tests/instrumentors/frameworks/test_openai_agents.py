@@ -41,7 +41,7 @@ invoke_workflow Agent workflow
 """
 
 
-class Kept(agents.TracingProcessor):  # type: ignore[misc,name-defined]
+class KeptSpans(agents.TracingProcessor):  # type: ignore[misc,name-defined]
     """A processor of the application's own."""
 
     def __init__(self) -> None:
@@ -68,9 +68,9 @@ class Kept(agents.TracingProcessor):  # type: ignore[misc,name-defined]
 
 
 @pytest.fixture(autouse=True)
-def kept() -> Iterator[Kept]:
+def kept() -> Iterator[KeptSpans]:
     """What the SDK tells the application; nothing is sent to OpenAI."""
-    processor = Kept()
+    processor = KeptSpans()
     agents.set_trace_processors([processor])
     yield processor
     agents.set_trace_processors([])
@@ -137,7 +137,9 @@ def test_a_run_has_its_tree_and_its_cost_however_it_is_called(
     )
 
 
-def test_the_application_hears_the_same_of_the_sdk_as_without_genledger(provider: DemoProvider, kept: Kept) -> None:
+def test_the_application_hears_the_same_of_the_sdk_as_without_genledger(
+    provider: DemoProvider, kept: KeptSpans
+) -> None:
     def heard() -> list[Any]:
         kept.spans.clear()
         WAYS["run"](forecaster(provider.openai_url), QUESTION)

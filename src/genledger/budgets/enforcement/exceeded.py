@@ -60,16 +60,3 @@ def _rebuild(kind: type[BudgetExceeded], message: str, fields: dict[str, Any]) -
     error = kind.__new__(kind, message)
     error.__dict__.update(fields)
     return error
-
-
-def refusal_in(error: BaseException | None) -> BudgetExceeded | None:
-    """Return the refusal that an error is, or was raised because of, as frameworks wrap errors of tools and models."""
-    for _ in range(_LONGEST_CHAIN):
-        if error is None or isinstance(error, BudgetExceeded):
-            return error
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return None
-
-
-_LONGEST_CHAIN = 100
-"""Errors behind an error that are looked at: a chain may be a circle."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from opentelemetry.context import get_current
 from tests.instrumentors.telemetry import Telemetry, attributes_of, instrumented
 
-from genledger.instrumentation.adapters.callbacks import Runs, Unit
+from genledger.context.totals import run_in
+from genledger.instrumentation.adapters.callbacks import Runs, Unit, first, then
 from genledger_semconv import attributes as A
 
 GIVEN = {A.GEN_AI_CONVERSATION_ID: "thread-1", A.GEN_AI_TOOL_CALL_ID: ""}
@@ -54,3 +56,32 @@ def test_a_step_has_the_attributes_that_are_not_empty(telemetry: Telemetry) -> N
     found = attributes_of(telemetry.spans[0])
     assert found[A.GEN_AI_CONVERSATION_ID] == "thread-1"
     assert A.GEN_AI_TOOL_CALL_ID not in found
+
+
+def test_a_tool_call_that_is_known_later_counts_once_by_what_it_is_called_with(telemetry: Telemetry) -> None:
+    runs = Runs(lambda: None)
+    runs.start("agent", None, "agent", "clerk")
+    runs.start("tool", "agent", "tool", "lookup", signature="")
+    agent, tool = runs.step_of("agent"), runs.step_of("tool")
+    assert agent is not None
+    assert tool is not None
+    run = run_in(agent.inside(get_current()))
+    assert run is not None
+    assert (run.tools, run.tool_calls) == (1, [])
+    tool.called("call-1", "lookup:Paris")
+    assert run.tool_calls == ["lookup:Paris"]
+    runs.end("tool")
+    runs.end("agent")
+    assert attributes_of(telemetry.spans[0])[A.GEN_AI_TOOL_CALL_ID] == "call-1"
+
+
+def test_a_callback_of_ours_changes_nothing_of_the_method_that_it_comes_with(telemetry: Telemetry) -> None:
+    def fail(*given: object) -> None:
+        raise ValueError("ours")
+
+    def method(value: int) -> int:
+        return value + 1
+
+    for wrapper in (first("a framework", fail), then("a framework", fail)):
+        assert wrapper(method, None, (1,), {}) == 2
+    assert len(telemetry.complaints.other) == 1

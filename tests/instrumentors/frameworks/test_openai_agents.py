@@ -507,3 +507,18 @@ def test_the_sdk_makes_its_exporter_no_sooner_than_without_genledger() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd())
     assert ran.stdout.strip() == "None"
+
+
+@pytest.mark.parametrize(("depth", "refused"), [(1, True), (9, False)])
+def test_agents_in_tools_of_agents_are_deeper(
+    provider: DemoProvider, config: RunConfig, depth: int, refused: bool
+) -> None:
+    inner = forecaster(provider.openai_url)
+    outer = Agent("host", model=calls("forecast", argument="input"), tools=[inner.as_tool("forecast", "Forecasts.")])
+    with refusing(depth=depth) as telemetry, nothing_left(telemetry):
+        if refused:
+            with pytest.raises(agents.UserError):
+                WAYS["run"](outer, QUESTION, run_config=config)
+        else:
+            WAYS["run"](outer, QUESTION, run_config=config)
+        assert len(provider.requests) == (0 if refused else 2)

@@ -6,11 +6,9 @@ import json
 import os
 import platform
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from statistics import median
 from typing import Annotated
@@ -26,7 +24,8 @@ from benchmarks.environments import REQUIREMENTS, Environment, EnvironmentMissin
 from benchmarks.processes import Process, ProcessFailed
 from benchmarks.report import print_results
 from benchmarks.results import OURS, REFERENCE, Added, Growth, Results
-from benchmarks.starting import start_times
+from benchmarks.sink import sink
+from benchmarks.starting import STARTS, start_times
 from benchmarks.telemetry import SETTINGS
 from benchmarks.traffic import CASES
 
@@ -151,7 +150,7 @@ class Run:
         """Time starts."""
         keys = [
             "sdk",
-            *(one.key for one in self.contenders if one.key not in ("nothing", "sdk", REFERENCE, "openai-v2")),
+            *(one.key for one in self.contenders if one.key in STARTS and one.key != "sdk"),
         ]
         with self.progress("start", self.effort.starts + 1) as step:
             self.results.starts += start_times(keys, self.effort.starts, failed=self.failed, step=step)
@@ -186,13 +185,13 @@ class Run:
         if ours is None:
             return
         effort, scale = self.effort, self.results.scale
-        with tempfile.TemporaryDirectory(prefix="scale-bench-") as home, _sink() as sink:
+        with tempfile.TemporaryDirectory(prefix="scale-bench-") as home:
             ledger = str(Path(home) / "ledger.db")
             variables = {
                 "GENLEDGER_LEDGER": ledger,
                 "GENLEDGER_SPOOL": str(Path(home) / "spool"),
-                "OTEL_EXPORTER_OTLP_ENDPOINT": sink,
-                "LANGFUSE_BASE_URL": sink,
+                "OTEL_EXPORTER_OTLP_ENDPOINT": sink(),
+                "LANGFUSE_BASE_URL": sink(),
                 "LANGFUSE_PUBLIC_KEY": "pk-lf-none",
                 "LANGFUSE_SECRET_KEY": "sk-lf-none",
             }
@@ -243,32 +242,6 @@ def _added(one: Contender, setting: str, case: str, pairs: list[tuple[Count, Cou
         median(counted.others - nothing.others for counted, nothing in pairs),
         pairs[0][0].spans,
     )
-
-
-@contextmanager
-def _sink() -> Iterator[str]:
-    """An HTTP server on loopback that accepts everything; the address it listens on."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("content-length", 0)))
-            self.send_response(200)
-            self.send_header("content-type", "application/x-protobuf")
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def _choose(given: list[str] | None, known: list[str], what: str) -> list[str]:

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.environments import Environment
+from benchmarks.sink import sink
 from benchmarks.telemetry import SETTINGS, Setting, Telemetry
 
 Start = Callable[[Telemetry], None]
@@ -47,6 +49,17 @@ def _hand_written(telemetry: Telemetry) -> None:
     hand_written.trace_messages(telemetry.setting)
 
 
+def _hand_written_over_otlp(telemetry: Telemetry) -> None:
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    _hand_written(telemetry)
+    telemetry.spans.then = OTLPSpanExporter()
+
+
+def _otlp_variables(_setting: Setting) -> dict[str, str]:
+    return {"OTEL_EXPORTER_OTLP_ENDPOINT": sink()}
+
+
 THREE = ("openai", "anthropic", "chromadb")
 """The libraries of one who has them named, to compare with all that there are."""
 
@@ -73,6 +86,41 @@ def _genledger(telemetry: Telemetry, libraries: tuple[str, ...] | None = None) -
 def _genledger_variables(_setting: Setting) -> dict[str, str]:
     directory = tempfile.mkdtemp(prefix="genledger-bench-")
     return {"GENLEDGER_LEDGER": os.path.join(directory, "ledger.db")}
+
+
+def _genledger_with_its_own_providers(telemetry: Telemetry) -> None:
+    import genledger  # type: ignore[import-not-found,unused-ignore]
+
+    genledger.instrument(capture_content=telemetry.setting.content)
+    telemetry.others.append(lambda: genledger.flush(30))
+
+
+def _two_destinations(setting: Setting) -> dict[str, str]:
+    return {
+        **_genledger_variables(setting),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": sink(),
+        "LANGFUSE_BASE_URL": sink(),
+        "LANGFUSE_PUBLIC_KEY": "pk-lf-none",
+        "LANGFUSE_SECRET_KEY": "sk-lf-none",
+    }
+
+
+def _genledger_by_the_launcher(telemetry: Telemetry) -> None:
+    import genledger  # type: ignore[import-not-found,unused-ignore]
+
+    telemetry.others.append(lambda: genledger.flush(30))
+
+
+def _launcher_variables(setting: Setting) -> dict[str, str]:
+    # `opentelemetry-instrument` starts a program with its folder on the path: a `sitecustomize` is in it.
+    (folder,) = Environment("genledger").home.glob(
+        "lib/*/site-packages/opentelemetry/instrumentation/auto_instrumentation"
+    )
+    return {
+        **_two_destinations(setting),
+        "PYTHONPATH": str(folder),
+        "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY" if setting.content else "NO_CONTENT",
+    }
 
 
 def _sdk_own_span(telemetry: Telemetry) -> None:
@@ -174,12 +222,21 @@ def _langfuse(telemetry: Telemetry) -> None:
 
 
 _ON_ONLY = frozenset({"on"})
+_CONTENT = frozenset({"on", "content off"})
 
 CONTENDERS: dict[str, Contender] = {
     contender.key: contender
     for contender in (
         Contender("nothing", "nothing", "reference", _nothing),
         Contender("hand-written", "hand-written span", "reference", _hand_written),
+        Contender(
+            "hand-written-otlp",
+            "hand-written span, OTLP",
+            "reference",
+            _hand_written_over_otlp,
+            _CONTENT,
+            variables=_otlp_variables,
+        ),
         Contender("genledger", "Genledger", "genledger", _genledger, variables=_genledger_variables, sdk_spans=True),
         Contender(
             "genledger-three",
@@ -187,6 +244,24 @@ CONTENDERS: dict[str, Contender] = {
             "genledger",
             _genledger_with_three,
             variables=_genledger_variables,
+            sdk_spans=True,
+        ),
+        Contender(
+            "genledger-own",
+            "Genledger, its own providers, OTLP and Langfuse",
+            "genledger",
+            _genledger_with_its_own_providers,
+            _CONTENT,
+            variables=_two_destinations,
+            sdk_spans=True,
+        ),
+        Contender(
+            "genledger-launcher",
+            "Genledger under opentelemetry-instrument",
+            "genledger",
+            _genledger_by_the_launcher,
+            _CONTENT,
+            variables=_launcher_variables,
             sdk_spans=True,
         ),
         Contender("sdk", "the Anthropic client's own span", "reference", _sdk_own_span, _ON_ONLY, sdk_spans=True),

@@ -86,6 +86,7 @@ def count(
     *,
     seed: int = 0,
     environment: str | None = None,
+    program: str = "benchmarks.worker",
 ) -> Iterator[tuple[str, Count]]:
     """Count each case in one process under callgrind; `calls` is for a chat call, heavier cases get fewer.
 
@@ -102,11 +103,14 @@ def count(
             f"--callgrind-out-file={directory}/out",
         ]
         variables = {**_QUIET, "PYTHONHASHSEED": str(seed), TOGGLE: str(library)}
-        with Process(contender, setting, environment=environment, under=valgrind, variables=variables) as process:
+        weights = {case: CASES[case].weight if case in CASES else 1 for case in cases}
+        with Process(
+            contender, setting, program=program, environment=environment, under=valgrind, variables=variables
+        ) as process:
             for case in cases:
-                process.ask("time", case=case, calls=max(4, 40 // CASES[case].weight))
+                process.ask("time", case=case, calls=max(4, 40 // weights[case]))
             for case in cases:
-                block = max(2, calls // BLOCKS // CASES[case].weight)
+                block = max(2, calls // BLOCKS // weights[case])
                 yield case, _median([_block(process, case, block, Path(directory)) for _ in range(BLOCKS)])
 
 

@@ -25,6 +25,8 @@ _SDK = (
     "opentelemetry-exporter-otlp==1.45.1",
 )
 
+_LANGGRAPH = ("langgraph==1.2.24", "langchain-core==1.8.3")
+
 REQUIREMENTS: dict[str, tuple[str, ...]] = {
     "reference": (*_CLIENTS, *_SDK),
     "genledger": (*_CLIENTS, *_SDK, "."),
@@ -52,6 +54,9 @@ REQUIREMENTS: dict[str, tuple[str, ...]] = {
     "openlit": ("openai==2.54.0", "anthropic==0.125.0", *_SDK, "openlit==1.45.0"),
     # Newer Logfire needs a certifi that the package index did not have on 2026-11-21.
     "logfire": (*_CLIENTS, *_SDK, "logfire==5.2.0"),
+    "langgraph": (*_LANGGRAPH, *_SDK),
+    "langgraph-genledger": (*_LANGGRAPH, *_SDK, "."),
+    "langgraph-openinference": (*_LANGGRAPH, *_SDK, "openinference-instrumentation-langchain==0.1.80"),
     "langfuse": (*_CLIENTS, *_SDK, "langfuse==5.0.4"),
 }
 """What each environment holds. `.` is this project, built and installed as a user would get it."""

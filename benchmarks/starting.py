@@ -35,7 +35,7 @@ logger_provider.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter
 _logs.set_logger_provider(logger_provider)
 """
 
-_STARTS: dict[str, tuple[str, str]] = {
+STARTS: dict[str, tuple[str, str]] = {
     "sdk": ("reference", _SDK),
     "genledger": ("genledger", "import genledger\ngenledger.instrument()\n"),
     "genledger-three": ("genledger", f"import genledger\ngenledger.instrument(libraries={THREE!r})\n"),
@@ -122,7 +122,7 @@ def start_times(
 
 
 def _run(key: str, client: bool, directory: Path) -> dict[str, Any]:
-    name, start = _STARTS[key]
+    name, start = STARTS[key]
     environment = Environment(name)
     if not environment.python.exists():
         raise EnvironmentMissing(f"environment bench-{name} is missing")

@@ -17,14 +17,15 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, DEFAULT_ON
 
 
 class DroppingSpans(SpanExporter):
-    """Counts spans and forgets them."""
+    """Counts spans and forgets them, or passes them on to `then`."""
 
     def __init__(self) -> None:
         self.spans = 0
+        self.then: SpanExporter | None = None
 
     def export(self, spans: Sequence[Any]) -> SpanExportResult:
         self.spans += len(spans)
-        return SpanExportResult.SUCCESS
+        return SpanExportResult.SUCCESS if self.then is None else self.then.export(spans)
 
 
 class DroppingLogs(LogRecordExporter):
@@ -105,11 +106,14 @@ class Telemetry:
     others: list[Callable[[], object]] = field(default_factory=list)
     """What else delivers what is queued: destinations of a contender's own."""
 
+    installed: bool = field(init=False, default=False)
+
     def install(self, *, batch: bool = True) -> None:
         """Make the providers, with their defaults, and make them the global ones.
 
         Without `batch` the tracer provider exports nothing: whoever is measured adds its own processor.
         """
+        self.installed = True
         self.tracer_provider = TracerProvider(sampler=DEFAULT_ON if self.setting.sampled else ALWAYS_OFF)
         if batch:
             self.tracer_provider.add_span_processor(BatchSpanProcessor(self.spans))

@@ -24,7 +24,8 @@ def graph(url: str) -> Any:
     """Return the compiled graph; its model is at `url`, the base URL of OpenAI's API."""
     store = InMemoryVectorStore(OpenAIEmbeddings(base_url=url, api_key="demo", check_embedding_ctx_length=False))
     store.add_documents([Document("Paris-75 is the capital of France.")])
-    agent = create_agent(ChatOpenAI(model="gpt-4.1-mini", base_url=url, api_key="demo"), [weather], name="forecaster")
+    model = ChatOpenAI(model="gpt-4.1-mini", base_url=url, api_key="demo", stream_usage=True)
+    agent = create_agent(model, [weather], name="forecaster")
     retriever = store.as_retriever()
 
     def look_up(state: MessagesState) -> dict[str, Any]:

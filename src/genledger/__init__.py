@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from genledger.engine.application_api import record_outcome, select_model, spend
     from genledger.engine.observe import Observation, ObservedBlock, observe
     from genledger.integrations.serverless import flush_after
+    from genledger.setup.framework_handlers import langchain_handler
     from genledger.setup.instrument import flush, instrument, shutdown, uninstrument
 else:  # hidden from type checkers, which would take every name for one of these
     __getattr__ = lazy(
@@ -29,6 +30,7 @@ else:  # hidden from type checkers, which would take every name for one of these
             "engine.observe": "Observation ObservedBlock observe",
             "integrations.serverless": "flush_after",
             "pricing": "",
+            "setup.framework_handlers": "langchain_handler",
             "setup.instrument": "flush instrument shutdown uninstrument",
         },
     )
@@ -45,6 +47,7 @@ __all__ = [
     "flush",
     "flush_after",
     "instrument",
+    "langchain_handler",
     "observe",
     "pricing",
     "record_outcome",

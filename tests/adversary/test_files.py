@@ -38,7 +38,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="these attacks a
 
 def write_ledger(path: Path, number: int) -> None:
     destination = LedgerDestination(path)
-    destination.accept(Step(number, number, None, "step", time.time_ns(), 0.0, None))
+    destination.accept(Step(number, number, None, "task", "step", time.time_ns(), 0.0, None))
     assert destination.shutdown(LONG)
 
 

@@ -218,7 +218,7 @@ def test_the_tables_the_tree_and_the_next_steps_are_printed(finished: Run) -> No
         f"${total:.6f}",
         "draft_accepted",
         "draft_reply",
-        "execute_tool look_up",
+        "tool look_up",
         "chat claude-haiku-4-5-20251001",
         "report --by tenant --since 7d --ledger genledger-demo.db",
         "LANGFUSE_PUBLIC_KEY",

@@ -11,7 +11,8 @@ from genledger.engine.record import CallRecord
 from genledger.pricing.cost import Cost
 from genledger.pricing.usage import Usage
 
-_numbers = itertools.count(1)
+_numbers = itertools.count(1_000)
+"""Ids of calls; smaller ones are left for the spans that a test makes itself."""
 
 
 @pytest.fixture

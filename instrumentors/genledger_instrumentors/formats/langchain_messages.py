@@ -14,6 +14,12 @@ from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
+GRAPH = "LangGraph"
+"""The name of graphs, agents among them, that the application gives none."""
+
+_STEP = "graph:step:"
+"""What tags of a graph's nodes begin with."""
+
 HIDDEN = "langsmith:hidden"
 """The tag of runs that LangChain itself hides."""
 
@@ -31,9 +37,19 @@ def read_usage(usage: Any) -> dict[str, Any] | None:
     }
 
 
+def is_cached(response: Any) -> bool:
+    """Return whether LangChain's cache answered, which says that it cost nothing."""
+    usage = field(_message(response), "usage_metadata")
+    return isinstance(usage, Mapping) and usage.get("total_cost") == 0
+
+
+def _message(response: Any) -> Any:
+    return field(next(iter(next(iter(field(response, "generations") or ((),)), ())), None), "message")
+
+
 def read_answer(response: Any) -> dict[str, Any]:
     """Return the first message of an `LLMResult` as an answer: its usage, and the model that it is from."""
-    message = field(next(iter(next(iter(field(response, "generations") or ((),)), ())), None), "message")
+    message = _message(response)
     metadata = field(message, "response_metadata")
     metadata = metadata if isinstance(metadata, Mapping) else {}
     model = metadata.get("model_name") or metadata.get("model")
@@ -53,16 +69,27 @@ def read_name(serialized: Any, more: Mapping[str, Any], kind: str) -> str:
     return str(more.get("name") or field(serialized, "name") or kind)
 
 
+def read_ids(more: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the user and the session that the metadata of a run names; a thread is a session, too."""
+    metadata = more.get("metadata") or {}
+    return {"user": metadata.get("user_id"), "session": metadata.get("session_id") or metadata.get("thread_id")}
+
+
 def read_unit(serialized: Any, more: Mapping[str, Any]) -> Unit:
-    """Return what a chain is, from what a callback is given: LangGraph's nodes and LangChain's agents are chains."""
-    name, metadata = read_name(serialized, more, "chain"), more.get("metadata") or {}
-    node = metadata.get("langgraph_node")
-    is_agent = metadata.get("ls_integration") == "langchain_create_agent" and not node
+    """Return what a chain is, from what a callback is given: LangGraph's nodes and LangChain's agents are chains.
+
+    Everything in an agent has the metadata of the agent.
+    """
+    name, metadata, tags = read_name(serialized, more, "chain"), more.get("metadata") or {}, more.get("tags") or ()
+    is_node = metadata.get("langgraph_node") == name and any(tag.startswith(_STEP) for tag in tags)
+    agent = metadata.get("lc_agent_name") or GRAPH
+    is_agent = metadata.get("ls_integration") == "langchain_create_agent" and not is_node
+    thread = metadata.get("thread_id")
     return Unit(
         name,
-        agent=str(metadata.get("lc_agent_name") or name) if is_agent else None,
-        node=name == node and HIDDEN not in (more.get("tags") or ()),
-        attributes={A.GEN_AI_CONVERSATION_ID: str(metadata.get("thread_id") or "")},
+        agent=str(agent) if is_agent and (name == agent or more.get("parent_run_id") is None) else None,
+        node=is_node and HIDDEN not in tags,
+        attributes={A.GEN_AI_CONVERSATION_ID: str(thread)} if thread else {},
     )
 
 

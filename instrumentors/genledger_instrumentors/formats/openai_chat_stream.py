@@ -7,13 +7,15 @@ from typing import Any
 
 from genledger.engine.ceiling import length_of
 from genledger.engine.operation import Body, listed, text
-from genledger.pricing.getters import field
+from genledger.pricing.getters import field, fields_of
 from genledger.pricing.readers.usage_block import counts_all, usage_block
 
 from .openai_fields import tool_calls
 
 _REPORTED_BESIDE = ("cost", "copilot_usage", "usage_breakdown")
 """Fields of a last chunk: in which Venice and GitHub Copilot report the cost, and Groq the models of a system."""
+
+_HOLDS_REPORTS = frozenset((*_REPORTED_BESIDE, "x_groq"))
 
 _BESIDE_TEXT = ("tool_calls", "reasoning_content", "reasoning", "refusal", "function_call", "executed_tools")
 """What a delta may have beside its text."""
@@ -123,10 +125,12 @@ class Chunks:
         if usage is not None:
             self._usage = usage
             self._final = not any(field(field(part, "delta"), "content") for part in listed(fields.get("choices")))
-        for name in _REPORTED_BESIDE:
-            value = field(chunk, name) or field(field(chunk, "x_groq"), name)
-            if value is not None:
-                self._reported[name] = value
+        beside = fields_of(chunk)
+        if not _HOLDS_REPORTS.isdisjoint(beside):
+            for name in _REPORTED_BESIDE:
+                value = beside.get(name) or field(beside.get("x_groq"), name)
+                if value is not None:
+                    self._reported[name] = value
         if fields.get("service_tier") is not None:
             self._tier = fields["service_tier"]
 

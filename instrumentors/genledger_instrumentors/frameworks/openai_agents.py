@@ -12,7 +12,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from genledger.engine.outcome import ErrorEvent
-from genledger.engine.steps import captures, signature_of
+from genledger.engine.steps import captures, tool_signature
 from genledger.instrumentation.adapters.callbacks import Runs, first, then
 from genledger.instrumentation.adapters.refusals import refusal_in
 from genledger.instrumentation.instrumentor import Instrumentor
@@ -126,7 +126,7 @@ def note_call(made: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     span = sys.modules["agents.tracing.scope"].Scope.get_current_span()
     step = RUNS.step_of(id_of(span)) if field(field(span, "span_data"), "type") == "function" else None
     if step is not None:
-        step.called(made.tool_call_id, signature_of(made.tool_name, made.tool_arguments))
+        step.called(made.tool_call_id, tool_signature(made.tool_name, made.tool_arguments))
 
 
 async def keep_refusal(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""`genledger report`: spend by dimension, cost per outcome, retries."""
+"""`genledger report`: spend by dimension, means per run, cost per outcome, retries."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from genledger.cli.output import (
 )
 from genledger.cli.tables import add_names, add_numbers, fitting, new_table
 from genledger.ledger import Ledger, LedgerError, queries
-from genledger.ledger.queries import Dimension, OutcomeCost, Report, Retries, Selection, Spending
+from genledger.ledger.queries import Dimension, OutcomeCost, Report, Retries, RunSpending, Selection, Spending
 from genledger.shared.text import visible
 
 _BAR = 20
@@ -72,7 +72,7 @@ def report(
     if json:
         period = {"since": begin and begin.isoformat(), "until": end and end.isoformat()}
         print_json({"ledger": str(path), **period, "tenant": tenant, "feature": feature, **asdict(found)})
-    elif found.total.calls or found.outcomes:
+    elif found.rows or found.outcomes:
         print_report(console(), found, title=_title(by, begin, end), top=top)
     elif last_ns is None:
         tell(no_calls_in(path))
@@ -92,7 +92,7 @@ def _words(by: Dimension) -> str:
 
 
 def print_report(to: Console, found: Report, *, title: str, top: int = _TOP) -> None:
-    """Print a report: spend, unpriced calls, retries, and cost per outcome.
+    """Print a report: spend, unpriced calls, retries, means per run, and cost per outcome.
 
     Args:
         to: Console to print to.
@@ -100,11 +100,15 @@ def print_report(to: Console, found: Report, *, title: str, top: int = _TOP) -> 
         title: Printed above the first table.
         top: Maximum rows of each table; 0 for all.
     """
-    print_spending(to, found.by, found.rows, title=title, top=top)
+    print_spending(to, found.by, [row for row in found.rows if row.calls], title=title, top=top)
     if found.total.unpriced:
         to.print(_missing(visible(found.total)))
     if found.retries.calls:
         to.print(_repeated(visible(found.retries)))
+    runs = [row for row in found.rows if isinstance(row, RunSpending) and row.runs]
+    if runs:
+        to.print()
+        print_runs(to, found.by, runs, top=top)
     if found.outcomes:
         to.print()
         print_outcomes(to, found.by, found.outcomes, top=top)
@@ -147,6 +151,30 @@ def _spending_table(by: Dimension, rows: Sequence[Spending], title: str, top: in
         bar = [] if "bar" in left_out else [Bar(1.0, 0.0, row.share or 0.0, width=_BAR, color="cyan")]
         table.add_row(_name(row.key), *(cell(row) for cell in cells), *bar)
     return table
+
+
+def print_runs(to: Console, by: Dimension, rows: Sequence[RunSpending], *, top: int = _TOP) -> None:
+    """Print how many runs the agents, workflows or tools of each name had, and what one was on average."""
+    total = queries.total(rows)
+    assert isinstance(total, RunSpending)
+    digits = digits_for(max(row.cost_per_run or 0.0 for row in rows))
+    table = new_table(title=f"Per run of {'an' if by == 'agent' else 'a'} {_words(by)}")
+    table.show_footer = True
+    table.footer_style = "bold"
+    add_names(table, _words(by), "total")
+    columns: dict[str, Callable[[RunSpending], RenderableType]] = {
+        "runs": lambda row: count(row.runs),
+        "failed": lambda row: _alarming(row.failed_runs, "red"),
+        "calls per run": lambda row: f"{row.calls_per_run or 0.0:,.1f}",
+        "tokens per run": lambda row: count(round(row.tokens_per_run or 0.0)),
+        "cost per run": lambda row: money(row.cost_per_run, digits),
+    }
+    for header, cell in columns.items():
+        add_numbers(table, header, cell(total))
+    for row in visible(rows[: top or None]):
+        table.add_row(_name(row.key), *(cell(row) for cell in columns.values()))
+    to.print(table)
+    _print_hidden(to, len(rows), top)
 
 
 def print_outcomes(to: Console, by: Dimension, costs: Sequence[OutcomeCost], *, top: int = _TOP) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from math import fsum
 from typing import Annotated
@@ -31,6 +31,12 @@ from genledger.engine.record import CallRecord
 from genledger.ledger import Ledger, LedgerError, Step, queries
 from genledger.ledger.rows import span_hex, trace_hex
 from genledger.shared.text import visible
+
+_GUIDE = 4
+"""Columns that the lines of the tree take for each level."""
+
+_NARROWEST = 36
+"""Columns that a label has at least: levels that would leave it less are not indented."""
 
 app = new_app()
 
@@ -89,31 +95,57 @@ def print_trace(to: Console, spans: Sequence[CallRecord | Step]) -> None:
     for span in spans:
         # The parent may be a span that is neither a call nor a step, such as a web server's.
         children[span.parent_span_id if span.parent_span_id in known else None].append(span)
-    heading = Text.assemble(
-        (f"trace {trace_hex(spans[0].trace_id)}", "bold"), f"  {time_text(spans[0].started_ns)} UTC"
-    )
-    tree = Tree(_with_cost(heading.append(f"  {number_of(len(calls), 'call')}"), calls, digits))
     parties = {_who(call) for call in calls}
+    heading = [
+        Text(f"trace {trace_hex(spans[0].trace_id)}", "bold"),
+        Text(f"{time_text(spans[0].started_ns)} UTC"),
+        Text(number_of(len(calls), "call")),
+        *_total(calls, digits),
+    ]
     if len(parties) == 1:
-        heading.append(f"  {parties.pop()}".rstrip(), style="dim")
+        heading.append(Text(parties.pop(), "dim"))
+    tree = Tree(_lines(heading, to.width))
 
-    def grow(branch: Tree, parent: int | None) -> list[CallRecord]:
+    def grow(branch: Tree, parent: int | None, width: int) -> list[CallRecord]:
         below: list[CallRecord] = []
         for span in children.pop(parent, ()):
             twig = branch.add("")
-            inside = grow(twig, span.span_id)
+            fits = width - _GUIDE >= _NARROWEST
+            inside = grow(twig if fits else branch, span.span_id, width - _GUIDE if fits else width)
             if isinstance(span, CallRecord):
-                twig.label = _call(span, digits)
+                parts = _call(span, digits)
                 if parties:
-                    twig.label.append(f"  {_who(span)}".rstrip(), style="dim")
+                    parts.append(Text(_who(span), "dim"))
                 inside.insert(0, span)
             else:
-                twig.label = _step(span, inside, digits)
+                parts = _step(span, inside, digits)
+            twig.label = _lines(parts, width)
             below += inside
         return below
 
-    grow(tree, None)
+    grow(tree, None, to.width - _GUIDE)
+    while children:  # parents that go in a circle, which is cut at its oldest span
+        parent, circle = next(iter(children.items()))
+        children[None] = [circle.pop(0)]
+        if not circle:
+            del children[parent]
+        grow(tree, None, to.width - _GUIDE)
     to.print(tree)
+
+
+def _lines(parts: Iterable[Text], width: int) -> Text:
+    """Return a label of several parts, on one line if they fit: a line breaks between parts, not in one."""
+    label, used = Text(), 0
+    for part in filter(None, parts):
+        if used and used + 2 + part.cell_len > width:
+            label.append("\n")
+            used = 0
+        if label:
+            label.append("  ")
+            used += 2
+        label.append_text(part)
+        used += part.cell_len
+    return label
 
 
 def _cost(calls: Iterable[CallRecord]) -> float | None:
@@ -121,40 +153,41 @@ def _cost(calls: Iterable[CallRecord]) -> float | None:
     return fsum(priced) if priced else None
 
 
-def _with_cost(label: Text, calls: Sequence[CallRecord], digits: int) -> Text:
+def _total(calls: Sequence[CallRecord], digits: int) -> Iterator[Text]:
     cost = _cost(calls)
     if cost is not None:
-        label.append(f"  {money(cost, digits)}", style="bold green")
+        yield Text(money(cost, digits), "bold green")
     unpriced = sum(call.unpriced is not None for call in calls)
     if unpriced:
-        label.append(f"  {unpriced} unpriced", style="yellow")
-    return label
+        yield Text(f"{unpriced} unpriced", "yellow")
 
 
-def _step(step: Step, inside: Sequence[CallRecord], digits: int) -> Text:
-    label = _with_cost(Text(step.name, style="bold"), inside, digits)
-    label.append(f"  {seconds(step.duration_s)}", style="dim")
-    if step.error_type:
-        label.append(f"  {step.error_type}", style="red")
-    return label
+def _step(step: Step, inside: Sequence[CallRecord], digits: int) -> list[Text]:
+    return [
+        Text.assemble("" if step.kind == "task" else (f"{step.kind} ", "dim"), (step.name, "bold")),
+        *_total(inside, digits),
+        Text(seconds(step.duration_s), "dim"),
+        Text(step.error_type or "", "red"),
+    ]
 
 
-def _call(call: CallRecord, digits: int) -> Text:
-    label = Text(f"{call.operation} {call.response_model or call.request_model or call.provider}")
+def _call(call: CallRecord, digits: int) -> list[Text]:
+    parts = [Text(f"{call.operation} {call.response_model or call.request_model or call.provider}")]
     if call.cost is not None:
-        label.append(f"  {money(call.cost.amount, digits)}", style="green")
+        parts.append(Text(money(call.cost.amount, digits), "green"))
     elif call.unpriced is not None:
-        label.append(f"  unpriced: {call.unpriced}", style="yellow")
+        parts.append(Text(f"unpriced: {call.unpriced}", "yellow"))
     usage = call.usage
     if usage is not None:
         cached = f" ({count(usage.cache_read_tokens)} cached)" if usage.cache_read_tokens else ""
-        label.append(f"  {count(usage.input_tokens)} in{cached}, {count(usage.output_tokens)} out")
-    label.append(f"  {seconds(call.duration_s)}", style="dim")
+        parts.append(Text(f"{count(usage.input_tokens)} in{cached}, {count(usage.output_tokens)} out"))
+    parts.append(Text(seconds(call.duration_s), "dim"))
     if call.attempts > 1:
-        label.append(f"  {number_of(call.attempts, 'attempt')} ({', '.join(call.retry_causes)})", style="magenta")
+        causes = ", ".join(call.retry_causes)
+        parts.append(Text(f"{number_of(call.attempts, 'attempt')} ({causes})", "magenta"))
     if call.outcome != "success":
-        label.append(f"  {call.outcome}{f': {call.error_type}' if call.error_type else ''}", style="red")
-    return label
+        parts.append(Text(f"{call.outcome}{f': {call.error_type}' if call.error_type else ''}", "red"))
+    return parts
 
 
 def _who(call: CallRecord) -> str:

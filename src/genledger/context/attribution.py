@@ -128,11 +128,6 @@ def completed(attribution: Attribution, *, user: object = None, session: object 
     return replace(attribution, **found) if found else attribution
 
 
-def attributed(attribution: Attribution, context: Context) -> Context:
-    """Return `context` with an attribution that a step in it has."""
-    return context if current(context) is attribution else set_value(ATTRIBUTION_KEY, attribution, context)
-
-
 def current_spend(context: Context | None = None) -> RunningTotal | None:
     """Return the innermost running total of `context`, or of the current context."""
     return cast("RunningTotal | None", (get_current() if context is None else context).get(SPEND_KEY))

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from typing import TypedDict
 from weakref import WeakSet
 
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from genledger.destinations.delivery.suppress import suppressed
+from genledger.destinations.ledger_steps import StepReader
 from genledger.engine.content.redaction import stage
 from genledger.engine.record import CallRecord, ProductEvent
 from genledger.engine.recorder import SCOPE
@@ -23,8 +24,6 @@ from genledger.shared.after_fork import run_after_fork
 from genledger.shared.database import Departure
 from genledger.shared.loggers import logger_of
 from genledger.shared.worker import Worker
-from genledger_semconv import attributes as A
-from genledger_semconv import spans as S
 
 _logger = logger_of(__name__)
 
@@ -299,45 +298,6 @@ def _shut_down_all() -> None:
             destination.shutdown()
 
 
-_STEPS = frozenset({S.INVOKE_AGENT, S.INVOKE_WORKFLOW, S.EXECUTE_TOOL, S.PLAN, S.RETRIEVAL})
-"""Operations (`gen_ai.operation.name`) of the application itself, that calls to providers are made in."""
-
-
-def step_of(span: ReadableSpan) -> Step | None:
-    """Return the step that an ended span is, or `None` when it is a call (only these have an outcome) or neither."""
-    attributes = span.attributes
-    if not attributes or A.GENLEDGER_OUTCOME in attributes:
-        return None
-    if attributes.get(A.GEN_AI_OPERATION_NAME) not in _STEPS and A.GENLEDGER_OPERATION_KIND not in attributes:
-        return None
-    context, parent = span.context, span.parent
-    if context is None or span.start_time is None or span.end_time is None:
-        return None
-    kind = attributes.get(A.ERROR_TYPE)
-    return Step(
-        context.trace_id,
-        context.span_id,
-        parent.span_id if parent is not None else None,
-        span.name,
-        span.start_time,
-        (span.end_time - span.start_time) / 1e9,
-        stage().name(kind) if isinstance(kind, str) else None,
-    )
-
-
-class StepProcessor(SpanProcessor):
-    """Gives the ledger the steps that calls are made in, so that a trace keeps its shape there."""
-
-    def __init__(self, destination: LedgerDestination) -> None:
-        self._destination = destination
-
-    def on_end(self, span: ReadableSpan) -> None:
-        """Take an ended span if it is a step."""
-        step = step_of(span)
-        if step is not None:
-            self._destination.accept(step)
-
-
 class LedgerSpanExporter(SpanExporter):
     """The ledger under any OpenTelemetry distribution: `OTEL_TRACES_EXPORTER=ledger`.
 
@@ -347,6 +307,7 @@ class LedgerSpanExporter(SpanExporter):
     def __init__(self) -> None:
         self._destination = LedgerDestination()
         self._destination.is_fed = True
+        self._steps = StepReader()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Take the spans; they are written soon, or on `force_flush` and `shutdown`."""
@@ -356,7 +317,7 @@ class LedgerSpanExporter(SpanExporter):
             call = record_of(span)
             if call is not None and call.library != SCOPE and call.cost is None and call.usage is None:
                 call = None  # another instrumentation's span around or inside a call that is priced
-            record = call or step_of(span)
+            record = self._steps.end(span, is_call=call is not None) or call
             if record is not None:
                 self._destination.accept(record)
         return SpanExportResult.SUCCESS

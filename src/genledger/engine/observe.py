@@ -13,7 +13,7 @@ from opentelemetry.trace import INVALID_SPAN, Span
 from genledger.context.scoped_context import Begun, F, ScopedBlock, enter, in_block, leave, visits
 from genledger.context.totals import Spend
 from genledger.engine.operation import Content
-from genledger.engine.steps import OPERATIONS, Kind, Step, captures, signature_of, start_step
+from genledger.engine.steps import OPERATIONS, Kind, Step, captures, start_step, tool_signature
 from genledger.shared import internal_errors
 
 R = TypeVar("R")
@@ -72,7 +72,7 @@ class Observation(ScopedBlock["Observation"]):
     def _signature(self, given: _Given | None) -> str:
         if self._kind != "tool":
             return self._name
-        return signature_of(self._name, None if given is None else given[1:])
+        return tool_signature(self._name, None if given is None else given[1:])
 
     def returned(self, result: R) -> R:
         """Put the result of the observed function on the span, where content is captured; return it."""

@@ -33,7 +33,7 @@ def add_resolver(resolver: Resolver) -> None:
 def remove_resolver(resolver: Resolver) -> None:
     """Ask `resolver` no more."""
     global _resolvers
-    _resolvers = tuple(one for one in _resolvers if one is not resolver)
+    _resolvers = tuple(one for one in _resolvers if one != resolver)
 
 
 def parent_context() -> Context:

@@ -164,8 +164,8 @@ class Recorder:
                 record_exception=False,
                 set_status_on_exception=False,
             )
-            attributes.update(sampled)
             span.set_attributes(attributes)
+            attributes.update(sampled)
             call = Call(
                 self,
                 operation,

@@ -12,14 +12,14 @@ from opentelemetry.context import Context, set_value
 from opentelemetry.trace import Span, SpanKind, StatusCode, get_current_span, set_span_in_context
 
 from genledger.context.attribution import (
+    ATTRIBUTION_KEY,
     SPEND_KEY,
-    attributed,
     claim_trace,
     completed,
     current,
     current_spend,
 )
-from genledger.context.totals import RUN_KEY, AgentRun, RunningTotal, run_in
+from genledger.context.totals import RUN_KEY, AgentRun, RunningTotal, Spend, run_in
 from genledger.engine.content.redaction import stage
 from genledger.engine.operation import Content, span_name
 from genledger.engine.outcome import error_type
@@ -53,9 +53,19 @@ def captures() -> Capture | None:
     return capture if capture is not None and capture.spans else None
 
 
-def signature_of(name: str, arguments: object) -> str:
-    """Return the signature of a tool call, for budgets that count repeats."""
-    return f"{bounded(name)}:{zlib.crc32(str(arguments).encode(errors='replace')):08x}"
+def total_attributes(spent: Spend) -> dict[str, int | float]:
+    """Return what a step's span shows of the calls inside: in names that no backend adds up with the calls' own."""
+    attributes: dict[str, int | float] = {A.GENLEDGER_TOTAL_CALLS: spent.calls, A.GENLEDGER_TOTAL_TOKENS: spent.tokens}
+    if spent.unpriced:
+        attributes[A.GENLEDGER_TOTAL_UNPRICED] = spent.unpriced
+    if spent.calls > spent.unpriced:
+        attributes[A.GENLEDGER_TOTAL_COST] = round(spent.usd, 12)  # beyond, a sum of doubles has digits of its own
+    return attributes
+
+
+def tool_signature(name: str, arguments: object) -> str:
+    """Return what two calls of a tool have in common if they repeat each other; the arguments cannot be read in it."""
+    return f"{bounded(name)}:{zlib.crc32(repr(arguments).encode()):08x}"
 
 
 class Step:
@@ -67,42 +77,43 @@ class Step:
         outer: The context that the step belongs in, with its attribution.
         around: The span that was current where it began.
         spend: Running total of the calls inside.
+        started: When it began, in seconds of `time.perf_counter`.
     """
 
     __slots__ = (
-        *("_completed", "_kind", "_name", "_run", "_started"),
-        *("around", "attribution", "ended", "outer", "span", "spend"),
+        *("_completed", "_kind", "_name", "_run", "_within"),
+        *("around", "attribution", "ended", "outer", "span", "spend", "started"),
     )
 
-    def __init__(self, kind: Kind, name: str, outer: Context, span: Span) -> None:
+    def __init__(self, kind: Kind, name: str, outer: Context, span: Span, around: Span) -> None:
         self._kind = kind
         self._name = name
-        self._started = time.perf_counter()
+        self.started = time.perf_counter()
         self.outer = outer
-        self.around = get_current_span()
+        self.around = around
         self.attribution = current(outer)
         self._completed = (self.attribution, self.attribution)
         self.span = span
         self.spend = RunningTotal(current_spend(outer))
         self.ended = False
-        around = run_in(outer)
-        self._run: AgentRun | None = None
+        self._run = self._within = run_in(outer)
         if kind in ("agent", "workflow"):
             span_id = f"{span.get_span_context().span_id:016x}"
-            self._run = AgentRun(span_id, 0 if around is None else around.depth + 1)
+            self._run = AgentRun(span_id, 0 if self._within is None else self._within.depth + 1)
 
     def inside(self, context: Context) -> Context:
         """Return `context` with this step as the one that it is in."""
-        inside = set_value(SPEND_KEY, self.spend, set_span_in_context(self.span, context))
+        values: dict[str, Any] = {**set_span_in_context(self.span, context), SPEND_KEY: self.spend}
+        if self._run is not None:
+            values[RUN_KEY] = self._run
         here, own = current(context), self.attribution
         if here is not own:
             before, after = self._completed
             if here is not before:
                 after = completed(here, user=own.user, session=own.session)
                 self._completed = (here, after)
-            inside = attributed(after, inside)
-        inside = claim_trace(self.span.get_span_context(), inside)
-        return inside if self._run is None else set_value(RUN_KEY, self._run, inside)
+            values[ATTRIBUTION_KEY] = after
+        return claim_trace(self.span.get_span_context(), Context(values))
 
     def write(self, content: Content | Callable[[], Content]) -> None:
         """Put content, or what a function returns as such, on the span where content is captured: redacted, bounded."""
@@ -119,9 +130,8 @@ class Step:
     def called(self, call_id: str, signature: str) -> None:
         """Note the id and the signature of a tool call, where they were not known when it began."""
         self.span.set_attribute(A.GEN_AI_TOOL_CALL_ID, call_id)
-        run = run_in(self.outer)
-        if run is not None:
-            run.tool_calls.append(signature)
+        if self._within is not None:
+            self._within.tool_calls.append(signature)
 
     def end(self, error: BaseException | None = None) -> None:
         """End the span and count the step. Only the first time does anything; never raises."""
@@ -139,14 +149,17 @@ class Step:
 
     def _count(self, error: BaseException | None) -> None:
         recorder = active()
+        spent = self.spend.read()
+        if spent.calls:
+            self.span.set_attributes(total_attributes(spent))
         failure: str | None = None
         if error is not None and not isinstance(error, GeneratorExit):
             failure = error_type(error)
             self.span.set_status(StatusCode.ERROR, stage().description(error))
             self.span.set_attribute(A.ERROR_TYPE, failure)
-        if recorder is not None and recorder.metrics is not None:
-            run = self._run or AgentRun("", 0)
-            seconds = time.perf_counter() - self._started
+        if recorder is not None and recorder.metrics is not None and recorder.metrics.steps.measures(self._kind):
+            run = self._run if self._run is not None and self._run is not self._within else AgentRun("", 0)
+            seconds = time.perf_counter() - self.started
             context = set_span_in_context(self.span, self.outer)
             recorder.metrics.steps.record(self._kind, self._name, seconds, failure, run.inferences, run.tools, context)
 
@@ -161,6 +174,8 @@ def start_step(
     signature: str | None = None,
     user: object = None,
     session: object = None,
+    around: Span | None = None,
+    started_ns: int | None = None,
 ) -> Step:
     """Begin a step. It becomes nobody's current span: give `step.inside(context)` to what runs in it.
 
@@ -173,12 +188,14 @@ def start_step(
         signature: Of a tool call, for budgets that count repeats; empty where `Step.called` gives it later.
         user: Who it is for, as the framework knows, where the application's attribution has nobody.
         session: Which conversation or visit it belongs to, likewise.
+        around: The span that was current where it began; by default the one that is.
+        started_ns: When it began, in nanoseconds since 1970; now by default.
     """
     outer = parent_context() if parent is None else parent
     attribution = current(outer)
     if user or session:
         attribution = completed(attribution, user=user, session=session)
-        outer = attributed(attribution, outer)
+        outer = set_value(ATTRIBUTION_KEY, attribution, outer)
     operation, naming = OPERATIONS[kind]
     found: dict[str, Any] = dict(attribution.attributes)
     if operation:
@@ -195,11 +212,14 @@ def start_step(
         outer,
         SpanKind.CLIENT if kind == "retrieval" else SpanKind.INTERNAL,
         found,
+        start_time=started_ns,
         record_exception=False,
         set_status_on_exception=False,
     )
     try:
-        step = Step(kind, name, outer, span)
+        step = Step(kind, name, outer, span, get_current_span() if around is None else around)
+        if started_ns is not None:
+            step.started -= (time.time_ns() - started_ns) / 1e9
         run = run_in(outer)
         if kind == "tool" and run is not None:
             run.tools += 1

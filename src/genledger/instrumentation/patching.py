@@ -58,17 +58,17 @@ class Hook(NamedTuple):
 Patches = list[Patch | Hook]
 
 
-class _Held:
-    """A function that each object of a class has for itself, wrapped where it is looked up."""
+class _Viewed:
+    """What each object of a class has for itself, changed where it is looked up."""
 
-    def __init__(self, name: str, wrapper: Wrapper) -> None:
+    def __init__(self, name: str, view: Callable[[Any], Any]) -> None:
         self._name = name
-        self._wrapper = wrapper
+        self._view = view
 
     def __get__(self, instance: Any, owner: type) -> Any:
         if instance is None or self._name not in vars(instance):
             raise AttributeError(f"{owner.__name__!r} has no attribute {self._name!r}")
-        return wrapt.FunctionWrapper(vars(instance)[self._name], self._wrapper)
+        return self._view(vars(instance)[self._name])
 
     def __set__(self, instance: Any, value: Any) -> None:
         vars(instance)[self._name] = value
@@ -86,7 +86,19 @@ def held(module: str, cls: str, name: str, wrapper: Wrapper) -> Hook:
         name: The attribute of its objects.
         wrapper: Replacement of the function.
     """
-    attribute = _Held(name, wrapper)
+    return viewed(module, cls, name, lambda function: wrapt.FunctionWrapper(function, wrapper))
+
+
+def viewed(module: str, cls: str, name: str, view: Callable[[Any], Any]) -> Hook:
+    """Return the patch of what each object of a class has for itself, of objects that exist, too.
+
+    Args:
+        module: Module of the class.
+        cls: The class. A version that lacks it has nothing to patch.
+        name: The attribute of its objects.
+        view: Makes what is found of what an object has.
+    """
+    attribute = _Viewed(name, view)
 
     def install(found: ModuleType) -> None:
         owner = getattr(found, cls, None)

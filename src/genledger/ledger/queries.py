@@ -1,4 +1,4 @@
-"""Queries of the ledger: spend by dimension, cost per outcome, cost of retries.
+"""Queries of the ledger: spend by dimension, runs of agents, cost per outcome, cost of retries.
 
 Every function takes a connection from `Ledger.reading()`, so that several answers agree with each other.
 
@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from math import fsum
 from typing import Any, Literal
 
@@ -21,8 +21,13 @@ from genledger.ledger.rows import Step, record_of, step_of
 from genledger.pricing.usage import INPUT_BUCKETS, OUTPUT_BUCKETS
 from genledger.shared.text import bounded
 
-Dimension = Literal["feature", "tenant", "model", "user", "session", "prompt_version", "provider", "day"]
+Dimension = Literal[
+    "feature", "tenant", "model", "user", "session", "prompt_version", "provider", "day", "agent", "workflow", "tool"
+]
 """What spend can be broken down by. `model` is the one that answered, `day` is in UTC."""
+
+RUNS: frozenset[Dimension] = frozenset({"agent", "workflow", "tool"})
+"""The dimensions that are kinds of step: a call belongs to the nearest step of that kind around it."""
 
 _PROMPT = "nullif(trim(ifnull(prompt_name, '') || ' ' || ifnull(prompt_version, '')), '')"
 
@@ -35,6 +40,7 @@ _KEYS: dict[Dimension, str] = {
     "prompt_version": _PROMPT,
     "provider": "provider",
     "day": "date(started_ns / 1000000000, 'unixepoch')",
+    **dict.fromkeys(RUNS, "run_name"),
 }
 
 _SHARED_KEYS: dict[Dimension, str] = {
@@ -46,6 +52,19 @@ _SHARED_KEYS: dict[Dimension, str] = {
 """The dimensions, besides the feature, that product events have in common with calls."""
 
 _CACHED = ("cache_read", "cache_read_audio", "cache_read_image")
+
+_SUMS = f"""
+    count(*) AS calls, count(cost_usd) AS priced, count(unpriced) AS unpriced,
+    sum(outcome IN ('error', 'timeout', 'rate_limited')) AS errors,
+    sum(outcome = 'success') AS succeeded, avg(iif(outcome = 'success', duration_s, NULL)) AS latency_s,
+    ifnull(sum({" + ".join(INPUT_BUCKETS)}), 0) AS input_tokens,
+    ifnull(sum({" + ".join(OUTPUT_BUCKETS)}), 0) AS output_tokens,
+    ifnull(sum({" + ".join(_CACHED)}), 0) AS cached_tokens,
+    sum(cost_usd) AS cost_usd
+"""
+
+_MOST_AROUND = 1_000
+"""Steps and calls that are looked at around one call: parents that go in a circle have no end."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -107,6 +126,22 @@ class Spending:
 
 
 @dataclass(slots=True, frozen=True)
+class RunSpending(Spending):
+    """The runs of the agents, workflows or tools of one name, and the calls inside: each in the nearest run around it.
+
+    `key` is `None` for the calls in no run. `runs` are those that began in the period, and those that one of the
+    calls belongs to; `failed_runs` of them ended with an error. The means are `None` where there is no run, that of the
+    cost also where no call is priced; in a total, they leave out the calls in no run.
+    """
+
+    runs: int
+    failed_runs: int
+    calls_per_run: float | None
+    tokens_per_run: float | None
+    cost_per_run: float | None
+
+
+@dataclass(slots=True, frozen=True)
 class OutcomeCost:
     """Cost per outcome: the spend of a feature, divided by how often the outcome was recorded there.
 
@@ -143,7 +178,7 @@ class Report:
     """One report. `outcomes` are per feature and, where product events have that dimension, per `by`."""
 
     by: Dimension
-    rows: list[Spending]
+    rows: Sequence[Spending]
     total: Spending
     outcomes: list[OutcomeCost]
     retries: Retries
@@ -160,29 +195,15 @@ def nothing(by: Dimension) -> Report:
     return Report(by, [], total([]), [], Retries(0, 0, {}, 0, None, 0.0))
 
 
-def spending(connection: sqlite3.Connection, by: Dimension, selection: Selection = EVERYTHING) -> list[Spending]:
-    """Spend by one dimension, most expensive first; by day, oldest first."""
-    key = _KEYS[by]
+def spending(connection: sqlite3.Connection, by: Dimension, selection: Selection = EVERYTHING) -> Sequence[Spending]:
+    """Spend by one dimension, most expensive first; by day, oldest first. By one of `RUNS`, `RunSpending`."""
+    if by in RUNS:
+        return _run_spending(connection, by, selection)
     where, parameters = selection.where("started_ns")
-    reasons: dict[str | None, dict[str, int]] = defaultdict(dict)
-    for value, reason, calls in connection.execute(
-        f"SELECT {key}, unpriced, count(*) FROM calls WHERE unpriced IS NOT NULL AND {where} GROUP BY 1, 2",
-        parameters,
-    ):
-        reasons[value][reason] = calls
+    reasons = _reasons(connection, by, f"calls WHERE unpriced IS NOT NULL AND {where}", parameters)
     order = "key" if by == "day" else "cost_usd DESC, calls DESC, key"
     found = connection.execute(
-        f"""
-        SELECT {key} AS key, count(*) AS calls, count(cost_usd) AS priced, count(unpriced) AS unpriced,
-            sum(outcome IN ('error', 'timeout', 'rate_limited')) AS errors,
-            sum(outcome = 'success') AS succeeded, avg(iif(outcome = 'success', duration_s, NULL)) AS latency_s,
-            ifnull(sum({" + ".join(INPUT_BUCKETS)}), 0) AS input_tokens,
-            ifnull(sum({" + ".join(OUTPUT_BUCKETS)}), 0) AS output_tokens,
-            ifnull(sum({" + ".join(_CACHED)}), 0) AS cached_tokens,
-            sum(cost_usd) AS cost_usd
-        FROM calls WHERE {where} GROUP BY 1 ORDER BY {order}
-        """,
-        parameters,
+        f"SELECT {_KEYS[by]} AS key, {_SUMS} FROM calls WHERE {where} GROUP BY 1 ORDER BY {order}", parameters
     ).fetchall()
     whole = fsum(row["cost_usd"] or 0.0 for row in found)
     return [
@@ -190,9 +211,109 @@ def spending(connection: sqlite3.Connection, by: Dimension, selection: Selection
     ]
 
 
+def _reasons(
+    connection: sqlite3.Connection, by: Dimension, unpriced: str, parameters: Sequence[Any]
+) -> dict[str | None, dict[str, int]]:
+    """Count why calls have no price, for each value of a dimension."""
+    reasons: dict[str | None, dict[str, int]] = defaultdict(dict)
+    for key, reason, calls in connection.execute(
+        f"SELECT {_KEYS[by]}, unpriced, count(*) FROM {unpriced} GROUP BY 1, 2", parameters
+    ):
+        reasons[key][reason] = calls
+    return reasons
+
+
+def _run_spending(connection: sqlite3.Connection, by: Dimension, selection: Selection) -> list[RunSpending]:
+    where, parameters = selection.where("started_ns")
+    unpriced = _in_runs(by, f"unpriced IS NOT NULL AND {where}", where)
+    reasons = _reasons(connection, by, unpriced, 2 * parameters)
+    found = connection.execute(
+        f"""
+        SELECT run_name AS key, {_SUMS}, count(DISTINCT iif(run_selected, NULL, run)) AS late_runs,
+            count(DISTINCT iif(run_selected OR run_error IS NULL, NULL, run)) AS late_failed_runs
+        FROM {_in_runs(by, where, where)} GROUP BY 1
+        """,
+        2 * parameters,
+    ).fetchall()
+    whole = fsum(row["cost_usd"] or 0.0 for row in found)
+    spent: dict[str | None, Spending] = {}
+    counted: dict[str | None, tuple[int, int]] = {}
+    for row in found:
+        sums = dict(row)
+        key, counted[key] = sums["key"], (sums.pop("late_runs"), sums.pop("late_failed_runs"))
+        spent[key] = Spending(**sums, unpriced_reasons=reasons[key], share=_ratio(sums["cost_usd"], whole))
+    for name, runs, failed in connection.execute(
+        f"SELECT name, count(*), count(error_type) FROM steps WHERE kind = '{by}' AND {where} GROUP BY 1", parameters
+    ):
+        late_runs, late_failed = counted.get(name, (0, 0))
+        counted[name] = (runs + late_runs, failed + late_failed)
+    rows = [
+        _with_runs(spent[key] if key in spent else replace(total(()), key=key), *runs) for key, runs in counted.items()
+    ]
+    return sorted(
+        rows, key=lambda row: (row.cost_usd is None, -(row.cost_usd or 0.0), -row.calls, -row.runs, row.key or "")
+    )
+
+
+def _with_runs(spent: Spending, runs: int, failed_runs: int, inside: Spending | None = None) -> RunSpending:
+    """Add the runs to a row, and the means of the calls `inside` them: all those of the row by default."""
+    inside = inside or spent
+    return RunSpending(
+        **{field.name: getattr(spent, field.name) for field in fields(Spending)},
+        runs=runs,
+        failed_runs=failed_runs,
+        calls_per_run=_ratio(inside.calls, runs),
+        tokens_per_run=_ratio(inside.input_tokens + inside.output_tokens, runs),
+        cost_per_run=_ratio(inside.cost_usd, runs),
+    )
+
+
+def _in_runs(by: Dimension, calls: str, runs: str) -> str:
+    """Return, as a table in SQL, the calls that meet a condition, and the run of that kind which each is in.
+
+    Rows come in any order, those of a step after those of the calls inside, perhaps from another process: what is
+    inside of what is read from the parents when it is asked for.
+
+    Args:
+        by: Kind of step.
+        calls: Condition on calls; its parameters come first.
+        runs: Condition on steps, for `run_selected`.
+    """
+    # Without the limit of the inner table, SQLite would look for the run once for each use of it.
+    return f"""
+        (SELECT *, (
+            WITH RECURSIVE around (parent, run) AS (
+                SELECT calls.parent_span_id, NULL
+                UNION ALL
+                SELECT iif(steps.span_id IS NULL, outer_calls.parent_span_id, steps.parent_span_id),
+                    iif(steps.kind = '{by}', steps.rowid, NULL)
+                FROM around
+                LEFT JOIN steps ON steps.trace_id = calls.trace_id AND steps.span_id = around.parent
+                LEFT JOIN calls AS outer_calls ON steps.span_id IS NULL
+                    AND outer_calls.trace_id = calls.trace_id AND outer_calls.span_id = around.parent
+                WHERE around.run IS NULL AND around.parent IS NOT NULL
+                LIMIT {_MOST_AROUND}
+            )
+            SELECT run FROM around WHERE run IS NOT NULL
+        ) AS run FROM calls WHERE {calls} LIMIT -1)
+        LEFT JOIN (
+            SELECT rowid AS run, name AS run_name, error_type AS run_error, ({runs}) AS run_selected FROM steps
+        ) USING (run)
+    """
+
+
 def total(rows: Iterable[Spending]) -> Spending:
-    """Return the sum of the rows."""
+    """Return the sum of the rows; of `RunSpending`, likewise one."""
     rows = list(rows)
+    whole = _sum(rows)
+    runs = [row for row in rows if isinstance(row, RunSpending)]
+    if not runs:
+        return whole
+    inside = _sum([row for row in runs if row.key is not None])
+    return _with_runs(whole, sum(row.runs for row in runs), sum(row.failed_runs for row in runs), inside)
+
+
+def _sum(rows: Sequence[Spending]) -> Spending:
     reasons: dict[str, int] = defaultdict(int)
     for row in rows:
         for reason, calls in row.unpriced_reasons.items():
@@ -289,6 +410,8 @@ def retries(connection: sqlite3.Connection, selection: Selection = EVERYTHING) -
 def trace(connection: sqlite3.Connection, trace_id: str) -> list[CallRecord | Step]:
     """Return the calls of one trace and the steps they were made in, oldest first; empty when there are none.
 
+    The parent of each is the next one around it: spans between them are left out.
+
     Args:
         connection: From `Ledger.reading()`.
         trace_id: 32 hexadecimal digits.
@@ -298,7 +421,19 @@ def trace(connection: sqlite3.Connection, trace_id: str) -> list[CallRecord | St
     found: dict[int, CallRecord | Step] = {step.span_id: step for step in map(step_of, steps)}
     # A span that is both is a call: it has a cost.
     found |= {entry.span_id: entry for entry in map(record_of, calls)}
-    return sorted(found.values(), key=lambda span: span.started_ns)
+    between = {span.span_id: span for span in found.values() if isinstance(span, Step) and span.kind is None}
+
+    def placed(span: CallRecord | Step) -> CallRecord | Step:
+        parent = span.parent_span_id
+        for _ in between:
+            if parent not in between:
+                break
+            parent = between[parent].parent_span_id
+        return span if parent == span.parent_span_id else replace(span, parent_span_id=parent)
+
+    return sorted(
+        (placed(span) for span in found.values() if span.span_id not in between), key=lambda span: span.started_ns
+    )
 
 
 def traces(connection: sqlite3.Connection, prefix: str, limit: int = 10) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -19,6 +19,9 @@ from genledger.engine.record import CallRecord, ProductEvent
 from genledger.pricing.cost import Cost, Part
 from genledger.pricing.usage import TOKEN_BUCKETS, Usage
 from genledger.shared.text import bounded
+
+if TYPE_CHECKING:
+    from genledger.engine.steps import Kind
 
 Values = tuple[Any, ...]
 
@@ -62,7 +65,18 @@ CALL_COLUMNS = (
     "region",
 )
 OUTCOME_COLUMNS = ("name", "at_ns", "value", "trace_id", "span_id", *ATTRIBUTION_COLUMNS)
-STEP_COLUMNS = ("trace_id", "span_id", "parent_span_id", "name", "started_ns", "duration_s", "error_type")
+STEP_COLUMNS = (
+    "trace_id",
+    "span_id",
+    "parent_span_id",
+    "kind",
+    "name",
+    "started_ns",
+    "duration_s",
+    "error_type",
+    "tenant",
+    "feature",
+)
 
 _NO_BUCKETS: Values = (None,) * (len(TOKEN_BUCKETS) + 1)
 
@@ -71,16 +85,20 @@ _NO_BUCKETS: Values = (None,) * (len(TOKEN_BUCKETS) + 1)
 class Step:
     """Work of the application that calls are made in: an agent, a tool, a workflow, an observed task.
 
-    It costs nothing by itself; it gives a trace its shape. `started_ns` is nanoseconds since the epoch.
+    It costs nothing by itself; it gives a trace its shape. `started_ns` is nanoseconds since the epoch. Without a
+    `kind`, it is no step but a span between a step or call and the step around it, and has no name.
     """
 
     trace_id: int
     span_id: int
     parent_span_id: int | None
+    kind: Kind | None
     name: str
     started_ns: int
     duration_s: float
     error_type: str | None
+    tenant: str | None = None
+    feature: str | None = None
 
 
 def trace_hex(trace_id: int) -> str:
@@ -276,10 +294,13 @@ def step_values(step: Step) -> Values:
         trace_hex(step.trace_id),
         span_hex(step.span_id),
         _span(step.parent_span_id),
+        step.kind,
         bounded(step.name),
         step.started_ns,
         step.duration_s,
         _text(step.error_type),
+        _text(step.tenant),
+        _text(step.feature),
     )
 
 
@@ -289,8 +310,11 @@ def step_of(row: sqlite3.Row) -> Step:
         trace_id=int(row["trace_id"], 16),
         span_id=int(row["span_id"], 16),
         parent_span_id=_number(row["parent_span_id"]),
+        kind=row["kind"],
         name=row["name"],
         started_ns=row["started_ns"],
         duration_s=row["duration_s"],
         error_type=row["error_type"],
+        tenant=row["tenant"],
+        feature=row["feature"],
     )

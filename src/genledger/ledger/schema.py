@@ -83,6 +83,25 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     # 4: jobs other than batches: the call that created one is the one that is paid for.
     ("ALTER TABLE batches ADD COLUMN call TEXT",),
+    # 5: what a step is, apart from its name, and who it was for; NULL: a span between steps.
+    (
+        "ALTER TABLE steps ADD COLUMN kind TEXT",
+        "ALTER TABLE steps ADD COLUMN tenant TEXT",
+        "ALTER TABLE steps ADD COLUMN feature TEXT",
+        *(
+            f"""
+            UPDATE steps SET kind = '{kind}', name = ifnull(nullif(substr(name, {len(operation) + 2}), ''), '{kind}')
+            WHERE name = '{operation}' OR name GLOB '{operation} *'
+            """
+            for operation, kind in (
+                ("invoke_agent", "agent"),
+                ("execute_tool", "tool"),
+                ("retrieval", "retrieval"),
+                ("invoke_workflow", "workflow"),
+            )
+        ),
+        "UPDATE steps SET kind = 'task' WHERE kind IS NULL",
+    ),
 )
 """What turns a file of version *n* into one of version *n + 1*. Released migrations never change."""
 

@@ -169,7 +169,7 @@ def _metrics(settings: Settings, meters: Any) -> Metrics:
     if counting is None:
         counting = _metrics_of[meters] = Metrics(metrics.get_meter(SCOPE, __version__, meters, SCHEMA_URL))
     counting.names = settings.metric_names  # type: ignore[assignment]
-    counting.max_label_values = settings.max_label_values
+    counting.labels.max_values = settings.max_label_values
     return counting
 
 

@@ -159,7 +159,8 @@ def _given(pipeline: Pipeline, destination: Any) -> None:
 
 
 def _ledger(pipeline: Pipeline, settings: Settings, name: str) -> None:
-    from genledger.destinations.ledger import LedgerDestination, StepProcessor
+    from genledger.destinations.ledger import LedgerDestination
+    from genledger.destinations.ledger_steps import StepProcessor
 
     ledger = LedgerDestination(
         settings.ledger, max_age_days=settings.ledger_max_days, max_bytes=settings.ledger_max_mb * 1024 * 1024
@@ -170,7 +171,7 @@ def _ledger(pipeline: Pipeline, settings: Settings, name: str) -> None:
         pipeline.problems.append(f"destination {name}: {problem}")
     pipeline.destinations[name] = ledger
     pipeline.sinks.append(ledger.accept)
-    pipeline.processors.append(StepProcessor(ledger))
+    pipeline.processors.append(StepProcessor(ledger.accept))
 
 
 def _delivery(settings: Settings) -> DeliveryOptions:

@@ -59,7 +59,7 @@ def test_what_is_printed_is_json(
     first = make_entry(attribution=who, cost=Cost(0.01008, "table", parts, "2026-11-09", ("unknown_host:x",)))
     trace_id = first.trace_id
     calls = [first, make_entry(None, trace_id=trace_id, retry_causes=("429", "timeout"), attempts=3)]
-    steps = [Step(trace_id, 2**64 - 1, None, "invoke_agent", first.started_ns, 1.5, "ValueError")]
+    steps = [Step(trace_id, 2**64 - 1, None, "agent", "helper", first.started_ns, 1.5, "ValueError")]
     outcomes = [ProductEvent("draft_accepted", first.started_ns, who, trace_id, first.span_id, 1.0)]
     ledger = Ledger(tmp_path / "ledger.db")
     ledger.write(calls, outcomes, steps)

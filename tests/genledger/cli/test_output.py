@@ -26,7 +26,7 @@ OTHER = "日本語テナント株式会社-customer-7f3c9b1e-4a51-4d0e-9b55-7f54
 FEATURE = "support-ticket-summarization-for-enterprise-customers"
 MODEL = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abcdefghijkl"
 UNPRICED = "accounts/fireworks/models/llama-v3p1-405b-instruct-long-context-preview"
-STEP = "invoke_workflow draft_reply_for_enterprise_customers_of_the_second_region"
+STEP = "draft_reply_for_enterprise_customers_of_the_second_region"
 ERROR = "botocore.exceptions.ReadTimeoutErrorOfTheSecondRegion"
 OUTCOME = "support_ticket_resolution_accepted_by_the_customer"
 RULE = "daily-spend-of-every-tenant-on-the-enterprise-plan"
@@ -144,7 +144,7 @@ def _fill(make_entry: Callable[..., CallRecord]) -> None:
     ]  # fmt: skip
     outcomes = [ProductEvent(OUTCOME, now, ours, None, None, 1.0)]
     ledger = Ledger(Path("ledger.db"))
-    ledger.write(calls, outcomes, steps=[Step(trace_id, 1, None, STEP, now, 2.0, None)])
+    ledger.write(calls, outcomes, steps=[Step(trace_id, 1, None, "agent", STEP, now, 2.0, None)])
     ledger.close()
     guard = Guard("rules.toml", "budgets.db")
     for attribution in (ours, theirs):

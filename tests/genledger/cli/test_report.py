@@ -19,8 +19,7 @@ from genledger.cli import app
 from genledger.cli.output import count, digits_for, epoch_ns, moment, money
 from genledger.context.attribution import Attribution
 from genledger.engine.record import CallRecord, ProductEvent
-from genledger.ledger import Ledger
-from genledger.pricing.cost import Cost, Part
+from genledger.ledger import Ledger, Step
 
 MakeEntry = Callable[..., CallRecord]
 Report = Callable[..., Result]
@@ -106,7 +105,9 @@ def test_json_has_every_number(run: Report, path: Path) -> None:
 
 @pytest.mark.usefixtures("filled")
 @pytest.mark.parametrize("width", [80, 140])
-@pytest.mark.parametrize("by", ["feature", "tenant", "model", "user", "session", "prompt_version", "provider", "day"])
+@pytest.mark.parametrize(
+    "by", ["feature", "tenant", "model", "user", "session", "prompt_version", "provider", "day", "agent"]
+)
 def test_tables_fit_the_terminal_and_show_what_is_unpriced(run: Report, by: str, width: int) -> None:
     result = run("report", "--by", by, width=width)
     assert result.exit_code == 0
@@ -329,59 +330,65 @@ def test_a_count_is_short_and_near_enough(number: int) -> None:
     assert float(text.rstrip("kMGT").replace(",", "")) * size == pytest.approx(number, abs=0.051 * size)
 
 
-def test_a_trace_is_a_tree_with_the_cost_of_each_call(run: Report, path: Path, make_entry: MakeEntry) -> None:
-    from genledger.ledger import Step
-
-    trace_id = 0xABCDEF << 104
-    agent = Step(trace_id, 1, 77, "invoke_agent helper", 100, 2.0, None)
-    tool = Step(trace_id, 2, 1, "execute_tool lookup", 150, 1.0, "KeyError")
-    calls = [
-        make_entry(0.5, trace_id=trace_id, parent_span_id=1, started_ns=110),
-        make_entry(0.25, trace_id=trace_id, parent_span_id=2, started_ns=160, attempts=2, retry_causes=("429",)),
-        make_entry(None, trace_id=trace_id, parent_span_id=None, started_ns=170, outcome="timeout"),
+def runs_in(path: Path, make_entry: MakeEntry) -> None:
+    now = time.time_ns()
+    steps = [
+        Step(trace_id, span_id, parent, kind, name, now, 1.0, error, "acme", "copilot")
+        for trace_id, span_id, parent, kind, name, error in (
+            (5, 1, None, "workflow", "draft reply", None),
+            (5, 2, 1, "agent", "writer", None),
+            (5, 3, 2, "tool", "look_up", "KeyError"),
+            (6, 1, None, "agent", "writer", None),
+            (6, 2, 1, "tool", "look_up", None),
+        )
     ]
-    Ledger(path).write(calls, steps=[agent, tool])
-    result = run("trace", "last", width=140)
-    assert result.exit_code == 0
-    heading, *tree = [line.rstrip() for line in result.stdout.splitlines()]
-    assert heading.startswith(f"trace {trace_id:032x}")
-    assert "3 calls  $0.7500  1 unpriced  acme / copilot" in heading
-    assert [line[: line.index("─ ")] for line in tree] == ["├─", "│   ├─", "│   └─", "│       └─", "└─"]
-    expected = (
-        ("invoke_agent helper  $0.7500",),
-        ("chat gpt-4o-mini-2024-07-18  $0.5000  120 in (20 cached), 15 out",),
-        ("execute_tool lookup  $0.2500", "KeyError"),
-        ("$0.2500", "2 attempts (429)"),
-        ("unpriced: unknown_model", "timeout"),
-    )
-    for line, parts in zip(tree, expected, strict=True):
-        assert all(part in line for part in parts), line
-    assert run("trace", "abcdef").stdout == run("trace", "last").stdout
-    spans = json.loads(run("trace", "abcdef", "--json").stdout)
-    assert [span["span_id"] for span in spans][:2] == [f"{1:016x}", f"{calls[0].span_id:016x}"]
-    assert spans[1]["cost"]["amount"] == 0.5
+    calls = [
+        make_entry(3.0, trace_id=5, parent_span_id=2, started_ns=now),
+        make_entry(1.0, trace_id=5, parent_span_id=2, started_ns=now),
+        make_entry(1.0, started_ns=now),
+    ]
+    Ledger(path).write(calls, steps=steps)  # type: ignore[arg-type]
 
 
-def test_a_trace_in_json_has_the_parts_of_each_cost(run: Report, path: Path, make_entry: MakeEntry) -> None:
-    cost = Cost(0.5, "table", (Part("input", 100, 0.005, 0.5),))
-    Ledger(path).write([make_entry(cost=cost)])
-    (call,) = json.loads(run("trace", "last", "--json").stdout)
-    assert call["cost"]["parts"] == [{"bucket": "input", "count": 100, "rate": 0.005, "amount": 0.5}]
+@pytest.mark.parametrize("width", [80, 140])
+def test_the_runs_of_an_agent_are_shown_with_their_means(
+    run: Report, path: Path, make_entry: MakeEntry, width: int
+) -> None:
+    runs_in(path, make_entry)
+    spend, _, means = run("report", "--by", "agent", width=width).stdout.partition("Per run of an agent")
+    assert [line.split()[:2] for line in spend.splitlines() if line[:1] in ("w", "(", "t")] == [
+        ["writer", "2"],
+        ["(none)", "1"],
+        ["total", "3"],
+    ]
+    rows = [line.split() for line in means.splitlines() if line[:1] in ("w", "(", "t")]
+    assert rows == [["writer", "2", "0", "1.0", "135", "$2.0000"], ["total", "2", "0", "1.0", "135", "$2.0000"]]
+    assert max(map(len, (spend + means).splitlines())) <= width
+
+
+def test_a_tool_without_calls_is_shown_with_its_failed_runs(run: Report, path: Path, make_entry: MakeEntry) -> None:
+    runs_in(path, make_entry)
+    spend, _, means = run("report", "--by", "tool").stdout.partition("Per run of a tool")
+    assert "look_up" not in spend
+    assert [line.split() for line in means.splitlines() if line.startswith("look_up")] == [
+        ["look_up", "2", "1", "0.0", "0", "-"]
+    ]
+    assert "look_up" in run("report", "--by", "tool", "--tenant", "acme").stdout
+    assert "look_up" not in run("report", "--by", "tool", "--tenant", "globex").stdout
+
+
+def test_json_has_the_runs_and_their_means(run: Report, path: Path, make_entry: MakeEntry) -> None:
+    runs_in(path, make_entry)
+    found = json.loads(run("report", "--by", "workflow", "--json").stdout)
+    assert [row["key"] for row in found["rows"]] == ["draft reply", None]
+    means = ("runs", "failed_runs", "calls_per_run", "tokens_per_run", "cost_per_run")
+    assert [found["rows"][0][name] for name in means] == [1, 0, 2.0, 270.0, 4.0]
+    assert [found["rows"][1][name] for name in means] == [0, 0, None, None, None]
+    assert [found["total"][name] for name in means] == [1, 0, 2.0, 270.0, 4.0]
+    assert found["total"]["cost_usd"] == 5.0
 
 
 def test_names_are_neither_markup_nor_emoji(run: Report, path: Path, make_entry: MakeEntry) -> None:
     name = "[red]x[/] [link=http://x]:warning:"
     Ledger(path).write([make_entry(response_model=name, started_ns=time.time_ns())])
     assert name in run("report", "--by", "model", width=140).stdout
-    assert name in run("trace", "last", width=200).stdout
-
-
-def test_a_trace_that_is_not_there_or_not_the_only_one_is_an_error(
-    run: Report, path: Path, make_entry: MakeEntry
-) -> None:
-    assert "no ledger at" in run("trace", "last").stderr
-    Ledger(path).write([make_entry(trace_id=0xA1 << 120), make_entry(trace_id=0xA2 << 120)])
-    several = run("trace", "a")
-    assert (several.exit_code, "several traces" in several.stderr) == (1, True)
-    missing = run("trace", "ff")
-    assert (missing.exit_code, "no call of trace 'ff'" in missing.stderr) == (1, True)

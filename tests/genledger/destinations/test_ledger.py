@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from genledger.context.attribution import NOBODY
-from genledger.destinations.ledger import LedgerDestination, LedgerSpanExporter, StepProcessor
+from genledger.destinations.ledger import LedgerDestination, LedgerSpanExporter
 from genledger.engine.record import CallRecord, ProductEvent
 
 MakeEntry = Callable[..., CallRecord]
@@ -464,26 +464,6 @@ def test_gevent_may_replace_threads_after_the_destination_was_made(tmp_path: Pat
     assert written(tmp_path / "ledger.db") == list(range(1, 101))
 
 
-def test_steps_of_the_application_are_kept_and_other_spans_are_not(
-    open_destination: Callable[..., LedgerDestination],
-) -> None:
-    destination = open_destination()
-    provider = TracerProvider()
-    provider.add_span_processor(StepProcessor(destination))
-    tracer = provider.get_tracer("test")
-    with (
-        tracer.start_as_current_span("GET /answer", attributes={"http.request.method": "GET"}),
-        tracer.start_as_current_span("invoke_workflow answer", attributes={"gen_ai.operation.name": "invoke_workflow"}),
-        tracer.start_as_current_span("tidy up", attributes={"genledger.operation.kind": "task"}),
-    ):
-        call = tracer.start_span(
-            "retrieval faq", attributes={"gen_ai.operation.name": "retrieval", "genledger.outcome": "success"}
-        )
-        call.end()
-    assert destination.flush(30)
-    assert sorted(written(destination.ledger.path, "steps", "name")) == ["invoke_workflow answer", "tidy up"]
-
-
 def test_the_exporter_writes_calls_and_steps_of_any_distribution(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -492,7 +472,11 @@ def test_the_exporter_writes_calls_and_steps_of_any_distribution(
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     tracer = provider.get_tracer("test")
-    with tracer.start_as_current_span("invoke_agent helper", attributes={"gen_ai.operation.name": "invoke_agent"}):
+    with (
+        tracer.start_as_current_span("GET /", attributes={"http.request.method": "GET"}),
+        tracer.start_as_current_span("invoke_agent helper", attributes={"gen_ai.operation.name": "invoke_agent"}),
+        tracer.start_as_current_span("of the application"),
+    ):
         attributes: dict[str, str | int] = {
             "gen_ai.operation.name": "chat",
             "gen_ai.provider.name": "openai",
@@ -504,7 +488,7 @@ def test_the_exporter_writes_calls_and_steps_of_any_distribution(
         tracer.start_span("chat gpt-4o-mini", attributes=attributes).end()
     assert exporter.force_flush()
     assert written(tmp_path / "ledger.db", column="response_model") == ["gpt-4o-mini-2024-07-18"]
-    assert written(tmp_path / "ledger.db", "steps", "name") == ["invoke_agent helper"]
+    assert written(tmp_path / "ledger.db", "steps", "name") == ["", "helper"]
     provider.shutdown()
 
 

@@ -50,12 +50,37 @@ def test_an_older_file_is_migrated_and_keeps_its_calls(
     old, new = make_entry(usd=None), make_entry()
     make_older(path, version, old)
     ledger = Ledger(path)
-    ledger.write([new], steps=[Step(old.trace_id, 2, None, "plan", 1, 0.5, None)])
+    ledger.write([new], steps=[Step(old.trace_id, 2, None, "task", "plan", 1, 0.5, None)])
     assert list(ledger.unpriced()) == [old]
     assert ledger.claim_results("openai", "b", ["1"]) == {"1"}
     assert pragma(path, "user_version") == VERSION
     with ledger.reading() as connection:
         assert connection.execute("SELECT count(*) FROM calls").fetchone()[0] == 2
+
+
+def test_a_step_of_an_older_file_gets_its_kind_and_its_own_name(
+    tmp_path: Path, make_entry: Callable[..., CallRecord]
+) -> None:
+    path = tmp_path / "ledger.db"
+    make_older(path, 4, make_entry())
+    names = {
+        "invoke_agent helper": ("agent", "helper"),
+        "invoke_agent": ("agent", "agent"),
+        "execute_tool look_up": ("tool", "look_up"),
+        "retrieval faq": ("retrieval", "faq"),
+        "invoke_workflow draft reply": ("workflow", "draft reply"),
+        "plan": ("task", "plan"),
+        "invoke_agents": ("task", "invoke_agents"),
+    }
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executemany(
+            "INSERT INTO steps (trace_id, span_id, name, started_ns, duration_s) VALUES ('05', ?, ?, 1, 1.0)",
+            [(f"{number:016x}", name) for number, name in enumerate(names)],
+        )
+    with Ledger(path).reading() as connection:
+        found = {int(row["span_id"], 16): row for row in connection.execute("SELECT * FROM steps")}
+    assert [(found[number]["kind"], found[number]["name"]) for number in range(len(names))] == list(names.values())
+    assert {found[number]["tenant"] for number in found} == {None}
 
 
 def test_a_newer_file_is_refused_and_left_as_it_is(tmp_path: Path, make_entry: Callable[..., CallRecord]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypedDict
 
 import httpx2
@@ -65,6 +65,15 @@ def graph() -> Any:
     return made.compile()
 
 
+SEQUENCE = """\
+invoke_workflow RunnableSequence
+  first
+    execute_tool weather
+      chat gpt-4o
+  second
+    chat gpt-4o
+"""
+
 GRAPH = """\
 invoke_workflow LangGraph
   first
@@ -90,16 +99,52 @@ def _in_thread(act: Callable[[], Any]) -> None:
 
 async def _astream(runnable: Any, given: Any) -> None:
     async for _ in runnable.astream(given):
-        pass
+        assert get_current() == {}
+
+
+async def _astream_events(runnable: Any, given: Any) -> None:
+    async for _ in runnable.astream_events(given, version="v2"):
+        assert get_current() == {}
+
+
+async def _abatch_as_completed(runnable: Any, given: Any) -> None:
+    async for _ in runnable.abatch_as_completed([given]):
+        assert get_current() == {}
+
+
+def _stream(runnable: Any, given: Any) -> None:
+    for _ in runnable.stream(given):
+        assert get_current() == {}
+
+
+def _batch_as_completed(runnable: Any, given: Any) -> None:
+    for _ in runnable.batch_as_completed([given]):
+        assert get_current() == {}
+
+
+def asynchronously(act: Callable[[], Awaitable[Any]]) -> Any:
+    """Run a coroutine, and see that it leaves no context behind in its task."""
+
+    async def run() -> Any:
+        try:
+            return await act()
+        finally:
+            assert get_current() == {}
+
+    return asyncio.run(run())
 
 
 WAYS: dict[str, Callable[[Any, Any], Any]] = {
     "invoke": lambda runnable, given: runnable.invoke(given),
-    "ainvoke": lambda runnable, given: asyncio.run(runnable.ainvoke(given)),
-    "stream": lambda runnable, given: list(runnable.stream(given)),
-    "astream": lambda runnable, given: asyncio.run(_astream(runnable, given)),
+    "stream": _stream,
     "batch": lambda runnable, given: runnable.batch([given]),
-    "abatch": lambda runnable, given: asyncio.run(runnable.abatch([given])),
+    "sequence.batch": lambda runnable, given: (runnable | RunnableLambda(lambda x: x)).batch([given]),
+    "batch_as_completed": _batch_as_completed,
+    "ainvoke": lambda runnable, given: asynchronously(lambda: runnable.ainvoke(given)),
+    "astream": lambda runnable, given: asynchronously(lambda: _astream(runnable, given)),
+    "abatch": lambda runnable, given: asynchronously(lambda: runnable.abatch([given])),
+    "abatch_as_completed": lambda runnable, given: asynchronously(lambda: _abatch_as_completed(runnable, given)),
+    "astream_events": lambda runnable, given: asynchronously(lambda: _astream_events(runnable, given)),
     "in a thread": lambda runnable, given: _in_thread(lambda: runnable.invoke(given)),
 }
 
@@ -109,7 +154,7 @@ def test_a_graph_has_its_tree_however_it_is_called(telemetry: Telemetry, way: st
     before = get_current()
     WAYS[way](graph(), {"x": "go"})
     assert get_current() is before
-    assert tree(telemetry.spans) == GRAPH
+    assert tree(telemetry.spans) == (SEQUENCE if way == "sequence.batch" else GRAPH)
     costs = [attributes_of(span).get("genledger.cost.amount") for span in telemetry.spans if "chat" in span.name]
     assert costs == [pytest.approx(PRICE)] * 2
 

@@ -8,7 +8,7 @@ the context of its span: points carry exemplars. What counters are to be given i
 from __future__ import annotations
 
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -17,6 +17,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext, set_span_in_context
 
 from genledger.engine.record import CallRecord
+from genledger.engine.signals.label_limit import LabelLimit
 from genledger.engine.signals.metric_points import (
     DURATIONS,
     CountedCall,
@@ -41,9 +42,6 @@ MAX_BACKLOG = 16 * MAX_WAITING
 
 MAX_KNOWN_KEYS = 8192
 """Combinations of values whose labels are remembered without looking at the label limits again."""
-
-OTHER = "other"
-"""What a label says once it has had too many different values."""
 
 _NOWHERE = set_span_in_context(INVALID_SPAN, Context())
 """A context without a span. The SDK takes an empty one for the current one."""
@@ -72,14 +70,14 @@ class Metrics:
 
     Attributes:
         names: Generation of the conventions' metric names.
-        max_label_values: Different values that one label may have.
+        labels: How many different values one label may have.
         steps: The metrics of steps.
     """
 
     def __init__(self, meter: Meter, *, names: MetricNames = "newest", max_label_values: int = 1000) -> None:
         self.names = names
-        self.max_label_values = max_label_values
-        self.steps = StepMetrics(meter)
+        self.labels = LabelLimit(max_label_values)
+        self.steps = StepMetrics(meter, self.labels)
         self._meter = meter
         self._instruments: dict[str, Any] = {}
         self._tasks = TaskQueue("genledger-metrics")
@@ -93,13 +91,12 @@ class Metrics:
         self._waiting: deque[CountedCall] = deque()
         self._working = False
         self._labels_of: dict[tuple[object, ...], Labels] = {}
-        self._values: dict[str, set[object]] = {}
-        self._overflow: Counter[str] = Counter()
         self._sums: dict[tuple[object, ...], _Sum] = {}
         self._started: set[tuple[object, ...]] = set()
 
     def after_fork(self) -> None:
         """In a forked child: its parent reports what was counted so far."""
+        self.labels.start_empty()
         self._start_empty()
         forget_points(self._meter)
 
@@ -155,7 +152,7 @@ class Metrics:
         with self._lock:
             self._take()
             self._hand_over(everything=everything)
-        for label, count in list(self._overflow.items()):
+        for label, count in list(self.labels.overflow.items()):
             yield Observation(count, {A.GENLEDGER_LABEL_NAME: label})
 
     def _hand_over(self, *, everything: bool) -> None:
@@ -186,7 +183,7 @@ class Metrics:
         record = call.record
         labels = self._labels(record)
         context = _context(call.span)
-        error = self._bounded(A.ERROR_TYPE, record.error_type)
+        error = self.labels.bounded(A.ERROR_TYPE, record.error_type)
         for name, value, more in points_of(call, self.names):
             if name not in M.BUCKETS:
                 found = {**labels, **more}
@@ -197,7 +194,7 @@ class Metrics:
                 continue
             found = database_labels(labels) if name == M.DB_CLIENT_OPERATION_DURATION else {**labels, **more}
             if error is not None and name in DURATIONS:
-                found[A.ERROR_TYPE] = error  # type: ignore[assignment]
+                found[A.ERROR_TYPE] = error
             self._instrument(name).record(value, found, context)
 
     def _instrument(self, name: str) -> Any:
@@ -227,24 +224,12 @@ class Metrics:
         )
         labels = self._labels_of.get(key)
         if labels is None:
-            bounded = {label: self._bounded(label, value) for label, value in zip(_LABELS, key, strict=True)}
-            labels = {label: value for label, value in bounded.items() if value is not None}  # type: ignore[misc]
+            bounded = {label: self.labels.bounded(label, value) for label, value in zip(_LABELS, key, strict=True)}
+            labels = {label: value for label, value in bounded.items() if value is not None}
             if len(self._labels_of) >= MAX_KNOWN_KEYS:
                 self._labels_of.clear()
             self._labels_of[key] = labels
         return labels
-
-    def _bounded(self, label: str, value: object) -> object:
-        if value is None:
-            return None
-        values = self._values.setdefault(label, set())
-        if value in values:
-            return value
-        if len(values) >= self.max_label_values:
-            self._overflow[label] += 1
-            return OTHER
-        values.add(value)
-        return value
 
 
 _LABELS = (

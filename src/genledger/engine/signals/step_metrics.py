@@ -7,15 +7,18 @@ from typing import Any
 from opentelemetry.context import Context
 from opentelemetry.metrics import Histogram, Meter
 
+from genledger.engine.signals.label_limit import LabelLimit
 from genledger.shared.text import bounded
 from genledger_semconv import attributes as A
 from genledger_semconv import metrics as M
 
 
 class StepMetrics:
-    """The instruments of one meter."""
+    """The instruments of one meter, and how many different values their labels may have."""
 
-    def __init__(self, meter: Meter) -> None:
+    def __init__(self, meter: Meter, limit: LabelLimit) -> None:
+        self._limit = limit
+
         def histogram(name: str, unit: str) -> Histogram:
             return meter.create_histogram(name, unit, explicit_bucket_boundaries_advisory=M.BUCKETS[name])
 
@@ -26,6 +29,10 @@ class StepMetrics:
         }
         self._inferences = histogram(M.GEN_AI_INVOKE_AGENT_INFERENCE_CALLS, "{inference_call}")
         self._tools = histogram(M.GEN_AI_INVOKE_AGENT_TOOL_CALLS, "{tool_call}")
+
+    def measures(self, kind: str) -> bool:
+        """Return whether a kind of step has a metric."""
+        return kind in self._durations
 
     def record(
         self,
@@ -40,7 +47,7 @@ class StepMetrics:
         """Count one finished step.
 
         Args:
-            kind: What it was; a kind without a metric is left out.
+            kind: What it was, of those that are measured.
             name: The agent, tool or workflow.
             seconds: How long it took.
             error: Its `error.type`, when it failed.
@@ -48,14 +55,11 @@ class StepMetrics:
             tools: Tools that an agent ran itself.
             context: Has the step's span, which exemplars lead to.
         """
-        found = self._durations.get(kind)
-        if found is None:
-            return
-        histogram, naming = found
-        labels: dict[str, Any] = {naming: bounded(name)}
+        histogram, naming = self._durations[kind]
+        labels: dict[str, Any] = {naming: self._limit.bounded(naming, bounded(name))}
         if kind == "agent":
             self._inferences.record(inferences, labels, context)
             self._tools.record(tools, labels, context)
         if error is not None:
-            labels = {**labels, A.ERROR_TYPE: bounded(error)}
+            labels = {**labels, A.ERROR_TYPE: self._limit.bounded(A.ERROR_TYPE, bounded(error))}
         histogram.record(seconds, labels, context)

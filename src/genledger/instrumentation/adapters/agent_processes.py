@@ -12,7 +12,7 @@ from genledger.context.scoped_context import Begun, async_steps_in_context
 from genledger.engine.call import Call
 from genledger.engine.operation import Body, Content, Endpoint, Operation
 from genledger.engine.recorder import Recorder, active
-from genledger.engine.steps import Step, signature_of, start_step
+from genledger.engine.steps import Step, start_step, tool_signature
 from genledger.shared import internal_errors
 from genledger_semconv import attributes as A
 
@@ -64,7 +64,7 @@ class ProcessRun:
             parent=around.inside(get_current()),
             attributes={A.GEN_AI_TOOL_CALL_ID: call_id},
             content={A.GEN_AI_TOOL_CALL_ARGUMENTS: arguments},
-            signature=signature_of(name, arguments),
+            signature=tool_signature(name, arguments),
         )
         if subagent:
             self._subagents[call_id] = start_step("agent", subagent, parent=tool.inside(get_current()))

@@ -7,6 +7,8 @@ belongs to the run that the model was called in. Where no client of ours makes i
 
 from __future__ import annotations
 
+import functools
+import itertools
 import threading
 import time
 from collections import OrderedDict
@@ -16,6 +18,7 @@ from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
 
 from opentelemetry.context import Context, get_current
+from opentelemetry.trace import get_current_span
 
 from genledger.engine.operation import Body, Content, Endpoint, Operation
 from genledger.engine.parents import add_resolver, parent_context, remove_resolver
@@ -28,6 +31,9 @@ _C = TypeVar("_C")
 
 MAX_OPEN = 10_000
 """Runs that are kept while they are open; the oldest are ended first, as runs that never end would pile up."""
+
+
+_TOO_MANY = f"more than {MAX_OPEN} are open; the oldest was ended"
 
 
 class ModelCall(NamedTuple):
@@ -51,14 +57,35 @@ class Unit(NamedTuple):
 class ModelRun:
     """Model call reported by a framework. The client's call that serves it claims it."""
 
-    __slots__ = ("asked", "claimed", "ended", "parent", "started_ns")
+    __slots__ = ("asked", "claimed", "parent", "started_ns")
 
-    def __init__(self, parent: Step | None, asked: ModelCall) -> None:
+    def __init__(self, parent: Any, asked: ModelCall) -> None:
         self.parent = parent
         self.asked = asked
         self.started_ns = time.time_ns()
         self.claimed = False
-        self.ended = False
+
+
+class _Run:
+    """Run that has a step or, as plumbing, none.
+
+    Attributes:
+        parent: Id of the run around it.
+        number: Runs that began before.
+        start: Begins its step when something happens in it. A task waits for that: one that only wraps an agent of
+            its name is plumbing.
+        step: The step, once it has begun.
+        wraps: Name of a task that waits.
+    """
+
+    __slots__ = ("number", "parent", "start", "step", "wraps")
+
+    def __init__(self, parent: Any, number: int) -> None:
+        self.parent = parent
+        self.number = number
+        self.start: Callable[[], Step] | None = None
+        self.step: Step | None = None
+        self.wraps: str | None = None
 
 
 class Runs:
@@ -66,70 +93,104 @@ class Runs:
 
     Args:
         current: Returns the id of the run that the framework is in here, or `None`.
+
+    Attributes:
+        hooked: Whether the framework's hook is in place.
     """
 
     def __init__(self, current: Callable[[], Any]) -> None:
+        self.hooked = False
         self._current = current
-        self._lock = threading.Lock()
-        self._steps: OrderedDict[Any, Step | None] = OrderedDict()
-        self._parents: dict[Any, Any] = {}
+        self._lock = threading.RLock()
+        self._numbers = itertools.count()
+        self._runs: OrderedDict[Any, _Run] = OrderedDict()
         self._models: OrderedDict[Any, ModelRun] = OrderedDict()
-        self._model: ContextVar[ModelRun | None] = ContextVar("genledger-model-run", default=None)
+        self._entered: ContextVar[tuple[Any, ...]] = ContextVar("genledger-entered-runs", default=())
 
     def hook(self, module: str, register: Callable[[ModuleType], Any]) -> Hook:
         """Return the hook of the module in which a framework takes callbacks.
 
         Args:
             module: Its name.
-            register: Registers ours in it. Called once, as frameworks do not forget them: they do nothing while nothing
-                is recorded. What it returns is kept.
+            register: Registers ours in it. Called once, as frameworks do not forget them: they have to do nothing
+                while these runs are not `hooked`. What it returns is kept.
         """
 
         def install(found: ModuleType) -> None:
+            self.hooked = True
             add_resolver(self.resolve)
             if not hasattr(found, "_genledger"):
                 found._genledger = register(found)  # type: ignore[attr-defined]
 
-        return Hook(module, install, lambda found: remove_resolver(self.resolve))
+        def remove(found: ModuleType) -> None:
+            self.hooked = False
+            remove_resolver(self.resolve)
+
+        return Hook(module, install, remove)
 
     def step_of(self, run: Any) -> Step | None:
         """Return the step of a run, or of the nearest run around it that has one."""
         seen = 0
         while run is not None and seen < 100:
-            step = self._steps.get(run)
+            found = self._runs.get(run)
+            if found is None:
+                return None
+            step = self._begun(found)
             if step is not None:
                 return step
-            run = self._parents.get(run)
+            run = found.parent
             seen += 1
         return None
 
+    def enter(self, *runs: Any) -> None:
+        """Note, in the context of what they do, models' runs and such as the framework does not name itself.
+
+        Nothing has to be taken back: a run counts while it is open.
+        """
+        still = (one for one in self._entered.get() if one in self._models or one in self._runs)
+        self._entered.set((*still, *runs))
+
     def resolve(self) -> Step | None:
         """Return the step that a call made here belongs to: a resolver for `genledger.engine.parents`."""
-        model = self._model.get()
-        if model is not None and not model.ended:
-            model.claimed = True
-            return model.parent
-        return self.step_of(self._current())
+        for entered in reversed(self._entered.get()):
+            model = self._models.get(entered)
+            if model is not None and not model.claimed:
+                model.claimed = True
+                return self.step_of(model.parent)
+        return self.step_of(self._nearest(self._current()))
 
-    def start_unit(self, run: Any, parent: Any, unit: Unit, content: Callable[[], Content]) -> None:
+    def _nearest(self, run: Any) -> Any:
+        """Return the run that is the nearest here: the given one, or one that was entered after it began."""
+        for entered in reversed(self._entered.get()):
+            found = self._runs.get(entered)
+            if found is not None:
+                around = self._runs.get(run)
+                return run if around is not None and around.number > found.number else entered
+        return run
+
+    def start_unit(self, run: Any, parent: Any, unit: Unit, content: Callable[[], Content], **more: Any) -> None:
         """Begin a run that the framework gives no kind: an agent, a workflow, a task, or plumbing, which is no step.
 
         What happens in plumbing belongs to the run around it. A task's input is not recorded: it is the state of the
-        workflow.
+        workflow. `more` is as for `start`.
         """
+        parent = self._nearest(parent)
         if unit.agent is not None:
-            self.start(run, parent, "agent", unit.agent, unit.attributes, content)
+            around = self._runs.get(parent)
+            if around is not None and around.wraps == unit.agent:
+                around.start = around.wraps = None
+            self.start(run, parent, "agent", unit.agent, unit.attributes, content, **more)
         elif parent is None:
-            self.start(run, None, "workflow", unit.name, unit.attributes, content)
-        elif unit.node:
-            self.start(run, parent, "task", unit.name)
+            self.start(run, None, "workflow", unit.name, unit.attributes, content, **more)
         else:
-            self.pass_through(run, parent)
+            found = self._keep(run, parent)
+            if found is not None and unit.node:
+                found.wraps = unit.name
+                found.start = functools.partial(self._start_task, unit.name, parent, get_current(), time.time_ns())
 
     def pass_through(self, run: Any, parent: Any) -> None:
         """Begin a run that is no step: what happens in it belongs to the run around it."""
-        if active() is not None and run not in self._steps:
-            self._keep(run, parent, None)
+        self._keep(run, parent)
 
     def start(
         self,
@@ -139,34 +200,26 @@ class Runs:
         name: str,
         attributes: Mapping[str, Any] | None = None,
         content: Content | Callable[[], Content] | None = None,
-        signature: str | None = None,
-        session: object = None,
+        **more: Any,
     ) -> None:
         """Begin the step of a run, with the attributes that are not empty; nothing for a run that has begun already.
 
-        `signature` and `session` are as `start_step` takes them.
+        `more` is what else `start_step` takes: the user, the session, a tool's signature.
         """
-        if active() is None or run in self._steps:
-            return
-        found = {key: value for key, value in (attributes or {}).items() if value}
-        step = start_step(
-            kind,
-            name,
-            parent=self._context(parent),
-            attributes=found,
-            content=content,
-            signature=signature,
-            session=session,
-        )
-        self._keep(run, parent, step)
+        parent = self._nearest(parent)
+        kept = self._keep(run, parent)
+        if kept is not None:
+            found = {key: value for key, value in (attributes or {}).items() if value}
+            context = self._context(parent, get_current())
+            kept.step = start_step(kind, name, parent=context, attributes=found, content=content, **more)
 
     def end(
         self, run: Any, error: BaseException | None = None, content: Content | Callable[[], Content] | None = None
     ) -> None:
         """End the step of a run; nothing for a run that is not known."""
         with self._lock:
-            step = self._steps.pop(run, None)
-            self._parents.pop(run, None)
+            found = self._runs.pop(run, None)
+        step = self._begun(found) if found is not None else None
         if step is not None:
             if content is not None:
                 step.write(content)
@@ -174,44 +227,67 @@ class Runs:
 
     def start_model(self, run: Any, parent: Any, asked: ModelCall) -> None:
         """Note that a model is called."""
-        model = ModelRun(self.step_of(parent), asked)
+        if active() is None:
+            return
         with self._lock:
-            self._models[run] = model
+            if run in self._models:
+                return
+            self._models[run] = ModelRun(self._nearest(parent), asked)
             if len(self._models) > MAX_OPEN:
-                self._models.popitem(last=False)[1].ended = True
-        self._model.set(model)
+                self._models.popitem(last=False)
+        self.enter(run)
 
-    def end_model(self, run: Any, answer: Any = None, error: BaseException | None = None) -> None:
-        """Note that a model has answered, or failed; its usage is priced if no client's call was made for it."""
+    def end_model(
+        self, run: Any, answer: Any = None, error: BaseException | None = None, *, cached: bool = False
+    ) -> None:
+        """Note that a model has answered, or failed; its usage is priced if no client's call was made for it.
+
+        Nothing is paid for what the framework's cache answered.
+        """
         with self._lock:
             model = self._models.pop(run, None)
         recorder = active()
-        if model is None or model.ended:
+        if model is None or model.claimed or recorder is None:
             return
-        model.ended = True
-        if recorder is None or model.claimed:
-            return
-        context = model.parent.inside(get_current()) if model.parent is not None else None
-        call = recorder.open(*model.asked, context=context or get_current(), started_ns=model.started_ns)
+        context = self._context(model.parent, get_current())
+        call = recorder.open(*model.asked, context=context, started_ns=model.started_ns)
         if call is not None:
+            call.cached = cached
             call.started -= (time.time_ns() - model.started_ns) / 1e9
             call.settle(answer, error=error)
 
-    def _context(self, parent: Any) -> Context:
-        step = self.step_of(parent)
-        return step.inside(get_current()) if step is not None else parent_context()
+    def _start_task(self, name: str, parent: Any, here: Context, started_ns: int) -> Step:
+        context, around = self._context(parent, here), get_current_span(here)
+        return start_step("task", name, parent=context, around=around, started_ns=started_ns)
 
-    def _keep(self, run: Any, parent: Any, step: Step | None) -> None:
-        forgotten: Step | None = None
+    def _context(self, parent: Any, here: Context) -> Context:
+        step = self.step_of(parent)
+        return step.inside(here) if step is not None else parent_context()
+
+    def _begun(self, run: _Run) -> Step | None:
+        if run.wraps is not None:
+            with self._lock:
+                start, run.start = run.start, None
+                if start is not None:
+                    run.step = start()
+                    run.wraps = None
+        return run.step
+
+    def _keep(self, run: Any, parent: Any) -> _Run | None:
+        """Keep a run that begins; `None` if it has begun already, or if nothing is recorded."""
+        if active() is None:
+            return None
+        forgotten: Any = None
         with self._lock:
-            self._steps[run] = step
-            if parent is not None:
-                self._parents[run] = parent
-            if len(self._steps) > MAX_OPEN:
-                old, forgotten = self._steps.popitem(last=False)
-                self._parents.pop(old, None)
+            if run in self._runs:
+                return None
+            kept = self._runs[run] = _Run(parent, next(self._numbers))
+            if len(self._runs) > MAX_OPEN:
+                forgotten = next(iter(self._runs))
         if forgotten is not None:
-            forgotten.end()
+            self.end(forgotten)
+            internal_errors.report("keeping the runs of a framework", RuntimeError(_TOO_MANY))
+        return kept
 
 
 def guarded(framework: str) -> Callable[[type[_C]], type[_C]]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from genledger.pricing.getters import Counts, duration, field, first, items, number, path, text
-from genledger.pricing.readers import shapes
+from genledger.pricing.readers import heard_audio, shapes
 from genledger.pricing.readers.tools import units_of
 from genledger.pricing.readers.usage_block import usage_block
 from genledger.pricing.usage import NO_UNITS, Usage
@@ -138,7 +138,7 @@ def _without_block(
         usage = shapes.embedding_statistics(counts, body)
         return usage if usage.input else None
     if provider == "deepgram" and field(body, "metadata") is not None:
-        return shapes.deepgram(counts, body, request)
+        return heard_audio.deepgram(counts, body, request)
     units = units_of(provider, api, body, request, headers)
     return Usage(units=units) if units else None
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from genledger.pricing.getters import MOST, Counts, number
-from genledger.pricing.readers.shapes import Media, split
+from genledger.pricing.readers.token_split import Media, split
 from genledger.pricing.usage import NO_UNITS, Usage
 from genledger_semconv import attributes as A
 

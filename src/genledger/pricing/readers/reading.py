@@ -21,6 +21,14 @@ _STANDARD = frozenset(
     {"", "default", "standard", "auto", "on_demand", "ondemand", "standard_only", "unspecified", "reserved"}
 )
 _BATCH_APIS = frozenset({"batch", "batches", "message_batches", "batchGenerateContent"})
+_TIER_FIELDS = frozenset(
+    {
+        *("service_tier", "serviceTier", "speed", "performanceConfig", "usageMetadata", "usage_metadata"),
+        *("x-gemini-service-tier", "x-amzn-bedrock-service-tier", "x-amzn-bedrock-performanceconfig-latency"),
+    }
+)
+"""The fields and headers that may say a tier."""
+
 _TRAFFIC = {
     "ON_DEMAND_FLEX": "flex",
     "ON_DEMAND_PRIORITY": "priority",
@@ -254,6 +262,8 @@ def _headers(payload: object, headers: Any) -> Mapping[str, object]:
 
 def _tier(body: Any, usage: Any, request: Any, headers: Mapping[str, object], notes: list[str]) -> str | None:
     """Return the tier that was served, else the one that was asked for."""
+    if all(type(one) is dict and _TIER_FIELDS.isdisjoint(one) for one in (body, usage, request, headers)):
+        return None
     holder = body if body.get("service_tier") is not None else usage
     if holder.get("service_tier") in ("default", "standard") and usage.get("speed") is None:
         return None

@@ -7,80 +7,11 @@ through `Counts.inconsistent`; buckets are never negative and always add up to t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-from genledger.pricing.getters import Counts, duration, field, fields_of, first, items, label, number, path
+from genledger.pricing.getters import Counts, field, fields_of, first, items, label, number, path
+from genledger.pricing.readers.token_split import TEXT_ONLY, Media, split
 from genledger.pricing.usage import NO_UNITS, Usage
-
-
-class Media(NamedTuple):
-    """Tokens that are no text; `audio` and `image` include their cached part."""
-
-    audio: int = 0
-    image: int = 0
-    cached_audio: int = 0
-    cached_image: int = 0
-    audio_out: int = 0
-    image_out: int = 0
-
-
-_TEXT_ONLY = Media()
-
-
-def split(
-    counts: Counts,
-    given: int,
-    generated: int,
-    *,
-    cache_read: int = 0,
-    cache_write: int = 0,
-    cache_write_1h: int = 0,
-    reasoning: int = 0,
-    media: Media = _TEXT_ONLY,
-    units: Mapping[str, float] = NO_UNITS,
-) -> Usage:
-    """Split two totals that include everything: cached tokens, reasoning, and every modality."""
-    plain = media is _TEXT_ONLY and not (cache_write or cache_write_1h or units)
-    if plain and cache_read <= given and reasoning <= generated:  # what almost every answer is
-        return Usage(given - cache_read, 0, 0, cache_read, 0, 0, 0, 0, generated - reasoning, reasoning, 0, 0, NO_UNITS)
-    audio, image, cached_audio, cached_image, audio_out, image_out = media
-    cache_read = counts.clamp(cache_read, given)
-    cache_write_1h = counts.clamp(cache_write_1h, given - cache_read)
-    cache_write = counts.clamp(cache_write, given - cache_read - cache_write_1h)
-    audio = counts.clamp(audio, given)
-    image = counts.clamp(image, given - audio)
-    cached_audio = min(cached_audio, audio, cache_read)
-    cached_image = min(cached_image, image, cache_read - cached_audio)
-    audio -= cached_audio
-    image -= cached_image
-    # Where the provider does not say which modality was cached, tokens counted twice are cached media.
-    twice = cache_read + cache_write + cache_write_1h + audio + image - given
-    if twice > 0:
-        moved = min(twice, audio, cache_read - cached_audio - cached_image)
-        audio, cached_audio, twice = audio - moved, cached_audio + moved, twice - moved
-        moved = min(twice, image, cache_read - cached_audio - cached_image)
-        image, cached_image, twice = image - moved, cached_image + moved, twice - moved
-        moved = min(twice, audio)
-        audio, twice = audio - moved, twice - moved
-        image -= min(twice, image)
-    audio_out = counts.clamp(audio_out, generated)
-    image_out = counts.clamp(image_out, generated - audio_out)
-    reasoning = counts.clamp(reasoning, generated - audio_out - image_out)
-    return Usage(
-        input=given - cache_read - cache_write - cache_write_1h - audio - image,
-        input_audio=audio,
-        input_image=image,
-        cache_read=cache_read - cached_audio - cached_image,
-        cache_read_audio=cached_audio,
-        cache_read_image=cached_image,
-        cache_write=cache_write,
-        cache_write_1h=cache_write_1h,
-        output=generated - reasoning - audio_out - image_out,
-        reasoning=reasoning,
-        output_audio=audio_out,
-        output_image=image_out,
-        units=units,
-    )
 
 
 def _media(counts: Counts, details: Any, out: Any) -> Media:
@@ -88,7 +19,7 @@ def _media(counts: Counts, details: Any, out: Any) -> Media:
     given, made = details.get, out.get
     found = given("audio_tokens") or given("image_tokens") or given("video_tokens")
     if not (found or made("audio_tokens") or made("image_tokens")):
-        return _TEXT_ONLY
+        return TEXT_ONLY
     cached = given("cached_tokens_details")
     return Media(
         audio=counts(details, "audio_tokens"),
@@ -413,6 +344,9 @@ def text_generation(counts: Counts, body: object) -> Usage | None:
     return total
 
 
+_WATSONX = ("input_token_count", "generated_token_count")
+
+
 def watsonx(counts: Counts, body: object) -> Usage | None:
     """IBM watsonx.ai: counts in each result of a generation, one beside the results of an embedding or a rerank.
 
@@ -427,9 +361,6 @@ def watsonx(counts: Counts, body: object) -> Usage | None:
     )
 
 
-_WATSONX = ("input_token_count", "generated_token_count")
-
-
 def embedding_statistics(counts: Counts, body: object) -> Usage:
     """Google embeddings: token counts beside each vector."""
     vectors = [*items(body, "embeddings"), *items(body, "predictions"), field(body, "embedding")]
@@ -438,48 +369,3 @@ def embedding_statistics(counts: Counts, body: object) -> Usage:
         statistics = first(vector, "statistics") or path(vector, "embeddings", "statistics")
         total += counts(statistics, "tokenCount", "token_count")
     return Usage(input=total)
-
-
-_DEEPGRAM_INFO = ("summary_info", "topics_info", "intents_info", "sentiment_info")
-
-_BY_THE_SECOND = {
-    "deepgram": ("diarize", "diarize_model", "redact", "keyterm", "detect_entities"),
-    "assemblyai": (
-        *("speaker_labels", "entity_detection", "sentiment_analysis", "content_safety", "iab_categories"),
-        *("redact_pii", "redact_pii_audio", "auto_chapters", "auto_highlights", "summarization", "keyterms_prompt"),
-    ),
-}
-"""Fields of a request for what is charged beside a transcript, for each of its seconds.
-
-https://deepgram.com/pricing, https://www.assemblyai.com/pricing
-"""
-
-
-def heard(provider: str, request: object, seconds: float, unit: str = "second") -> Mapping[str, float]:
-    """Return the seconds that were transcribed, and those of each feature that was asked for beside."""
-    if not seconds:
-        return NO_UNITS
-    asked = (name for name in _BY_THE_SECOND.get(provider, ()) if field(request, name) not in _OFF)
-    return {unit: seconds, **{f"{name}_second": seconds for name in asked}}
-
-
-_OFF: tuple[Any, ...] = (None, False, "false", "", [], ())
-
-
-def deepgram(counts: Counts, body: object, request: object) -> Usage | None:
-    """Deepgram: seconds of each channel that was transcribed, and the tokens of what analyzed the text.
-
-    https://developers.deepgram.com/reference/speech-to-text/listen-pre-recorded
-    """
-    metadata = field(body, "metadata")
-    analyses = [info for name in _DEEPGRAM_INFO if (info := field(metadata, name)) is not None]
-    channels = sum(1 for _ in items(field(body, "results"), "channels")) or counts(metadata, "channels")
-    seconds = (duration(field(metadata, "duration")) or 0.0) * max(channels, 1)
-    if not (seconds or analyses):
-        return None
-    unit = "multilingual_second" if field(request, "language") == "multi" else "second"
-    return Usage(
-        input=sum(counts(info, "input_tokens") for info in analyses),
-        output=sum(counts(info, "output_tokens") for info in analyses),
-        units=heard("deepgram", request, seconds, unit),
-    )

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from genledger.pricing.getters import Counts, duration, field, first, items, label, number, path, text
-from genledger.pricing.readers import shapes
+from genledger.pricing.readers import heard_audio, shapes
 from genledger.pricing.usage import Usage
 from genledger.shared.text import bounded
 
@@ -197,10 +197,10 @@ def units_of(provider: str, api: str, body: object, request: object, headers: Ma
             duration(field(part, "audio_duration_secs")) or 0.0 for part in parts
         )
         least = _LEAST_SECONDS.get(provider, 0.0)
-        return dict(shapes.heard(provider, request, max(seconds, least) if seconds else 0.0))
+        return dict(heard_audio.heard(provider, request, max(seconds, least) if seconds else 0.0))
     if api == "live_transcriptions":
         unit = "multilingual_live_second" if field(request, "language") == "multi" else "live_second"
-        return dict(shapes.heard(provider, request, duration(field(body, "duration")) or 0.0, unit))
+        return dict(heard_audio.heard(provider, request, duration(field(body, "duration")) or 0.0, unit))
     for header, unit in _BILLED_IN_HEADERS:
         if billed := duration(headers.get(header)):
             return {unit: billed}

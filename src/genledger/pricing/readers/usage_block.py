@@ -12,11 +12,11 @@ def usage_block(answer: Any) -> Any:
 
     Groq's streams have it in `x_groq`, Moonshot's in the last choice.
     """
-    for holder in (answer, field(answer, "x_groq"), *items(answer, "choices")):
-        block = field(holder, "usage")
-        if block is not None:
-            return block
-    return None
+    block = field(answer, "usage")
+    if block is not None:
+        return block
+    holders = (field(answer, "x_groq"), *items(answer, "choices"))
+    return next((block for holder in holders if (block := field(holder, "usage")) is not None), None)
 
 
 def lacks_output(block: Any) -> bool:

@@ -320,7 +320,9 @@ def test_metadata_that_langfuses_sdk_propagates_is_stored_without_its_quotes() -
     assert translated(given, instrumentation_scope=InstrumentationScope("langfuse-sdk", "5.0.4")) == given
 
 
-@pytest.mark.parametrize("key", ["outcome", "scope", "cost_source", "usage_web_search", "attributes", "prompt_version"])
+@pytest.mark.parametrize(
+    "key", ["outcome", "scope", "cost_source", "total_cost", "usage_web_search", "attributes", "prompt_version"]
+)
 def test_an_applications_metadata_stands_beside_ours_not_over_it(key) -> None:
     ours = {**CHAT, "genledger.outcome": "success", "genledger.cost.source": "table", "genledger.cost.amount": 0.5}
     for given in ({f"genledger.metadata.{key}": "theirs"}, {f"langfuse.trace.metadata.{key}": '"theirs"'}):
@@ -395,6 +397,23 @@ def test_an_agent_carries_structure_and_no_usage_unless_it_is_the_one_that_was_p
     # With this operation name, Langfuse would throw usage and cost away.
     assert "gen_ai.operation.name" not in priced
     assert priced["langfuse.observation.type"] == "agent"
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        *({"gen_ai.operation.name": name} for name in ("invoke_agent", "execute_tool", "invoke_workflow", "retrieval")),
+        {"genledger.operation.kind": "task"},
+    ],
+)
+def test_a_step_shows_the_total_of_its_calls_where_langfuse_does_not_add_it_up(step) -> None:
+    totals = {"total.calls": 3, "total.tokens": 450, "total.unpriced": 1, "total.cost": 0.25}
+    attributes = translated({**step, **{f"genledger.{key}": value for key, value in totals.items()}})
+    for key, value in totals.items():
+        assert attributes[f"langfuse.observation.metadata.{key.replace('.', '_')}"] == value
+    for field in ("usage_details", "cost_details", "model.name"):
+        assert f"langfuse.observation.{field}" not in attributes
+    assert not [key for key in attributes if key.startswith(("gen_ai.usage", "llm."))]
 
 
 def test_spans_of_langfuses_own_sdk_keep_their_words() -> None:

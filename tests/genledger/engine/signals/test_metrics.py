@@ -271,6 +271,22 @@ def test_other_labels_are_bounded_too(make_entry: MakeEntry) -> None:
     assert sum(point.count for point in points) == 6
 
 
+def test_the_names_of_agents_and_tools_are_bounded_too(meters: Meters) -> None:
+    meters.metrics.labels.max_values = 2
+    for number in range(4):
+        meters.metrics.steps.record("agent", f"agent-{number}", 1.0, f"E{number}", 3, 1)
+        meters.metrics.steps.record("tool", f"tool-{number % 2}", 1.0, None, 0, 0)
+    found = meters.collect()
+    for name in ("duration", "inference_calls", "tool_calls"):
+        points = found[f"gen_ai.invoke_agent.{name}"]
+        assert {point.attributes["gen_ai.agent.name"] for point in points} == {"agent-0", "agent-1", "other"}
+        assert sum(point.count for point in points) == 4
+    assert {point.attributes["error.type"] for point in found["gen_ai.invoke_agent.duration"]} == {"E0", "E1", "other"}
+    assert {p.attributes["gen_ai.tool.name"] for p in found["gen_ai.execute_tool.duration"]} == {"tool-0", "tool-1"}
+    overflow = {p.attributes["genledger.label.name"]: p.value for p in found["genledger.labels.overflow"]}
+    assert overflow == {"gen_ai.agent.name": 2, "error.type": 2}
+
+
 # Readers
 
 

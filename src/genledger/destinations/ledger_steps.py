@@ -1,0 +1,129 @@
+"""The steps among ended spans, and the spans between them, as rows of the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.trace import SpanContext
+
+from genledger.engine.content.redaction import stage
+from genledger.engine.steps import OPERATIONS, Kind
+from genledger.ledger import Step
+from genledger_semconv import attributes as A
+from genledger_semconv import spans as S
+
+MAX_AROUND = 16_384
+"""Open spans that are remembered for having a step or call inside; of more, the oldest is forgotten."""
+
+_KINDS: Mapping[object, Kind] = {
+    S.PLAN: "task",
+    **{operation: kind for kind, (operation, _) in OPERATIONS.items() if operation},
+}
+"""Operations (`gen_ai.operation.name`) of the application itself, that calls to providers are made in."""
+
+
+def step_of(span: ReadableSpan) -> Step | None:
+    """Return the step that an ended span is, or `None` when it is a call (only these have an outcome) or neither."""
+    attributes = span.attributes
+    if not attributes:
+        return None
+    operation = attributes.get(A.GEN_AI_OPERATION_NAME)
+    kind = _KINDS.get(operation)
+    if kind is None and A.GENLEDGER_OPERATION_KIND in attributes:
+        kind = "task"
+    # What is most often missing last: the SDK raises an error for each attribute that is.
+    if kind is None or A.GENLEDGER_OUTCOME in attributes:
+        return None
+    return _row(span, kind, _name(span, kind, operation, attributes))
+
+
+def _name(span: ReadableSpan, kind: Kind, operation: object, attributes: Mapping[str, Any]) -> str:
+    """Return the name of a step without its operation's; the kind's for one that has none."""
+    named = attributes.get(OPERATIONS[kind][1])
+    if isinstance(named, str) and named:
+        return named
+    return span.name if kind == "task" else span.name.removeprefix(f"{operation}").strip() or kind
+
+
+def _row(span: ReadableSpan, kind: Kind | None, name: str) -> Step | None:
+    context, parent, attributes = span.context, span.parent, span.attributes or {}
+    if context is None or span.start_time is None or span.end_time is None:
+        return None
+
+    def text(key: str) -> str | None:
+        value = attributes.get(key)
+        return value if isinstance(value, str) else None
+
+    error = text(A.ERROR_TYPE)
+    return Step(
+        context.trace_id,
+        context.span_id,
+        parent.span_id if parent is not None else None,
+        kind,
+        name,
+        span.start_time,
+        (span.end_time - span.start_time) / 1e9,
+        stage().name(error) if error is not None else None,
+        text(A.GENLEDGER_TENANT_ID),
+        text(A.GENLEDGER_FEATURE),
+    )
+
+
+class StepReader:
+    """Reads ended spans as steps.
+
+    The application's own spans, and those of a framework, may stand between a call or step and the step around it.
+    Each of these becomes a row without a kind, so that the ledger knows what is inside of what.
+    """
+
+    def __init__(self) -> None:
+        self._around: dict[int, None] = {}
+
+    def begin(self, span: ReadableSpan) -> None:
+        """Note a span that begins: the one around it may end first, when this is a stream."""
+        attributes = span.attributes or ()
+        if A.GEN_AI_OPERATION_NAME in attributes or A.GENLEDGER_OPERATION_KIND in attributes:
+            self._note(span.parent)
+
+    def end(self, span: ReadableSpan, *, is_call: bool) -> Step | None:
+        """Return the row of an ended span; `None` for a call, which has its own, and for a span that needs none."""
+        is_around = self._around.pop(span.context.span_id, 0) is None
+        step = None if is_call else step_of(span)
+        if step is None and not is_call:
+            if span.parent is None or not is_around:
+                return None
+            step = _row(span, None, "")
+        self._note(span.parent)
+        return step
+
+    def _note(self, parent: SpanContext | None) -> None:
+        if parent is None or parent.is_remote:
+            return
+        self._around[parent.span_id] = None
+        if len(self._around) > MAX_AROUND:
+            self._around.pop(next(iter(self._around)), None)
+
+
+class StepProcessor(SpanProcessor):
+    """Gives the ledger the steps that calls are made in, so that a trace keeps its shape there.
+
+    Args:
+        accept: Takes a row; must not block.
+    """
+
+    def __init__(self, accept: Callable[[Step], None]) -> None:
+        self._accept = accept
+        self._steps = StepReader()
+
+    def on_start(self, span: ReadableSpan, parent_context: Context | None = None) -> None:
+        """Note a span that begins."""
+        self._steps.begin(span)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Take an ended span if it is a step, or between two."""
+        step = self._steps.end(span, is_call=A.GENLEDGER_OUTCOME in (span.attributes or ()))
+        if step is not None:
+            self._accept(step)

@@ -135,6 +135,12 @@ class Step:
         except Exception as error:
             internal_errors.report("capturing the content of a step", error)
 
+    def called(self, call_id: str, signature: str) -> None:
+        """Note the id and the signature of a tool call, where they were not known when it began."""
+        self.span.set_attribute(A.GEN_AI_TOOL_CALL_ID, call_id)
+        if self._within is not None:
+            self._within.tool_calls.append(signature)
+
     def end(self, error: BaseException | None = None) -> None:
         """End the span and count the step. Only the first time does anything; never raises."""
         if self.ended:
@@ -188,7 +194,7 @@ def start_step(
         parent: The context that it belongs in; by default that of a framework's running step, or the current one.
         attributes: Further attributes of its span.
         content: What it is given, or a function that returns it; written where content is captured.
-        signature: Of a tool call, for budgets that count repeats.
+        signature: Of a tool call, for budgets that count repeats; empty where `Step.called` gives it later.
         user: Who it is for, as the framework knows, where the application's attribution has nobody.
         session: Which conversation or visit it belongs to, likewise.
         around: The span that was current where it began; by default the one that is.
@@ -225,8 +231,9 @@ def start_step(
             step.started -= (time.time_ns() - started_ns) / 1e9
         run = run_in(outer)
         if kind == "tool" and run is not None:
-            run.tool_calls.append(signature or name)
             run.tools += 1
+            if signature != "":
+                run.tool_calls.append(signature or name)
         if content is not None:
             step.write(content)
         return step

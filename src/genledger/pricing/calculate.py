@@ -103,8 +103,8 @@ def _computed(
         if len(model) > MAX_NAME or (requested is not None and len(requested) > MAX_NAME):
             return "unknown_model"
         found = _resolved(price_file.generation, provider, model, tier, day, region, base_url, requested)
-        if shares and (isinstance(found, str) or "input" not in found[0][1].rates(0)):
-            # The system has no rates of its own: its models have, and those of its tools are the same for all.
+        if shares and (len(shares) > 1 or isinstance(found, str) or "input" not in found[0][1].rates(0)):
+            # A system has no rates of its own: its models have, and those of its tools are the same for all.
             (first, consumed), *rest = shares
             also = ((first, replace(consumed, units=usage.units)), *rest)
             return _sum(Cost(0.0, "table", (), None, notes), also, provider, at_ns, tier, region, base_url)

@@ -151,6 +151,11 @@ def _portkey(usage: object, body: object, headers: Headers) -> Said | None:
     return (0.0, "gateway_cache") if isinstance(status, str) and status.upper().endswith("HIT") else None
 
 
+def _agent_run(usage: object, body: object, headers: Headers) -> Said | None:
+    total = _numeric(path(body, AGENT_RUN, "total_cost_usd"))
+    return None if total is None else (total, None)
+
+
 def _estimate(value: object) -> Said | None:
     """Gateways that estimate also say zero of models that they do not know."""
     estimate = _numeric(value)
@@ -178,6 +183,9 @@ def _numeric(value: object) -> float | None:
 CLIENTS_OWN = "_hidden_params"
 """The field of an answer that LiteLLM's library keeps its own facts in. https://docs.litellm.ai/docs/completion/output"""
 
+AGENT_RUN = "claude_agent_sdk"
+"""The field of an answer that is made of the results of a run of Claude Code, which has what they report."""
+
 _FIELDS = (
     CostField(frozenset(), _litellm_client, client=True),
     # https://docs.x.ai/developers/cost-tracking
@@ -190,6 +198,8 @@ _FIELDS = (
     CostField(frozenset({"venice"}), _usd_and_diem),
     # Recorded from GitHub Copilot's API; https://docs.github.com/en/copilot/concepts/billing: a credit is 0.01 USD
     CostField(frozenset({"github-copilot"}), _credits, own_name=True),
+    # https://docs.claude.com/en/api/agent-sdk/cost-tracking: Claude Code's own sum
+    CostField(frozenset(), _agent_run, client=True, free=True),
     # https://docs.litellm.ai/docs/proxy/response_headers
     CostField(frozenset({"litellm"}), _litellm, own_name=True),
     # Recorded from Pydantic's gateway, https://github.com/pydantic/pydantic-ai-gateway

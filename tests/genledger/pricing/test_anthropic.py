@@ -190,3 +190,29 @@ def test_claude_on_vertex_global_regional_and_in_batch(cost: CostOf) -> None:
 
 def test_claude_that_is_not_known_has_no_cost(cost: CostOf) -> None:
     assert cost("anthropic", "messages", message("claude-opus-6-20270101", 1_000, 1_000)) is None
+
+
+RUN: dict[str, Any] = {
+    "model": "claude-sonnet-4-5",
+    "usage": {"input_tokens": 3_000, "output_tokens": 300},
+    "usage_breakdown": {
+        "models": [
+            {"model": "claude-sonnet-4-5", "usage": {"input_tokens": 1_000, "output_tokens": 100}},
+            {"model": "claude-haiku-4-5", "usage": {"input_tokens": 2_000, "output_tokens": 200}},
+        ]
+    },
+}
+"""What an agent's run consumed, of two models."""
+
+
+def test_a_run_of_an_agent_costs_what_its_models_do(cost: CostOf) -> None:
+    models = (1_000 * 3 + 100 * 15 + 2_000 * 1 + 200 * 5) / 1e6
+    assert usd(cost("anthropic", "messages", RUN)) == pytest.approx(models)
+
+
+@pytest.mark.parametrize("reported", [0.02, 0.0])
+def test_a_run_of_claude_code_costs_what_it_reports(cost: CostOf, reported: float) -> None:
+    """https://docs.claude.com/en/api/agent-sdk/cost-tracking"""
+    found = cost("anthropic", "messages", {**RUN, "claude_agent_sdk": {"total_cost_usd": reported}})
+    assert found is not None
+    assert (found.amount, found.source) == (reported, "provider")

@@ -27,7 +27,7 @@ from genledger.engine.operation import Body, Content, Endpoint, Operation
 from genledger.engine.parents import add_resolver, parent_context, remove_resolver
 from genledger.engine.recorder import active
 from genledger.engine.steps import Kind, Step, start_step
-from genledger.instrumentation.patching import Hook
+from genledger.instrumentation.patching import Hook, Wrapper
 from genledger.shared import internal_errors
 
 _C = TypeVar("_C")
@@ -191,6 +191,10 @@ class Runs:
                 found.wraps = unit.name
                 found.start = functools.partial(self._start_task, unit.name, parent, get_current(), time.time_ns())
 
+    def pass_through(self, run: Any, parent: Any) -> None:
+        """Begin a run that is no step: what happens in it belongs to the run around it."""
+        self._keep(run, parent)
+
     def start(
         self,
         run: Any,
@@ -318,6 +322,29 @@ def guarded(framework: str) -> Callable[[type[_C]], type[_C]]:
         return cls
 
     return decorate
+
+
+def first(framework: str, act: Callable[[Any, tuple[Any, ...], dict[str, Any]], None]) -> Wrapper:
+    """Return the wrapper of a method that is a callback: `act` is given its object and arguments, and then it runs."""
+    callback = _guard(framework, act)
+
+    def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        callback(instance, args, kwargs)
+        return wrapped(*args, **kwargs)
+
+    return wrapper
+
+
+def then(framework: str, act: Callable[[Any, tuple[Any, ...], dict[str, Any]], None]) -> Wrapper:
+    """Return the wrapper of a function after which a callback comes: `act` is given its result and its arguments."""
+    callback = _guard(framework, act)
+
+    def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        result = wrapped(*args, **kwargs)
+        callback(result, args, kwargs)
+        return result
+
+    return wrapper
 
 
 def _guard(framework: str, act: Callable[..., None]) -> Callable[..., None]:

@@ -15,6 +15,18 @@ from typing import Any
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
 from genledger.instrumentation.patching import Hook, viewed
 
+_LONGEST_CHAIN = 100
+"""Errors behind an error that are looked at: a chain may be a circle."""
+
+
+def refusal_in(error: BaseException | None) -> BudgetExceeded | None:
+    """Return the refusal of a budget that an error is, or was raised because of."""
+    for _ in range(_LONGEST_CHAIN):
+        if error is None or isinstance(error, BudgetExceeded):
+            return error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return None
+
 
 def never_for_refusals(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Wrap a function that tells of an error among its arguments whether to go on after it."""
@@ -48,7 +60,7 @@ def raising_handled_refusals(wrapped: Any, instance: Any, args: tuple[Any, ...],
     return wrapped(*args, **kwargs)
 
 
-def raising_handled_refusals(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def raising_on_construction(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Wrap an `__init__`: an object that is made where an error is handled, without being given it."""
     handled = sys.exception()
     if isinstance(handled, BudgetExceeded) and _is_handled_by_maker(handled):

@@ -210,12 +210,15 @@ _FORMATS: Mapping[str, Callable[[Counts, str, Any, str | None], Consumed | None]
 
 
 def _shares(counts: Counts, provider: str, body: Any) -> tuple[tuple[str, Usage], ...]:
-    """Return what each model of one of Groq's compound systems consumed. https://console.groq.com/docs/compound"""
+    """Return what each model of a system of models consumed.
+
+    Groq's answers have it (https://console.groq.com/docs/compound), and what our instrumentor makes of an agent's run.
+    """
     shares: dict[str, Usage] = {}
     for share in items(body.get("usage_breakdown"), "models"):
         name, block = text(share, "model"), field(share, "usage")
         if name is not None and block is not None:
-            usage = shapes.chat(counts, block, provider)
+            usage = shapes.anthropic(counts, block) if provider == "anthropic" else shapes.chat(counts, block, provider)
             shares[name] = shares[name] + usage if name in shares else usage
     return tuple(shares.items())
 

@@ -9,7 +9,8 @@ from opentelemetry.context import attach, detach, get_current
 from tests.instrumentors.telemetry import Telemetry, attributes_of, instrumented
 
 import genledger
-from genledger.instrumentation.adapters.callbacks import Runs, Unit
+from genledger.context.totals import run_in
+from genledger.instrumentation.adapters.callbacks import Runs, Unit, first, then
 from genledger_semconv import attributes as A
 
 GIVEN = {A.GEN_AI_CONVERSATION_ID: "thread-1", A.GEN_AI_TOOL_CALL_ID: ""}
@@ -73,3 +74,32 @@ def test_what_the_application_began_in_a_run_is_nearer_than_the_run(telemetry: T
     spans = {span.name: span for span in telemetry.spans}
     for name, around in (("execute_tool inside", "mine"), ("execute_tool beside", "invoke_workflow flow")):
         assert spans[name].parent == spans[around].context
+
+
+def test_a_tool_call_that_is_known_later_counts_once_by_what_it_is_called_with(telemetry: Telemetry) -> None:
+    runs = Runs(lambda: None)
+    runs.start("agent", None, "agent", "clerk")
+    runs.start("tool", "agent", "tool", "lookup", signature="")
+    agent, tool = runs.step_of("agent"), runs.step_of("tool")
+    assert agent is not None
+    assert tool is not None
+    run = run_in(agent.inside(get_current()))
+    assert run is not None
+    assert (run.tools, run.tool_calls) == (1, [])
+    tool.called("call-1", "lookup:Paris")
+    assert run.tool_calls == ["lookup:Paris"]
+    runs.end("tool")
+    runs.end("agent")
+    assert attributes_of(telemetry.spans[0])[A.GEN_AI_TOOL_CALL_ID] == "call-1"
+
+
+def test_a_callback_of_ours_changes_nothing_of_the_method_that_it_comes_with(telemetry: Telemetry) -> None:
+    def fail(*given: object) -> None:
+        raise ValueError("ours")
+
+    def method(value: int) -> int:
+        return value + 1
+
+    for wrapper in (first("a framework", fail), then("a framework", fail)):
+        assert wrapper(method, None, (1,), {}) == 2
+    assert len(telemetry.complaints.other) == 1

@@ -1,0 +1,142 @@
+"""Messages of Claude Code, as its SDK gives them: what was consumed, and what it reports to have cost.
+
+https://docs.claude.com/en/api/agent-sdk/cost-tracking
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from genledger.engine.content.capture import text_part
+from genledger.engine.operation import Attributes, Body, Content, Operation, text
+from genledger.engine.outcome import ErrorEvent
+from genledger.pricing.getters import Counts, field, fields_of, number
+from genledger.pricing.reported import AGENT_RUN
+from genledger_semconv import attributes as A
+from genledger_semconv import spans as S
+
+from .anthropic_messages import read_response
+
+Used = Mapping[str, float]
+"""Counts of the tokens of a model, by Anthropic's names; `searches`, and `cost` in USD where it is reported."""
+
+_COUNTS = {
+    "inputTokens": "input_tokens",
+    "outputTokens": "output_tokens",
+    "cacheReadInputTokens": "cache_read_input_tokens",
+    "cacheCreationInputTokens": "cache_creation_input_tokens",
+    "webSearchRequests": "searches",
+}
+
+
+class Reported(NamedTuple):
+    """Running totals of a connection: in USD, and by model."""
+
+    cost: float | None = None
+    models: Mapping[str, Used] = {}
+
+    def since(self, before: Reported) -> Reported:
+        """Return what was added to earlier totals. Totals that are less began anew."""
+        if self.cost is not None and before.cost is not None and self.cost < before.cost:
+            before = Reported()
+        models: dict[str, Used] = {}
+        for model, used in self.models.items():
+            earlier = before.models.get(model, {})
+            added = {name: max(0, count - earlier.get(name, 0)) for name, count in used.items()}
+            if any(added.values()):
+                models[model] = added
+        return Reported(None if self.cost is None else self.cost - (before.cost or 0.0), models)
+
+
+def read_totals(result: Any) -> Reported:
+    """Return the totals that a result reports: of the connection so far."""
+    counts = Counts()
+    models = {
+        str(model): {
+            **{ours: counts(used, theirs) for theirs, ours in _COUNTS.items()},
+            "cost": number(field(used, "costUSD")) or 0.0,
+        }
+        for model, used in fields_of(field(result, "model_usage")).items()
+    }
+    return Reported(number(field(result, "total_cost_usd")), models)
+
+
+def totals_of(messages: Mapping[Any, tuple[str, Any]]) -> Reported:
+    """Return what the messages of a run consumed that has no result, each with its model and usage."""
+    counts, models = Counts(), dict[str, dict[str, float]]()
+    for model, usage in messages.values():
+        sums = models.setdefault(model, {})
+        for name in _COUNTS.values():
+            sums[name] = sums.get(name, 0) + counts(usage, name)
+    return Reported(None, models)
+
+
+def as_answer(consumed: Reported, result: Any) -> dict[str, Any] | None:
+    """Return what a run consumed as one answer, of the model that cost most; `None` if it consumed nothing."""
+    if not consumed.models and consumed.cost is None:
+        return None
+    ranked = sorted(consumed.models, key=lambda model: -_weight(consumed.models[model]))
+    total = {name: sum(used.get(name, 0) for used in consumed.models.values()) for name in _COUNTS.values()}
+    return {
+        "model": ranked[0] if ranked else None,
+        "stop_reason": field(result, "stop_reason"),
+        "usage": _block(total),
+        "usage_breakdown": {"models": [{"model": model, "usage": _block(consumed.models[model])} for model in ranked]},
+        AGENT_RUN: {"total_cost_usd": consumed.cost},
+        "result": field(result, "result"),
+    }
+
+
+def _weight(used: Used) -> float:
+    return used.get("cost") or used.get("output_tokens", 0) * 1e-9
+
+
+def _block(used: Used) -> dict[str, Any]:
+    block: dict[str, Any] = {name: count for name, count in used.items() if name not in ("cost", "searches")}
+    return {**block, "server_tool_use": {"web_search_requests": used.get("searches", 0)}}
+
+
+def read_failure(result: Any) -> ErrorEvent | None:
+    """Return why a run failed, as its result says; `None` if it did not."""
+    if not field(result, "is_error"):
+        return None
+    status, subtype = field(result, "api_error_status"), field(result, "subtype")
+    kind = str(status) if status is not None else subtype if subtype != "success" else "error"
+    return ErrorEvent({"type": kind, "message": str(field(result, "result") or kind)})
+
+
+def read_input(body: Body) -> Content:
+    """Return what an agent is asked."""
+    prompt = body.get("prompt")
+    return {A.GEN_AI_INPUT_MESSAGES: [{"role": "user", "parts": [text_part(prompt)]}]} if prompt else {}
+
+
+def read_output(answer: Any) -> Content:
+    """Return what an agent answers."""
+    said = field(answer, "result")
+    if not isinstance(said, str):
+        return {}
+    return {A.GEN_AI_OUTPUT_MESSAGES: [{"role": "assistant", "parts": [text_part(said)], "finish_reason": "stop"}]}
+
+
+def read_answer(answer: Any, attributes: Attributes) -> None:
+    """Read the model, and why it stopped."""
+    read_response(answer, attributes)
+    attributes[A.GEN_AI_CONVERSATION_ID] = str(field(answer, "session_id") or "")
+    if not attributes[A.GEN_AI_CONVERSATION_ID]:
+        del attributes[A.GEN_AI_CONVERSATION_ID]
+
+
+RUN = Operation(
+    name=S.CHAT,
+    api="messages",
+    fields={"model": (A.GEN_AI_REQUEST_MODEL, text)},
+    response=read_answer,
+    input=read_input,
+    output=read_output,
+    family="inference",
+    fixed_model=True,
+    hidden_prompt=True,
+)
+"""All requests to the model that Claude Code makes for a result."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from genledger.engine.steps import Step, start_step
 from genledger.instrumentation.adapters.message_hops import message_hops
-from genledger.instrumentation.adapters.refusals import CaughtRefusals, raising_on_construction
+from genledger.instrumentation.adapters.refusals import CaughtRefusals, raising_handled_refusals
 from genledger.instrumentation.adapters.step_blocks import stepped
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
@@ -89,7 +89,7 @@ class SemanticKernelInstrumentor(Instrumentor):
             *hops,
             Patch("semantic_kernel.data.vector", "VectorSearch.search", search, optional=True),
             Patch("semantic_kernel.data.vector", "VectorSearch.hybrid_search", search, optional=True),
-            Patch("semantic_kernel.exceptions.kernel_exceptions", "KernelException.__init__", raising_on_construction),
+            Patch("semantic_kernel.exceptions.kernel_exceptions", "KernelException.__init__", raising_handled_refusals),
             Patch("semantic_kernel.functions.kernel_function", "KernelFunction.invoke", tools.noted),
             Patch("semantic_kernel.kernel", "Kernel._inner_auto_function_invoke_handler", tools.raised, optional=True),
         ]

@@ -53,14 +53,6 @@ def raising_refusals(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs:
 
 
 def raising_handled_refusals(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Wrap a function that makes something else of the error that is being handled."""
-    refusal = sys.exception()
-    if isinstance(refusal, BudgetExceeded):
-        raise refusal
-    return wrapped(*args, **kwargs)
-
-
-def raising_on_construction(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Wrap an `__init__`: an object that is made where an error is handled, without being given it."""
     handled = sys.exception()
     if isinstance(handled, BudgetExceeded) and _is_handled_by_maker(handled):

@@ -48,34 +48,39 @@ class Step:
     """One step that has begun.
 
     Attributes:
+        kind: What it does.
+        name: Of the agent, tool, data source, workflow or task.
         span: The step's span.
         outer: The context that the step belongs in.
         around: The span that was current where it began.
         spend: Running total of the calls inside.
+        run: The agent run that it is in, its own included; `None` outside of any.
     """
 
-    __slots__ = ("_kind", "_name", "_run", "_started", "around", "ended", "outer", "span", "spend")
+    __slots__ = ("_started", "around", "ended", "kind", "name", "outer", "run", "span", "spend")
 
-    def __init__(self, kind: Kind, name: str, outer: Context, span: Span) -> None:
-        self._kind = kind
-        self._name = name
+    def __init__(self, kind: Kind, name: str, outer: Context, span: Span, signature: str | None = None) -> None:
+        self.kind = kind
+        self.name = name
         self._started = time.perf_counter()
         self.outer = outer
         self.around = get_current_span()
         self.span = span
         self.spend = RunningTotal(current_spend(outer))
         self.ended = False
-        around = run_in(outer)
-        self._run: AgentRun | None = None
+        self.run = run_in(outer)
         if kind in ("agent", "workflow"):
             span_id = f"{span.get_span_context().span_id:016x}"
-            self._run = AgentRun(span_id, 0 if around is None else around.depth + 1)
+            self.run = AgentRun(span_id, 0 if self.run is None else self.run.depth + 1)
+        elif kind == "tool" and self.run is not None:
+            self.run.tool_calls.append(signature or name)
+            self.run.tools += 1
 
     def inside(self, context: Context) -> Context:
         """Return `context` with this step as the one that it is in."""
         inside = set_value(SPEND_KEY, self.spend, set_span_in_context(self.span, context))
         inside = claim_trace(self.span.get_span_context(), inside)
-        return inside if self._run is None else set_value(RUN_KEY, self._run, inside)
+        return inside if self.run is None else set_value(RUN_KEY, self.run, inside)
 
     def write(self, content: Content | Callable[[], Content]) -> None:
         """Put content, or what a function returns as such, on the span where content is captured: redacted, bounded."""
@@ -95,7 +100,7 @@ class Step:
             return
         self.ended = True
         try:
-            self._count(error)
+            self._settle(error)
         except Exception as fault:
             internal_errors.report("ending a step", fault)
         try:
@@ -103,18 +108,22 @@ class Step:
         except Exception as fault:
             internal_errors.report("ending the span", fault)
 
-    def _count(self, error: BaseException | None) -> None:
-        recorder = active()
+    def _settle(self, error: BaseException | None) -> None:
         failure: str | None = None
         if error is not None and not isinstance(error, GeneratorExit):
             failure = error_type(error)
             self.span.set_status(StatusCode.ERROR, stage().description(error))
             self.span.set_attribute(A.ERROR_TYPE, failure)
+        self.count(failure)
+
+    def count(self, failure: str | None) -> None:
+        """Count the step in the metrics, with its `error.type` when it failed."""
+        recorder = active()
         if recorder is not None and recorder.metrics is not None:
-            run = self._run or AgentRun("", 0)
+            run = self.run or AgentRun("", 0)
             seconds = time.perf_counter() - self._started
             context = set_span_in_context(self.span, self.outer)
-            recorder.metrics.steps.record(self._kind, self._name, seconds, failure, run.inferences, run.tools, context)
+            recorder.metrics.steps.record(self.kind, self.name, seconds, failure, run.inferences, run.tools, context)
 
 
 def start_step(
@@ -157,11 +166,7 @@ def start_step(
         set_status_on_exception=False,
     )
     try:
-        step = Step(kind, name, outer, span)
-        run = run_in(outer)
-        if kind == "tool" and run is not None:
-            run.tool_calls.append(signature or name)
-            run.tools += 1
+        step = Step(kind, name, outer, span, signature)
         if content is not None:
             step.write(content)
         return step

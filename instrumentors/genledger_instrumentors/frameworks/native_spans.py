@@ -55,6 +55,7 @@ SCOPES = (
             "tool_arguments": "gen_ai.tool.call.arguments",
             "tool_response": "gen_ai.tool.call.result",
         },
+        payloads=("pydantic_ai.all_messages", "final_result", "all_messages_events", "events"),
         meters=("pydantic-ai",),
     ),
     NativeScope("mcp-python-sdk", _MCP),

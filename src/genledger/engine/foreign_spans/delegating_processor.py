@@ -36,22 +36,26 @@ class DelegatingSpanProcessor(EndingSpanHook, SpanProcessor):
         self._ending = tuple(one for one in self._processors if isinstance(one, EndingSpanHook))
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        self._pass_on(self._starting, span, lambda processor, seen: processor.on_start(seen, parent_context))
+        self._pass_on(self._starting, span, lambda processor, shown: processor.on_start(shown, parent_context))
 
     def on_ending(self, span: Span) -> None:
-        self._pass_on(self._ending, span, lambda processor, seen: processor.on_ending(seen))
+        self._pass_on(self._ending, span, lambda processor, shown: processor.on_ending(shown))
 
     def on_end(self, span: ReadableSpan) -> None:
-        self._pass_on(self._processors, span, lambda processor, seen: processor.on_end(seen))
+        self._pass_on(self._processors, span, lambda processor, shown: processor.on_end(shown), ended=True)
 
-    def _pass_on(self, processors: tuple[Any, ...], span: Any, tell: Callable[[Any, Any], None]) -> None:
-        shown = span
+    def _pass_on(
+        self, processors: tuple[Any, ...], span: Any, tell: Callable[[Any, Any], None], *, ended: bool = False
+    ) -> None:
+        shown = None
         for processor in processors:
             try:
-                if processor is not self._processors[0]:
-                    shown = shown if shown is not span else seen(span)
-                    if shown is None:
-                        return
+                if processor is self._processors[0]:
+                    tell(processor, span)
+                    continue
+                shown = shown if shown is not None else seen(span, ended=ended)
+                if shown is None:
+                    return
                 tell(processor, shown)
             except Exception as error:
                 internal_errors.report("following a span", error)

@@ -1,4 +1,4 @@
-"""Spans as our destinations see them: without plumbing, and without content that nobody asked to capture.
+"""Spans as our destinations see them: without plumbing, and with content as everywhere, captured and redacted.
 
 The application's own exporters get every span as its library made it, but for the usage that would count twice: what
 a started span is to them is not ours to decide.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import orjson
 import wrapt
 from opentelemetry.sdk.trace import Event
 from opentelemetry.trace import SpanContext
@@ -16,26 +17,41 @@ from opentelemetry.trace import SpanContext
 from genledger.engine.foreign_spans.native_scopes import NativeScope, row_of
 from genledger.engine.foreign_spans.places import is_hidden, parent_of
 from genledger.engine.steps import captures
+from genledger_semconv import attributes as A
+
+_CONTENT = (
+    A.GEN_AI_INPUT_MESSAGES,
+    A.GEN_AI_OUTPUT_MESSAGES,
+    A.GEN_AI_SYSTEM_INSTRUCTIONS,
+    A.GEN_AI_TOOL_CALL_ARGUMENTS,
+    A.GEN_AI_TOOL_CALL_RESULT,
+)
+"""Attributes with content in the conventions' words: a library writes them only if it was asked to."""
 
 
-def seen(span: Any) -> Any:
-    """Return a span as it is shown: itself, as a rule; `None` for a hidden one."""
+def seen(span: Any, *, ended: bool = False) -> Any:
+    """Return a span as it is shown: itself, as a rule; `None` for a hidden one.
+
+    Args:
+        span: The span.
+        ended: Whether it has all its content.
+    """
     if is_hidden(span):
         return None
     parent = parent_of(span)
     scope = span.instrumentation_scope
-    row = row_of(scope.name) if scope is not None else None
-    withheld = row if row is not None and (row.payloads or row.payload_events) and not captures() else None
-    return span if parent is span.parent and withheld is None else _Seen(span, parent, withheld)
+    row = row_of(scope.name) if ended and scope is not None else None
+    return span if parent is span.parent and row is None else _Seen(span, parent, row)
 
 
 class _Seen(wrapt.ObjectProxy[Any]):
-    """A span at the parent that is shown, without a row's content."""
+    """A span at the parent that is shown, with the content that its row names as it is shown."""
 
-    def __init__(self, span: Any, parent: SpanContext | None, withheld: NativeScope | None) -> None:
+    def __init__(self, span: Any, parent: SpanContext | None, row: NativeScope | None) -> None:
         super().__init__(span)
         self._self_parent = parent
-        self._self_withheld = withheld
+        self._self_attributes = span.attributes if row is None else _attributes(span.attributes or {}, row)
+        self._self_events = span.events if row is None or not row.payload_events else _events(span.events, row)
 
     @property
     def parent(self) -> SpanContext | None:
@@ -43,14 +59,43 @@ class _Seen(wrapt.ObjectProxy[Any]):
 
     @property
     def attributes(self) -> Mapping[str, Any]:
-        row, given = self._self_withheld, self.__wrapped__.attributes
-        if row is None or not row.payloads or not given:
-            return given
-        return {name: value for name, value in given.items() if not name.startswith(row.payloads)}
+        return self._self_attributes
 
     @property
     def events(self) -> Sequence[Event]:
-        row, given = self._self_withheld, self.__wrapped__.events
-        if row is None or not row.payload_events:
-            return given
-        return tuple(event for event in given if event.name not in row.payload_events)
+        return self._self_events
+
+
+def _attributes(given: Mapping[str, Any], row: NativeScope) -> Mapping[str, Any]:
+    if captures() is not None:
+        return _redacted(given, (*_CONTENT, *row.payloads))
+    if not row.payloads:
+        return given
+    return {name: value for name, value in given.items() if not name.startswith(row.payloads)}
+
+
+def _events(given: Sequence[Event], row: NativeScope) -> Sequence[Event]:
+    if captures() is None:
+        return [event for event in given if event.name not in row.payload_events]
+    return [
+        Event(event.name, _redacted(event.attributes or {}, ("",)), event.timestamp)
+        if event.name in row.payload_events
+        else event
+        for event in given
+    ]
+
+
+def _redacted(given: Mapping[str, Any], content: tuple[str, ...]) -> Mapping[str, Any]:
+    capture = captures()
+    found = dict(given)
+    for name, value in given.items():
+        if capture is not None and name.startswith(content) and isinstance(value, str):
+            capture.write({name: _read(value)}, found)
+    return found
+
+
+def _read(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text

@@ -5,6 +5,7 @@ https://ai.pydantic.dev/logfire/
 
 from __future__ import annotations
 
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -30,15 +31,12 @@ class PydanticAIInstrumentor(Instrumentor):
         return [Hook("pydantic_ai.agent", self._switch_on, self._switch_off)]
 
     def _switch_on(self, module: ModuleType) -> None:
-        from pydantic_ai.models.instrumented import (  # type: ignore[import-not-found, unused-ignore]
-            InstrumentationSettings,
-        )
-
         recorder = active()
         if recorder is None or module.Agent._instrument_default is not False:
             return  # the application has chosen
+        settings = sys.modules["pydantic_ai.models.instrumented"].InstrumentationSettings
         # Our metrics count the same calls.
-        self._settings = InstrumentationSettings(
+        self._settings = settings(
             tracer_provider=recorder.tracer_provider,
             meter_provider=NoOpMeterProvider(),
             include_content=captures() is not None,

@@ -7,6 +7,7 @@ what is shown as the parent is found here, by the id of the span that is current
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Any
 
 from opentelemetry.context import Context, set_value
 from opentelemetry.sdk.trace import ReadableSpan
@@ -18,6 +19,7 @@ MAX_HIDDEN = 10_000
 """Hidden spans that are remembered for children that begin late."""
 
 _runs: dict[int, AgentRun] = {}
+_steps: dict[int, int] = {}
 _hidden: OrderedDict[int, SpanContext | None] = OrderedDict()
 
 
@@ -26,9 +28,21 @@ def begin(span_id: int, run: AgentRun) -> None:
     _runs[span_id] = run
 
 
+def belong(span_id: int, step: int) -> None:
+    """Note the step that an open call of ours is made in, where spans that are no steps stand between."""
+    _steps[span_id] = step
+
+
 def end(span_id: int) -> None:
     """Forget a span that has ended."""
     _runs.pop(span_id, None)
+    _steps.pop(span_id, None)
+
+
+def step_around(span: Any) -> int | None:
+    """Return the id of the step that a call is made in, or else of the span around it; `None` outside of any."""
+    parent = getattr(span, "parent", None)
+    return _steps.get(span.get_span_context().span_id, parent.span_id if parent is not None else None)
 
 
 def hide(span: ReadableSpan) -> None:

@@ -36,7 +36,7 @@ doubles: set[str] = set()
 
 
 class _Open:
-    __slots__ = ("covered", "native", "parent", "provider", "row", "spend", "step", "tool")
+    __slots__ = ("covered", "inside_of", "native", "parent", "provider", "row", "spend", "step", "tool")
 
     def __init__(self, parent: int | None, covered: bool, spend: Any) -> None:
         self.parent = parent
@@ -46,6 +46,7 @@ class _Open:
         self.row: NativeScope | None = None
         self.native: Named | None = None
         self.step: Step | None = None
+        self.inside_of: int | None = None  # the step that is nearest, itself included
         self.tool: str | None = None
 
 
@@ -74,8 +75,11 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
             parent = span.parent.span_id if span.parent is not None else None
             if ours:
                 # Now, not when ours ends: theirs around a stream may end at its last event, before the stream does.
-                if parent in self._open:
+                outer = self._open.get(parent) if parent is not None else None
+                if outer is not None:
                     self._cover(parent, (span.attributes or {}).get(A.GEN_AI_PROVIDER_NAME))
+                    if outer.inside_of is not None:
+                        places.belong(span.context.span_id, outer.inside_of)
                 return
             note_wrapper(span, context)
             attribution = current(context)
@@ -98,12 +102,14 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
         if found.row is not None:
             found.native = named(scope, span.name)
         run = run_in(context)
+        outer = self._open.get(found.parent) if found.parent is not None else None
+        found.inside_of = outer.inside_of if outer is not None else found.parent
         if found.native is not None:
             if found.native.role == "hidden":
                 places.hide(span)
             elif found.row is not None:
+                found.inside_of = span.context.span_id
                 # In one process, a server's span has its parent from what the client sent, and not as an object.
-                outer = self._open.get(found.parent) if found.parent is not None else None
                 around = outer.tool if outer is not None else tool_of(get_current_span(context))
                 found.step = adopt(span, found.native, found.row, context, around)
                 found.tool = tool_of(span)
@@ -120,6 +126,8 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
         """Price a span that was not announced as ending: it cannot show its cost, but the cost counts."""
         if span.context.span_id in self._open:
             self._settle(span, written=False)
+        else:
+            places.end(span.context.span_id)
 
     def _settle(self, span: Any, *, written: bool) -> None:
         recorder = active()

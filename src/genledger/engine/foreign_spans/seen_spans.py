@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-import wrapt
 from opentelemetry.sdk.trace import Event
 from opentelemetry.trace import SpanContext
 
 from genledger.engine.foreign_spans.native_scopes import NativeScope, row_of
 from genledger.engine.foreign_spans.places import is_hidden, parent_of
 from genledger.engine.steps import captures
+from genledger.shared.copied_span import copied
 from genledger_semconv import attributes as A
 
 _CONTENT = (
@@ -41,29 +41,24 @@ def seen(span: Any, *, ended: bool = False) -> Any:
     parent = parent_of(span)
     scope = span.instrumentation_scope
     row = row_of(scope.name) if ended and scope is not None else None
-    return span if parent is span.parent and row is None else _Seen(span, parent, row)
+    if parent is span.parent and row is None:
+        return span
+    if not ended:
+        return _Moved(span, parent)
+    if row is None:
+        return copied(span, parent=parent)
+    return copied(span, parent=parent, attributes=_attributes(span.attributes, row), events=_events(span.events, row))
 
 
-class _Seen(wrapt.ObjectProxy[Any]):
-    """A span at the parent that is shown, with the content that its row names as it is shown."""
+class _Moved:
+    """An open span at the parent that is shown."""
 
-    def __init__(self, span: Any, parent: SpanContext | None, row: NativeScope | None) -> None:
-        super().__init__(span)
-        self._self_parent = parent
-        self._self_attributes = span.attributes if row is None else _attributes(span.attributes or {}, row)
-        self._self_events = span.events if row is None or not row.payload_events else _events(span.events, row)
+    def __init__(self, span: Any, parent: SpanContext | None) -> None:
+        self._span = span
+        self.parent = parent
 
-    @property
-    def parent(self) -> SpanContext | None:
-        return self._self_parent
-
-    @property
-    def attributes(self) -> Mapping[str, Any]:
-        return self._self_attributes
-
-    @property
-    def events(self) -> Sequence[Event]:
-        return self._self_events
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._span, name)
 
 
 def _attributes(given: Mapping[str, Any], row: NativeScope) -> Mapping[str, Any]:
@@ -75,6 +70,8 @@ def _attributes(given: Mapping[str, Any], row: NativeScope) -> Mapping[str, Any]
 
 
 def _events(given: Sequence[Event], row: NativeScope) -> Sequence[Event]:
+    if not row.payload_events:
+        return given
     if captures() is None:
         return [event for event in given if event.name not in row.payload_events]
     return [

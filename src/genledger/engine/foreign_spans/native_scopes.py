@@ -35,7 +35,7 @@ class NativeScope(NamedTuple):
         not_providers: What it gives as the provider though it is none: its own name.
         payloads: What the names of attributes begin with that hold content: not shown unless content is captured.
         payload_events: Names of events that do.
-        meters: Its meters with `gen_ai.client.token.usage` and the like, which count the same calls as ours.
+        meters: Its meters with `gen_ai.client.token.usage` and the like, which count the same calls and steps as ours.
     """
 
     scope: str

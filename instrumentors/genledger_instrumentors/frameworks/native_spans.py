@@ -119,20 +119,23 @@ SCOPES = (
             "agent_turn": "agent",
             "user_turn": "task",
             "function_tool": "tool",
-            **dict.fromkeys(("job_entrypoint", "drain_agent_activity", "rpc*"), "hidden"),
+            **dict.fromkeys(("job_*", "rpc_*", "drain_*", "room_*", "session_*"), "hidden"),
         },
         attributes={
             "lk.agent_name": "gen_ai.agent.name",
             "lk.function_tool.name": "gen_ai.tool.name",
             "lk.function_tool.id": "gen_ai.tool.call.id",
-            "lk.function_tool.arguments": "gen_ai.tool.call.arguments",
-            "lk.function_tool.output": "gen_ai.tool.call.result",
         },
+        payloads=(
+            *("lk.pii.", "lk.function_tool.arguments", "lk.function_tool.output", "lk.user_input", "lk.instructions"),
+            *("lk.chat_ctx", "lk.response.text", "lk.response.function_calls", "lk.input_text", "lk.user_transcript"),
+        ),
     ),
     NativeScope(
-        "pipecat",
-        {"conversation": "workflow", "turn": "task", "tool_call": "tool"},
-        attributes={"conversation.id": "gen_ai.conversation.id", "tool.function_name": "gen_ai.tool.name"},
+        "pipecat.turn",
+        {"conversation": "workflow", "turn": "task"},
+        attributes={"conversation.id": "gen_ai.conversation.id"},
     ),
+    NativeScope("pipecat", payloads=("text", "transcript", "input", "output", "tools", "gen_ai.system_instructions")),
 )  # fmt: skip
 """The rows, by the order in which their libraries are described."""

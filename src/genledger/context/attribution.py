@@ -115,6 +115,14 @@ def current(context: Context | None = None) -> Attribution:
     return NOBODY
 
 
+def with_session(session: object, context: Context) -> Context:
+    """Return `context` with a framework's conversation as the session, unless it has one or this cannot be one."""
+    attribution = current(context)
+    if attribution.session is not None or not isinstance(session, str) or _problem(session) is not None:
+        return context
+    return set_value(ATTRIBUTION_KEY, replace(attribution, session=session), context)
+
+
 def current_spend(context: Context | None = None) -> RunningTotal | None:
     """Return the innermost running total of `context`, or of the current context."""
     return cast("RunningTotal | None", (get_current() if context is None else context).get(SPEND_KEY))

@@ -32,6 +32,7 @@ class DelegatingSpanProcessor(EndingSpanHook, SpanProcessor):
         The first gets every span as it is, the others those that are shown, as they are shown.
         """
         self._processors = tuple(processors)
+        self._first = self._processors[0] if self._processors else None
         self._starting = tuple(one for one in self._processors if type(one).on_start is not SpanProcessor.on_start)
         self._ending = tuple(one for one in self._processors if isinstance(one, EndingSpanHook))
 
@@ -50,7 +51,7 @@ class DelegatingSpanProcessor(EndingSpanHook, SpanProcessor):
         shown = None
         for processor in processors:
             try:
-                if processor is self._processors[0]:
+                if processor is self._first:
                     tell(processor, span)
                     continue
                 shown = shown if shown is not None else seen(span, ended=ended)

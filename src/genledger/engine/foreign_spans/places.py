@@ -13,18 +13,20 @@ from opentelemetry.context import Context, set_value
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import NonRecordingSpan, SpanContext, get_current_span, set_span_in_context
 
+from genledger.context.attribution import with_session
 from genledger.context.totals import RUN_KEY, AgentRun
+from genledger_semconv import attributes as A
 
 MAX_HIDDEN = 10_000
 """Hidden spans that are remembered for children that begin late."""
 
-_runs: dict[int, AgentRun] = {}
+_runs: dict[int, AgentRun | None] = {}
 _steps: dict[int, int] = {}
 _hidden: OrderedDict[int, SpanContext | None] = OrderedDict()
 
 
-def begin(span_id: int, run: AgentRun) -> None:
-    """Note the run that calls in an open span count in."""
+def begin(span_id: int, run: AgentRun | None) -> None:
+    """Note an open span of a framework, or inside of one, and the run that calls in it count in."""
     _runs[span_id] = run
 
 
@@ -53,13 +55,18 @@ def hide(span: ReadableSpan) -> None:
 
 
 def within(context: Context) -> Context:
-    """Return `context` with the run, and the parent, that a call or a step has which begins in it."""
-    span_id = get_current_span(context).get_span_context().span_id
+    """Return `context` with the run, the session and the parent that a call or a step has which begins in it."""
+    span = get_current_span(context)
+    span_id = span.get_span_context().span_id
     shown = _hidden.get(span_id)
     if shown is not None:
         context = set_span_in_context(NonRecordingSpan(shown), context)
+    if span_id not in _runs:
+        return context
     run = _runs.get(span_id)
-    return context if run is None else set_value(RUN_KEY, run, context)
+    if run is not None:
+        context = set_value(RUN_KEY, run, context)
+    return with_session((getattr(span, "attributes", None) or {}).get(A.GEN_AI_CONVERSATION_ID), context)
 
 
 def is_hidden(span: ReadableSpan) -> bool:

@@ -114,7 +114,7 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
                 found.step = adopt(span, found.native, found.row, context, around)
                 found.tool = tool_of(span)
                 run = found.step.run if found.step is not None else run
-        if run is not None:
+        if run is not None or found.row is not None:
             places.begin(span.context.span_id, run)
 
     def on_ending(self, span: Span) -> None:

@@ -110,7 +110,7 @@ def points(telemetry: Telemetry, name: str) -> dict[str, tuple[int, float]]:
         ("autogen-core", "invoke_agent x", {}, "invoke_agent x"),
         ("livekit-agents", "agent_session", {}, "invoke_workflow"),
         ("livekit-agents", "function_tool", {"lk.function_tool.name": "x"}, "execute_tool x"),
-        ("pipecat", "conversation", {}, "invoke_workflow"),
+        ("pipecat.turn", "conversation", {}, "invoke_workflow"),
     ],
 )
 def test_a_step_has_the_conventions_name_and_operation(
@@ -349,6 +349,25 @@ def test_content_that_is_captured_is_redacted(destination: Destination) -> None:
     assert "mail me at" in str(attributes_of(tool)["gcp.vertex.agent.llm_request"])
     assert "a@example.com" not in str(attributes_of(tool))
     assert "a@example.com" not in str([event.attributes for event in chat.events])
+
+
+def test_the_conversation_of_a_framework_is_the_session_of_calls_that_have_none(
+    telemetry: Telemetry, destination: Destination
+) -> None:
+    native = tracer(telemetry, "pydantic-ai")
+    with native.start_as_current_span("chat gpt-4o", attributes={"gen_ai.conversation.id": "c-1"}):
+        ask()
+    with (
+        native.start_as_current_span("invoke_agent helper", attributes={"gen_ai.conversation.id": "c-1"}),
+        genledger.attribution(tenant="acme"),
+    ):
+        ask()
+        with genledger.attribution(session="own"):
+            ask()
+    with native.start_as_current_span("invoke_agent helper", attributes={"gen_ai.conversation.id": "x" * 10_000}):
+        ask()
+    found = [(record.attribution.tenant, record.attribution.session) for record in destination.records]
+    assert found == [(None, "c-1"), ("acme", "c-1"), ("acme", "own"), (None, None)]
 
 
 def test_native_spans_are_as_they_are_while_nothing_is_recorded(telemetry: Telemetry) -> None:

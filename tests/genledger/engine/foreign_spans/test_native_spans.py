@@ -15,6 +15,8 @@ import genledger
 from genledger.budgets import budget
 from genledger.engine.foreign_spans.places import MAX_HIDDEN
 from genledger.engine.record import CallRecord
+from genledger.engine.recorder import activate
+from genledger_instrumentors.providers.openai import OpenAIInstrumentor
 
 from ....instrumentors import openai_format as wire
 from ....instrumentors.frameworks.runs import tree
@@ -375,3 +377,17 @@ def test_native_spans_are_as_they_are_while_nothing_is_recorded(telemetry: Telem
     tracer(telemetry, "pydantic-ai").start_span("agent run", attributes=USAGE).end()
     assert telemetry.span.name == "agent run"
     assert telemetry.attributes == USAGE
+
+
+def test_the_table_holds_under_other_distributions(telemetry: Telemetry) -> None:
+    genledger.uninstrument()
+    instrumentor = OpenAIInstrumentor()
+    instrumentor.instrument(tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider)
+    try:
+        with tracer(telemetry, "pydantic-ai").start_as_current_span("agent run", attributes={"agent_name": "helper"}):
+            ask()
+    finally:
+        instrumentor.uninstrument()
+        activate(None)
+    assert tree(telemetry.spans) == "invoke_agent helper\n  chat gpt-4o\n"
+    assert points(telemetry, "gen_ai.invoke_agent.inference_calls") == {"helper": (1, 1)}

@@ -5,11 +5,12 @@ Sources: https://ai.google.dev/api/generate-content and https://ai.google.dev/ge
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .answer import Answer
-from .scripted_model import Prompt, ScriptedModel
+from .scripted_model import Completion, Prompt, ScriptedModel, Tool
 
 Body = Mapping[str, Any]
 
@@ -26,6 +27,20 @@ def _text(contents: Sequence[Body]) -> str:
     return "\n".join(part["text"] for content in contents for part in content["parts"] if "text" in part)
 
 
+def _tools(body: Body) -> list[Tool]:
+    """The functions that the model may call: none of them when the last message is not the user's text."""
+    if any("text" not in part for part in body["contents"][-1]["parts"]):
+        return []
+    offered = [function for tool in body.get("tools") or () for function in tool.get("functionDeclarations", ())]
+    return [Tool(one["name"], one.get("parametersJsonSchema") or one["parameters_json_schema"]) for one in offered]
+
+
+def _part(completion: Completion) -> dict[str, Any]:
+    if completion.tool is None:
+        return {"text": completion.text}
+    return {"functionCall": {"name": completion.tool, "args": json.loads(completion.text)}}
+
+
 def generate(body: Body, name: str, model: ScriptedModel, number: int) -> Answer:
     """POST /v1beta/models/{name}:generateContent."""
     instructions = [body["systemInstruction"]] if "systemInstruction" in body else []
@@ -33,7 +48,8 @@ def generate(body: Body, name: str, model: ScriptedModel, number: int) -> Answer
         Prompt(
             model=name,
             text=_text([*instructions, *body["contents"]]),
-            question=_text(body["contents"][-1:]),
+            question=next(filter(None, (_text([content]) for content in reversed(body["contents"]))), ""),
+            tools=_tools(body),
             max_tokens=body.get("generationConfig", {}).get("maxOutputTokens"),
         )
     )
@@ -46,7 +62,7 @@ def generate(body: Body, name: str, model: ScriptedModel, number: int) -> Answer
         "totalTokenCount": tokens.input + tokens.output,
     }
     candidate = {
-        "content": {"role": "model", "parts": [{"text": completion.text}]},
+        "content": {"role": "model", "parts": [_part(completion)]},
         "finishReason": {"stop": "STOP", "length": "MAX_TOKENS", "tool": "STOP"}[completion.finish],
         "index": 0,
     }

@@ -128,6 +128,13 @@ def completed(attribution: Attribution, *, user: object = None, session: object 
     return replace(attribution, **found) if found else attribution
 
 
+def with_session(session: object, context: Context) -> Context:
+    """Return `context` with a framework's conversation as the session, unless it has one or this cannot be one."""
+    attribution = current(context)
+    found = completed(attribution, session=session)
+    return context if found is attribution else set_value(ATTRIBUTION_KEY, found, context)
+
+
 def current_spend(context: Context | None = None) -> RunningTotal | None:
     """Return the innermost running total of `context`, or of the current context."""
     return cast("RunningTotal | None", (get_current() if context is None else context).get(SPEND_KEY))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import get_current_span
 
+from genledger.engine.foreign_spans.places import within
 from genledger.shared import internal_errors
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def remove_resolver(resolver: Resolver) -> None:
 def parent_context() -> Context:
     """Return the context that a call or step made here belongs in.
 
-    A framework's step is the parent, unless a span was made current since the step began: that one is nearer.
+    A framework's step is the parent, unless a span was made current since the step began: that one is nearer. What is
+    current may be the span of a framework that records its own work: what begins here is in its run.
     """
     here = get_current()
     for resolver in _resolvers:
@@ -49,4 +51,4 @@ def parent_context() -> Context:
                 return step.inside(here)
         except Exception as error:
             internal_errors.report("finding the parent of a call", error)
-    return here
+    return within(here)

@@ -50,6 +50,7 @@ class Recorder:
 
     Args:
         tracer: Starts the spans.
+        tracer_provider: Where it comes from, for libraries that record their own work; `None` for the global one.
         metrics: Counts the calls.
         capture: Writes content; `None` when capture is off.
         lines: Writes the log line of each call.
@@ -70,8 +71,10 @@ class Recorder:
         budget_hook: BudgetHook | None = None,
         registry: Callable[[bool], JobRegistry | None] | None = None,
         request_stream_usage: bool = False,
+        tracer_provider: Any = None,
     ) -> None:
         self.tracer = tracer
+        self.tracer_provider = tracer_provider
         self.metrics = metrics
         self.capture = capture
         self.lines = lines

@@ -12,6 +12,7 @@ from genledger.context.totals import run_in
 from genledger.engine.attempts import fate_of, status_of
 from genledger.engine.budget_hook import settle_budgets
 from genledger.engine.content.redaction import stage
+from genledger.engine.foreign_spans.places import step_around
 from genledger.engine.operation import Attributes, Received, read_request, span_name, write_texts
 from genledger.engine.outcome import error_type, outcome_of
 from genledger.engine.priced_usage import NOTHING, PricedUsage, priced_usage_of, write_priced_usage
@@ -161,11 +162,10 @@ def _record(recorder: Recorder, settlement: Settlement) -> None:
         return
     model, answer_id = attributes.get(A.GEN_AI_RESPONSE_MODEL), attributes.get(A.GEN_AI_RESPONSE_ID)
     context = call.span.get_span_context()
-    parent = getattr(call.span, "parent", None)
     entry = CallRecord(
         context.trace_id,
         context.span_id,
-        parent.span_id if parent is not None else None,
+        step_around(call.span),
         call.library,
         call.endpoint.provider,
         call.operation.name,

@@ -74,39 +74,54 @@ class Step:
 
     Attributes:
         attribution: Of the step: what is in it has its user and session where it has none of its own.
+        kind: What it does.
+        name: Of the agent, tool, data source, workflow or task.
         span: The step's span.
         outer: The context that the step belongs in, with its attribution.
         around: The span that was current where it began.
         spend: Running total of the calls inside.
         started: When it began, in seconds of `time.perf_counter`.
+        run: The agent run that it is in, its own included; `None` outside of any.
     """
 
     __slots__ = (
-        *("_completed", "_kind", "_name", "_run", "_within"),
-        *("around", "attribution", "ended", "outer", "span", "spend", "started"),
+        *("_completed", "_within", "around", "attribution", "ended"),
+        *("kind", "name", "outer", "run", "span", "spend", "started"),
     )
 
-    def __init__(self, kind: Kind, name: str, outer: Context, span: Span, around: Span) -> None:
-        self._kind = kind
-        self._name = name
+    def __init__(
+        self,
+        kind: Kind,
+        name: str,
+        outer: Context,
+        span: Span,
+        signature: str | None = None,
+        around: Span | None = None,
+    ) -> None:
+        self.kind = kind
+        self.name = name
         self.started = time.perf_counter()
         self.outer = outer
-        self.around = around
+        self.around = get_current_span() if around is None else around
         self.attribution = current(outer)
         self._completed = (self.attribution, self.attribution)
         self.span = span
         self.spend = RunningTotal(current_spend(outer))
         self.ended = False
-        self._run = self._within = run_in(outer)
+        self.run = self._within = run_in(outer)
         if kind in ("agent", "workflow"):
             span_id = f"{span.get_span_context().span_id:016x}"
-            self._run = AgentRun(span_id, 0 if self._within is None else self._within.depth + 1)
+            self.run = AgentRun(span_id, 0 if self._within is None else self._within.depth + 1)
+        elif kind == "tool" and self.run is not None:
+            self.run.tools += 1
+            if signature != "":
+                self.run.tool_calls.append(signature or name)
 
     def inside(self, context: Context) -> Context:
         """Return `context` with this step as the one that it is in."""
         values: dict[str, Any] = {**set_span_in_context(self.span, context), SPEND_KEY: self.spend}
-        if self._run is not None:
-            values[RUN_KEY] = self._run
+        if self.run is not None:
+            values[RUN_KEY] = self.run
         here, own = current(context), self.attribution
         if here is not own:
             before, after = self._completed
@@ -147,7 +162,7 @@ class Step:
             return
         self.ended = True
         try:
-            self._count(error)
+            self._settle(error)
         except Exception as fault:
             internal_errors.report("ending a step", fault)
         try:
@@ -155,8 +170,7 @@ class Step:
         except Exception as fault:
             internal_errors.report("ending the span", fault)
 
-    def _count(self, error: BaseException | None) -> None:
-        recorder = active()
+    def _settle(self, error: BaseException | None) -> None:
         spent = self.spend.read()
         if spent.calls:
             self.span.set_attributes(total_attributes(spent))
@@ -166,11 +180,16 @@ class Step:
             failure = error_type(error)
             self.span.set_status(StatusCode.ERROR, stage().description(error))
             self.span.set_attribute(A.ERROR_TYPE, failure)
-        if recorder is not None and recorder.metrics is not None and recorder.metrics.steps.measures(self._kind):
-            run = self._run if self._run is not None and self._run is not self._within else AgentRun("", 0)
+        self.count(failure)
+
+    def count(self, failure: str | None) -> None:
+        """Count the step in the metrics, with its `error.type` when it failed."""
+        recorder = active()
+        if recorder is not None and recorder.metrics is not None and recorder.metrics.steps.measures(self.kind):
+            run = self.run if self.run is not None and self.run is not self._within else AgentRun("", 0)
             seconds = time.perf_counter() - self.started
             context = set_span_in_context(self.span, self.outer)
-            recorder.metrics.steps.record(self._kind, self._name, seconds, failure, run.inferences, run.tools, context)
+            recorder.metrics.steps.record(self.kind, self.name, seconds, failure, run.inferences, run.tools, context)
 
 
 def start_step(
@@ -226,14 +245,9 @@ def start_step(
         set_status_on_exception=False,
     )
     try:
-        step = Step(kind, name, outer, span, get_current_span() if around is None else around)
+        step = Step(kind, name, outer, span, signature, around)
         if started_ns is not None:
             step.started -= (time.time_ns() - started_ns) / 1e9
-        run = run_in(outer)
-        if kind == "tool" and run is not None:
-            run.tools += 1
-            if signature != "":
-                run.tool_calls.append(signature or name)
         if content is not None:
             step.write(content)
         return step

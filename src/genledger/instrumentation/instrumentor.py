@@ -77,7 +77,7 @@ class Instrumentor:
             # Under a distribution other than ours, whatever providers there are get the telemetry.
             tracer = trace.get_tracer(SCOPE, None, kwargs.get("tracer_provider"), SCHEMA_URL)
             meter = metrics.get_meter(SCOPE, "", kwargs.get("meter_provider"), SCHEMA_URL)
-            recorder = Recorder(tracer, Metrics(meter))
+            recorder = Recorder(tracer, Metrics(meter), tracer_provider=kwargs.get("tracer_provider"))
             activate(recorder)
             run_at_exit(functools.partial(_flush, recorder))
             provider = kwargs.get("tracer_provider") or trace.get_tracer_provider()

@@ -160,6 +160,7 @@ def _recorder(settings: Settings, pipeline: Pipeline, provider: Any, meters: Any
         budget_hook=_budget_hook(settings, _rules(settings, problems), meters, problems),
         registry=functools.partial(_registry, settings),
         request_stream_usage=settings.request_stream_usage,
+        tracer_provider=provider,
     )
 
 

@@ -19,6 +19,8 @@ from opentelemetry.trace import ProxyTracerProvider
 from genledger.destinations.delivery.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics.view import View
+
     from genledger.destinations.delivery.exports import Exports
     from genledger.destinations.delivery.remote_destination import DeliveryOptions
     from genledger.destinations.export_target import ExportTarget
@@ -256,6 +258,20 @@ def _exports(signal: str, pipeline: Pipeline) -> bool:
     return any(name.startswith("otlp") for name in pipeline.destinations)
 
 
+def _without_duplicates() -> list[View]:
+    """Return views that drop what frameworks count of calls and steps that we count."""
+    from opentelemetry.sdk.metrics.view import DropAggregation, View
+
+    from genledger.engine.foreign_spans.native_scopes import rows
+
+    return [
+        View(instrument_name=name, meter_name=meter, aggregation=DropAggregation())
+        for row in rows()
+        for meter in row.meters
+        for name in ("gen_ai.*", "operation.cost")
+    ]
+
+
 def meter_provider(settings: Settings, pipeline: Pipeline) -> Any:
     """Return the given provider, else the application's, else one that exports over OTLP if that is a destination."""
     if settings.meter_provider is not None:
@@ -266,7 +282,7 @@ def meter_provider(settings: Settings, pipeline: Pipeline) -> Any:
     from opentelemetry.sdk.metrics import MeterProvider
 
     if not isinstance(current, MeterProvider):
-        current = MeterProvider(shutdown_on_exit=False)
+        current = MeterProvider(shutdown_on_exit=False, views=_without_duplicates())
         _made.add(current)
         metrics.set_meter_provider(current)
     if current in _made:

@@ -86,7 +86,8 @@ def fits(span: Any, attributes: Mapping[str, Any]) -> bool:
 def replace_attributes(span: Any, prefix: str | tuple[str, ...], attributes: Mapping[str, Any]) -> None:
     """Remove a span's attributes whose names begin with `prefix` (or one of them), and add others.
 
-    Only while it is ending: the SDK closes the attributes just before it announces the end.
+    A value of `None` removes the attribute of exactly that name. Only while the span is ending: the SDK closes the
+    attributes just before it announces the end.
     """
     stored = span._attributes
     stored._immutable = False
@@ -94,9 +95,17 @@ def replace_attributes(span: Any, prefix: str | tuple[str, ...], attributes: Map
         for name in [name for name in stored if name.startswith(prefix)]:
             del stored[name]
         for name, value in attributes.items():
-            stored[name] = value
+            if value is None:
+                stored.pop(name, None)
+            else:
+                stored[name] = value
     finally:
         stored._immutable = True
+
+
+def replace_name(span: Any, name: str) -> None:
+    """Rename a span that is ending: the SDK takes no new name from then on."""
+    span._name = name
 
 
 def _ending_works() -> bool:
@@ -104,19 +113,21 @@ def _ending_works() -> bool:
 
     class Probe(EndingSpanHook, SpanProcessor):
         def on_ending(self, span: Any) -> None:
-            replace_attributes(span, "removed", {"added": "yes"})
+            replace_attributes(span, "removed", {"added": "yes", "also removed": None})
+            replace_name(span, "renamed")
 
     provider = _tracer_provider()
     provider.add_span_processor(Probe())
-    span = provider.get_tracer("genledger").start_span("probe", context_api.Context(), attributes={"removed": "yes"})
+    given = {"removed": "yes", "also removed": "yes"}
+    span = provider.get_tracer("genledger").start_span("probe", context_api.Context(), attributes=given)
     span.end()
-    return dict(span.attributes) == {"added": "yes"} and fits(span, {"another": "yes"})
+    return dict(span.attributes) == {"added": "yes"} and span.name == "renamed" and fits(span, {"another": "yes"})
 
 
 ENDING_SPANS = PrivateUse(
     "opentelemetry-sdk",
-    "SpanProcessor._on_ending, Span._attributes with _immutable and maxlen",
-    "write the cost to spans of other instrumentations",
+    "SpanProcessor._on_ending, Span._name, Span._attributes with _immutable and maxlen",
+    "write the cost to spans of other instrumentations, and put right what they say",
     "calls recorded by other instrumentations are counted and priced, but their spans do not show the cost",
     _ending_works,
 )

@@ -20,6 +20,7 @@ import genledger
 from genledger.destinations.langfuse.exporter import LangfuseSpanExporter
 
 from ...instrumentors.telemetry import Telemetry
+from ...launcher.received import metrics_of
 from ...standins.grpc_collector import GrpcCollector
 from ...standins.receivers import Collector, Langfuse
 from ..applications import run
@@ -226,3 +227,26 @@ def test_metrics_and_logs_are_left_to_exporters_that_the_application_adds_to_our
         senders = [request.headers.get("x-from", "Genledger") for request in collector.requests if request.path == path]
         assert set(senders) == {"the application"}
     assert len(collector.spans()) == 1
+
+
+COUNTED_TWICE = """
+import genledger
+from opentelemetry import metrics
+genledger.instrument()
+for scope in ("pydantic-ai", "gcp.vertex.agent", "agent_framework", "app"):
+    metrics.get_meter(scope).create_histogram("gen_ai.client.token.usage").record(1)
+    metrics.get_meter(scope).create_counter("app.done").add(1)
+genledger.shutdown()
+"""
+
+
+def test_what_frameworks_count_of_the_same_calls_is_not_exported(tmp_path: Path, collector: Collector) -> None:
+    run(tmp_path, COUNTED_TWICE, OTEL_EXPORTER_OTLP_ENDPOINT=collector.base_url, GENLEDGER_SPOOL="off")
+    sent = [
+        (scope.scope.name, metric.name)
+        for resource in metrics_of(collector).resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+    ]
+    assert [scope for scope, name in sent if name == "gen_ai.client.token.usage"] == ["app"]
+    assert [name for _, name in sent].count("app.done") == 4

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 
 from opentelemetry.sdk.trace import Event, ReadableSpan
-from opentelemetry.trace import Link, Status
+from opentelemetry.trace import Status
 from opentelemetry.util.types import AnyValue, Attributes
 
 from genledger.engine.content.redaction import MAX_MESSAGE, MAX_NAME, stage
+from genledger.shared.copied_span import copied
 from genledger_semconv import attributes as A
 
 _MAY_QUOTE = frozenset({A.DB_QUERY_TEXT, A.EXCEPTION_MESSAGE, A.EXCEPTION_STACKTRACE, A.GEN_AI_EVALUATION_EXPLANATION})
@@ -34,11 +34,11 @@ def without_content(span: ReadableSpan) -> ReadableSpan:
     Whatever is not known is left out: a new name must not become a leak. Links are left out, and the text
     of the status, which repeats what a provider said about a request.
     """
-    return _copy(
+    return copied(
         span,
-        _known(span.attributes),
-        [Event(event.name, _known(event.attributes), event.timestamp) for event in span.events],
-        Status(span.status.status_code),
+        attributes=_known(span.attributes),
+        events=[Event(event.name, _known(event.attributes), event.timestamp) for event in span.events],
+        status=Status(span.status.status_code),
         links=(),
     )
 
@@ -52,31 +52,11 @@ def without_secrets(span: ReadableSpan) -> ReadableSpan:
     if status.description is None and not events and attributes.keys().isdisjoint(_SAID):
         return span
     description = stage().message(status.description) if status.description is not None else None
-    return _copy(
+    return copied(
         span,
-        _redacted(span.attributes),
-        [Event(event.name, _redacted(event.attributes), event.timestamp) for event in events],
-        Status(status.status_code, description),
-        links=span.links,
-    )
-
-
-def _copy(
-    span: ReadableSpan, attributes: Attributes, events: Sequence[Event], status: Status, *, links: Sequence[Link]
-) -> ReadableSpan:
-    return ReadableSpan(
-        name=span.name,
-        context=span.context,
-        parent=span.parent,
-        resource=span.resource,
-        attributes=attributes,
-        events=events,
-        links=links,
-        kind=span.kind,
-        instrumentation_scope=span.instrumentation_scope,
-        status=status,
-        start_time=span.start_time,
-        end_time=span.end_time,
+        attributes=_redacted(span.attributes),
+        events=[Event(event.name, _redacted(event.attributes), event.timestamp) for event in events],
+        status=Status(status.status_code, description),
     )
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
+from genledger.engine.foreign_spans.seen_spans import seen
 from genledger.shared import internal_errors
 from genledger.shared.private_attributes import EndingSpanHook
 
 
 class DelegatingSpanProcessor(EndingSpanHook, SpanProcessor):
-    """Pass spans on to the currently connected processors.
+    """Pass spans on to the currently connected processors: first to the one that follows them, then to destinations.
 
     A provider keeps for ever the processors that it was given. Without this, each further `instrument()` would
     add another set beside those of the one before, and every foreign span would be priced once more.
@@ -26,29 +27,37 @@ class DelegatingSpanProcessor(EndingSpanHook, SpanProcessor):
         self.connect(())
 
     def connect(self, processors: Iterable[SpanProcessor]) -> None:
-        """Pass spans on to these, and no others; to each what it listens to."""
+        """Pass spans on to these, and no others; to each what it listens to.
+
+        The first gets every span as it is, the others those that are shown, as they are shown.
+        """
         self._processors = tuple(processors)
+        self._first = self._processors[0] if self._processors else None
         self._starting = tuple(one for one in self._processors if type(one).on_start is not SpanProcessor.on_start)
         self._ending = tuple(one for one in self._processors if isinstance(one, EndingSpanHook))
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        for processor in self._starting:
-            try:
-                processor.on_start(span, parent_context)
-            except Exception as error:
-                internal_errors.report("following a span", error)
+        self._pass_on(self._starting, span, lambda processor, shown: processor.on_start(shown, parent_context))
 
     def on_ending(self, span: Span) -> None:
-        for processor in self._ending:
-            try:
-                processor.on_ending(span)
-            except Exception as error:
-                internal_errors.report("following a span", error)
+        self._pass_on(self._ending, span, lambda processor, shown: processor.on_ending(shown))
 
     def on_end(self, span: ReadableSpan) -> None:
-        for processor in self._processors:
+        self._pass_on(self._processors, span, lambda processor, shown: processor.on_end(shown), ended=True)
+
+    def _pass_on(
+        self, processors: tuple[Any, ...], span: Any, tell: Callable[[Any, Any], None], *, ended: bool = False
+    ) -> None:
+        shown = None
+        for processor in processors:
             try:
-                processor.on_end(span)
+                if processor is self._first:
+                    tell(processor, span)
+                    continue
+                shown = shown if shown is not None else seen(span, ended=ended)
+                if shown is None:
+                    return
+                tell(processor, shown)
             except Exception as error:
                 internal_errors.report("following a span", error)
 

@@ -7,15 +7,23 @@ from typing import Any
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.trace import get_current_span
 
 from genledger.context.attribution import NOBODY, current, current_spend
+from genledger.context.totals import run_in
 from genledger.engine.call import CALL_KEY, Call
+from genledger.engine.foreign_spans import places
+from genledger.engine.foreign_spans.native_scopes import Named, NativeScope, named, row_of
+from genledger.engine.foreign_spans.native_steps import adopt, adoption, failure_of, is_step, name_of, tool_of
+from genledger.engine.foreign_spans.places import within
 from genledger.engine.foreign_spans.reader import priced_attributes, record_of
+from genledger.engine.foreign_spans.repair import COUNTED, aggregates, repaired
 from genledger.engine.foreign_spans.wrappers import note_wrapper
 from genledger.engine.recorder import Recorder, active
-from genledger.pricing.readers.attributes import LANGFUSE_PRICING, USAGE_PREFIXES
+from genledger.engine.steps import Step
 from genledger.shared import internal_errors
-from genledger.shared.private_attributes import ENDING_SPANS, EndingSpanHook, replace_attributes
+from genledger.shared.private_attributes import ENDING_SPANS, EndingSpanHook, replace_attributes, replace_name
+from genledger_semconv import attributes as A
 
 MAX_OPEN = 10_000
 """Foreign spans remembered while they are open; the oldest is forgotten first and then not priced twice."""
@@ -28,19 +36,26 @@ doubles: set[str] = set()
 
 
 class _Open:
-    __slots__ = ("covered", "parent", "spend")
+    __slots__ = ("covered", "inside_of", "native", "parent", "provider", "row", "spend", "step", "tool")
 
     def __init__(self, parent: int | None, covered: bool, spend: Any) -> None:
         self.parent = parent
         self.covered = covered
         self.spend = spend
+        self.provider: str | None = None
+        self.row: NativeScope | None = None
+        self.native: Named | None = None
+        self.step: Step | None = None
+        self.inside_of: int | None = None  # the step that is nearest, itself included
+        self.tool: str | None = None
 
 
 class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
     """Adds what we know to every span of a provider.
 
     One provider call is priced once: a span that runs inside one of our calls, or that has had a priced call
-    inside it, is structure, and keeps no usage that a backend would add up. There is no lock: single operations on
+    inside it, is structure, and keeps no usage that a backend would add up. A span of a library that records its own
+    work is a step like ours, if the table of native scopes has it as one. There is no lock: single operations on
     a dictionary are atomic, and every call of every thread comes through here.
     """
 
@@ -60,8 +75,11 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
             parent = span.parent.span_id if span.parent is not None else None
             if ours:
                 # Now, not when ours ends: theirs around a stream may end at its last event, before the stream does.
-                if parent in self._open:
-                    self._cover(parent)
+                outer = self._open.get(parent) if parent is not None else None
+                if outer is not None:
+                    self._cover(parent, (span.attributes or {}).get(A.GEN_AI_PROVIDER_NAME))
+                    if outer.inside_of is not None:
+                        places.belong(span.context.span_id, outer.inside_of)
                 return
             note_wrapper(span, context)
             attribution = current(context)
@@ -70,11 +88,34 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
             call = context.get(CALL_KEY)
             double = scope is not None and scope.name in doubles
             inside = double or (isinstance(call, Call) and not call.settled)
-            self._open[span.get_span_context().span_id] = _Open(parent, inside, current_spend(context))
+            found = self._open[span.context.span_id] = _Open(parent, inside, current_spend(context))
             if len(self._open) > MAX_OPEN:
-                self._open.popitem(last=False)
+                places.end(self._open.popitem(last=False)[0])
+            if scope is not None:
+                self._place(span, scope.name, within(context), found)
         except Exception as error:
             internal_errors.report("enriching a span", error)
+
+    def _place(self, span: Span, scope: str, context: Context, found: _Open) -> None:
+        """Say what a span is to the calls and steps inside."""
+        found.row = row_of(scope)
+        if found.row is not None:
+            found.native = named(scope, span.name)
+        run = run_in(context)
+        outer = self._open.get(found.parent) if found.parent is not None else None
+        found.inside_of = outer.inside_of if outer is not None else found.parent
+        if found.native is not None:
+            if found.native.role == "hidden":
+                places.hide(span)
+            elif found.row is not None:
+                found.inside_of = span.context.span_id
+                # In one process, a server's span has its parent from what the client sent, and not as an object.
+                around = outer.tool if outer is not None else tool_of(get_current_span(context))
+                found.step = adopt(span, found.native, found.row, context, around)
+                found.tool = tool_of(span)
+                run = found.step.run if found.step is not None else run
+        if run is not None or found.row is not None:
+            places.begin(span.context.span_id, run)
 
     def on_ending(self, span: Span) -> None:
         """Price the span, and write the cost to it."""
@@ -85,27 +126,50 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
         """Price a span that was not announced as ending: it cannot show its cost, but the cost counts."""
         if span.context.span_id in self._open:
             self._settle(span, written=False)
+        else:
+            places.end(span.context.span_id)
 
     def _settle(self, span: Any, *, written: bool) -> None:
         recorder = active()
+        span_id = span.context.span_id
         try:
-            found = self._open.pop(span.get_span_context().span_id, None)
+            found = self._open.pop(span_id, None)
+            places.end(span_id)
             if recorder is None or found is None:
                 return
+            if found.row is not None:
+                self._end_native(span, found, found.row, written)
             if found.covered:
                 if written:
-                    replace_attributes(span, (*USAGE_PREFIXES, *LANGFUSE_PRICING, _COST), {})
+                    replace_attributes(span, COUNTED, aggregates(span) if is_step(span) else {})
             elif self._price(recorder, span, found, written):
                 self._cover(found.parent)
         except Exception as error:
             internal_errors.report("pricing a span of another instrumentation", error)
 
-    def _cover(self, parent: int | None) -> None:
+    def _end_native(self, span: Any, found: _Open, row: NativeScope, written: bool) -> None:
+        native = named(row.scope, span.name) or found.native
+        if written:
+            changes = repaired(span.attributes, row, found.provider)
+            if native is not None and native.role != "hidden":
+                name, adopted = adoption(native, {**span.attributes, **changes})
+                if name is not None:
+                    replace_name(span, name)
+                changes.update(adopted)
+            replace_attributes(span, (), changes)
+            if native is not None:
+                replace_attributes(span, COUNTED, aggregates(span))
+        if found.step is not None:
+            found.step.name = name_of(found.step.kind, span.attributes) or found.step.name
+            found.step.count(failure_of(span))
+
+    def _cover(self, parent: int | None, provider: Any = None) -> None:
         while parent is not None:
             outer = self._open.get(parent)
             if outer is None or outer.covered:
                 return
             outer.covered = True
+            outer.provider = provider
             parent = outer.parent
 
     def _price(self, recorder: Recorder, span: Any, found: _Open, written: bool) -> bool:

@@ -10,6 +10,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from genledger import pricing
 from genledger.context.attribution import BAGGAGE_KEYS, Attribution
 from genledger.engine.content.redaction import stage
+from genledger.engine.foreign_spans.places import parent_of
 from genledger.engine.priced_usage import cost_attributes
 from genledger.engine.record import CallRecord, Outcome
 from genledger.engine.recorder import SCOPE
@@ -79,10 +80,11 @@ def record_of(span: ReadableSpan) -> CallRecord | None:
         elif not claimed or answer.source != "provider":
             cost = answer
     error = attributes.get(A.ERROR_TYPE)
+    parent = parent_of(span)
     return CallRecord(
         context.trace_id,
         context.span_id,
-        span.parent.span_id if span.parent is not None else None,
+        parent.span_id if parent is not None else None,
         scope,
         str(provider),
         operation,

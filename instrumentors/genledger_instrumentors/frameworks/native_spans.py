@@ -1,0 +1,141 @@
+"""Libraries that record their own work with OpenTelemetry: what their spans are, one row for each scope.
+
+Nothing is patched. `genledger.engine.foreign_spans` makes the steps that are named here ours, hides plumbing from our
+destinations, and takes the usage off a span that a priced call is inside of. A span that no row names stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from genledger.engine.foreign_spans.native_scopes import NativeScope, Role
+
+_STEPS: Mapping[str, Role] = {
+    "invoke_workflow *": "workflow",
+    "invoke_workflow": "workflow",
+    "invoke_agent *": "agent",
+    "invoke_agent": "agent",
+    "execute_tool *": "tool",
+}
+
+_MCP: Mapping[str, Role] = {
+    "MCP send tools/call *": "tool",
+    "tools/call *": "tool",
+    "tools/call": "tool",
+    **dict.fromkeys(
+        (
+            *("MCP send tools/list", "MCP send server/*", "MCP send initialize", "MCP send ping", "MCP send */list"),
+            *("tools/list", "server/*", "initialize", "ping", "*/list", "notifications/*", "logging/setLevel"),
+        ),
+        "hidden",
+    ),
+}
+
+_MESSAGES = (
+    *("gen_ai.user.message", "gen_ai.system.message", "gen_ai.assistant.message", "gen_ai.tool.message"),
+    *("gen_ai.choice", "gen_ai.client.inference.operation.details"),
+)
+
+SCOPES = (
+    NativeScope(
+        "pydantic-ai",
+        {
+            **_STEPS,
+            "agent run": "agent",
+            "running tool": "tool",
+            "running tool: *": "tool",
+            "running output function": "tool",
+            "running tools": "hidden",
+            "running * tool": "hidden",
+            "running * tools": "hidden",
+            "waiting for * concurrency": "hidden",
+        },
+        attributes={
+            "agent_name": "gen_ai.agent.name",
+            "tool_arguments": "gen_ai.tool.call.arguments",
+            "tool_response": "gen_ai.tool.call.result",
+        },
+        payloads=("pydantic_ai.all_messages", "final_result", "all_messages_events", "events"),
+        meters=("pydantic-ai",),
+    ),
+    NativeScope("mcp-python-sdk", _MCP),
+    NativeScope("fastmcp", {**_MCP, "delegate *": "hidden"}),
+    NativeScope(
+        "gcp.vertex.agent",
+        {
+            "execute_tool (merged)": "hidden",
+            **_STEPS,
+            "invocation": "workflow",
+            "agent_run [*]": "agent",
+            "tool_call [*]": "tool",
+            "invoke_node *": "task",
+            "compact_events *": "task",
+            **dict.fromkeys(
+                ("call_llm", "send_data", "handle_context_caching", "create_cache", "tool_response*"), "hidden"
+            ),
+        },
+        not_providers=("gcp.vertex.agent",),
+        payloads=tuple(
+            f"gcp.vertex.agent.{name}"
+            for name in ("llm_request", "llm_response", "tool_call_args", "tool_response", "data")
+        ),
+        meters=("gcp.vertex.agent",),
+    ),
+    NativeScope(
+        "strands.telemetry.tracer",
+        {
+            **_STEPS,
+            "invoke_swarm": "workflow",
+            "invoke_graph": "workflow",
+            "execute_event_loop_cycle": "hidden",
+            "memory.*": "task",
+        },
+        not_providers=("strands-agents",),
+        payload_events=_MESSAGES,
+    ),
+    NativeScope(
+        "agent_framework",
+        {**_STEPS, "workflow.build": "hidden", "workflow.run*": "workflow", "edge_group.*": "hidden",
+         "message.send*": "hidden", "executor.process *": "task"},
+        attributes={"workflow.name": "gen_ai.workflow.name"},
+        not_providers=("microsoft.agent_framework",),
+        meters=("agent_framework",),
+    ),
+    NativeScope(
+        "semantic_kernel.*",
+        {**_STEPS, "AutoFunctionInvocationLoop": "hidden"},
+        attributes={"gen_ai.agent.tool.name": "gen_ai.tool.name"},
+    ),
+    NativeScope("autogen-core", _STEPS),
+    NativeScope(
+        "autogen SingleThreadedAgentRuntime",
+        dict.fromkeys(("autogen process *", "autogen publish *", "autogen create *", "autogen ack *", "autogen send *",
+                       "autogen receive *"), "hidden"),
+    ),
+    NativeScope(
+        "livekit-agents",
+        {
+            "agent_session": "workflow",
+            "agent_turn": "agent",
+            "user_turn": "task",
+            "function_tool": "tool",
+            **dict.fromkeys(("job_*", "rpc_*", "drain_*", "room_*", "session_*"), "hidden"),
+        },
+        attributes={
+            "lk.agent_name": "gen_ai.agent.name",
+            "lk.function_tool.name": "gen_ai.tool.name",
+            "lk.function_tool.id": "gen_ai.tool.call.id",
+        },
+        payloads=(
+            *("lk.pii.", "lk.function_tool.arguments", "lk.function_tool.output", "lk.user_input", "lk.instructions"),
+            *("lk.chat_ctx", "lk.response.text", "lk.response.function_calls", "lk.input_text", "lk.user_transcript"),
+        ),
+    ),
+    NativeScope(
+        "pipecat.turn",
+        {"conversation": "workflow", "turn": "task"},
+        attributes={"conversation.id": "gen_ai.conversation.id"},
+    ),
+    NativeScope("pipecat", payloads=("text", "transcript", "input", "output", "tools", "gen_ai.system_instructions")),
+)  # fmt: skip
+"""The rows, by the order in which their libraries are described."""

@@ -1,0 +1,80 @@
+"""Where foreign spans stand: the agent run that is in force inside each, and the spans that are not shown.
+
+A native span is made current by its library, so that what runs inside finds its parent. What counts in the run and
+what is shown as the parent is found here, by the id of the span that is current: nothing is attached.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+from opentelemetry.context import Context, set_value
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import NonRecordingSpan, SpanContext, get_current_span, set_span_in_context
+
+from genledger.context.attribution import with_session
+from genledger.context.totals import RUN_KEY, AgentRun
+from genledger_semconv import attributes as A
+
+MAX_HIDDEN = 10_000
+"""Hidden spans that are remembered for children that begin late."""
+
+_runs: dict[int, AgentRun | None] = {}
+_steps: dict[int, int] = {}
+_hidden: OrderedDict[int, SpanContext | None] = OrderedDict()
+
+
+def begin(span_id: int, run: AgentRun | None) -> None:
+    """Note an open span of a framework, or inside of one, and the run that calls in it count in."""
+    _runs[span_id] = run
+
+
+def belong(span_id: int, step: int) -> None:
+    """Note the step that an open call of ours is made in, where spans that are no steps stand between."""
+    _steps[span_id] = step
+
+
+def end(span_id: int) -> None:
+    """Forget a span that has ended."""
+    _runs.pop(span_id, None)
+    _steps.pop(span_id, None)
+
+
+def step_around(span: Any) -> int | None:
+    """Return the id of the step that a call is made in, or else of the span around it; `None` outside of any."""
+    parent = getattr(span, "parent", None)
+    return _steps.get(span.get_span_context().span_id, parent.span_id if parent is not None else None)
+
+
+def hide(span: ReadableSpan) -> None:
+    """Show what runs in a span at the nearest span around it that is shown."""
+    _hidden[span.context.span_id] = parent_of(span)
+    if len(_hidden) > MAX_HIDDEN:
+        _hidden.popitem(last=False)
+
+
+def within(context: Context) -> Context:
+    """Return `context` with the run, the session and the parent that a call or a step has which begins in it."""
+    span = get_current_span(context)
+    span_id = span.get_span_context().span_id
+    shown = _hidden.get(span_id)
+    if shown is not None:
+        context = set_span_in_context(NonRecordingSpan(shown), context)
+    if span_id not in _runs:
+        return context
+    run = _runs.get(span_id)
+    if run is not None:
+        context = set_value(RUN_KEY, run, context)
+    return with_session((getattr(span, "attributes", None) or {}).get(A.GEN_AI_CONVERSATION_ID), context)
+
+
+def is_hidden(span: ReadableSpan) -> bool:
+    """Return whether our destinations do not show a span."""
+    return span.context.span_id in _hidden
+
+
+def parent_of(span: ReadableSpan) -> SpanContext | None:
+    """Return the nearest span around a span that is shown."""
+    parent = span.parent
+    return parent if parent is None else _hidden.get(parent.span_id, parent)

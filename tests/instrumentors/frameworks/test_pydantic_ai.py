@@ -1,0 +1,220 @@
+"""Pydantic AI, which records its own work: its steps are ours, every call is priced once, whoever switched it on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from examples.demo.provider import DemoProvider, Fault
+from examples.frameworks.traced import QUESTION, REPLIES
+from opentelemetry.context import get_current
+from tests.instrumentors.frameworks.runs import billed, cost_shown, nothing_left, shown, traces, tree
+from tests.instrumentors.telemetry import Telemetry, attributes_of, instrumented
+
+import genledger
+from genledger.budgets import budget
+
+pytest.importorskip("pydantic_ai", reason="pydantic-ai has an environment of its own: make test-frameworks")
+
+from pydantic_ai import Agent, InstrumentationSettings, ModelHTTPError
+from pydantic_ai.models.openai import OpenAIChatModel
+from pydantic_ai.providers.openai import OpenAIProvider
+
+LIBRARIES = ["openai", "pydantic-ai"]
+
+TREE = """\
+invoke_agent forecaster
+  chat gpt-4.1-mini
+    chat gpt-4.1-mini
+  execute_tool weather
+  chat gpt-4.1-mini
+    chat gpt-4.1-mini
+"""
+
+
+def weather(city: str) -> str:
+    """Say what the weather is like."""
+    return f"sunny in {city}"
+
+
+def agent(provider: DemoProvider, tool: Callable[..., Any] = weather, **options: Any) -> Agent:
+    """An agent that calls a tool, and then answers."""
+    model = OpenAIChatModel(
+        "gpt-4.1-mini", provider=OpenAIProvider(base_url=provider.openai_url, api_key="k"), **options
+    )
+    return Agent(model, name="forecaster", tools=[tool])
+
+
+@pytest.fixture
+def provider() -> Iterator[DemoProvider]:
+    with DemoProvider(replies=REPLIES) as provider:
+        yield provider
+
+
+@pytest.fixture
+def telemetry() -> Iterator[Telemetry]:
+    with instrumented(libraries=LIBRARIES) as telemetry, nothing_left(telemetry):
+        yield telemetry
+
+
+async def stream(agent: Agent) -> None:
+    """Run an agent, and read its answer as it comes."""
+    async with agent.run_stream(QUESTION) as result:
+        async for _ in result.stream_text():
+            pass
+
+
+async def steps(agent: Agent) -> None:
+    """Run an agent step by step."""
+    async with agent.iter(QUESTION) as run:
+        async for _ in run:
+            pass
+
+
+def in_thread(act: Callable[[], Any]) -> Any:
+    """Run something in a thread of its own."""
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(act).result()
+
+
+WAYS: dict[str, Callable[[Agent], Any]] = {
+    "run_sync": lambda agent: agent.run_sync(QUESTION),
+    "run": lambda agent: asyncio.run(agent.run(QUESTION)),
+    "run_stream": lambda agent: asyncio.run(stream(agent)),
+    "iter": lambda agent: asyncio.run(steps(agent)),
+    "in a thread": lambda agent: in_thread(lambda: agent.run_sync(QUESTION)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_run_has_its_tree_however_it_is_called(telemetry: Telemetry, provider: DemoProvider, way: str) -> None:
+    before = get_current()
+    with genledger.attribution(tenant="acme"):
+        WAYS[way](agent(provider))
+        spent = genledger.spend()
+    assert get_current() is before
+    assert tree(telemetry.spans) == TREE
+    assert shown(telemetry.spans) == billed(provider)
+    assert {attributes_of(span).get("genledger.tenant.id") for span in telemetry.spans} == {"acme"}
+    assert (spent.calls, spent.usd) == (2, pytest.approx(cost_shown(telemetry.spans)))
+
+
+def test_what_the_application_switched_on_is_left_as_it_is() -> None:
+    theirs = InstrumentationSettings()
+    Agent.instrument_all(theirs)
+    try:
+        with instrumented(libraries=LIBRARIES):
+            assert Agent._instrument_default is theirs
+        assert Agent._instrument_default is theirs
+    finally:
+        Agent.instrument_all(False)
+
+
+def test_with_the_frameworks_own_settings_a_naive_backend_adds_up_what_was_billed(provider: DemoProvider) -> None:
+    for options in ({}, {"version": 2}, {"use_aggregated_usage_attribute_names": False}):
+        with instrumented(libraries=["openai"]) as telemetry:
+            own = InstrumentationSettings(tracer_provider=telemetry.tracer_provider, **options)
+            Agent.instrument_all(own)
+            try:
+                before = billed(provider)
+                agent(provider).run_sync(QUESTION)
+            finally:
+                Agent.instrument_all(False)
+            after = billed(provider)
+            assert tree(telemetry.spans) == TREE
+            assert shown(telemetry.spans) == (after.input - before.input, after.output - before.output)
+
+
+def test_without_its_telemetry_the_calls_are_there(provider: DemoProvider) -> None:
+    with instrumented(libraries=["openai"]) as telemetry:
+        agent(provider).run_sync(QUESTION)
+        assert tree(telemetry.spans) == "chat gpt-4.1-mini\nchat gpt-4.1-mini\n"
+        assert shown(telemetry.spans) == billed(provider)
+
+
+def test_agents_in_parallel_have_their_own_calls(telemetry: Telemetry, provider: DemoProvider) -> None:
+    async def all_at_once() -> None:
+        await asyncio.gather(*(agent(provider).run(QUESTION) for _ in range(3)))
+
+    asyncio.run(all_at_once())
+    assert traces(telemetry.spans) == 3
+    for trace in {span.context.trace_id for span in telemetry.spans if span.context}:
+        assert tree(span for span in telemetry.spans if span.context and span.context.trace_id == trace) == TREE
+    assert shown(telemetry.spans) == billed(provider)
+
+
+def test_an_agent_in_a_tool_is_inside_it(telemetry: Telemetry, provider: DemoProvider) -> None:
+    async def delegate(city: str) -> str:
+        helper = Agent(agent(provider).model, name="helper")
+        return (await helper.run(f"Look out of the window in {city}.")).output
+
+    agent(provider, delegate).run_sync(QUESTION)
+    inner = "    invoke_agent helper\n      chat gpt-4.1-mini\n        chat gpt-4.1-mini\n"
+    assert f"  execute_tool delegate\n{inner}" in tree(telemetry.spans)
+    assert shown(telemetry.spans) == billed(provider)
+
+
+def test_an_error_of_a_tool_ends_every_step_with_it(telemetry: Telemetry, provider: DemoProvider) -> None:
+    def broken(city: str) -> str:
+        raise LookupError("no such city")
+
+    with pytest.raises(LookupError):
+        agent(provider, broken).run_sync(QUESTION)
+    failed = {span.name for span in telemetry.spans if not span.status.is_ok and not span.status.is_unset}
+    assert failed == {"invoke_agent forecaster", "execute_tool broken"}
+
+
+def test_an_error_of_the_provider_reaches_the_application(telemetry: Telemetry) -> None:
+    with DemoProvider(faults=[Fault(QUESTION, 400)]) as provider, pytest.raises(ModelHTTPError):
+        agent(provider).run_sync(QUESTION)
+    assert [span.name for span in telemetry.spans if span.status.is_unset] == []
+
+
+def test_a_run_that_is_cancelled_leaves_nothing_open(telemetry: Telemetry, provider: DemoProvider) -> None:
+    async def cancelled() -> None:
+        reached = asyncio.Event()
+
+        async def slow(city: str) -> str:
+            reached.set()
+            await asyncio.sleep(3600)
+            return city
+
+        run = asyncio.create_task(agent(provider, slow).run(QUESTION))
+        await reached.wait()
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+
+    asyncio.run(cancelled())
+    assert {span.name for span in telemetry.spans} > {"execute_tool slow", "invoke_agent forecaster"}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_budget_ends_the_run_at_the_first_refusal(provider: DemoProvider, way: str) -> None:
+    limit = budget(steps=1, per="run")
+    with instrumented(libraries=LIBRARIES, budgets=[limit], budget_store="memory:") as telemetry:
+        found = agent(provider)
+        with pytest.raises(genledger.BudgetExceeded):
+            WAYS[way](found)
+        assert len(provider.requests) == 1
+        assert not telemetry.open.spans
+
+
+def test_content_is_captured_if_ours_is(provider: DemoProvider) -> None:
+    for captured in ("off", "span"):
+        with instrumented(libraries=LIBRARIES, capture_content=captured) as telemetry:
+            agent(provider).run_sync(QUESTION)
+            arguments = telemetry.attributes_of("execute_tool weather").get("gen_ai.tool.call.arguments")
+        assert arguments == (None if captured == "off" else '{"city":"Paris-75"}')
+
+
+def test_nothing_is_recorded_after_uninstrument(provider: DemoProvider) -> None:
+    with instrumented(libraries=LIBRARIES) as telemetry:
+        agent(provider).run_sync(QUESTION)
+        count = len(telemetry.spans)
+    agent(provider).run_sync(QUESTION)
+    assert len(telemetry.spans) == count == 6
+    assert Agent._instrument_default is False

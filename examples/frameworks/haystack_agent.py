@@ -45,7 +45,7 @@ def pipeline(url: str, **options: Any) -> Pipeline:
     store.write_documents([Document(content="Paris-75 is the capital of France.", embedding=[0.1] * 1536)])
     template = [ChatMessage.from_system("{{ documents[0].content }}"), ChatMessage.from_user("{{ question }}")]
     made = Pipeline()
-    made.add_component("embedder", OpenAITextEmbedder(KEY, api_base_url=url, max_retries=0))
+    made.add_component("embedder", OpenAITextEmbedder(KEY, "text-embedding-3-small", api_base_url=url, max_retries=0))
     made.add_component("retriever", InMemoryEmbeddingRetriever(store))
     made.add_component("prompt", ChatPromptBuilder(template, required_variables="*"))
     made.add_component("forecaster", agent(url, **options))

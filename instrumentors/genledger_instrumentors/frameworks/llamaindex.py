@@ -15,7 +15,7 @@ from genledger.engine.parents import add_resolver, remove_resolver
 from genledger.engine.recorder import active
 from genledger.engine.steps import Kind, tool_signature
 from genledger.instrumentation.adapters.callbacks import MAX_OPEN, Runs, guarded
-from genledger.instrumentation.adapters.refusals import raising_handled_refusals, raising_refusals
+from genledger.instrumentation.adapters.refusals import none_for_refusals, raising_handled_refusals
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Hook, Patch, Patches
 
@@ -31,12 +31,11 @@ from ..formats.llamaindex_spans import (
     read_span,
 )
 
-_CORE = "llama_index.core.instrumentation"
-_MODULES = ("llama_index_instrumentation", _CORE)
-"""Where the root dispatcher is, since and before it has a package of its own."""
+_MODULE = "llama_index_instrumentation"
+_SPANS, _EVENTS = "GenledgerSpanHandler", "GenledgerEventHandler"
 
 
-class _Flow:
+class _WorkflowRun:
     """A workflow that runs: its open steps and, if it is one of many agents, whose turn it is."""
 
     def __init__(self, run: str, workflow: Any) -> None:
@@ -46,7 +45,6 @@ class _Flow:
         self._turns = 0
         self._agent: str | None = None
         self.steps: set[str] = set()
-        self.error: BaseException | None = None
 
     def take_turn(self, agent: str | None) -> None:
         """Begin the turn of an agent, and end that of the one before."""
@@ -69,7 +67,7 @@ class _Flow:
             RUNS.end(self.inside, error)
 
 
-class _Span:
+class _OpenSpan:
     """An open span of LlamaIndex's.
 
     Attributes:
@@ -84,22 +82,22 @@ class _Span:
 
     __slots__ = ("answer", "around", "flow", "kind", "models", "read", "run")
 
-    def __init__(self, run: str | None, kind: Kind | None = None, around: _Flow | None = None) -> None:
+    def __init__(self, run: str | None, kind: Kind | None = None, around: _WorkflowRun | None = None) -> None:
         self.run = run
         self.kind = kind
-        self.flow: _Flow | None = None
+        self.flow: _WorkflowRun | None = None
         self.around = around
         self.answer: Any = None
         self.models = self.read = False
 
 
-SPANS: OrderedDict[str, _Span] = OrderedDict()
+SPANS: OrderedDict[str, _OpenSpan] = OrderedDict()
 """The open spans by their ids."""
 
 
 def current_run() -> str | None:
     """Return the id of the step that is current here, from LlamaIndex's own context variable."""
-    module = next((found for name in _MODULES if (found := sys.modules.get(f"{name}.span")) is not None), None)
+    module = sys.modules.get(f"{_MODULE}.span")
     return _run_of(module.active_span_id.get()) if module is not None else None
 
 
@@ -112,7 +110,7 @@ RUNS = Runs(current_run)
 
 
 @guarded("llama-index")
-class Callbacks:
+class SpanCallbacks:
     """What the root dispatcher calls for each span and event."""
 
     def on_enter(
@@ -130,12 +128,12 @@ class Callbacks:
             parent = flow.inside
         found = read_span(id_, parent_id, instance, given, tags or {}, in_workflow=flow is not None)
         if found is None:
-            span = _Span(parent)
+            span = _OpenSpan(parent)
             span.models = outer is not None and outer.models
         else:
-            span = _Span(id_, found.kind, flow)
+            span = _OpenSpan(id_, found.kind, flow)
             if name_of(id_).method == "run":
-                span.flow = _Flow(id_, instance)
+                span.flow = _WorkflowRun(id_, instance)
             if flow is not None:
                 flow.steps.add(id_)
             signature = tool_signature(found.name, found.arguments)
@@ -175,16 +173,11 @@ _MODEL_ENDS = ("LLMChatEndEvent", "LLMCompletionEndEvent")
 
 def _end(id_: str, result: Any, error: BaseException | None = None) -> None:
     span = SPANS.pop(id_, None)
-    if span is None:
-        return
-    if span.kind is None:
+    if span is None or span.kind is None:
         return
     if span.around is not None:
         span.around.steps.discard(id_)
-        span.around.error = error
     if span.flow is not None:
-        # Older versions say of a run that failed that it returned nothing.
-        error = error or (span.flow.error if result is None else None)
         span.flow.end(error)
     kind = span.kind
     if _is_streamed(result):
@@ -214,33 +207,23 @@ def _is_streamed(result: Any) -> bool:
     return inspect.isgenerator(stream) or inspect.isasyncgen(stream)
 
 
-class _Handlers:
-    """Our handlers of a root dispatcher."""
+def add_handlers(module: ModuleType) -> None:
+    """Add ours to the root dispatcher."""
+    add_resolver(RUNS.resolve)
+    spans = sys.modules[f"{_MODULE}.span_handlers"].BaseSpanHandler
+    events = sys.modules[f"{_MODULE}.event_handlers"].BaseEventHandler
+    unused = dict.fromkeys(("new_span", "prepare_to_exit_span", "prepare_to_drop_span"), lambda *args, **more: None)
+    methods = {f"span_{name}": getattr(SpanCallbacks, f"on_{name}") for name in ("enter", "exit", "drop")}
+    module.root_dispatcher.add_span_handler(type(_SPANS, (spans,), unused | methods)())
+    module.root_dispatcher.add_event_handler(type(_EVENTS, (events,), {"handle": SpanCallbacks.on_event})())
 
-    def __init__(self) -> None:
-        self._of: dict[str, tuple[Any, Any]] = {}
 
-    def hook(self, name: str) -> Hook:
-        """Return the hook of the module that has the dispatcher."""
-        return Hook(name, self._add, self._remove)
-
-    def _add(self, module: ModuleType) -> None:
-        root = module.root_dispatcher
-        add_resolver(RUNS.resolve)
-        spans = sys.modules[f"{module.__name__}.span_handlers"].BaseSpanHandler
-        events = sys.modules[f"{module.__name__}.event_handlers"].BaseEventHandler
-        methods = {f"span_{name}": getattr(Callbacks, f"on_{name}") for name in ("enter", "exit", "drop")}
-        methods |= dict.fromkeys(
-            ("new_span", "prepare_to_exit_span", "prepare_to_drop_span"), lambda *args, **more: None
-        )
-        root.add_span_handler(type("GenledgerSpanHandler", (spans,), methods)())
-        root.add_event_handler(type("GenledgerEventHandler", (events,), {"handle": Callbacks.on_event})())
-
-    def _remove(self, module: ModuleType) -> None:
-        root = module.root_dispatcher
-        remove_resolver(RUNS.resolve)
-        root.span_handlers = [one for one in root.span_handlers if type(one).__name__ != "GenledgerSpanHandler"]
-        root.event_handlers = [one for one in root.event_handlers if type(one).__name__ != "GenledgerEventHandler"]
+def remove_handlers(module: ModuleType) -> None:
+    """Remove them."""
+    root = module.root_dispatcher
+    remove_resolver(RUNS.resolve)
+    root.span_handlers = [one for one in root.span_handlers if type(one).__name__ != _SPANS]
+    root.event_handlers = [one for one in root.event_handlers if type(one).__name__ != _EVENTS]
 
 
 class LlamaIndexInstrumentor(Instrumentor):
@@ -248,21 +231,17 @@ class LlamaIndexInstrumentor(Instrumentor):
 
     library = "llama-index"
     distribution = "llama-index-core"
-    supports = "llama-index-core >= 0.14, < 0.15"
+    supports = "llama-index-core >= 0.14.20, < 0.15"
 
     def patches(self) -> Patches:
-        """Return the hooks that add our handlers, and what keeps refusals from being retried or hidden."""
-        loop = "workflows.runtime.control_loop"
-        return [
-            _HANDLERS.hook(_MODULES[0]),
-            Patch("llama_index.core.tools.types", "ToolOutput.__init__", raising_handled_refusals),
-            *(
-                Patch("workflows.retry_policy", f"{name}RetryPolicy.next", raising_refusals, optional=True)
-                for name in ("ConstantDelay", "ExponentialBackoff")
-            ),
-            Patch(f"{loop}.runner", "_decide_retry_delay", raising_refusals, optional=True),
-            Patch(f"{loop}.reduce", "_decide_retry_delay", raising_refusals, optional=True),
+        """Return the hook that adds our handlers, and what keeps refusals from being retried or hidden."""
+        loop, policies = "workflows.runtime.control_loop", "workflows.retry_policy"
+        decisions = [(f"{loop}.{name}", "_decide_retry_delay") for name in ("runner", "reduce")]
+        decisions += [
+            (policies, f"{name}RetryPolicy.next") for name in ("_Composable", "ConstantDelay", "ExponentialBackoff")
         ]
-
-
-_HANDLERS = _Handlers()
+        return [
+            Hook(_MODULE, add_handlers, remove_handlers),
+            Patch("llama_index.core.tools.types", "ToolOutput.__init__", raising_handled_refusals),
+            *(Patch(module, path, none_for_refusals, optional=True) for module, path in decisions),
+        ]

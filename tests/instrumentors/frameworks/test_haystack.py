@@ -45,14 +45,14 @@ invoke_agent {{}}
 PIPELINE = f"""\
 invoke_workflow Pipeline
   embedder
-    embeddings text-embedding-ada-002
+    embeddings text-embedding-3-small
   retrieval InMemoryEmbeddingRetriever
   prompt
   invoke_agent forecaster
     {MODEL}
     execute_tool weather
     {MODEL}
-""".replace("ada-002", "3-small")
+"""
 
 ASKED = [ChatMessage.from_user(QUESTION)]
 

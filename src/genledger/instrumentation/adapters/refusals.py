@@ -33,6 +33,11 @@ def never_for_refusals(wrapped: Any, instance: Any, args: tuple[Any, ...], kwarg
     return not _refusal(args, kwargs) and wrapped(*args, **kwargs)
 
 
+def none_for_refusals(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Wrap a function that tells of an error among its arguments how long to wait before the next attempt."""
+    return None if _refusal(args, kwargs) is not None else wrapped(*args, **kwargs)
+
+
 def unretried(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Wrap a function that makes a controller of retries of tenacity's: none after a refusal.
 

@@ -70,16 +70,20 @@ class TracedBlocks(NamedTuple):
         """Wrap the method that traces a block."""
         given = named_arguments(wrapped, args, kwargs)
         parent = given.get("parent_span")
-        if isinstance(parent, _Span):
+        if isinstance(parent, _TracedSpan):
             given["parent_span"] = parent.__wrapped__
         traced = wrapped(**given)
-        return traced if active() is None else _Block(self, traced, given["operation_name"], given.get("tags"), parent)
+        return (
+            traced
+            if active() is None
+            else _TracedBlock(self, traced, given["operation_name"], given.get("tags"), parent)
+        )
 
 
 def current_span(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Wrap the method that returns the span of the block that is traced here."""
     here = get_current().get(_KEY)
-    return here if isinstance(here, _Span) else wrapped(*args, **kwargs)
+    return here if isinstance(here, _TracedSpan) else wrapped(*args, **kwargs)
 
 
 def noting(argument: str) -> Wrapper:
@@ -97,10 +101,10 @@ _KEY = create_key("genledger-traced-block")
 _NOTED: ContextVar[Any] = ContextVar("genledger-noted", default=None)
 
 
-class _Span(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]
+class _TracedSpan(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]
     """A span of the application's tracer, and our block beside it."""
 
-    def __init__(self, span: Any, block: _Block) -> None:
+    def __init__(self, span: Any, block: _TracedBlock) -> None:
         super().__init__(span)
         self._self_block = block
 
@@ -113,7 +117,7 @@ class _Span(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]
         self.__wrapped__.set_content_tag(key, value)
 
 
-class _Block:
+class _TracedBlock:
     """A block that the application's tracer traces, and we.
 
     Attributes:
@@ -160,10 +164,10 @@ class _Block:
         if step is not None and found is not None:
             step.write(lambda: self._blocks.content(found.kind, tag, value))
 
-    def _begin(self, span: Any) -> _Span:
+    def _begin(self, span: Any) -> _TracedSpan:
         here = get_current()
-        named = self._parent if isinstance(self._parent, _Span) else here.get(_KEY)
-        around = named._self_block if isinstance(named, _Span) else None
+        named = self._parent if isinstance(self._parent, _TracedSpan) else here.get(_KEY)
+        around = named._self_block if isinstance(named, _TracedSpan) else None
         context = _context(around, here)
         noted = _NOTED.get()
         _NOTED.set(None)
@@ -183,13 +187,13 @@ class _Block:
                 signature=found.signature,
             )
             context = self._step.inside(context)
-        traced = _Span(span, self)
+        traced = _TracedSpan(span, self)
         if self._operation not in self._blocks.unattached:
             enter(self, here, set_value(_KEY, traced, context))
         return traced
 
 
-def _context(around: _Block | None, here: Context) -> Context:
+def _context(around: _TracedBlock | None, here: Context) -> Context:
     step = around.within if around is not None else None
     if step is None:
         return parent_context()

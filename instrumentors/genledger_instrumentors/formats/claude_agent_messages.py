@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from genledger.engine.content.capture import text_part
-from genledger.engine.operation import Attributes, Body, Content, Operation, text
+from genledger.engine.operation import Body, Content, Operation, text
 from genledger.engine.outcome import ErrorEvent
 from genledger.pricing.getters import Counts, field, fields_of, number
 from genledger.pricing.reported import AGENT_RUN
@@ -120,19 +120,11 @@ def read_output(answer: Any) -> Content:
     return {A.GEN_AI_OUTPUT_MESSAGES: [{"role": "assistant", "parts": [text_part(said)], "finish_reason": "stop"}]}
 
 
-def read_answer(answer: Any, attributes: Attributes) -> None:
-    """Read the model, and why it stopped."""
-    read_response(answer, attributes)
-    attributes[A.GEN_AI_CONVERSATION_ID] = str(field(answer, "session_id") or "")
-    if not attributes[A.GEN_AI_CONVERSATION_ID]:
-        del attributes[A.GEN_AI_CONVERSATION_ID]
-
-
 RUN = Operation(
     name=S.CHAT,
     api="messages",
     fields={"model": (A.GEN_AI_REQUEST_MODEL, text)},
-    response=read_answer,
+    response=read_response,
     input=read_input,
     output=read_output,
     family="inference",

@@ -116,7 +116,7 @@ IN_PLACE = _codes(
     DelegatingSpanProcessor.on_start,
     DelegatingSpanProcessor.on_ending,
     DelegatingSpanProcessor.on_end,
-    DelegatingSpanProcessor._pass_on,
+    DelegatingSpanProcessor.pass_on,
     # What is there to raise: it checks the application's arguments.
     attribution.attribution,
     *_helpers(attribution.attribution),

@@ -37,17 +37,18 @@ class DelegatingSpanProcessor(EndingSpanHook, SpanProcessor):
         self._ending = tuple(one for one in self._processors if isinstance(one, EndingSpanHook))
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        self._pass_on(self._starting, span, lambda processor, shown: processor.on_start(shown, parent_context))
+        self.pass_on(self._starting, span, lambda processor, shown: processor.on_start(shown, parent_context))
 
     def on_ending(self, span: Span) -> None:
-        self._pass_on(self._ending, span, lambda processor, shown: processor.on_ending(shown))
+        self.pass_on(self._ending, span, lambda processor, shown: processor.on_ending(shown))
 
     def on_end(self, span: ReadableSpan) -> None:
-        self._pass_on(self._processors, span, lambda processor, shown: processor.on_end(shown), ended=True)
+        self.pass_on(self._processors, span, lambda processor, shown: processor.on_end(shown), ended=True)
 
-    def _pass_on(
+    def pass_on(
         self, processors: tuple[Any, ...], span: Any, tell: Callable[[Any, Any], None], *, ended: bool = False
     ) -> None:
+        """Tell the first processor of a span as it is, and the others as it is shown."""
         shown = None
         for processor in processors:
             try:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import TypedDict
 from weakref import WeakSet
 
@@ -306,15 +307,14 @@ _STEPS = frozenset({S.INVOKE_AGENT, S.INVOKE_WORKFLOW, S.EXECUTE_TOOL, S.PLAN, S
 def step_of(span: ReadableSpan) -> Step | None:
     """Return the step that an ended span is, or `None` when it is a call (only these have an outcome) or neither."""
     attributes = span.attributes
-    # What is most often there first: the SDK raises an error for each attribute that is not.
-    if not attributes or not (
-        A.GENLEDGER_OPERATION_KIND in attributes or attributes.get(A.GEN_AI_OPERATION_NAME) in _STEPS
-    ):
+    if isinstance(attributes, MappingProxyType):
+        attributes = attributes.copy()  # a dictionary: looking up in what the SDK keeps them in takes long
+    if not attributes or A.GENLEDGER_OUTCOME in attributes:
         return None
-    if A.GENLEDGER_OUTCOME in attributes:
+    if attributes.get(A.GEN_AI_OPERATION_NAME) not in _STEPS and A.GENLEDGER_OPERATION_KIND not in attributes:
         return None
-    context, parent = span.context, span.parent
-    if context is None or span.start_time is None or span.end_time is None:
+    context, parent, started, ended = span.context, span.parent, span.start_time, span.end_time
+    if context is None or started is None or ended is None:
         return None
     kind = attributes.get(A.ERROR_TYPE)
     return Step(
@@ -322,8 +322,8 @@ def step_of(span: ReadableSpan) -> Step | None:
         context.span_id,
         parent.span_id if parent is not None else None,
         span.name,
-        span.start_time,
-        (span.end_time - span.start_time) / 1e9,
+        started,
+        (ended - started) / 1e9,
         stage().name(kind) if isinstance(kind, str) else None,
     )
 

@@ -71,7 +71,7 @@ class Step:
     """
 
     __slots__ = (
-        *("_completed", "_kind", "_name", "_run", "_within"),
+        *("_inside", "_kind", "_name", "_run", "_within"),
         *("around", "attribution", "ended", "outer", "span", "spend", "started"),
     )
 
@@ -82,7 +82,7 @@ class Step:
         self.outer = outer
         self.around = around
         self.attribution = current(outer)
-        self._completed = (self.attribution, self.attribution)
+        self._inside: tuple[Context | None, Context] = (None, outer)
         self.span = span
         self.spend = RunningTotal(current_spend(outer))
         self.ended = False
@@ -93,17 +93,17 @@ class Step:
 
     def inside(self, context: Context) -> Context:
         """Return `context` with this step as the one that it is in."""
-        values: dict[str, Any] = {**set_span_in_context(self.span, context), SPEND_KEY: self.spend}
-        if self._run is not None:
-            values[RUN_KEY] = self._run
-        here, own = current(context), self.attribution
-        if here is not own:
-            before, after = self._completed
-            if here is not before:
-                after = completed(here, user=own.user, session=own.session)
-                self._completed = (here, after)
-            values[ATTRIBUTION_KEY] = after
-        return claim_trace(self.span.get_span_context(), Context(values))
+        before, inside = self._inside
+        if context is not before:
+            values: dict[str, Any] = {**set_span_in_context(self.span, context), SPEND_KEY: self.spend}
+            if self._run is not None:
+                values[RUN_KEY] = self._run
+            here, own = current(context), self.attribution
+            if here is not own:
+                values[ATTRIBUTION_KEY] = completed(here, user=own.user, session=own.session)
+            inside = claim_trace(self.span.get_span_context(), Context(values))
+            self._inside = (context, inside)
+        return inside
 
     def write(self, content: Content | Callable[[], Content]) -> None:
         """Put content, or what a function returns as such, on the span where content is captured: redacted, bounded."""

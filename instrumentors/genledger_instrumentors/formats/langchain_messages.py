@@ -70,7 +70,12 @@ def read_name(serialized: Any, more: Mapping[str, Any], kind: str) -> str:
 
 
 def read_ids(more: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the user and the session that the metadata of a run names; a thread is a session, too."""
+    """Return the user and the session that the metadata of a run names; a thread is a session, too.
+
+    What is in a run has its metadata, and its attribution.
+    """
+    if more.get("parent_run_id") is not None:
+        return {}
     metadata = more.get("metadata") or {}
     return {"user": metadata.get("user_id"), "session": metadata.get("session_id") or metadata.get("thread_id")}
 
@@ -81,16 +86,14 @@ def read_unit(serialized: Any, more: Mapping[str, Any]) -> Unit:
     Everything in an agent has the metadata of the agent.
     """
     name, metadata, tags = read_name(serialized, more, "chain"), more.get("metadata") or {}, more.get("tags") or ()
-    is_node = metadata.get("langgraph_node") == name and any(tag.startswith(_STEP) for tag in tags)
-    agent = metadata.get("lc_agent_name") or GRAPH
-    is_agent = metadata.get("ls_integration") == "langchain_create_agent" and not is_node
+    if metadata.get("langgraph_node") == name and any(tag.startswith(_STEP) for tag in tags):
+        return Unit(name, None, HIDDEN not in tags, {})
+    agent = None
+    if metadata.get("ls_integration") == "langchain_create_agent":
+        known = str(metadata.get("lc_agent_name") or GRAPH)
+        agent = known if name == known or more.get("parent_run_id") is None else None
     thread = metadata.get("thread_id")
-    return Unit(
-        name,
-        agent=str(agent) if is_agent and (name == agent or more.get("parent_run_id") is None) else None,
-        node=is_node and HIDDEN not in tags,
-        attributes={A.GEN_AI_CONVERSATION_ID: str(thread)} if thread else {},
-    )
+    return Unit(name, agent, False, {A.GEN_AI_CONVERSATION_ID: str(thread)} if thread else {})
 
 
 def read_documents(documents: Any) -> list[dict[str, Any]]:

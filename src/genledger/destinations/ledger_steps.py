@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from opentelemetry.context import Context
@@ -28,13 +29,14 @@ _KINDS: Mapping[object, Kind] = {
 def step_of(span: ReadableSpan) -> Step | None:
     """Return the step that an ended span is, or `None` when it is a call (only these have an outcome) or neither."""
     attributes = span.attributes
+    if isinstance(attributes, MappingProxyType):
+        attributes = attributes.copy()  # a dictionary: looking up in what the SDK keeps them in takes long
     if not attributes:
         return None
     operation = attributes.get(A.GEN_AI_OPERATION_NAME)
     kind = _KINDS.get(operation)
     if kind is None and A.GENLEDGER_OPERATION_KIND in attributes:
         kind = "task"
-    # What is most often missing last: the SDK raises an error for each attribute that is.
     if kind is None or A.GENLEDGER_OUTCOME in attributes:
         return None
     return _row(span, kind, _name(span, kind, operation, attributes))

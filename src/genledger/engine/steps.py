@@ -85,7 +85,7 @@ class Step:
     """
 
     __slots__ = (
-        *("_completed", "_within", "around", "attribution", "ended"),
+        *("_inside", "_within", "around", "attribution", "ended"),
         *("kind", "name", "outer", "run", "span", "spend", "started"),
     )
 
@@ -104,7 +104,7 @@ class Step:
         self.outer = outer
         self.around = get_current_span() if around is None else around
         self.attribution = current(outer)
-        self._completed = (self.attribution, self.attribution)
+        self._inside: tuple[Context | None, Context] = (None, outer)
         self.span = span
         self.spend = RunningTotal(current_spend(outer))
         self.ended = False
@@ -119,17 +119,17 @@ class Step:
 
     def inside(self, context: Context) -> Context:
         """Return `context` with this step as the one that it is in."""
-        values: dict[str, Any] = {**set_span_in_context(self.span, context), SPEND_KEY: self.spend}
-        if self.run is not None:
-            values[RUN_KEY] = self.run
-        here, own = current(context), self.attribution
-        if here is not own:
-            before, after = self._completed
-            if here is not before:
-                after = completed(here, user=own.user, session=own.session)
-                self._completed = (here, after)
-            values[ATTRIBUTION_KEY] = after
-        return claim_trace(self.span.get_span_context(), Context(values))
+        before, inside = self._inside
+        if context is not before:
+            values: dict[str, Any] = {**set_span_in_context(self.span, context), SPEND_KEY: self.spend}
+            if self.run is not None:
+                values[RUN_KEY] = self.run
+            here, own = current(context), self.attribution
+            if here is not own:
+                values[ATTRIBUTION_KEY] = completed(here, user=own.user, session=own.session)
+            inside = claim_trace(self.span.get_span_context(), Context(values))
+            self._inside = (context, inside)
+        return inside
 
     def holds(self, context: Context) -> bool:
         """Return whether a context is in this step already, maybe in something that the application began there."""

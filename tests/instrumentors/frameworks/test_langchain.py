@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypedDict
@@ -239,3 +241,10 @@ def test_nothing_is_recorded_after_uninstrument() -> None:
         count = len(telemetry.spans)
     graph().invoke({"x": "go"})
     assert len(telemetry.spans) == count == 6
+
+
+@pytest.mark.parametrize("first", ["langchain_core.callbacks.base", "langchain_core.runnables.retry"])
+def test_everything_is_patched_whichever_module_the_application_imports_first(first: str) -> None:
+    program = f"import genledger; genledger.instrument(destinations=[]); import {first}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr == ""

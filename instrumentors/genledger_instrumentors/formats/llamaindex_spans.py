@@ -6,6 +6,7 @@ https://developers.llamaindex.ai/python/framework/module_guides/observability/in
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -122,6 +123,12 @@ def read_result(kind: Kind, result: Any) -> Content:
     answer = getattr(answer, "response", answer)
     said = {"role": "assistant", "parts": [text_part(_text(answer))], "finish_reason": "stop"}
     return {A.GEN_AI_OUTPUT_MESSAGES: [said]}
+
+
+def is_streamed(result: Any) -> bool:
+    """Return whether an answer is a generator that is still to be read."""
+    stream = vars(result).get("response_gen") if hasattr(result, "__dict__") else None
+    return inspect.isgenerator(stream) or inspect.isasyncgen(stream)
 
 
 def is_streamed_chat(result: Any) -> bool:

@@ -6,9 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, Tracer
 
 import genledger
@@ -19,35 +16,10 @@ from genledger.engine.recorder import activate
 from genledger_instrumentors.providers.openai import OpenAIInstrumentor
 
 from ....instrumentors import openai_format as wire
+from ....instrumentors.destination import Destination
 from ....instrumentors.frameworks.runs import tree
 from ....instrumentors.provider import Provider, answer
 from ....instrumentors.telemetry import Telemetry, attributes_of, instrumented
-
-
-class Destination:
-    """A destination in memory: spans, and call records."""
-
-    def __init__(self) -> None:
-        self.exporter = InMemorySpanExporter()
-        self.processor = SimpleSpanProcessor(self.exporter)
-        self.records: list[CallRecord] = []
-
-    @property
-    def spans(self) -> tuple[ReadableSpan, ...]:
-        """What came."""
-        return self.exporter.get_finished_spans()
-
-    def accept(self, record: Any) -> None:
-        """Keep a record."""
-        self.records.append(record)
-
-    def flush(self, timeout: float) -> bool:
-        """Nothing waits."""
-        return True
-
-    def shutdown(self, timeout: float) -> bool:
-        """Nothing waits."""
-        return True
 
 
 @pytest.fixture

@@ -141,11 +141,15 @@ async def test_a_run_has_its_tree_however_it_is_called(
     assert_billed_once(telemetry, provider)
 
 
-async def test_a_run_names_its_agent_and_the_call_of_its_tool(telemetry: Telemetry, provider: DemoProvider) -> None:
+async def test_a_run_names_its_agent_and_tool_call_and_shows_its_totals(
+    telemetry: Telemetry, provider: DemoProvider
+) -> None:
     async with an_agent(provider) as agent:
         await agent.run(QUESTION)
     run = telemetry.attributes_of("invoke_agent forecaster")
     assert (run["gen_ai.agent.name"], run["gen_ai.agent.id"]) == ("forecaster", "forecaster-1")
+    assert run["genledger.total.calls"] == 2
+    assert run["genledger.total.cost"] == pytest.approx(cost_shown(telemetry.spans))
     tool = telemetry.attributes_of("execute_tool weather")
     assert (tool["gen_ai.tool.name"], tool["gen_ai.tool.call.id"]) == ("weather", "call_demo00000001")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from opentelemetry.trace import SpanKind, Tracer
+from opentelemetry.trace import SpanKind, Tracer, use_span
 
 import genledger
 from genledger.budgets import budget
@@ -125,6 +125,47 @@ def test_steps_are_counted_with_the_calls_and_tools_inside(telemetry: Telemetry)
     assert points(telemetry, "gen_ai.invoke_agent.tool_calls") == {"helper": (1, 1)}
     assert points(telemetry, "gen_ai.invoke_agent.duration").keys() == {"helper"}
     assert points(telemetry, "gen_ai.execute_tool.duration").keys() == {"weather"}
+
+
+def test_a_step_shows_the_totals_of_the_calls_inside(telemetry: Telemetry) -> None:
+    native = tracer(telemetry, "strands.telemetry.tracer")
+    with genledger.attribution(tenant="acme"), native.start_as_current_span("invoke_agent helper"):
+        with native.start_as_current_span("execute_event_loop_cycle"), native.start_as_current_span("chat"):
+            ask()
+        with native.start_as_current_span("execute_tool weather"):
+            with genledger.observe("look up"), genledger.attribution(feature="search"):
+                ask()
+                assert genledger.spend().calls == 1
+            with tracer(telemetry, "another.instrumentation").start_as_current_span("GET /"):
+                ask()
+            assert genledger.spend().calls == 2
+        with genledger.observe("inner", kind="agent"), native.start_as_current_span("execute_tool nothing"):
+            pass
+        assert genledger.spend().calls == 3
+    with native.start_as_current_span("invoke_agent other"):
+        ask()
+    totals = {span.name: attributes_of(span).get("genledger.total.calls") for span in telemetry.spans}
+    assert {name: calls for name, calls in totals.items() if calls} == {
+        "invoke_agent helper": 3,
+        "execute_tool weather": 2,
+        "look up": 1,
+        "invoke_agent other": 1,
+    }
+    costs = [attributes_of(span).get("genledger.cost.amount", 0) for span in telemetry.spans]
+    shown = telemetry.attributes_of("invoke_agent helper")["genledger.total.cost"]
+    assert shown == pytest.approx(sum(costs) * 3 / 4)
+
+
+def test_calls_count_in_the_block_that_they_are_made_in_whichever_native_step_is_current(telemetry: Telemetry) -> None:
+    step = tracer(telemetry, "pydantic-ai").start_span("invoke_agent helper")
+    with genledger.attribution(tenant="acme"), use_span(step):
+        ask()
+        assert genledger.spend().calls == 1
+    with use_span(step, end_on_exit=True):
+        with genledger.attribution(tenant="acme"):
+            ask()
+        assert genledger.spend().calls == 1
+    assert genledger.spend().calls == 0
 
 
 def test_a_step_that_failed_is_counted_with_its_error(telemetry: Telemetry) -> None:

@@ -14,11 +14,11 @@ from typing import Any, Self, cast
 
 from opentelemetry import baggage
 from opentelemetry.context import Context, create_key, get_current, set_value
-from opentelemetry.trace import SpanContext, format_trace_id
+from opentelemetry.trace import SpanContext, format_trace_id, get_current_span
 from opentelemetry.util.types import AttributeValue
 
 from genledger.context.scoped_context import Begun, F, ScopedBlock, enter, in_block, leave
-from genledger.context.totals import RunningTotal
+from genledger.context.totals import SPENDS, RunningTotal
 from genledger.shared import internal_errors
 from genledger_semconv import attributes as A
 
@@ -136,8 +136,14 @@ def with_session(session: object, context: Context) -> Context:
 
 
 def current_spend(context: Context | None = None) -> RunningTotal | None:
-    """Return the innermost running total of `context`, or of the current context."""
-    return cast("RunningTotal | None", (get_current() if context is None else context).get(SPEND_KEY))
+    """Return the innermost running total of `context`, or of the current context: a block's, or its span's."""
+    if context is None:
+        context = get_current()
+    spend = cast("RunningTotal | None", context.get(SPEND_KEY))
+    if not SPENDS:
+        return spend
+    own = SPENDS.get(get_current_span(context).get_span_context().span_id)
+    return own if own is not None and (spend is None or own.is_in(spend)) else spend
 
 
 def claim_trace(span: SpanContext, context: Context) -> Context:

@@ -63,6 +63,13 @@ class RunningTotal:
                     spend._lock.release()
             spend = spend.outer
 
+    def is_in(self, other: RunningTotal) -> bool:
+        """Return whether what is counted here counts in another total: this one, or one around it."""
+        spend: RunningTotal | None = self
+        while spend is not None and spend is not other:
+            spend = spend.outer
+        return spend is not None
+
     def _count(self) -> None:
         waiting = self._uncounted
         counted = len(waiting)
@@ -78,6 +85,10 @@ class RunningTotal:
         with self._lock:
             self._count()
             return Spend(self._usd, self._calls, self._unpriced, self._tokens)
+
+
+SPENDS: dict[int, RunningTotal] = {}
+"""The totals of open spans that their libraries make current, by span id: what runs in such a span counts there."""
 
 
 class TraceTotals:

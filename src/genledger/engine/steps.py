@@ -134,9 +134,7 @@ class Step:
     def holds(self, context: Context) -> bool:
         """Return whether a context is in this step already, maybe in something that the application began there."""
         spend = current_spend(context)
-        while spend is not None and spend is not self.spend:
-            spend = spend.outer
-        return spend is not None
+        return spend is not None and spend.is_in(self.spend)
 
     def write(self, content: Content | Callable[[], Content]) -> None:
         """Put content, or what a function returns as such, on the span where content is captured: redacted, bounded."""

@@ -12,6 +12,7 @@ import pytest
 from examples.demo.provider import DemoProvider, Fault
 from opentelemetry import trace
 from opentelemetry.context import get_current
+from tests.instrumentors.destination import Destination
 from tests.instrumentors.frameworks.runs import billed, cost_shown, nothing_left, shown, traces, tree
 from tests.instrumentors.telemetry import Telemetry, attributes_of, instrumented
 
@@ -313,13 +314,36 @@ async def test_beside_its_own_middleware_the_tree_is_that_of_its_own_spans(provi
     )
 
 
-@pytest.mark.xfail(strict=True, reason="AG2's record_usage spans repeat the usage of the calls, after these have ended")
 async def test_beside_its_own_middleware_tokens_are_shown_once(provider: DemoProvider) -> None:
     with record() as telemetry:
         trace.set_tracer_provider(telemetry.tracer_provider)
         async with an_agent(provider, middleware=[TelemetryMiddleware(capture_content=False)]) as agent:
             await agent.ask(QUESTION)
     assert shown(telemetry.spans) == billed(provider)
+
+
+async def test_content_that_its_own_middleware_has_by_default_stays_with_the_application(
+    provider: DemoProvider,
+) -> None:
+    shown = Destination()
+    with record(destinations=[shown]) as telemetry:
+        trace.set_tracer_provider(telemetry.tracer_provider)
+        async with an_agent(provider, middleware=[TelemetryMiddleware(agent_name="forecaster")]) as agent:
+            await agent.ask(QUESTION)
+    assert "Paris-75" in str([span.attributes for span in telemetry.spans])
+    assert "Paris-75" not in str([span.attributes for span in shown.spans])
+    assert not [span.name for span in shown.spans if span.name.startswith("record_usage")]
+
+
+@pytest.mark.parametrize("limit", [{"steps": 1, "per": "run"}, {"requests": 1, "per": "run"}])
+async def test_a_run_beside_its_own_middleware_counts_in_budgets(provider: DemoProvider, limit: dict[str, Any]) -> None:
+    with record(budgets=[budget(**limit)], budget_store="memory") as telemetry:
+        trace.set_tracer_provider(telemetry.tracer_provider)
+        async with an_agent(provider, middleware=[TelemetryMiddleware(agent_name="forecaster")]) as agent:
+            for _ in range(2):  # each run has a limit of its own
+                with pytest.raises(genledger.BudgetExceeded):
+                    await agent.ask(QUESTION)
+    assert len(provider.requests) == 2
 
 
 async def test_the_agent_is_as_the_application_made_it(telemetry: Telemetry, provider: DemoProvider) -> None:

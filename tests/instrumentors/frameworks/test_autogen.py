@@ -13,6 +13,7 @@ from examples.demo.provider import DemoProvider, Fault
 from opentelemetry import trace
 from opentelemetry.context import get_current
 from opentelemetry.sdk.trace import ReadableSpan
+from tests.instrumentors.destination import Destination
 from tests.instrumentors.frameworks.runs import (
     billed,
     cost_shown,
@@ -52,8 +53,6 @@ invoke_workflow newsroom
   invoke_agent editor
     chat gpt-4.1-mini
 """
-
-needs_scopes = pytest.mark.xfail(strict=True, reason="the table of foreign scopes does not know autogen yet")
 
 
 async def weather(city: str) -> str:
@@ -166,6 +165,19 @@ async def test_a_team_is_one_trace_however_it_is_called(
     assert cost_shown(telemetry.spans) == cost_shown(ours) > 0
 
 
+async def test_the_plumbing_of_a_team_is_hidden(provider: DemoProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It quotes the messages, whether or not anybody asked."""
+    monkeypatch.setenv("AUTOGEN_DISABLE_RUNTIME_TRACING", "false")
+    shown = Destination()
+    with record(destinations=[shown]) as telemetry:
+        trace.set_tracer_provider(telemetry.tracer_provider)
+        async with a_team(provider) as team:
+            await team.run(task=QUESTION)
+    assert tree(shown.spans) == f"create_agent forecaster\ncreate_agent editor\n{TEAM}"
+    assert QUESTION not in "".join(str(span.attributes) for span in shown.spans)
+    assert "autogen" not in {attributes_of(span).get("gen_ai.provider.name") for span in shown.spans}
+
+
 async def test_content_is_on_a_teams_run_when_it_is_captured(provider: DemoProvider) -> None:
     with record(capture_content="span") as telemetry:
         async with a_team(provider) as team:
@@ -247,7 +259,7 @@ async def test_a_tool_that_fails_is_told_to_the_model_as_before(telemetry: Telem
 
 @pytest.mark.parametrize("limit", [{"steps": 2, "per": "run"}, {"requests": 2, "per": "run"}])
 async def test_a_teams_run_counts_in_budgets(provider: DemoProvider, limit: dict[str, Any]) -> None:
-    """Until its agents' runs count as their own, all of their calls are the team's."""
+    """While nobody listens to its agents' spans, all of their calls are the team's."""
     with record(budgets=[budget(**limit)], budget_store="memory"):
         async with a_team(provider, asking(provider)) as team:
             with pytest.raises(genledger.BudgetExceeded):
@@ -255,7 +267,6 @@ async def test_a_teams_run_counts_in_budgets(provider: DemoProvider, limit: dict
     assert len(provider.requests) == 2
 
 
-@needs_scopes
 @pytest.mark.parametrize("limit", [{"steps": 1, "per": "run"}, {"requests": 1, "per": "run"}])
 async def test_an_agents_run_counts_in_budgets(provider: DemoProvider, limit: dict[str, Any]) -> None:
     with record(budgets=[budget(**limit)], budget_store="memory") as telemetry:

@@ -29,8 +29,8 @@ class NativeScope(NamedTuple):
 
     Attributes:
         scope: Its name. One that ends in `.*` stands for every scope below.
-        roles: What spans are, by their names; `*` stands for the name of the agent, tool or workflow. The first that
-            fits counts. A span that is not named stays as it is.
+        roles: What spans are, by their names; `*` stands for the name of the agent, tool, workflow or task. The first
+            that fits counts. A span that is not named stays as it is.
         attributes: Attributes in the library's words, and what the conventions call them.
         not_providers: What it gives as the provider though it is none: its own name.
         payloads: What the names of attributes begin with that hold content: not shown unless content is captured.

@@ -38,7 +38,7 @@ def adoption(native: Named, attributes: Mapping[str, Any]) -> tuple[str | None, 
     assert native.role != "hidden"
     operation, naming = OPERATIONS[native.role]
     if not operation:
-        return None, {A.GENLEDGER_OPERATION_KIND: native.role}
+        return native.name or None, {A.GENLEDGER_OPERATION_KIND: native.role}
     name = name_of(native.role, attributes) or native.name
     return span_name(operation, name), {A.GEN_AI_OPERATION_NAME: operation, **({naming: name} if name else {})}
 

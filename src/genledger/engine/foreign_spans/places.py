@@ -1,4 +1,4 @@
-"""Where foreign spans stand: the agent run that is in force inside each, and the spans that are not shown.
+"""Where foreign spans stand: the run and the total that are in force inside each, and the spans that are not shown.
 
 A native span is made current by its library, so that what runs inside finds its parent. What counts in the run and
 what is shown as the parent is found here, by the id of the span that is current: nothing is attached.
@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import NonRecordingSpan, SpanContext, get_current_span, set_span_in_context
 
 from genledger.context.attribution import with_session
-from genledger.context.totals import RUN_KEY, AgentRun
+from genledger.context.totals import RUN_KEY, SPENDS, AgentRun, RunningTotal
 from genledger_semconv import attributes as A
 
 MAX_HIDDEN = 10_000
@@ -25,9 +25,11 @@ _steps: dict[int, int] = {}
 _hidden: OrderedDict[int, SpanContext | None] = OrderedDict()
 
 
-def begin(span_id: int, run: AgentRun | None) -> None:
-    """Note an open span of a framework, or inside of one, and the run that calls in it count in."""
+def begin(span_id: int, run: AgentRun | None, spend: RunningTotal | None) -> None:
+    """Note an open span of a framework, or inside of one, and the run and the total that calls in it count in."""
     _runs[span_id] = run
+    if spend is not None:
+        SPENDS[span_id] = spend
 
 
 def belong(span_id: int, step: int) -> None:
@@ -38,6 +40,7 @@ def belong(span_id: int, step: int) -> None:
 def end(span_id: int) -> None:
     """Forget a span that has ended."""
     _runs.pop(span_id, None)
+    SPENDS.pop(span_id, None)
     _steps.pop(span_id, None)
 
 

@@ -20,7 +20,7 @@ from genledger.engine.foreign_spans.reader import priced_attributes, record_of
 from genledger.engine.foreign_spans.repair import COUNTED, aggregates, repaired
 from genledger.engine.foreign_spans.wrappers import note_wrapper
 from genledger.engine.recorder import Recorder, active
-from genledger.engine.steps import Step
+from genledger.engine.steps import Step, total_attributes
 from genledger.shared import internal_errors
 from genledger.shared.private_attributes import ENDING_SPANS, EndingSpanHook, replace_attributes, replace_name
 from genledger_semconv import attributes as A
@@ -101,7 +101,7 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
         found.row = row_of(scope)
         if found.row is not None:
             found.native = named(scope, span.name)
-        run = run_in(context)
+        run, spend = run_in(context), current_spend(context)
         outer = self._open.get(found.parent) if found.parent is not None else None
         found.inside_of = outer.inside_of if outer is not None else found.parent
         if found.native is not None:
@@ -113,9 +113,10 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
                 around = outer.tool if outer is not None else tool_of(get_current_span(context))
                 found.step = adopt(span, found.native, found.row, context, around)
                 found.tool = tool_of(span)
-                run = found.step.run if found.step is not None else run
-        if run is not None or found.row is not None:
-            places.begin(span.context.span_id, run)
+                if found.step is not None:
+                    run, spend = found.step.run, found.step.spend
+        if run is not None or spend is not None or found.row is not None:
+            places.begin(span.context.span_id, run, spend)
 
     def on_ending(self, span: Span) -> None:
         """Price the span, and write the cost to it."""
@@ -159,6 +160,8 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
             replace_attributes(span, (), changes)
             if native is not None:
                 replace_attributes(span, COUNTED, aggregates(span))
+            if found.step is not None and (spent := found.step.spend.read()).calls:
+                replace_attributes(span, (), total_attributes(spent))
         if found.step is not None:
             found.step.name = name_of(found.step.kind, span.attributes) or found.step.name
             found.step.count(failure_of(span))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+import orjson
 from opentelemetry.sdk.trace import ReadableSpan
 
 from genledger.engine.foreign_spans.native_scopes import NativeScope
@@ -19,6 +20,14 @@ _USAGE = "gen_ai.usage."
 _AGGREGATED = "gen_ai.aggregated_usage."
 _SYSTEM = "gen_ai.system"
 _REASON = "gen_ai.response.finish_reason"
+
+
+def read_json(text: str) -> Any:
+    """Return what a JSON text describes, and another text as it is."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
 
 
 def aggregates(span: ReadableSpan) -> dict[str, Any]:
@@ -66,12 +75,13 @@ def _address(attributes: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _finish_reasons(attributes: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """A member of an enumeration, as text: `FinishReason.STOP` is `stop`."""
+    """A list as JSON is a list, and a member of an enumeration its value: `FinishReason.STOP` is `stop`."""
     given = attributes.get(A.GEN_AI_RESPONSE_FINISH_REASONS, attributes.get(_REASON))
     if _REASON in attributes:
         yield _REASON, None
     if isinstance(given, str):
-        given = (given,)
+        listed = read_json(given)
+        given = listed if isinstance(listed, list) else (given,)
     if isinstance(given, Sequence):
         yield (
             A.GEN_AI_RESPONSE_FINISH_REASONS,

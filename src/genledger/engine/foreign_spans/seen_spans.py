@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
-from opentelemetry.sdk.trace import Event
-from opentelemetry.trace import SpanContext
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.trace import SpanContext, Status
 
+from genledger.engine.content.redaction import stage
 from genledger.engine.foreign_spans.native_scopes import NativeScope, row_of
+from genledger.engine.foreign_spans.native_steps import is_step
 from genledger.engine.foreign_spans.places import is_hidden, parent_of
+from genledger.engine.foreign_spans.repair import read_json
 from genledger.engine.steps import captures
 from genledger.shared.copied_span import copied
 from genledger_semconv import attributes as A
@@ -27,6 +29,9 @@ _CONTENT = (
     A.GEN_AI_TOOL_CALL_RESULT,
 )
 """Attributes with content in the conventions' words: a library writes them only if it was asked to."""
+
+_EXCEPTION = "exception"
+_SAID = ("exception.message", "exception.stacktrace")
 
 
 def seen(span: Any, *, ended: bool = False) -> Any:
@@ -47,7 +52,14 @@ def seen(span: Any, *, ended: bool = False) -> Any:
         return _Moved(span, parent)
     if row is None:
         return copied(span, parent=parent)
-    return copied(span, parent=parent, attributes=_attributes(span.attributes, row), events=_events(span.events, row))
+    quoting = captures() is None and _is_step(span)
+    return copied(
+        span,
+        parent=parent,
+        attributes=_attributes(span.attributes, row),
+        events=[_error(event, quoting) if event.name == _EXCEPTION else event for event in _events(span.events, row)],
+        status=_status(span.status, quoting),
+    )
 
 
 class _Moved:
@@ -82,17 +94,29 @@ def _events(given: Sequence[Event], row: NativeScope) -> Sequence[Event]:
     ]
 
 
+def _is_step(span: ReadableSpan) -> bool:
+    """Return whether the errors of a span are the application's own, which may quote content."""
+    return is_step(span) or A.GENLEDGER_OPERATION_KIND in (span.attributes or {})
+
+
+def _status(given: Status, quoting: bool) -> Status:
+    if given.description is None:
+        return given
+    return Status(given.status_code, None if quoting else stage().message(given.description))
+
+
+def _error(event: Event, quoting: bool) -> Event:
+    """Return an exception's event with as much of what it says as the status of a span of ours has."""
+    given = event.attributes or {}
+    said = {} if quoting else {name: stage().message(str(given[name])) for name in _SAID if name in given}
+    kept = {name: value for name, value in given.items() if name not in _SAID}
+    return Event(event.name, {**kept, **said}, event.timestamp)
+
+
 def _redacted(given: Mapping[str, Any], content: tuple[str, ...]) -> Mapping[str, Any]:
     capture = captures()
     found = dict(given)
     for name, value in given.items():
         if capture is not None and name.startswith(content) and isinstance(value, str):
-            capture.write({name: _read(value)}, found)
+            capture.write({name: read_json(value)}, found)
     return found
-
-
-def _read(text: str) -> Any:
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return text

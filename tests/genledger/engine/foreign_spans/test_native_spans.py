@@ -6,10 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import SpanKind, Tracer
+from opentelemetry.trace import SpanKind, Tracer, use_span
 
 import genledger
 from genledger.budgets import budget
@@ -19,35 +16,10 @@ from genledger.engine.recorder import activate
 from genledger_instrumentors.providers.openai import OpenAIInstrumentor
 
 from ....instrumentors import openai_format as wire
+from ....instrumentors.destination import Destination
 from ....instrumentors.frameworks.runs import tree
 from ....instrumentors.provider import Provider, answer
 from ....instrumentors.telemetry import Telemetry, attributes_of, instrumented
-
-
-class Destination:
-    """A destination in memory: spans, and call records."""
-
-    def __init__(self) -> None:
-        self.exporter = InMemorySpanExporter()
-        self.processor = SimpleSpanProcessor(self.exporter)
-        self.records: list[CallRecord] = []
-
-    @property
-    def spans(self) -> tuple[ReadableSpan, ...]:
-        """What came."""
-        return self.exporter.get_finished_spans()
-
-    def accept(self, record: Any) -> None:
-        """Keep a record."""
-        self.records.append(record)
-
-    def flush(self, timeout: float) -> bool:
-        """Nothing waits."""
-        return True
-
-    def shutdown(self, timeout: float) -> bool:
-        """Nothing waits."""
-        return True
 
 
 @pytest.fixture
@@ -153,6 +125,47 @@ def test_steps_are_counted_with_the_calls_and_tools_inside(telemetry: Telemetry)
     assert points(telemetry, "gen_ai.invoke_agent.tool_calls") == {"helper": (1, 1)}
     assert points(telemetry, "gen_ai.invoke_agent.duration").keys() == {"helper"}
     assert points(telemetry, "gen_ai.execute_tool.duration").keys() == {"weather"}
+
+
+def test_a_step_shows_the_totals_of_the_calls_inside(telemetry: Telemetry) -> None:
+    native = tracer(telemetry, "strands.telemetry.tracer")
+    with genledger.attribution(tenant="acme"), native.start_as_current_span("invoke_agent helper"):
+        with native.start_as_current_span("execute_event_loop_cycle"), native.start_as_current_span("chat"):
+            ask()
+        with native.start_as_current_span("execute_tool weather"):
+            with genledger.observe("look up"), genledger.attribution(feature="search"):
+                ask()
+                assert genledger.spend().calls == 1
+            with tracer(telemetry, "another.instrumentation").start_as_current_span("GET /"):
+                ask()
+            assert genledger.spend().calls == 2
+        with genledger.observe("inner", kind="agent"), native.start_as_current_span("execute_tool nothing"):
+            pass
+        assert genledger.spend().calls == 3
+    with native.start_as_current_span("invoke_agent other"):
+        ask()
+    totals = {span.name: attributes_of(span).get("genledger.total.calls") for span in telemetry.spans}
+    assert {name: calls for name, calls in totals.items() if calls} == {
+        "invoke_agent helper": 3,
+        "execute_tool weather": 2,
+        "look up": 1,
+        "invoke_agent other": 1,
+    }
+    costs = [attributes_of(span).get("genledger.cost.amount", 0) for span in telemetry.spans]
+    shown = telemetry.attributes_of("invoke_agent helper")["genledger.total.cost"]
+    assert shown == pytest.approx(sum(costs) * 3 / 4)
+
+
+def test_calls_count_in_the_block_that_they_are_made_in_whichever_native_step_is_current(telemetry: Telemetry) -> None:
+    step = tracer(telemetry, "pydantic-ai").start_span("invoke_agent helper")
+    with genledger.attribution(tenant="acme"), use_span(step):
+        ask()
+        assert genledger.spend().calls == 1
+    with use_span(step, end_on_exit=True):
+        with genledger.attribution(tenant="acme"):
+            ask()
+        assert genledger.spend().calls == 1
+    assert genledger.spend().calls == 0
 
 
 def test_a_step_that_failed_is_counted_with_its_error(telemetry: Telemetry) -> None:

@@ -146,6 +146,12 @@ SCOPES = (
         {"conversation": "workflow", "turn": "task"},
         attributes={"conversation.id": "gen_ai.conversation.id"},
     ),
-    NativeScope("pipecat", payloads=("text", "transcript", "input", "output", "tools", "gen_ai.system_instructions")),
+    NativeScope(
+        "pipecat",
+        payloads=(
+            *("text", "transcript", "input", "output", "tools", "tool.arguments", "tool.result"),
+            *("gen_ai.system_instructions", "settings.system_instruction"),
+        ),
+    ),
 )  # fmt: skip
 """The rows, by the order in which their libraries are described."""

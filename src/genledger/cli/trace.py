@@ -38,6 +38,9 @@ _GUIDE = 4
 _NARROWEST = 36
 """Columns that a label has at least: levels that would leave it less are not indented."""
 
+_DEEPEST = 60
+"""Levels that are shown: a chain of thousands, such as of a function that observes itself, is nothing to read."""
+
 app = new_app()
 
 
@@ -106,12 +109,17 @@ def print_trace(to: Console, spans: Sequence[CallRecord | Step]) -> None:
         heading.append(Text(parties.pop(), "dim"))
     tree = Tree(_lines(heading, to.width))
 
-    def grow(branch: Tree, parent: int | None, width: int) -> list[CallRecord]:
+    def grow(branch: Tree, parent: int | None, width: int, level: int = 1) -> list[CallRecord]:
         below: list[CallRecord] = []
+        if level > _DEEPEST:
+            levels, deeper = _take(children, parent)
+            if levels:
+                branch.add(Text(f"… {number_of(levels, 'deeper level')} left out", "dim"))
+            return [span for span in deeper if isinstance(span, CallRecord)]
         for span in children.pop(parent, ()):
             twig = branch.add("")
             fits = width - _GUIDE >= _NARROWEST
-            inside = grow(twig if fits else branch, span.span_id, width - _GUIDE if fits else width)
+            inside = grow(twig if fits else branch, span.span_id, width - _GUIDE if fits else width, level + 1)
             if isinstance(span, CallRecord):
                 parts = _call(span, digits)
                 if parties:
@@ -131,6 +139,20 @@ def print_trace(to: Console, spans: Sequence[CallRecord | Step]) -> None:
             del children[parent]
         grow(tree, None, to.width - _GUIDE)
     to.print(tree)
+
+
+def _take(
+    children: dict[int | None, list[CallRecord | Step]], parent: int | None
+) -> tuple[int, list[CallRecord | Step]]:
+    """Take what is inside of a span out of `children`; return how many levels that has, and all of it."""
+    levels = 0
+    taken: list[CallRecord | Step] = []
+    level = children.pop(parent, [])
+    while level:
+        levels += 1
+        taken += level
+        level = [span for one in level for span in children.pop(one.span_id, ())]
+    return levels, taken
 
 
 def _lines(parts: Iterable[Text], width: int) -> Text:

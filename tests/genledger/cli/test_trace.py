@@ -148,6 +148,16 @@ def test_a_deep_trace_is_whole_on_a_narrow_terminal(run: Run, path: Path, make_e
     assert "120 in (20 cached), 15 out  0.50 s" in shown[-1]
 
 
+def test_a_trace_of_thousands_of_levels_is_cut_and_counted_whole(run: Run, path: Path, make_entry: MakeEntry) -> None:
+    steps = [Step(TRACE, at, at - 1 or None, "agent", f"agent_{at}", at, 1.0, None) for at in range(1, 2001)]
+    Ledger(path).write([make_entry(0.5, trace_id=TRACE, span_id=9999, parent_span_id=2000)], steps=steps)
+    for width in (80, 400):
+        shown = lines(run, width)
+        assert len(shown) == 61
+        assert "agent agent_60  $0.5000" in shown[-2]
+        assert shown[-1].endswith("… 1,941 deeper levels left out")
+
+
 def test_a_name_is_neither_markup_nor_emoji(run: Run, path: Path, make_entry: MakeEntry) -> None:
     name = "[red]x[/] [link=http://x]:warning:"
     call = make_entry(response_model=name, trace_id=TRACE, parent_span_id=1)

@@ -315,13 +315,14 @@ async def test_spans_follow_the_conventions_and_have_no_content(provider: DemoPr
     ]
 
 
-async def test_the_plumbing_of_a_workflow_is_hidden(provider: DemoProvider) -> None:
+@pytest.mark.parametrize("way", WAYS)
+async def test_the_plumbing_of_a_workflow_is_hidden(provider: DemoProvider, way: str) -> None:
     shown = Destination()
     with record(destinations=[shown]) as telemetry:
         trace.set_tracer_provider(telemetry.tracer_provider)
         async with an_agent(provider) as first, an_agent(provider, name="second") as second:
             workflow = WorkflowBuilder(start_executor=first, name="trip").add_edge(first, second).build()
-            await workflow.run(QUESTION)
+            await WAYS[way](workflow)
     executors = f"  forecaster\n{indented(RUN)}  second\n    invoke_agent second\n{indented(CALL)}"
     assert tree(shown.spans) == f"invoke_workflow trip\n{executors}"
 

@@ -369,9 +369,20 @@ async def test_a_run_while_the_application_handles_a_refusal_fails_with_its_own_
                     Kernel().get_function("none", "none")
 
 
+@pytest.mark.parametrize("diagnostics", [False, True])
 @pytest.mark.parametrize("limit", [{"steps": 1, "per": "run"}, {"requests": 1, "per": "run"}])
-async def test_a_run_counts_in_budgets(provider: DemoProvider, limit: dict[str, Any]) -> None:
-    with record(budgets=[budget(**limit)], budget_store="memory"):
+async def test_a_run_counts_in_budgets(
+    provider: DemoProvider,
+    limit: dict[str, Any],
+    natively: Callable[[Telemetry], None],
+    diagnostics: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whether the run's span is ours or its own."""
+    for module in (agent_diagnostics, model_diagnostics):
+        monkeypatch.setattr(module.MODEL_DIAGNOSTICS_SETTINGS, "enable_otel_diagnostics", diagnostics)
+    with record(budgets=[budget(**limit)], budget_store="memory") as telemetry:
+        natively(telemetry)
         async with an_agent(provider) as agent:
             for _ in range(2):  # each run has a limit of its own
                 with pytest.raises(genledger.BudgetExceeded):

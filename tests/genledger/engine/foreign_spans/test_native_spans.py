@@ -342,6 +342,8 @@ def with_content(telemetry: Telemetry) -> None:
     """A span that quotes, as google-adk and strands write it whether or not anybody asked."""
     own = {"gcp.vertex.agent.llm_request": '{"text": "mail me at a@example.com"}', "gcp.vertex.agent.event_id": "e"}
     tracer(telemetry, "gcp.vertex.agent").start_span("execute_tool x", attributes=own).end()
+    said = {"tool.arguments": '{"to": "a@example.com"}', "tool.result": "mail me at", "tool.call_id": "1"}
+    tracer(telemetry, "pipecat").start_span("llm_tool_call", attributes=said).end()
     span = tracer(telemetry, "strands.telemetry.tracer").start_span("chat")
     span.add_event("gen_ai.user.message", {"content": "mail me at a@example.com"})
     span.end()
@@ -352,15 +354,18 @@ def test_content_that_nobody_asked_for_stays_with_the_application(
 ) -> None:
     with_content(telemetry)
     assert "gcp.vertex.agent.llm_request" in telemetry.attributes_of("execute_tool x")
-    tool, chat = destination.spans
+    tool, called, chat = destination.spans
     assert {name for name in attributes_of(tool) if name.startswith("gcp.")} == {"gcp.vertex.agent.event_id"}
+    assert attributes_of(called) == {"tool.call_id": "1"}
     assert not chat.events
 
 
 def test_content_that_is_captured_is_redacted(destination: Destination) -> None:
     with instrumented(destinations=[destination], capture_content="span") as telemetry:
         with_content(telemetry)
-    tool, chat = destination.spans
+    tool, called, chat = destination.spans
+    assert "mail me at" in str(attributes_of(called))
+    assert "a@example.com" not in str(attributes_of(called))
     assert "mail me at" in str(attributes_of(tool)["gcp.vertex.agent.llm_request"])
     assert "a@example.com" not in str(attributes_of(tool))
     assert "a@example.com" not in str([event.attributes for event in chat.events])

@@ -10,9 +10,8 @@ from typing import Any
 from genledger.engine.operation import Content
 from genledger.engine.recorder import active
 from genledger.instrumentation.adapters.methods import named_arguments
-from genledger.instrumentation.adapters.refused_runs import ends_when_refused
+from genledger.instrumentation.adapters.refusals import ends_when_refused, unless_refused, unretried
 from genledger.instrumentation.adapters.step_methods import StepCall, around, is_step
-from genledger.instrumentation.adapters.tenacity_retries import unless_refused
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
 
@@ -49,11 +48,6 @@ def attempting(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[
     return ends_when_refused(wrapped, instance, args, kwargs)
 
 
-def made(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Make the retries of a number of attempts."""
-    return unless_refused(wrapped(*args, **kwargs))
-
-
 class InstructorInstrumentor(Instrumentor):
     """Records the structure of instructor's calls."""
 
@@ -66,6 +60,6 @@ class InstructorInstrumentor(Instrumentor):
         loop = around(is_step(read_attempts), attempting)
         return [
             *(Patch(module, path, loop, optional=True) for module, path in _LOOPS),
-            Patch("instructor.core.retry", "initialize_retrying", made, optional=True),
-            Patch("instructor.retry", "initialize_retrying", made, optional=True),
+            Patch("instructor.core.retry", "initialize_retrying", unretried, optional=True),
+            Patch("instructor.retry", "initialize_retrying", unretried, optional=True),
         ]

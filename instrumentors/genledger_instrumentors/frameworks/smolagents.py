@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from genledger.instrumentation.adapters.refused_runs import heard, not_repeated
+from genledger.instrumentation.adapters.refusals import heard, not_repeated
 from genledger.instrumentation.adapters.step_methods import ends_loop_when_refused, is_step, is_streamed_step
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches

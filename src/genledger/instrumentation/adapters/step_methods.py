@@ -21,7 +21,7 @@ from genledger.engine.parents import parent_context
 from genledger.engine.recorder import active
 from genledger.engine.steps import Kind, Step, start_step
 from genledger.instrumentation.adapters.methods import of_both_kinds
-from genledger.instrumentation.adapters.refused_runs import Unwrapped, refusal_in
+from genledger.instrumentation.adapters.refusals import Unwrapped, refusal_in
 from genledger.instrumentation.patching import Wrapper
 from genledger.shared import internal_errors
 

@@ -11,8 +11,8 @@ import sys
 from typing import Any
 
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
+from genledger.engine.carried_refusals import refusal_in
 from genledger.instrumentation.adapters.event_scopes import EventScopes, Stack
-from genledger.instrumentation.adapters.refusals import refusal_in
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from genledger.instrumentation.adapters.refusals import ends_when_refused, refusal_in
+from genledger.engine.carried_refusals import refusal_in
+from genledger.instrumentation.adapters.refusals import ends_when_refused
 from genledger.instrumentation.adapters.step_methods import is_step
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches

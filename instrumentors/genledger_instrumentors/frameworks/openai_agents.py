@@ -11,10 +11,10 @@ import sys
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from genledger.engine.carried_refusals import refusal_in
 from genledger.engine.outcome import ErrorEvent
 from genledger.engine.steps import captures, tool_signature
 from genledger.instrumentation.adapters.callbacks import Runs, first, then
-from genledger.instrumentation.adapters.refusals import refusal_in
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
 from genledger.pricing.getters import field

@@ -1,7 +1,7 @@
 """A budget's refusal on its way out of a framework, which would try again, or keep the error to itself.
 
-Frameworks do so with every `Exception`. In their own code a refusal is none: a `Refusal` carries it from the call to
-the edge of the framework, and is the `BudgetExceeded` again wherever code of the application can see it.
+Frameworks do so with every `Exception`. In their own code a refusal is none: a `CarriedRefusal` carries it from the
+call to the edge of the framework, and is the `BudgetExceeded` again wherever code of the application can see it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from genledger.budgets.enforcement.exceeded import BudgetExceeded
 
 _SCOPE_KEY = create_key("genledger-refusals")
 
+_LONGEST_CHAIN = 100
+"""Errors behind an error that are looked at: a chain may be a circle."""
 
-class Refusal(BaseException):
-    """Carries a `BudgetExceeded` past the retries of a framework."""
+
+class CarriedRefusal(BaseException):
+    """Carries a `BudgetExceeded` past what catches every `Exception`."""
 
     def __init__(self, error: BudgetExceeded) -> None:
         super().__init__(str(error))
@@ -45,7 +48,7 @@ class RefusalScope:
 
     def leaving(self, error: BaseException) -> BaseException:
         """Return the error as the code around this scope is to see it."""
-        found = error.error if isinstance(error, Refusal) else error
+        found = error.error if isinstance(error, CarriedRefusal) else error
         if isinstance(found, BudgetExceeded) and self.outer is not None:
             return self.outer.seen(found)
         return found
@@ -53,7 +56,7 @@ class RefusalScope:
     def seen(self, error: BudgetExceeded) -> BaseException:
         """Return a refusal as the code of this scope is to see it."""
         self.refused = error
-        return Refusal(error) if self.carried else error
+        return CarriedRefusal(error) if self.carried else error
 
 
 def _scope_in(context: Context) -> RefusalScope | None:
@@ -71,4 +74,14 @@ def raise_as_seen_here(error: BudgetExceeded) -> None:
 
 def without_carrier(error: BaseException | None) -> BaseException | None:
     """Return the refusal that an error carries, or the error."""
-    return error.error if isinstance(error, Refusal) else error
+    return error.error if isinstance(error, CarriedRefusal) else error
+
+
+def refusal_in(error: BaseException | None) -> BudgetExceeded | None:
+    """Return the refusal of a budget that an error is, or was raised because of."""
+    for _ in range(_LONGEST_CHAIN):
+        error = without_carrier(error)
+        if error is None or isinstance(error, BudgetExceeded):
+            return error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return None

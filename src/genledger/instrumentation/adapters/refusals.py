@@ -17,21 +17,10 @@ from typing import Any, Self
 import wrapt
 
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
+from genledger.engine.carried_refusals import CarriedRefusal, refusal_in
 from genledger.instrumentation.adapters.methods import of_both_kinds
 from genledger.instrumentation.patching import Hook, Wrapper, viewed
 from genledger.shared import internal_errors
-
-_LONGEST_CHAIN = 100
-"""Errors behind an error that are looked at: a chain may be a circle."""
-
-
-def refusal_in(error: BaseException | None) -> BudgetExceeded | None:
-    """Return the refusal of a budget that an error is, or was raised because of."""
-    for _ in range(_LONGEST_CHAIN):
-        if error is None or isinstance(error, BudgetExceeded):
-            return error
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return None
 
 
 def never_for_refusals(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -116,8 +105,8 @@ def unpacking_refusals(wrapped: Any, instance: Any, args: tuple[Any, ...], kwarg
         return _unpacked(wrapped, args, kwargs)
     try:
         return wrapped(*args, **kwargs)
-    except _Carried as carried:
-        raise carried.refusal from None
+    except CarriedRefusal as carried:
+        raise carried.error from None
 
 
 class Unwrapped:
@@ -283,19 +272,11 @@ class CaughtRefusals:
         return answer
 
 
-class _Carried(BaseException):
-    """A refusal on its way past what catches every `Exception`."""
-
-    def __init__(self, refusal: BudgetExceeded) -> None:
-        super().__init__(str(refusal))
-        self.refusal = refusal
-
-
 async def _unpacked(wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     try:
         return await wrapped(*args, **kwargs)
-    except _Carried as carried:
-        raise carried.refusal from None
+    except CarriedRefusal as carried:
+        raise carried.error from None
 
 
 def _carrying(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -303,13 +284,13 @@ def _carrying(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return await result
         except BudgetExceeded as refusal:
-            raise _Carried(refusal) from None
+            raise CarriedRefusal(refusal) from None
 
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
             result = function(*args, **kwargs)
         except BudgetExceeded as refusal:
-            raise _Carried(refusal) from None
+            raise CarriedRefusal(refusal) from None
         return awaited(result) if inspect.isawaitable(result) else result
 
     return call

@@ -16,12 +16,13 @@ from opentelemetry.context import Context, create_key, get_current, set_value
 
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
 from genledger.context.scoped_context import Begun, ScopedBlock, enter, leave, steps_in_context
+from genledger.engine.carried_refusals import refusal_in
 from genledger.engine.operation import Content
 from genledger.engine.parents import parent_context
 from genledger.engine.recorder import active
 from genledger.engine.steps import Kind, Step, start_step
 from genledger.instrumentation.adapters.methods import of_both_kinds
-from genledger.instrumentation.adapters.refusals import Unwrapped, refusal_in
+from genledger.instrumentation.adapters.refusals import Unwrapped
 from genledger.instrumentation.patching import Wrapper
 from genledger.shared import internal_errors
 

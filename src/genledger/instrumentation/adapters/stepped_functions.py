@@ -7,29 +7,32 @@ alone: whoever awaits or reads it keeps their own context.
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from inspect import isasyncgen, iscoroutine, isgenerator
-from typing import Any
+from typing import Any, NamedTuple
 
 from opentelemetry.context import Context, get_current
 
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
-from genledger.context.attribution import attribution, current
 from genledger.context.scoped_context import Begun, async_steps_in_context, enter, leave, steps_in_context
-from genledger.engine.carried_refusals import RefusalScope
+from genledger.engine.carried_refusals import RefusalScope, refusal_scope
 from genledger.engine.operation import Content
 from genledger.engine.parents import parent_context
 from genledger.engine.recorder import active
 from genledger.engine.steps import Kind, Step, start_step
 from genledger.instrumentation.adapters.methods import named_arguments
-from genledger.instrumentation.patching import Patch
+from genledger.instrumentation.patching import Patch, Wrapper
 from genledger.shared import internal_errors
 
 MAX_ITEMS = 10_000
 """Items of a generator that are kept until it ends: of more, the last."""
+
+BEYOND = "*"
+"""The name of the arguments that are beyond a function's named ones."""
 
 
 class ReportedError(Exception):
@@ -46,8 +49,11 @@ class Described:
         attributes: Further attributes; those that are empty are left out.
         content: What it is given, or a function that returns it.
         signature: Of a tool call, for budgets that count repeats.
-        who: Attribution that the framework knows, by field; it holds where the application gave none.
-        application: Whether what runs is the application's own code: it sees a budget's refusal as it is.
+        user: Who it is for, as the framework knows; it holds where the application gave nobody.
+        session: Which conversation or visit it belongs to, likewise.
+        carried: Whether what runs is the framework's own code, which a budget's refusal passes whatever that catches.
+        loops: Whether what runs would go on after a refused step in it. It ends with the refusal instead.
+        hidden: Whether it has no span: plumbing, which has a context of its own and is asked about refusals.
     """
 
     kind: Kind
@@ -55,8 +61,15 @@ class Described:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     content: Content | Callable[[], Content] | None = None
     signature: str | None = None
-    who: Mapping[str, Any] = field(default_factory=dict)
-    application: bool = False
+    user: object = None
+    session: object = None
+    carried: bool = False
+    loops: bool = False
+    hidden: bool = False
+
+
+PLUMBING = Described("task", "", hidden=True)
+"""What has no span."""
 
 
 class SteppedCall:
@@ -64,29 +77,41 @@ class SteppedCall:
 
     Attributes:
         instance: Whose method it is.
-        step: Its step.
+        described: What it is.
     """
 
-    __slots__ = ("__weakref__", "_finish", "_goes_on", "_items", "_scope", "instance", "step")
+    __slots__ = ("__weakref__", "_goes_on", "_items", "_outer", "_reading", "_scope", "_step", "described", "instance")
 
-    def __init__(self, instance: Any, described: Described, finish: Finish) -> None:
+    def __init__(self, instance: Any, described: Described, parent: Context, reading: Reading) -> None:
         self.instance = instance
-        self._finish = finish
-        self._items: list[Any] = []
+        self.described = described
+        self._outer = get_current()
+        self._reading = reading
+        self._items: deque[Any] = deque(maxlen=1 if reading.last else MAX_ITEMS)
         self._goes_on = False
-        self._scope = RefusalScope(carried=not described.application)
-        self.step: Step = start_step(
-            described.kind,
-            described.name,
-            parent=_attributed(parent_context(), described.who),
-            attributes={key: value for key, value in described.attributes.items() if value},
-            content=described.content,
-            signature=described.signature,
-        )
+        self._scope = RefusalScope(described.carried, described.loops)
+        self._step: Step | None = None
+        if not described.hidden:
+            self._step = start_step(
+                described.kind,
+                described.name,
+                parent=parent,
+                attributes={key: value for key, value in described.attributes.items() if value},
+                content=described.content,
+                signature=described.signature,
+                user=described.user,
+                session=described.session,
+            )
+            self._outer = self._step.inside(self._step.outer)
 
     def inside(self) -> Context:
         """Return the context that the function runs in."""
-        return self._scope.inside(self.step.inside(self.step.outer))
+        return self._scope.inside(self._outer)
+
+    def write(self, content: Content | Callable[[], Content]) -> None:
+        """Put content on the step's span, as `Step.write` does."""
+        if self._step is not None:
+            self._step.write(content)
 
     def told(self, text: Any) -> Exception:
         """Return the error that a framework has made a text of: a budget's refusal, if it was one."""
@@ -112,35 +137,42 @@ class SteppedCall:
         else:
             return result
         self._goes_on = True
-        dropped = weakref.finalize(lazy, _drop, self.step, result if iscoroutine(result) else None)
+        dropped = weakref.finalize(lazy, _drop, self._step, result if iscoroutine(result) else None)
         dropped.atexit = False
         return lazy
 
     def failed(self, error: BaseException) -> BaseException:
         """End the step with an error; return it as the code around is to see it."""
-        seen = self._scope.leaving(error)
-        self.step.end(seen)
+        shown = self._reading.error(error) if isinstance(error, Exception) else error
+        seen = self._scope.leaving(shown)
+        self._end(seen)
         return seen
 
     def _complete(self, result: Any) -> None:
         self._goes_on = False
         error: BaseException | None = None
         try:
-            error = self._finish(self, result)
+            self._scope.goes_on()
+            error = self._reading.finish(self, result)
+        except BudgetExceeded as refusal:
+            error = refusal
         except Exception as fault:
             internal_errors.report("reading the result of a step", fault)
         if isinstance(error, BudgetExceeded):
             raise self.failed(error)
         if not self._goes_on:
-            self.step.end(error)
+            self._end(error)
+
+    def _completed_items(self) -> None:
+        items = list(self._items)
+        self._complete((items[0] if items else None) if self._reading.last else items)
+
+    def _end(self, error: BaseException | None) -> None:
+        if self._step is not None:
+            self._step.end(error)
 
     def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Begun:
-        return Begun(self.inside(), lambda error: None, self._keep)
-
-    def _keep(self, item: Any) -> None:
-        self._items.append(item)
-        if len(self._items) > MAX_ITEMS:
-            del self._items[0]
+        return Begun(self.inside(), lambda error: None, self._items.append)
 
     async def _await(self, result: Coroutine[Any, Any, Any]) -> Any:
         enter(self, get_current(), self.inside())
@@ -164,7 +196,7 @@ class SteppedCall:
             if seen is error:
                 raise
         else:
-            self._complete(self._items)
+            self._completed_items()
             return answer
         raise seen
 
@@ -178,37 +210,60 @@ class SteppedCall:
             if seen is error:
                 raise
         else:
-            self._complete(self._items)
+            self._completed_items()
             return
         raise seen
 
 
 Describe = Callable[[Any, dict[str, Any]], Described | None]
-"""`describe(instance, arguments)`: tell what a call is, from its named arguments; `None` if it is no step."""
+"""`describe(instance, arguments)`: tell what a call is, from its named arguments, and those `BEYOND`; `None` if it is
+no step."""
 
 Finish = Callable[[SteppedCall, Any], BaseException | None]
 """`finish(call, result)`: write what the function returned, or the items that it yielded, in a list, to the step;
 return the error that this tells of, if it does."""
 
 
-def stepped(module: str, path: str, describe: Describe, finish: Finish, *, optional: bool = False) -> Patch:
-    """Return the patch of a function that is a step, whatever it returns: a result, a coroutine or a generator.
+class Reading(NamedTuple):
+    """How it is read what a function gives; see `stepping`."""
+
+    finish: Finish
+    last: bool
+    error: Callable[[Exception], Exception]
+
+
+def nothing(call: SteppedCall, result: Any) -> None:
+    """Read nothing of a result."""
+
+
+def stepping(
+    describe: Describe,
+    finish: Finish = nothing,
+    *,
+    last: bool = False,
+    error: Callable[[Exception], Exception] = lambda error: error,
+) -> Wrapper:
+    """Return the wrapper of a function that is a step, whatever it returns: a result, a coroutine or a generator.
 
     Args:
-        module: The module that the function is in.
-        path: The function.
         describe: Tells what a call of it is.
         finish: Reads its result.
-        optional: Whether only some versions have it.
+        last: Whether the last item of a generator is its result, `None` if it has none; else that is all of them.
+        error: Returns the error that the application is to see for one.
     """
+    reading = Reading(finish, last, error)
 
     def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if active() is None:
             return wrapped(*args, **kwargs)
+        parent = parent_context()
+        around = refusal_scope(parent)
+        if around is not None:
+            around.goes_on()
         call: SteppedCall | None = None
         try:
-            described = describe(instance, named_arguments(wrapped, args, kwargs))
-            call = None if described is None else SteppedCall(instance, described, finish)
+            described = describe(instance, named_arguments(wrapped, args, kwargs, BEYOND))
+            call = None if described is None else SteppedCall(instance, described, parent, reading)
         except Exception as fault:
             internal_errors.report("starting a step", fault)
         if call is None:
@@ -226,22 +281,25 @@ def stepped(module: str, path: str, describe: Describe, finish: Finish, *, optio
             leave(call)
         raise seen
 
-    return Patch(module, path, wrapper, optional=optional)
+    return wrapper
 
 
-def _attributed(context: Context, who: Mapping[str, Any]) -> Context:
-    before = current(context)
-    new: dict[str, Any] = {name: str(value) for name, value in who.items() if value and getattr(before, name) is None}
-    if not new:
-        return context
-    try:
-        return attribution(**new).inside(context)
-    except ValueError:  # the framework takes ids that are no attribution: too long, or not printable
-        return context
+def stepped(module: str, path: str, describe: Describe, finish: Finish = nothing, *, optional: bool = False) -> Patch:
+    """Return the patch of a function that is a step.
+
+    Args:
+        module: The module that the function is in.
+        path: The function.
+        describe: Tells what a call of it is.
+        finish: Reads its result.
+        optional: Whether only some versions have it.
+    """
+    return Patch(module, path, stepping(describe, finish), optional=optional)
 
 
-def _drop(step: Step, coroutine: Coroutine[Any, Any, Any] | None) -> None:
+def _drop(step: Step | None, coroutine: Coroutine[Any, Any, Any] | None) -> None:
     """End a step that was never begun, and spare the application a second warning of that."""
     if coroutine is not None:
         coroutine.close()
-    step.end()
+    if step is not None:
+        step.end()

@@ -42,8 +42,7 @@ def step(function: Any, kind: Any = "agent", application: bool = False) -> Any:
     """Return a function that is a step of its name."""
 
     def describe(instance: Any, given: dict[str, Any]) -> Described:
-        who = {"user": given.get("user")}
-        return Described(kind, function.__name__, who=who, application=application)
+        return Described(kind, function.__name__, user=given.get("user"), carried=not application)
 
     def finish(call: SteppedCall, result: Any) -> BaseException | None:
         return call.told(result.failed) if isinstance(result, SimpleNamespace) else None

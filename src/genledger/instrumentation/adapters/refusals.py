@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from functools import wraps
 from types import new_class
-from typing import Any, Self
+from typing import Any
 
 import wrapt
 
@@ -109,35 +109,24 @@ def unpacking_refusals(wrapped: Any, instance: Any, args: tuple[Any, ...], kwarg
         raise carried.error from None
 
 
-class Unwrapped:
-    """A block that an error leaves silently which has a refusal behind it; `refusal` is to be raised after the block.
-
-    Raised in the block, it would become the result of its own result.
-    """
-
-    refusal: BudgetExceeded
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> bool:
-        refusal = refusal_in(error) if isinstance(error, Exception) else None
-        if refusal is None or refusal is error:
-            return False
-        self.refusal = refusal
-        return True
-
-
 def _plain(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    with Unwrapped() as outcome:
+    try:
         return wrapped(*args, **kwargs)
-    raise outcome.refusal
+    except Exception as error:
+        refusal = refusal_in(error)
+        if refusal is None or refusal is error:
+            raise
+    raise refusal  # within the block, it would become the result of its own result
 
 
 async def _coroutine(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    with Unwrapped() as outcome:
+    try:
         return await wrapped(*args, **kwargs)
-    raise outcome.refusal
+    except Exception as error:
+        refusal = refusal_in(error)
+        if refusal is None or refusal is error:
+            raise
+    raise refusal
 
 
 ends_when_refused = of_both_kinds(_plain, _coroutine)

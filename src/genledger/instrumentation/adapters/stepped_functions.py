@@ -1,7 +1,8 @@
 """Frameworks whose functions are steps: a patch of each, and the function runs in the context of its step.
 
 What a function returns may be lazy: a coroutine or a generator. Then the step goes on in it, and is current there
-alone: whoever awaits or reads it keeps their own context.
+alone: whoever awaits or reads it keeps their own context. A coroutine function, or a generator function, begins its
+step when it begins, where it was called.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from genledger.engine.operation import Content
 from genledger.engine.parents import parent_context
 from genledger.engine.recorder import active
 from genledger.engine.steps import Kind, Step, start_step
-from genledger.instrumentation.adapters.methods import named_arguments
+from genledger.instrumentation.adapters.methods import kind_of, named_arguments
 from genledger.instrumentation.patching import Patch, Wrapper
 from genledger.shared import internal_errors
 
@@ -80,38 +81,57 @@ class SteppedCall:
         described: What it is.
     """
 
-    __slots__ = ("__weakref__", "_goes_on", "_items", "_outer", "_reading", "_scope", "_step", "described", "instance")
+    __slots__ = ("_begun", "_goes_on", "_items", "_outer", "_parent", "_reading", "_scope", "described", "instance")
 
-    def __init__(self, instance: Any, described: Described, parent: Context, reading: Reading) -> None:
+    def __init__(self, instance: Any, described: Described, reading: Reading) -> None:
         self.instance = instance
         self.described = described
-        self._outer = get_current()
+        self._parent = get_current() if described.hidden else parent_context()
+        self._outer: Context | None = None
         self._reading = reading
         self._items: deque[Any] = deque(maxlen=1 if reading.last else MAX_ITEMS)
         self._goes_on = False
         self._scope = RefusalScope(described.carried, described.loops)
-        self._step: Step | None = None
-        if not described.hidden:
-            self._step = start_step(
+        self._begun: list[Step] = []
+
+    def inside(self) -> Context:
+        """Return the context that the function runs in, once the step has begun.
+
+        Raises:
+            BudgetExceeded: A step was refused that the code around would go on after.
+        """
+        if self._outer is None:
+            around = refusal_scope(self._parent)
+            if around is not None:
+                around.goes_on()
+            self._outer = self._begin()
+        return self._scope.inside(self._outer)
+
+    def _begin(self) -> Context:
+        described = self.described
+        if described.hidden:
+            return self._parent
+        try:
+            step = start_step(
                 described.kind,
                 described.name,
-                parent=parent,
+                parent=self._parent,
                 attributes={key: value for key, value in described.attributes.items() if value},
                 content=described.content,
                 signature=described.signature,
                 user=described.user,
                 session=described.session,
             )
-            self._outer = self._step.inside(self._step.outer)
-
-    def inside(self) -> Context:
-        """Return the context that the function runs in."""
-        return self._scope.inside(self._outer)
+            self._begun.append(step)
+            return step.inside(step.outer)
+        except Exception as fault:
+            internal_errors.report("starting a step", fault)
+            return self._parent
 
     def write(self, content: Content | Callable[[], Content]) -> None:
         """Put content on the step's span, as `Step.write` does."""
-        if self._step is not None:
-            self._step.write(content)
+        for step in self._begun:
+            step.write(content)
 
     def told(self, text: Any) -> Exception:
         """Return the error that a framework has made a text of: a budget's refusal, if it was one."""
@@ -131,13 +151,13 @@ class SteppedCall:
         if iscoroutine(result):
             lazy = self._await(result)
         elif isgenerator(result):
-            lazy = steps_in_context(partial(self._read, result), self._begin)()
+            lazy = steps_in_context(partial(self._read, result), self._reads)()
         elif isasyncgen(result):
-            lazy = async_steps_in_context(partial(self._read_async, result), self._begin)()
+            lazy = async_steps_in_context(partial(self._read_async, result), self._reads)()
         else:
             return result
         self._goes_on = True
-        dropped = weakref.finalize(lazy, _drop, self._step, result if iscoroutine(result) else None)
+        dropped = weakref.finalize(lazy, _drop, self._begun, result if iscoroutine(result) else None)
         dropped.atexit = False
         return lazy
 
@@ -168,17 +188,18 @@ class SteppedCall:
         self._complete((items[0] if items else None) if self._reading.last else items)
 
     def _end(self, error: BaseException | None) -> None:
-        if self._step is not None:
-            self._step.end(error)
+        for step in self._begun:
+            step.end(error)
 
-    def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Begun:
+    def _reads(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Begun:
         return Begun(self.inside(), lambda error: None, self._items.append)
 
     async def _await(self, result: Coroutine[Any, Any, Any]) -> Any:
-        enter(self, get_current(), self.inside())
         try:
+            enter(self, get_current(), self.inside())
             answer = await result
         except BaseException as error:
+            result.close()
             seen = self.failed(error)
             if seen is error:
                 raise
@@ -256,18 +277,16 @@ def stepping(
     def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if active() is None:
             return wrapped(*args, **kwargs)
-        parent = parent_context()
-        around = refusal_scope(parent)
-        if around is not None:
-            around.goes_on()
         call: SteppedCall | None = None
         try:
             described = describe(instance, named_arguments(wrapped, args, kwargs, BEYOND))
-            call = None if described is None else SteppedCall(instance, described, parent, reading)
+            call = None if described is None else SteppedCall(instance, described, reading)
         except Exception as fault:
-            internal_errors.report("starting a step", fault)
+            internal_errors.report("describing a step", fault)
         if call is None:
             return wrapped(*args, **kwargs)
+        if kind_of(wrapped) != "plain":
+            return call.goes_on(wrapped(*args, **kwargs))
         enter(call, get_current(), call.inside())
         try:
             result = wrapped(*args, **kwargs)
@@ -297,9 +316,12 @@ def stepped(module: str, path: str, describe: Describe, finish: Finish = nothing
     return Patch(module, path, stepping(describe, finish), optional=optional)
 
 
-def _drop(step: Step | None, coroutine: Coroutine[Any, Any, Any] | None) -> None:
-    """End a step that was never begun, and spare the application a second warning of that."""
+def _drop(begun: list[Step], coroutine: Coroutine[Any, Any, Any] | None) -> None:
+    """End the step of what is never read, and spare the application a second warning of that.
+
+    What the call knows may hold its result, which would never be dropped.
+    """
     if coroutine is not None:
         coroutine.close()
-    if step is not None:
+    for step in begun:
         step.end()

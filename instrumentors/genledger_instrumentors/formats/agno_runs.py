@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from genledger.engine.steps import tool_signature
 from genledger.instrumentation.adapters.stepped_functions import Described, SteppedCall
 from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
@@ -69,7 +70,7 @@ def describe_tool(instance: Any, given: Mapping[str, Any]) -> Described:
             A.GEN_AI_TOOL_DESCRIPTION: text(field(function, "description")),
         },
         {A.GEN_AI_TOOL_CALL_ARGUMENTS: arguments},
-        signature=f"{name}:{json.dumps(arguments, sort_keys=True, default=str)}",
+        signature=tool_signature(name, json.dumps(arguments, sort_keys=True, default=str)),
     )
 
 

@@ -6,13 +6,12 @@ https://dspy.ai/api
 from __future__ import annotations
 
 import sys
-import zlib
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from genledger.engine.operation import Content
-from genledger.engine.steps import Kind
+from genledger.engine.steps import Kind, tool_signature
 from genledger.instrumentation.adapters.methods import named_arguments
 from genledger.instrumentation.adapters.stepped_functions import BEYOND, Described, SteppedCall
 from genledger_semconv import attributes as A
@@ -45,7 +44,7 @@ def describe_tool(tool: Any, given: dict[str, Any]) -> Described | None:
     if getattr(tool.func, "__module__", "").startswith("dspy."):
         return None
     name = str(tool.name)
-    signature = f"{name}:{zlib.crc32(repr(given).encode()):08x}"
+    signature = tool_signature(name, given)
     attributes = {A.GEN_AI_TOOL_DESCRIPTION: tool.desc}
     return Described("tool", name, attributes, partial(_arguments, "tool", given), signature)
 

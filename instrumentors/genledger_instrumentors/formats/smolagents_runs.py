@@ -5,13 +5,13 @@ https://huggingface.co/docs/smolagents/reference/agents
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from genledger.engine.content.capture import text_part
 from genledger.engine.operation import Content
+from genledger.engine.steps import tool_signature
 from genledger.instrumentation.adapters.stepped_functions import BEYOND, Described, SteppedCall
 from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
@@ -70,7 +70,7 @@ def _tool(name: str, description: Any, given: Mapping[str, Any]) -> Described:
         name,
         {A.GEN_AI_TOOL_DESCRIPTION: description},
         lambda: {A.GEN_AI_TOOL_CALL_ARGUMENTS: given},
-        f"{name}:{zlib.crc32(repr(given).encode()):08x}",
+        tool_signature(name, given),
     )
 
 

@@ -8,7 +8,6 @@ https://docs.ag2.ai/latest/docs/beta/
 from __future__ import annotations
 
 import sys
-import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache, partial
@@ -17,13 +16,13 @@ from typing import Any
 import wrapt
 
 from genledger.engine.recorder import active
+from genledger.engine.steps import tool_signature
 from genledger.instrumentation.adapters.methods import named_arguments
 from genledger.instrumentation.adapters.refusals import passing_refusals, raising_refusals
 from genledger.instrumentation.adapters.stepped_functions import Described, SteppedCall, stepping
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
 from genledger.shared import internal_errors
-from genledger.shared.text import bounded
 from genledger_semconv import attributes as A
 
 from ..formats.ag2_events import read_arguments, read_reply, read_request, read_tool_result
@@ -37,7 +36,7 @@ def describe_tool(middleware: Any, given: dict[str, Any]) -> Described:
         event.name,
         {A.GEN_AI_TOOL_CALL_ID: event.id},
         partial(read_arguments, event),
-        f"{bounded(event.name)}:{zlib.crc32(event.arguments.encode()):08x}",
+        tool_signature(event.name, event.arguments),
     )
 
 

@@ -68,6 +68,19 @@ class Described:
     loops: bool = False
     hidden: bool = False
 
+    def begin(self, parent: Context) -> Step:
+        """Begin the step in a context, as `start_step` does."""
+        return start_step(
+            self.kind,
+            self.name,
+            parent=parent,
+            attributes={key: value for key, value in self.attributes.items() if value},
+            content=self.content,
+            signature=self.signature,
+            user=self.user,
+            session=self.session,
+        )
+
 
 PLUMBING = Described("task", "", hidden=True)
 """What has no span."""
@@ -112,16 +125,7 @@ class SteppedCall:
         if described.hidden:
             return self._parent
         try:
-            step = start_step(
-                described.kind,
-                described.name,
-                parent=self._parent,
-                attributes={key: value for key, value in described.attributes.items() if value},
-                content=described.content,
-                signature=described.signature,
-                user=described.user,
-                session=described.session,
-            )
+            step = described.begin(self._parent)
             self._begun.append(step)
             return step.inside(step.outer)
         except Exception as fault:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from genledger.engine.steps import tool_signature
 from genledger.instrumentation.adapters.stepped_functions import Described, SteppedCall
 from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
@@ -24,7 +25,9 @@ def describe_agent(instance: Any, given: Mapping[str, Any]) -> Described:
             A.GEN_AI_CONVERSATION_ID: text(_session(instance, given)),
         },
         lambda: {A.GEN_AI_INPUT_MESSAGES: messages(given.get("input"), "user")},
-        who=_who(instance, given),
+        user=given.get("user_id") or field(instance, "user_id"),
+        session=_session(instance, given),
+        carried=True,
     )
 
 
@@ -35,21 +38,23 @@ def describe_workflow(instance: Any, given: Mapping[str, Any]) -> Described:
         str(field(instance, "name") or type(instance).__name__),
         {A.GEN_AI_CONVERSATION_ID: text(_session(instance, given))},
         lambda: {A.GEN_AI_INPUT_MESSAGES: messages(given.get("input"), "user")},
-        who=_who(instance, given),
+        user=given.get("user_id") or field(instance, "user_id"),
+        session=_session(instance, given),
+        carried=True,
     )
 
 
 def describe_workflow_step(instance: Any, given: Mapping[str, Any]) -> Described:
     """Return what a step of a workflow is."""
     function = callable(field(instance, "executor"))
-    return Described("task", str(field(instance, "name") or "step"), application=function)
+    return Described("task", str(field(instance, "name") or "step"), carried=not function)
 
 
 def describe_hooks(instance: Any, given: Mapping[str, Any]) -> Described | None:
     """Return what the hooks of a run are, if it has some: guardrails, or functions of the application."""
     hooks = given.get("hooks") or ()
     names = [type(owner).__name__ if (owner := _owner(one)) is not None else _function(one) for one in hooks]
-    return Described("task", ", ".join(names), application=True) if names else None
+    return Described("task", ", ".join(names)) if names else None
 
 
 def describe_tool(instance: Any, given: Mapping[str, Any]) -> Described:
@@ -65,19 +70,14 @@ def describe_tool(instance: Any, given: Mapping[str, Any]) -> Described:
             A.GEN_AI_TOOL_DESCRIPTION: text(field(function, "description")),
         },
         {A.GEN_AI_TOOL_CALL_ARGUMENTS: arguments},
-        signature=f"{name}:{json.dumps(arguments, sort_keys=True, default=str)}",
-        application=True,
+        signature=tool_signature(name, json.dumps(arguments, sort_keys=True, default=str)),
     )
 
 
 def describe_retrieval(instance: Any, given: Mapping[str, Any]) -> Described:
     """Return what a search of a knowledge base is."""
     name = str(field(instance, "name") or type(instance).__name__)
-    return Described("retrieval", name, content={A.GEN_AI_RETRIEVAL_QUERY_TEXT: str(given.get("query"))})
-
-
-def finish_hooks(call: SteppedCall, result: Any) -> None:
-    """Hooks give nothing."""
+    return Described("retrieval", name, content={A.GEN_AI_RETRIEVAL_QUERY_TEXT: str(given.get("query"))}, carried=True)
 
 
 def finish_run(call: SteppedCall, result: Any) -> BaseException | None:
@@ -85,7 +85,7 @@ def finish_run(call: SteppedCall, result: Any) -> BaseException | None:
     events = result if isinstance(result, list) else [result]
     own = [one for one in events if field(one, "nested_depth") in (None, 0)]
     said = [one for one in own if not isinstance(result, list) or str(field(one, "event")).endswith("RunContent")]
-    call.step.write(
+    call.write(
         lambda: {
             A.GEN_AI_OUTPUT_MESSAGES: messages("".join(str(field(one, "content") or "") for one in said), "assistant")
         }
@@ -99,7 +99,7 @@ def finish_run(call: SteppedCall, result: Any) -> BaseException | None:
 def finish_tool(call: SteppedCall, result: Any) -> BaseException | None:
     """Write what a tool returned; a generator that it returned is read later, and the tool's step goes on in it."""
     if isinstance(result, list):
-        call.step.write(lambda: {A.GEN_AI_TOOL_CALL_RESULT: "".join(map(str, result))})
+        call.write(lambda: {A.GEN_AI_TOOL_CALL_RESULT: "".join(map(str, result))})
         return None
     if field(result, "status") == "failure":
         return call.told(field(result, "error"))
@@ -108,14 +108,14 @@ def finish_tool(call: SteppedCall, result: Any) -> BaseException | None:
     if lazy is not returned:
         result.result = call.instance.result = lazy
     else:
-        call.step.write(lambda: {A.GEN_AI_TOOL_CALL_RESULT: str(returned)})
+        call.write(lambda: {A.GEN_AI_TOOL_CALL_RESULT: str(returned)})
     return None
 
 
 def finish_retrieval(call: SteppedCall, result: Any) -> None:
     """Write the documents that were found."""
     found = [{"id": text(field(one, "id")), "content": field(one, "content")} for one in result or ()]
-    call.step.write({A.GEN_AI_RETRIEVAL_DOCUMENTS: found})
+    call.write({A.GEN_AI_RETRIEVAL_DOCUMENTS: found})
 
 
 def finish_workflow_step(call: SteppedCall, result: Any) -> BaseException | None:
@@ -144,10 +144,6 @@ def text(value: Any) -> str:
 
 def _session(instance: Any, given: Mapping[str, Any]) -> Any:
     return given.get("session_id") or field(instance, "session_id")
-
-
-def _who(instance: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    return {"session": _session(instance, given), "user": given.get("user_id") or field(instance, "user_id")}
 
 
 def _owner(hook: Any) -> Any:

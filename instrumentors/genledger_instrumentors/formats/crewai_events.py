@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from genledger.engine.operation import Content
+from genledger.engine.steps import tool_signature
 from genledger.instrumentation.adapters.stepped_functions import Described, ReportedError
 from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
@@ -53,7 +54,7 @@ def _tool(source: Any, event: Any) -> Described:
         "tool",
         name,
         content={A.GEN_AI_TOOL_CALL_ARGUMENTS: arguments},
-        signature=f"{name}:{json.dumps(arguments, sort_keys=True, default=str)}",
+        signature=tool_signature(name, json.dumps(arguments, sort_keys=True, default=str)),
     )
 
 

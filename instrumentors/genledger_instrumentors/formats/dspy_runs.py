@@ -6,14 +6,14 @@ https://dspy.ai/api
 from __future__ import annotations
 
 import sys
-import zlib
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from genledger.engine.operation import Content
-from genledger.engine.steps import Kind
+from genledger.engine.steps import Kind, tool_signature
 from genledger.instrumentation.adapters.methods import named_arguments
-from genledger.instrumentation.adapters.step_methods import StepCall
+from genledger.instrumentation.adapters.stepped_functions import BEYOND, Described, SteppedCall
 from genledger_semconv import attributes as A
 
 _AGENTS = {"ReAct", "ReActV2", "RLM", "CodeAct", "Avatar"}
@@ -23,44 +23,44 @@ _LOOPS = {"BestOfN", "Refine", "Predict"}
 """Modules that go on when one of their attempts fails; a prediction may ask again in another format."""
 
 
-def read_module(wrapped: Any, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> StepCall:
-    """Return a module's run. One call of a model inside another module is hidden: it has its own span."""
+def describe_module(module: Any, given: dict[str, Any]) -> Described:
+    """Return what a module's run is. One call of a model inside another module is hidden: it has its own span."""
     kinds = {kind.__name__ for kind in type(module).__mro__ if kind.__module__.startswith("dspy.")}
     name = type(module).__name__
     outermost = not sys.modules["dspy.dsp.utils.settings"].settings.caller_modules
     kind: Kind = "agent" if kinds & _AGENTS else "workflow" if outermost else "task"
-    step = _step(kind, name, kwargs)
-    return step._replace(loops=bool(kinds & (_AGENTS | _LOOPS)), hidden=kind == "task" and name == "Predict")
+    given.pop(BEYOND, None)
+    return Described(
+        kind,
+        name,
+        content=partial(_arguments, kind, given),
+        loops=bool(kinds & (_AGENTS | _LOOPS)),
+        hidden=kind == "task" and name == "Predict",
+    )
 
 
-def read_tool(wrapped: Any, tool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> StepCall | None:
-    """Return a tool's run; `None` for those of DSPy's own, by which an agent ends its run."""
+def describe_tool(tool: Any, given: dict[str, Any]) -> Described | None:
+    """Return what a tool's run is; `None` for those of DSPy's own, by which an agent ends its run."""
     if getattr(tool.func, "__module__", "").startswith("dspy."):
         return None
     name = str(tool.name)
-    signature = f"{name}:{zlib.crc32(repr(kwargs).encode()):08x}"
-    return _step("tool", name, kwargs, {A.GEN_AI_TOOL_DESCRIPTION: tool.desc}, signature)
+    signature = tool_signature(name, given)
+    attributes = {A.GEN_AI_TOOL_DESCRIPTION: tool.desc}
+    return Described("tool", name, attributes, partial(_arguments, "tool", given), signature)
 
 
-def read_retrieval(wrapped: Any, retriever: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> StepCall:
-    """Return a retrieval."""
-    given = named_arguments(retriever.forward, args, kwargs)
+def describe_retrieval(retriever: Any, given: dict[str, Any]) -> Described:
+    """Return what a retrieval is."""
+    given = named_arguments(retriever.forward, given.pop(BEYOND, ()), given)
     query = str(given.get("query") or given.get("query_or_queries") or "")
-    return StepCall(
-        "retrieval", type(retriever).__name__, content=lambda: {A.GEN_AI_RETRIEVAL_QUERY_TEXT: query}, result=_passages
-    )
+    return Described("retrieval", type(retriever).__name__, content={A.GEN_AI_RETRIEVAL_QUERY_TEXT: query})
 
 
-def _step(
-    kind: Kind,
-    name: str,
-    given: Mapping[str, Any],
-    attributes: Mapping[str, Any] = {},
-    signature: str | None = None,
-) -> StepCall:
-    return StepCall(
-        kind, name, attributes, lambda: _arguments(kind, given), lambda result: _result(kind, result), signature
-    )
+def finish(call: SteppedCall, result: Any) -> None:
+    """Write what a module, a tool or a retriever returned."""
+    kind = call.described.kind
+    found = list(getattr(result, "passages", result)) if kind == "retrieval" else result
+    call.write(partial(_result, kind, found))
 
 
 def _arguments(kind: Kind, given: Mapping[str, Any]) -> Content:
@@ -74,7 +74,3 @@ def _result(kind: Kind, result: Any) -> Content:
 
     fields = getattr(result, "toDict", None)
     return result_of(kind, fields() if callable(fields) else result)
-
-
-def _passages(result: Any) -> Content:
-    return _result("retrieval", list(getattr(result, "passages", result)))

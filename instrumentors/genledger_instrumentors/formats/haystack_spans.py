@@ -12,7 +12,7 @@ from genledger.engine.content.capture import text_part
 from genledger.engine.operation import Content
 from genledger.engine.steps import Kind, tool_signature
 from genledger.engine.to_json import plain
-from genledger.instrumentation.adapters.traced_blocks import TracedStep
+from genledger.instrumentation.adapters.stepped_functions import Described
 from genledger_semconv import attributes as A
 
 PIPELINES = frozenset({"haystack.pipeline.run", "haystack.async_pipeline.run"})
@@ -22,7 +22,7 @@ _AGENT = "Agent"
 _HIDDEN = ("embedding", "state_schema", "streaming_callback")
 
 
-def read_operation(operation: str, tags: Mapping[str, Any], component: str | None, call: Any) -> TracedStep | None:
+def read_operation(operation: str, tags: Mapping[str, Any], component: str | None, call: Any) -> Described | None:
     """Return the step that a span is; `None` for plumbing.
 
     Args:
@@ -34,23 +34,23 @@ def read_operation(operation: str, tags: Mapping[str, Any], component: str | Non
     if operation in PIPELINES:
         name = (tags.get("haystack.pipeline.metadata") or {}).get("name")
         asked = _message("user", tags.get("haystack.pipeline.input_data"))
-        return TracedStep("workflow", str(name or "Pipeline"), {}, {A.GEN_AI_INPUT_MESSAGES: [asked]})
+        return Described("workflow", str(name or "Pipeline"), {}, {A.GEN_AI_INPUT_MESSAGES: [asked]})
     if operation == "haystack.component.run":
         kind, name = str(tags.get("haystack.component.type")), str(tags.get("haystack.component.name"))
         if kind == _AGENT:
             return None
-        return TracedStep("retrieval", kind) if kind.endswith("Retriever") else TracedStep("task", name)
+        return Described("retrieval", kind) if kind.endswith("Retriever") else Described("task", name)
     if operation == "haystack.agent.run":
-        return TracedStep("agent", component or _AGENT)
+        return Described("agent", component or _AGENT)
     if operation == "haystack.agent.step.tool":
         name, arguments = str(tags.get("haystack.tool.name")), getattr(call, "arguments", None)
         attributes = {
             A.GEN_AI_TOOL_DESCRIPTION: tags.get("haystack.tool.description"),
             A.GEN_AI_TOOL_CALL_ID: getattr(call, "id", None),
         }
-        return TracedStep("tool", name, attributes, None, tool_signature(name, arguments))
+        return Described("tool", name, attributes, None, tool_signature(name, arguments))
     if operation == "haystack.agent.hook.human_in_the_loop.strategy":
-        return TracedStep("task", "human_in_the_loop")
+        return Described("task", "human_in_the_loop")
     return None
 
 

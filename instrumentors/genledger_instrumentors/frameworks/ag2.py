@@ -8,52 +8,62 @@ https://docs.ag2.ai/latest/docs/beta/
 from __future__ import annotations
 
 import sys
-import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache, partial
 from typing import Any
 
+import wrapt
+
 from genledger.engine.recorder import active
-from genledger.engine.steps import Step, start_step
+from genledger.engine.steps import tool_signature
 from genledger.instrumentation.adapters.methods import named_arguments
 from genledger.instrumentation.adapters.refusals import passing_refusals, raising_refusals
-from genledger.instrumentation.adapters.step_blocks import step_block
+from genledger.instrumentation.adapters.stepped_functions import Described, SteppedCall, stepping
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
 from genledger.shared import internal_errors
-from genledger.shared.text import bounded
 from genledger_semconv import attributes as A
 
 from ..formats.ag2_events import read_arguments, read_reply, read_request, read_tool_result
 
 
+def describe_tool(middleware: Any, given: dict[str, Any]) -> Described:
+    """Return what a tool's run is."""
+    event = given["event"]
+    return Described(
+        "tool",
+        event.name,
+        {A.GEN_AI_TOOL_CALL_ID: event.id},
+        partial(read_arguments, event),
+        tool_signature(event.name, event.arguments),
+    )
+
+
+def finish_tool(call: SteppedCall, result: Any) -> BaseException | None:
+    """Write what a tool gave; return the error that this tells of."""
+    call.write(partial(read_tool_result, result))
+    error = getattr(result, "error", None)
+    return error if isinstance(error, BaseException) else None
+
+
+def finish_turn(call: SteppedCall, reply: Any) -> None:
+    """Write what an agent answered."""
+    call.write(partial(read_reply, reply))
+
+
 class Middleware:
     """Middleware for AG2, mixed into its `BaseMiddleware` once that is imported."""
 
+    @wrapt.decorator(stepping(describe_tool, finish_tool))
     async def on_tool_execution(self, call_next: Any, event: Any, context: Any) -> Any:
         """Run a tool; its errors come back as results."""
+        return await call_next(event, context)
 
-        def start() -> Step:
-            return start_step(
-                "tool",
-                event.name,
-                attributes={A.GEN_AI_TOOL_CALL_ID: event.id},
-                content=partial(read_arguments, event),
-                signature=f"{bounded(event.name)}:{zlib.crc32(event.arguments.encode()):08x}",
-            )
-
-        with step_block(start) as step:
-            result = await call_next(event, context)
-            if step is not None:
-                step.write(partial(read_tool_result, result))
-                step.end(getattr(result, "error", None))
-            return result
-
+    @wrapt.decorator(stepping(lambda middleware, given: Described("task", "human input")))
     async def on_human_input(self, call_next: Any, event: Any, context: Any) -> Any:
         """Wait for a human's answer."""
-        with step_block(partial(start_step, "task", "human input")):
-            return await call_next(event, context)
+        return await call_next(event, context)
 
 
 @cache
@@ -79,20 +89,12 @@ async def turn(wrapped: Any, agent: Any, event: Any, given: dict[str, Any]) -> A
         given: Further arguments.
     """
 
-    def start() -> Step:
+    def describe(instance: Any, nothing: dict[str, Any]) -> Described:
         attributes = {A.GEN_AI_CONVERSATION_ID: str(given["context"].stream.id)}
-        return start_step("agent", agent.name, attributes=attributes, content=partial(read_request, event))
+        return Described("agent", agent.name, attributes, partial(read_request, event))
 
     async with wrapped(event, **given) as drive:
-
-        async def run() -> Any:
-            with step_block(start) as step:
-                reply = await drive()
-                if step is not None:
-                    step.write(partial(read_reply, reply))
-                return reply
-
-        yield run
+        yield wrapt.FunctionWrapper(drive, stepping(describe, finish_turn))
 
 
 def turns(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -41,7 +41,7 @@ class AgnoInstrumentor(Instrumentor):
                 for name in STEPS
             ),
             *(
-                stepped(f"agno.{kind}._hooks", name, runs.describe_hooks, runs.finish_hooks, optional=True)
+                stepped(f"agno.{kind}._hooks", name, runs.describe_hooks, optional=True)
                 for kind in ("agent", "team")
                 for name in HOOKS
             ),

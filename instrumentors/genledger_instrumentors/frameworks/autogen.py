@@ -10,9 +10,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from genledger.engine.steps import Step, start_step
 from genledger.instrumentation.adapters.refusals import ToldRefusals
-from genledger.instrumentation.adapters.step_blocks import stepped
+from genledger.instrumentation.adapters.stepped_functions import PLUMBING, Described, SteppedCall, stepping
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
 from genledger.pricing.getters import field
@@ -20,14 +19,14 @@ from genledger.pricing.getters import field
 from ..formats.autogen_messages import read_result, read_task
 
 
-def begin_run(team: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step:
-    """Begin the run of a team."""
-    return start_step("workflow", team.name, content=partial(read_task, kwargs.get("task")))
+def describe_run(team: Any, given: dict[str, Any]) -> Described:
+    """Return what the run of a team is."""
+    return Described("workflow", team.name, content=partial(read_task, given.get("task")))
 
 
-def end_run(step: Step, result: Any) -> None:
+def finish_run(call: SteppedCall, result: Any) -> None:
     """Write the result of a run, which is the last item of its stream."""
-    step.write(partial(read_result, result))
+    call.write(partial(read_result, result))
 
 
 REFUSALS = ToldRefusals()
@@ -59,12 +58,12 @@ class AutogenInstrumentor(Instrumentor):
             Patch(
                 f"{teams}._base_group_chat",
                 "BaseGroupChat.run_stream",
-                stepped(begin_run, end_run, REFUSALS.behind),
+                stepping(describe_run, finish_run, last=True, error=REFUSALS.behind),
             ),
             Patch(
                 "autogen_agentchat.agents._base_chat_agent",
                 "BaseChatAgent.run_stream",
-                stepped(lambda agent, args, kwargs: None, lambda step, result: None),
+                stepping(lambda agent, given: PLUMBING, last=True),
             ),
             Patch(f"{teams}._events", "SerializableException.from_exception", REFUSALS.told),
             Patch("autogen_core.tools._static_workbench", "StaticWorkbench._format_errors", REFUSALS.told),

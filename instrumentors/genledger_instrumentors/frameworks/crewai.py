@@ -11,6 +11,7 @@ import sys
 from typing import Any
 
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
+from genledger.engine.carried_refusals import refusal_in
 from genledger.instrumentation.adapters.event_scopes import EventScopes, Stack
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
@@ -36,7 +37,7 @@ def begins(ending: str) -> str | None:
 
 def stops(event: Any, error: BaseException | None) -> BaseException | None:
     """Return an error after which CrewAI does not go on, for a refusal after which it would."""
-    refusal = refusal_in(error) if event.type in SWALLOWING else None
+    refusal = refused(error) if event.type in SWALLOWING else None
     if refusal is None:
         return None
     aborted = sys.modules["crewai.hooks.dispatch"].HookAborted
@@ -47,23 +48,20 @@ def stops(event: Any, error: BaseException | None) -> BaseException | None:
     return stop
 
 
-def refusal_in(error: BaseException | None) -> BudgetExceeded | None:
+def refused(error: BaseException | None) -> BaseException | None:
     """Return the refusal that an error is, or was raised because of; not one of those that `stops` makes."""
-    for _ in range(100):
-        if error is None or type(error) is BudgetExceeded:
-            return error
-        error = error.__cause__ or error.__context__
-    return None
+    refusal = refusal_in(error)
+    return refusal.__cause__ if refusal is not None and isinstance(refusal.__cause__, BudgetExceeded) else refusal
 
 
 def is_transient(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Wrap what tells whether a model's error is one to wait after: a refusal has a status that looks like it."""
-    return refusal_in(next(iter((*args, *kwargs.values())), None)) is None and wrapped(*args, **kwargs)
+    return refused(next(iter((*args, *kwargs.values())), None)) is None and wrapped(*args, **kwargs)
 
 
 def failed(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Wrap what raises the error of an agent, or returns for the agent to try again: not after a refusal."""
-    refusal = refusal_in(args[0]) if args else None
+    refusal = refused(args[0]) if args else None
     if refusal is None:
         return wrapped(*args, **kwargs)
     wrapped(refusal, *args[1:], **kwargs)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from genledger.instrumentation.adapters.refused_runs import ends_when_refused, refusal_in
-from genledger.instrumentation.adapters.step_methods import is_step
+from genledger.engine.carried_refusals import refusal_in
+from genledger.instrumentation.adapters.refusals import ends_when_refused
+from genledger.instrumentation.adapters.stepped_functions import PLUMBING, stepping
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
 
-from ..formats.dspy_runs import read_module, read_retrieval, read_tool
+from ..formats.dspy_runs import describe_module, describe_retrieval, describe_tool, finish
 from ..providers.lm15 import CLIENT
 
 
@@ -31,8 +32,10 @@ class DspyInstrumentor(Instrumentor):
 
     def patches(self) -> Patches:
         """Return what runs modules, tools and retrievers, what makes calls, and what repeats them."""
-        module, tool, retrieval = is_step(read_module), is_step(read_tool), is_step(read_retrieval)
-        asking = is_step(lambda *called: None)  # which may be done again in another format
+        module, tool, retrieval = (
+            stepping(describe, finish) for describe in (describe_module, describe_tool, describe_retrieval)
+        )
+        asking = stepping(lambda adapter, given: PLUMBING)  # which may be done again in another format
         return [
             Patch("dspy.primitives.module", "Module.__call__", module),
             Patch("dspy.primitives.module", "Module.acall", module),

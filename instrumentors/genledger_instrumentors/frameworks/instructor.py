@@ -5,14 +5,13 @@ https://github.com/567-labs/instructor. Each attempt is a call of the client, wh
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from genledger.engine.operation import Content
 from genledger.engine.recorder import active
-from genledger.instrumentation.adapters.methods import named_arguments
-from genledger.instrumentation.adapters.refused_runs import ends_when_refused
-from genledger.instrumentation.adapters.step_methods import StepCall, around, is_step
-from genledger.instrumentation.adapters.tenacity_retries import unless_refused
+from genledger.instrumentation.adapters.refusals import unless_refused, unretried
+from genledger.instrumentation.adapters.stepped_functions import Described, SteppedCall, stepping
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
 
@@ -27,13 +26,16 @@ _LOOPS = (
 """The loop of attempts, where it is called, since 1.13; and before that."""
 
 
-def read_attempts(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> StepCall | None:
-    """Return the task of getting an answer; `None` where any answer will do."""
-    model = named_arguments(wrapped, args, kwargs).get("response_model")
-    if model is None:
-        return None
+def describe_attempts(instance: Any, given: dict[str, Any]) -> Described:
+    """Return the task of getting an answer, which is plumbing where any answer will do."""
+    model = given.get("response_model")
     name = getattr(model, "__name__", None) or type(model).__name__
-    return StepCall("task", f"extract {name}", result=_result)
+    return Described("task", f"extract {name}", loops=True, hidden=model is None)
+
+
+def finish_attempts(call: SteppedCall, result: Any) -> None:
+    """Write the answer."""
+    call.write(partial(_result, result))
 
 
 def _result(result: Any) -> Content:
@@ -42,16 +44,14 @@ def _result(result: Any) -> Content:
     return result_of("task", result)
 
 
+_STEP = stepping(describe_attempts, finish_attempts)
+
+
 def attempting(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run the loop of attempts with retries that end with a refusal."""
     if active() is not None and "max_retries" in kwargs:
         kwargs = {**kwargs, "max_retries": unless_refused(kwargs["max_retries"])}
-    return ends_when_refused(wrapped, instance, args, kwargs)
-
-
-def made(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Make the retries of a number of attempts."""
-    return unless_refused(wrapped(*args, **kwargs))
+    return _STEP(wrapped, instance, args, kwargs)
 
 
 class InstructorInstrumentor(Instrumentor):
@@ -63,9 +63,8 @@ class InstructorInstrumentor(Instrumentor):
 
     def patches(self) -> Patches:
         """Return the loops of attempts, and what makes their retries."""
-        loop = around(is_step(read_attempts), attempting)
         return [
-            *(Patch(module, path, loop, optional=True) for module, path in _LOOPS),
-            Patch("instructor.core.retry", "initialize_retrying", made, optional=True),
-            Patch("instructor.retry", "initialize_retrying", made, optional=True),
+            *(Patch(module, path, attempting, optional=True) for module, path in _LOOPS),
+            Patch("instructor.core.retry", "initialize_retrying", unretried, optional=True),
+            Patch("instructor.retry", "initialize_retrying", unretried, optional=True),
         ]

@@ -10,9 +10,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from genledger.engine.carried_refusals import refusal_in
 from genledger.engine.steps import tool_signature
 from genledger.instrumentation.adapters.callbacks import first, then
-from genledger.instrumentation.adapters.refusals import refusal_in
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
 from genledger.pricing.getters import field

@@ -12,10 +12,9 @@ import sys
 from functools import partial
 from typing import Any
 
-from genledger.engine.steps import Step, start_step
 from genledger.instrumentation.adapters.message_hops import message_hops
 from genledger.instrumentation.adapters.refusals import CaughtRefusals, raising_handled_refusals
-from genledger.instrumentation.adapters.step_blocks import stepped
+from genledger.instrumentation.adapters.stepped_functions import PLUMBING, Described, SteppedCall, stepping
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
 from genledger_semconv import attributes as A
@@ -35,30 +34,33 @@ AGENTS = {
 DIAGNOSTICS = "semantic_kernel.utils.telemetry.agent_diagnostics.decorators"
 
 
-def begin_run(agent: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step | None:
-    """Begin the run of an agent, unless Semantic Kernel has a span for it."""
+def describe_run(agent: Any, given: dict[str, Any]) -> Described:
+    """Return what the run of an agent is: plumbing, where Semantic Kernel has a span for it."""
     if sys.modules[DIAGNOSTICS].are_model_diagnostics_enabled():
-        return None
-    thread = getattr(kwargs.get("thread"), "id", None)
-    attributes = {A.GEN_AI_AGENT_ID: agent.id, A.GEN_AI_AGENT_DESCRIPTION: agent.description}
-    return start_step(
+        return PLUMBING
+    return Described(
         "agent",
         agent.name,
-        attributes={name: value for name, value in {**attributes, A.GEN_AI_CONVERSATION_ID: thread}.items() if value},
-        content=partial(read_asked, args[0] if args else kwargs.get("messages")),
+        {
+            A.GEN_AI_AGENT_ID: agent.id,
+            A.GEN_AI_AGENT_DESCRIPTION: agent.description,
+            A.GEN_AI_CONVERSATION_ID: getattr(given.get("thread"), "id", None),
+        },
+        partial(read_asked, given.get("messages")),
     )
 
 
-def end_run(step: Step, item: Any) -> None:
-    """Write the answer to a run."""
-    step.write(partial(read_answered, item))
+def finish_run(call: SteppedCall, item: Any) -> None:
+    """Write the answer to a run, if there is one."""
+    if item is not None:
+        call.write(partial(read_answered, item))
 
 
-def begin_search(collection: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step:
-    """Begin a search in a collection of vectors; what it finds is read later."""
-    query = args[0] if args else kwargs.get("values")
+def describe_search(collection: Any, given: dict[str, Any]) -> Described:
+    """Return what a search in a collection of vectors is; what it finds is read later."""
+    query = given.get("values")
     content = {A.GEN_AI_RETRIEVAL_QUERY_TEXT: query} if isinstance(query, str) else None
-    return start_step("retrieval", collection.collection_name, content=content)
+    return Described("retrieval", collection.collection_name, content=content)
 
 
 class SemanticKernelInstrumentor(Instrumentor):
@@ -70,9 +72,9 @@ class SemanticKernelInstrumentor(Instrumentor):
 
     def patches(self) -> Patches:
         """Return the patches of agents, and of what becomes of errors."""
-        run = stepped(begin_run, end_run)
+        run = stepping(describe_run, finish_run, last=True)
         tools = CaughtRefusals(lambda args, kwargs: args[0].function)
-        search = stepped(begin_search, lambda step, found: None)
+        search = stepping(describe_search)
         agents: Patches = [
             Patch(module, f"{cls}.{name}", run, optional=True)
             for module, cls in AGENTS.items()

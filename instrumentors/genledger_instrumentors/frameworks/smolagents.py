@@ -5,23 +5,12 @@ https://github.com/huggingface/smolagents. Its models call other clients, which 
 
 from __future__ import annotations
 
-from typing import Any
-
-from genledger.instrumentation.adapters.refused_runs import heard, not_repeated
-from genledger.instrumentation.adapters.step_methods import ends_loop_when_refused, is_step, is_streamed_step
+from genledger.instrumentation.adapters.refusals import heard, not_repeated
+from genledger.instrumentation.adapters.stepped_functions import stepping
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
 
-from ..formats.smolagents_runs import is_streamed, read_code, read_run, read_tool
-
-_WHOLE = is_step(read_run)
-_STREAMED = is_streamed_step(read_run)
-
-
-def run(wrapped: Any, agent: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run an agent, or return the generator that does."""
-    wrapper = _STREAMED if is_streamed(wrapped, args, kwargs) else _WHOLE
-    return wrapper(wrapped, agent, args, kwargs)
+from ..formats import smolagents_runs as runs
 
 
 class SmolagentsInstrumentor(Instrumentor):
@@ -33,12 +22,14 @@ class SmolagentsInstrumentor(Instrumentor):
 
     def patches(self) -> Patches:
         """Return what runs agents, tools and code, and what makes a model's next attempt."""
-        tool, code = is_step(read_tool), is_step(read_code)
+        run = stepping(runs.describe_run, runs.finish_run, last=True)
+        attempt = stepping(runs.describe_attempt)
+        tool, code = (stepping(one, runs.finish_tool) for one in (runs.describe_tool, runs.describe_code))
         return [
-            Patch("smolagents.agents", "MultiStepAgent.run", run),
+            Patch("smolagents.agents", "MultiStepAgent._run_stream", run),
             Patch("smolagents.agents", "MultiStepAgent.provide_final_answer", heard("model", "generate")),
-            Patch("smolagents.agents", "ToolCallingAgent._step_stream", ends_loop_when_refused),
-            Patch("smolagents.agents", "CodeAgent._step_stream", ends_loop_when_refused),
+            Patch("smolagents.agents", "ToolCallingAgent._step_stream", attempt),
+            Patch("smolagents.agents", "CodeAgent._step_stream", attempt),
             Patch("smolagents.tools", "Tool.__call__", tool),
             Patch("smolagents.tools", "PipelineTool.__call__", tool),
             Patch("smolagents.local_python_executor", "LocalPythonExecutor.__call__", code),

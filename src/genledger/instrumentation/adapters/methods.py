@@ -258,10 +258,16 @@ def _names(function: Any, bound: bool) -> tuple[str, ...]:
     return tuple(names[1:] if bound else names)
 
 
-def named_arguments(wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a method by name; those beyond the named parameters are left out."""
+def named_arguments(
+    wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any], beyond: str | None = None
+) -> dict[str, Any]:
+    """Return the arguments of a method by name.
+
+    Those beyond the named parameters are left out, unless there is a name for a tuple of them: `beyond`.
+    """
     if not args:
         return dict(kwargs)
     function = getattr(wrapped, "__func__", None)
     names = _names(wrapped, False) if function is None else _names(function, True)
-    return {**dict(zip(names, args, strict=False)), **kwargs}
+    rest = args[len(names) :] if beyond is not None else ()
+    return {**dict(zip(names, args, strict=False)), **kwargs, **({beyond: rest} if beyond and rest else {})}

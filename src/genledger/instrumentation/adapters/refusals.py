@@ -10,22 +10,17 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from contextvars import ContextVar
+from functools import wraps
+from types import new_class
 from typing import Any
 
+import wrapt
+
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
-from genledger.instrumentation.patching import Hook, viewed
-
-_LONGEST_CHAIN = 100
-"""Errors behind an error that are looked at: a chain may be a circle."""
-
-
-def refusal_in(error: BaseException | None) -> BudgetExceeded | None:
-    """Return the refusal of a budget that an error is, or was raised because of."""
-    for _ in range(_LONGEST_CHAIN):
-        if error is None or isinstance(error, BudgetExceeded):
-            return error
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return None
+from genledger.engine.carried_refusals import CarriedRefusal, refusal_in
+from genledger.instrumentation.adapters.methods import of_both_kinds
+from genledger.instrumentation.patching import Hook, Wrapper, viewed
+from genledger.shared import internal_errors
 
 
 def never_for_refusals(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -39,14 +34,35 @@ def none_for_refusals(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs
 
 
 def unretried(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Wrap a function that makes a controller of retries of tenacity's: none after a refusal.
+    """Wrap a function that makes a controller of retries of tenacity's: none after a refusal."""
+    return unless_refused(wrapped(*args, **kwargs))
+
+
+def unless_refused(retrying: Any) -> Any:
+    """Return a copy of a `tenacity.Retrying` or `AsyncRetrying` that ends with a refusal; anything else as it is.
 
     https://tenacity.readthedocs.io/en/latest/api.html
     """
-    retrying = wrapped(*args, **kwargs)
-    retry = retrying.retry
-    retrying.retry = lambda state: not isinstance(state.outcome.exception(), BudgetExceeded) and retry(state)
-    return retrying
+    try:
+        return retrying.copy(retry=_unless_refused(retrying.retry)) if hasattr(retrying, "retry") else retrying
+    except Exception as error:  # a class of the application's own
+        internal_errors.report("telling tenacity what not to try again", error)
+        return retrying
+
+
+def _unless_refused(again: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def refused(state: Any) -> bool:
+        outcome = state.outcome
+        return outcome is not None and outcome.failed and refusal_in(outcome.exception()) is not None
+
+    def decide(state: Any) -> Any:
+        return False if refused(state) else again(state)
+
+    async def decide_async(state: Any) -> Any:
+        return False if refused(state) else await again(state)
+
+    asynchronous = inspect.iscoroutinefunction(again) or inspect.iscoroutinefunction(getattr(again, "__call__", None))  # noqa: B004
+    return decide_async if asynchronous else decide
 
 
 def raising_refusals(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -89,8 +105,90 @@ def unpacking_refusals(wrapped: Any, instance: Any, args: tuple[Any, ...], kwarg
         return _unpacked(wrapped, args, kwargs)
     try:
         return wrapped(*args, **kwargs)
-    except _Carried as carried:
-        raise carried.refusal from None
+    except CarriedRefusal as carried:
+        raise carried.error from None
+
+
+def _plain(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    try:
+        return wrapped(*args, **kwargs)
+    except Exception as error:
+        refusal = refusal_in(error)
+        if refusal is None or refusal is error:
+            raise
+    raise refusal  # within the block, it would become the result of its own result
+
+
+async def _coroutine(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    try:
+        return await wrapped(*args, **kwargs)
+    except Exception as error:
+        refusal = refusal_in(error)
+        if refusal is None or refusal is error:
+            raise
+    raise refusal
+
+
+ends_when_refused = of_both_kinds(_plain, _coroutine)
+"""The wrapper of a function, coroutine function or not: a refusal leaves it as itself, whatever it was made into."""
+
+
+def not_repeated(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Wrap what calls its first argument again when that fails: a budget's refusal goes past it."""
+    if not args:
+        return wrapped(*args, **kwargs)
+    refusal: BudgetExceeded | None = None
+
+    @wraps(args[0])
+    def once(*given: Any, **named: Any) -> Any:
+        nonlocal refusal
+        try:
+            return args[0](*given, **named)
+        except BudgetExceeded as error:
+            refusal = error
+            return None
+
+    result = wrapped(once, *args[1:], **kwargs)
+    if refusal is not None:
+        raise refusal
+    return result
+
+
+def heard(attribute: str, method: str) -> Wrapper:
+    """Return the wrapper of a method that makes a text of any error of what it calls: a refusal leaves it all the same.
+
+    Args:
+        attribute: The attribute of the instance that has what it calls.
+        method: The method of that which it calls.
+    """
+
+    def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        function = getattr(wrapped, "__func__", None)
+        if function is None:  # another instrumentation's
+            return wrapped(*args, **kwargs)
+        refusal: BudgetExceeded | None = None
+        source = getattr(instance, attribute)
+
+        def call(*given: Any, **named: Any) -> Any:
+            nonlocal refusal
+            try:
+                return getattr(source, method)(*given, **named)
+            except BudgetExceeded as error:
+                refusal = error
+                raise
+
+        listening = _with(instance, attribute, _with(source, method, staticmethod(call)))
+        result = function(listening, *args, **kwargs)
+        if refusal is not None:
+            raise refusal
+        return result
+
+    return wrapper
+
+
+def _with(instance: Any, name: str, value: Any) -> Any:
+    """Return something like an object, with another value of one attribute."""
+    return new_class("Listening", (wrapt.ObjectProxy,), exec_body=lambda body: body.update({name: value}))(instance)
 
 
 def uncaught_refusals(module: str, cls: str, name: str) -> Hook:
@@ -163,19 +261,11 @@ class CaughtRefusals:
         return answer
 
 
-class _Carried(BaseException):
-    """A refusal on its way past what catches every `Exception`."""
-
-    def __init__(self, refusal: BudgetExceeded) -> None:
-        super().__init__(str(refusal))
-        self.refusal = refusal
-
-
 async def _unpacked(wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     try:
         return await wrapped(*args, **kwargs)
-    except _Carried as carried:
-        raise carried.refusal from None
+    except CarriedRefusal as carried:
+        raise carried.error from None
 
 
 def _carrying(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -183,13 +273,13 @@ def _carrying(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return await result
         except BudgetExceeded as refusal:
-            raise _Carried(refusal) from None
+            raise CarriedRefusal(refusal) from None
 
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
             result = function(*args, **kwargs)
         except BudgetExceeded as refusal:
-            raise _Carried(refusal) from None
+            raise CarriedRefusal(refusal) from None
         return awaited(result) if inspect.isawaitable(result) else result
 
     return call

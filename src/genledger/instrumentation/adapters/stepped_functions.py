@@ -1,35 +1,39 @@
 """Frameworks whose functions are steps: a patch of each, and the function runs in the context of its step.
 
 What a function returns may be lazy: a coroutine or a generator. Then the step goes on in it, and is current there
-alone: whoever awaits or reads it keeps their own context.
+alone: whoever awaits or reads it keeps their own context. A coroutine function, or a generator function, begins its
+step when it begins, where it was called.
 """
 
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from inspect import isasyncgen, iscoroutine, isgenerator
-from typing import Any
+from typing import Any, NamedTuple
 
 from opentelemetry.context import Context, get_current
 
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
-from genledger.context.attribution import attribution, current
 from genledger.context.scoped_context import Begun, async_steps_in_context, enter, leave, steps_in_context
-from genledger.engine.carried_refusals import RefusalScope
+from genledger.engine.carried_refusals import RefusalScope, refusal_scope
 from genledger.engine.operation import Content
 from genledger.engine.parents import parent_context
 from genledger.engine.recorder import active
 from genledger.engine.steps import Kind, Step, start_step
-from genledger.instrumentation.adapters.methods import named_arguments
-from genledger.instrumentation.patching import Patch
+from genledger.instrumentation.adapters.methods import kind_of, named_arguments
+from genledger.instrumentation.patching import Patch, Wrapper
 from genledger.shared import internal_errors
 
 MAX_ITEMS = 10_000
 """Items of a generator that are kept until it ends: of more, the last."""
+
+BEYOND = "*"
+"""The name of the arguments that are beyond a function's named ones."""
 
 
 class ReportedError(Exception):
@@ -46,8 +50,11 @@ class Described:
         attributes: Further attributes; those that are empty are left out.
         content: What it is given, or a function that returns it.
         signature: Of a tool call, for budgets that count repeats.
-        who: Attribution that the framework knows, by field; it holds where the application gave none.
-        application: Whether what runs is the application's own code: it sees a budget's refusal as it is.
+        user: Who it is for, as the framework knows; it holds where the application gave nobody.
+        session: Which conversation or visit it belongs to, likewise.
+        carried: Whether what runs is the framework's own code, which a budget's refusal passes whatever that catches.
+        loops: Whether what runs would go on after a refused step in it. It ends with the refusal instead.
+        hidden: Whether it has no span: plumbing, which has a context of its own and is asked about refusals.
     """
 
     kind: Kind
@@ -55,8 +62,28 @@ class Described:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     content: Content | Callable[[], Content] | None = None
     signature: str | None = None
-    who: Mapping[str, Any] = field(default_factory=dict)
-    application: bool = False
+    user: object = None
+    session: object = None
+    carried: bool = False
+    loops: bool = False
+    hidden: bool = False
+
+    def begin(self, parent: Context) -> Step:
+        """Begin the step in a context, as `start_step` does."""
+        return start_step(
+            self.kind,
+            self.name,
+            parent=parent,
+            attributes={key: value for key, value in self.attributes.items() if value},
+            content=self.content,
+            signature=self.signature,
+            user=self.user,
+            session=self.session,
+        )
+
+
+PLUMBING = Described("task", "", hidden=True)
+"""What has no span."""
 
 
 class SteppedCall:
@@ -64,29 +91,51 @@ class SteppedCall:
 
     Attributes:
         instance: Whose method it is.
-        step: Its step.
+        described: What it is.
     """
 
-    __slots__ = ("__weakref__", "_finish", "_goes_on", "_items", "_scope", "instance", "step")
+    __slots__ = ("_begun", "_goes_on", "_items", "_outer", "_parent", "_reading", "_scope", "described", "instance")
 
-    def __init__(self, instance: Any, described: Described, finish: Finish) -> None:
+    def __init__(self, instance: Any, described: Described, reading: Reading) -> None:
         self.instance = instance
-        self._finish = finish
-        self._items: list[Any] = []
+        self.described = described
+        self._parent = get_current() if described.hidden else parent_context()
+        self._outer: Context | None = None
+        self._reading = reading
+        self._items: deque[Any] = deque(maxlen=1 if reading.last else MAX_ITEMS)
         self._goes_on = False
-        self._scope = RefusalScope(carried=not described.application)
-        self.step: Step = start_step(
-            described.kind,
-            described.name,
-            parent=_attributed(parent_context(), described.who),
-            attributes={key: value for key, value in described.attributes.items() if value},
-            content=described.content,
-            signature=described.signature,
-        )
+        self._scope = RefusalScope(described.carried, described.loops)
+        self._begun: list[Step] = []
 
     def inside(self) -> Context:
-        """Return the context that the function runs in."""
-        return self._scope.inside(self.step.inside(self.step.outer))
+        """Return the context that the function runs in, once the step has begun.
+
+        Raises:
+            BudgetExceeded: A step was refused that the code around would go on after.
+        """
+        if self._outer is None:
+            around = refusal_scope(self._parent)
+            if around is not None:
+                around.goes_on()
+            self._outer = self._begin()
+        return self._scope.inside(self._outer)
+
+    def _begin(self) -> Context:
+        described = self.described
+        if described.hidden:
+            return self._parent
+        try:
+            step = described.begin(self._parent)
+            self._begun.append(step)
+            return step.inside(step.outer)
+        except Exception as fault:
+            internal_errors.report("starting a step", fault)
+            return self._parent
+
+    def write(self, content: Content | Callable[[], Content]) -> None:
+        """Put content on the step's span, as `Step.write` does."""
+        for step in self._begun:
+            step.write(content)
 
     def told(self, text: Any) -> Exception:
         """Return the error that a framework has made a text of: a budget's refusal, if it was one."""
@@ -106,47 +155,55 @@ class SteppedCall:
         if iscoroutine(result):
             lazy = self._await(result)
         elif isgenerator(result):
-            lazy = steps_in_context(partial(self._read, result), self._begin)()
+            lazy = steps_in_context(partial(self._read, result), self._reads)()
         elif isasyncgen(result):
-            lazy = async_steps_in_context(partial(self._read_async, result), self._begin)()
+            lazy = async_steps_in_context(partial(self._read_async, result), self._reads)()
         else:
             return result
         self._goes_on = True
-        dropped = weakref.finalize(lazy, _drop, self.step, result if iscoroutine(result) else None)
+        dropped = weakref.finalize(lazy, _drop, self._begun, result if iscoroutine(result) else None)
         dropped.atexit = False
         return lazy
 
     def failed(self, error: BaseException) -> BaseException:
         """End the step with an error; return it as the code around is to see it."""
-        seen = self._scope.leaving(error)
-        self.step.end(seen)
+        shown = self._reading.error(error) if isinstance(error, Exception) else error
+        seen = self._scope.leaving(shown)
+        self._end(seen)
         return seen
 
     def _complete(self, result: Any) -> None:
         self._goes_on = False
         error: BaseException | None = None
         try:
-            error = self._finish(self, result)
+            self._scope.goes_on()
+            error = self._reading.finish(self, result)
+        except BudgetExceeded as refusal:
+            error = refusal
         except Exception as fault:
             internal_errors.report("reading the result of a step", fault)
         if isinstance(error, BudgetExceeded):
             raise self.failed(error)
         if not self._goes_on:
-            self.step.end(error)
+            self._end(error)
 
-    def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Begun:
-        return Begun(self.inside(), lambda error: None, self._keep)
+    def _completed_items(self) -> None:
+        items = list(self._items)
+        self._complete((items[0] if items else None) if self._reading.last else items)
 
-    def _keep(self, item: Any) -> None:
-        self._items.append(item)
-        if len(self._items) > MAX_ITEMS:
-            del self._items[0]
+    def _end(self, error: BaseException | None) -> None:
+        for step in self._begun:
+            step.end(error)
+
+    def _reads(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Begun:
+        return Begun(self.inside(), lambda error: None, self._items.append)
 
     async def _await(self, result: Coroutine[Any, Any, Any]) -> Any:
-        enter(self, get_current(), self.inside())
         try:
+            enter(self, get_current(), self.inside())
             answer = await result
         except BaseException as error:
+            result.close()
             seen = self.failed(error)
             if seen is error:
                 raise
@@ -164,7 +221,7 @@ class SteppedCall:
             if seen is error:
                 raise
         else:
-            self._complete(self._items)
+            self._completed_items()
             return answer
         raise seen
 
@@ -178,41 +235,62 @@ class SteppedCall:
             if seen is error:
                 raise
         else:
-            self._complete(self._items)
+            self._completed_items()
             return
         raise seen
 
 
 Describe = Callable[[Any, dict[str, Any]], Described | None]
-"""`describe(instance, arguments)`: tell what a call is, from its named arguments; `None` if it is no step."""
+"""`describe(instance, arguments)`: tell what a call is, from its named arguments, and those `BEYOND`; `None` if it is
+no step."""
 
 Finish = Callable[[SteppedCall, Any], BaseException | None]
 """`finish(call, result)`: write what the function returned, or the items that it yielded, in a list, to the step;
 return the error that this tells of, if it does."""
 
 
-def stepped(module: str, path: str, describe: Describe, finish: Finish, *, optional: bool = False) -> Patch:
-    """Return the patch of a function that is a step, whatever it returns: a result, a coroutine or a generator.
+class Reading(NamedTuple):
+    """How it is read what a function gives; see `stepping`."""
+
+    finish: Finish
+    last: bool
+    error: Callable[[Exception], Exception]
+
+
+def nothing(call: SteppedCall, result: Any) -> None:
+    """Read nothing of a result."""
+
+
+def stepping(
+    describe: Describe,
+    finish: Finish = nothing,
+    *,
+    last: bool = False,
+    error: Callable[[Exception], Exception] = lambda error: error,
+) -> Wrapper:
+    """Return the wrapper of a function that is a step, whatever it returns: a result, a coroutine or a generator.
 
     Args:
-        module: The module that the function is in.
-        path: The function.
         describe: Tells what a call of it is.
         finish: Reads its result.
-        optional: Whether only some versions have it.
+        last: Whether the last item of a generator is its result, `None` if it has none; else that is all of them.
+        error: Returns the error that the application is to see for one.
     """
+    reading = Reading(finish, last, error)
 
     def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if active() is None:
             return wrapped(*args, **kwargs)
         call: SteppedCall | None = None
         try:
-            described = describe(instance, named_arguments(wrapped, args, kwargs))
-            call = None if described is None else SteppedCall(instance, described, finish)
+            described = describe(instance, named_arguments(wrapped, args, kwargs, BEYOND))
+            call = None if described is None else SteppedCall(instance, described, reading)
         except Exception as fault:
-            internal_errors.report("starting a step", fault)
+            internal_errors.report("describing a step", fault)
         if call is None:
             return wrapped(*args, **kwargs)
+        if kind_of(wrapped) != "plain":
+            return call.goes_on(wrapped(*args, **kwargs))
         enter(call, get_current(), call.inside())
         try:
             result = wrapped(*args, **kwargs)
@@ -226,22 +304,28 @@ def stepped(module: str, path: str, describe: Describe, finish: Finish, *, optio
             leave(call)
         raise seen
 
-    return Patch(module, path, wrapper, optional=optional)
+    return wrapper
 
 
-def _attributed(context: Context, who: Mapping[str, Any]) -> Context:
-    before = current(context)
-    new: dict[str, Any] = {name: str(value) for name, value in who.items() if value and getattr(before, name) is None}
-    if not new:
-        return context
-    try:
-        return attribution(**new).inside(context)
-    except ValueError:  # the framework takes ids that are no attribution: too long, or not printable
-        return context
+def stepped(module: str, path: str, describe: Describe, finish: Finish = nothing, *, optional: bool = False) -> Patch:
+    """Return the patch of a function that is a step.
+
+    Args:
+        module: The module that the function is in.
+        path: The function.
+        describe: Tells what a call of it is.
+        finish: Reads its result.
+        optional: Whether only some versions have it.
+    """
+    return Patch(module, path, stepping(describe, finish), optional=optional)
 
 
-def _drop(step: Step, coroutine: Coroutine[Any, Any, Any] | None) -> None:
-    """End a step that was never begun, and spare the application a second warning of that."""
+def _drop(begun: list[Step], coroutine: Coroutine[Any, Any, Any] | None) -> None:
+    """End the step of what is never read, and spare the application a second warning of that.
+
+    What the call knows may hold its result, which would never be dropped.
+    """
     if coroutine is not None:
         coroutine.close()
-    step.end()
+    for step in begun:
+        step.end()

@@ -20,28 +20,11 @@ from genledger.context.scoped_context import enter, leave
 from genledger.engine.operation import Content
 from genledger.engine.parents import parent_context
 from genledger.engine.recorder import active
-from genledger.engine.steps import Kind, Step, start_step
+from genledger.engine.steps import Kind, Step
 from genledger.instrumentation.adapters.methods import named_arguments
+from genledger.instrumentation.adapters.stepped_functions import Described
 from genledger.instrumentation.patching import Wrapper
 from genledger.shared import internal_errors
-
-
-class TracedStep(NamedTuple):
-    """What is known of the step that a block is.
-
-    Args:
-        kind: What it does.
-        name: Of the agent, tool, data source, workflow or task.
-        attributes: Of its span; empty ones are left out.
-        content: What it is given, as far as that is known when it begins.
-        signature: Of a tool call, for budgets that count repeats.
-    """
-
-    kind: Kind
-    name: str
-    attributes: Mapping[str, Any] = {}
-    content: Content | Callable[[], Content] | None = None
-    signature: str | None = None
 
 
 class TracedBlocks(NamedTuple):
@@ -59,7 +42,7 @@ class TracedBlocks(NamedTuple):
     """
 
     framework: str
-    read: Callable[[str, Mapping[str, Any], str | None, Any], TracedStep | None]
+    read: Callable[[str, Mapping[str, Any], str | None, Any], Described | None]
     naming: Callable[[str, Mapping[str, Any]], str | None]
     content: Callable[[Kind, str, Any], Content]
     failing: str
@@ -131,7 +114,7 @@ class _TracedBlock:
         self._operation = operation
         self._tags: Mapping[str, Any] = tags or {}
         self._parent = parent
-        self._found: TracedStep | None = None
+        self._found: Described | None = None
         self._step: Step | None = None
         self._error: BaseException | None = None
         self.within: Step | None = None
@@ -177,15 +160,7 @@ class _TracedBlock:
         self.naming = self._blocks.naming(self._operation, self._tags)
         self.within = around.within if around is not None else None
         if found is not None:
-            given = {key: value for key, value in found.attributes.items() if value}
-            self.within = self._step = start_step(
-                found.kind,
-                found.name,
-                parent=context,
-                attributes=given,
-                content=found.content,
-                signature=found.signature,
-            )
+            self.within = self._step = found.begin(context)
             context = self._step.inside(context)
         traced = _TracedSpan(span, self)
         if self._operation not in self._blocks.unattached:

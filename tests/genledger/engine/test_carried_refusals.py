@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from genledger.budgets import BudgetExceeded
-from genledger.instrumentation.adapters.refusals import refusal_in
+from genledger.engine.carried_refusals import CarriedRefusal, refusal_in
 
 
 def refusal() -> BudgetExceeded:
@@ -16,7 +16,7 @@ def test_a_refusal_is_found_behind_the_errors_that_were_raised_because_of_it() -
     refused, outer, middle = refusal(), ValueError(), KeyError()
     outer.__cause__, middle.__context__ = middle, refused
     assert refusal_in(outer) is refused
-    assert refusal_in(refused) is refused
+    assert refusal_in(refused) is refusal_in(CarriedRefusal(refused)) is refused
 
 
 def test_an_error_that_has_nothing_to_do_with_it_has_none() -> None:

@@ -7,69 +7,27 @@ https://docs.ag2.ai/latest/docs/beta/
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
-import wrapt
-
 from genledger.engine.recorder import active
-from genledger.engine.steps import tool_signature
 from genledger.instrumentation.adapters.methods import named_arguments
 from genledger.instrumentation.adapters.refusals import passing_refusals, raising_refusals
 from genledger.instrumentation.adapters.stepped_functions import Described, SteppedCall, stepping
 from genledger.instrumentation.instrumentor import Instrumentor
-from genledger.instrumentation.patching import Patch, Patches
+from genledger.instrumentation.patching import Patch, Patches, wrapped_by
 from genledger.shared import internal_errors
 from genledger_semconv import attributes as A
 
-from ..formats.ag2_events import read_arguments, read_reply, read_request, read_tool_result
-
-
-def describe_tool(middleware: Any, given: dict[str, Any]) -> Described:
-    """Return what a tool's run is."""
-    event = given["event"]
-    return Described(
-        "tool",
-        event.name,
-        {A.GEN_AI_TOOL_CALL_ID: event.id},
-        partial(read_arguments, event),
-        tool_signature(event.name, event.arguments),
-    )
-
-
-def finish_tool(call: SteppedCall, result: Any) -> BaseException | None:
-    """Write what a tool gave; return the error that this tells of."""
-    call.write(partial(read_tool_result, result))
-    error = getattr(result, "error", None)
-    return error if isinstance(error, BaseException) else None
+from ..formats.ag2_events import read_reply, read_request
+from .ag2_middleware import middleware
 
 
 def finish_turn(call: SteppedCall, reply: Any) -> None:
     """Write what an agent answered."""
     call.write(partial(read_reply, reply))
-
-
-class Middleware:
-    """Middleware for AG2, mixed into its `BaseMiddleware` once that is imported."""
-
-    @wrapt.decorator(stepping(describe_tool, finish_tool))
-    async def on_tool_execution(self, call_next: Any, event: Any, context: Any) -> Any:
-        """Run a tool; its errors come back as results."""
-        return await call_next(event, context)
-
-    @wrapt.decorator(stepping(lambda middleware, given: Described("task", "human input")))
-    async def on_human_input(self, call_next: Any, event: Any, context: Any) -> Any:
-        """Wait for a human's answer."""
-        return await call_next(event, context)
-
-
-@cache
-def middleware() -> Any:
-    """Return the middleware's class."""
-    return type("GenledgerMiddleware", (Middleware, sys.modules["ag2.middleware.base"].BaseMiddleware), {})
 
 
 def has_spans_of_its_own(agent: Any, given: tuple[Any, ...]) -> bool:
@@ -94,7 +52,7 @@ async def turn(wrapped: Any, agent: Any, event: Any, given: dict[str, Any]) -> A
         return Described("agent", agent.name, attributes, partial(read_request, event))
 
     async with wrapped(event, **given) as drive:
-        yield wrapt.FunctionWrapper(drive, stepping(describe, finish_turn))
+        yield wrapped_by(stepping(describe, finish_turn))(drive)
 
 
 def turns(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

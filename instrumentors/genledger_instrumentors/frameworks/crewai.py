@@ -10,9 +10,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from genledger.budgets.enforcement.exceeded import BudgetExceeded
-from genledger.engine.carried_refusals import refusal_in
 from genledger.instrumentation.adapters.event_scopes import EventScopes, Stack
+from genledger.instrumentation.adapters.refusals import as_error_of, first_refusal_in
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
 
@@ -37,31 +36,21 @@ def begins(ending: str) -> str | None:
 
 def stops(event: Any, error: BaseException | None) -> BaseException | None:
     """Return an error after which CrewAI does not go on, for a refusal after which it would."""
-    refusal = refused(error) if event.type in SWALLOWING else None
+    refusal = first_refusal_in(error) if event.type in SWALLOWING else None
     if refusal is None:
         return None
     aborted = sys.modules["crewai.hooks.dispatch"].HookAborted
-    kind = type(BudgetExceeded.__name__, (BudgetExceeded, aborted), {"__module__": BudgetExceeded.__module__})
-    stop = kind.__new__(kind, *refusal.args)
-    vars(stop).update(vars(refusal), reason=str(refusal), source="genledger")
-    stop.__cause__ = refusal
-    return stop
-
-
-def refused(error: BaseException | None) -> BaseException | None:
-    """Return the refusal that an error is, or was raised because of; not one of those that `stops` makes."""
-    refusal = refusal_in(error)
-    return refusal.__cause__ if refusal is not None and isinstance(refusal.__cause__, BudgetExceeded) else refusal
+    return as_error_of(refusal, aborted, reason=str(refusal), source="genledger")
 
 
 def is_transient(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Wrap what tells whether a model's error is one to wait after: a refusal has a status that looks like it."""
-    return refused(next(iter((*args, *kwargs.values())), None)) is None and wrapped(*args, **kwargs)
+    return first_refusal_in(next(iter((*args, *kwargs.values())), None)) is None and wrapped(*args, **kwargs)
 
 
 def failed(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Wrap what raises the error of an agent, or returns for the agent to try again: not after a refusal."""
-    refusal = refused(args[0]) if args else None
+    refusal = first_refusal_in(args[0]) if args else None
     if refusal is None:
         return wrapped(*args, **kwargs)
     wrapped(refusal, *args[1:], **kwargs)

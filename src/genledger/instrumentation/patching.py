@@ -78,6 +78,11 @@ class _Viewed:
         del vars(instance)[self._name]
 
 
+def wrapped_by(wrapper: Wrapper) -> Callable[[Any], Any]:
+    """Return a decorator of a function that is ours, or that is given to us: calls of it go through a wrapper."""
+    return wrapt.decorator(wrapper)
+
+
 def held(module: str, cls: str, name: str, wrapper: Wrapper) -> Hook:
     """Return the patch of a function that each object of a class has for itself, of objects that exist, too.
 

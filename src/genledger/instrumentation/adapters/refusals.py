@@ -23,6 +23,29 @@ from genledger.instrumentation.patching import Hook, Wrapper, viewed
 from genledger.shared import internal_errors
 
 
+def as_error_of(refusal: BudgetExceeded, kind: type[BaseException], **attributes: Any) -> BudgetExceeded:
+    """Return a refusal that is also an error of a framework's, after which the framework does not go on.
+
+    Args:
+        refusal: What it is raised for; becomes its cause.
+        kind: The framework's class of error.
+        attributes: What an error of that class has.
+    """
+    made = type(BudgetExceeded.__name__, (BudgetExceeded, kind), {"__module__": BudgetExceeded.__module__})
+    error = made.__new__(made, *refusal.args)
+    vars(error).update(vars(refusal), **attributes)
+    error.__cause__ = refusal
+    assert isinstance(error, BudgetExceeded)
+    return error
+
+
+def first_refusal_in(error: BaseException | None) -> BudgetExceeded | None:
+    """Return the refusal behind an error; not one that `as_error_of` has made of it."""
+    refusal = refusal_in(error)
+    first = refusal.__cause__ if refusal is not None else None
+    return first if isinstance(first, BudgetExceeded) else refusal
+
+
 def never_for_refusals(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Wrap a function that tells of an error among its arguments whether to go on after it."""
     return not _refusal(args, kwargs) and wrapped(*args, **kwargs)

@@ -39,7 +39,7 @@ def step_of(span: ReadableSpan) -> Step | None:
         kind = "task"
     if kind is None or A.GENLEDGER_OUTCOME in attributes:
         return None
-    return _row(span, kind, _name(span, kind, operation, attributes))
+    return _row(span, attributes, kind, _name(span, kind, operation, attributes))
 
 
 def _name(span: ReadableSpan, kind: Kind, operation: object, attributes: Mapping[str, Any]) -> str:
@@ -50,8 +50,8 @@ def _name(span: ReadableSpan, kind: Kind, operation: object, attributes: Mapping
     return span.name if kind == "task" else span.name.removeprefix(f"{operation}").strip() or kind
 
 
-def _row(span: ReadableSpan, kind: Kind | None, name: str) -> Step | None:
-    context, parent, attributes = span.context, span.parent, span.attributes or {}
+def _row(span: ReadableSpan, attributes: Mapping[str, Any], kind: Kind | None, name: str) -> Step | None:
+    context, parent = span.context, span.parent
     if context is None or span.start_time is None or span.end_time is None:
         return None
 
@@ -97,7 +97,7 @@ class StepReader:
         if step is None and not is_call:
             if span.parent is None or not is_around:
                 return None
-            step = _row(span, None, "")
+            step = _row(span, span.attributes or {}, None, "")
         self._note(span.parent)
         return step
 

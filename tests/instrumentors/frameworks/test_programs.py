@@ -21,7 +21,7 @@ PROGRAMS = {
     "google_adk_agent": "google.adk",
     "haystack_agent": "haystack",
     "instructor_agent": "instructor",
-    "langgraph_agent": "langgraph",
+    "langgraph_agent": "langchain_openai",
     "llamaindex_agent": "llama_index.core",
     "mcp_agent": "fastmcp",
     "openai_agents_agent": "agents",

@@ -18,8 +18,10 @@ import genledger
 from genledger.cli import output
 from genledger.cli.report import print_report, print_spending
 from genledger.cli.trace import print_trace
-from genledger.ledger import Ledger, queries
+from genledger.ledger import Ledger, queries, traces
 from genledger.ledger.rows import trace_hex
+from genledger.ledger.run_spending import total
+from genledger.ledger.spending import Dimension, Selection
 from genledger.setup.pipeline import names_wanted
 from genledger.setup.settings import read_settings
 
@@ -33,7 +35,7 @@ LEDGER = Path("genledger-demo.db")
 SHOWN_LETTER = "2017"
 """The one whose first request is rate-limited."""
 
-BREAKDOWNS: tuple[queries.Dimension, ...] = ("feature", "model")
+BREAKDOWNS: tuple[Dimension, ...] = ("feature", "model")
 
 
 def scripted_provider() -> DemoProvider:
@@ -99,16 +101,16 @@ def print_ledger(console: Console, shown: Draft) -> None:
     with Ledger(LEDGER).reading() as connection:
         for by in BREAKDOWNS:
             rows = queries.spending(connection, by)
-            found = replace(queries.nothing(by), rows=rows, total=queries.total(rows))
+            found = replace(queries.nothing(by), rows=rows, total=total(rows))
             console.print()
             print_report(console, found, title=f"Spend by {by}")
         console.print()
         print_report(console, queries.report(connection, "tenant"), title="Spend by tenant")
         console.print()
-        compared = queries.spending(connection, "provider", queries.Selection(feature="compare"))
+        compared = queries.spending(connection, "provider", Selection(feature="compare"))
         print_spending(console, "provider", compared, title="The same summaries, by provider")
         console.print()
-        print_trace(console, queries.trace(connection, trace_hex(shown.trace_id)))
+        print_trace(console, traces.trace(connection, trace_hex(shown.trace_id)))
 
 
 def print_next_steps(console: Console) -> None:

@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from genledger.ledger import Ledger, queries
+from genledger.ledger.spending import Selection
 
 ROOT = Path(__file__).parents[2]
 
@@ -200,7 +201,7 @@ def test_an_accepted_draft_costs_what_all_drafts_cost_by_how_many_were_accepted(
 
 def test_four_providers_are_compared_at_the_same_task(finished: Run) -> None:
     with Ledger(finished.ledger).reading() as connection:
-        rows = queries.spending(connection, "provider", queries.Selection(feature="compare"))
+        rows = queries.spending(connection, "provider", Selection(feature="compare"))
     letters = sum(len(tenant.tickets) for tenant in TENANTS)
     assert {row.key: row.calls for row in rows} == dict.fromkeys(PROVIDERS, letters)
     assert {row.key: row.errors for row in rows} == {**dict.fromkeys(PROVIDERS, 0), "gcp.gemini": 1}

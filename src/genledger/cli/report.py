@@ -32,7 +32,10 @@ from genledger.cli.output import (
 )
 from genledger.cli.tables import add_names, add_numbers, fitting, new_table
 from genledger.ledger import Ledger, LedgerError, queries
-from genledger.ledger.queries import Dimension, OutcomeCost, Report, Retries, RunSpending, Selection, Spending
+from genledger.ledger.queries import OutcomeCost, Report, Retries
+from genledger.ledger.run_spending import RunSpending, total
+from genledger.ledger.spending import Dimension, Selection, Spending
+from genledger.ledger.traces import last_call
 from genledger.shared.text import visible
 
 _BAR = 20
@@ -66,7 +69,7 @@ def report(
     try:
         with Ledger(path).reading() as connection:
             found = queries.report(connection, by, selection)
-            last_ns = queries.last_call(connection)
+            last_ns = last_call(connection)
     except LedgerError as error:
         fail(error)
     if json:
@@ -123,8 +126,8 @@ def print_spending(to: Console, by: Dimension, rows: Sequence[Spending], *, titl
 
 
 def _spending_table(by: Dimension, rows: Sequence[Spending], title: str, top: int, left_out: frozenset[str]) -> Table:
-    total = queries.total(rows)
-    digits = digits_for(total.cost_usd)
+    whole = total(rows)
+    digits = digits_for(whole.cost_usd)
     table = new_table(title=title)
     table.show_footer = True
     table.footer_style = "bold"
@@ -140,11 +143,11 @@ def _spending_table(by: Dimension, rows: Sequence[Spending], title: str, top: in
         "cost": lambda row: _cost(row, digits),
         "share": lambda row: "" if row.share is None else f"{row.share:.1%}",
     }
-    empty = {"cached": not total.cached_tokens, "errors": not total.errors}
+    empty = {"cached": not whole.cached_tokens, "errors": not whole.errors}
     cells = [cell for header, cell in columns.items() if not empty.get(header) and header not in left_out]
     for header, cell in columns.items():
         if cell in cells:
-            add_numbers(table, header, cell(total))
+            add_numbers(table, header, cell(whole))
     if "bar" not in left_out:
         table.add_column(width=_BAR)
     for row in visible(rows[: top or None]):
@@ -155,8 +158,8 @@ def _spending_table(by: Dimension, rows: Sequence[Spending], title: str, top: in
 
 def print_runs(to: Console, by: Dimension, rows: Sequence[RunSpending], *, top: int = _TOP) -> None:
     """Print how many runs the agents, workflows or tools of each name had, and what one was on average."""
-    total = queries.total(rows)
-    assert isinstance(total, RunSpending)
+    whole = total(rows)
+    assert isinstance(whole, RunSpending)
     digits = digits_for(max(row.cost_per_run or 0.0 for row in rows))
     table = new_table(title=f"Per run of {'an' if by == 'agent' else 'a'} {_words(by)}")
     table.show_footer = True
@@ -170,7 +173,7 @@ def print_runs(to: Console, by: Dimension, rows: Sequence[RunSpending], *, top: 
         "cost per run": lambda row: money(row.cost_per_run, digits),
     }
     for header, cell in columns.items():
-        add_numbers(table, header, cell(total))
+        add_numbers(table, header, cell(whole))
     for row in visible(rows[: top or None]):
         table.add_row(_name(row.key), *(cell(row) for cell in columns.values()))
     to.print(table)
@@ -215,7 +218,7 @@ def _cost(spent: Spending | OutcomeCost, digits: int) -> Text:
 
 def _print_hidden(to: Console, rows: int, top: int) -> None:
     if top and rows > top:
-        to.print(f"{rows - top:,} more rows, included in the total. Show them with `--top 0`.", style="dim")
+        to.print(f"{rows - top:,} more rows, included in the whole. Show them with `--top 0`.", style="dim")
 
 
 def _missing(total: Spending) -> Text:

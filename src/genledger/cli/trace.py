@@ -28,7 +28,7 @@ from genledger.cli.output import (
     time_text,
 )
 from genledger.engine.record import CallRecord
-from genledger.ledger import Ledger, LedgerError, Step, queries
+from genledger.ledger import Ledger, LedgerError, Step, traces
 from genledger.ledger.rows import span_hex, trace_hex
 from genledger.shared.text import visible
 
@@ -55,11 +55,11 @@ def trace(
     try:
         with Ledger(path).reading() as connection:
             if trace_id == "last":
-                last = queries.last_trace(connection)
+                last = traces.last_trace(connection)
                 found = [last] if last else []
             else:
-                found = queries.traces(connection, trace_id.lower().removeprefix("0x"))
-            spans = queries.trace(connection, found[0]) if len(found) == 1 else []
+                found = traces.traces(connection, trace_id.lower().removeprefix("0x"))
+            spans = traces.trace(connection, found[0]) if len(found) == 1 else []
     except LedgerError as error:
         fail(error)
     if len(found) > 1:
@@ -88,7 +88,7 @@ def print_trace(to: Console, spans: Sequence[CallRecord | Step]) -> None:
 
     Args:
         to: Console to print to.
-        spans: At least one, oldest first: from `genledger.ledger.queries.trace`.
+        spans: At least one, oldest first: from `genledger.ledger.traces.trace`.
     """
     spans = visible(spans)
     calls = [span for span in spans if isinstance(span, CallRecord)]

@@ -10,6 +10,8 @@ from genledger.budgets.rules.rule_file import Rulebook, RuleFileError, read_rule
 from genledger.budgets.stores import StoreDown, file_of, open_store
 from genledger.doctor.findings import Findings
 from genledger.ledger import Ledger, LedgerError, default_path, queries
+from genledger.ledger.run_spending import total
+from genledger.ledger.traces import last_call
 from genledger.pricing import PriceFileError, load_overrides, table, table_update
 from genledger.setup.settings import Settings
 from genledger.shared.addresses import without_credentials
@@ -64,23 +66,23 @@ def examine_ledger(settings: Settings, wanted: bool, findings: Findings) -> Ledg
         size = ledger.size_bytes()
         with ledger.reading() as connection:
             by_model = queries.spending(connection, "model")
-            last_ns = queries.last_call(connection)
+            last_ns = last_call(connection)
     except LedgerError as error:
         findings.wrong("ledger", error)
         return LedgerState(str(path), exists, 0, 0, None, {}, str(error))
     finally:
         ledger.close()
-    total = queries.total(by_model)
-    if total.unpriced:
+    whole = total(by_model)
+    if whole.unpriced:
         models = [str(row.key) for row in by_model if row.unpriced]
         shown = ", ".join(models[:5]) + (f" and {len(models) - 5} more" if len(models) > 5 else "")
         findings.note(
             "ledger",
-            f"{total.unpriced} of {total.calls} calls are unpriced: {shown}. Run `genledger prices update` for a newer "
+            f"{whole.unpriced} of {whole.calls} calls are unpriced: {shown}. Run `genledger prices update` for a newer "
             "table, or set your own prices with GENLEDGER_PRICES; then run `genledger prices backfill`",
         )
     last = datetime.fromtimestamp(last_ns / 1e9, UTC).isoformat(timespec="seconds") if last_ns is not None else None
-    return LedgerState(str(path), exists, size, total.calls, last, total.unpriced_reasons, None)
+    return LedgerState(str(path), exists, size, whole.calls, last, whole.unpriced_reasons, None)
 
 
 def examine_prices(settings: Settings, findings: Findings) -> PriceState:

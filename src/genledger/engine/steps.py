@@ -209,7 +209,7 @@ def start_step(
         kind: What the step does.
         name: Of the agent, tool, data source, workflow or task.
         parent: The context that it belongs in; by default that of a framework's running step, or the current one.
-        attributes: Further attributes of its span.
+        attributes: Further attributes of its span; those that are empty are left out.
         content: What it is given, or a function that returns it; written where content is captured.
         signature: Of a tool call, for budgets that count repeats; empty where `Step.called` gives it later.
         user: Who it is for, as the framework knows, where the application's attribution has nobody.
@@ -230,7 +230,7 @@ def start_step(
     else:
         found[A.GENLEDGER_OPERATION_KIND] = kind
     if attributes:
-        found.update(attributes)
+        found.update((key, value) for key, value in attributes.items() if value)
     recorder = active()
     tracer = recorder.tracer if recorder is not None else trace.get_tracer(SCOPE, schema_url=SCHEMA_URL)
     span = tracer.start_span(

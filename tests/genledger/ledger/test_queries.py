@@ -18,22 +18,10 @@ from genledger.context.attribution import Attribution
 from genledger.engine.record import CallRecord, ProductEvent
 from genledger.engine.steps import Kind
 from genledger.ledger import Ledger, Step
-from genledger.ledger.queries import (
-    EVERYTHING,
-    RUNS,
-    Dimension,
-    RunSpending,
-    Selection,
-    last_trace,
-    nothing,
-    outcome_costs,
-    report,
-    retries,
-    spending,
-    total,
-    trace,
-    traces,
-)
+from genledger.ledger.queries import nothing, outcome_costs, report, retries, spending
+from genledger.ledger.run_spending import RunSpending, total
+from genledger.ledger.spending import EVERYTHING, RUNS, Dimension, Selection
+from genledger.ledger.traces import last_trace, trace, traces
 from genledger.pricing.cost import Cost
 from genledger.pricing.usage import Usage
 

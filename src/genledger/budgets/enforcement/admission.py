@@ -9,7 +9,7 @@ from typing import Protocol
 
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
 from genledger.budgets.enforcement.matcher import Match, Matcher
-from genledger.budgets.enforcement.refusals import exceeded, killed, not_priced, store_down, too_deep
+from genledger.budgets.enforcement.refusal_texts import exceeded, killed, not_priced, store_down, too_deep
 from genledger.budgets.enforcement.request import BudgetRequest
 from genledger.budgets.enforcement.reservation import UNGUARDED, Action, Reservation
 from genledger.budgets.leases.lease_client import LeaseClient, Refusal, StaleWindow

@@ -32,35 +32,32 @@ class DelegatingSpanProcessor(EndingSpanHook, SpanProcessor):
         The first gets every span as it is, the others those that are shown, as they are shown.
         """
         self._processors = tuple(processors)
-        self._first = self._processors[0] if self._processors else None
-        self._starting = tuple(one for one in self._processors if type(one).on_start is not SpanProcessor.on_start)
-        self._ending = tuple(one for one in self._processors if isinstance(one, EndingSpanHook))
+        self._first, others = self._processors[:1], self._processors[1:]
+        self._starting = tuple(one for one in others if type(one).on_start is not SpanProcessor.on_start)
+        self._ending = tuple(one for one in others if isinstance(one, EndingSpanHook))
+        self._ended = others
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        self.pass_on(self._starting, span, lambda processor, shown: processor.on_start(shown, parent_context))
+        for processor in self._first:
+            tell(processor.on_start, span, parent_context)
+        if self._starting and (shown := as_shown(span)) is not None:
+            for processor in self._starting:
+                tell(processor.on_start, shown, parent_context)
 
     def on_ending(self, span: Span) -> None:
-        self.pass_on(self._ending, span, lambda processor, shown: processor.on_ending(shown))
+        for processor in self._first:
+            if isinstance(processor, EndingSpanHook):
+                tell(processor.on_ending, span)
+        if self._ending and (shown := as_shown(span)) is not None:
+            for processor in self._ending:
+                tell(processor.on_ending, shown)
 
     def on_end(self, span: ReadableSpan) -> None:
-        self.pass_on(self._processors, span, lambda processor, shown: processor.on_end(shown), ended=True)
-
-    def pass_on(
-        self, processors: tuple[Any, ...], span: Any, tell: Callable[[Any, Any], None], *, ended: bool = False
-    ) -> None:
-        """Tell the first processor of a span as it is, and the others as it is shown."""
-        shown = None
-        for processor in processors:
-            try:
-                if processor is self._first:
-                    tell(processor, span)
-                    continue
-                shown = shown if shown is not None else seen(span, ended=ended)
-                if shown is None:
-                    return
-                tell(processor, shown)
-            except Exception as error:
-                internal_errors.report("following a span", error)
+        for processor in self._first:
+            tell(processor.on_end, span)
+        if self._ended and (shown := as_shown(span, ended=True)) is not None:
+            for processor in self._ended:
+                tell(processor.on_end, shown)
 
     def shutdown(self) -> None:
         for processor in self._processors:
@@ -69,6 +66,23 @@ class DelegatingSpanProcessor(EndingSpanHook, SpanProcessor):
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         flushed = [processor.force_flush(timeout_millis) for processor in self._processors]
         return all(flushed)
+
+
+def tell(listener: Callable[..., None], *given: Any) -> None:
+    """Tell a processor something; its failure is reported."""
+    try:
+        listener(*given)
+    except Exception as error:
+        internal_errors.report("following a span", error)
+
+
+def as_shown(span: Any, *, ended: bool = False) -> Any:
+    """Return a span as our destinations see it; `None` for one that they do not."""
+    try:
+        return seen(span, ended=ended)
+    except Exception as error:
+        internal_errors.report("following a span", error)
+        return None
 
 
 _processors_of: WeakKeyDictionary[Any, DelegatingSpanProcessor] = WeakKeyDictionary()

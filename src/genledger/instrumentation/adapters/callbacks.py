@@ -205,16 +205,15 @@ class Runs:
         content: Content | Callable[[], Content] | None = None,
         **more: Any,
     ) -> None:
-        """Begin the step of a run, with the attributes that are not empty; nothing for a run that has begun already.
+        """Begin the step of a run; nothing for a run that has begun already.
 
         `more` is what else `start_step` takes: the user, the session, a tool's signature.
         """
         parent = self._nearest(parent)
         kept = self._keep(run, parent)
         if kept is not None:
-            found = {key: value for key, value in (attributes or {}).items() if value}
             context = self._context(parent, get_current())
-            kept.step = start_step(kind, name, parent=context, attributes=found, content=content, **more)
+            kept.step = start_step(kind, name, parent=context, attributes=attributes, content=content, **more)
 
     def end(
         self, run: Any, error: BaseException | None = None, content: Content | Callable[[], Content] | None = None

@@ -74,7 +74,7 @@ class Described:
             self.kind,
             self.name,
             parent=parent,
-            attributes={key: value for key, value in self.attributes.items() if value},
+            attributes=self.attributes,
             content=self.content,
             signature=self.signature,
             user=self.user,

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from genledger.engine.steps import Kind
+from genledger.shared import internal_errors
 
 GROUP = "genledger_native_scopes"
 """The entry point group of tables of native scopes."""
@@ -55,13 +56,17 @@ class Named(NamedTuple):
 
 
 def rows() -> Iterator[NativeScope]:
-    """Return every row of the installed tables."""
+    """Yield every row of the installed tables; a table that cannot be read is reported, and left out."""
     try:
         points = distribution("genledger").entry_points.select(group=GROUP)
     except PackageNotFoundError:
         return
     for point in points:
-        table: Sequence[NativeScope] = point.load()
+        table: Sequence[NativeScope] = ()
+        try:
+            table = point.load()
+        except Exception as error:
+            internal_errors.report("reading a table of native scopes", error)
         yield from table
 
 

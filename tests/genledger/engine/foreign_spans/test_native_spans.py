@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.metadata import EntryPoint
 from typing import Any
 
 import pytest
@@ -10,9 +11,11 @@ from opentelemetry.trace import SpanKind, Tracer, use_span
 
 import genledger
 from genledger.budgets import budget
+from genledger.engine.foreign_spans.native_scopes import rows
 from genledger.engine.foreign_spans.places import MAX_HIDDEN
 from genledger.engine.record import CallRecord
 from genledger.engine.recorder import activate
+from genledger.shared import internal_errors
 from genledger_instrumentors.providers.openai import OpenAIInstrumentor
 
 from ....instrumentors import openai_format as wire
@@ -395,6 +398,16 @@ def test_native_spans_are_as_they_are_while_nothing_is_recorded(telemetry: Telem
     tracer(telemetry, "pydantic-ai").start_span("agent run", attributes=USAGE).end()
     assert telemetry.span.name == "agent run"
     assert telemetry.attributes == USAGE
+
+
+def test_a_table_that_cannot_be_read_is_left_out_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(point: EntryPoint) -> object:
+        raise ModuleNotFoundError("an installation that was moved")
+
+    monkeypatch.setattr(EntryPoint, "load", fail)
+    before = internal_errors.counts().get("reading a table of native scopes", 0)
+    assert list(rows()) == []
+    assert internal_errors.counts()["reading a table of native scopes"] == before + 1
 
 
 def test_the_table_holds_under_other_distributions(telemetry: Telemetry) -> None:

@@ -20,4 +20,9 @@ def langchain_handler() -> Any:
     Raises:
         ImportError: langchain-core is not installed.
     """
-    return available()["langchain"].point.load().handler()
+    try:
+        return available()["langchain"].point.load().handler()
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            "genledger.langchain_handler() needs langchain-core. Install it: pip install langchain-core"
+        ) from error

@@ -26,7 +26,6 @@ import genledger_instrumentors
 import genledger_semconv
 from genledger.context import scoped_context
 from genledger.engine import call, driver, observe, steps, streams
-from genledger.engine.foreign_spans import delegating_processor
 from genledger.engine.foreign_spans.delegating_processor import DelegatingSpanProcessor
 from genledger.instrumentation.adapters import http_response, own_spans, stainless
 from genledger.instrumentation.patching import Patch
@@ -123,8 +122,6 @@ IN_PLACE = _codes(
 )
 
 GUARDED = _codes(
-    delegating_processor.tell,
-    delegating_processor.as_shown,
     # What these call: functions that catch everything that happens inside of them.
     *_helpers(*PATCHES, own_spans.replaces_span, own_spans.replaces_tracer_argument),
     call.Call.admit,

@@ -278,8 +278,8 @@ class Call:
         except IndexError:
             return
         self.failed = None
-        error = without_carrier(error)
         try:
+            error = without_carrier(error)
             unfinished = self.operation.unfinished
             if unfinished is None or not self._waits(unfinished, response, error, cut):
                 self.recorder.settle(self, response, error, cut, complete, received)

@@ -11,6 +11,7 @@ from typing import TypeVar
 from opentelemetry.context import Context, create_key, get_current, set_value
 
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
+from genledger.shared import internal_errors
 
 E = TypeVar("E", bound="BaseException | None")
 
@@ -84,8 +85,12 @@ def refusal_scope(context: Context) -> RefusalScope | None:
 
 def raise_as_seen_here(error: BudgetExceeded) -> None:
     """Raise what carries a refusal, where the code that makes a call here has to see it so."""
-    scope = refusal_scope(get_current())
-    seen = error if scope is None else scope.seen(error)
+    seen: BaseException = error
+    try:
+        scope = refusal_scope(get_current())
+        seen = error if scope is None else scope.seen(error)
+    except Exception as fault:
+        internal_errors.report("carrying a refusal", fault)
     if seen is not error:
         raise seen
 

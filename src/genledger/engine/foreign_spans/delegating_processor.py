@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -29,35 +29,42 @@ class DelegatingSpanProcessor(EndingSpanHook, SpanProcessor):
     def connect(self, processors: Iterable[SpanProcessor]) -> None:
         """Pass spans on to these, and no others; to each what it listens to.
 
-        The first gets every span as it is, the others those that are shown, as they are shown.
+        The first gets every span as it is. It may hide some, or move their parents: the others get what is shown then.
         """
         self._processors = tuple(processors)
-        self._first, others = self._processors[:1], self._processors[1:]
-        self._starting = tuple(one for one in others if type(one).on_start is not SpanProcessor.on_start)
-        self._ending = tuple(one for one in others if isinstance(one, EndingSpanHook))
-        self._ended = others
+        self._first = self._processors[0] if self._processors else None
+        self._starting = tuple(one for one in self._processors if type(one).on_start is not SpanProcessor.on_start)
+        self._ending = tuple(one for one in self._processors if isinstance(one, EndingSpanHook))
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        for processor in self._first:
-            tell(processor.on_start, span, parent_context)
-        if self._starting and (shown := as_shown(span)) is not None:
-            for processor in self._starting:
-                tell(processor.on_start, shown, parent_context)
+        shown: Any = span
+        for processor in self._starting:
+            try:
+                processor.on_start(shown, parent_context)
+                if processor is self._first and (shown := seen(span)) is None:
+                    return
+            except Exception as error:
+                internal_errors.report("following a span", error)
 
     def on_ending(self, span: Span) -> None:
-        for processor in self._first:
-            if isinstance(processor, EndingSpanHook):
-                tell(processor.on_ending, span)
-        if self._ending and (shown := as_shown(span)) is not None:
-            for processor in self._ending:
-                tell(processor.on_ending, shown)
+        shown: Any = span
+        for processor in self._ending:
+            try:
+                processor.on_ending(shown)
+                if processor is self._first and (shown := seen(span)) is None:
+                    return
+            except Exception as error:
+                internal_errors.report("following a span", error)
 
     def on_end(self, span: ReadableSpan) -> None:
-        for processor in self._first:
-            tell(processor.on_end, span)
-        if self._ended and (shown := as_shown(span, ended=True)) is not None:
-            for processor in self._ended:
-                tell(processor.on_end, shown)
+        shown: Any = span
+        for processor in self._processors:
+            try:
+                processor.on_end(shown)
+                if processor is self._first and (shown := seen(span, ended=True)) is None:
+                    return
+            except Exception as error:
+                internal_errors.report("following a span", error)
 
     def shutdown(self) -> None:
         for processor in self._processors:
@@ -66,23 +73,6 @@ class DelegatingSpanProcessor(EndingSpanHook, SpanProcessor):
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         flushed = [processor.force_flush(timeout_millis) for processor in self._processors]
         return all(flushed)
-
-
-def tell(listener: Callable[..., None], *given: Any) -> None:
-    """Tell a processor something; its failure is reported."""
-    try:
-        listener(*given)
-    except Exception as error:
-        internal_errors.report("following a span", error)
-
-
-def as_shown(span: Any, *, ended: bool = False) -> Any:
-    """Return a span as our destinations see it; `None` for one that they do not."""
-    try:
-        return seen(span, ended=ended)
-    except Exception as error:
-        internal_errors.report("following a span", error)
-        return None
 
 
 _processors_of: WeakKeyDictionary[Any, DelegatingSpanProcessor] = WeakKeyDictionary()

@@ -167,8 +167,12 @@ class SteppedCall:
 
     def failed(self, error: BaseException) -> BaseException:
         """End the step with an error; return it as the code around is to see it."""
-        shown = self._reading.error(error) if isinstance(error, Exception) else error
-        seen = self._scope.leaving(shown)
+        seen = error
+        try:
+            shown = self._reading.error(error) if isinstance(error, Exception) else error
+            seen = self._scope.leaving(shown)
+        except Exception as fault:
+            internal_errors.report("reading the error of a step", fault)
         self._end(seen)
         return seen
 

@@ -70,7 +70,7 @@ def synchronous(open_call: Open) -> Wrapper:
         call = exchange.call
         call.admit()
         args, kwargs = _sent(exchange, args, kwargs)
-        inside = exchange.enter()
+        inside = _entered(exchange)
         try:
             result = wrapped(*args, **kwargs)
         except BaseException as error:
@@ -110,7 +110,7 @@ def asynchronous(open_call: Open) -> Wrapper:
         call = exchange.call
         await call.admit_async()
         args, kwargs = _sent(exchange, args, kwargs)
-        inside = exchange.enter()
+        inside = _entered(exchange)
         try:
             result = await wrapped(*args, **kwargs)
         except BaseException as error:
@@ -303,7 +303,7 @@ def _enter(
         call = exchange.call
         call.admit()
         args, kwargs = _sent(exchange, args, kwargs)
-        inside = exchange.enter()
+        inside = _entered(exchange)
         try:
             result = entered.enter_context(wrapped(*args, **kwargs))
         except BaseException as error:
@@ -326,7 +326,7 @@ async def _enter_async(
         call = exchange.call
         await call.admit_async()
         args, kwargs = _sent(exchange, args, kwargs)
-        inside = exchange.enter()
+        inside = _entered(exchange)
         try:
             result = await entered.enter_async_context(wrapped(*args, **kwargs))
         except BaseException as error:
@@ -385,6 +385,14 @@ def _sent(exchange: Exchange, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     except Exception as error:
         internal_errors.report("preparing the request", error)
         return args, kwargs
+
+
+def _entered(exchange: Exchange) -> Context:
+    try:
+        return exchange.enter()
+    except Exception as error:
+        internal_errors.report("entering the call", error)
+        return exchange.call.outer
 
 
 def _answered(exchange: Exchange, error: BaseException) -> Any:

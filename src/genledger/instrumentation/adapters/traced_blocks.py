@@ -52,15 +52,13 @@ class TracedBlocks(NamedTuple):
     def trace(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Wrap the method that traces a block."""
         given = named_arguments(wrapped, args, kwargs)
-        parent = given.get("parent_span")
+        parent, operation = given.get("parent_span"), given.get("operation_name")
         if isinstance(parent, _TracedSpan):
             given["parent_span"] = parent.__wrapped__
         traced = wrapped(**given)
-        return (
-            traced
-            if active() is None
-            else _TracedBlock(self, traced, given["operation_name"], given.get("tags"), parent)
-        )
+        if active() is None or not isinstance(operation, str):
+            return traced
+        return _TracedBlock(self, traced, operation, given.get("tags"), parent)
 
 
 def current_span(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -132,8 +130,11 @@ class _TracedBlock:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> Any:
         leave(self)
-        if self._step is not None:
-            self._step.end(self._blocks.cause(error or self._error))
+        try:
+            if self._step is not None:
+                self._step.end(self._blocks.cause(error or self._error))
+        except Exception as fault:
+            internal_errors.report(f"ending a step of {self._blocks.framework}", fault)
         return self._traced.__exit__(kind, error, traceback)
 
     def tagged(self, tag: str) -> None:

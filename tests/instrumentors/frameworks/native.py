@@ -16,7 +16,6 @@ from opentelemetry.trace import (
     TracerProvider,
     get_tracer_provider,
     set_tracer_provider,
-    use_span,
 )
 from opentelemetry.util._decorator import _agnosticcontextmanager
 from tests.instrumentors.telemetry import Telemetry, instrumented
@@ -42,14 +41,16 @@ class _LeadingTracer(Tracer):
         self._kwargs = kwargs
 
     def start_span(self, *args: Any, **kwargs: Any) -> Span:
-        return self._provider.to.get_tracer(*self._args, **self._kwargs).start_span(*args, **kwargs)
+        return self._tracer.start_span(*args, **kwargs)
 
     @_agnosticcontextmanager
     def start_as_current_span(self, *args: Any, **kwargs: Any) -> Iterator[Span]:
-        end_on_exit = kwargs.pop("end_on_exit", True)
-        how = {name: kwargs[name] for name in ("record_exception", "set_status_on_exception") if name in kwargs}
-        with use_span(self.start_span(*args, **kwargs), end_on_exit=end_on_exit, **how) as span:
+        with self._tracer.start_as_current_span(*args, **kwargs) as span:
             yield span
+
+    @property
+    def _tracer(self) -> Tracer:
+        return self._provider.to.get_tracer(*self._args, **self._kwargs)
 
 
 _LEADING = _Leading()

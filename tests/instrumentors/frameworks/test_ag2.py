@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import openai
 import pytest
 from examples.demo.provider import DemoProvider, Fault
-from opentelemetry import trace
+from examples.frameworks.traced import QUESTION, REPLIES
 from opentelemetry.context import get_current
 from tests.instrumentors.destination import Destination
-from tests.instrumentors.frameworks.runs import billed, cost_shown, nothing_left, shown, traces, tree
+from tests.instrumentors.frameworks.native import native
+from tests.instrumentors.frameworks.runs import (
+    Framework,
+    asking,
+    assert_billed_once,
+    broken,
+    cancelled,
+    cost_shown,
+    errors,
+    indented,
+    nothing_left,
+    outcomes,
+    refusing,
+    together,
+    tree,
+    weather,
+)
 from tests.instrumentors.telemetry import Telemetry, attributes_of, instrumented
 
 import genledger
-from genledger.budgets import budget
-from genledger_semconv.checker import assert_clean
 
 pytest.importorskip("ag2.agent", reason="ag2 has an environment of its own: make test-frameworks")
 
@@ -27,7 +41,9 @@ from ag2 import Agent, TaskConfig
 from ag2.config import OpenAIConfig, OpenAIResponsesConfig
 from ag2.middleware import RetryMiddleware, TelemetryMiddleware
 
-QUESTION = "What is the weather in Paris-75?"
+LIBRARIES = ["openai", "ag2"]
+
+record = partial(instrumented, libraries=LIBRARIES)
 
 RUN = """\
 invoke_agent forecaster
@@ -35,22 +51,6 @@ invoke_agent forecaster
   execute_tool weather
   chat gpt-4.1-mini
 """
-
-
-async def weather(city: str) -> str:
-    """Say what the weather is like in a city."""
-    return f"sunny in {city}"
-
-
-def asking(provider: DemoProvider) -> Callable[[str], str]:
-    """A tool, run in a thread, that asks the model by itself."""
-
-    def weather(city: str) -> str:
-        """Say what the weather is like in a city."""
-        with openai.OpenAI(base_url=provider.openai_url, api_key="k") as client:
-            return client.responses.create(model="gpt-4.1-mini", input=city).output_text
-
-    return weather
 
 
 @asynccontextmanager
@@ -75,34 +75,9 @@ async def an_agent(
         yield Agent(name, config=made, tools=[tool] if tool is not None else [], **options)
 
 
-def record(**options: Any) -> Any:
-    """Genledger with this library and OpenAI's."""
-    return instrumented(libraries=["openai", "ag2"], **options)
-
-
-def refusing(requests: int) -> Any:
-    """Genledger with a budget of a few requests."""
-    return record(budgets=[budget(requests=requests, per="day")], budget_store="memory")
-
-
-def outcomes(telemetry: Telemetry) -> list[str]:
-    """How each call ended."""
-    return [
-        found["genledger.outcome"] for span in telemetry.spans if "genledger.outcome" in (found := attributes_of(span))
-    ]
-
-
-@pytest.fixture
-def provider() -> Iterator[DemoProvider]:
-    with DemoProvider(replies={QUESTION: "It is sunny."}) as provider:
-        yield provider
-
-
-@pytest.fixture
-def telemetry() -> Iterator[Telemetry]:
-    with record() as telemetry, nothing_left(telemetry):
-        yield telemetry
-        assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs)
+async def _at_once(provider: DemoProvider, times: int) -> None:
+    async with an_agent(provider) as agent:
+        await together(*(agent.ask(QUESTION) for _ in range(times)))
 
 
 async def _asked(agent: Any) -> None:
@@ -125,6 +100,8 @@ async def _events(agent: Any) -> None:
         await run.result()
 
 
+FRAMEWORK = Framework(record, _at_once, RUN)
+
 WAYS: dict[str, Callable[[Any], Any]] = {"asked": _asked, "in a block": _run, "in the background": _events}
 
 
@@ -139,8 +116,7 @@ async def test_a_run_has_its_tree_however_it_is_called(
         await WAYS[way](agent)
     assert get_current() is before
     assert tree(telemetry.spans) == RUN
-    assert shown(telemetry.spans) == billed(provider)
-    assert len([cost for span in telemetry.spans if (cost := attributes_of(span).get("genledger.cost.amount"))]) == 2
+    assert_billed_once(telemetry, provider)
 
 
 async def test_a_run_names_its_conversation_and_the_call_of_its_tool(
@@ -162,56 +138,32 @@ async def test_content_is_on_steps_when_it_is_captured(provider: DemoProvider) -
             await agent.ask(QUESTION)
     run = telemetry.attributes_of("invoke_agent forecaster")
     assert QUESTION in run["gen_ai.input.messages"]
-    assert "It is sunny." in run["gen_ai.output.messages"]
+    assert REPLIES[QUESTION] in run["gen_ai.output.messages"]
     tool = telemetry.attributes_of("execute_tool weather")
     assert tool["gen_ai.tool.call.arguments"] == '{"city":"Paris-75"}'
     assert tool["gen_ai.tool.call.result"] == '{"result":"sunny in Paris-75"}'
-
-
-async def test_runs_side_by_side_keep_their_calls(telemetry: Telemetry, provider: DemoProvider) -> None:
-    async with an_agent(provider) as agent:
-        await asyncio.gather(*(agent.ask(QUESTION) for _ in range(3)))
-    assert traces(telemetry.spans) == 3
-    for run in {span.context.trace_id for span in telemetry.spans if span.context is not None}:
-        assert tree(span for span in telemetry.spans if span.context and span.context.trace_id == run) == RUN
 
 
 async def test_the_calls_of_a_tool_in_a_thread_are_inside_of_it(telemetry: Telemetry, provider: DemoProvider) -> None:
     async with an_agent(provider, asking(provider)) as agent:
         await agent.ask(QUESTION)
     assert tree(telemetry.spans) == RUN.replace("weather\n", "weather\n    chat gpt-4.1-mini\n")
-    assert shown(telemetry.spans) == billed(provider)
+    assert_billed_once(telemetry, provider)
 
 
 async def test_an_agent_as_a_tool_is_inside_of_the_tool(telemetry: Telemetry, provider: DemoProvider) -> None:
     async with an_agent(provider) as inner, an_agent(provider, inner.as_tool(description="Ask."), "outer") as outer:
         await outer.ask(QUESTION)
-    inside = "".join(f"    {line}\n" for line in RUN.splitlines())
     tool = "  execute_tool task_forecaster\n"
     call = "  chat gpt-4.1-mini\n"
-    assert tree(telemetry.spans) == f"invoke_agent outer\n{call}{tool}{inside}{call}"
-
-
-async def test_a_run_takes_the_attribution_around_it(telemetry: Telemetry, provider: DemoProvider) -> None:
-    async with an_agent(provider) as agent:
-        with genledger.attribution(tenant="acme"):
-            await agent.ask(QUESTION)
-    assert {attributes_of(span).get("genledger.tenant.id") for span in telemetry.spans} == {"acme"}
+    assert tree(telemetry.spans) == f"invoke_agent outer\n{call}{tool}{indented(RUN, 2)}{call}"
 
 
 async def test_a_tool_that_fails_is_an_error_of_its_own(telemetry: Telemetry, provider: DemoProvider) -> None:
-    async def weather(city: str) -> str:
-        """Say what the weather is like in a city."""
-        raise ValueError("the tool's own")
-
-    async with an_agent(provider, weather) as agent:
+    async with an_agent(provider, broken) as agent:
         await agent.ask(QUESTION)
-    failed = {span.name: attributes_of(span).get("error.type") for span in telemetry.spans}
-    assert failed == {
-        "invoke_agent forecaster": None,
-        "execute_tool weather": "ValueError",
-        "chat gpt-4.1-mini": None,
-    }
+    assert errors(telemetry) == {"execute_tool broken": "ValueError"}
+    assert len(telemetry.spans) == 4
 
 
 async def test_a_model_that_fails_fails_the_run(telemetry: Telemetry) -> None:
@@ -226,12 +178,7 @@ async def test_a_model_that_fails_fails_the_run(telemetry: Telemetry) -> None:
 async def test_a_cancelled_run_leaves_nothing_open(telemetry: Telemetry) -> None:
     with DemoProvider(latency=0.5) as provider:
         async with an_agent(provider) as agent:
-            run = asyncio.create_task(agent.ask(QUESTION))
-            while not provider.requests:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-            run.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await run
+            await cancelled(agent.ask(QUESTION), lambda: provider.requests)
     assert tree(telemetry.spans) == "invoke_agent forecaster\n  chat gpt-4.1-mini\n"
     assert outcomes(telemetry) == ["cancelled"]
 
@@ -242,7 +189,7 @@ async def test_a_budget_ends_the_run_at_its_first_refusal(
     provider: DemoProvider, admitted: int, streaming: bool
 ) -> None:
     """The second request is a tool's: its errors are otherwise told to the model."""
-    with refusing(admitted) as telemetry, nothing_left(telemetry):
+    with refusing(record, requests=admitted, per="day") as telemetry:
         async with an_agent(provider, asking(provider), streaming=streaming) as agent:
             with pytest.raises(genledger.BudgetExceeded):
                 await agent.ask(QUESTION)
@@ -251,7 +198,7 @@ async def test_a_budget_ends_the_run_at_its_first_refusal(
 
 
 async def test_a_refused_call_is_not_made_again(provider: DemoProvider) -> None:
-    with refusing(0) as telemetry:
+    with refusing(record, requests=0, per="day") as telemetry:
         async with an_agent(provider, middleware=[RetryMiddleware(max_retries=3)]) as agent:
             with pytest.raises(genledger.BudgetExceeded):
                 await agent.ask(QUESTION)
@@ -259,14 +206,14 @@ async def test_a_refused_call_is_not_made_again(provider: DemoProvider) -> None:
 
 
 async def test_other_errors_are_tried_again_as_before(telemetry: Telemetry) -> None:
-    with DemoProvider(replies={QUESTION: "It is sunny."}, faults=[Fault("Paris", 500)]) as provider:
+    with DemoProvider(replies=REPLIES, faults=[Fault("Paris", 500)]) as provider:
         async with an_agent(provider, middleware=[RetryMiddleware(max_retries=3)]) as agent:
             await agent.ask(QUESTION)
     assert sorted(outcomes(telemetry)) == ["error", "success", "success"]
 
 
 async def test_a_refusal_in_an_agent_that_is_a_tool_ends_the_run(provider: DemoProvider) -> None:
-    with refusing(1) as telemetry:
+    with refusing(record, requests=1, per="day") as telemetry:
         async with an_agent(provider) as inner, an_agent(provider, inner.as_tool(description="Ask."), "outer") as outer:
             with pytest.raises(genledger.BudgetExceeded):
                 await outer.ask(QUESTION)
@@ -274,7 +221,7 @@ async def test_a_refusal_in_an_agent_that_is_a_tool_ends_the_run(provider: DemoP
 
 
 async def test_a_refusal_in_a_subtask_ends_the_run(provider: DemoProvider) -> None:
-    with refusing(1) as telemetry:
+    with refusing(record, requests=1, per="day") as telemetry:
         async with an_agent(provider, None, tasks=TaskConfig()) as agent:
             with pytest.raises(genledger.BudgetExceeded):
                 await agent.ask(QUESTION)
@@ -282,18 +229,8 @@ async def test_a_refusal_in_a_subtask_ends_the_run(provider: DemoProvider) -> No
     assert outcomes(telemetry) == ["success", "blocked"]
 
 
-@pytest.mark.parametrize("limit", [{"steps": 1, "per": "run"}, {"requests": 1, "per": "run"}])
-async def test_a_run_counts_in_budgets(provider: DemoProvider, limit: dict[str, Any]) -> None:
-    with record(budgets=[budget(**limit)], budget_store="memory"):
-        async with an_agent(provider) as agent:
-            for _ in range(2):  # each run has a limit of its own
-                with pytest.raises(genledger.BudgetExceeded):
-                    await agent.ask(QUESTION)
-    assert len(provider.requests) == 2
-
-
 async def test_runs_inside_of_runs_count_in_budgets_of_depth(provider: DemoProvider) -> None:
-    with record(budgets=[budget(depth=0)], budget_store="memory"):
+    with refusing(record, depth=0):
         async with an_agent(provider) as inner, an_agent(provider, inner.as_tool(description="Ask."), "outer") as outer:
             with pytest.raises(genledger.BudgetExceeded):
                 await outer.ask(QUESTION)
@@ -301,8 +238,7 @@ async def test_runs_inside_of_runs_count_in_budgets_of_depth(provider: DemoProvi
 
 
 async def test_beside_its_own_middleware_the_tree_is_that_of_its_own_spans(provider: DemoProvider) -> None:
-    with record() as telemetry, nothing_left(telemetry):
-        trace.set_tracer_provider(telemetry.tracer_provider)
+    with native(libraries=LIBRARIES) as telemetry, nothing_left(telemetry):
         own = TelemetryMiddleware(agent_name="forecaster", capture_content=False)
         async with an_agent(provider, middleware=[own]) as agent:
             await agent.ask(QUESTION)
@@ -315,19 +251,17 @@ async def test_beside_its_own_middleware_the_tree_is_that_of_its_own_spans(provi
 
 
 async def test_beside_its_own_middleware_tokens_are_shown_once(provider: DemoProvider) -> None:
-    with record() as telemetry:
-        trace.set_tracer_provider(telemetry.tracer_provider)
+    with native(libraries=LIBRARIES) as telemetry:
         async with an_agent(provider, middleware=[TelemetryMiddleware(capture_content=False)]) as agent:
             await agent.ask(QUESTION)
-    assert shown(telemetry.spans) == billed(provider)
+    assert_billed_once(telemetry, provider)
 
 
 async def test_content_that_its_own_middleware_has_by_default_stays_with_the_application(
     provider: DemoProvider,
 ) -> None:
     shown = Destination()
-    with record(destinations=[shown]) as telemetry:
-        trace.set_tracer_provider(telemetry.tracer_provider)
+    with native(libraries=LIBRARIES, destinations=[shown]) as telemetry:
         async with an_agent(provider, middleware=[TelemetryMiddleware(agent_name="forecaster")]) as agent:
             await agent.ask(QUESTION)
     assert "Paris-75" in str([span.attributes for span in telemetry.spans])
@@ -337,8 +271,7 @@ async def test_content_that_its_own_middleware_has_by_default_stays_with_the_app
 
 @pytest.mark.parametrize("limit", [{"steps": 1, "per": "run"}, {"requests": 1, "per": "run"}])
 async def test_a_run_beside_its_own_middleware_counts_in_budgets(provider: DemoProvider, limit: dict[str, Any]) -> None:
-    with record(budgets=[budget(**limit)], budget_store="memory") as telemetry:
-        trace.set_tracer_provider(telemetry.tracer_provider)
+    with refusing(partial(native, libraries=LIBRARIES), **limit):
         async with an_agent(provider, middleware=[TelemetryMiddleware(agent_name="forecaster")]) as agent:
             for _ in range(2):  # each run has a limit of its own
                 with pytest.raises(genledger.BudgetExceeded):
@@ -351,16 +284,6 @@ async def test_the_agent_is_as_the_application_made_it(telemetry: Telemetry, pro
         before = agent.middleware
         await agent.ask(QUESTION)
         assert agent.middleware == before == ()
-
-
-async def test_nothing_is_recorded_after_uninstrument(provider: DemoProvider) -> None:
-    with record() as telemetry:
-        async with an_agent(provider) as agent:
-            await agent.ask(QUESTION)
-            count = len(telemetry.spans)
-            genledger.uninstrument()
-            await agent.ask(QUESTION)
-    assert len(telemetry.spans) == count == 4
 
 
 async def test_a_run_that_has_begun_before_uninstrument_ends(provider: DemoProvider) -> None:

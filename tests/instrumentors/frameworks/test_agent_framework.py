@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import openai
 import pytest
 from examples.demo.provider import DemoProvider, Fault
-from opentelemetry import trace
+from examples.frameworks.traced import QUESTION
 from opentelemetry.context import get_current
 from tests.instrumentors.destination import Destination
+from tests.instrumentors.frameworks.native import native
 from tests.instrumentors.frameworks.runs import (
-    billed,
+    Framework,
+    asking,
+    assert_billed_once,
+    broken,
+    cancelled,
     cost_shown,
+    errors,
+    indented,
     is_step_or_call,
-    nothing_left,
-    shown,
+    outcomes,
+    read,
+    refusing,
+    together,
     traces,
     tree,
+    weather,
 )
 from tests.instrumentors.telemetry import Telemetry, attributes_of, instrumented
 
 import genledger
-from genledger.budgets import budget
 from genledger_semconv.checker import assert_clean
 
 pytest.importorskip("agent_framework", reason="agent-framework has an environment of its own: make test-frameworks")
@@ -33,7 +43,12 @@ pytest.importorskip("agent_framework", reason="agent-framework has an environmen
 from agent_framework import Agent, WorkflowBuilder, observability
 from agent_framework.openai import OpenAIChatClient, OpenAIChatCompletionClient
 
-QUESTION = "What is the weather in Paris-75?"
+LIBRARIES = ["openai", "agent-framework"]
+
+record = partial(native, libraries=LIBRARIES)
+
+alone = partial(instrumented, libraries=LIBRARIES)
+"""Where nobody listens to the framework's own spans."""
 
 CALL = """\
   chat gpt-4.1-mini
@@ -49,16 +64,6 @@ invoke_agent forecaster
 """
 
 
-def indented(text: str) -> str:
-    """A tree, two levels further in."""
-    return "".join(f"    {line}\n" for line in text.splitlines())
-
-
-def weather(city: str) -> str:
-    """Say what the weather is like in a city."""
-    return f"sunny in {city}"
-
-
 @asynccontextmanager
 async def an_agent(
     provider: DemoProvider, tool: Any = weather, name: str = "forecaster", client: Any = OpenAIChatCompletionClient
@@ -68,46 +73,12 @@ async def an_agent(
         yield Agent(client(model="gpt-4.1-mini", async_client=connected), name=name, id=f"{name}-1", tools=[tool])
 
 
-def asking(provider: DemoProvider) -> Callable[[str], str]:
-    """A tool that asks the model by itself."""
-
-    def weather(city: str) -> str:
-        """Say what the weather is like in a city."""
-        with openai.OpenAI(base_url=provider.openai_url, api_key="k") as client:
-            return client.responses.create(model="gpt-4.1-mini", input=city).output_text
-
-    return weather
+async def _at_once(provider: DemoProvider, times: int) -> None:
+    async with an_agent(provider) as agent:
+        await together(*(agent.run(QUESTION) for _ in range(times)))
 
 
-def record(**options: Any) -> Any:
-    """Genledger with this library and OpenAI's."""
-    return instrumented(libraries=["openai", "agent-framework"], **options)
-
-
-def refusing(requests: int) -> Any:
-    """Genledger with a budget of a few requests."""
-    return record(budgets=[budget(requests=requests, per="day")], budget_store="memory")
-
-
-@pytest.fixture
-def provider() -> Iterator[DemoProvider]:
-    with DemoProvider(replies={QUESTION: "It is sunny."}) as provider:
-        yield provider
-
-
-@pytest.fixture
-def telemetry() -> Iterator[Telemetry]:
-    with record() as telemetry, nothing_left(telemetry):
-        trace.set_tracer_provider(telemetry.tracer_provider)
-        yield telemetry
-
-
-def assert_billed_once(telemetry: Telemetry, provider: DemoProvider) -> None:
-    """Assert that the spans show what the provider billed, and ours what it cost."""
-    assert shown(telemetry.spans) == billed(provider)
-    ours = [span for span in telemetry.spans if "genledger.cost.amount" in (span.attributes or {})]
-    assert len(ours) == len(provider.requests)
-    assert cost_shown(telemetry.spans) == pytest.approx(cost_shown(ours))
+FRAMEWORK = Framework(record, _at_once, RUN)
 
 
 async def _whole(agent: Any) -> None:
@@ -115,8 +86,7 @@ async def _whole(agent: Any) -> None:
 
 
 async def _streamed(agent: Any) -> None:
-    async for _ in agent.run(QUESTION, stream=True):
-        assert get_current() == {}
+    await read(agent.run(QUESTION, stream=True))
 
 
 async def _elsewhere(agent: Any) -> None:
@@ -154,28 +124,10 @@ async def test_a_run_names_its_agent_and_tool_call_and_shows_its_totals(
     assert (tool["gen_ai.tool.name"], tool["gen_ai.tool.call.id"]) == ("weather", "call_demo00000001")
 
 
-async def test_runs_side_by_side_keep_their_calls(telemetry: Telemetry, provider: DemoProvider) -> None:
-    async with an_agent(provider) as agent:
-        await asyncio.gather(*(agent.run(QUESTION) for _ in range(3)))
-    assert traces(telemetry.spans) == 3
-    for run in {span.context.trace_id for span in telemetry.spans if span.context is not None}:
-        assert tree(span for span in telemetry.spans if span.context and span.context.trace_id == run) == RUN
-    assert_billed_once(telemetry, provider)
-
-
-async def test_a_run_in_a_thread_has_its_tree(telemetry: Telemetry, provider: DemoProvider) -> None:
-    async def run() -> None:
-        async with an_agent(provider) as agent:
-            await agent.run(QUESTION)
-
-    await asyncio.to_thread(asyncio.run, run())
-    assert tree(telemetry.spans) == RUN
-
-
 async def test_an_agent_as_a_tool_is_inside_of_the_tool(telemetry: Telemetry, provider: DemoProvider) -> None:
     async with an_agent(provider) as inner, an_agent(provider, inner.as_tool(), "outer") as outer:
         await outer.run(QUESTION)
-    assert tree(telemetry.spans) == f"invoke_agent outer\n{CALL}  execute_tool forecaster\n{indented(RUN)}{CALL}"
+    assert tree(telemetry.spans) == f"invoke_agent outer\n{CALL}  execute_tool forecaster\n{indented(RUN, 2)}{CALL}"
     assert_billed_once(telemetry, provider)
 
 
@@ -187,26 +139,10 @@ async def test_the_calls_of_a_tool_are_inside_of_it(telemetry: Telemetry, provid
     assert_billed_once(telemetry, provider)
 
 
-async def test_a_run_takes_the_attribution_around_it(telemetry: Telemetry, provider: DemoProvider) -> None:
-    async with an_agent(provider) as agent:
-        with genledger.attribution(tenant="acme"):
-            await agent.run(QUESTION)
-    assert {attributes_of(span).get("genledger.tenant.id") for span in telemetry.spans} == {"acme"}
-
-
 async def test_a_tool_that_fails_is_an_error_of_its_own(telemetry: Telemetry, provider: DemoProvider) -> None:
-    def weather(city: str) -> str:
-        """Say what the weather is like in a city."""
-        raise ValueError("the tool's own")
-
-    async with an_agent(provider, weather) as agent:
+    async with an_agent(provider, broken) as agent:
         await agent.run(QUESTION)
-    failed = {span.name: attributes_of(span).get("error.type") for span in telemetry.spans}
-    assert failed == {
-        "invoke_agent forecaster": None,
-        "execute_tool weather": "ValueError",
-        "chat gpt-4.1-mini": None,
-    }
+    assert errors(telemetry) == {"execute_tool broken": "ValueError"}
 
 
 async def test_a_model_that_fails_fails_the_run(telemetry: Telemetry) -> None:
@@ -221,34 +157,25 @@ async def test_a_model_that_fails_fails_the_run(telemetry: Telemetry) -> None:
 async def test_a_cancelled_run_leaves_nothing_open(telemetry: Telemetry) -> None:
     with DemoProvider(latency=0.5) as provider:
         async with an_agent(provider) as agent:
-            run = asyncio.create_task(agent.run(QUESTION))
-            while not provider.requests:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-            run.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await run
+            await cancelled(agent.run(QUESTION), lambda: provider.requests)
     assert tree(telemetry.spans) == f"invoke_agent forecaster\n{CALL}"
-    assert [a["genledger.outcome"] for s in telemetry.spans if "genledger.outcome" in (a := attributes_of(s))] == [
-        "cancelled"
-    ]
+    assert outcomes(telemetry) == ["cancelled"]
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("admitted", [0, 1, 2])
 async def test_a_budget_ends_the_run_at_its_first_refusal(provider: DemoProvider, way: str, admitted: int) -> None:
     """The second request is a tool's: its errors are otherwise told to the model."""
-    with refusing(admitted) as telemetry, nothing_left(telemetry):
-        trace.set_tracer_provider(telemetry.tracer_provider)
+    with refusing(record, requests=admitted, per="day") as telemetry:
         async with an_agent(provider, asking(provider)) as agent:
             with pytest.raises(genledger.BudgetExceeded):
                 await WAYS[way](agent)
         assert len(provider.requests) == admitted
-        outcomes = [a["genledger.outcome"] for s in telemetry.spans if "genledger.outcome" in (a := attributes_of(s))]
-        assert sorted(outcomes) == ["blocked"] + ["success"] * admitted
+        assert sorted(outcomes(telemetry)) == ["blocked"] + ["success"] * admitted
 
 
 async def test_a_budget_ends_a_workflow_at_its_first_refusal(provider: DemoProvider) -> None:
-    with refusing(1):
+    with refusing(alone, requests=1, per="day"):
         async with an_agent(provider, asking(provider)) as first, an_agent(provider, name="second") as second:
             workflow = WorkflowBuilder(start_executor=first).add_edge(first, second).build()
             with pytest.raises(genledger.BudgetExceeded):
@@ -271,7 +198,6 @@ async def test_the_cost_is_the_same_without_the_frameworks_telemetry(
 
 async def test_we_record_nothing_after_uninstrument(provider: DemoProvider) -> None:
     with record() as telemetry:
-        trace.set_tracer_provider(telemetry.tracer_provider)
         async with an_agent(provider) as agent:
             await agent.run(QUESTION)
             count = len(telemetry.spans)
@@ -294,8 +220,8 @@ async def test_errors_of_models_are_wrapped_as_before(telemetry: Telemetry) -> N
 async def test_a_workflow_has_a_task_for_each_executor(telemetry: Telemetry, provider: DemoProvider) -> None:
     async with an_agent(provider) as first, an_agent(provider, name="a") as a, an_agent(provider, name="b") as b:
         await WorkflowBuilder(start_executor=first, name="trip").add_chain([first, a, b]).build().run(QUESTION)
-    others = "".join(f"  {name}\n    invoke_agent {name}\n{indented(CALL)}" for name in "ab")
-    wanted = f"invoke_workflow trip\n  forecaster\n{indented(RUN)}{others}"
+    others = "".join(f"  {name}\n    invoke_agent {name}\n{indented(CALL, 2)}" for name in "ab")
+    wanted = f"invoke_workflow trip\n  forecaster\n{indented(RUN, 2)}{others}"
     assert tree(telemetry.spans, kept=is_step_or_call) == wanted
     assert_billed_once(telemetry, provider)
 
@@ -304,7 +230,6 @@ async def test_spans_follow_the_conventions_and_have_no_content(provider: DemoPr
     """Agent Framework says more of an agent than the conventions ask: its id, and the provider."""
     shown = Destination()
     with record(destinations=[shown]) as telemetry:
-        trace.set_tracer_provider(telemetry.tracer_provider)
         async with an_agent(provider) as agent:
             await agent.run(QUESTION)
     more = ("gen_ai.agent.id", "gen_ai.provider.name", "gen_ai.aggregated_usage.*")
@@ -318,29 +243,16 @@ async def test_spans_follow_the_conventions_and_have_no_content(provider: DemoPr
 @pytest.mark.parametrize("way", WAYS)
 async def test_the_plumbing_of_a_workflow_is_hidden(provider: DemoProvider, way: str) -> None:
     shown = Destination()
-    with record(destinations=[shown]) as telemetry:
-        trace.set_tracer_provider(telemetry.tracer_provider)
+    with record(destinations=[shown]):
         async with an_agent(provider) as first, an_agent(provider, name="second") as second:
             workflow = WorkflowBuilder(start_executor=first, name="trip").add_edge(first, second).build()
             await WAYS[way](workflow)
-    executors = f"  forecaster\n{indented(RUN)}  second\n    invoke_agent second\n{indented(CALL)}"
+    executors = f"  forecaster\n{indented(RUN, 2)}  second\n    invoke_agent second\n{indented(CALL, 2)}"
     assert tree(shown.spans) == f"invoke_workflow trip\n{executors}"
 
 
-@pytest.mark.parametrize("limit", [{"steps": 1, "per": "run"}, {"requests": 1, "per": "run"}])
-async def test_a_run_counts_in_budgets(provider: DemoProvider, limit: dict[str, Any]) -> None:
-    with record(budgets=[budget(**limit)], budget_store="memory") as telemetry:
-        trace.set_tracer_provider(telemetry.tracer_provider)
-        async with an_agent(provider) as agent:
-            for _ in range(2):  # each run has a limit of its own
-                with pytest.raises(genledger.BudgetExceeded):
-                    await agent.run(QUESTION)
-    assert len(provider.requests) == 2
-
-
 async def test_runs_inside_of_runs_count_in_budgets_of_depth(provider: DemoProvider) -> None:
-    with record(budgets=[budget(depth=0)], budget_store="memory") as telemetry:
-        trace.set_tracer_provider(telemetry.tracer_provider)
+    with refusing(record, depth=0):
         async with an_agent(provider) as inner, an_agent(provider, inner.as_tool(), "outer") as outer:
             with pytest.raises(genledger.BudgetExceeded):
                 await outer.run(QUESTION)

@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
-import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from opentelemetry.context import get_current
-from tests.instrumentors.frameworks.runs import billed, cost_shown, nothing_left, shown, traces, tree
+from tests.instrumentors.frameworks.runs import (
+    RULE,
+    Framework,
+    asking,
+    assert_billed_once,
+    broken,
+    cancelled,
+    in_thread,
+    is_open,
+    nothing_left,
+    parents,
+    read,
+    refusing,
+    together,
+    tree,
+    weather,
+)
 from tests.instrumentors.telemetry import Telemetry, attributes_of, instrumented
 
 import genledger
-from genledger_semconv.checker import assert_clean
 
 pytest.importorskip("agno", reason="agno is in the environment of frameworks: make test-frameworks")
 
@@ -28,7 +41,9 @@ from agno.team import Team
 from agno.workflow import Parallel, Step, StepInput, StepOutput, Workflow
 from examples.demo.provider import DemoProvider, Fault
 from examples.frameworks.agno_agent import agent
-from examples.frameworks.traced import QUESTION, REPLIES
+from examples.frameworks.traced import QUESTION
+
+record = partial(instrumented, libraries=["openai", "agno"])
 
 AGENT = """\
 invoke_agent forecaster
@@ -39,21 +54,6 @@ invoke_agent forecaster
   chat gpt-4.1-mini
 """
 
-LIBRARIES = ["openai", "agno"]
-
-
-@pytest.fixture
-def provider() -> Iterator[DemoProvider]:
-    with DemoProvider(replies=REPLIES) as provider:
-        yield provider
-
-
-@pytest.fixture
-def telemetry() -> Iterator[Telemetry]:
-    with instrumented(libraries=LIBRARIES) as telemetry, nothing_left(telemetry):
-        yield telemetry
-        assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs)
-
 
 def plain(provider: DemoProvider, name: str = "clerk", **options: Any) -> Agent:
     """An agent without knowledge."""
@@ -61,57 +61,27 @@ def plain(provider: DemoProvider, name: str = "clerk", **options: Any) -> Agent:
     return Agent(name=name, model=model, telemetry=False, **options)
 
 
-def _in_thread(act: Callable[[], Any]) -> None:
-    thread = threading.Thread(target=act)
-    thread.start()
-    thread.join()
+async def _at_once(provider: DemoProvider, times: int) -> None:
+    await together(*(agent(provider.openai_url).arun(QUESTION) for _ in range(times)))
 
 
-async def _until(holds: Callable[[], bool]) -> None:
-    for _ in range(3000):
-        if holds():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not come to hold")
-
-
-async def _read(stream: Any) -> None:
-    async for _ in stream:
-        pass
-
+FRAMEWORK = Framework(record, _at_once, AGENT, hook=lambda: Agent.run)
 
 WAYS: dict[str, Callable[[Agent], Any]] = {
     "run": lambda agent: agent.run(QUESTION),
     "arun": lambda agent: asyncio.run(agent.arun(QUESTION)),
     "streamed": lambda agent: list(agent.run(QUESTION, stream=True)),
     "streamed with events": lambda agent: list(agent.run(QUESTION, stream=True, stream_events=True)),
-    "streamed, asynchronous": lambda agent: asyncio.run(_read(agent.arun(QUESTION, stream=True))),
-    "in a thread": lambda agent: _in_thread(lambda: agent.run(QUESTION)),
+    "streamed, asynchronous": lambda agent: asyncio.run(read(agent.arun(QUESTION, stream=True))),
+    "in a thread": lambda agent: in_thread(lambda: agent.run(QUESTION)),
 }
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_an_agent_has_its_tree_however_it_is_run(telemetry: Telemetry, provider: DemoProvider, way: str) -> None:
-    before = get_current()
     WAYS[way](agent(provider.openai_url))
-    assert get_current() is before
     assert tree(telemetry.spans) == AGENT
-    assert shown(telemetry.spans) == billed(provider)
-    assert cost_shown(telemetry.spans) > 0
-
-
-def test_runs_at_the_same_time_have_trees_of_their_own(telemetry: Telemetry, provider: DemoProvider) -> None:
-    async def run() -> None:
-        await asyncio.gather(*(agent(provider.openai_url).arun(QUESTION) for _ in range(3)))
-
-    asyncio.run(run())
-    assert traces(telemetry.spans) == 3
-    by_trace: dict[int, list[Any]] = {}
-    for span in telemetry.spans:
-        assert span.context is not None
-        by_trace.setdefault(span.context.trace_id, []).append(span)
-    assert [tree(spans) for spans in by_trace.values()] == [AGENT] * 3
-    assert shown(telemetry.spans) == billed(provider)
+    assert_billed_once(telemetry, provider)
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -119,14 +89,10 @@ def test_runs_at_the_same_time_have_trees_of_their_own(telemetry: Telemetry, pro
 def test_a_team_delegates_to_its_member_in_a_tool(
     telemetry: Telemetry, provider: DemoProvider, streamed: bool, asynchronous: bool
 ) -> None:
-    def weather(city: str) -> str:
-        """Say what the weather is like in a city."""
-        return "sunny"
-
     member = plain(provider, "forecaster", id="Paris-75", tools=[weather])
     team = Team(name="office", members=[member], model=plain(provider).model, telemetry=False)
     if asynchronous:
-        asyncio.run(_read(team.arun(QUESTION, stream=True)) if streamed else team.arun(QUESTION))
+        asyncio.run(read(team.arun(QUESTION, stream=True)) if streamed else team.arun(QUESTION))
     else:
         answer = team.run(QUESTION, stream=streamed)
         list(answer) if streamed else None
@@ -140,7 +106,7 @@ def test_a_team_delegates_to_its_member_in_a_tool(
         "      chat gpt-4.1-mini\n"
         "  chat gpt-4.1-mini\n"
     )
-    assert shown(telemetry.spans) == billed(provider)
+    assert_billed_once(telemetry, provider)
 
 
 WORKFLOW = """\
@@ -164,7 +130,7 @@ def _workflow(provider: DemoProvider) -> Workflow:
 def test_the_steps_of_a_workflow_are_tasks(telemetry: Telemetry, provider: DemoProvider, way: str) -> None:
     WAYS[way](_workflow(provider))
     assert tree(telemetry.spans) == WORKFLOW
-    assert shown(telemetry.spans) == billed(provider)
+    assert_billed_once(telemetry, provider)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -173,9 +139,7 @@ def test_parallel_steps_have_the_calls_that_they_make(telemetry: Telemetry, prov
     WAYS[way](Workflow(name="daily", steps=[steps], telemetry=False))
     ordered = tree(telemetry.spans).splitlines()
     assert ordered[0] == "invoke_workflow daily"
-    known = {span.context.span_id: span.name for span in telemetry.spans if span.context is not None}
-    parents = sorted((span.name, known[span.parent.span_id]) for span in telemetry.spans if span.parent is not None)
-    assert parents == [
+    assert parents(telemetry.spans) == [
         ("a", "invoke_workflow daily"),
         ("b", "invoke_workflow daily"),
         ("chat gpt-4.1-mini", "invoke_agent agent a"),
@@ -186,7 +150,7 @@ def test_parallel_steps_have_the_calls_that_they_make(telemetry: Telemetry, prov
 
 
 def test_an_agent_and_its_tool_say_who_they_are(provider: DemoProvider) -> None:
-    with instrumented(libraries=LIBRARIES, capture_content="span") as telemetry, nothing_left(telemetry):
+    with record(capture_content="span") as telemetry, nothing_left(telemetry):
         made = agent(provider.openai_url, description="knows the weather")
         made.run(QUESTION, session_id="s-1", user_id="u-1")
         run, tool = telemetry.attributes_of("invoke_agent forecaster"), telemetry.attributes_of("execute_tool weather")
@@ -203,15 +167,10 @@ def test_an_agent_and_its_tool_say_who_they_are(provider: DemoProvider) -> None:
 
 
 def test_a_streamed_answer_is_the_content_of_its_run(provider: DemoProvider) -> None:
-    with instrumented(libraries=LIBRARIES, capture_content="span") as telemetry:
+    with record(capture_content="span") as telemetry:
         list(agent(provider.openai_url).run(QUESTION, stream=True))
         run = telemetry.attributes_of("invoke_agent forecaster")
     assert "It is sunny in Paris." in run["gen_ai.output.messages"]
-
-
-def test_no_content_is_recorded_unless_it_is_captured(telemetry: Telemetry, provider: DemoProvider) -> None:
-    agent(provider.openai_url).run(QUESTION)
-    assert "Paris" not in str([attributes_of(span) for span in telemetry.spans])
 
 
 def test_the_session_and_user_of_a_run_are_attributed_unless_the_application_says_so(
@@ -240,12 +199,8 @@ def test_a_run_that_failed_says_so_though_agno_raises_nothing(telemetry: Telemet
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_tool_that_failed_says_so(telemetry: Telemetry, provider: DemoProvider, way: str) -> None:
-    def weather(city: str) -> str:
-        """Say what the weather is like in a city."""
-        raise ValueError("no forecast")
-
-    WAYS[way](plain(provider, tools=[weather]))
-    assert "ReportedError" in telemetry.attributes_of("execute_tool weather")["error.type"]
+    WAYS[way](plain(provider, tools=[broken]))
+    assert "ReportedError" in telemetry.attributes_of("execute_tool broken")["error.type"]
 
 
 def test_a_stream_that_is_left_ends_its_run(telemetry: Telemetry, provider: DemoProvider) -> None:
@@ -265,14 +220,8 @@ def test_a_stream_that_is_never_read_ends_its_run(telemetry: Telemetry, provider
 
 
 def test_a_run_that_is_cancelled_ends_with_all_that_is_in_it(telemetry: Telemetry) -> None:
-    async def run(provider: DemoProvider) -> None:
-        task = asyncio.create_task(plain(provider).arun(QUESTION))
-        await _until(lambda: "chat gpt-4.1-mini" in telemetry.open.spans.values())
-        task.cancel()
-        await asyncio.wait([task])
-
     with DemoProvider(latency=1) as provider:
-        asyncio.run(run(provider))
+        asyncio.run(cancelled(plain(provider).arun(QUESTION), is_open(telemetry, "chat gpt-4.1-mini")))
     assert tree(telemetry.spans) == "invoke_agent clerk\n  chat gpt-4.1-mini\n"
 
 
@@ -304,30 +253,17 @@ def test_a_guardrail_that_refuses_an_input_says_so(telemetry: Telemetry, provide
     assert tree(telemetry.spans) == "invoke_agent clerk\n  NoTests\n"
 
 
-@pytest.fixture
-def limited(tmp_path: Path) -> Callable[[str], Any]:
-    def make(rule: str) -> Any:
-        rules = tmp_path / "budgets.toml"
-        rules.write_text(f'[[budget]]\nname = "few"\n{rule}\n')
-        return instrumented(libraries=LIBRARIES, budgets=str(rules), budget_store="memory:")
-
-    return make
-
-
 RETRIED = {"retries": 3, "delay_between_retries": 0}
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if way != "in a thread"])
-def test_a_refusal_ends_the_run_at_once_with_its_name(
-    limited: Callable[[str], Any], provider: DemoProvider, way: str
-) -> None:
-    with limited('requests = 1\nper = "day"') as telemetry, nothing_left(telemetry):
-        tools = [_weather]
+@pytest.mark.parametrize("way", WAYS)
+def test_a_refusal_ends_the_run_at_once_with_its_name(provider: DemoProvider, way: str) -> None:
+    with refusing(record, requests=1, per="day") as telemetry:
         with pytest.raises(genledger.BudgetExceeded) as refused:
-            WAYS[way](plain(provider, tools=tools, **RETRIED))
-        assert refused.value.rule == "few"
+            WAYS[way](plain(provider, tools=[weather], **RETRIED))
+        assert refused.value.rule == RULE
         assert tree(telemetry.spans) == (
-            "invoke_agent clerk\n  chat gpt-4.1-mini\n  execute_tool _weather\n  chat gpt-4.1-mini\n"
+            "invoke_agent clerk\n  chat gpt-4.1-mini\n  execute_tool weather\n  chat gpt-4.1-mini\n"
         )
         assert telemetry.attributes_of("invoke_agent clerk")["error.type"].endswith("BudgetExceeded")
         calls = [attributes_of(span) for span in telemetry.spans if span.name == "chat gpt-4.1-mini"]
@@ -335,67 +271,49 @@ def test_a_refusal_ends_the_run_at_once_with_its_name(
     assert len(provider.requests) == 1
 
 
-def _weather(city: str) -> str:
-    """Say what the weather is like in a city."""
-    return "sunny"
-
-
-@pytest.mark.parametrize("way", [way for way in WAYS if way != "in a thread"])
-def test_a_refusal_in_a_tool_ends_the_run(limited: Callable[[str], Any], provider: DemoProvider, way: str) -> None:
-    import openai
-
-    def ask(city: str) -> str:
-        """Ask another model."""
-        client = openai.OpenAI(base_url=provider.openai_url, api_key="demo")
-        return str(client.chat.completions.create(model="gpt-5-mini", messages=[{"role": "user", "content": "Hi"}]))
-
-    with limited('model = "gpt-5-mini"\nrequests = 0\nper = "day"') as telemetry, nothing_left(telemetry):
+@pytest.mark.parametrize("way", WAYS)
+def test_a_refusal_in_a_tool_ends_the_run(provider: DemoProvider, way: str) -> None:
+    with refusing(record, model="gpt-5-mini", requests=0, per="day") as telemetry:
         with pytest.raises(genledger.BudgetExceeded):
-            WAYS[way](plain(provider, tools=[ask], **RETRIED))
+            WAYS[way](plain(provider, tools=[asking(provider, "gpt-5-mini")], **RETRIED))
         assert tree(telemetry.spans) == (
-            "invoke_agent clerk\n  chat gpt-4.1-mini\n  execute_tool ask\n    chat gpt-5-mini\n"
+            "invoke_agent clerk\n  chat gpt-4.1-mini\n  execute_tool weather\n    chat gpt-5-mini\n"
         )
     assert len(provider.requests) == 1
 
 
-def test_a_hook_may_handle_a_refusal_itself(limited: Callable[[str], Any], provider: DemoProvider) -> None:
-    import openai
-
+def test_a_hook_may_handle_a_refusal_itself(provider: DemoProvider) -> None:
     handled = []
 
     def ask(run_input: Any) -> None:
-        client = openai.OpenAI(base_url=provider.openai_url, api_key="demo")
         try:
-            client.chat.completions.create(model="gpt-5-mini", messages=[{"role": "user", "content": "Hi"}])
+            asking(provider, "gpt-5-mini")("Paris")
         except genledger.BudgetExceeded as refusal:
             handled.append(refusal)
 
-    with limited('model = "gpt-5-mini"\nrequests = 0\nper = "day"') as telemetry, nothing_left(telemetry):
+    with refusing(record, model="gpt-5-mini", requests=0, per="day"):
         answer = plain(provider, pre_hooks=[ask]).run(QUESTION)
     assert answer.content == "It is sunny in Paris."
     assert len(handled) == 1
 
 
-def test_a_tool_may_handle_a_refusal_itself(limited: Callable[[str], Any], provider: DemoProvider) -> None:
-    import openai
-
+def test_a_tool_may_handle_a_refusal_itself(provider: DemoProvider) -> None:
     def ask(city: str) -> str:
         """Ask another model."""
-        client = openai.OpenAI(base_url=provider.openai_url, api_key="demo")
         try:
-            client.chat.completions.create(model="gpt-5-mini", messages=[{"role": "user", "content": "Hi"}])
+            asking(provider, "gpt-5-mini")("Paris")
         except genledger.BudgetExceeded:
             return "sunny, I guess"
         return "unreachable"
 
-    with limited('model = "gpt-5-mini"\nrequests = 0\nper = "day"') as telemetry, nothing_left(telemetry):
+    with refusing(record, model="gpt-5-mini", requests=0, per="day"):
         answer = plain(provider, tools=[ask]).run(QUESTION)
     assert answer.content == "It is sunny in Paris."
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if way != "in a thread"])
-def test_a_refusal_in_a_workflow_ends_it(limited: Callable[[str], Any], provider: DemoProvider, way: str) -> None:
-    with limited('requests = 0\nper = "day"') as telemetry, nothing_left(telemetry):
+@pytest.mark.parametrize("way", WAYS)
+def test_a_refusal_in_a_workflow_ends_it(provider: DemoProvider, way: str) -> None:
+    with refusing(record, requests=0, per="day") as telemetry:
         with pytest.raises(genledger.BudgetExceeded):
             WAYS[way](_workflow(provider))
         assert tree(telemetry.spans).splitlines()[:3] == [
@@ -406,30 +324,30 @@ def test_a_refusal_in_a_workflow_ends_it(limited: Callable[[str], Any], provider
     assert not provider.requests
 
 
-def test_a_refusal_in_a_member_ends_the_team(limited: Callable[[str], Any], provider: DemoProvider) -> None:
+def test_a_refusal_in_a_member_ends_the_team(provider: DemoProvider) -> None:
     member = plain(provider, "forecaster", id="Paris-75", **RETRIED)
     team = Team(name="office", members=[member], model=plain(provider).model, telemetry=False)
-    with limited('requests = 1\nper = "day"'), pytest.raises(genledger.BudgetExceeded):
+    with refusing(record, requests=1, per="day"), pytest.raises(genledger.BudgetExceeded):
         team.run(QUESTION)
     assert len(provider.requests) == 1
 
 
-@pytest.mark.parametrize("rule", ['steps = 1\nper = "run"', "repeats = 1"])
-def test_loop_caps_count_the_runs_of_agents(limited: Callable[[str], Any], provider: DemoProvider, rule: str) -> None:
-    with limited(rule):
-        if rule.startswith("steps"):
-            with pytest.raises(genledger.BudgetExceeded, match="few"):
-                plain(provider, tools=[_weather]).run(QUESTION)
+@pytest.mark.parametrize("limit", [{"steps": 1, "per": "run"}, {"repeats": 1}])
+def test_loop_caps_count_the_runs_of_agents(provider: DemoProvider, limit: dict[str, Any]) -> None:
+    with refusing(record, **limit):
+        if "steps" in limit:
+            with pytest.raises(genledger.BudgetExceeded, match=RULE):
+                plain(provider, tools=[weather]).run(QUESTION)
             assert len(provider.requests) == 1
         else:
-            plain(provider, tools=[_weather]).run(QUESTION)
+            plain(provider, tools=[weather]).run(QUESTION)
             assert len(provider.requests) == 2
         plain(provider).run(QUESTION)  # another run
 
 
-def test_the_depth_of_runs_in_runs_is_limited(limited: Callable[[str], Any], provider: DemoProvider) -> None:
+def test_the_depth_of_runs_in_runs_is_limited(provider: DemoProvider) -> None:
     team = Team(name="office", members=[plain(provider, id="Paris-75")], model=plain(provider).model, telemetry=False)
-    with limited("depth = 0"), pytest.raises(genledger.BudgetExceeded):
+    with refusing(record, depth=0), pytest.raises(genledger.BudgetExceeded):
         team.run(QUESTION)
     assert len(provider.requests) == 1
 
@@ -443,27 +361,5 @@ def test_a_run_gives_the_objects_that_it_gives_without_genledger(provider: DemoP
         return [type(one) for one in given]
 
     before = kinds()
-    with instrumented(libraries=LIBRARIES):
+    with record():
         assert kinds() == before
-
-
-def test_nothing_is_recorded_after_uninstrument(provider: DemoProvider) -> None:
-    before = Agent.run
-    with instrumented(libraries=LIBRARIES) as telemetry:
-        plain(provider).run(QUESTION)
-        count = len(telemetry.spans)
-    plain(provider).run(QUESTION)
-    assert len(telemetry.spans) == count == 2
-    assert Agent.run is before
-
-
-@pytest.fixture(autouse=True)
-def _no_analytics() -> Iterator[None]:
-    """Agno reports runs to its makers unless it is told not to."""
-    before = os.environ.get("AGNO_TELEMETRY")
-    os.environ["AGNO_TELEMETRY"] = "false"
-    yield
-    if before is None:
-        del os.environ["AGNO_TELEMETRY"]
-    else:
-        os.environ["AGNO_TELEMETRY"] = before

@@ -5,16 +5,25 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
-from opentelemetry.context import get_current
-from tests.instrumentors.frameworks.runs import Totals, cost_shown, nothing_left, shown, tree
+from tests.instrumentors.frameworks.runs import (
+    Totals,
+    calls,
+    cost_shown,
+    outcomes,
+    read,
+    refusing,
+    shown,
+    together,
+    tree,
+    trees,
+)
 from tests.instrumentors.telemetry import Telemetry, attributes_of, instrumented
 
 import genledger
-from genledger.budgets import budget
 from genledger_semconv.checker import assert_clean
 
 pytest.importorskip("claude_agent_sdk", reason="it has an environment of its own: make test-frameworks")
@@ -24,7 +33,7 @@ from examples.frameworks.claude_agent import HAIKU, QUESTION, SONNET, TURN
 from examples.frameworks.claude_code import SESSION, ClaudeCode, assistant, result, tool_result, tool_use
 
 OPTIONS = ClaudeAgentOptions(model=SONNET)
-LIBRARIES = ["claude-agent-sdk", "openai"]
+record = partial(instrumented, libraries=["claude-agent-sdk", "openai"])
 
 RUN = """\
 invoke_agent claude-agent-sdk
@@ -35,33 +44,24 @@ invoke_agent claude-agent-sdk
 """
 
 
-@pytest.fixture
-def telemetry() -> Iterator[Telemetry]:
-    with instrumented(libraries=LIBRARIES) as telemetry, nothing_left(telemetry):
-        yield telemetry
-        assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs)
-
-
-async def read(transport: ClaudeCode, prompt: Any = QUESTION) -> list[Any]:
-    """The messages of one query."""
-    return [message async for message in query(prompt=prompt, options=OPTIONS, transport=transport)]
+async def told(transport: ClaudeCode, prompt: Any = QUESTION) -> list[Any]:
+    """Return the messages of one query."""
+    return await read(query(prompt=prompt, options=OPTIONS, transport=transport))
 
 
 async def ask(client: Any, prompt: str) -> list[Any]:
     """The messages of one question to a client."""
     await client.query(prompt)
-    return [message async for message in client.receive_response()]
+    return await read(client.receive_response())
 
 
-def calls(telemetry: Telemetry) -> list[dict[str, Any]]:
-    """What is said of each priced call."""
-    return [found for span in telemetry.spans if "genledger.outcome" in (found := attributes_of(span))]
+def test_parallel_queries_are_traces_of_their_own(telemetry: Telemetry) -> None:
+    asyncio.run(together(*(told(ClaudeCode([TURN])) for _ in range(3))))
+    assert trees(telemetry.spans) == [RUN] * 3
 
 
 def test_a_query_has_its_tree_and_the_cost_that_is_reported(telemetry: Telemetry) -> None:
-    before = get_current()
-    messages = asyncio.run(read(ClaudeCode([TURN])))
-    assert get_current() is before
+    messages = asyncio.run(told(ClaudeCode([TURN])))
     assert [type(message).__name__ for message in messages] == (
         ["AssistantMessage", "AssistantMessage", "UserMessage", "UserMessage", "AssistantMessage", "ResultMessage"]
     )
@@ -131,19 +131,7 @@ def test_a_run_that_is_cancelled_midway_leaves_nothing_open(telemetry: Telemetry
 
     asyncio.run(cancel())
     assert "execute_tool Task" in tree(telemetry.spans)
-    assert [call["genledger.outcome"] for call in calls(telemetry)] == ["cancelled"]
-
-
-def test_parallel_queries_are_traces_of_their_own(telemetry: Telemetry) -> None:
-    async def both() -> None:
-        await asyncio.gather(*(read(ClaudeCode([TURN])) for _ in range(3)))
-
-    asyncio.run(both())
-    by_trace: dict[int, list[Any]] = {}
-    for span in telemetry.spans:
-        assert span.context is not None
-        by_trace.setdefault(span.context.trace_id, []).append(span)
-    assert [tree(spans) for spans in by_trace.values()] == [RUN] * 3
+    assert outcomes(telemetry) == ["cancelled"]
 
 
 def test_parallel_tools_end_with_their_own_results(telemetry: Telemetry) -> None:
@@ -151,7 +139,7 @@ def test_parallel_tools_end_with_their_own_results(telemetry: Telemetry) -> None
         tool_use("Read", "a", path="x"), tool_use("Read", "b", path="y"), model=SONNET, tokens=(1, 1), message_id="m"
     )
     turn = [both, tool_result("b", "no", failed=True), tool_result("a", "yes"), TURN[-1]]
-    asyncio.run(read(ClaudeCode([turn])))
+    asyncio.run(told(ClaudeCode([turn])))
     found = {
         (found := attributes_of(span))["gen_ai.tool.call.id"]: found.get("error.type")
         for span in telemetry.spans
@@ -188,8 +176,8 @@ def test_a_refused_run_is_never_sent(way: str) -> None:
 
     async def twice() -> None:
         if way == "query":
-            await read(transport)
-            await read(transport)
+            await told(transport)
+            await told(transport)
             return
         async with ClaudeSDKClient(OPTIONS, transport) as client:
             await ask(client, QUESTION)
@@ -197,17 +185,14 @@ def test_a_refused_run_is_never_sent(way: str) -> None:
                 await ask(client, QUESTION)
         await ClaudeSDKClient(OPTIONS, transport).connect(QUESTION)
 
-    rule = budget(name="daily", requests=1, per="day")
-    told = instrumented(libraries=LIBRARIES, budgets=[rule], budget_store="memory:")
-    with told as telemetry, nothing_left(telemetry):
+    with refusing(record, requests=1, per="day") as telemetry:
         with pytest.raises(genledger.BudgetExceeded):
             asyncio.run(twice())
         assert transport.asked == [QUESTION]
-        assert [call["genledger.outcome"] for call in calls(telemetry)] == ["success", "blocked"]
+        assert outcomes(telemetry) == ["success", "blocked"]
 
 
 def test_a_budget_counts_what_a_run_is_reported_to_have_cost() -> None:
-    rule = budget(name="daily", usd=0.1, per="day")
     turns = [[result("one", 0.099, {SONNET: (20_000, 2_600, 0.099)})], TURN]
     transport = ClaudeCode(turns)
 
@@ -218,14 +203,14 @@ def test_a_budget_counts_what_a_run_is_reported_to_have_cost() -> None:
                 await ask(client, "2")
             assert refused.value.spent == pytest.approx(0.099)
 
-    with instrumented(libraries=LIBRARIES, budgets=[rule], budget_store="memory:"):
+    with refusing(record, usd=0.1, per="day"):
         asyncio.run(twice())
     assert transport.asked == ["1"]
 
 
 def test_content_is_on_agents_and_tools_where_it_is_captured() -> None:
-    with instrumented(libraries=LIBRARIES, capture_content="span") as telemetry:
-        asyncio.run(read(ClaudeCode([TURN])))
+    with record(capture_content="span") as telemetry:
+        asyncio.run(told(ClaudeCode([TURN])))
         agent, tool = (
             telemetry.attributes_of(name) for name in ("invoke_agent claude-agent-sdk", "execute_tool WebFetch")
         )
@@ -237,7 +222,7 @@ def test_content_is_on_agents_and_tools_where_it_is_captured() -> None:
 
 
 def test_no_content_is_recorded_by_default(telemetry: Telemetry) -> None:
-    asyncio.run(read(ClaudeCode([TURN])))
+    asyncio.run(told(ClaudeCode([TURN])))
     assert "aris" not in "".join(span.to_json() for span in telemetry.spans)
 
 
@@ -251,9 +236,9 @@ def test_an_error_of_the_sdk_ends_the_run_and_reaches_the_application(telemetry:
                 yield message
 
     with pytest.raises(Exception, match="the pipe broke"):
-        asyncio.run(read(Broken([TURN])))
+        asyncio.run(told(Broken([TURN])))
     assert "error.type" in telemetry.attributes_of("invoke_agent claude-agent-sdk")
-    assert [call["genledger.outcome"] for call in calls(telemetry)] == ["error"]
+    assert outcomes(telemetry) == ["error"]
 
 
 def test_unknown_ids_and_results_without_a_query_are_no_trouble(telemetry: Telemetry) -> None:
@@ -265,7 +250,7 @@ def test_unknown_ids_and_results_without_a_query_are_no_trouble(telemetry: Telem
         result("another", 0.001, {SONNET: (10, 1, 0.001)}),
         {"type": "of tomorrow"},
     ]
-    asyncio.run(read(ClaudeCode([turn])))
+    asyncio.run(told(ClaudeCode([turn])))
     assert [call["genledger.cost.amount"] for call in calls(telemetry)] == pytest.approx([0.00685, 0.001])
     assert "invoke_agent claude-agent-sdk\n  chat claude-sonnet-4-5\n  execute_tool Read\n" in tree(telemetry.spans)
 
@@ -279,12 +264,12 @@ def test_a_client_that_is_dropped_without_a_result_ends_its_run(telemetry: Telem
 
     asyncio.run(drop())
     gc.collect()
-    assert [call["genledger.outcome"] for call in calls(telemetry)] == ["cancelled"]
+    assert outcomes(telemetry) == ["cancelled"]
 
 
 def test_nothing_is_recorded_after_uninstrument() -> None:
-    with instrumented(libraries=LIBRARIES) as telemetry:
-        asyncio.run(read(ClaudeCode([TURN])))
+    with record() as telemetry:
+        asyncio.run(told(ClaudeCode([TURN])))
         count = len(telemetry.spans)
-    assert len(asyncio.run(read(ClaudeCode([TURN])))) == 6
+    assert len(asyncio.run(told(ClaudeCode([TURN])))) == 6
     assert len(telemetry.spans) == count == 5

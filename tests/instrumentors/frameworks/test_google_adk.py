@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from functools import partial
 
 import pytest
 from examples.demo.provider import DemoProvider
-from examples.frameworks.traced import QUESTION, REPLIES
-from opentelemetry.context import get_current
+from examples.frameworks.traced import QUESTION
 from tests.instrumentors.frameworks.native import native
-from tests.instrumentors.frameworks.runs import billed, nothing_left, shown, traces, tree
-from tests.instrumentors.telemetry import Telemetry, attributes_of
+from tests.instrumentors.frameworks.runs import Framework, assert_billed_once, refusing, together, traces
+from tests.instrumentors.telemetry import Telemetry
 
 import genledger
-from genledger.budgets import budget
 
 pytest.importorskip("google.adk", reason="google-adk has an environment of its own: make test-frameworks")
 
@@ -24,7 +20,7 @@ from examples.frameworks.google_adk_agent import answer, runner, weather
 from google.adk.agents import LlmAgent, ParallelAgent
 from google.adk.runners import InMemoryRunner
 
-LIBRARIES = ["google-genai"]
+record = partial(native, libraries=["google-genai"])
 
 CALL = """\
     generate_content gemini-2.5-flash
@@ -33,38 +29,11 @@ CALL = """\
 TREE = f"invoke_workflow forecaster\n  invoke_agent forecaster\n{CALL}    execute_tool weather\n{CALL}"
 
 
-@pytest.fixture
-def provider() -> Iterator[DemoProvider]:
-    with DemoProvider(replies=REPLIES) as provider:
-        yield provider
+async def _at_once(provider: DemoProvider, times: int) -> None:
+    await together(*(answer(runner(provider.url), QUESTION) for _ in range(times)))
 
 
-@pytest.fixture
-def telemetry() -> Iterator[Telemetry]:
-    with native(libraries=LIBRARIES) as telemetry, nothing_left(telemetry):
-        yield telemetry
-
-
-def ask(provider: DemoProvider) -> str:
-    """Run the agent once, in a session of its own."""
-    return asyncio.run(answer(runner(provider.url), QUESTION))
-
-
-def in_thread(act: Callable[[], Any]) -> Any:
-    """Run something in a thread of its own."""
-    with ThreadPoolExecutor(1) as threads:
-        return threads.submit(act).result()
-
-
-@pytest.mark.parametrize("run", [ask, lambda provider: in_thread(lambda: ask(provider))], ids=["async", "thread"])
-def test_a_run_has_its_tree(telemetry: Telemetry, provider: DemoProvider, run: Callable[[DemoProvider], str]) -> None:
-    before = get_current()
-    with genledger.attribution(tenant="acme"):
-        assert run(provider) == "It is sunny in Paris."
-    assert get_current() is before
-    assert tree(telemetry.spans) == TREE
-    assert shown(telemetry.spans) == billed(provider)
-    assert {attributes_of(span).get("genledger.tenant.id") for span in telemetry.spans} == {"acme"}
+FRAMEWORK = Framework(record, _at_once, TREE)
 
 
 def test_agents_in_parallel_branches_have_their_own_calls(telemetry: Telemetry, provider: DemoProvider) -> None:
@@ -77,20 +46,10 @@ def test_agents_in_parallel_branches_have_their_own_calls(telemetry: Telemetry, 
         (agent,) = [span for span in telemetry.spans if span.name == f"invoke_agent {name}"]
         inside = [span.name for span in telemetry.spans if span.parent == agent.context]
         assert sorted(inside) == ["execute_tool weather", *["generate_content gemini-2.5-flash"] * 2]
-    assert shown(telemetry.spans) == billed(provider)
+    assert_billed_once(telemetry, provider)
 
 
 def test_a_budget_ends_the_run_at_the_first_refusal(provider: DemoProvider) -> None:
-    with native(libraries=LIBRARIES, budgets=[budget(steps=1, per="run")], budget_store="memory:") as telemetry:
-        with pytest.raises(genledger.BudgetExceeded):
-            ask(provider)
-        assert len(provider.requests) == 1
-        assert not telemetry.open.spans
-
-
-def test_nothing_is_recorded_after_uninstrument(provider: DemoProvider) -> None:
-    with native(libraries=LIBRARIES) as telemetry:
-        ask(provider)
-        count = len(telemetry.spans)
-    ask(provider)
-    assert len(telemetry.spans) == count == 7
+    with refusing(record, steps=1, per="run"), pytest.raises(genledger.BudgetExceeded):
+        asyncio.run(answer(runner(provider.url), QUESTION))
+    assert len(provider.requests) == 1

@@ -6,16 +6,29 @@ import asyncio
 import contextlib
 import copy
 import gc
-import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pytest
 from examples.demo.provider import DemoProvider
 from examples.frameworks.traced import QUESTION, REPLIES
-from opentelemetry.context import get_current
-from tests.instrumentors.frameworks.runs import billed, nothing_left, shown, tree
+from tests.instrumentors.frameworks.runs import (
+    Framework,
+    assert_billed_once,
+    broken,
+    cancelled,
+    errors,
+    in_thread,
+    is_open,
+    nothing_left,
+    parents,
+    read,
+    refusing,
+    slow,
+    together,
+    tree,
+)
 from tests.instrumentors.telemetry import Telemetry, attributes_of, instrumented
 
 import genledger
@@ -31,7 +44,7 @@ from haystack.core.errors import PipelineRuntimeError
 from haystack.dataclasses import ChatMessage
 from haystack.tools import Tool
 
-LIBRARIES = ["openai", "haystack"]
+record = partial(instrumented, libraries=["openai", "haystack"])
 
 MODEL = "chat gpt-4.1-mini"
 
@@ -57,43 +70,23 @@ invoke_workflow Pipeline
 ASKED = [ChatMessage.from_user(QUESTION)]
 
 
-@pytest.fixture(scope="module")
-def provider() -> Iterator[DemoProvider]:
-    with DemoProvider(replies=REPLIES) as provider:
-        yield provider
-
-
 @pytest.fixture
-def telemetry(provider: DemoProvider) -> Iterator[Telemetry]:
-    provider.requests.clear()
-    with instrumented(libraries=LIBRARIES) as telemetry, nothing_left(telemetry):
-        before = get_current()
-        yield telemetry
-        assert get_current() is before
-        assert shown(telemetry.spans) == billed(provider)
-        assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs)
+def telemetry(telemetry: Telemetry, provider: DemoProvider) -> Iterator[Telemetry]:
+    """In every test, each request is paid for once."""
+    yield telemetry
+    assert_billed_once(telemetry, provider)
 
 
-def in_thread(act: Callable[[], Any]) -> None:
-    """Do something in another thread."""
-    thread = threading.Thread(target=act)
-    thread.start()
-    thread.join()
+async def _at_once(provider: DemoProvider, times: int) -> None:
+    await together(*(pipeline(provider.openai_url).run_async(GIVEN) for _ in range(times)))
 
 
-async def each(run: Any) -> list[Any]:
-    """Read an asynchronous generator, whose reader keeps its own context."""
-    seen = []
-    async for item in run:
-        assert get_current() == {}
-        seen.append(item)
-    return seen
-
+FRAMEWORK = Framework(record, _at_once, PIPELINE, hook=tracing.is_tracing_enabled)
 
 WAYS: dict[str, Callable[[Pipeline], Any]] = {
     "run": lambda made: made.run(GIVEN),
     "run_async": lambda made: asyncio.run(made.run_async(GIVEN)),
-    "run_async_generator": lambda made: asyncio.run(each(made.run_async_generator(GIVEN))),
+    "run_async_generator": lambda made: asyncio.run(read(made.run_async_generator(GIVEN))),
     "in a thread": lambda made: in_thread(lambda: made.run(GIVEN)),
 }
 
@@ -107,24 +100,12 @@ def test_a_pipeline_has_its_tree(telemetry: Telemetry, provider: DemoProvider, w
 
 
 def test_a_streamed_pipeline_has_its_tree(telemetry: Telemetry, provider: DemoProvider) -> None:
-    async def read() -> None:
+    async def streamed() -> None:
         streaming = model(provider.openai_url, streaming_callback=None, timeout=20.0)
-        await each(pipeline(provider.openai_url, chat_generator=streaming).stream(copy.deepcopy(GIVEN)))
+        await read(pipeline(provider.openai_url, chat_generator=streaming).stream(copy.deepcopy(GIVEN)))
 
-    asyncio.run(read())
+    asyncio.run(streamed())
     assert tree(telemetry.spans) == PIPELINE
-
-
-def test_pipelines_that_run_at_once_have_trees_of_their_own(telemetry: Telemetry, provider: DemoProvider) -> None:
-    async def several() -> None:
-        await asyncio.gather(*(pipeline(provider.openai_url).run_async(GIVEN) for _ in range(3)))
-
-    asyncio.run(several())
-    by_trace: dict[int, list[Any]] = {}
-    for span in telemetry.spans:
-        assert span.context is not None
-        by_trace.setdefault(span.context.trace_id, []).append(span)
-    assert [tree(spans) for spans in by_trace.values()] == [PIPELINE] * 3
 
 
 AGENTS: dict[str, Callable[[DemoProvider], Any]] = {
@@ -155,7 +136,7 @@ class Ask:
         return {"said": str(self.act())}
 
 
-def asking(*acts: Callable[[], Any]) -> Pipeline:
+def asked(*acts: Callable[[], Any]) -> Pipeline:
     """A pipeline of components that do not wait for each other."""
     made = Pipeline()
     for number, act in enumerate(acts):
@@ -170,32 +151,26 @@ def run_all(made: Pipeline, count: int) -> Any:
 
 def test_components_that_run_at_once_have_their_own_calls(telemetry: Telemetry, provider: DemoProvider) -> None:
     llm = model(provider.openai_url)
-    run_all(asking(*[lambda: llm.run(ASKED)] * 3), 3)
-    spans = {span.context.span_id: span.name for span in telemetry.spans if span.context}
-    around = [spans[span.parent.span_id] for span in telemetry.spans if span.name == MODEL and span.parent]
-    assert sorted(around) == ["part0", "part1", "part2"]
+    run_all(asked(*[lambda: llm.run(ASKED)] * 3), 3)
+    around = [parent for name, parent in parents(telemetry.spans) if name == MODEL]
+    assert around == ["part0", "part1", "part2"]
 
 
 def test_a_pipeline_in_a_component_and_a_block_of_the_application_are_nested(telemetry: Telemetry) -> None:
     def nested() -> None:
         with genledger.observe("mine"):
-            asking(lambda: 1).run({"part0": {"text": ""}})
+            asked(lambda: 1).run({"part0": {"text": ""}})
 
-    asking(nested).run({"part0": {"text": ""}})
+    asked(nested).run({"part0": {"text": ""}})
     assert tree(telemetry.spans) == (
         "invoke_workflow Pipeline\n  part0\n    mine\n      invoke_workflow Pipeline\n        part0\n"
     )
 
 
-def failing(*_: Any, **__: Any) -> Any:
-    """What a component or tool may do."""
-    raise ValueError("its own")
-
-
 def test_an_error_ends_every_step_with_it(telemetry: Telemetry) -> None:
-    with pytest.raises(PipelineRuntimeError, match="its own"):
-        asking(failing).run({"part0": {"text": ""}})
-    assert {span.name: attributes_of(span).get("error.type") for span in telemetry.spans} == {
+    with pytest.raises(PipelineRuntimeError, match="the tool's own"):
+        asked(lambda: broken("Paris")).run({"part0": {"text": ""}})
+    assert errors(telemetry) == {
         "invoke_workflow Pipeline": "ValueError",
         "part0": "ValueError",
     }
@@ -207,10 +182,8 @@ def tool(function: Callable[..., Any]) -> Tool:
 
 
 def test_a_tools_error_that_the_model_is_told_of_is_on_its_step(telemetry: Telemetry, provider: DemoProvider) -> None:
-    agent(provider.openai_url, tools=[tool(failing)]).run(ASKED)
-    errors = {span.name: attributes_of(span).get("error.type") for span in telemetry.spans}
-    assert errors["execute_tool weather"] == "ValueError"
-    assert errors["invoke_agent Agent"] is None
+    agent(provider.openai_url, tools=[tool(broken)]).run(ASKED)
+    assert errors(telemetry) == {"execute_tool weather": "ValueError"}
 
 
 def test_a_run_that_is_cancelled_ends_with_its_steps(telemetry: Telemetry) -> None:
@@ -226,27 +199,17 @@ def test_a_run_that_is_cancelled_ends_with_its_steps(telemetry: Telemetry) -> No
         @component.output_types(said=str)
         async def run_async(self, text: str) -> dict[str, str]:
             """Wait."""
-            reached.set()
-            await asyncio.sleep(60)
-            return {"said": text}
+            return {"said": await slow(text)}
 
-    async def cancelled() -> None:
-        made = Pipeline()
-        made.add_component("wait", Wait())
-        task = asyncio.create_task(made.run_async({"wait": {"text": ""}}))
-        await asyncio.wait_for(reached.wait(), 20)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    reached = asyncio.Event()
-    asyncio.run(cancelled())
+    made = Pipeline()
+    made.add_component("wait", Wait())
+    asyncio.run(cancelled(made.run_async({"wait": {"text": ""}}), is_open(telemetry, "wait")))
     assert tree(telemetry.spans) == "invoke_workflow Pipeline\n  wait\n"
 
 
 def test_a_generator_that_is_abandoned_ends_its_pipeline(telemetry: Telemetry) -> None:
     async def abandoned() -> None:
-        run = asking(lambda: 1).run_async_generator({"part0": {"text": ""}})
+        run = asked(lambda: 1).run_async_generator({"part0": {"text": ""}})
         async for _ in run:
             break
         await run.aclose()
@@ -263,71 +226,57 @@ def test_a_ranker_is_a_task_around_its_model(telemetry: Telemetry, provider: Dem
     assert tree(telemetry.spans) == f"invoke_workflow Pipeline\n  ranker\n    {MODEL}\n"
 
 
-BUDGETS = {
-    "steps": '[[budget]]\nname="few"\nsteps=1\nper="run"\n',
-    "requests": '[[budget]]\nname="few"\ntenant="acme"\nrequests=1\nper="day"\n',
-}
-
-
-@pytest.fixture
-def refusing(
-    tmp_path: Path, provider: DemoProvider
-) -> Iterator[Callable[[str], contextlib.AbstractContextManager[Any]]]:
-    @contextlib.contextmanager
-    def under(limit: str) -> Iterator[Telemetry]:
-        rules = tmp_path / "budgets.toml"
-        rules.write_text(BUDGETS[limit])
-        provider.requests.clear()
-        with (
-            instrumented(libraries=LIBRARIES, budgets=str(rules), budget_store="memory:") as telemetry,
-            nothing_left(telemetry),
-            genledger.attribution(tenant="acme"),
-            pytest.raises(genledger.BudgetExceeded),
-        ):
-            yield telemetry
-
-    yield under
+@contextlib.contextmanager
+def refused_after_one(provider: DemoProvider, **limit: Any) -> Iterator[None]:
+    """Assert that what is done, for a tenant that has a budget, is refused after one call of the model."""
+    with (
+        refusing(record, tenant="acme", **limit),
+        genledger.attribution(tenant="acme"),
+        pytest.raises(genledger.BudgetExceeded),
+    ):
+        yield
     assert len([request for request in provider.requests if "chat" in request.path]) == 1
 
 
-Refusing = Callable[[str], contextlib.AbstractContextManager[Any]]
+STEPS: dict[str, Any] = {"steps": 1, "per": "run"}
+REQUESTS: dict[str, Any] = {"requests": 1, "per": "day"}
 
 
-@pytest.mark.parametrize("limit", BUDGETS)
+@pytest.mark.parametrize("limit", [STEPS, REQUESTS], ids=["steps", "requests"])
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_a_refusal_ends_an_agents_run_under_its_own_name(
-    refusing: Refusing, provider: DemoProvider, limit: str, asynchronous: bool
+    provider: DemoProvider, limit: dict[str, Any], asynchronous: bool
 ) -> None:
-    with refusing(limit):
+    with refused_after_one(provider, **limit):
         one = agent(provider.openai_url)
         asyncio.run(one.run_async(ASKED)) if asynchronous else one.run(ASKED)
 
 
-def test_a_refusal_in_a_tool_ends_an_agents_run(refusing: Refusing, provider: DemoProvider) -> None:
+def test_a_refusal_in_a_tool_ends_an_agents_run(provider: DemoProvider) -> None:
     llm = model(provider.openai_url)
-    with refusing("requests"):
+    with refused_after_one(provider, **REQUESTS):
         agent(provider.openai_url, tools=[tool(lambda city: llm.run(ASKED))]).run(ASKED)
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_a_refusal_leaves_a_pipeline_unwrapped(refusing: Refusing, provider: DemoProvider, asynchronous: bool) -> None:
+def test_a_refusal_leaves_a_pipeline_unwrapped(provider: DemoProvider, asynchronous: bool) -> None:
     made = Pipeline()
     made.add_component("forecaster", agent(provider.openai_url))
     given = {"forecaster": {"messages": ASKED}}
-    with refusing("steps"):
+    with refused_after_one(provider, **STEPS):
         asyncio.run(made.run_async(given)) if asynchronous else made.run(given)
 
 
-def test_a_refusal_is_not_followed_by_another_model(refusing: Refusing, provider: DemoProvider) -> None:
+def test_a_refusal_is_not_followed_by_another_model(provider: DemoProvider) -> None:
     llm = FallbackChatGenerator([model(provider.openai_url), model(provider.openai_url)])
-    with refusing("requests"):
+    with refused_after_one(provider, **REQUESTS):
         llm.run(ASKED)
         llm.run(ASKED)
 
 
 @pytest.mark.parametrize("content", [False, True])
 def test_content_is_written_only_where_it_is_captured(provider: DemoProvider, content: bool) -> None:
-    with instrumented(libraries=LIBRARIES, capture_content=content) as telemetry, nothing_left(telemetry):
+    with record(capture_content=content) as telemetry, nothing_left(telemetry):
         pipeline(provider.openai_url).run(GIVEN)
         assert_clean(telemetry.spans, capture_content=content)
         written = {span.name: attributes_of(span) for span in telemetry.spans}
@@ -386,7 +335,7 @@ class OwnTracer(tracing.Tracer):
 def test_a_tracer_of_the_application_sees_what_it_would_see_alone(provider: DemoProvider, first: bool) -> None:
     def traced(tracer: OwnTracer) -> list[Any]:
         seen: list[Any] = []
-        made = asking(lambda: seen.append(tracing.tracer.current_span()))
+        made = asked(lambda: seen.append(tracing.tracer.current_span()))
         made.run({"part0": {"text": ""}})
         assert isinstance(seen[0], OwnSpan)
         assert seen[0].name == "haystack.component.run"
@@ -402,7 +351,7 @@ def test_a_tracer_of_the_application_sees_what_it_would_see_alone(provider: Demo
         beside = OwnTracer()
         if first:
             tracing.enable_tracing(beside)
-        with instrumented(libraries=LIBRARIES) as telemetry, nothing_left(telemetry):
+        with record() as telemetry, nothing_left(telemetry):
             if not first:
                 tracing.enable_tracing(beside)
             assert traced(beside) == before
@@ -418,13 +367,3 @@ def test_a_parent_of_another_tracer_is_no_parent_of_ours(telemetry: Telemetry) -
     with tracing.tracer.trace("of the application", {"any": object()}) as span:
         span.set_content_tag("any.input", object())
     assert tree(telemetry.spans) == "invoke_agent Agent\n"
-
-
-def test_nothing_is_recorded_after_uninstrument(provider: DemoProvider) -> None:
-    with instrumented(libraries=LIBRARIES) as telemetry:
-        asking(lambda: 1).run({"part0": {"text": ""}})
-    with instrumented(libraries=["openai"]) as other:
-        asking(lambda: 1).run({"part0": {"text": ""}})
-    assert len(telemetry.spans) == 2
-    assert not other.spans
-    assert not tracing.is_tracing_enabled()

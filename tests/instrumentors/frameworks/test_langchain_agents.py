@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, TypedDict
 
 import pytest
 from examples.demo.provider import DemoProvider
-from examples.frameworks.traced import QUESTION, REPLIES
-from opentelemetry.context import get_current
-from tests.instrumentors.frameworks.runs import billed, cost_shown, nothing_left, shown, traces, tree
+from examples.frameworks.traced import QUESTION
+from tests.instrumentors.frameworks.runs import (
+    RULE,
+    Framework,
+    assert_billed_once,
+    cancelled,
+    indented,
+    nothing_left,
+    outcomes,
+    read,
+    refusing,
+    slow,
+    together,
+    traces,
+    tree,
+)
 from tests.instrumentors.telemetry import Telemetry, attributes_of, instrumented
 
 import genledger
-from genledger.budgets import budget
 
 pytest.importorskip("langchain_openai", reason="langchain has an environment of its own: make test-frameworks")
 pytest.importorskip("langchain.agents", reason="langchain has an environment of its own: make test-frameworks")
@@ -36,35 +49,36 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.types import Command, RetryPolicy, interrupt
 
+record = partial(instrumented, libraries=["openai", "langchain"])
+
 ASKED = {"messages": [("user", QUESTION)]}
 
-TREE = """\
+AGENT = """\
+invoke_agent forecaster
+  model
+    chat gpt-4.1-mini
+  tools
+    execute_tool weather
+  model
+    chat gpt-4.1-mini
+"""
+
+TREE = f"""\
 invoke_workflow LangGraph
   look_up
     retrieval VectorStoreRetriever
       embeddings text-embedding-ada-002
-  invoke_agent forecaster
-    model
-      chat gpt-4.1-mini
-    tools
-      execute_tool weather
-    model
-      chat gpt-4.1-mini
+{indented(AGENT, 1)}\
 """
 """Of the program `examples/frameworks/langgraph_agent.py`."""
 
 
-@pytest.fixture
-def provider() -> Iterator[DemoProvider]:
-    with DemoProvider(replies=REPLIES) as provider:
-        yield provider
+async def _at_once(provider: DemoProvider, times: int) -> None:
+    one = create_agent(chat(provider), [weather], name="forecaster")
+    await together(*(one.ainvoke(ASKED) for _ in range(times)))
 
 
-@pytest.fixture
-def telemetry(provider: DemoProvider) -> Iterator[Telemetry]:
-    with instrumented(libraries=["openai", "langchain"]) as telemetry, nothing_left(telemetry):
-        yield telemetry
-        assert get_current() == {}
+FRAMEWORK = Framework(record, _at_once, AGENT)
 
 
 @pytest.fixture
@@ -81,11 +95,6 @@ def chat(provider: DemoProvider, **more: Any) -> ChatOpenAI:
     return ChatOpenAI(model="gpt-4.1-mini", base_url=provider.openai_url, api_key="demo", **more)
 
 
-async def _astream(program: Any) -> None:
-    async for _ in program.astream(ASKED, stream_mode=["messages", "updates"], subgraphs=True):
-        assert get_current() == {}
-
-
 async def _abatch(program: Any) -> None:
     await program.abatch([ASKED])
 
@@ -94,7 +103,9 @@ RUNS: dict[str, Callable[[Any], Any]] = {
     "whole": lambda program: program.invoke(ASKED),
     "streamed": lambda program: list(program.stream(ASKED, stream_mode="messages", subgraphs=True)),
     "async": lambda program: asyncio.run(program.ainvoke(ASKED)),
-    "async streamed": lambda program: asyncio.run(_astream(program)),
+    "async streamed": lambda program: asyncio.run(
+        read(program.astream(ASKED, stream_mode=["messages", "updates"], subgraphs=True))
+    ),
     "async batch": lambda program: asyncio.run(_abatch(program)),
 }
 
@@ -106,9 +117,7 @@ def test_the_program_has_its_tree_and_pays_once_for_each_request(
     RUNS[run](program)
     assert tree(telemetry.spans) == TREE
     assert len(provider.requests) == 3
-    assert shown(telemetry.spans) == billed(provider)
-    calls = [found for span in telemetry.spans if "genledger.outcome" in (found := attributes_of(span))]
-    assert cost_shown(telemetry.spans) == pytest.approx(sum(call["genledger.cost.amount"] for call in calls))
+    assert_billed_once(telemetry, provider)
 
 
 @pytest.mark.parametrize("hooked", [False, True])
@@ -123,11 +132,11 @@ def test_a_handler_that_is_passed_records_as_much_as_the_hook_and_nothing_twice_
         provider.requests.clear()
         RUNS[run](program)
         assert tree(telemetry.spans) == TREE
-        assert shown(telemetry.spans) == billed(provider)
+        assert_billed_once(telemetry, provider)
 
 
 def test_without_its_library_nothing_is_recorded_of_a_run(provider: DemoProvider) -> None:
-    with instrumented(libraries=["openai", "langchain"]):
+    with record():
         pass
     with instrumented(libraries=["openai"]) as telemetry:
         chat(provider).invoke(QUESTION)
@@ -152,7 +161,7 @@ def test_several_prompts_of_one_request_are_paid_for_once_each(provider: DemoPro
     chat(provider).generate(prompts)
     asyncio.run(chat(provider).agenerate(prompts))
     assert tree(telemetry.spans) == "chat gpt-4.1-mini\n" * 4
-    assert shown(telemetry.spans) == billed(provider)
+    assert_billed_once(telemetry, provider)
 
 
 def test_the_body_of_a_loop_over_a_models_stream_is_not_inside_the_models_run(
@@ -176,7 +185,7 @@ def test_an_answer_of_langchains_cache_costs_nothing(provider: DemoProvider, tel
     for _ in range(3):
         model.invoke(QUESTION)
     assert len(provider.requests) == 1
-    assert shown(telemetry.spans) == billed(provider)
+    assert_billed_once(telemetry, provider)
 
 
 class Notes(BaseRetriever):
@@ -357,25 +366,15 @@ def test_a_node_that_does_more_than_run_the_agent_of_its_name_is_shown(
 
 
 def test_a_run_that_is_cancelled_midway_ends_with_it(provider: DemoProvider, telemetry: Telemetry) -> None:
-    async def run() -> None:
-        started = asyncio.Event()
+    async def wait(state: State) -> State:
+        await chat(provider).ainvoke(QUESTION)
+        await slow("Paris")
+        return {"said": []}
 
-        async def wait(state: State) -> State:
-            await chat(provider).ainvoke(QUESTION)
-            started.set()
-            await asyncio.sleep(600)
-            return {"said": []}
-
-        made = StateGraph(State)
-        made.add_node("waiting", wait)
-        made.add_edge(START, "waiting")
-        task = asyncio.create_task(made.compile().ainvoke({"said": []}))
-        await started.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    asyncio.run(run())
+    made = StateGraph(State)
+    made.add_node("waiting", wait)
+    made.add_edge(START, "waiting")
+    asyncio.run(cancelled(made.compile().ainvoke({"said": []}), lambda: outcomes(telemetry)))
     assert tree(telemetry.spans) == "invoke_workflow LangGraph\n  waiting\n    chat gpt-4.1-mini\n"
     assert not telemetry.open.spans
 
@@ -390,7 +389,7 @@ def test_a_stream_that_is_closed_midway_ends_its_run(provider: DemoProvider, tel
 
 def test_what_runs_say_is_recorded_where_content_is_and_nowhere_else(provider: DemoProvider) -> None:
     for captured in (True, False):
-        with instrumented(libraries=["openai", "langchain"], capture_content=captured) as telemetry:
+        with record(capture_content=captured) as telemetry:
             graph(provider.openai_url).invoke(ASKED)
             said = json.dumps([attributes_of(span) for span in telemetry.spans], default=str)
             found = {span.name: attributes_of(span) for span in telemetry.spans}
@@ -400,23 +399,12 @@ def test_what_runs_say_is_recorded_where_content_is_and_nowhere_else(provider: D
             assert "capital of France" in found["retrieval VectorStoreRetriever"]["gen_ai.retrieval.documents"]
 
 
-def limited(rule: Any) -> Any:
-    """Genledger with one budget."""
-    return instrumented(libraries=["openai", "langchain"], budgets=[rule], budget_store="memory:")
-
-
-ONE_REQUEST = budget(name="one", requests=1, per="day")
-
-
 @pytest.fixture
-def refusing(provider: DemoProvider) -> Iterator[Telemetry]:
-    with (
-        limited(ONE_REQUEST) as telemetry,
-        nothing_left(telemetry),
-    ):
-        chat(provider).invoke(QUESTION)
-        telemetry.clear()
-        yield telemetry
+def refused(refused: Telemetry, provider: DemoProvider) -> Telemetry:
+    """The one request is made."""
+    chat(provider).invoke(QUESTION)
+    refused.clear()
+    return refused
 
 
 def retried_graph(provider: DemoProvider) -> Any:
@@ -458,13 +446,13 @@ WAYS: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("insisting", INSISTING)
 def test_a_refusal_ends_the_run_at_once_with_its_name(
-    provider: DemoProvider, refusing: Telemetry, insisting: str, way: str
+    provider: DemoProvider, refused: Telemetry, insisting: str, way: str
 ) -> None:
     runnable = INSISTING[insisting](provider)
     with pytest.raises(genledger.BudgetExceeded):
         WAYS[way](runnable)
     assert len(provider.requests) == 1, "the one that the budget admitted"
-    calls = [span for span in refusing.spans if span.name.startswith("chat")]
+    calls = [span for span in refused.spans if span.name.startswith("chat")]
     assert len(calls) == (2 if (insisting, way) == ("with_fallbacks", "batch") else 1)
 
 
@@ -479,16 +467,13 @@ def test_a_refusal_in_a_tool_is_no_answer_of_the_tool(
         return str(chat(provider).invoke(city).content)
 
     made = create_agent(chat(provider), [consult], middleware=middleware)
-    with (
-        limited(ONE_REQUEST),
-        pytest.raises(genledger.BudgetExceeded),
-    ):
+    with refusing(record, requests=1, per="day"), pytest.raises(genledger.BudgetExceeded):
         asyncio.run(made.ainvoke(ASKED)) if asynchronous else made.invoke(ASKED)
     assert len(provider.requests) == 1
 
 
 def test_a_tool_node_that_answers_with_errors_does_not_with_a_refusal(
-    provider: DemoProvider, refusing: Telemetry
+    provider: DemoProvider, refused: Telemetry
 ) -> None:
     @tool
     def consult(city: str) -> str:
@@ -521,18 +506,18 @@ def looping(provider: DemoProvider, city: Callable[[int], str]) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("rule", "city", "requests"),
+    ("limit", "city", "requests"),
     [
-        pytest.param(budget(name="steps", steps=2, per="run"), str, 2, id="steps"),
-        pytest.param(budget(name="repeats", repeats=2), lambda number: "Paris", 2, id="repeats"),
-        pytest.param(budget(name="repeats", repeats=2), str, 5, id="no repeats"),
+        pytest.param({"steps": 2, "per": "run"}, str, 2, id="steps"),
+        pytest.param({"repeats": 2}, lambda number: "Paris", 2, id="repeats"),
+        pytest.param({"repeats": 2}, str, 5, id="no repeats"),
     ],
 )
 def test_budgets_of_a_run_hold_in_a_graph(
-    provider: DemoProvider, rule: Any, city: Callable[[int], str], requests: int
+    provider: DemoProvider, limit: dict[str, Any], city: Callable[[int], str], requests: int
 ) -> None:
     error: Any = genledger.BudgetExceeded if requests == 2 else RecursionError
-    with limited(rule), pytest.raises(error):
+    with refusing(record, **limit), pytest.raises(error):
         looping(provider, city).invoke({"said": []}, {"recursion_limit": 5})
     assert len(provider.requests) == requests
 
@@ -547,7 +532,7 @@ def test_a_budget_of_depth_holds_among_agents(provider: DemoProvider) -> None:
 
     outer = create_agent(chat(provider), [consult], name="clerk")
     around = RunnableLambda(lambda given: outer.invoke(given))
-    with limited(budget(name="deep", depth=1)), pytest.raises(genledger.BudgetExceeded, match="deep"):
+    with refusing(record, depth=1), pytest.raises(genledger.BudgetExceeded, match=RULE):
         around.invoke(ASKED)
     assert len(provider.requests) == 1
 

@@ -5,14 +5,32 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pytest
 from examples.demo.provider import DemoProvider
 from examples.frameworks.traced import QUESTION, REPLIES
 from opentelemetry.context import get_current
-from tests.instrumentors.frameworks.runs import billed, nothing_left, shown, tree
+from tests.instrumentors.frameworks.runs import (
+    Framework,
+    assert_billed_once,
+    broken,
+    errors,
+    in_thread,
+    indented,
+    is_open,
+    nothing_left,
+    parents,
+    read,
+    refusing,
+    slow,
+    together,
+    tree,
+    trees,
+    until,
+    weather,
+)
 from tests.instrumentors.telemetry import Telemetry, attributes_of, instrumented
 
 import genledger
@@ -35,7 +53,7 @@ from llama_index.core.workflow import Context, Event, StartEvent, StopEvent, Wor
 from llama_index.core.workflow.retry_policy import ConstantDelayRetryPolicy
 from llama_index_instrumentation.dispatcher import instrument_tags
 
-LIBRARIES = ["openai", "llama-index"]
+record = partial(instrumented, libraries=["openai", "llama-index"])
 
 MODEL = "chat gpt-4.1-mini"
 
@@ -47,11 +65,6 @@ invoke_workflow RetrieverQueryEngine
 """
 
 
-def indented(text: str, levels: int) -> str:
-    """A tree that is within another."""
-    return "".join(f"{'  ' * levels}{line}" for line in text.splitlines(keepends=True))
-
-
 AGENT = f"""\
 invoke_agent forecaster
   {MODEL}
@@ -60,26 +73,31 @@ invoke_agent forecaster
 """
 
 
-@pytest.fixture(scope="module")
-def provider() -> Iterator[DemoProvider]:
-    with DemoProvider(replies=REPLIES) as provider:
-        yield provider
-
-
 @pytest.fixture
 def cities(provider: DemoProvider) -> VectorStoreIndex:
-    return index(provider.openai_url)
+    made = index(provider.openai_url)
+    provider.requests.clear()
+    return made
 
 
 @pytest.fixture
-def telemetry(provider: DemoProvider, cities: VectorStoreIndex) -> Iterator[Telemetry]:
-    provider.requests.clear()
-    with instrumented(libraries=LIBRARIES) as telemetry, nothing_left(telemetry):
-        before = get_current()
-        yield telemetry
-        assert get_current() is before
-        assert shown(telemetry.spans) == billed(provider)
-        assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs)
+def telemetry(cities: VectorStoreIndex, telemetry: Telemetry, provider: DemoProvider) -> Iterator[Telemetry]:
+    """In every test, each request is paid for once: those that make the index are before."""
+    yield telemetry
+    assert_billed_once(telemetry, provider)
+
+
+async def _at_once(provider: DemoProvider, times: int) -> None:
+    one = FunctionAgent(name="forecaster", llm=model(provider.openai_url), tools=[weather])
+    await together(*(run(one, QUESTION) for _ in range(times)))
+
+
+FRAMEWORK = Framework(
+    record,
+    _at_once,
+    f"invoke_agent forecaster\n  {MODEL}\n  execute_tool weather\n  {MODEL}\n",
+    hook=lambda: (len(get_dispatcher().span_handlers), len(get_dispatcher().event_handlers)),
+)
 
 
 async def run(runnable: Any, *args: Any, **given: Any) -> Any:
@@ -100,13 +118,12 @@ def test_an_agent_has_its_tree(
 def test_the_events_of_an_agent_can_be_read_while_it_runs(
     telemetry: Telemetry, provider: DemoProvider, cities: VectorStoreIndex
 ) -> None:
-    async def read() -> None:
+    async def follow() -> None:
         handler = agent(provider.openai_url, cities).run(QUESTION)
-        async for _ in handler.stream_events():
-            assert get_current() == {}
+        await read(handler.stream_events())
         await handler
 
-    asyncio.run(read())
+    asyncio.run(follow())
     assert tree(telemetry.spans) == AGENT
 
 
@@ -117,11 +134,7 @@ def test_agents_that_run_at_once_have_trees_of_their_own(
         await asyncio.gather(*(agent(provider.openai_url, cities).run(QUESTION) for _ in range(3)))
 
     asyncio.run(several())
-    by_trace: dict[int, list[Any]] = {}
-    for span in telemetry.spans:
-        assert span.context is not None
-        by_trace.setdefault(span.context.trace_id, []).append(span)
-    assert [tree(spans) for spans in by_trace.values()] == [AGENT] * 3
+    assert trees(telemetry.spans) == [AGENT] * 3
 
 
 def ask(engine: Any) -> Any:
@@ -136,13 +149,6 @@ QUERIES: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def in_thread(act: Callable[[], Any]) -> None:
-    """Do something in another thread."""
-    thread = threading.Thread(target=act)
-    thread.start()
-    thread.join()
-
-
 @pytest.mark.parametrize("way", QUERIES)
 def test_a_query_has_its_tree(telemetry: Telemetry, provider: DemoProvider, cities: VectorStoreIndex, way: str) -> None:
     QUERIES[way](cities.as_query_engine(llm=model(provider.openai_url)))
@@ -151,8 +157,7 @@ def test_a_query_has_its_tree(telemetry: Telemetry, provider: DemoProvider, citi
 
 async def read_async(engine: Any) -> None:
     """Read a streamed answer in tasks."""
-    async for _ in (await engine.aquery("What is Paris-75?")).response_gen:
-        assert get_current() == {}
+    await read((await engine.aquery("What is Paris-75?")).response_gen)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +179,7 @@ def test_an_answer_that_is_read_after_the_query_returned_belongs_to_it(
 
 @pytest.mark.parametrize("items", [0, 1])
 def test_a_query_whose_answer_is_dropped_ends(provider: DemoProvider, cities: VectorStoreIndex, items: int) -> None:
-    with instrumented(libraries=LIBRARIES) as telemetry, nothing_left(telemetry):
+    with record() as telemetry, nothing_left(telemetry):
         stream = ask(cities.as_query_engine(llm=model(provider.openai_url), streaming=True)).response_gen
         for _ in range(items):
             next(stream)
@@ -266,12 +271,10 @@ class Parallel(Workflow):
 
 def test_parallel_branches_belong_to_their_own(telemetry: Telemetry) -> None:
     asyncio.run(run(Parallel()))
-    spans = {span.context.span_id: span for span in telemetry.spans if span.context}
     tools = [span for span in telemetry.spans if span.name.startswith("execute_tool")]
-    parents = [span.parent.span_id for span in tools if span.parent is not None]
-    assert sorted(span.name for span in tools) == ["execute_tool a", "execute_tool b"]
-    assert len(set(parents)) == 2
-    assert {spans[parent].name for parent in parents} == {"branch"}
+    assert len({span.parent.span_id for span in tools if span.parent is not None}) == 2
+    around = [pair for pair in parents(telemetry.spans) if "tool" in pair[0]]
+    assert around == [("execute_tool a", "branch"), ("execute_tool b", "branch")]
 
 
 def test_a_block_of_the_application_in_a_step_is_nearer_than_the_step(telemetry: Telemetry) -> None:
@@ -283,52 +286,30 @@ def test_a_block_of_the_application_in_a_step_is_nearer_than_the_step(telemetry:
     assert "    mine\n      execute_tool one\n" in tree(telemetry.spans)
 
 
-def failing() -> None:
-    """What a step or tool may do."""
-    raise ValueError("its own")
-
-
 def test_an_error_ends_every_step_with_it(telemetry: Telemetry) -> None:
-    with pytest.raises(ValueError, match="its own"):
-        asyncio.run(run(Flow(failing)))
-    assert {span.name: attributes_of(span).get("error.type") for span in telemetry.spans} == {
+    with pytest.raises(ValueError, match="the tool's own"):
+        asyncio.run(run(Flow(lambda: broken("Paris"))))
+    assert errors(telemetry) == {
         "invoke_workflow Flow": "ValueError",
         "look_up": "ValueError",
     }
 
 
 def test_a_tools_error_that_the_model_is_told_of_is_on_its_step(telemetry: Telemetry, provider: DemoProvider) -> None:
-    def weather(city: str) -> str:
-        """Say what the weather is like."""
-        raise ValueError("no weather")
-
-    asyncio.run(run(FunctionAgent(name="forecaster", llm=model(provider.openai_url), tools=[weather]), QUESTION))
-    errors = {span.name: attributes_of(span).get("error.type") for span in telemetry.spans}
-    assert errors["execute_tool weather"] == "ValueError"
-    assert errors["invoke_agent forecaster"] is None
+    asyncio.run(run(FunctionAgent(name="forecaster", llm=model(provider.openai_url), tools=[broken]), QUESTION))
+    assert errors(telemetry) == {"execute_tool broken": "ValueError"}
 
 
 def test_a_run_that_is_cancelled_ends_with_its_steps(telemetry: Telemetry) -> None:
-    async def cancelled() -> None:
-        reached = asyncio.Event()
-
-        async def wait() -> None:
-            reached.set()
-            await asyncio.sleep(60)
-
-        handler = Flow(wait, timeout=None).run()
-        await asyncio.wait_for(reached.wait(), 20)
+    async def stopped() -> None:
+        handler = Flow(lambda: slow("Paris"), timeout=None).run()
+        await until(is_open(telemetry, "look_up"))
         await handler.cancel_run()
         with pytest.raises(BaseException, match=r".*"):
             await handler
 
-    asyncio.run(cancelled())
+    asyncio.run(stopped())
     assert tree(telemetry.spans) == "invoke_workflow Flow\n  look_up\n"
-
-
-def weather(city: str) -> str:
-    """Say what the weather is like."""
-    return f"sunny in {city}"
 
 
 def test_the_turns_of_agents_are_agents_and_a_handoff_is_a_task(telemetry: Telemetry, provider: DemoProvider) -> None:
@@ -379,36 +360,25 @@ class Local(CustomLLM):
 def test_a_model_without_an_instrumented_client_is_priced_once_by_the_usage_of_its_answer(
     call: Callable[[Any], Any],
 ) -> None:
-    with instrumented(libraries=LIBRARIES) as telemetry, nothing_left(telemetry):
+    with record() as telemetry, nothing_left(telemetry):
         call(Local())
         assert telemetry.attributes["gen_ai.usage.input_tokens"] == 1000
         assert telemetry.attributes["gen_ai.usage.output_tokens"] == 500
 
 
-BUDGETS = {
-    "steps": '[[budget]]\nname="few"\nsteps=1\nper="run"\n',
-    "requests": '[[budget]]\nname="few"\ntenant="acme"\nrequests=1\nper="day"\n',
-}
-
-
-@pytest.mark.parametrize("limit", BUDGETS)
+@pytest.mark.parametrize(
+    "limit", [{"steps": 1, "per": "run"}, {"requests": 1, "per": "day"}], ids=["steps", "requests"]
+)
 def test_a_refusal_ends_an_agents_run_under_its_own_name(
-    tmp_path: Path, provider: DemoProvider, cities: VectorStoreIndex, limit: str
+    provider: DemoProvider, cities: VectorStoreIndex, limit: dict[str, Any]
 ) -> None:
-    rules = tmp_path / "budgets.toml"
-    rules.write_text(BUDGETS[limit])
-    with (
-        instrumented(libraries=LIBRARIES, budgets=str(rules), budget_store="memory:") as telemetry,
-        nothing_left(telemetry),
-        genledger.attribution(tenant="acme"),
-    ):
-        provider.requests.clear()
+    with refusing(record, tenant="acme", **limit), genledger.attribution(tenant="acme"):
         with pytest.raises(genledger.BudgetExceeded):
             asyncio.run(run(agent(provider.openai_url, cities, tools=[FunctionTool.from_defaults(weather)]), QUESTION))
         assert len([request for request in provider.requests if "chat" in request.path]) == 1
 
 
-def test_a_refusal_is_not_retried_by_a_steps_policy(tmp_path: Path, provider: DemoProvider) -> None:
+def test_a_refusal_is_not_retried_by_a_steps_policy(provider: DemoProvider) -> None:
     llm = model(provider.openai_url)
     attempts = []
 
@@ -423,9 +393,7 @@ def test_a_refusal_is_not_retried_by_a_steps_policy(tmp_path: Path, provider: De
             await llm.achat([ChatMessage("hi")])
             return StopEvent(result="done")
 
-    rules = tmp_path / "budgets.toml"
-    rules.write_text(BUDGETS["steps"])
-    with instrumented(libraries=LIBRARIES, budgets=str(rules), budget_store="memory:"):
+    with refusing(record, steps=1, per="run"):
         with pytest.raises(genledger.BudgetExceeded):
             asyncio.run(run(Retrying()))
         assert len(attempts) == 1
@@ -435,7 +403,7 @@ def test_a_refusal_is_not_retried_by_a_steps_policy(tmp_path: Path, provider: De
 def test_content_is_written_only_where_it_is_captured(
     provider: DemoProvider, cities: VectorStoreIndex, content: bool
 ) -> None:
-    with instrumented(libraries=LIBRARIES, capture_content=content) as telemetry, nothing_left(telemetry):
+    with record(capture_content=content) as telemetry, nothing_left(telemetry):
         asyncio.run(run(agent(provider.openai_url, cities), QUESTION))
         assert_clean(telemetry.spans, capture_content=content)
         written = {span.name: attributes_of(span) for span in telemetry.spans}
@@ -476,7 +444,7 @@ def test_what_llamaindex_says_of_unknown_spans_is_ignored(telemetry: Telemetry) 
 
 def test_nothing_is_recorded_after_uninstrument(provider: DemoProvider, cities: VectorStoreIndex) -> None:
     handlers = len(get_dispatcher().span_handlers), len(get_dispatcher().event_handlers)
-    with instrumented(libraries=LIBRARIES) as telemetry:
+    with record() as telemetry:
         cities.as_retriever().retrieve("Paris")
         count = len(telemetry.spans)
     with instrumented(libraries=["openai"]) as other:

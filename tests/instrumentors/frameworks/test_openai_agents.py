@@ -7,19 +7,32 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from examples.demo.provider import DemoProvider
 from examples.frameworks.traced import QUESTION, REPLIES
-from openai import OpenAI
-from opentelemetry.context import get_current
-from tests.instrumentors.frameworks.runs import Totals, billed, cost_shown, nothing_left, shown, tree
+from tests.instrumentors.frameworks.runs import (
+    RULE,
+    Framework,
+    asking,
+    asking_async,
+    assert_billed_once,
+    billed,
+    broken,
+    cost_shown,
+    errors,
+    parents,
+    refusing,
+    together,
+    tree,
+    trees,
+)
 from tests.instrumentors.telemetry import Telemetry, attributes_of, instrumented
 
 import genledger
-from genledger.budgets import budget
 from genledger_semconv.checker import assert_clean
 
 pytest.importorskip("agents", reason="openai-agents has an environment of its own: make test-frameworks")
@@ -30,7 +43,7 @@ from agents.retry import ModelRetrySettings, retry_policies
 from agents.testing import ModelStep, ScriptedModel, assistant_message, function_call
 from examples.frameworks.openai_agents_agent import forecaster
 
-LIBRARIES = ["openai", "openai-agents"]
+record = partial(instrumented, libraries=["openai", "openai-agents"])
 
 RUN = """\
 invoke_workflow Agent workflow
@@ -84,17 +97,12 @@ def config(request: pytest.FixtureRequest) -> Iterator[RunConfig]:
     agents.set_tracing_disabled(False)
 
 
-@pytest.fixture
-def provider() -> Iterator[DemoProvider]:
-    with DemoProvider(replies=REPLIES) as provider:
-        yield provider
+async def _at_once(provider: DemoProvider, times: int) -> None:
+    agents.set_trace_processors([])  # nothing is sent to OpenAI
+    await together(*(Runner.run(forecaster(provider.openai_url), QUESTION) for _ in range(times)))
 
 
-@pytest.fixture
-def telemetry() -> Iterator[Telemetry]:
-    with instrumented(libraries=LIBRARIES) as telemetry, nothing_left(telemetry):
-        yield telemetry
-        assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs)
+FRAMEWORK = Framework(record, _at_once, RUN)
 
 
 async def stream(agent: Any, question: Any, **options: Any) -> Any:
@@ -126,12 +134,10 @@ def loop() -> Iterator[None]:
 def test_a_run_has_its_tree_and_its_cost_however_it_is_called(
     telemetry: Telemetry, provider: DemoProvider, config: RunConfig, way: str
 ) -> None:
-    before = get_current()
     result = WAYS[way](forecaster(provider.openai_url), QUESTION, run_config=config)
     assert result.final_output == REPLIES[QUESTION]
-    assert get_current() is before
     assert tree(telemetry.spans) == RUN
-    assert shown(telemetry.spans) == billed(provider) != Totals(0, 0)
+    assert_billed_once(telemetry, provider)
     assert cost_shown(telemetry.spans) == pytest.approx(
         billed(provider).input * 0.4e-6 + billed(provider).output * 1.6e-6
     )
@@ -146,7 +152,7 @@ def test_the_application_hears_the_same_of_the_sdk_as_without_genledger(
         return [(span.span_data.type, span.parent_id is None, span.error) for span in kept.spans]
 
     before = heard()
-    with instrumented(libraries=LIBRARIES):
+    with record():
         assert heard() == before
 
 
@@ -165,16 +171,6 @@ def test_a_handover_is_a_task_of_the_agent_that_hands_over(
     )
 
 
-def client(provider: DemoProvider) -> OpenAI:
-    """A client of the application's own."""
-    return OpenAI(base_url=provider.openai_url, api_key="demo")
-
-
-def ask(client: OpenAI) -> str:
-    """A call that a tool makes itself."""
-    return str(client.responses.create(model="gpt-4.1-mini", input="Who is there?").output_text)
-
-
 def calls(*names: str, argument: str = "city") -> ScriptedModel:
     """A model of the application's own, which calls these tools at once, and then answers."""
     called = [function_call(name, {argument: "Paris"}, call_id=f"call-{index}") for index, name in enumerate(names)]
@@ -184,38 +180,18 @@ def calls(*names: str, argument: str = "city") -> ScriptedModel:
 def test_calls_in_parallel_tools_belong_to_their_own(
     telemetry: Telemetry, provider: DemoProvider, config: RunConfig
 ) -> None:
-    asked = client(provider)
-
-    def tool(name: str, in_thread: bool) -> Any:
-        def plain(city: str) -> str:
-            return ask(asked)
-
-        async def coroutine(city: str) -> str:
-            return await asyncio.to_thread(ask, asked)
-
-        return function_tool(plain if in_thread else coroutine, name_override=name)
-
-    tools = [tool("a", True), tool("b", False), tool("c", True)]
+    acts = {"a": asking(provider), "b": asking_async(provider), "c": asking(provider)}
+    tools = [function_tool(act, name_override=name) for name, act in acts.items()]
     WAYS["run"](Agent("busy", model=calls("a", "b", "c"), tools=tools), "Go.", run_config=config)
-    parents = {span.context.span_id: span.name for span in telemetry.spans if span.context is not None}
-    called = [
-        parents[span.parent.span_id] for span in telemetry.spans if span.name == "chat gpt-4.1-mini" and span.parent
-    ]
-    assert sorted(called) == ["execute_tool a", "execute_tool b", "execute_tool c"]
-    assert shown(telemetry.spans) == billed(provider)
+    called = [("chat gpt-4.1-mini", f"execute_tool {name}") for name in acts]
+    assert [pair for pair in parents(telemetry.spans) if pair[0] == "chat gpt-4.1-mini"] == called
+    assert_billed_once(telemetry, provider)
 
 
 def test_parallel_runs_are_traces_of_their_own(telemetry: Telemetry, provider: DemoProvider, config: RunConfig) -> None:
-    async def both() -> None:
-        agent = forecaster(provider.openai_url)
-        await asyncio.gather(*(Runner.run(agent, QUESTION, run_config=config) for _ in range(3)))
-
-    asyncio.run(both())
-    by_trace: dict[int, list[Any]] = {}
-    for span in telemetry.spans:
-        assert span.context is not None
-        by_trace.setdefault(span.context.trace_id, []).append(span)
-    assert [tree(spans) for spans in by_trace.values()] == [RUN] * 3
+    agent = forecaster(provider.openai_url)
+    asyncio.run(together(*(Runner.run(agent, QUESTION, run_config=config) for _ in range(3))))
+    assert trees(telemetry.spans) == [RUN] * 3
 
 
 def test_an_agent_that_is_a_tool_runs_in_the_tool(telemetry: Telemetry, provider: DemoProvider) -> None:
@@ -233,7 +209,7 @@ def test_an_agent_that_is_a_tool_runs_in_the_tool(telemetry: Telemetry, provider
         "        chat gpt-4.1-mini\n"
         "    chat gpt-4.1-mini\n"
     )
-    assert shown(telemetry.spans) == billed(provider)
+    assert_billed_once(telemetry, provider)
 
 
 def test_a_trace_of_the_application_holds_its_runs_in_their_conversation(
@@ -267,7 +243,7 @@ def test_a_guardrail_is_a_task_with_its_calls(
 ) -> None:
     @agents.input_guardrail(run_in_parallel=False)  # type: ignore[untyped-decorator,unused-ignore]
     def polite(context: Any, agent: Any, given: Any) -> Any:
-        return agents.GuardrailFunctionOutput(ask(client(provider)), tripwire_triggered=triggered)
+        return agents.GuardrailFunctionOutput(asking(provider)("Paris"), tripwire_triggered=triggered)
 
     agent = forecaster(provider.openai_url)
     agent.input_guardrails = [polite]
@@ -278,14 +254,7 @@ def test_a_guardrail_is_a_task_with_its_calls(
         WAYS["run"](agent, QUESTION, run_config=config)
     found = tree(telemetry.spans)
     assert "\n    polite\n      chat gpt-4.1-mini\n" in found or "\n  polite\n    chat gpt-4.1-mini\n" in found
-    errors = [attributes_of(span).get("error.type") for span in telemetry.spans if "invoke" in span.name]
-    assert ("agents.exceptions.InputGuardrailTripwireTriggered" in errors) is triggered
-
-
-@function_tool
-def broken(city: str) -> str:
-    """Fail."""
-    raise ValueError("the tool's own")
+    assert ("agents.exceptions.InputGuardrailTripwireTriggered" in errors(telemetry).values()) is triggered
 
 
 @function_tool(failure_error_function=None)
@@ -294,14 +263,8 @@ def fatal(city: str) -> str:
     raise ValueError("the tool's own")
 
 
-def errors(telemetry: Telemetry) -> dict[str, Any]:
-    """The error of each span that has one."""
-    found = {span.name: attributes_of(span).get("error.type") for span in telemetry.spans}
-    return {name: error for name, error in found.items() if error is not None}
-
-
 def test_an_error_that_the_model_is_told_of_is_the_tools(telemetry: Telemetry) -> None:
-    WAYS["run"](Agent("host", model=calls("broken"), tools=[broken]), "Go.")
+    WAYS["run"](Agent("host", model=calls("broken"), tools=[function_tool(broken)]), "Go.")
     assert errors(telemetry) == {"execute_tool broken": "ValueError"}
 
 
@@ -361,21 +324,16 @@ def test_a_run_that_is_cancelled_midway_leaves_nothing_open(telemetry: Telemetry
     assert tree(telemetry.spans) == ("invoke_workflow Agent workflow\n  invoke_agent host\n    execute_tool wait\n")
 
 
-def refusing(**limits: Any) -> Any:
-    """Instrument with one budget that blocks."""
-    return instrumented(libraries=LIBRARIES, budgets=[budget(name="limit", **limits)], budget_store="memory:")
-
-
 @pytest.mark.parametrize("way", WAYS)
 def test_a_budgets_refusal_ends_the_run_with_its_name(provider: DemoProvider, config: RunConfig, way: str) -> None:
-    with refusing(requests=1, per="run") as telemetry, nothing_left(telemetry):
+    with refusing(record, requests=1, per="run") as telemetry:
         with pytest.raises(genledger.BudgetExceeded) as refused:
             WAYS[way](forecaster(provider.openai_url), QUESTION, run_config=config)
-        assert refused.value.rule == "limit"
+        assert refused.value.rule == RULE
         assert len(provider.requests) == 1
         assert tree(telemetry.spans) == RUN
         assert set(errors(telemetry).values()) == {"genledger.budgets.enforcement.exceeded.BudgetExceeded"}
-        assert shown(telemetry.spans) == billed(provider)
+        assert_billed_once(telemetry, provider)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -390,7 +348,7 @@ def test_a_refusal_is_not_retried(provider: DemoProvider, way: str) -> None:
     agent.model_settings = ModelSettings(
         retry=ModelRetrySettings(max_retries=3, policy=retry_policies.any(policy, retry_policies.http_status([429])))
     )
-    with refusing(requests=1, per="day") as telemetry:
+    with refusing(record, requests=1, per="day") as telemetry:
         with pytest.raises(genledger.BudgetExceeded):
             WAYS[way](agent, QUESTION)
         assert len(provider.requests) == 1
@@ -402,18 +360,11 @@ def test_a_refusal_is_not_retried(provider: DemoProvider, way: str) -> None:
 def test_a_refusal_in_a_tool_ends_the_run_instead_of_being_told_to_the_model(
     provider: DemoProvider, nested: bool
 ) -> None:
-    asked = client(provider)
-
-    @function_tool
-    def research(city: str) -> str:
-        """Ask a model."""
-        return ask(asked)
-
-    agent = Agent("host", model=calls("research"), tools=[research])
+    agent = Agent("host", model=calls("weather"), tools=[function_tool(asking(provider))])
     if nested:
         agent = Agent("outer", model=calls("inner", argument="input"), tools=[agent.as_tool("inner", "Runs it.")])
-    with refusing(requests=1, per="day") as telemetry, nothing_left(telemetry):
-        ask(asked)
+    with refusing(record, requests=1, per="day"):
+        asking(provider)("Paris")
         with pytest.raises(agents.UserError) as raised:
             WAYS["run"](agent, "Go.")
         cause: BaseException | None = raised.value
@@ -427,7 +378,7 @@ def test_a_refusal_in_a_tool_ends_the_run_instead_of_being_told_to_the_model(
 def test_repeats_of_the_same_call_of_a_tool_are_counted_and_others_are_not(
     provider: DemoProvider, config: RunConfig, cities: list[str], requests: int
 ) -> None:
-    asked = client(provider)
+    ask = asking(provider)
 
     @function_tool
     def look(city: str) -> str:
@@ -436,7 +387,7 @@ def test_repeats_of_the_same_call_of_a_tool_are_counted_and_others_are_not(
 
     def turn(index: int) -> Any:
         def answer(call: Any) -> Any:
-            ask(asked)
+            ask("Paris")
             if index == len(cities):
                 return [assistant_message("Done.")]
             return [function_call("look", {"city": cities[index]}, call_id=f"call-{index}")]
@@ -444,7 +395,7 @@ def test_repeats_of_the_same_call_of_a_tool_are_counted_and_others_are_not(
         return ModelStep.respond(answer)
 
     model = ScriptedModel([turn(index) for index in range(len(cities) + 1)])
-    with refusing(repeats=1) as telemetry, nothing_left(telemetry):
+    with refusing(record, repeats=1) as telemetry:
         try:
             WAYS["run"](Agent("host", model=model, tools=[look]), "Go.", run_config=config)
             refused = False
@@ -457,7 +408,7 @@ def test_repeats_of_the_same_call_of_a_tool_are_counted_and_others_are_not(
 
 
 def test_content_is_on_agents_and_tools_where_it_is_captured(provider: DemoProvider) -> None:
-    with instrumented(libraries=LIBRARIES, capture_content="span") as telemetry:
+    with record(capture_content="span") as telemetry:
         WAYS["run"](forecaster(provider.openai_url), QUESTION)
         tool = telemetry.attributes_of("execute_tool weather")
         agent = telemetry.attributes_of("invoke_agent forecaster")
@@ -467,12 +418,6 @@ def test_content_is_on_agents_and_tools_where_it_is_captured(provider: DemoProvi
         assert asked["parts"] == [{"type": "text", "content": QUESTION}]
         assert REPLIES[QUESTION] in agent["gen_ai.output.messages"]
         assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs, capture_content=True)
-
-
-def test_no_content_is_recorded_by_default(telemetry: Telemetry, provider: DemoProvider) -> None:
-    WAYS["run"](forecaster(provider.openai_url), QUESTION)
-    said = "".join(span.to_json() for span in telemetry.spans)
-    assert "Paris" not in said
 
 
 def test_spans_without_a_trace_or_a_start_or_an_end_are_bounded(telemetry: Telemetry) -> None:
@@ -492,14 +437,6 @@ def test_spans_without_a_trace_or_a_start_or_an_end_are_bounded(telemetry: Telem
     assert "invoke_workflow Trip\n  invoke_agent lost\n" in tree(telemetry.spans)
 
 
-def test_nothing_is_recorded_after_uninstrument(provider: DemoProvider) -> None:
-    with instrumented(libraries=LIBRARIES) as telemetry:
-        WAYS["run"](forecaster(provider.openai_url), QUESTION)
-        count = len(telemetry.spans)
-    WAYS["run"](forecaster(provider.openai_url), QUESTION)
-    assert len(telemetry.spans) == count == 5
-
-
 def test_the_sdk_makes_its_exporter_no_sooner_than_without_genledger() -> None:
     code = (
         "import genledger; genledger.instrument(destinations=[])\n"
@@ -515,7 +452,7 @@ def test_agents_in_tools_of_agents_are_deeper(
 ) -> None:
     inner = forecaster(provider.openai_url)
     outer = Agent("host", model=calls("forecast", argument="input"), tools=[inner.as_tool("forecast", "Forecasts.")])
-    with refusing(depth=depth) as telemetry, nothing_left(telemetry):
+    with refusing(record, depth=depth):
         if refused:
             with pytest.raises(agents.UserError):
                 WAYS["run"](outer, QUESTION, run_config=config)

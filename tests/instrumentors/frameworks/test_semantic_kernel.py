@@ -1,31 +1,39 @@
 """Semantic Kernel: runs of agents around its functions' own spans, and a budget's refusal ends them."""
 
 import asyncio
-import importlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import openai
 import pytest
 from examples.demo.provider import DemoProvider, Fault
-from opentelemetry import trace
+from examples.frameworks.traced import QUESTION, REPLIES
 from opentelemetry.context import get_current
 from tests.instrumentors.destination import Destination
+from tests.instrumentors.frameworks.native import native
 from tests.instrumentors.frameworks.runs import (
-    billed,
-    cost_shown,
+    Framework,
+    asking_async,
+    assert_billed_once,
+    cancelled,
+    errors,
+    indented,
     is_step_or_call,
-    nothing_left,
-    shown,
+    outcomes,
+    read,
+    refusing,
+    tenants,
+    together,
     traces,
     tree,
+    weather,
 )
-from tests.instrumentors.telemetry import Telemetry, attributes_of, instrumented
+from tests.instrumentors.telemetry import Telemetry, instrumented
 
 import genledger
-from genledger.budgets import budget
 from genledger_semconv.checker import assert_clean
 
 pytest.importorskip("semantic_kernel", reason="semantic-kernel has an environment of its own: make test-frameworks")
@@ -46,19 +54,16 @@ from semantic_kernel.functions import kernel_function
 from semantic_kernel.utils.telemetry.agent_diagnostics import decorators as agent_diagnostics
 from semantic_kernel.utils.telemetry.model_diagnostics import decorators as model_diagnostics
 
-QUESTION = "What is the weather in Paris-75?"
+LIBRARIES = ["openai", "semantic-kernel"]
+
+record = partial(native, libraries=LIBRARIES)
+
+alone = partial(instrumented, libraries=LIBRARIES)
+"""Where nobody listens to the framework's own spans."""
 
 CALL = "  chat gpt-4.1-mini\n"
 TOOL = "  execute_tool Weather-weather\n"
 RUN = f"invoke_agent forecaster\n{CALL}{TOOL}{CALL}"
-
-TRACERS = [
-    "semantic_kernel.connectors.ai.chat_completion_client_base",
-    "semantic_kernel.functions.kernel_function",
-    agent_diagnostics.__name__,
-    model_diagnostics.__name__,
-]
-"""Modules that keep the tracer of the first global provider that there is."""
 
 
 class Weather:
@@ -67,10 +72,15 @@ class Weather:
     @kernel_function
     def weather(self, city: str) -> str:
         """Say what the weather is like in a city."""
-        return f"sunny in {city}"
+        return weather(city)
 
 
-def plugin(act: Callable[[str], Any]) -> Any:
+def asking(provider: DemoProvider) -> Any:
+    """A plugin that asks the model by itself."""
+    return plugin(asking_async(provider))
+
+
+def plugin(act: Callable[[str], Awaitable[Any]]) -> Any:
     """A plugin whose function does what is given."""
 
     class Weather:
@@ -98,55 +108,18 @@ async def an_agent(provider: DemoProvider, *plugins: Any, name: str = "forecaste
         )
 
 
-def asking(provider: DemoProvider) -> Any:
-    """A plugin that asks the model by itself."""
-
-    async def ask(city: str) -> str:
-        async with openai.AsyncOpenAI(base_url=provider.openai_url, api_key="k") as client:
-            return (await client.responses.create(model="gpt-4.1-mini", input=city)).output_text
-
-    return plugin(ask)
+async def _at_once(provider: DemoProvider, times: int) -> None:
+    async with an_agent(provider) as agent:
+        await together(*(agent.get_response(QUESTION) for _ in range(times)))
 
 
-def record(**options: Any) -> Any:
-    """Genledger with this library and OpenAI's."""
-    return instrumented(libraries=["openai", "semantic-kernel"], **options)
+FRAMEWORK = Framework(record, _at_once, RUN, is_step_or_call)
 
 
-def refusing(requests: int) -> Any:
-    """Genledger with a budget of a few requests."""
-    return record(budgets=[budget(requests=requests, per="day")], budget_store="memory")
-
-
-def outcomes(telemetry: Telemetry) -> list[str]:
-    """How each call ended."""
-    found = [attributes_of(span) for span in telemetry.spans]
-    return [one["genledger.outcome"] for one in found if "genledger.outcome" in one]
-
-
-@pytest.fixture
-def natively(monkeypatch: pytest.MonkeyPatch) -> Callable[[Telemetry], None]:
-    """Send Semantic Kernel's own spans to a test's provider."""
-
-    def send(telemetry: Telemetry) -> None:
-        trace.set_tracer_provider(telemetry.tracer_provider)
-        for module in map(importlib.import_module, TRACERS):
-            monkeypatch.setattr(module, "tracer", telemetry.tracer_provider.get_tracer(module.__name__))
-
-    return send
-
-
-@pytest.fixture
-def provider() -> Iterator[DemoProvider]:
-    with DemoProvider(replies={QUESTION: "It is sunny."}) as provider:
-        yield provider
-
-
-@pytest.fixture
-def telemetry(natively: Callable[[Telemetry], None]) -> Iterator[Telemetry]:
-    with record() as telemetry, nothing_left(telemetry):
-        natively(telemetry)
-        yield telemetry
+def diagnose(monkeypatch: pytest.MonkeyPatch, on: bool) -> None:
+    """Switch Semantic Kernel's own diagnostics on or off."""
+    for module in (agent_diagnostics, model_diagnostics):
+        monkeypatch.setattr(module.MODEL_DIAGNOSTICS_SETTINGS, "enable_otel_diagnostics", on)
 
 
 async def _response(agent: Any) -> None:
@@ -154,13 +127,11 @@ async def _response(agent: Any) -> None:
 
 
 async def _invoked(agent: Any) -> None:
-    async for _ in agent.invoke(QUESTION):
-        assert get_current() == {}
+    await read(agent.invoke(QUESTION))
 
 
 async def _streamed(agent: Any) -> None:
-    async for _ in agent.invoke_stream(QUESTION):
-        assert get_current() == {}
+    await read(agent.invoke_stream(QUESTION))
 
 
 WAYS = {"get_response": _response, "invoke": _invoked, "invoke_stream": _streamed}
@@ -173,7 +144,7 @@ async def test_a_run_has_its_tree_however_it_is_called(telemetry: Telemetry, pro
         await WAYS[way](agent)
     assert get_current() is before
     assert tree(telemetry.spans, kept=is_step_or_call) == RUN
-    assert shown(telemetry.spans) == billed(provider)
+    assert_billed_once(telemetry, provider)
     assert outcomes(telemetry) == ["success", "success"]
 
 
@@ -181,15 +152,12 @@ async def test_a_run_has_its_tree_however_it_is_called(telemetry: Telemetry, pro
 async def test_beside_its_own_diagnostics_every_token_is_shown_once(
     telemetry: Telemetry, provider: DemoProvider, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (agent_diagnostics, model_diagnostics):
-        monkeypatch.setattr(module.MODEL_DIAGNOSTICS_SETTINGS, "enable_otel_diagnostics", True)
+    diagnose(monkeypatch, True)
     async with an_agent(provider) as agent:
         await WAYS[way](agent)
     assert tree(telemetry.spans, kept=is_step_or_call) == RUN.replace(CALL, f"{CALL}  {CALL}")
-    assert shown(telemetry.spans) == billed(provider)
-    ours = [span for span in telemetry.spans if "genledger.outcome" in (span.attributes or {})]
-    assert len(ours) == len(provider.requests) == 2
-    assert cost_shown(telemetry.spans) == cost_shown(ours) > 0
+    assert len(outcomes(telemetry)) == 2
+    assert_billed_once(telemetry, provider)
 
 
 async def test_a_run_names_its_agent_its_conversation_and_the_call_of_its_tool(
@@ -204,21 +172,12 @@ async def test_a_run_names_its_agent_its_conversation_and_the_call_of_its_tool(
 
 
 async def test_content_is_on_a_run_when_it_is_captured(provider: DemoProvider) -> None:
-    with record(capture_content="span") as telemetry:
+    with alone(capture_content="span") as telemetry:
         async with an_agent(provider) as agent:
             await agent.get_response(QUESTION)
     run = telemetry.attributes_of("invoke_agent forecaster")
     assert QUESTION in run["gen_ai.input.messages"]
-    assert "It is sunny." in run["gen_ai.output.messages"]
-
-
-async def test_runs_side_by_side_keep_their_calls(telemetry: Telemetry, provider: DemoProvider) -> None:
-    async with an_agent(provider) as agent:
-        await asyncio.gather(*(agent.get_response(QUESTION) for _ in range(3)))
-    assert traces(telemetry.spans) == 3
-    for run in {span.context.trace_id for span in telemetry.spans if span.context is not None}:
-        mine = [span for span in telemetry.spans if span.context and span.context.trace_id == run]
-        assert tree(mine, kept=is_step_or_call) == RUN
+    assert REPLIES[QUESTION] in run["gen_ai.output.messages"]
 
 
 async def test_an_agent_as_a_plugin_is_inside_of_the_tool(telemetry: Telemetry, provider: DemoProvider) -> None:
@@ -229,11 +188,9 @@ async def test_an_agent_as_a_plugin_is_inside_of_the_tool(telemetry: Telemetry, 
 
         async with an_agent(provider, plugin(delegate), name="outer") as outer:
             await outer.get_response(QUESTION)
-    inside = "".join(f"    {line}\n" for line in RUN.splitlines())
-    assert tree(telemetry.spans, kept=is_step_or_call) == RUN.replace("forecaster", "outer").replace(
-        TOOL, TOOL + inside
-    )
-    assert shown(telemetry.spans) == billed(provider)
+    around = RUN.replace("forecaster", "outer")
+    assert tree(telemetry.spans, kept=is_step_or_call) == around.replace(TOOL, TOOL + indented(RUN, 2))
+    assert_billed_once(telemetry, provider)
 
 
 async def test_a_search_is_a_retrieval_around_its_embedding(telemetry: Telemetry, provider: DemoProvider) -> None:
@@ -268,31 +225,27 @@ async def test_agents_together_belong_to_where_they_were_invoked(
         await runtime.stop_when_idle()
     spans = [span for span in telemetry.spans if is_step_or_call(span)]
     assert traces(spans) == 1
-    assert {attributes_of(span).get("genledger.tenant.id") for span in spans} == {"acme"}
+    assert tenants(spans) == {"acme"}
     runs = [span.name for span in spans if span.name.startswith("invoke")]
     assert sorted(runs) == ["invoke_agent editor", "invoke_agent forecaster", "invoke_workflow newsroom"]
     everything = tree(telemetry.spans, kept=is_step_or_call).splitlines()
     assert [line for line in everything if not line.startswith("  ")] == ["invoke_workflow newsroom"]
-    assert shown(telemetry.spans) == billed(provider)
+    assert_billed_once(telemetry, provider)
 
 
 async def test_a_refusal_ends_agents_together(provider: DemoProvider) -> None:
-    with refusing(1):
+    with refusing(alone, requests=1, per="day"):
         runtime = InProcessRuntime()
         runtime.start()
-        async with an_agent(provider, asking(provider)) as forecaster, an_agent(provider, name="editor") as editor:
+        async with (
+            an_agent(provider, asking(provider)) as forecaster,
+            an_agent(provider, name="editor") as editor,
+        ):
             result = await SequentialOrchestration(members=[forecaster, editor]).invoke(QUESTION, runtime)
             with pytest.raises(genledger.BudgetExceeded):
                 await asyncio.wait_for(result.get(), 60)
             await runtime.stop()
     assert len(provider.requests) == 1
-
-
-async def test_a_run_takes_the_attribution_around_it(telemetry: Telemetry, provider: DemoProvider) -> None:
-    async with an_agent(provider) as agent:
-        with genledger.attribution(tenant="acme"):
-            await agent.get_response(QUESTION)
-    assert {attributes_of(span).get("genledger.tenant.id") for span in telemetry.spans} == {"acme"}
 
 
 async def test_a_tool_that_fails_is_an_error_of_its_own(telemetry: Telemetry, provider: DemoProvider) -> None:
@@ -301,9 +254,7 @@ async def test_a_tool_that_fails_is_an_error_of_its_own(telemetry: Telemetry, pr
 
     async with an_agent(provider, plugin(fail)) as agent:
         await agent.get_response(QUESTION)
-    failed = {span.name: attributes_of(span).get("error.type") for span in telemetry.spans}
-    assert failed.pop("execute_tool Weather-weather") == "ValueError"
-    assert set(failed.values()) == {None}
+    assert errors(telemetry) == {"execute_tool Weather-weather": "ValueError"}
 
 
 async def test_a_model_that_fails_fails_the_run_with_the_same_error_as_before(telemetry: Telemetry) -> None:
@@ -318,17 +269,12 @@ async def test_a_model_that_fails_fails_the_run_with_the_same_error_as_before(te
 async def test_a_cancelled_run_leaves_nothing_open(telemetry: Telemetry) -> None:
     with DemoProvider(latency=0.5) as provider:
         async with an_agent(provider) as agent:
-            run = asyncio.create_task(agent.get_response(QUESTION))
-            while not provider.requests:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-            run.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await run
+            await cancelled(agent.get_response(QUESTION), lambda: provider.requests)
     assert outcomes(telemetry) == ["cancelled"]
 
 
 async def test_the_run_of_a_stream_that_is_left_early_ends(provider: DemoProvider) -> None:
-    with record() as telemetry:
+    with alone() as telemetry:
         async with an_agent(provider) as agent:
             stream = agent.invoke_stream(QUESTION)
             async for _ in stream:
@@ -342,7 +288,7 @@ async def test_the_run_of_a_stream_that_is_left_early_ends(provider: DemoProvide
 @pytest.mark.parametrize("admitted", [0, 1, 2])
 async def test_a_budget_ends_the_run_at_its_first_refusal(provider: DemoProvider, way: str, admitted: int) -> None:
     """The second request is a tool's: its errors are otherwise told to the model."""
-    with refusing(admitted) as telemetry, nothing_left(telemetry):
+    with refusing(alone, requests=admitted, per="day") as telemetry:
         async with an_agent(provider, asking(provider)) as agent:
             with pytest.raises(genledger.BudgetExceeded):
                 await WAYS[way](agent)
@@ -351,7 +297,7 @@ async def test_a_budget_ends_the_run_at_its_first_refusal(provider: DemoProvider
 
 
 async def test_a_refusal_goes_through_a_kernels_function_with_its_name(provider: DemoProvider) -> None:
-    with refusing(0):
+    with refusing(alone, requests=0, per="day"):
         async with a_service(provider) as service:
             kernel = Kernel()
             kernel.add_service(service)
@@ -360,7 +306,7 @@ async def test_a_refusal_goes_through_a_kernels_function_with_its_name(provider:
 
 
 async def test_a_run_while_the_application_handles_a_refusal_fails_with_its_own_errors(provider: DemoProvider) -> None:
-    with refusing(0), DemoProvider(faults=[Fault("Paris", 500)]):
+    with refusing(alone, requests=0, per="day"), DemoProvider(faults=[Fault("Paris", 500)]):
         async with an_agent(provider) as agent:
             try:
                 await agent.get_response(QUESTION)
@@ -369,20 +315,13 @@ async def test_a_run_while_the_application_handles_a_refusal_fails_with_its_own_
                     Kernel().get_function("none", "none")
 
 
-@pytest.mark.parametrize("diagnostics", [False, True])
 @pytest.mark.parametrize("limit", [{"steps": 1, "per": "run"}, {"requests": 1, "per": "run"}])
-async def test_a_run_counts_in_budgets(
-    provider: DemoProvider,
-    limit: dict[str, Any],
-    natively: Callable[[Telemetry], None],
-    diagnostics: bool,
-    monkeypatch: pytest.MonkeyPatch,
+async def test_a_run_beside_its_own_diagnostics_counts_in_budgets(
+    provider: DemoProvider, limit: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether the run's span is ours or its own."""
-    for module in (agent_diagnostics, model_diagnostics):
-        monkeypatch.setattr(module.MODEL_DIAGNOSTICS_SETTINGS, "enable_otel_diagnostics", diagnostics)
-    with record(budgets=[budget(**limit)], budget_store="memory") as telemetry:
-        natively(telemetry)
+    """The run's span is its own then."""
+    diagnose(monkeypatch, True)
+    with refusing(record, **limit):
         async with an_agent(provider) as agent:
             for _ in range(2):  # each run has a limit of its own
                 with pytest.raises(genledger.BudgetExceeded):
@@ -391,7 +330,7 @@ async def test_a_run_counts_in_budgets(
 
 
 async def test_runs_inside_of_runs_count_in_budgets_of_depth(provider: DemoProvider) -> None:
-    with record(budgets=[budget(depth=0)], budget_store="memory"):
+    with refusing(alone, depth=0):
         async with an_agent(provider) as inner:
 
             async def delegate(city: str) -> str:
@@ -403,11 +342,8 @@ async def test_runs_inside_of_runs_count_in_budgets_of_depth(provider: DemoProvi
     assert len(provider.requests) == 1
 
 
-async def test_we_record_nothing_after_uninstrument(
-    provider: DemoProvider, natively: Callable[[Telemetry], None]
-) -> None:
+async def test_we_record_nothing_after_uninstrument(provider: DemoProvider) -> None:
     with record() as telemetry:
-        natively(telemetry)
         async with an_agent(provider) as agent:
             await agent.get_response(QUESTION)
             count = len(telemetry.spans)
@@ -417,10 +353,9 @@ async def test_we_record_nothing_after_uninstrument(
     assert sorted(later) == ["AutoFunctionInvocationLoop", "execute_tool Weather-weather"]
 
 
-async def test_tools_count_in_the_run(provider: DemoProvider, natively: Callable[[Telemetry], None]) -> None:
+async def test_tools_count_in_the_run(provider: DemoProvider) -> None:
     """`repeats` counts the same tool call within a run: the tool's span is Semantic Kernel's own."""
-    with record(budgets=[budget(repeats=0)], budget_store="memory") as telemetry:
-        natively(telemetry)
+    with refusing(record, repeats=0):
         async with an_agent(provider) as agent:
             with pytest.raises(genledger.BudgetExceeded):
                 await agent.get_response(QUESTION)
@@ -429,27 +364,21 @@ async def test_tools_count_in_the_run(provider: DemoProvider, natively: Callable
 @pytest.mark.parametrize("diagnostics", [False, True])
 async def test_plumbing_and_content_are_hidden(
     provider: DemoProvider,
-    natively: Callable[[Telemetry], None],
     diagnostics: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for module in (agent_diagnostics, model_diagnostics):
-        monkeypatch.setattr(module.MODEL_DIAGNOSTICS_SETTINGS, "enable_otel_diagnostics", diagnostics)
+    diagnose(monkeypatch, diagnostics)
     shown = Destination()
-    with record(destinations=[shown]) as telemetry:
-        natively(telemetry)
+    with record(destinations=[shown]):
         async with an_agent(provider) as agent:
             await agent.get_response(QUESTION)
     assert tree(shown.spans) == (RUN.replace(CALL, f"{CALL}  {CALL}") if diagnostics else RUN)
     assert_clean(shown.spans, allow=["gen_ai.agent.id", "gen_ai.provider.name"])
 
 
-async def test_the_runtime_of_agents_together_is_hidden(
-    provider: DemoProvider, natively: Callable[[Telemetry], None]
-) -> None:
+async def test_the_runtime_of_agents_together_is_hidden(provider: DemoProvider) -> None:
     shown = Destination()
-    with record(destinations=[shown]) as telemetry:
-        natively(telemetry)
+    with record(destinations=[shown]):
         runtime = InProcessRuntime()
         runtime.start()
         async with an_agent(provider) as forecaster, an_agent(provider, name="editor") as editor:
@@ -457,21 +386,18 @@ async def test_the_runtime_of_agents_together_is_hidden(
                 result = await SequentialOrchestration(members=[forecaster, editor]).invoke(QUESTION, runtime)
                 await asyncio.wait_for(result.get(), 60)
             await runtime.stop_when_idle()
-    inside = "".join(f"  {line}\n" for line in (RUN + "invoke_agent editor\n" + CALL).splitlines())
+    inside = indented(f"{RUN}invoke_agent editor\n{CALL}", 1)
     assert tree(shown.spans) == f"invoke_workflow newsroom\n{inside}"
 
 
-async def test_what_a_failing_tool_says_is_shown_only_with_content(
-    provider: DemoProvider, natively: Callable[[Telemetry], None]
-) -> None:
+async def test_what_a_failing_tool_says_is_shown_only_with_content(provider: DemoProvider) -> None:
     async def fail(city: str) -> str:
         raise ValueError(f"no {city}, ask a@example.com")
 
     said = {}
     for content in (None, "span"):
         shown = Destination()
-        with record(destinations=[shown], **({"capture_content": content} if content else {})) as telemetry:
-            natively(telemetry)
+        with record(destinations=[shown], **({"capture_content": content} if content else {})):
             async with an_agent(provider, plugin(fail)) as agent:
                 await agent.get_response(QUESTION)
         (tool,) = (span for span in shown.spans if span.name == "execute_tool Weather-weather")

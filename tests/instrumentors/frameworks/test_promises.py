@@ -1,0 +1,141 @@
+"""What is promised of a run, whichever framework runs it: each has its row in its own module, as `FRAMEWORK`."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from examples.demo.provider import DemoProvider
+from opentelemetry.context import get_current
+from tests.instrumentors.frameworks.runs import (
+    Framework,
+    Record,
+    assert_billed_once,
+    ours,
+    outcomes,
+    refusing,
+    tenants,
+    tree,
+    trees,
+)
+from tests.instrumentors.telemetry import Telemetry
+
+import genledger
+
+FRAMEWORKS = {
+    "ag2": "ag2.agent",
+    "agent_framework": "agent_framework",
+    "agno": "agno",
+    "autogen": "autogen_agentchat",
+    "crewai": "crewai",
+    "dspy": "dspy",
+    "google_adk": "google.adk",
+    "haystack": "haystack",
+    "instructor": "instructor",
+    "langchain_agents": "langchain.agents",
+    "llamaindex": "llama_index.llms.openai",
+    "openai_agents": "agents",
+    "pydantic_ai": "pydantic_ai",
+    "semantic_kernel": "semantic_kernel",
+    "smolagents": "smolagents",
+    "strands": "strands",
+}
+"""The end of the name of each module, and the package that it needs."""
+
+
+OTHERS = {"instructor", "smolagents", "strands"}
+"""instructor's tasks are no runs, smolagents' model is asked once, and Strands wraps what is raised: see their own."""
+
+
+@pytest.fixture(params=FRAMEWORKS)
+def framework(request: pytest.FixtureRequest) -> Framework:
+    """A row."""
+    package = FRAMEWORKS[request.param]
+    pytest.importorskip(package, reason=f"{package} has an environment of its own: make test-frameworks")
+    row: Framework = importlib.import_module(f"tests.instrumentors.frameworks.test_{request.param}").FRAMEWORK
+    return row
+
+
+@pytest.fixture
+def record(framework: Framework) -> Record:
+    """Genledger beside the framework."""
+    return framework.record
+
+
+@pytest.fixture
+def replies(framework: Framework) -> Mapping[str, str]:
+    """What the framework's model says."""
+    return framework.replies
+
+
+async def test_a_run_has_its_tree_and_leaves_the_context_as_it_was(
+    framework: Framework, telemetry: Telemetry, provider: DemoProvider
+) -> None:
+    before = get_current()
+    await framework.run(provider, 1)
+    assert get_current() is before
+    assert tree(telemetry.spans, kept=framework.kept) == framework.tree
+    assert_billed_once(telemetry, provider)
+
+
+async def test_runs_at_the_same_time_have_trees_of_their_own(
+    framework: Framework, telemetry: Telemetry, provider: DemoProvider
+) -> None:
+    await framework.run(provider, 3)
+    assert trees(telemetry.spans, kept=framework.kept) == [framework.tree] * 3
+    assert_billed_once(telemetry, provider)
+
+
+async def test_a_run_in_a_thread_has_its_tree(
+    framework: Framework, telemetry: Telemetry, provider: DemoProvider
+) -> None:
+    await asyncio.to_thread(lambda: asyncio.run(_once(framework, provider)))
+    assert tree(telemetry.spans, kept=framework.kept) == framework.tree
+
+
+async def _once(framework: Framework, provider: DemoProvider) -> None:
+    await framework.run(provider, 1)
+
+
+async def test_a_run_takes_the_attribution_around_it(
+    framework: Framework, telemetry: Telemetry, provider: DemoProvider
+) -> None:
+    with genledger.attribution(tenant="acme"):
+        await framework.run(provider, 1)
+    assert tenants(filter(framework.kept, telemetry.spans)) == {"acme"}
+
+
+@pytest.mark.parametrize("framework", [name for name in FRAMEWORKS if name not in OTHERS], indirect=True)
+@pytest.mark.parametrize("limit", [{"steps": 1, "per": "run"}, {"requests": 1, "per": "run"}])
+async def test_a_run_counts_in_budgets(framework: Framework, provider: DemoProvider, limit: dict[str, Any]) -> None:
+    with refusing(framework.record, **limit) as telemetry:
+        for _ in range(2):  # each run has a limit of its own
+            with pytest.raises(genledger.BudgetExceeded):
+                await framework.run(provider, 1)
+        assert outcomes(telemetry).count("blocked") == 2
+
+
+async def test_no_content_is_recorded_unless_it_is_captured(
+    framework: Framework, telemetry: Telemetry, provider: DemoProvider
+) -> None:
+    await framework.run(provider, 1)
+    assert ours(telemetry.spans)
+    assert "Paris" not in "".join(span.to_json() for span in ours(telemetry.spans))
+
+
+async def test_nothing_of_genledgers_is_recorded_after_uninstrument(
+    framework: Framework, provider: DemoProvider
+) -> None:
+    hook = framework.hook()
+    with framework.record() as telemetry:
+        await framework.run(provider, 1)
+        count = len(telemetry.spans)
+        genledger.uninstrument()
+        assert framework.hook() == hook
+        await framework.run(provider, 1)
+    later = telemetry.spans[count:]
+    assert not ours(later)
+    assert "genledger" not in str([span.attributes for span in later])

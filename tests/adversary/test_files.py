@@ -24,8 +24,8 @@ from genledger.destinations.delivery.spool import Spool
 from genledger.destinations.ledger import LedgerDestination
 from genledger.destinations.selection.allowance import Allowance
 from genledger.engine.later_usage.job_book import Origin
+from genledger.engine.record import StepRecord
 from genledger.ledger import Ledger
-from genledger.ledger.rows import Step
 from genledger.shared.turns import Turns
 
 from ..genledger.forks import run_together
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="these attacks a
 
 def write_ledger(path: Path, number: int) -> None:
     destination = LedgerDestination(path)
-    destination.accept(Step(number, number, None, "task", "step", time.time_ns(), 0.0, None))
+    destination.accept(StepRecord(number, number, None, "task", "step", time.time_ns(), 0.0, None))
     assert destination.shutdown(LONG)
 
 

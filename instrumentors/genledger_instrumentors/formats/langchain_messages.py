@@ -5,6 +5,7 @@ https://reference.langchain.com/python/langchain_core/messages/
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ from genledger_semconv import spans as S
 GRAPH = "LangGraph"
 """The name of graphs, agents among them, that the application gives none."""
 
-_STEP = "graph:step:"
+_IS_STEP = re.compile("graph:step:").match
 """What tags of a graph's nodes begin with."""
 
 HIDDEN = "langsmith:hidden"
@@ -86,7 +87,7 @@ def read_unit(serialized: Any, more: Mapping[str, Any]) -> Unit:
     Everything in an agent has the metadata of the agent.
     """
     name, metadata, tags = read_name(serialized, more, "chain"), more.get("metadata") or {}, more.get("tags") or ()
-    if metadata.get("langgraph_node") == name and any(tag.startswith(_STEP) for tag in tags):
+    if metadata.get("langgraph_node") == name and any(map(_IS_STEP, tags)):
         return Unit(name, None, HIDDEN not in tags, {})
     agent = None
     if metadata.get("ls_integration") == "langchain_create_agent":

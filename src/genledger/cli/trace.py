@@ -27,8 +27,8 @@ from genledger.cli.output import (
     seconds,
     time_text,
 )
-from genledger.engine.record import CallRecord
-from genledger.ledger import Ledger, LedgerError, Step, traces
+from genledger.engine.record import CallRecord, StepRecord
+from genledger.ledger import Ledger, LedgerError, traces
 from genledger.ledger.rows import span_hex, trace_hex
 from genledger.shared.text import visible
 
@@ -74,7 +74,7 @@ def trace(
         print_trace(console(), spans)
 
 
-def _plain(span: CallRecord | Step) -> dict[str, object]:
+def _plain(span: CallRecord | StepRecord) -> dict[str, object]:
     parent = span.parent_span_id
     return asdict(span) | {
         "trace_id": trace_hex(span.trace_id),
@@ -83,7 +83,7 @@ def _plain(span: CallRecord | Step) -> dict[str, object]:
     }
 
 
-def print_trace(to: Console, spans: Sequence[CallRecord | Step]) -> None:
+def print_trace(to: Console, spans: Sequence[CallRecord | StepRecord]) -> None:
     """Print one trace as a tree: every call with its cost, every step with the cost of its calls.
 
     Args:
@@ -94,7 +94,7 @@ def print_trace(to: Console, spans: Sequence[CallRecord | Step]) -> None:
     calls = [span for span in spans if isinstance(span, CallRecord)]
     digits = digits_for(_cost(calls))
     known = {span.span_id for span in spans}
-    children: dict[int | None, list[CallRecord | Step]] = defaultdict(list)
+    children: dict[int | None, list[CallRecord | StepRecord]] = defaultdict(list)
     for span in spans:
         # The parent may be a span that is neither a call nor a step, such as a web server's.
         children[span.parent_span_id if span.parent_span_id in known else None].append(span)
@@ -142,11 +142,11 @@ def print_trace(to: Console, spans: Sequence[CallRecord | Step]) -> None:
 
 
 def _take(
-    children: dict[int | None, list[CallRecord | Step]], parent: int | None
-) -> tuple[int, list[CallRecord | Step]]:
+    children: dict[int | None, list[CallRecord | StepRecord]], parent: int | None
+) -> tuple[int, list[CallRecord | StepRecord]]:
     """Take what is inside of a span out of `children`; return how many levels that has, and all of it."""
     levels = 0
-    taken: list[CallRecord | Step] = []
+    taken: list[CallRecord | StepRecord] = []
     level = children.pop(parent, [])
     while level:
         levels += 1
@@ -184,7 +184,7 @@ def _total(calls: Sequence[CallRecord], digits: int) -> Iterator[Text]:
         yield Text(f"{unpriced} unpriced", "yellow")
 
 
-def _step(step: Step, inside: Sequence[CallRecord], digits: int) -> list[Text]:
+def _step(step: StepRecord, inside: Sequence[CallRecord], digits: int) -> list[Text]:
     return [
         Text.assemble("" if step.kind == "task" else (f"{step.kind} ", "dim"), (step.name, "bold")),
         *_total(inside, digits),

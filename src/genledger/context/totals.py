@@ -80,6 +80,11 @@ class RunningTotal:
             self._tokens += tokens
         del waiting[:counted]
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing has been added."""
+        return not self._uncounted and not self._calls
+
     def read(self) -> Spend:
         """Return the current totals."""
         with self._lock:

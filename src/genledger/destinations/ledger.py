@@ -16,9 +16,9 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from genledger.destinations.delivery.suppress import suppressed
 from genledger.destinations.ledger_steps import StepReader
 from genledger.engine.content.redaction import stage
-from genledger.engine.record import CallRecord, ProductEvent
+from genledger.engine.record import CallRecord, ProductEvent, StepRecord
 from genledger.engine.recorder import SCOPE
-from genledger.ledger import Ledger, LedgerError, LedgerLocked, LedgerStartedOver, Step
+from genledger.ledger import Ledger, LedgerError, LedgerLocked, LedgerStartedOver
 from genledger.ledger.store import MAX_AGE_DAYS, MAX_BYTES
 from genledger.shared.after_fork import run_after_fork
 from genledger.shared.database import Departure
@@ -41,7 +41,7 @@ _LAST_DELAY_S = 30.0
 _PRUNE_EVERY_S = 3_600.0
 _PRUNE_EVERY_RECORDS = 10_000
 
-Record = CallRecord | ProductEvent | Step
+Record = CallRecord | ProductEvent | StepRecord
 
 
 class LedgerStats(TypedDict):
@@ -216,7 +216,7 @@ class LedgerDestination:
             self.ledger.write(
                 entries=[record for record in some if isinstance(record, CallRecord)],
                 events=[record for record in some if isinstance(record, ProductEvent)],
-                steps=[record for record in some if isinstance(record, Step)],
+                steps=[record for record in some if isinstance(record, StepRecord)],
             )
         except LedgerStartedOver:
             return None

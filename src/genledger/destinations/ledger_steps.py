@@ -11,8 +11,9 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.trace import SpanContext
 
 from genledger.engine.content.redaction import stage
+from genledger.engine.record import StepRecord
+from genledger.engine.recorder import SCOPE
 from genledger.engine.steps import OPERATIONS, Kind
-from genledger.ledger import Step
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
@@ -26,7 +27,7 @@ _KINDS: Mapping[object, Kind] = {
 """Operations (`gen_ai.operation.name`) of the application itself, that calls to providers are made in."""
 
 
-def step_of(span: ReadableSpan) -> Step | None:
+def step_of(span: ReadableSpan) -> StepRecord | None:
     """Return the step that an ended span is, or `None` when it is a call (only these have an outcome) or neither."""
     attributes = span.attributes
     if isinstance(attributes, MappingProxyType):
@@ -50,7 +51,7 @@ def _name(span: ReadableSpan, kind: Kind, operation: object, attributes: Mapping
     return span.name if kind == "task" else span.name.removeprefix(f"{operation}").strip() or kind
 
 
-def _row(span: ReadableSpan, attributes: Mapping[str, Any], kind: Kind | None, name: str) -> Step | None:
+def _row(span: ReadableSpan, attributes: Mapping[str, Any], kind: Kind | None, name: str) -> StepRecord | None:
     context, parent = span.context, span.parent
     if context is None or span.start_time is None or span.end_time is None:
         return None
@@ -60,7 +61,7 @@ def _row(span: ReadableSpan, attributes: Mapping[str, Any], kind: Kind | None, n
         return value if isinstance(value, str) else None
 
     error = text(A.ERROR_TYPE)
-    return Step(
+    return StepRecord(
         context.trace_id,
         context.span_id,
         parent.span_id if parent is not None else None,
@@ -84,13 +85,13 @@ class StepReader:
     def __init__(self) -> None:
         self._around: dict[int, None] = {}
 
-    def begin(self, span: ReadableSpan) -> None:
+    def begin(self, span: ReadableSpan, *, ours: bool) -> None:
         """Note a span that begins: the one around it may end first, when this is a stream."""
-        attributes = span.attributes or ()
-        if A.GEN_AI_OPERATION_NAME in attributes or A.GENLEDGER_OPERATION_KIND in attributes:
+        attributes = () if ours else span.attributes or ()
+        if ours or A.GEN_AI_OPERATION_NAME in attributes or A.GENLEDGER_OPERATION_KIND in attributes:
             self._note(span.parent)
 
-    def end(self, span: ReadableSpan, *, is_call: bool) -> Step | None:
+    def end(self, span: ReadableSpan, *, is_call: bool) -> StepRecord | None:
         """Return the row of an ended span; `None` for a call, which has its own, and for a span that needs none."""
         is_around = self._around.pop(span.context.span_id, 0) is None
         step = None if is_call else step_of(span)
@@ -101,6 +102,10 @@ class StepReader:
         self._note(span.parent)
         return step
 
+    def forget(self, span: ReadableSpan) -> None:
+        """Note that a span has ended which has a row without us."""
+        self._around.pop(span.context.span_id, 0)
+
     def _note(self, parent: SpanContext | None) -> None:
         if parent is None or parent.is_remote:
             return
@@ -109,23 +114,33 @@ class StepReader:
             self._around.pop(next(iter(self._around)), None)
 
 
+def _is_ours(span: ReadableSpan) -> bool:
+    scope = span.instrumentation_scope
+    return scope is not None and scope.name == SCOPE
+
+
 class StepProcessor(SpanProcessor):
-    """Gives the ledger the steps that calls are made in, so that a trace keeps its shape there.
+    """Gives the ledger the spans of others that are steps, or stand between ours: a trace keeps its shape there.
+
+    Our own steps go to the ledger when they end, sampled or not.
 
     Args:
         accept: Takes a row; must not block.
     """
 
-    def __init__(self, accept: Callable[[Step], None]) -> None:
+    def __init__(self, accept: Callable[[StepRecord], None]) -> None:
         self._accept = accept
         self._steps = StepReader()
 
     def on_start(self, span: ReadableSpan, parent_context: Context | None = None) -> None:
         """Note a span that begins."""
-        self._steps.begin(span)
+        self._steps.begin(span, ours=_is_ours(span))
 
     def on_end(self, span: ReadableSpan) -> None:
         """Take an ended span if it is a step, or between two."""
+        if _is_ours(span):
+            self._steps.forget(span)
+            return
         step = self._steps.end(span, is_call=A.GENLEDGER_OUTCOME in (span.attributes or ()))
         if step is not None:
             self._accept(step)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from genledger.context.attribution import Attribution
 from genledger.pricing.cost import Cost
 from genledger.pricing.usage import Usage
 from genledger.shared.text import MAX_NAME, bounded
+
+if TYPE_CHECKING:
+    from genledger.engine.steps import Kind
 
 Outcome = Literal["success", "timeout", "rate_limited", "error", "cancelled", "blocked"]
 """How a call ended."""
@@ -70,6 +73,26 @@ _TEXTS = (
     "server_address", "tier", "region",
 )  # fmt: skip
 _texts = attrgetter(*_TEXTS)
+
+
+@dataclass(slots=True)
+class StepRecord:
+    """Work of the application that calls are made in: an agent, a tool, a workflow, an observed task.
+
+    It costs nothing by itself; it gives a trace its shape. `started_ns` is nanoseconds since the epoch, `duration_s`
+    seconds. Without a `kind`, it is no step but a span between a step or call and the step around it, and has no name.
+    """
+
+    trace_id: int
+    span_id: int
+    parent_span_id: int | None
+    kind: Kind | None
+    name: str
+    started_ns: int
+    duration_s: float
+    error_type: str | None
+    tenant: str | None = None
+    feature: str | None = None
 
 
 class ProductEvent(NamedTuple):

@@ -18,7 +18,7 @@ from genledger.engine.call import CALL_KEY, Call
 from genledger.engine.foreign_spans.wrappers import inside_wrapper
 from genledger.engine.operation import Attributes, Body, Endpoint, Operation, Received, read_request, span_name
 from genledger.engine.parents import parent_context
-from genledger.engine.record import CallRecord, ProductEvent
+from genledger.engine.record import CallRecord, ProductEvent, StepRecord
 from genledger.engine.settling import Settlement, stages
 from genledger.shared import internal_errors
 from genledger.shared.private_attributes import suppression_keys
@@ -43,6 +43,10 @@ Sink = Callable[[CallRecord], None]
 
 EventSink = Callable[[ProductEvent], None]
 """Takes every product event; must not block."""
+
+
+StepSink = Callable[[StepRecord], None]
+"""Takes every ended step; must not block."""
 
 
 class Recorder:
@@ -84,6 +88,7 @@ class Recorder:
         self.request_stream_usage = request_stream_usage
         self.sinks: list[Sink] = []
         self.event_sinks: list[EventSink] = []
+        self.step_sinks: list[StepSink] = []
         self.traces = TraceTotals()
         self.closed = False
         self._stages = stages(self)

@@ -25,6 +25,7 @@ from genledger.engine.content.redaction import stage
 from genledger.engine.operation import Content, span_name
 from genledger.engine.outcome import error_type
 from genledger.engine.parents import parent_context
+from genledger.engine.record import StepRecord
 from genledger.engine.recorder import SCOPE, active
 from genledger.shared import internal_errors
 from genledger.shared.text import bounded
@@ -81,12 +82,13 @@ class Step:
         around: The span that was current where it began.
         spend: Running total of the calls inside.
         started: When it began, in seconds of `time.perf_counter`.
+        started_ns: Likewise, in nanoseconds since 1970.
         run: The agent run that it is in, its own included; `None` outside of any.
     """
 
     __slots__ = (
         *("_inside", "_within", "around", "attribution", "ended"),
-        *("kind", "name", "outer", "run", "span", "spend", "started"),
+        *("kind", "name", "outer", "run", "span", "spend", "started", "started_ns"),
     )
 
     def __init__(
@@ -97,10 +99,12 @@ class Step:
         span: Span,
         signature: str | None = None,
         around: Span | None = None,
+        started_ns: int | None = None,
     ) -> None:
         self.kind = kind
         self.name = name
         self.started = time.perf_counter()
+        self.started_ns = time.time_ns() if started_ns is None else started_ns
         self.outer = outer
         self.around = get_current_span() if around is None else around
         self.attribution = current(outer)
@@ -169,9 +173,8 @@ class Step:
             internal_errors.report("ending the span", fault)
 
     def _settle(self, error: BaseException | None) -> None:
-        spent = self.spend.read()
-        if spent.calls:
-            self.span.set_attributes(total_attributes(spent))
+        if not self.spend.is_empty:
+            self.span.set_attributes(total_attributes(self.spend.read()))
         failure: str | None = None
         error = without_carrier(error)
         if error is not None and not isinstance(error, GeneratorExit):
@@ -179,6 +182,27 @@ class Step:
             self.span.set_status(StatusCode.ERROR, stage().description(error))
             self.span.set_attribute(A.ERROR_TYPE, failure)
         self.count(failure)
+        self._record(failure)
+
+    def _record(self, failure: str | None) -> None:
+        recorder = active()
+        if recorder is None or not recorder.step_sinks:
+            return
+        context, around = self.span.get_span_context(), get_current_span(self.outer).get_span_context()
+        row = StepRecord(
+            context.trace_id,
+            context.span_id,
+            around.span_id or None,
+            self.kind,
+            self.name,
+            self.started_ns,
+            time.perf_counter() - self.started,
+            stage().name(failure) if failure is not None else None,
+            self.attribution.tenant,
+            self.attribution.feature,
+        )
+        for sink in recorder.step_sinks:
+            sink(row)
 
     def count(self, failure: str | None) -> None:
         """Count the step in the metrics, with its `error.type` when it failed."""
@@ -233,19 +257,20 @@ def start_step(
         found.update((key, value) for key, value in attributes.items() if value)
     recorder = active()
     tracer = recorder.tracer if recorder is not None else trace.get_tracer(SCOPE, schema_url=SCHEMA_URL)
+    now = time.time_ns()
     span = tracer.start_span(
         span_name(operation, name),
         outer,
         SpanKind.CLIENT if kind == "retrieval" else SpanKind.INTERNAL,
         found,
-        start_time=started_ns,
+        start_time=now if started_ns is None else started_ns,
         record_exception=False,
         set_status_on_exception=False,
     )
     try:
-        step = Step(kind, name, outer, span, signature, around)
+        step = Step(kind, name, outer, span, signature, around, now if started_ns is None else started_ns)
         if started_ns is not None:
-            step.started -= (time.time_ns() - started_ns) / 1e9
+            step.started -= (now - started_ns) / 1e9
         if content is not None:
             step.write(content)
         return step

@@ -88,7 +88,7 @@ class Instrumentor:
 
                 delegating = delegating_processor_of(provider)
                 if delegating is not None:
-                    delegating.connect((ForeignSpanProcessor(SCOPE),))
+                    delegating.connect(ForeignSpanProcessor(SCOPE))
         self.apply()
 
     def apply(self) -> None:

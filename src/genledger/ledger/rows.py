@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
 from genledger.context.attribution import Attribution
 from genledger.engine.later_usage.job_book import CallStart
-from genledger.engine.record import CallRecord, ProductEvent
+from genledger.engine.record import CallRecord, ProductEvent, StepRecord
 from genledger.pricing.cost import Cost, Part
 from genledger.pricing.usage import TOKEN_BUCKETS, Usage
 from genledger.shared.text import bounded
-
-if TYPE_CHECKING:
-    from genledger.engine.steps import Kind
 
 Values = tuple[Any, ...]
 
@@ -79,26 +75,6 @@ STEP_COLUMNS = (
 )
 
 _NO_BUCKETS: Values = (None,) * (len(TOKEN_BUCKETS) + 1)
-
-
-@dataclass(slots=True, frozen=True)
-class Step:
-    """Work of the application that calls are made in: an agent, a tool, a workflow, an observed task.
-
-    It costs nothing by itself; it gives a trace its shape. `started_ns` is nanoseconds since the epoch. Without a
-    `kind`, it is no step but a span between a step or call and the step around it, and has no name.
-    """
-
-    trace_id: int
-    span_id: int
-    parent_span_id: int | None
-    kind: Kind | None
-    name: str
-    started_ns: int
-    duration_s: float
-    error_type: str | None
-    tenant: str | None = None
-    feature: str | None = None
 
 
 def trace_hex(trace_id: int) -> str:
@@ -288,7 +264,7 @@ def outcome_values(event: ProductEvent) -> Values:
     )
 
 
-def step_values(step: Step) -> Values:
+def step_values(step: StepRecord) -> Values:
     """Return the values of `STEP_COLUMNS`."""
     return (
         trace_hex(step.trace_id),
@@ -304,9 +280,9 @@ def step_values(step: Step) -> Values:
     )
 
 
-def step_of(row: sqlite3.Row) -> Step:
+def step_of(row: sqlite3.Row) -> StepRecord:
     """Return the step in a row of `steps`."""
-    return Step(
+    return StepRecord(
         trace_id=int(row["trace_id"], 16),
         span_id=int(row["span_id"], 16),
         parent_span_id=_number(row["parent_span_id"]),

@@ -12,14 +12,13 @@ from itertools import chain
 from pathlib import Path
 
 from genledger.engine.later_usage.job_book import Origin
-from genledger.engine.record import CallRecord, ProductEvent
+from genledger.engine.record import CallRecord, ProductEvent, StepRecord
 from genledger.ledger.rows import (
     ATTRIBUTION_COLUMNS,
     CALL_COLUMNS,
     COST_COLUMNS,
     OUTCOME_COLUMNS,
     STEP_COLUMNS,
-    Step,
     attribution_of,
     attribution_values,
     call_values,
@@ -129,7 +128,7 @@ class Ledger:
         self,
         entries: Iterable[CallRecord] = (),
         events: Iterable[ProductEvent] = (),
-        steps: Iterable[Step] = (),
+        steps: Iterable[StepRecord] = (),
     ) -> None:
         """Write all of them or none. An entry or step that is already there is replaced, not added.
 

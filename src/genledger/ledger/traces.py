@@ -5,12 +5,12 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import replace
 
-from genledger.engine.record import CallRecord
-from genledger.ledger.rows import Step, record_of, step_of
+from genledger.engine.record import CallRecord, StepRecord
+from genledger.ledger.rows import record_of, step_of
 from genledger.shared.text import bounded
 
 
-def trace(connection: sqlite3.Connection, trace_id: str) -> list[CallRecord | Step]:
+def trace(connection: sqlite3.Connection, trace_id: str) -> list[CallRecord | StepRecord]:
     """Return the calls of one trace and the steps they were made in, oldest first; empty when there are none.
 
     The parent of each is the next one around it: spans between them are left out.
@@ -21,12 +21,12 @@ def trace(connection: sqlite3.Connection, trace_id: str) -> list[CallRecord | St
     """
     steps = connection.execute("SELECT * FROM steps WHERE trace_id = ?", (trace_id,)).fetchall()
     calls = connection.execute("SELECT * FROM calls WHERE trace_id = ?", (trace_id,)).fetchall()
-    found: dict[int, CallRecord | Step] = {step.span_id: step for step in map(step_of, steps)}
+    found: dict[int, CallRecord | StepRecord] = {step.span_id: step for step in map(step_of, steps)}
     # A span that is both is a call: it has a cost.
     found |= {entry.span_id: entry for entry in map(record_of, calls)}
-    between = {span.span_id: span for span in found.values() if isinstance(span, Step) and span.kind is None}
+    between = {span.span_id: span for span in found.values() if isinstance(span, StepRecord) and span.kind is None}
 
-    def placed(span: CallRecord | Step) -> CallRecord | Step:
+    def placed(span: CallRecord | StepRecord) -> CallRecord | StepRecord:
         parent = span.parent_span_id
         for _ in between:
             if parent not in between:

@@ -96,12 +96,13 @@ def configure(settings: Settings, problems: list[str]) -> bool:
     disconnect()  # what an instrumentor has connected, under another distribution
     delegating = delegating_processor_of(provider)
     if delegating is not None:
-        delegating.connect((ForeignSpanProcessor(SCOPE), *pipeline.processors))
+        delegating.connect(ForeignSpanProcessor(SCOPE), pipeline.processors)
     if any(name in REMOTE for name in pipeline.destinations):
         from genledger.destinations.delivery.delivery_metrics import observe_destinations
 
         observe_destinations(metrics.get_meter(SCOPE, __version__, meters, SCHEMA_URL), _remote)
     recorder.sinks.extend(pipeline.sinks)
+    recorder.step_sinks.extend(pipeline.step_sinks)
     recorder.event_sinks.extend([*pipeline.sinks, *pipeline.event_sinks])
     baggage_policy.fields = frozenset(settings.baggage)
     baggage_policy.trust_inbound = settings.trust_baggage

@@ -64,6 +64,7 @@ class Pipeline:
     targets: dict[str, ExportTarget] = field(default_factory=dict)
     sinks: list[Callable[[Any], None]] = field(default_factory=list)
     event_sinks: list[Callable[[Any], None]] = field(default_factory=list)
+    step_sinks: list[Callable[[Any], None]] = field(default_factory=list)
     exports: list[Exports] = field(default_factory=list)
     metrics_export: Exports | None = None
     left_to_others: list[UnsentSpanProcessor] = field(default_factory=list)
@@ -173,6 +174,7 @@ def _ledger(pipeline: Pipeline, settings: Settings, name: str) -> None:
         pipeline.problems.append(f"destination {name}: {problem}")
     pipeline.destinations[name] = ledger
     pipeline.sinks.append(ledger.accept)
+    pipeline.step_sinks.append(ledger.accept)
     pipeline.processors.append(StepProcessor(ledger.accept))
 
 

@@ -15,8 +15,8 @@ from genledger.budgets import open_store
 from genledger.budgets.enforcement.kill_switch import kill, set_budget
 from genledger.cli import COMMANDS, app, load
 from genledger.context.attribution import Attribution
-from genledger.engine.record import CallRecord, ProductEvent
-from genledger.ledger import Ledger, Step
+from genledger.engine.record import CallRecord, ProductEvent, StepRecord
+from genledger.ledger import Ledger
 from genledger.pricing.cost import Cost, Part
 
 WORDS: dict[str, tuple[str, ...]] = {
@@ -59,7 +59,7 @@ def test_what_is_printed_is_json(
     first = make_entry(attribution=who, cost=Cost(0.01008, "table", parts, "2026-11-09", ("unknown_host:x",)))
     trace_id = first.trace_id
     calls = [first, make_entry(None, trace_id=trace_id, retry_causes=("429", "timeout"), attempts=3)]
-    steps = [Step(trace_id, 2**64 - 1, None, "agent", "helper", first.started_ns, 1.5, "ValueError")]
+    steps = [StepRecord(trace_id, 2**64 - 1, None, "agent", "helper", first.started_ns, 1.5, "ValueError")]
     outcomes = [ProductEvent("draft_accepted", first.started_ns, who, trace_id, first.span_id, 1.0)]
     ledger = Ledger(tmp_path / "ledger.db")
     ledger.write(calls, outcomes, steps)

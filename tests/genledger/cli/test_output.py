@@ -18,8 +18,8 @@ from genledger import cli
 from genledger.budgets import BudgetRequest, Guard
 from genledger.cli import app
 from genledger.context.attribution import Attribution
-from genledger.engine.record import CallRecord, ProductEvent
-from genledger.ledger import Ledger, Step
+from genledger.engine.record import CallRecord, ProductEvent, StepRecord
+from genledger.ledger import Ledger
 
 TENANT = "northwind-traders-international-holdings-gmbh"
 OTHER = "日本語テナント株式会社-customer-7f3c9b1e-4a51-4d0e-9b55-7f54a3b2c001"
@@ -144,7 +144,7 @@ def _fill(make_entry: Callable[..., CallRecord]) -> None:
     ]  # fmt: skip
     outcomes = [ProductEvent(OUTCOME, now, ours, None, None, 1.0)]
     ledger = Ledger(Path("ledger.db"))
-    ledger.write(calls, outcomes, steps=[Step(trace_id, 1, None, "agent", STEP, now, 2.0, None)])
+    ledger.write(calls, outcomes, steps=[StepRecord(trace_id, 1, None, "agent", STEP, now, 2.0, None)])
     ledger.close()
     guard = Guard("rules.toml", "budgets.db")
     for attribution in (ours, theirs):

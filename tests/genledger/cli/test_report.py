@@ -18,8 +18,8 @@ from typer.testing import CliRunner, Result
 from genledger.cli import app
 from genledger.cli.output import count, digits_for, epoch_ns, moment, money
 from genledger.context.attribution import Attribution
-from genledger.engine.record import CallRecord, ProductEvent
-from genledger.ledger import Ledger, Step
+from genledger.engine.record import CallRecord, ProductEvent, StepRecord
+from genledger.ledger import Ledger
 
 MakeEntry = Callable[..., CallRecord]
 Report = Callable[..., Result]
@@ -333,7 +333,7 @@ def test_a_count_is_short_and_near_enough(number: int) -> None:
 def runs_in(path: Path, make_entry: MakeEntry) -> None:
     now = time.time_ns()
     steps = [
-        Step(trace_id, span_id, parent, kind, name, now, 1.0, error, "acme", "copilot")
+        StepRecord(trace_id, span_id, parent, kind, name, now, 1.0, error, "acme", "copilot")
         for trace_id, span_id, parent, kind, name, error in (
             (5, 1, None, "workflow", "draft reply", None),
             (5, 2, 1, "agent", "writer", None),

@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from genledger.cli import app
-from genledger.engine.record import CallRecord
-from genledger.ledger import Ledger, Step
+from genledger.engine.record import CallRecord, StepRecord
+from genledger.ledger import Ledger
 from genledger.pricing.cost import Cost, Part
 
 MakeEntry = Callable[..., CallRecord]
@@ -45,8 +45,8 @@ def lines(run: Run, width: int) -> list[str]:
 
 def test_a_trace_is_a_tree_with_the_cost_of_each_call(run: Run, path: Path, make_entry: MakeEntry) -> None:
     trace_id = 0xABCDEF << 104
-    agent = Step(trace_id, 1, 77, "agent", "helper", 100, 2.0, None)
-    tool = Step(trace_id, 2, 1, "tool", "look_up", 150, 1.0, "KeyError")
+    agent = StepRecord(trace_id, 1, 77, "agent", "helper", 100, 2.0, None)
+    tool = StepRecord(trace_id, 2, 1, "tool", "look_up", 150, 1.0, "KeyError")
     calls = [
         make_entry(0.5, trace_id=trace_id, parent_span_id=1, started_ns=110),
         make_entry(0.25, trace_id=trace_id, parent_span_id=2, started_ns=160, attempts=2, retry_causes=("429",)),
@@ -83,11 +83,11 @@ def test_a_trace_in_json_has_the_parts_of_each_cost(run: Run, path: Path, make_e
 
 def test_every_step_shows_the_total_of_what_is_inside(run: Run, path: Path, make_entry: MakeEntry) -> None:
     steps = [
-        Step(TRACE, 1, None, "workflow", "flow", 100, 2.0, None),
-        Step(TRACE, 2, 1, "agent", "outer", 110, 1.0, None),
-        Step(TRACE, 3, 2, None, "", 120, 1.0, None),  # a span of the application
-        Step(TRACE, 4, 3, "agent", "inner", 130, 1.0, None),
-        Step(TRACE, 5, 99, "task", "orphan", 140, 1.0, None),
+        StepRecord(TRACE, 1, None, "workflow", "flow", 100, 2.0, None),
+        StepRecord(TRACE, 2, 1, "agent", "outer", 110, 1.0, None),
+        StepRecord(TRACE, 3, 2, None, "", 120, 1.0, None),  # a span of the application
+        StepRecord(TRACE, 4, 3, "agent", "inner", 130, 1.0, None),
+        StepRecord(TRACE, 5, 99, "task", "orphan", 140, 1.0, None),
     ]
     calls = [
         make_entry(1.0, trace_id=TRACE, span_id=11, parent_span_id=2, started_ns=150),
@@ -109,7 +109,7 @@ def test_every_step_shows_the_total_of_what_is_inside(run: Run, path: Path, make
 
 
 def test_spans_that_go_in_a_circle_are_shown(run: Run, path: Path, make_entry: MakeEntry) -> None:
-    circle = [Step(TRACE, 1, 2, "agent", "a", 1, 1.0, None), Step(TRACE, 2, 1, "agent", "b", 2, 1.0, None)]
+    circle = [StepRecord(TRACE, 1, 2, "agent", "a", 1, 1.0, None), StepRecord(TRACE, 2, 1, "agent", "b", 2, 1.0, None)]
     Ledger(path).write([make_entry(0.5, trace_id=TRACE, parent_span_id=2)], steps=circle)
     assert [line.split("  $")[0] for line in lines(run, 140)] == [
         "└── agent a",
@@ -120,8 +120,8 @@ def test_spans_that_go_in_a_circle_are_shown(run: Run, path: Path, make_entry: M
 
 def test_a_line_that_is_too_long_breaks_between_its_parts(run: Run, path: Path, make_entry: MakeEntry) -> None:
     steps = [
-        Step(TRACE, 1, None, "workflow", "LangGraph", 100, 2.0, None),
-        Step(TRACE, 2, 1, "agent", "helper", 110, 1.0, None),
+        StepRecord(TRACE, 1, None, "workflow", "LangGraph", 100, 2.0, None),
+        StepRecord(TRACE, 2, 1, "agent", "helper", 110, 1.0, None),
     ]
     calls = [
         make_entry(0.5, trace_id=TRACE, parent_span_id=2, started_ns=120, response_model=LONG),
@@ -139,7 +139,7 @@ def test_a_line_that_is_too_long_breaks_between_its_parts(run: Run, path: Path, 
 
 
 def test_a_deep_trace_is_whole_on_a_narrow_terminal(run: Run, path: Path, make_entry: MakeEntry) -> None:
-    steps = [Step(TRACE, at, at - 1 or None, "agent", f"agent_{at}", at, 1.0, None) for at in range(1, 41)]
+    steps = [StepRecord(TRACE, at, at - 1 or None, "agent", f"agent_{at}", at, 1.0, None) for at in range(1, 41)]
     Ledger(path).write([make_entry(0.5, trace_id=TRACE, parent_span_id=40)], steps=steps)
     shown = lines(run, 80)
     for at in range(1, 41):
@@ -149,7 +149,7 @@ def test_a_deep_trace_is_whole_on_a_narrow_terminal(run: Run, path: Path, make_e
 
 
 def test_a_trace_of_thousands_of_levels_is_cut_and_counted_whole(run: Run, path: Path, make_entry: MakeEntry) -> None:
-    steps = [Step(TRACE, at, at - 1 or None, "agent", f"agent_{at}", at, 1.0, None) for at in range(1, 2001)]
+    steps = [StepRecord(TRACE, at, at - 1 or None, "agent", f"agent_{at}", at, 1.0, None) for at in range(1, 2001)]
     Ledger(path).write([make_entry(0.5, trace_id=TRACE, span_id=9999, parent_span_id=2000)], steps=steps)
     for width in (80, 400):
         shown = lines(run, width)
@@ -161,7 +161,7 @@ def test_a_trace_of_thousands_of_levels_is_cut_and_counted_whole(run: Run, path:
 def test_a_name_is_neither_markup_nor_emoji(run: Run, path: Path, make_entry: MakeEntry) -> None:
     name = "[red]x[/] [link=http://x]:warning:"
     call = make_entry(response_model=name, trace_id=TRACE, parent_span_id=1)
-    Ledger(path).write([call], steps=[Step(TRACE, 1, None, "tool", name, 1, 1.0, None)])
+    Ledger(path).write([call], steps=[StepRecord(TRACE, 1, None, "tool", name, 1, 1.0, None)])
     step, shown = lines(run, 200)
     assert f"tool {name}" in step
     assert f"chat {name}" in shown

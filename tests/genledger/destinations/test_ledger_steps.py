@@ -16,18 +16,18 @@ from opentelemetry.trace import (
 )
 
 from genledger.destinations.ledger_steps import MAX_AROUND, StepProcessor
-from genledger.ledger import Step
+from genledger.engine.record import StepRecord
 
 CALL = {"gen_ai.operation.name": "chat", "genledger.outcome": "success"}
 
 
 @pytest.fixture
-def kept() -> list[Step]:
+def kept() -> list[StepRecord]:
     return []
 
 
 @pytest.fixture
-def tracer(kept: list[Step]) -> Tracer:
+def tracer(kept: list[StepRecord]) -> Tracer:
     provider = TracerProvider()
     provider.add_span_processor(StepProcessor(kept.append))
     return provider.get_tracer("test")
@@ -64,13 +64,13 @@ def agent(name: str, **more: Any) -> dict[str, Any]:
     ],
 )
 def test_a_step_is_kept_with_its_kind_and_its_own_name(
-    tracer: Tracer, kept: list[Step], span: str, attributes: dict[str, Any], step: tuple[str, str]
+    tracer: Tracer, kept: list[StepRecord], span: str, attributes: dict[str, Any], step: tuple[str, str]
 ) -> None:
     tracer.start_span(span, attributes=attributes).end()
     assert [(one.kind, one.name) for one in kept] == [step]
 
 
-def test_a_step_is_kept_with_its_error_and_whom_it_was_for(tracer: Tracer, kept: list[Step]) -> None:
+def test_a_step_is_kept_with_its_error_and_whom_it_was_for(tracer: Tracer, kept: list[StepRecord]) -> None:
     who = {"genledger.tenant.id": "acme", "genledger.feature": "copilot", "error.type": "KeyError"}
     with tracer.start_as_current_span("invoke_agent helper", attributes=agent("helper", **who)) as span:
         span.set_status(Status(StatusCode.ERROR))
@@ -78,13 +78,13 @@ def test_a_step_is_kept_with_its_error_and_whom_it_was_for(tracer: Tracer, kept:
     assert (step.error_type, step.tenant, step.feature, step.parent_span_id) == ("KeyError", "acme", "copilot", None)
 
 
-def test_neither_calls_nor_spans_around_or_inside_are_steps(tracer: Tracer, kept: list[Step]) -> None:
+def test_neither_calls_nor_spans_around_or_inside_are_steps(tracer: Tracer, kept: list[StepRecord]) -> None:
     with tracer.start_as_current_span("GET /answer"), tracer.start_as_current_span("chat", attributes=CALL):
         tracer.start_span("POST").end()
     assert kept == []
 
 
-def around(kept: list[Step], call: Any) -> list[str]:
+def around(kept: list[StepRecord], call: Any) -> list[str]:
     """Return what is around a call by the rows alone."""
     rows = {step.span_id: step for step in kept}
     found, above = [], call.parent.span_id
@@ -94,7 +94,7 @@ def around(kept: list[Step], call: Any) -> list[str]:
     return found
 
 
-def test_spans_between_a_call_and_its_step_keep_the_two_together(tracer: Tracer, kept: list[Step]) -> None:
+def test_spans_between_a_call_and_its_step_keep_the_two_together(tracer: Tracer, kept: list[StepRecord]) -> None:
     with (
         tracer.start_as_current_span("GET /answer"),
         tracer.start_as_current_span("invoke_agent outer", attributes=agent("outer")),
@@ -110,7 +110,7 @@ def test_spans_between_a_call_and_its_step_keep_the_two_together(tracer: Tracer,
     assert len(kept) == 5
 
 
-def test_a_stream_that_ends_after_the_span_around_it_stays_in_its_step(tracer: Tracer, kept: list[Step]) -> None:
+def test_a_stream_that_ends_after_the_span_around_it_stays_in_its_step(tracer: Tracer, kept: list[StepRecord]) -> None:
     with tracer.start_as_current_span("invoke_agent helper", attributes=agent("helper")):
         with tracer.start_as_current_span("the application's"):
             call = tracer.start_span("chat", attributes={"gen_ai.operation.name": "chat"})
@@ -119,13 +119,13 @@ def test_a_stream_that_ends_after_the_span_around_it_stays_in_its_step(tracer: T
     assert around(kept, call) == ["", "helper"]
 
 
-def test_a_span_of_another_process_is_no_row_here(tracer: Tracer, kept: list[Step]) -> None:
+def test_a_span_of_another_process_is_no_row_here(tracer: Tracer, kept: list[StepRecord]) -> None:
     remote = NonRecordingSpan(SpanContext(5, 6, is_remote=True, trace_flags=TraceFlags(1)))
     tracer.start_span("chat", set_span_in_context(remote, Context()), attributes=CALL).end()
     assert kept == []
 
 
-def test_spans_that_never_end_are_forgotten(tracer: Tracer, kept: list[Step]) -> None:
+def test_spans_that_never_end_are_forgotten(tracer: Tracer, kept: list[StepRecord]) -> None:
     with tracer.start_as_current_span("GET /"), tracer.start_as_current_span("the application's"):
         tracer.start_span("chat", attributes=CALL).end()
         for number in range(MAX_AROUND):

@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from genledger.context.attribution import Attribution
-from genledger.engine.record import CallRecord
+from genledger.engine.record import CallRecord, StepRecord
 from genledger.engine.steps import Kind
-from genledger.ledger import Ledger, Step
+from genledger.ledger import Ledger
 from genledger.ledger.queries import spending
 from genledger.ledger.run_spending import RunSpending, total
 from genledger.ledger.spending import EVERYTHING, RUNS, Dimension, Selection
@@ -43,19 +43,19 @@ spans = st.lists(
 def test_every_call_counts_once_in_the_nearest_run_around_it(
     ledger: Ledger, make_entry: MakeEntry, traced: list[list[Any]], by: Dimension, data: st.DataObject
 ) -> None:
-    records: list[CallRecord | Step] = []
+    records: list[CallRecord | StepRecord] = []
     calls: dict[str | None, list[CallRecord]] = defaultdict(list)
-    runs: dict[str | None, list[Step]] = defaultdict(list)
+    runs: dict[str | None, list[StepRecord]] = defaultdict(list)
     for trace_id, members in enumerate(traced, 1):
-        mine: dict[int, CallRecord | Step] = {}
+        mine: dict[int, CallRecord | StepRecord] = {}
         for span_id, (what, above, name, failed) in enumerate(members, 1):
             place = {"trace_id": trace_id, "span_id": span_id, "parent_span_id": above if above > 0 else None}
             if what == "call":
                 mine[span_id] = make_entry(data.draw(st.none() | st.sampled_from([0.5, 0.25])), **place)
             else:
-                mine[span_id] = Step(*place.values(), what, name, 1, 1.0, "KeyError" if failed else None)
+                mine[span_id] = StepRecord(*place.values(), what, name, 1, 1.0, "KeyError" if failed else None)
         for span in mine.values():
-            if isinstance(span, Step):
+            if isinstance(span, StepRecord):
                 if span.kind == by:
                     runs[span.name].append(span)
                 continue
@@ -64,12 +64,12 @@ def test_every_call_counts_once_in_the_nearest_run_around_it(
                 seen.add(above)
                 above = mine[above].parent_span_id
             run = mine.get(above) if above is not None and above not in seen else None
-            calls[run.name if isinstance(run, Step) else None].append(span)
+            calls[run.name if isinstance(run, StepRecord) else None].append(span)
         records += mine.values()
     ledger.path.unlink(missing_ok=True)
     ledger.open()
     for record in data.draw(st.permutations(records)):  # late and out of order
-        ledger.write(**({"steps": [record]} if isinstance(record, Step) else {"entries": [record]}))
+        ledger.write(**({"steps": [record]} if isinstance(record, StepRecord) else {"entries": [record]}))
     rows = by_key(ledger, by)
     assert rows.keys() == calls.keys() | runs.keys()
     for key, row in rows.items():
@@ -86,7 +86,10 @@ def test_every_call_counts_once_in_the_nearest_run_around_it(
 
 
 def test_the_total_of_runs_leaves_calls_in_no_run_out_of_its_means(ledger: Ledger, make_entry: MakeEntry) -> None:
-    agents = [Step(5, 1, None, "agent", "a", 1, 1.0, None), Step(6, 1, None, "agent", "b", 1, 1.0, "KeyError")]
+    agents = [
+        StepRecord(5, 1, None, "agent", "a", 1, 1.0, None),
+        StepRecord(6, 1, None, "agent", "b", 1, 1.0, "KeyError"),
+    ]
     calls = [make_entry(1.0, trace_id=5, parent_span_id=1), make_entry(3.0, trace_id=6, parent_span_id=1)]
     ledger.write([*calls, make_entry(100.0)], steps=agents)
     whole = total(by_key(ledger, "agent").values())
@@ -98,8 +101,8 @@ def test_the_total_of_runs_leaves_calls_in_no_run_out_of_its_means(ledger: Ledge
 def test_a_run_counts_when_it_began_in_the_selection_or_one_of_its_calls_did(
     ledger: Ledger, make_entry: MakeEntry
 ) -> None:
-    def tool(trace_id: int, at: int, tenant: str | None = None, error: str | None = None) -> Step:
-        return Step(trace_id, 1, None, "tool", "look_up", at, 1.0, error, tenant, None)
+    def tool(trace_id: int, at: int, tenant: str | None = None, error: str | None = None) -> StepRecord:
+        return StepRecord(trace_id, 1, None, "tool", "look_up", at, 1.0, error, tenant, None)
 
     acme = Attribution(tenant="acme")
     ledger.write(
@@ -121,10 +124,10 @@ def test_a_run_counts_when_it_began_in_the_selection_or_one_of_its_calls_did(
 
 def test_an_agent_in_another_keeps_its_calls_for_itself(ledger: Ledger, make_entry: MakeEntry) -> None:
     steps = [
-        Step(5, 1, None, "workflow", "flow", 1, 9.0, None),
-        Step(5, 2, 1, "agent", "outer", 2, 8.0, None),
-        Step(5, 3, 2, "tool", "ask", 3, 7.0, None),
-        Step(5, 4, 3, "agent", "inner", 4, 6.0, None),
+        StepRecord(5, 1, None, "workflow", "flow", 1, 9.0, None),
+        StepRecord(5, 2, 1, "agent", "outer", 2, 8.0, None),
+        StepRecord(5, 3, 2, "tool", "ask", 3, 7.0, None),
+        StepRecord(5, 4, 3, "agent", "inner", 4, 6.0, None),
     ]
     calls = [make_entry(usd, trace_id=5, parent_span_id=parent) for usd, parent in ((1.0, 2), (2.0, 3), (4.0, 4))]
     ledger.write(calls, steps=steps)
@@ -134,6 +137,6 @@ def test_an_agent_in_another_keeps_its_calls_for_itself(ledger: Ledger, make_ent
 
 
 def test_parents_that_go_in_a_circle_end_the_search_for_a_run(ledger: Ledger, make_entry: MakeEntry) -> None:
-    circle = [Step(5, 1, 2, None, "", 1, 1.0, None), Step(5, 2, 1, None, "", 2, 1.0, None)]
+    circle = [StepRecord(5, 1, 2, None, "", 1, 1.0, None), StepRecord(5, 2, 1, None, "", 2, 1.0, None)]
     ledger.write([make_entry(trace_id=5, parent_span_id=1)], steps=circle)
     assert by_key(ledger, "agent")[None].calls == 1

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from genledger.engine.record import CallRecord
-from genledger.ledger import Ledger, LedgerError, Step
+from genledger.engine.record import CallRecord, StepRecord
+from genledger.ledger import Ledger, LedgerError
 from genledger.ledger.rows import CALL_COLUMNS, call_values
 from genledger.ledger.schema import APPLICATION_ID, MIGRATIONS, VERSION
 
@@ -50,7 +50,7 @@ def test_an_older_file_is_migrated_and_keeps_its_calls(
     old, new = make_entry(usd=None), make_entry()
     make_older(path, version, old)
     ledger = Ledger(path)
-    ledger.write([new], steps=[Step(old.trace_id, 2, None, "task", "plan", 1, 0.5, None)])
+    ledger.write([new], steps=[StepRecord(old.trace_id, 2, None, "task", "plan", 1, 0.5, None)])
     assert list(ledger.unpriced()) == [old]
     assert ledger.claim_results("openai", "b", ["1"]) == {"1"}
     assert pragma(path, "user_version") == VERSION

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from opentelemetry.context import Context
@@ -12,6 +12,13 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from genledger.engine.foreign_spans.seen_spans import seen
 from genledger.shared import internal_errors
 from genledger.shared.private_attributes import EndingSpanHook
+
+if TYPE_CHECKING:
+    from genledger.engine.foreign_spans.processor import ForeignSpanProcessor
+
+
+class _Nothing(EndingSpanHook, SpanProcessor):
+    """Stands first where nothing is connected."""
 
 
 class DelegatingSpanProcessor(EndingSpanHook, SpanProcessor):
@@ -24,54 +31,69 @@ class DelegatingSpanProcessor(EndingSpanHook, SpanProcessor):
     """
 
     def __init__(self) -> None:
-        self.connect(())
+        self.connect()
 
-    def connect(self, processors: Iterable[SpanProcessor]) -> None:
+    def connect(self, first: ForeignSpanProcessor | None = None, others: Iterable[SpanProcessor] = ()) -> None:
         """Pass spans on to these, and no others; to each what it listens to.
 
         The first gets every span as it is. It may hide some, or move their parents: the others get what is shown then.
         """
-        self._processors = tuple(processors)
-        self._first = self._processors[0] if self._processors else None
-        self._starting = tuple(one for one in self._processors if type(one).on_start is not SpanProcessor.on_start)
-        self._ending = tuple(one for one in self._processors if isinstance(one, EndingSpanHook))
+        self._first = _Nothing() if first is None else first
+        self._others = tuple(others)
+        self._starting = tuple(one for one in self._others if type(one).on_start is not SpanProcessor.on_start)
+        self._ending = tuple(one for one in self._others if isinstance(one, EndingSpanHook))
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         shown: Any = span
+        try:
+            self._first.on_start(span, parent_context)
+            shown = seen(span) if self._starting else None
+        except Exception as error:
+            internal_errors.report("following a span", error)
+        if shown is None:
+            return
         for processor in self._starting:
             try:
                 processor.on_start(shown, parent_context)
-                if processor is self._first and (shown := seen(span)) is None:
-                    return
             except Exception as error:
                 internal_errors.report("following a span", error)
 
     def on_ending(self, span: Span) -> None:
         shown: Any = span
+        try:
+            self._first.on_ending(span)
+            shown = seen(span) if self._ending else None
+        except Exception as error:
+            internal_errors.report("following a span", error)
+        if shown is None:
+            return
         for processor in self._ending:
             try:
                 processor.on_ending(shown)
-                if processor is self._first and (shown := seen(span)) is None:
-                    return
             except Exception as error:
                 internal_errors.report("following a span", error)
 
     def on_end(self, span: ReadableSpan) -> None:
         shown: Any = span
-        for processor in self._processors:
+        try:
+            self._first.on_end(span)
+            shown = seen(span, ended=True) if self._others else None
+        except Exception as error:
+            internal_errors.report("following a span", error)
+        if shown is None:
+            return
+        for processor in self._others:
             try:
                 processor.on_end(shown)
-                if processor is self._first and (shown := seen(span, ended=True)) is None:
-                    return
             except Exception as error:
                 internal_errors.report("following a span", error)
 
     def shutdown(self) -> None:
-        for processor in self._processors:
+        for processor in (self._first, *self._others):
             processor.shutdown()
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
-        flushed = [processor.force_flush(timeout_millis) for processor in self._processors]
+        flushed = [processor.force_flush(timeout_millis) for processor in (self._first, *self._others)]
         return all(flushed)
 
 
@@ -93,4 +115,4 @@ def delegating_processor_of(provider: Any) -> DelegatingSpanProcessor | None:
 def disconnect() -> None:
     """Pass no spans on, whatever the provider."""
     for delegating in list(_processors_of.values()):
-        delegating.connect(())
+        delegating.connect()

@@ -7,11 +7,10 @@ what is shown as the parent is found here, by the id of the span that is current
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any
 
 from opentelemetry.context import Context, set_value
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import NonRecordingSpan, SpanContext, get_current_span, set_span_in_context
+from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, get_current_span, set_span_in_context
 
 from genledger.context.attribution import with_session
 from genledger.context.totals import RUN_KEY, SPENDS, AgentRun, RunningTotal
@@ -39,15 +38,22 @@ def belong(span_id: int, step: int) -> None:
 
 def end(span_id: int) -> None:
     """Forget a span that has ended."""
-    _runs.pop(span_id, None)
-    SPENDS.pop(span_id, None)
-    _steps.pop(span_id, None)
+    if _runs:
+        _runs.pop(span_id, None)
+        SPENDS.pop(span_id, None)
+    if _steps:
+        _steps.pop(span_id, None)
 
 
-def step_around(span: Any) -> int | None:
-    """Return the id of the step that a call is made in, or else of the span around it; `None` outside of any."""
-    parent = getattr(span, "parent", None)
-    return _steps.get(span.get_span_context().span_id, parent.span_id if parent is not None else None)
+def step_around(span: Span, outer: Context) -> int | None:
+    """Return the id of the step that a call is made in, or else of the span around it; `None` outside of any.
+
+    Args:
+        span: The call's.
+        outer: The context that it belongs in: a span that is not sampled does not know its parent.
+    """
+    around = _steps.get(span.get_span_context().span_id)
+    return get_current_span(outer).get_span_context().span_id or None if around is None else around
 
 
 def hide(span: ReadableSpan) -> None:
@@ -70,6 +76,11 @@ def within(context: Context) -> Context:
     if run is not None:
         context = set_value(RUN_KEY, run, context)
     return with_session((getattr(span, "attributes", None) or {}).get(A.GEN_AI_CONVERSATION_ID), context)
+
+
+def any_hidden() -> bool:
+    """Return whether there are spans that our destinations do not show."""
+    return bool(_hidden)
 
 
 def is_hidden(span: ReadableSpan) -> bool:

@@ -69,18 +69,13 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
         if active() is None:
             return
         try:
-            context = get_current() if parent_context is None else parent_context
             scope = span.instrumentation_scope
-            ours = scope is not None and scope.name == self._scope
             parent = span.parent.span_id if span.parent is not None else None
-            if ours:
-                # Now, not when ours ends: theirs around a stream may end at its last event, before the stream does.
-                outer = self._open.get(parent) if parent is not None else None
-                if outer is not None:
-                    self._cover(parent, (span.attributes or {}).get(A.GEN_AI_PROVIDER_NAME))
-                    if outer.inside_of is not None:
-                        places.belong(span.context.span_id, outer.inside_of)
+            if scope is not None and scope.name == self._scope:
+                if self._open:
+                    self._begin_ours(span, parent)
                 return
+            context = get_current() if parent_context is None else parent_context
             note_wrapper(span, context)
             attribution = current(context)
             if attribution is not NOBODY:
@@ -95,6 +90,14 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
                 self._place(span, scope.name, within(context), found)
         except Exception as error:
             internal_errors.report("enriching a span", error)
+
+    def _begin_ours(self, span: Span, parent: int | None) -> None:
+        # Now, not when ours ends: theirs around a stream may end at its last event, before the stream does.
+        outer = self._open.get(parent) if parent is not None else None
+        if outer is not None:
+            self._cover(parent, (span.attributes or {}).get(A.GEN_AI_PROVIDER_NAME))
+            if outer.inside_of is not None:
+                places.belong(span.context.span_id, outer.inside_of)
 
     def _place(self, span: Span, scope: str, context: Context, found: _Open) -> None:
         """Say what a span is to the calls and steps inside."""

@@ -15,7 +15,7 @@ from opentelemetry.trace import SpanContext, Status
 from genledger.engine.content.redaction import stage
 from genledger.engine.foreign_spans.native_scopes import NativeScope, row_of
 from genledger.engine.foreign_spans.native_steps import is_step
-from genledger.engine.foreign_spans.places import is_hidden, parent_of
+from genledger.engine.foreign_spans.places import any_hidden, is_hidden, parent_of
 from genledger.engine.foreign_spans.repair import read_json
 from genledger.engine.steps import captures
 from genledger.shared.copied_span import copied
@@ -41,11 +41,13 @@ def seen(span: Any, *, ended: bool = False) -> Any:
         span: The span.
         ended: Whether it has all its content.
     """
+    scope = span.instrumentation_scope
+    row = row_of(scope.name) if ended and scope is not None else None
+    if row is None and not any_hidden():
+        return span
     if is_hidden(span):
         return None
     parent = parent_of(span)
-    scope = span.instrumentation_scope
-    row = row_of(scope.name) if ended and scope is not None else None
     if parent is span.parent and row is None:
         return span
     if not ended:

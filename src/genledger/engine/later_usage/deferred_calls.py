@@ -11,6 +11,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from genledger.engine.foreign_spans.places import step_around
 from genledger.engine.later_usage.job_book import MAX_REMEMBERED, CallStart, JobBook, Origin
 from genledger.engine.later_usage.late_record import late_record, since
 from genledger.engine.operation import Endpoint, Finished
@@ -154,11 +155,10 @@ class DeferredCalls:
 
 def _start_of(call: Call) -> CallStart:
     context = call.span.get_span_context()
-    parent = getattr(call.span, "parent", None)
     return CallStart(
         context.trace_id,
         context.span_id,
-        parent.span_id if parent is not None else None,
+        step_around(call.span, call.outer),
         call.library,
         call.operation.name,
         call.operation.api,

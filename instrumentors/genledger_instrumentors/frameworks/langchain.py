@@ -5,7 +5,6 @@ https://reference.langchain.com/python/langchain_core/callbacks/
 
 from __future__ import annotations
 
-from contextvars import ContextVar
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -41,11 +40,24 @@ def make_handler(**attributes: Any) -> Any:
     return type("GenledgerCallbackHandler", (Callbacks, base), attributes)()
 
 
+_IGNORED_KINDS = {f"ignore_{kind}": False for kind in ("llm", "chat_model", "chain", "agent", "retriever")}
+"""What LangChain asks of a handler before each callback: an attribute answers faster than its own properties."""
+
+
+class HookedHandler:
+    """Stands for the context variable in which LangChain looks for a handler; empty while nothing is hooked."""
+
+    def __init__(self, handler: Any) -> None:
+        self._handler = handler
+
+    def get(self) -> Any:
+        """Return the handler for a run that begins."""
+        return self._handler if RUNS.hooked else None
+
+
 def register(module: ModuleType) -> Any:
     """Register a handler for every run; returns what LangChain must find alive."""
-    kinds = ("llm", "chat_model", "chain", "agent", "retriever")
-    ours = make_handler(**{f"ignore_{kind}": property(lambda self: not RUNS.hooked) for kind in kinds})
-    variable: ContextVar[Any] = ContextVar("genledger-langchain-handler", default=ours)
+    variable = HookedHandler(make_handler(**_IGNORED_KINDS))
     module.register_configure_hook(variable, True)
     return variable
 

@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from genledger.destinations.delivery.suppress import suppressed
 from genledger.destinations.ledger_steps import StepReader
 from genledger.engine.content.redaction import stage
+from genledger.engine.foreign_spans.places import SpansAround
 from genledger.engine.record import CallRecord, ProductEvent, StepRecord
 from genledger.engine.recorder import SCOPE
 from genledger.ledger import Ledger, LedgerError, LedgerLocked, LedgerStartedOver
@@ -307,7 +308,7 @@ class LedgerSpanExporter(SpanExporter):
     def __init__(self) -> None:
         self._destination = LedgerDestination()
         self._destination.is_fed = True
-        self._steps = StepReader()
+        self._steps = StepReader(SpansAround())
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Take the spans; they are written soon, or on `force_flush` and `shutdown`."""

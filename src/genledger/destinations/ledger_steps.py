@@ -6,19 +6,15 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
-from opentelemetry.trace import SpanContext
 
 from genledger.engine.content.redaction import stage
+from genledger.engine.foreign_spans.places import AROUND, SpansAround
 from genledger.engine.record import StepRecord
 from genledger.engine.recorder import SCOPE
 from genledger.engine.steps import OPERATIONS, Kind
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
-
-MAX_AROUND = 16_384
-"""Open spans that are remembered for having a step or call inside; of more, the oldest is forgotten."""
 
 _KINDS: Mapping[object, Kind] = {
     S.PLAN: "task",
@@ -80,43 +76,24 @@ class StepReader:
 
     The application's own spans, and those of a framework, may stand between a call or step and the step around it.
     Each of these becomes a row without a kind, so that the ledger knows what is inside of what.
+
+    Args:
+        around: Spans that are known to have a call or step inside, beside those that this sees ending.
     """
 
-    def __init__(self) -> None:
-        self._around: dict[int, None] = {}
-
-    def begin(self, span: ReadableSpan, *, ours: bool) -> None:
-        """Note a span that begins: the one around it may end first, when this is a stream."""
-        attributes = () if ours else span.attributes or ()
-        if ours or A.GEN_AI_OPERATION_NAME in attributes or A.GENLEDGER_OPERATION_KIND in attributes:
-            self._note(span.parent)
+    def __init__(self, around: SpansAround) -> None:
+        self._around = around
 
     def end(self, span: ReadableSpan, *, is_call: bool) -> StepRecord | None:
         """Return the row of an ended span; `None` for a call, which has its own, and for a span that needs none."""
-        is_around = self._around.pop(span.context.span_id, 0) is None
+        is_around = self._around.forget(span.context.span_id)
         step = None if is_call else step_of(span)
         if step is None and not is_call:
             if span.parent is None or not is_around:
                 return None
             step = _row(span, span.attributes or {}, None, "")
-        self._note(span.parent)
+        self._around.note(span.parent)
         return step
-
-    def forget(self, span: ReadableSpan) -> None:
-        """Note that a span has ended which has a row without us."""
-        self._around.pop(span.context.span_id, 0)
-
-    def _note(self, parent: SpanContext | None) -> None:
-        if parent is None or parent.is_remote:
-            return
-        self._around[parent.span_id] = None
-        if len(self._around) > MAX_AROUND:
-            self._around.pop(next(iter(self._around)), None)
-
-
-def _is_ours(span: ReadableSpan) -> bool:
-    scope = span.instrumentation_scope
-    return scope is not None and scope.name == SCOPE
 
 
 class StepProcessor(SpanProcessor):
@@ -130,16 +107,12 @@ class StepProcessor(SpanProcessor):
 
     def __init__(self, accept: Callable[[StepRecord], None]) -> None:
         self._accept = accept
-        self._steps = StepReader()
-
-    def on_start(self, span: ReadableSpan, parent_context: Context | None = None) -> None:
-        """Note a span that begins."""
-        self._steps.begin(span, ours=_is_ours(span))
+        self._steps = StepReader(AROUND)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Take an ended span if it is a step, or between two."""
-        if _is_ours(span):
-            self._steps.forget(span)
+        scope = span.instrumentation_scope
+        if scope is not None and scope.name == SCOPE:
             return
         step = self._steps.end(span, is_call=A.GENLEDGER_OUTCOME in (span.attributes or ()))
         if step is not None:

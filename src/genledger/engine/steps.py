@@ -26,7 +26,7 @@ from genledger.engine.operation import Content, span_name
 from genledger.engine.outcome import error_type
 from genledger.engine.parents import parent_context
 from genledger.engine.record import StepRecord
-from genledger.engine.recorder import SCOPE, active
+from genledger.engine.recorder import SCOPE, Recorder, active
 from genledger.shared import internal_errors
 from genledger.shared.text import bounded
 from genledger_semconv import SCHEMA_URL
@@ -175,19 +175,19 @@ class Step:
     def _settle(self, error: BaseException | None) -> None:
         if not self.spend.is_empty:
             self.span.set_attributes(total_attributes(self.spend.read()))
-        failure: str | None = None
-        error = without_carrier(error)
-        if error is not None and not isinstance(error, GeneratorExit):
-            failure = error_type(error)
-            self.span.set_status(StatusCode.ERROR, stage().description(error))
-            self.span.set_attribute(A.ERROR_TYPE, failure)
+        failure = None if error is None or isinstance(error, GeneratorExit) else self._fail(without_carrier(error))
         self.count(failure)
-        self._record(failure)
-
-    def _record(self, failure: str | None) -> None:
         recorder = active()
-        if recorder is None or not recorder.step_sinks:
-            return
+        if recorder is not None and recorder.step_sinks:
+            self._record(recorder, failure)
+
+    def _fail(self, error: BaseException) -> str:
+        failure = error_type(error)
+        self.span.set_status(StatusCode.ERROR, stage().description(error))
+        self.span.set_attribute(A.ERROR_TYPE, failure)
+        return failure
+
+    def _record(self, recorder: Recorder, failure: str | None) -> None:
         context, around = self.span.get_span_context(), get_current_span(self.outer).get_span_context()
         row = StepRecord(
             context.trace_id,

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 import genledger
+from genledger.engine.record import CallRecord, StepRecord
+from genledger.ledger import Ledger, traces
 from genledger_semconv.checker import assert_clean
 
 from ...instrumentors import openai_format as wire
@@ -71,6 +76,27 @@ def test_what_has_no_price_is_counted_and_is_no_cost(telemetry: Telemetry) -> No
         "unknown": {"calls": 1, "tokens": 1500, "unpriced": 1},
         "mixed": {"calls": 2, "tokens": 3000, "unpriced": 1, "cost": pytest.approx(COST, abs=1e-12)},
     }
+
+
+def test_a_trace_that_is_not_sampled_keeps_its_shape_in_the_ledger(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    provider = TracerProvider(sampler=ALWAYS_OFF)
+    genledger.instrument(libraries=["openai"], tracer_provider=provider, destinations=["ledger"], ledger=path)
+    try:
+        with genledger.attribution(tenant="acme"), genledger.observe("helper", kind="agent"):
+            call()
+            with pytest.raises(KeyError), genledger.observe("look_up", kind="tool"):
+                raise KeyError("missing")
+    finally:
+        genledger.uninstrument()
+    with Ledger(path).reading() as connection:
+        agent, chat, tool = traces.trace(connection, traces.last_trace(connection) or "")
+    assert isinstance(agent, StepRecord)
+    assert isinstance(chat, CallRecord)
+    assert isinstance(tool, StepRecord)
+    assert (agent.kind, agent.name, agent.tenant, agent.error_type) == ("agent", "helper", "acme", None)
+    assert (tool.kind, tool.name, tool.error_type) == ("tool", "look_up", "KeyError")
+    assert chat.parent_span_id == tool.parent_span_id == agent.span_id
 
 
 def test_a_step_without_calls_shows_no_totals(telemetry: Telemetry) -> None:

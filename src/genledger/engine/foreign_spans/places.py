@@ -19,6 +19,35 @@ from genledger_semconv import attributes as A
 MAX_HIDDEN = 10_000
 """Hidden spans that are remembered for children that begin late."""
 
+MAX_AROUND = 16_384
+"""Open spans that are remembered for having a step or call inside; of more, the oldest is forgotten."""
+
+
+class SpansAround:
+    """Open spans of others that have a step or call inside, bounded.
+
+    The application's own spans, and those of a framework, may stand between a call or step and the step around it.
+    """
+
+    def __init__(self) -> None:
+        self._ids: dict[int, None] = {}
+
+    def note(self, parent: SpanContext | None) -> None:
+        """Note the span around a step or call; nothing for one of another process."""
+        if parent is None or parent.is_remote:
+            return
+        self._ids[parent.span_id] = None
+        if len(self._ids) > MAX_AROUND:
+            self._ids.pop(next(iter(self._ids)), None)
+
+    def forget(self, span_id: int) -> bool:
+        """Return whether a span that has ended had one inside, and forget it."""
+        return self._ids.pop(span_id, 0) is None
+
+
+AROUND = SpansAround()
+"""Of the spans that are open in this process."""
+
 _runs: dict[int, AgentRun | None] = {}
 _steps: dict[int, int] = {}
 _hidden: OrderedDict[int, SpanContext | None] = OrderedDict()

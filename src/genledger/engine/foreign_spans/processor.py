@@ -29,6 +29,9 @@ MAX_OPEN = 10_000
 """Foreign spans remembered while they are open; the oldest is forgotten first and then not priced twice."""
 
 
+_OPERATIONS = frozenset({A.GEN_AI_OPERATION_NAME, A.GENLEDGER_OPERATION_KIND})
+"""What a step or call has."""
+
 _COST = "genledger.cost."
 
 doubles: set[str] = set()
@@ -70,11 +73,11 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
             return
         try:
             scope = span.instrumentation_scope
-            parent = span.parent.span_id if span.parent is not None else None
             if scope is not None and scope.name == self._scope:
                 if self._open:
-                    self._begin_ours(span, parent)
+                    self._begin_ours(span)
                 return
+            parent = span.parent.span_id if span.parent is not None else None
             context = get_current() if parent_context is None else parent_context
             note_wrapper(span, context)
             attribution = current(context)
@@ -86,15 +89,19 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
             found = self._open[span.context.span_id] = _Open(parent, inside, current_spend(context))
             if len(self._open) > MAX_OPEN:
                 places.end(self._open.popitem(last=False)[0])
+            if (span.attributes or {}).keys() & _OPERATIONS:
+                places.AROUND.note(span.parent)
             if scope is not None:
                 self._place(span, scope.name, within(context), found)
         except Exception as error:
             internal_errors.report("enriching a span", error)
 
-    def _begin_ours(self, span: Span, parent: int | None) -> None:
+    def _begin_ours(self, span: Span) -> None:
         # Now, not when ours ends: theirs around a stream may end at its last event, before the stream does.
+        parent = span.parent.span_id if span.parent is not None else None
         outer = self._open.get(parent) if parent is not None else None
         if outer is not None:
+            places.AROUND.note(span.parent)
             self._cover(parent, (span.attributes or {}).get(A.GEN_AI_PROVIDER_NAME))
             if outer.inside_of is not None:
                 places.belong(span.context.span_id, outer.inside_of)
@@ -123,7 +130,7 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
 
     def on_ending(self, span: Span) -> None:
         """Price the span, and write the cost to it."""
-        if span.context.span_id in self._open and ENDING_SPANS.works:
+        if self._open and span.context.span_id in self._open and ENDING_SPANS.works:
             self._settle(span, written=True)
 
     def on_end(self, span: ReadableSpan) -> None:

@@ -13,7 +13,6 @@ import itertools
 import threading
 import time
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from types import ModuleType
@@ -106,8 +105,8 @@ class Runs:
         self._current = current
         self._lock = threading.RLock()
         self._numbers = itertools.count()
-        self._runs: OrderedDict[Any, _Run] = OrderedDict()
-        self._models: OrderedDict[Any, ModelRun] = OrderedDict()
+        self._runs: dict[Any, _Run] = {}
+        self._models: dict[Any, ModelRun] = {}
         self._entered: ContextVar[tuple[Any, ...]] = ContextVar("genledger-entered-runs", default=())
 
     def hook(self, module: str, register: Callable[[ModuleType], Any]) -> Hook:
@@ -138,7 +137,7 @@ class Runs:
             found = self._runs.get(run)
             if found is None:
                 return None
-            step = self._begun(found)
+            step = found.step if found.wraps is None else self._begun(found)
             if step is not None:
                 return step
             run = found.parent
@@ -253,7 +252,7 @@ class Runs:
                 return
             self._models[run] = ModelRun(self._nearest(parent), asked)
             if len(self._models) > MAX_OPEN:
-                self._models.popitem(last=False)
+                del self._models[next(iter(self._models))]
         self.enter(run)
 
     def end_model(
@@ -299,10 +298,11 @@ class Runs:
         if active() is None:
             return None
         forgotten: Any = None
+        begun = _Run(parent, next(self._numbers))
         with self._lock:
-            if run in self._runs:
+            kept = self._runs.setdefault(run, begun)
+            if kept is not begun:
                 return None
-            kept = self._runs[run] = _Run(parent, next(self._numbers))
             if len(self._runs) > MAX_OPEN:
                 forgotten = next(iter(self._runs))
         if forgotten is not None:

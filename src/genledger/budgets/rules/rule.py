@@ -244,6 +244,8 @@ class RuleFile(Table):
     alerts: AlertTargets = Field(AlertTargets.model_construct(), description="an [alerts] table")
     budget: list[Rule] = Field([], description="[[budget]] tables, with two brackets")
     route: list[Route] = Field([], description="[[route]] tables, with two brackets")
+    # Read by alerting alone, so that a mistake there stops no budget.
+    alert: list[Any] = Field([], description="[[alert]] tables, with two brackets")
 
     @field_validator("budget")
     @classmethod

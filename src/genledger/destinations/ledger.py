@@ -194,6 +194,7 @@ class LedgerDestination:
                 self._prune_at, self._unpruned = time.monotonic() + _PRUNE_EVERY_S, 0
                 try:
                     self.ledger.prune()
+                    self.ledger.roll_up()
                 except LedgerError as error:
                     _logger.debug("Not pruned: %s", error)  # the next write says it aloud if it lasts
         if self._give_up_at is not None:

@@ -32,13 +32,13 @@ class RunSpending(Spending):
 def run_spending(connection: sqlite3.Connection, by: Dimension, selection: Selection) -> list[RunSpending]:
     """Return spend by one of `RUNS`, most expensive first."""
     where, parameters = selection.where("started_ns")
-    unpriced = _in_runs(by, f"unpriced IS NOT NULL AND {where}", where)
+    unpriced = in_runs(by, f"unpriced IS NOT NULL AND {where}", where)
     reasons = reasons_of(connection, by, unpriced, 2 * parameters)
     found = connection.execute(
         f"""
         SELECT run_name AS key, {SUMS}, count(DISTINCT iif(run_selected, NULL, run)) AS late_runs,
             count(DISTINCT iif(run_selected OR run_error IS NULL, NULL, run)) AS late_failed_runs
-        FROM {_in_runs(by, where, where)} GROUP BY 1
+        FROM {in_runs(by, where, where)} GROUP BY 1
         """,
         2 * parameters,
     ).fetchall()
@@ -75,7 +75,7 @@ def _with_runs(spent: Spending, runs: int, failed_runs: int, inside: Spending | 
     )
 
 
-def _in_runs(by: Dimension, calls: str, runs: str) -> str:
+def in_runs(by: str, calls: str, runs: str) -> str:
     """Return, as a table in SQL, the calls that meet a condition, and the run of that kind which each is in.
 
     Rows come in any order, those of a step after those of the calls inside, perhaps from another process: what is

@@ -102,6 +102,23 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ),
         "UPDATE steps SET kind = 'task' WHERE kind IS NULL",
     ),
+    # 6: hourly sums of calls, and the hours that have none yet.
+    (
+        """
+        CREATE TABLE rollups (
+            hour INTEGER NOT NULL,
+            tenant TEXT, feature TEXT, prompt_name TEXT, prompt_version TEXT, model TEXT, request_model TEXT,
+            provider TEXT, operation TEXT, outcome TEXT, tier TEXT,
+            calls INTEGER, priced INTEGER, unpriced INTEGER, errors INTEGER, succeeded INTEGER, attempts INTEGER,
+            seconds REAL, chunk_seconds REAL, chunked INTEGER,
+            input_tokens INTEGER, output_tokens INTEGER, cached_tokens INTEGER, cache_write_tokens INTEGER,
+            reasoning_tokens INTEGER, cost REAL
+        )
+        """,
+        "CREATE INDEX rollups_hour ON rollups (hour)",
+        "CREATE TABLE unrolled (hour INTEGER PRIMARY KEY)",
+        "INSERT INTO unrolled SELECT DISTINCT started_ns / 3600000000000 FROM calls",
+    ),
 )
 """What turns a file of version *n* into one of version *n + 1*. Released migrations never change."""
 

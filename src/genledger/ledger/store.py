@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 
 from genledger.engine.later_usage.job_book import Origin
 from genledger.engine.record import CallRecord, ProductEvent, StepRecord
+from genledger.ledger import rollups
 from genledger.ledger.rows import (
     ATTRIBUTION_COLUMNS,
     CALL_COLUMNS,
@@ -47,10 +49,15 @@ BATCH_DAYS = 90.0
 
 _DAY_NS = 86_400_000_000_000
 _PRUNED_AT_ONCE = 2_000
+_ROLLED_AT_ONCE = 100
+_SETTLED_NS = 600_000_000_000  # a call is written when it ends, and counts in the hour in which it began
 _PAGES_AT_ONCE = 1_000
 
 _RECORDS = {"calls": "started_ns", "outcomes": "at_ns", "steps": "started_ns"}
 _BOOKKEEPING = {"batches": "created_ns", "batch_results": "claimed_ns"}
+
+
+_started_ns = itemgetter(CALL_COLUMNS.index("started_ns"))
 
 
 @cache
@@ -149,6 +156,7 @@ class Ledger:
                 values = list(chain.from_iterable(calls[start : start + rows]))
                 connection.execute(_insert("calls", CALL_COLUMNS, rows), values)
                 start += rows
+            rollups.note_changes(connection, map(_started_ns, calls))
             connection.executemany(_INSERT_OUTCOME, outcomes)
             connection.executemany(_INSERT_STEP, surroundings)
 
@@ -180,11 +188,13 @@ class Ledger:
 
     def set_cost(self, costs: Iterable[tuple[CallRecord, Cost]]) -> None:
         """Give calls that were unpriced their cost."""
+        costs = list(costs)
         values = [
             (*cost_values(cost, None), trace_hex(entry.trace_id), span_hex(entry.span_id)) for entry, cost in costs
         ]
         with self._writing() as connection:
             connection.executemany(_SET_COST, values)
+            rollups.note_changes(connection, (entry.started_ns for entry, _ in costs))
 
     def remember_job(self, provider: str, job_id: str, origin: Origin) -> None:
         """Store the attribution of a job until its results are read."""
@@ -221,6 +231,18 @@ class Ledger:
                 if added.rowcount:
                     claimed.add(name)
         return claimed
+
+    def roll_up(self, most: int = _ROLLED_AT_ONCE) -> int:
+        """Add up the calls of hours that are over, oldest first; return for how many hours.
+
+        Works in one short transaction for each hour, so that other writers are not held up.
+        """
+        with self._connection() as connection:
+            hours = rollups.unrolled(connection, time.time_ns() - _SETTLED_NS, most)
+        for hour in hours:
+            with self._writing() as connection:
+                rollups.roll_up(connection, hour)
+        return len(hours)
 
     def size_bytes(self) -> int:
         """Return the size of the file without its journal."""
@@ -259,7 +281,7 @@ class Ledger:
                 ).fetchone()[0]
                 if last is None:
                     return removed
-                removed += connection.execute(f"DELETE FROM {table} WHERE {column} <= ?", (last,)).rowcount
+                removed += _delete(connection, table, column, last)
 
     def _remove_oldest(self) -> int:
         each = " UNION ALL ".join(
@@ -270,10 +292,7 @@ class Ledger:
             last = connection.execute(
                 f"SELECT max(at_ns) FROM (SELECT at_ns FROM ({each}) ORDER BY at_ns LIMIT {_PRUNED_AT_ONCE})"
             ).fetchone()[0]
-            return sum(
-                connection.execute(f"DELETE FROM {table} WHERE {column} <= ?", (last,)).rowcount
-                for table, column in _RECORDS.items()
-            )
+            return sum(_delete(connection, table, column, last) for table, column in _RECORDS.items())
 
     def _used_bytes(self) -> int:
         with self._connection() as connection:
@@ -307,6 +326,12 @@ class Ledger:
             if concerns_the_file(error):
                 raise explain(error, self.path) from error
             raise
+
+
+def _delete(connection: sqlite3.Connection, table: str, column: str, last_ns: int) -> int:
+    if table == "calls":
+        rollups.note_removal(connection, last_ns)
+    return connection.execute(f"DELETE FROM {table} WHERE {column} <= ?", (last_ns,)).rowcount
 
 
 def _pages(connection: sqlite3.Connection, pragma: str) -> int:

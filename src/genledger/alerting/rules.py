@@ -163,7 +163,7 @@ KINDS: Mapping[KindName, Kind] = {
         keys=frozenset({"over"}),
     ),
     "new": Kind(
-        "a model, a key or another value appears for the first time",
+        "a model or another value appears for the first time",
         "",
         _both(),
         over=86400,
@@ -246,7 +246,7 @@ class AlertRule(Table):
     outcome_name: Text | None = Field(None, description="the name of a product outcome")
     metric: Literal["tokens", "cost"] = "tokens"
     split: Literal["prompt_version", "release"] = "prompt_version"
-    watch: Literal["model", "provider", "tenant", "feature", "user", "api_key"] = "model"
+    watch: Literal["model", "provider", "tenant", "feature", "user"] = "model"
     budget: Text = Field("*", description="the name of a [[budget]], or a glob")
     action: Action = "notify"
     action_for: Duration = Field("24h", description=_OVER)

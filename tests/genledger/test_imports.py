@@ -40,10 +40,10 @@ ALLOWED: dict[str, set[str]] = {
     "alerting": {"ledger", "budgets", "channels", "shared"},
     "destinations": {"ledger", "engine", "context", "pricing", "shared", "genledger_semconv"},
     # What is on top of everything.
-    "setup": ENGINE | {"instrumentation", "engine", "ledger", "destinations", "version"},
+    "setup": ENGINE | {"alerting", "instrumentation", "engine", "ledger", "destinations", "version"},
     "integrations": {"setup", "budgets"},
     "doctor": {"setup", "destinations", "ledger", "instrumentation", "budgets", "pricing", "shared", "version"},
-    "cli": {"doctor", "ledger", "engine", "budgets", "pricing", "shared", "version"},
+    "cli": {"alerting", "doctor", "ledger", "engine", "budgets", "pricing", "shared", "version"},
     "genledger": {"setup", "integrations", "engine", "context", "budgets", "pricing", "shared", "version"},
 }
 """What each package may import of the others. `genledger` is the public API alone."""

@@ -74,9 +74,11 @@ def _midnight(when: datetime) -> datetime:
 
 def _days(rule: AlertRule, history: History) -> Iterator[tuple[datetime, datetime]]:
     """Yield the day before, which may have got its last records since, and today, from its beginning to its end."""
-    today = _midnight(history.local(rule.timezone))
+    now = history.local(rule.timezone)
+    today = _midnight(now)
     yield today - timedelta(days=1), today
-    yield today, today + timedelta(days=1)
+    if today < now:
+        yield today, today + timedelta(days=1)
 
 
 def _spike(rule: AlertRule, history: History, around: Surroundings) -> Iterator[Finding]:
@@ -258,6 +260,7 @@ def _regression(rule: AlertRule, history: History, around: Surroundings) -> Iter
                 subject=f"{rule.split} {after}",
                 cause=(f"{rule.split} {after} since {first:%Y-%m-%d %H:%M}, before it {before}",),
                 where=(*within(rule, scope), Filter(rule.split, "=", (after,))),
+                unit="tokens per success" if rule.metric == "tokens" else "USD per success",
             )
 
 
@@ -354,6 +357,7 @@ def _pace(rule: AlertRule, history: History, around: Surroundings) -> Iterator[F
                     (verdict.expected or verdict.value) - limit if measured == "cost" else 0.0,
                     subject=f"budget {budget.name}",
                     where=(*fixed, *each),
+                    unit="USD" if measured == "cost" else budget.measure,
                 )
 
 

@@ -59,13 +59,13 @@ def evaluate(rule: AlertRule, history: History, around: Surroundings) -> list[Fi
     return list(_KINDS[rule.kind](rule, history, around))
 
 
-def least_impact(rule: AlertRule, history: History) -> float:
-    """Return the least impact of a day that the rule reports, in USD."""
+def least_impact(rule: AlertRule, history: History, days: int = 1) -> float:
+    """Return the least impact of a window of so many days that the rule reports, in USD."""
     if rule.min_usd is not None:
         return rule.min_usd
     if rule.form == "plain":
         return 0.0
-    return max(MIN_USD, MIN_SHARE * history.usual_day((), rule.timezone))
+    return max(MIN_USD, MIN_SHARE * days * history.usual_day((), rule.timezone))
 
 
 def _midnight(when: datetime) -> datetime:
@@ -142,7 +142,7 @@ def _growth(rule: AlertRule, history: History, around: Surroundings) -> Iterator
     now = _midnight(history.local(rule.timezone))
     end = now - timedelta(days=now.weekday())
     start = end - timedelta(days=WEEK)
-    floor = least_impact(rule, history) * (WEEK if rule.min_usd is None else 1)
+    floor = least_impact(rule, history, WEEK)
     for scope, series in history.series(rule, HISTORY_DAYS + WEEK, end).items():
         days = [*series.before, series.today]
         week, before = days[-WEEK:], days[-2 * WEEK : -WEEK]

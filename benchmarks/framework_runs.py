@@ -24,7 +24,7 @@ class FrameworkCase:
         key: The framework, as environments are named for it.
         title: What tables call it.
         run: Makes the run.
-        by_hand: Makes the same run with Genledger's spans and metric points, written by hand.
+        by_hand: Makes the same run with Genledger's spans and the points of its histograms, written by hand.
         openinference: Instruments the framework with OpenInference.
     """
 
@@ -70,9 +70,10 @@ class FrameworkWorker(Worker):
     def prepare(self, case: str) -> Run:
         """Return the run, instrumented."""
         framework = FRAMEWORKS[case]
+        run = framework.by_hand() if self.contender == "hand-written" else framework.run()
         if self.contender == "openinference":
             framework.openinference()
-        return framework.by_hand() if self.contender == "hand-written" else framework.run()
+        return run
 
 
 CONTENDERS_OF_FRAMEWORKS = tuple(CONTENDERS[key] for key in ("nothing", "hand-written", "genledger", "openinference"))

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from benchmarks.traffic import http_of
@@ -58,7 +59,7 @@ ANSWERS = _reply(2, 246, 6, {"type": "message", "role": "assistant", "content": 
 
 
 def _agent() -> Any:
-    """Return an agent that has a tool, and whose model is in the process."""
+    """Return an agent that has a tool, and whose model is in the process. Its traces lead nowhere, for now."""
     import openai
     from agents import (  # type: ignore[import-not-found,unused-ignore]
         Agent,
@@ -89,6 +90,7 @@ def _agent() -> Any:
     )
 
 
+@cache
 def bare() -> Run:
     """Return the run."""
     from agents import Runner
@@ -205,6 +207,7 @@ class _ByHand:
             self.tool_duration.record(time.perf_counter() - began, labels)
 
 
+@cache
 def by_hand() -> Run:
     """Return the run, with Genledger's spans written by hand."""
     agent, loop, traced = _agent(), asyncio.new_event_loop(), _ByHand()

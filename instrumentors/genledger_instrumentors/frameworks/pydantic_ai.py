@@ -28,7 +28,7 @@ class PydanticAIInstrumentor(Instrumentor):
 
     def patches(self) -> Patches:
         """Return the hook that switches it on."""
-        return [Hook("pydantic_ai.agent", self._switch_on, self._switch_off)]
+        return [Hook("pydantic_ai", self._switch_on, self._switch_off)]
 
     def _switch_on(self, module: ModuleType) -> None:
         recorder = active()

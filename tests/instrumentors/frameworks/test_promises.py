@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,10 @@ from opentelemetry.context import get_current
 from tests.instrumentors.frameworks.runs import (
     Framework,
     Record,
+    Totals,
     assert_billed_once,
+    billed,
+    cost_shown,
     ours,
     outcomes,
     refusing,
@@ -21,9 +25,12 @@ from tests.instrumentors.frameworks.runs import (
     tree,
     trees,
 )
-from tests.instrumentors.telemetry import Telemetry
+from tests.instrumentors.telemetry import Telemetry, attributes_of
 
 import genledger
+from genledger.ledger import Ledger, queries
+from genledger.ledger.run_spending import RunSpending
+from genledger.ledger.spending import Dimension
 
 FRAMEWORKS = {
     "ag2": "ag2.agent",
@@ -45,6 +52,9 @@ FRAMEWORKS = {
 }
 """The end of the name of each module, and the package that it needs."""
 
+
+REPORTS: dict[Dimension, str] = {"agent": "invoke_agent", "workflow": "invoke_workflow", "tool": "execute_tool"}
+"""What runs are reported by, and the operation of their spans."""
 
 OTHERS = {"instructor", "smolagents", "strands"}
 """instructor's tasks are no runs, smolagents' model is asked once, and Strands wraps what is raised: see their own."""
@@ -116,6 +126,27 @@ async def test_a_run_counts_in_budgets(framework: Framework, provider: DemoProvi
             with pytest.raises(genledger.BudgetExceeded):
                 await framework.run(provider, 1)
         assert outcomes(telemetry).count("blocked") == 2
+
+
+async def test_reports_count_every_run_and_every_token_once(
+    framework: Framework, provider: DemoProvider, tmp_path: Path
+) -> None:
+    path = tmp_path / "ledger.db"
+    with framework.record(destinations=["ledger"], ledger=path) as telemetry:
+        await framework.run(provider, 2)
+        assert genledger.flush(60)
+    used, done = billed(provider), [attributes_of(span).get("gen_ai.operation.name") for span in telemetry.spans]
+    with Ledger(path).reading() as connection:
+        for by, operation in REPORTS.items():
+            found = queries.report(connection, by)
+            runs = [row for row in found.rows if isinstance(row, RunSpending) and row.key is not None]
+            assert sum(row.runs for row in runs) == done.count(operation)
+            assert Totals(found.total.input_tokens, found.total.output_tokens) == used
+            assert found.total.cost_usd == pytest.approx(cost_shown(telemetry.spans))
+            for row in runs:
+                assert row.calls_per_run == row.calls / row.runs
+                assert row.tokens_per_run == (row.input_tokens + row.output_tokens) / row.runs
+                assert (row.cost_per_run or 0.0) == pytest.approx((row.cost_usd or 0.0) / row.runs)
 
 
 async def test_no_content_is_recorded_unless_it_is_captured(

@@ -16,6 +16,9 @@ from genledger.engine.steps import Step, start_step, tool_signature
 from genledger.shared import internal_errors
 from genledger_semconv import attributes as A
 
+MAX_UNANSWERED = 1_000
+"""Runs of a connection, and calls of tools in a run, that are kept without a result; the oldest are ended first."""
+
 
 class ProcessRun:
     """What leads to one result: an agent, its tools and their subagents, and the call that is priced.
@@ -68,6 +71,9 @@ class ProcessRun:
         )
         if subagent:
             self._subagents[call_id] = start_step("agent", subagent, parent=tool.inside(get_current()))
+        if len(self._tools) > MAX_UNANSWERED:
+            self.end_tool(next(iter(self._tools)), None)
+            _report_too_many()
 
     def end_tool(self, call_id: str, error: BaseException | None, result: Content | None = None) -> None:
         """End a tool and its subagent; nothing for a call that is not known."""
@@ -128,6 +134,9 @@ class AgentConnection:
         try:
             run = self._start(self, recorder, prompt)
             self.runs.append(run)
+            if len(self.runs) > MAX_UNANSWERED:
+                self._end(self.runs.popleft(), None)
+                _report_too_many()
             return run
         except Exception as error:
             internal_errors.report("beginning an agent's run", error)
@@ -192,3 +201,8 @@ class AgentConnection:
                 self._end(self.runs.popleft(), error)
             except Exception as fault:
                 internal_errors.report("ending an agent's run", fault)
+
+
+def _report_too_many() -> None:
+    too_many = RuntimeError(f"more than {MAX_UNANSWERED} have no result; the oldest was ended")
+    internal_errors.report("keeping the runs of an agent's process", too_many)

@@ -59,9 +59,18 @@ class EventScopes:
         object.__setattr__(self, "_runs", Runs(self._current))
 
     def hook(self, module: str) -> Hook:
-        """Return the hook that makes the open steps the parents of what happens in them, once a module is imported."""
+        """Return the hook that makes the open steps the parents of what happens in them, once a module is imported.
+
+        Where it is removed, the open steps end: nothing hears of the events that would end them.
+        """
         resolve = self._runs.resolve
-        return Hook(module, lambda found: add_resolver(resolve), lambda found: remove_resolver(resolve))
+
+        def remove(found: Any) -> None:
+            remove_resolver(resolve)
+            for event, _ in self._opened()[::-1]:
+                self._close(event, None)
+
+        return Hook(module, lambda found: add_resolver(resolve), remove)
 
     def emits(self, module: str, path: str) -> Patch:
         """Return the patch of the method that emits events; its arguments are a `source` and an `event`."""

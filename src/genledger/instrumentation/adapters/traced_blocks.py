@@ -8,6 +8,7 @@ nothing is, and what is in it belongs to it by the parent that the framework nam
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Callable, Collection, Mapping
 from contextvars import ContextVar
 from types import TracebackType
@@ -162,6 +163,7 @@ class _TracedBlock:
         self.within = around.within if around is not None else None
         if found is not None:
             self.within = self._step = found.begin(context)
+            weakref.finalize(self, self._step.end).atexit = False  # a block that is dropped without an end
             context = self._step.inside(context)
         traced = _TracedSpan(span, self)
         if self._operation not in self._blocks.unattached:

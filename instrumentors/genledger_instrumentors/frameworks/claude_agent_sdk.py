@@ -9,13 +9,16 @@ from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary, finalize
 
+from opentelemetry.context import get_current
+
+from genledger.context.scoped_context import enter, leave
 from genledger.engine.recorder import active
-from genledger.instrumentation.adapters.agent_processes import AgentConnection
+from genledger.instrumentation.adapters.agent_processes import AgentConnection, inside_tool
 from genledger.instrumentation.adapters.methods import named_arguments
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
 
-from .claude_agent_runs import connection_with
+from .claude_agent_runs import connection_with, tool_call_of
 
 CONNECTIONS: WeakKeyDictionary[Any, AgentConnection] = WeakKeyDictionary()
 """The connections of clients."""
@@ -36,7 +39,11 @@ async def connect(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: di
     connection = CONNECTIONS[instance] = connection_with(instance.options)
     finalize(instance, connection.close)
     prompt, send = named_arguments(wrapped, args, kwargs).get("prompt"), partial(wrapped, *args, **kwargs)
-    return await (send() if prompt is None else connection.sent(prompt, send))
+    enter(connection, get_current(), connection.inside(get_current()))
+    try:
+        return await (send() if prompt is None else connection.sent(prompt, send))
+    finally:
+        leave(connection)
 
 
 async def query(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -67,6 +74,18 @@ async def disconnect(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs:
         close(instance)
 
 
+async def call_tool(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Send a message to an MCP server in this process; what calls a tool is sent from inside of its step."""
+    given = named_arguments(wrapped, args, kwargs)
+    called = tool_call_of(given.get("server_name"), given.get("message"))
+    if called is not None:
+        enter(called, get_current(), inside_tool(called, get_current()))
+    try:
+        return await wrapped(*args, **kwargs)
+    finally:
+        leave(called)
+
+
 class ClaudeAgentInstrumentor(Instrumentor):
     """Records the runs of the Claude Agent SDK."""
 
@@ -79,6 +98,7 @@ class ClaudeAgentInstrumentor(Instrumentor):
         client = "claude_agent_sdk.client"
         return [
             Patch("claude_agent_sdk._internal.client", "InternalClient.process_query", process_query),
+            Patch("claude_agent_sdk._internal.query", "Query._handle_sdk_mcp_request", call_tool, optional=True),
             Patch(client, "ClaudeSDKClient.connect", connect),
             Patch(client, "ClaudeSDKClient.query", query),
             Patch(client, "ClaudeSDKClient.receive_messages", receive_messages),

@@ -36,8 +36,10 @@ FRAMEWORKS = {
     "haystack": "haystack",
     "instructor": "instructor",
     "langchain_agents": "langchain.agents",
+    "livekit": "livekit.agents",
     "llamaindex": "llama_index.llms.openai",
     "openai_agents": "agents",
+    "pipecat": "pipecat",
     "pydantic_ai": "pydantic_ai",
     "semantic_kernel": "semantic_kernel",
     "smolagents": "smolagents",
@@ -46,8 +48,8 @@ FRAMEWORKS = {
 """The end of the name of each module, and the package that it needs."""
 
 
-OTHERS = {"instructor", "smolagents", "strands"}
-"""instructor's tasks are no runs, smolagents' model is asked once, and Strands wraps what is raised: see their own."""
+OTHERS = {"instructor", "pipecat", "smolagents", "strands"}
+"""instructor's tasks are no runs, smolagents' model is asked once, and Strands and Pipecat wrap what is raised."""
 
 
 @pytest.fixture(params=FRAMEWORKS)

@@ -5,7 +5,7 @@ https://docs.claude.com/en/api/agent-sdk/cost-tracking
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from genledger.engine.content.capture import text_part
@@ -28,6 +28,11 @@ _COUNTS = {
     "cacheCreationInputTokens": "cache_creation_input_tokens",
     "webSearchRequests": "searches",
 }
+
+
+_SESSIONS = 1000
+_totals: dict[str, Reported] = {}
+"""The last totals of sessions, newest last: one that is resumed may go on with them."""
 
 
 class Resumed(NamedTuple):
@@ -149,6 +154,40 @@ def of_resumed(totals: Reported, before: Reported | None, own: Reported) -> Repo
         added = totals.since(before)
         return added if added.tokens >= own.tokens else totals
     return totals if totals.tokens == own.tokens else own
+
+
+def consumed_in(before: Any, totals: Reported, result: Any, messages: Collection[Said]) -> Reported:
+    """Return what a run consumed.
+
+    Args:
+        before: The totals of the connection before it: `Reported`, or `Resumed`, or `None`.
+        totals: Those that its result reports.
+        result: Its result.
+        messages: Its messages.
+    """
+    if totals == Reported():
+        return totals_of(messages)
+    if isinstance(before, Resumed):
+        known = _totals.get(before.session or result.session_id)
+        consumed = of_resumed(totals, known, consumed_by(result, messages))
+    else:
+        consumed = totals.since(before or Reported())
+    _totals.pop(result.session_id, None)
+    _totals[result.session_id] = totals
+    while len(_totals) > _SESSIONS:
+        _totals.pop(next(iter(_totals)), None)
+    return consumed
+
+
+def count_end(messages: dict[Any, Said], event: Any) -> None:
+    """Note what a message consumed, as an event says at its end."""
+    if event.event.get("type") != "message_delta":
+        return
+    for key, said in reversed(messages.items()):
+        if said.inside == event.parent_tool_use_id:
+            usage = {**said.usage, **fields_of(event.event.get("usage") or {})}
+            messages[key] = said._replace(usage=usage, counted=True)
+            return
 
 
 def read_received(messages: Iterable[Said]) -> Received | None:

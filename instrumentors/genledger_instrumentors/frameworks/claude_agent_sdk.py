@@ -9,16 +9,14 @@ from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary, finalize
 
-from opentelemetry.context import get_current
-
-from genledger.context.scoped_context import enter, leave
 from genledger.engine.recorder import active
-from genledger.instrumentation.adapters.agent_processes import AgentConnection, inside_tool
+from genledger.instrumentation.adapters.agent_processes import AgentConnection, ToolCall, in_tool
 from genledger.instrumentation.adapters.methods import named_arguments
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
+from genledger.pricing.getters import field
 
-from .claude_agent_runs import connection_with, tool_call_of
+from .claude_agent_runs import connection_with
 
 CONNECTIONS: WeakKeyDictionary[Any, AgentConnection] = WeakKeyDictionary()
 """The connections of clients."""
@@ -39,11 +37,7 @@ async def connect(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: di
     connection = CONNECTIONS[instance] = connection_with(instance.options)
     finalize(instance, connection.close)
     prompt, send = named_arguments(wrapped, args, kwargs).get("prompt"), partial(wrapped, *args, **kwargs)
-    enter(connection, get_current(), connection.inside(get_current()))
-    try:
-        return await (send() if prompt is None else connection.sent(prompt, send))
-    finally:
-        leave(connection)
+    return await connection.connected(send if prompt is None else partial(connection.sent, prompt, send))
 
 
 async def query(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -74,16 +68,20 @@ async def disconnect(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs:
         close(instance)
 
 
+def tool_call_of(server: Any, message: Any) -> ToolCall | None:
+    """Return the call of a tool in this process that a message to its MCP server asks for."""
+    asked = field(message, "params")
+    call_id = field(field(asked, "_meta"), "claudecode/toolUseId")
+    if field(message, "method") != "tools/call" or not isinstance(call_id, str):
+        return None
+    return ToolCall(call_id, f"mcp__{server}__{field(asked, 'name')}", field(asked, "arguments"))
+
+
 async def call_tool(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Send a message to an MCP server in this process; what calls a tool is sent from inside of its step."""
     given = named_arguments(wrapped, args, kwargs)
     called = tool_call_of(given.get("server_name"), given.get("message"))
-    if called is not None:
-        enter(called, get_current(), inside_tool(called, get_current()))
-    try:
-        return await wrapped(*args, **kwargs)
-    finally:
-        leave(called)
+    return await in_tool(called, partial(wrapped, *args, **kwargs))
 
 
 class ClaudeAgentInstrumentor(Instrumentor):

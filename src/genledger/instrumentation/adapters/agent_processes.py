@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from opentelemetry.context import Context, create_key, get_current, get_value, set_value
 
-from genledger.context.scoped_context import Begun, async_steps_in_context
+from genledger.context.scoped_context import Begun, async_steps_in_context, enter, leave
 from genledger.engine.call import Call
 from genledger.engine.operation import Body, Content, Endpoint, Operation, Received
 from genledger.engine.recorder import Recorder, active
@@ -192,6 +192,10 @@ class AgentConnection:
         """Return a context that the tools of this connection run in."""
         return set_value(_CONNECTION_KEY, self, context)
 
+    async def connected(self, connect: Callable[[], Awaitable[Any]]) -> Any:
+        """Connect, so that what is started for the connection is in its context."""
+        return await _within(self.inside(get_current()), connect)
+
     async def sent(self, prompt: Any, send: Callable[[], Awaitable[Any]]) -> Any:
         """Begin a run that `send` asks for. Raises `BudgetExceeded`, with nothing sent."""
         if self.answered:
@@ -243,12 +247,27 @@ class AgentConnection:
                 internal_errors.report("ending an agent's run", fault)
 
 
-def inside_tool(called: ToolCall, context: Context) -> Context:
+def _inside_tool(called: ToolCall | None, context: Context) -> Context:
     """Return the context of a tool in this process; outside of a run, the one that is given. Never raises."""
     try:
         connection = get_value(_CONNECTION_KEY, context)
-        if isinstance(connection, AgentConnection) and connection.runs:
+        if called is not None and isinstance(connection, AgentConnection) and connection.runs:
             return connection.runs[0].inside_tool(called)
     except Exception as error:
         internal_errors.report("finding the step of a tool", error)
     return context
+
+
+async def in_tool(called: ToolCall | None, send: Callable[[], Awaitable[Any]]) -> Any:
+    """Send what calls a tool in this process from inside of its step, and return what comes of it."""
+    here = get_current()
+    return await _within(_inside_tool(called, here), send)
+
+
+async def _within(inside: Context, act: Callable[[], Awaitable[Any]]) -> Any:
+    block = object()
+    enter(block, get_current(), inside)
+    try:
+        return await act()
+    finally:
+        leave(block)

@@ -58,15 +58,21 @@ class DemoProvider:
 
     Args:
         replies: What the model says to a question that contains the key; the first key that fits decides.
+        arguments: What the model calls a tool with, by the tool's name; words of the question fill any other's schema.
         faults: Errors to answer with, each a bounded number of times.
         latency: Seconds that pass before the first byte of an answer.
     """
 
     def __init__(
-        self, *, replies: Mapping[str, str] | None = None, faults: Iterable[Fault] = (), latency: float = 0.0
+        self,
+        *,
+        replies: Mapping[str, str] | None = None,
+        arguments: Mapping[str, Mapping[str, Any]] | None = None,
+        faults: Iterable[Fault] = (),
+        latency: float = 0.0,
     ) -> None:
         self.requests: list[Exchange] = []
-        self._model = ScriptedModel(replies or {})
+        self._model = ScriptedModel(replies or {}, arguments or {})
         self._faults = {fault: fault.times for fault in faults}
         self._latency = latency
         self._numbers = itertools.count(1)

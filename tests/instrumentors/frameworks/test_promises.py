@@ -43,8 +43,10 @@ FRAMEWORKS = {
     "haystack": "haystack",
     "instructor": "instructor",
     "langchain_agents": "langchain.agents",
+    "livekit": "livekit.agents",
     "llamaindex": "llama_index.llms.openai",
     "openai_agents": "agents",
+    "pipecat": "pipecat",
     "pydantic_ai": "pydantic_ai",
     "semantic_kernel": "semantic_kernel",
     "smolagents": "smolagents",
@@ -56,8 +58,8 @@ FRAMEWORKS = {
 REPORTS: dict[Dimension, str] = {"agent": "invoke_agent", "workflow": "invoke_workflow", "tool": "execute_tool"}
 """What runs are reported by, and the operation of their spans."""
 
-OTHERS = {"instructor", "smolagents", "strands"}
-"""instructor's tasks are no runs, smolagents' model is asked once, and Strands wraps what is raised: see their own."""
+OTHERS = {"instructor", "pipecat", "smolagents", "strands"}
+"""instructor's tasks are no runs, smolagents' model is asked once, and Strands and Pipecat wrap what is raised."""
 
 
 @pytest.fixture(params=FRAMEWORKS)

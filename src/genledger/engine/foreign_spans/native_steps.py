@@ -55,7 +55,7 @@ def adopt(span: Span, native: Named, row: NativeScope, context: Context, around:
 
     Returns:
         The step; `None` for a tool that the span around it already stands for, as MCP's client and server do inside
-        a framework's.
+        a framework's, which may put the server before the name: `mcp__server__tool`.
     """
     assert native.role != "hidden"
     given = {row.attributes.get(name, name): value for name, value in (span.attributes or {}).items()}
@@ -64,7 +64,7 @@ def adopt(span: Span, native: Named, row: NativeScope, context: Context, around:
         span.update_name(name)
     span.set_attributes(attributes)
     named = name_of(native.role, attributes)
-    if native.role == "tool" and around is not None and named in ("", around):
+    if native.role == "tool" and around is not None and (named in ("", around) or around.endswith(f"__{named}")):
         return None
     return Step(native.role, named or span.name, context, span, _signature(named, given, span))
 

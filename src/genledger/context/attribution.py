@@ -28,6 +28,9 @@ MetadataValue = str | int | float | bool
 MAX_VALUE_LENGTH = 256
 """Characters that one attribution value may have."""
 
+MAX_BAGGAGE_LENGTH = 8192
+"""Characters that the baggage of a request may have (https://www.w3.org/TR/baggage/#limits)."""
+
 MAX_TAGS = 32
 """Tags that one attribution may have."""
 
@@ -238,7 +241,11 @@ class _Arrived(ScopedBlock[None]):
         if not baggage_policy.trust_inbound or not isinstance(self._carrier, Mapping):
             return
         try:
-            carried = {name: value for name, value in self._carrier.items() if isinstance(value, str)}
+            carried = {
+                name: value
+                for name, value in self._carrier.items()
+                if isinstance(value, str) and len(value) <= MAX_BAGGAGE_LENGTH
+            }
             found = _from_baggage(propagate.extract(carried, Context()))
             if found is not NOBODY:
                 outer = get_current()
@@ -258,7 +265,7 @@ def arrived(carrier: object) -> ScopedBlock[None]:
     For protocols whose libraries take a request's context for nothing but the parent of a span.
 
     Args:
-        carrier: What has W3C baggage, as sent by anybody: values that are no text are left out.
+        carrier: What has W3C baggage, as sent by anybody: values that are no text, or too long, are left out.
     """
     return _Arrived(carrier)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 from examples.demo.provider import DemoProvider, Fault
 from examples.frameworks.traced import QUESTION
+from tests.genledger.applications import run
 from tests.instrumentors.frameworks.runs import (
     Framework,
     assert_billed_once,
@@ -96,6 +98,15 @@ def test_a_run_has_its_tree_however_it_is_called(telemetry: Telemetry, provider:
     assert_billed_once(telemetry, provider)
     assert tenants(telemetry.spans) == {"acme"}
     assert (spent.calls, spent.usd) == (2, pytest.approx(cost_shown(telemetry.spans)))
+
+
+@pytest.mark.parametrize("first", ["pydantic_ai", "genledger"])
+def test_it_is_switched_on_whichever_is_there_first(first: str, tmp_path: Path) -> None:
+    lines = ["import pydantic_ai", "import genledger; genledger.instrument(destinations=[])"]
+    if first == "genledger":
+        lines.reverse()
+    done = run(tmp_path, "\n".join([*lines, "print(bool(pydantic_ai.Agent._instrument_default))"]))
+    assert (done.stdout, done.stderr) == ("True\n", "")
 
 
 def test_what_the_application_switched_on_is_left_as_it_is() -> None:

@@ -129,7 +129,8 @@ class DemoProvider:
         if path.endswith("/messages"):
             return anthropic_format.messages(body, self._model, number)
         if path.endswith(_GEMINI):
-            return gemini_format.generate(body, path.rpartition("/")[2].removesuffix(_GEMINI), self._model, number)
+            name, _, method = path.rpartition("/")[2].partition(":")
+            return gemini_format.generate(body, name, self._model, number, stream=method.startswith("stream"))
         if path.endswith(_CONVERSE):
             return converse_format.converse(body, unquote(path.split("/")[-2]), self._model, number)
         return _error(path, 404, number, {})
@@ -147,7 +148,7 @@ class DemoProvider:
         return _error(path, due.status, number, {"x-should-retry": "false"})
 
 
-_GEMINI = ":generateContent"
+_GEMINI = (":generateContent", ":streamGenerateContent")
 _CONVERSE = "/converse"
 
 _ERRORS = {

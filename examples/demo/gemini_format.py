@@ -27,9 +27,14 @@ def _text(contents: Sequence[Body]) -> str:
     return "\n".join(part["text"] for content in contents for part in content["parts"] if "text" in part)
 
 
-def _tools(body: Body) -> list[Tool]:
-    """The functions that the model may call: none of them when the last message is not the user's text."""
-    if any("text" not in part for part in body["contents"][-1]["parts"]):
+def _tools(body: Body, rounds: int) -> list[Tool]:
+    """The functions that the model may call: none of them after so many results since the user's text."""
+    results = 0
+    for content in reversed(body["contents"]):
+        if content["role"] == "user" and all("text" in part for part in content["parts"]):
+            break
+        results += any("functionResponse" in part for part in content["parts"])
+    if results >= rounds:
         return []
     offered = [function for tool in body.get("tools") or () for function in tool.get("functionDeclarations", ())]
     return [Tool(one["name"], one.get("parametersJsonSchema") or one["parameters_json_schema"]) for one in offered]
@@ -49,7 +54,7 @@ def generate(body: Body, name: str, model: ScriptedModel, number: int, *, stream
             model=name,
             text=_text([*instructions, *body["contents"]]),
             question=next(filter(None, (_text([content]) for content in reversed(body["contents"]))), ""),
-            tools=_tools(body),
+            tools=_tools(body, model.rounds),
             max_tokens=body.get("generationConfig", {}).get("maxOutputTokens"),
         )
     )

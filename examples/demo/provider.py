@@ -60,13 +60,19 @@ class DemoProvider:
         replies: What the model says to a question that contains the key; the first key that fits decides.
         faults: Errors to answer with, each a bounded number of times.
         latency: Seconds that pass before the first byte of an answer.
+        rounds: How often the model calls a tool before it answers, in chat completions and in Gemini's format.
     """
 
     def __init__(
-        self, *, replies: Mapping[str, str] | None = None, faults: Iterable[Fault] = (), latency: float = 0.0
+        self,
+        *,
+        replies: Mapping[str, str] | None = None,
+        faults: Iterable[Fault] = (),
+        latency: float = 0.0,
+        rounds: int = 1,
     ) -> None:
         self.requests: list[Exchange] = []
-        self._model = ScriptedModel(replies or {})
+        self._model = ScriptedModel(replies or {}, rounds)
         self._faults = {fault: fault.times for fault in faults}
         self._latency = latency
         self._numbers = itertools.count(1)

@@ -111,7 +111,8 @@ def fill(schema: Mapping[str, Any], question: str) -> Any:
 class ScriptedModel:
     """Answers by the content of the request alone; only the prompt cache remembers earlier requests."""
 
-    def __init__(self, replies: Mapping[str, str]) -> None:
+    def __init__(self, replies: Mapping[str, str], rounds: int = 1) -> None:
+        self.rounds = rounds
         self._replies = replies
         self._lock = threading.Lock()
         self._cached: set[tuple[str, int]] = set()

@@ -7,7 +7,8 @@ opened in, and to that of its trace. The loop caps of budgets count in an `Agent
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+import zlib
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -15,9 +16,13 @@ from opentelemetry.context import Context, create_key
 
 from genledger.pricing.cost import Cost
 from genledger.pricing.usage import Usage
+from genledger.shared.text import bounded
 
 MAX_TRACES = 4096
 """Traces whose spend is remembered; the oldest are forgotten first."""
+
+MAX_UNTOLD = 64
+"""Tool calls of a run that are remembered until a request tells their arguments."""
 
 RUN_KEY = create_key("genledger-run")
 
@@ -121,6 +126,7 @@ class AgentRun:
         id: The span id of the block that began it, in hexadecimal.
         depth: In how many runs it is nested.
         tool_calls: A signature for each tool call since the last call to a provider.
+        untold: The tools of the latest calls whose arguments nobody has told: the next request may.
         inferences: Inference calls so far, those of runs inside left out.
         tools: Tools run so far, those of runs inside left out.
     """
@@ -128,8 +134,14 @@ class AgentRun:
     id: str
     depth: int
     tool_calls: list[str] = field(default_factory=list)
+    untold: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_UNTOLD))
     inferences: int = 0
     tools: int = 0
+
+
+def tool_signature(name: str, arguments: object) -> str:
+    """Return what two calls of a tool have in common if they repeat each other; the arguments cannot be read in it."""
+    return f"{bounded(name)}:{zlib.crc32(repr(arguments).encode()):08x}"
 
 
 def run_in(context: Context) -> AgentRun | None:

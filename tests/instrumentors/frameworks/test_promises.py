@@ -207,3 +207,13 @@ async def test_nothing_of_genledgers_is_recorded_after_uninstrument(
     later = telemetry.spans[count:]
     assert not ours(later)
     assert "genledger" not in str([span.attributes for span in later])
+
+
+@pytest.mark.parametrize("framework", NATIVE, indirect=True)
+async def test_the_same_call_of_a_tool_repeats_itself_though_its_span_does_not_tell_the_arguments(
+    framework: Framework,
+) -> None:
+    with DemoProvider(rounds=10) as provider:
+        with refusing(framework.record, repeats=2), pytest.raises(Exception, match=r"repeats"):
+            await framework.run(provider, 1)
+        assert len(provider.requests) == 3

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from genledger.context.totals import tool_signature
 from genledger.engine.operation import Content
+from genledger.engine.tool_calls import tool_signature
 from genledger.instrumentation.adapters.stepped_functions import Described, ReportedError
 from genledger.pricing.getters import field
 from genledger_semconv import attributes as A

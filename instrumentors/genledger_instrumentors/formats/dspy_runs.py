@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from genledger.context.totals import tool_signature
 from genledger.engine.operation import Content
 from genledger.engine.steps import Kind
+from genledger.engine.tool_calls import tool_signature
 from genledger.instrumentation.adapters.methods import named_arguments
 from genledger.instrumentation.adapters.stepped_functions import BEYOND, Described, SteppedCall
 from genledger_semconv import attributes as A

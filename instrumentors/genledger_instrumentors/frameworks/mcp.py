@@ -8,22 +8,11 @@ https://modelcontextprotocol.io/specification, `_meta` of requests.
 
 from __future__ import annotations
 
-from typing import Any
+from operator import attrgetter
 
-from genledger.context.attribution import arrived
+from genledger.instrumentation.adapters.served_requests import serving
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
-
-
-def serving(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Return what serves a request of a client, in the attribution that the request came with."""
-    serve = wrapped(*args, **kwargs)
-
-    async def attributed(context: Any) -> Any:
-        with arrived(context.meta):
-            return await serve(context)
-
-    return attributed
 
 
 class MCPInstrumentor(Instrumentor):
@@ -35,4 +24,4 @@ class MCPInstrumentor(Instrumentor):
 
     def patches(self) -> Patches:
         """Return the patch of what serves requests and notifications."""
-        return [Patch("mcp.server.runner", "ServerRunner._compose_server_middleware", serving)]
+        return [Patch("mcp.server.runner", "ServerRunner._compose_server_middleware", serving(attrgetter("meta")))]

@@ -7,7 +7,6 @@ opened in, and to that of its trace. The loop caps of budgets count in an `Agent
 from __future__ import annotations
 
 import threading
-import zlib
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -16,7 +15,6 @@ from opentelemetry.context import Context, create_key
 
 from genledger.pricing.cost import Cost
 from genledger.pricing.usage import Usage
-from genledger.shared.text import bounded
 
 MAX_TRACES = 4096
 """Traces whose spend is remembered; the oldest are forgotten first."""
@@ -137,11 +135,6 @@ class AgentRun:
     untold: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_UNTOLD))
     inferences: int = 0
     tools: int = 0
-
-
-def tool_signature(name: str, arguments: object) -> str:
-    """Return what two calls of a tool have in common if they repeat each other; the arguments cannot be read in it."""
-    return f"{bounded(name)}:{zlib.crc32(repr(arguments).encode()):08x}"
 
 
 def run_in(context: Context) -> AgentRun | None:

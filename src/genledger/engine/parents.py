@@ -29,19 +29,17 @@ def add_resolver(resolver: Resolver) -> None:
     global _resolvers
     if resolver not in _resolvers:
         _resolvers = (*_resolvers, resolver)
-        from genledger.engine.foreign_spans import native_parents
-
-        native_parents.join()
 
 
 def remove_resolver(resolver: Resolver) -> None:
     """Ask `resolver` no more."""
     global _resolvers
     _resolvers = tuple(one for one in _resolvers if one != resolver)
-    if not _resolvers:
-        from genledger.engine.foreign_spans import native_parents
 
-        native_parents.leave()
+
+def has_resolvers() -> bool:
+    """Return whether any resolver is asked."""
+    return bool(_resolvers)
 
 
 def step_context(here: Context) -> Context | None:

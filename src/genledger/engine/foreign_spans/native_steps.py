@@ -8,10 +8,10 @@ from typing import Any
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span
 
-from genledger.context.totals import tool_signature
 from genledger.engine.foreign_spans.native_scopes import Named, NativeScope
 from genledger.engine.operation import span_name
 from genledger.engine.steps import OPERATIONS, Kind, Step
+from genledger.engine.tool_calls import tool_signature
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 

@@ -9,11 +9,11 @@ from typing import Any
 from opentelemetry.context import get_current
 
 from genledger.context.scoped_context import Begun, async_steps_in_context
-from genledger.context.totals import tool_signature
 from genledger.engine.call import Call
 from genledger.engine.operation import Body, Content, Endpoint, Operation
 from genledger.engine.recorder import Recorder, active
 from genledger.engine.steps import Step, start_step
+from genledger.engine.tool_calls import tool_signature
 from genledger.shared import internal_errors
 from genledger_semconv import attributes as A
 

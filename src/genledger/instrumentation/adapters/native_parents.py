@@ -13,26 +13,32 @@ import wrapt
 from opentelemetry.context import Context, get_current
 from opentelemetry.sdk.trace import Tracer
 
+from genledger.engine import parents
 from genledger.engine.foreign_spans.native_scopes import row_of
-from genledger.engine.parents import step_context
+from genledger.engine.parents import Resolver
 from genledger.shared import internal_errors
 from genledger.shared.private_attributes import scope_of
 
 _replacement: Any = None
 
 
-def join() -> None:
-    """Begin native spans in the steps that frameworks are running."""
+def add_resolver(resolver: Resolver) -> None:
+    """Ask `resolver` for the parent of every call and step, and of native spans. Adding it again changes nothing."""
     global _replacement
+    parents.add_resolver(resolver)
     if _replacement is None:
         _replacement = wrapt.FunctionWrapper(Tracer.start_span, _start_span)
         Tracer.start_span = _replacement  # type: ignore[method-assign]
 
 
-def leave() -> None:
-    """Put back what was there, unless another instrumentation is on top of it: then nothing is changed any more."""
+def remove_resolver(resolver: Resolver) -> None:
+    """Ask `resolver` no more.
+
+    With the last one, put back what was there, unless another instrumentation is on top of it: then nothing changes.
+    """
     global _replacement
-    if vars(Tracer).get("start_span") is _replacement is not None:
+    parents.remove_resolver(resolver)
+    if not parents.has_resolvers() and vars(Tracer).get("start_span") is _replacement is not None:
         Tracer.start_span = _replacement.__wrapped__  # type: ignore[method-assign]
         _replacement = None
 
@@ -48,7 +54,7 @@ def _start_span(wrapped: Any, tracer: Any, args: tuple[Any, ...], kwargs: dict[s
 def _inside_step(tracer: Any) -> Context | None:
     try:
         scope = scope_of(tracer)
-        return step_context(get_current()) if scope is not None and row_of(scope) is not None else None
+        return parents.step_context(get_current()) if scope is not None and row_of(scope) is not None else None
     except Exception as error:
         internal_errors.report("finding the parent of a native span", error)
         return None

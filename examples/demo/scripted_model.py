@@ -111,7 +111,8 @@ def fill(schema: Mapping[str, Any], question: str) -> Any:
 class ScriptedModel:
     """Answers by the content of the request alone; only the prompt cache remembers earlier requests."""
 
-    def __init__(self, replies: Mapping[str, str], arguments: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, replies: Mapping[str, str], arguments: Mapping[str, Mapping[str, Any]], rounds: int = 1) -> None:
+        self.rounds = rounds
         self._replies = replies
         self._arguments = arguments
         self._lock = threading.Lock()

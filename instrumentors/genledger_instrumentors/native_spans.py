@@ -26,6 +26,7 @@ _MCP: Mapping[str, Role] = {
         (
             *("MCP send tools/list", "MCP send server/*", "MCP send initialize", "MCP send ping", "MCP send */list"),
             *("tools/list", "server/*", "initialize", "ping", "*/list", "notifications/*", "logging/setLevel"),
+            *("MCP send subscriptions/*", "subscriptions/*"),
         ),
         "hidden",
     ),
@@ -97,6 +98,7 @@ SCOPES = (
         "agent_framework",
         {
             **_STEPS,
+            **_MCP,
             "workflow.run": "workflow",
             "executor.process *": "task",
             **dict.fromkeys(("workflow.build", "edge_group.process *", "message.send"), "hidden"),

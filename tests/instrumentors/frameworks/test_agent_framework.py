@@ -20,7 +20,6 @@ from tests.instrumentors.frameworks.runs import (
     asking,
     assert_billed_once,
     broken,
-    cancelled,
     cost_shown,
     errors,
     indented,
@@ -78,7 +77,12 @@ async def _at_once(provider: DemoProvider, times: int) -> None:
         await together(*(agent.run(QUESTION) for _ in range(times)))
 
 
-FRAMEWORK = Framework(record, _at_once, RUN)
+async def _one_streamed(provider: DemoProvider) -> None:
+    async with an_agent(provider) as agent:
+        await _streamed(agent)
+
+
+FRAMEWORK = Framework(record, _at_once, RUN, stream=_one_streamed, alone=alone)
 
 
 async def _whole(agent: Any) -> None:
@@ -152,14 +156,6 @@ async def test_a_model_that_fails_fails_the_run(telemetry: Telemetry) -> None:
                 await agent.run(QUESTION)
     assert tree(telemetry.spans) == f"invoke_agent forecaster\n{CALL}"
     assert all("error.type" in attributes_of(span) for span in telemetry.spans)
-
-
-async def test_a_cancelled_run_leaves_nothing_open(telemetry: Telemetry) -> None:
-    with DemoProvider(latency=0.5) as provider:
-        async with an_agent(provider) as agent:
-            await cancelled(agent.run(QUESTION), lambda: provider.requests)
-    assert tree(telemetry.spans) == f"invoke_agent forecaster\n{CALL}"
-    assert outcomes(telemetry) == ["cancelled"]
 
 
 @pytest.mark.parametrize("way", WAYS)

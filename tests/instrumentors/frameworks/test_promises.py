@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from examples.demo.provider import DemoProvider
+from examples.demo.provider import DemoProvider, Fault
 from opentelemetry.context import get_current
 from tests.instrumentors.frameworks.runs import (
     Framework,
@@ -17,11 +17,15 @@ from tests.instrumentors.frameworks.runs import (
     Totals,
     assert_billed_once,
     billed,
+    cancelled,
     cost_shown,
+    in_thread,
+    nothing_left,
     ours,
     outcomes,
     refusing,
     tenants,
+    traces,
     tree,
     trees,
 )
@@ -62,9 +66,16 @@ OTHERS = {"instructor", "pipecat", "smolagents", "strands"}
 """instructor's tasks are no runs, smolagents' model is asked once, and Strands and Pipecat wrap what is raised."""
 
 
+NATIVE = ("agent_framework", "google_adk", "pydantic_ai", "strands")
+"""Those that record their own work, and run as coroutines from end to end."""
+
+LEFT = {"execute_event_loop_cycle", "chat"}
+"""Spans that Strands does not end when a run is cancelled, nor marks when it fails."""
+
+
 @pytest.fixture(params=FRAMEWORKS)
 def framework(request: pytest.FixtureRequest) -> Framework:
-    """A row."""
+    """A row; a test may name others."""
     package = FRAMEWORKS[request.param]
     pytest.importorskip(package, reason=f"{package} has an environment of its own: make test-frameworks")
     row: Framework = importlib.import_module(f"tests.instrumentors.frameworks.test_{request.param}").FRAMEWORK
@@ -91,6 +102,63 @@ async def test_a_run_has_its_tree_and_leaves_the_context_as_it_was(
     assert get_current() is before
     assert tree(telemetry.spans, kept=framework.kept) == framework.tree
     assert_billed_once(telemetry, provider)
+
+
+def test_a_run_in_a_thread_of_its_own_has_its_tree(
+    framework: Framework, telemetry: Telemetry, provider: DemoProvider
+) -> None:
+    in_thread(lambda: asyncio.run(_once(framework, provider)))
+    assert tree(telemetry.spans, kept=framework.kept) == framework.tree
+    assert_billed_once(telemetry, provider)
+
+
+async def _once(framework: Framework, provider: DemoProvider) -> None:
+    await framework.run(provider, 1)
+
+
+@pytest.mark.parametrize("framework", NATIVE, indirect=True)
+async def test_a_run_that_is_streamed_has_the_same_tree(
+    framework: Framework, telemetry: Telemetry, provider: DemoProvider
+) -> None:
+    assert framework.stream is not None
+    before = get_current()
+    await framework.stream(provider)
+    assert get_current() is before
+    assert tree(telemetry.spans, kept=framework.kept) == framework.tree
+    assert_billed_once(telemetry, provider)
+
+
+@pytest.mark.parametrize("framework", NATIVE, indirect=True)
+async def test_an_error_of_the_provider_ends_every_step_with_it(framework: Framework, telemetry: Telemetry) -> None:
+    with DemoProvider(faults=[Fault("Paris", 400)]) as provider, pytest.raises(Exception, match=r"."):
+        await framework.run(provider, 1)
+    assert framework.tree.startswith(tree(telemetry.spans, kept=framework.kept))
+    assert outcomes(telemetry) == ["error"]
+    assert {span.name for span in telemetry.spans if span.status.is_unset} <= LEFT
+
+
+@pytest.mark.parametrize("framework", NATIVE, indirect=True)
+async def test_a_run_that_is_cancelled_midway_leaves_its_call_cancelled(framework: Framework) -> None:
+    with framework.record() as telemetry, DemoProvider(latency=1) as provider:
+        before = get_current()
+        await cancelled(framework.run(provider, 1), lambda: provider.requests)
+        assert get_current() is before
+        assert outcomes(telemetry) == ["cancelled"]
+        assert traces(telemetry.spans) == 1
+        assert set(telemetry.open.spans.values()) <= LEFT
+        assert not telemetry.complaints.other
+
+
+@pytest.mark.parametrize("framework", NATIVE, indirect=True)
+async def test_the_cost_is_the_same_where_nobody_listens_to_the_frameworks_own_telemetry(
+    framework: Framework, provider: DemoProvider
+) -> None:
+    assert framework.alone is not None
+    with framework.alone() as telemetry, nothing_left(telemetry):
+        await framework.run(provider, 1)
+        assert [span.name for span in telemetry.spans] == [span.name for span in ours(telemetry.spans)]
+        assert traces(telemetry.spans) == len(telemetry.spans) == 2
+        assert_billed_once(telemetry, provider)
 
 
 async def test_runs_at_the_same_time_have_trees_of_their_own(
@@ -172,3 +240,13 @@ async def test_nothing_of_genledgers_is_recorded_after_uninstrument(
     later = telemetry.spans[count:]
     assert not ours(later)
     assert "genledger" not in str([span.attributes for span in later])
+
+
+@pytest.mark.parametrize("framework", NATIVE, indirect=True)
+async def test_the_same_call_of_a_tool_repeats_itself_though_its_span_does_not_tell_the_arguments(
+    framework: Framework,
+) -> None:
+    with DemoProvider(rounds=10) as provider:
+        with refusing(framework.record, repeats=2), pytest.raises(Exception, match=r"repeats"):
+            await framework.run(provider, 1)
+        assert len(provider.requests) == 3

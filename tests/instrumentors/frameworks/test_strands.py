@@ -24,7 +24,7 @@ from tests.instrumentors.frameworks.runs import (
     tree,
     weather,
 )
-from tests.instrumentors.telemetry import Telemetry
+from tests.instrumentors.telemetry import Telemetry, instrumented
 
 import genledger
 
@@ -67,7 +67,7 @@ async def _at_once(provider: DemoProvider, times: int) -> None:
     await together(*(agent(provider).invoke_async(QUESTION) for _ in range(times)))
 
 
-FRAMEWORK = Framework(record, _at_once, TREE)
+FRAMEWORK = Framework(record, _at_once, TREE, stream=lambda provider: stream(agent(provider)), alone=instrumented)
 
 
 WAYS: dict[str, Callable[[Any], Any]] = {

@@ -12,12 +12,14 @@ from genledger.context.scoped_context import Begun, async_steps_in_context, ente
 from genledger.engine.call import Call
 from genledger.engine.operation import Body, Content, Endpoint, Operation, Received
 from genledger.engine.recorder import Recorder, active
-from genledger.engine.steps import Step, start_step, tool_signature
+from genledger.engine.steps import Step, start_step
+from genledger.engine.tool_calls import tool_signature
 from genledger.shared import internal_errors
 from genledger_semconv import attributes as A
 
 MAX_UNANSWERED = 1_000
 """Runs of a connection, and calls of tools in a run, that are kept without a result; the oldest are ended first."""
+
 _CONNECTION_KEY = create_key("genledger-agent-connection")
 
 
@@ -177,7 +179,7 @@ class AgentConnection:
             run = self._start(self, recorder, prompt)
             self.runs.append(run)
             if len(self.runs) > MAX_UNANSWERED:
-                self._end(self.runs.popleft(), None)
+                self._end(self.runs.popleft(), None, False)
                 _report_too_many()
             return run
         except Exception as error:
@@ -258,6 +260,8 @@ class AgentConnection:
 def _report_too_many() -> None:
     too_many = RuntimeError(f"more than {MAX_UNANSWERED} have no result; the oldest was ended")
     internal_errors.report("keeping the runs of an agent's process", too_many)
+
+
 def _inside_tool(called: ToolCall | None, context: Context) -> Context:
     """Return the context of a tool in this process; outside of a run, the one that is given. Never raises."""
     try:

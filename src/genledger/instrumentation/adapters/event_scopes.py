@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from genledger.engine.operation import Content
-from genledger.engine.parents import add_resolver, remove_resolver
 from genledger.engine.recorder import active
 from genledger.instrumentation.adapters.callbacks import MAX_OPEN, Runs
 from genledger.instrumentation.adapters.methods import named_arguments, of_both_kinds
+from genledger.instrumentation.adapters.native_parents import add_resolver, remove_resolver
 from genledger.instrumentation.adapters.stepped_functions import Described
 from genledger.instrumentation.patching import Hook, Patch
 from genledger.shared import internal_errors

@@ -57,6 +57,11 @@ def hide(span: ReadableSpan) -> None:
         _hidden.popitem(last=False)
 
 
+def show(span: ReadableSpan) -> None:
+    """Show a span after all that was hidden."""
+    _hidden.pop(span.context.span_id, None)
+
+
 def within(context: Context) -> Context:
     """Return `context` with the run, the session and the parent that a call or a step has which begins in it."""
     span = get_current_span(context)
@@ -70,6 +75,13 @@ def within(context: Context) -> Context:
     if run is not None:
         context = set_value(RUN_KEY, run, context)
     return with_session((getattr(span, "attributes", None) or {}).get(A.GEN_AI_CONVERSATION_ID), context)
+
+
+def shown_id(span: Any) -> int:
+    """Return the id of a span if it is shown, else of the nearest around it that is; 0 where there is none."""
+    span_id: int = span.get_span_context().span_id
+    shown = _hidden.get(span_id)
+    return span_id if span_id not in _hidden else 0 if shown is None else shown.span_id
 
 
 def is_hidden(span: ReadableSpan) -> bool:

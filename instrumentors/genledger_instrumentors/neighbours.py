@@ -65,7 +65,6 @@ _FRAMEWORKS = {
     "dspy": "dspy",
     "haystack": "haystack",
     "instructor": "instructor",
-    "openai_agents": "openai-agents",
     "pydantic_ai": "pydantic-ai",
     "smolagents": "smolagents",
 }
@@ -75,6 +74,7 @@ _CALLBACKS = {
     "langgraph": "langchain",
     "llama_index": "llama-index",
     "llamaindex": "llama-index",
+    "openai_agents": "openai-agents",
 }
 """Frameworks that are recorded by their callbacks."""
 

@@ -91,9 +91,13 @@ $(LOCAL)/.ready: TORCH = $(@D)/bin/python -m pip install --quiet --disable-pip-v
 test-compat: $(COMPAT) ## Test with the oldest and the newest of each major version of the clients
 	@set -e; for ready in $(COMPAT); do echo $${ready%/.ready}; $${ready%.ready}bin/python -m pytest tests/compat; done
 
+BESIDE := $(filter-out $(NEIGHBOURS),$(patsubst tests/%.txt,.venvs/%,$(wildcard tests/neighbours/*.txt)))
+OF_FRAMEWORKS := tests/neighbours/test_framework_neighbours.py
+
 .PHONY: test-neighbours
-test-neighbours: $(NEIGHBOURS)/.ready ## Test beside other vendors' instrumentation of the same client
-	$(NEIGHBOURS)/bin/python -m pytest tests/neighbours
+test-neighbours: $(NEIGHBOURS)/.ready $(addsuffix /.ready,$(BESIDE)) ## Test beside other vendors' instrumentation of the same client or framework
+	$(NEIGHBOURS)/bin/python -m pytest tests/neighbours --ignore $(OF_FRAMEWORKS)
+	@set -e; for at in $(BESIDE); do echo $$at; $$at/bin/python -m pytest -n 2 $(OF_FRAMEWORKS); done
 
 FOREIGN := .venvs/foreign/newest
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import get_current_span
 
-from genledger.engine.foreign_spans.places import within
+from genledger.engine.foreign_spans.places import shown_id, within
 from genledger.shared import internal_errors
 
 if TYPE_CHECKING:
@@ -45,12 +45,12 @@ def has_resolvers() -> bool:
 def step_context(here: Context) -> Context | None:
     """Return a context with the step that a framework is running in it.
 
-    There is none where a span was made current since the step began: that one is nearer.
+    There is none where a span was made current since the step began that is shown: that one is nearer.
     """
     for resolver in _resolvers:
         try:
             step = resolver()
-            if step is not None and get_current_span(here) is step.around:
+            if step is not None and shown_id(get_current_span(here)) == shown_id(step.around):
                 return step.inside(here)
         except Exception as error:
             internal_errors.report("finding the parent of a call", error)

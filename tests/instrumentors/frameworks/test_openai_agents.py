@@ -45,6 +45,8 @@ from examples.frameworks.openai_agents_agent import forecaster
 
 record = partial(instrumented, libraries=["openai", "openai-agents"])
 
+agents.set_trace_processors([])  # nothing is sent to OpenAI
+
 RUN = """\
 invoke_workflow Agent workflow
   invoke_agent forecaster
@@ -98,7 +100,6 @@ def config(request: pytest.FixtureRequest) -> Iterator[RunConfig]:
 
 
 async def _at_once(provider: DemoProvider, times: int) -> None:
-    agents.set_trace_processors([])  # nothing is sent to OpenAI
     await together(*(Runner.run(forecaster(provider.openai_url), QUESTION) for _ in range(times)))
 
 

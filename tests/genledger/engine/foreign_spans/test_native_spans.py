@@ -437,7 +437,7 @@ def test_a_table_that_cannot_be_read_is_left_out_and_reported(monkeypatch: pytes
     monkeypatch.setattr(EntryPoint, "load", fail)
     before = internal_errors.counts().get("reading a table of native scopes", 0)
     assert list(rows()) == []
-    assert internal_errors.counts()["reading a table of native scopes"] == before + 1
+    assert internal_errors.counts()["reading a table of native scopes"] > before
 
 
 def test_the_table_holds_under_other_distributions(telemetry: Telemetry) -> None:

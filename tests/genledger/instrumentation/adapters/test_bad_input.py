@@ -116,7 +116,7 @@ class Connected:
             connection.runs[0].end_tool(call, None)
 
     @staticmethod
-    def _end(run: ProcessRun, error: BaseException | None) -> None:
+    def _end(run: ProcessRun, error: BaseException | None, answered: bool) -> None:
         run.end(None, error, error, True, {})
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
+from tempfile import TemporaryDirectory
 
 import pytest
 from examples.demo.provider import DemoProvider
@@ -13,16 +15,19 @@ from tests.instrumentors.telemetry import Telemetry
 import genledger
 from genledger_semconv.checker import assert_clean
 
+STORAGE = TemporaryDirectory(prefix="genledger-crewai-")
+"""Where CrewAI keeps files: it asks when it is imported, before any fixture."""
+os.environ["CREWAI_STORAGE_DIR"] = STORAGE.name
+
 
 @pytest.fixture(autouse=True)
-def nothing_leaves_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def nothing_leaves_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Frameworks report runs to their makers, ask whether they may, load prices and keep files in the user's home."""
     monkeypatch.setenv("OPENAI_API_KEY", "demo")
     monkeypatch.setenv("AGNO_TELEMETRY", "false")
     monkeypatch.setenv("CREWAI_DISABLE_TELEMETRY", "true")
     monkeypatch.setenv("CREWAI_TRACING_ENABLED", "false")
     monkeypatch.setenv("CREWAI_TESTING", "true")
-    monkeypatch.setenv("CREWAI_STORAGE_DIR", str(tmp_path_factory.getbasetemp() / "crewai"))
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "true")
 
 

@@ -59,7 +59,7 @@ def chat(body: Body, model: ScriptedModel, number: int) -> Answer:
             text="\n".join(transcript),
             question=next((_text(m["content"]) for m in reversed(messages) if m["role"] == "user"), ""),
             tools=_tools(body) if messages[-1]["role"] == "user" else (),
-            schema=form["json_schema"]["schema"] if form.get("type") == "json_schema" else None,
+            schema=(form.get("json_schema") or form).get("schema"),
             max_tokens=body.get("max_completion_tokens") or body.get("max_tokens"),
         )
     )

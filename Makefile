@@ -127,11 +127,16 @@ test-clients-apart: $(addprefix .venvs/contract/,ai21/.ready snowflake/.ready ve
 	.venvs/contract/snowflake/bin/python -m pytest tests/instrumentors/providers/test_snowflake.py
 	.venvs/contract/vertex/bin/python -m pytest tests/replay -k vertexai
 
-FRAMEWORKS := $(patsubst tests/%.txt,.venvs/%,$(wildcard tests/frameworks/*.txt))
+FRAMEWORKS := $(patsubst tests/%.txt,.venvs/%/.ready,$(wildcard tests/frameworks/*.txt))
+OLDEST_FRAMEWORKS := $(filter .venvs/frameworks/oldest%,$(FRAMEWORKS))
 
-.PHONY: test-frameworks
-test-frameworks: $(addsuffix /.ready,$(FRAMEWORKS)) ## Test agent frameworks, in environments of those that go together
-	@set -e; for at in $(FRAMEWORKS); do echo $$at; $$at/bin/python -m pytest -n 2 --dist loadfile tests/instrumentors/frameworks; done
+.PHONY: test-frameworks test-frameworks-newest test-frameworks-oldest
+test-frameworks: test-frameworks-newest test-frameworks-oldest ## Test agent frameworks, in environments of those that go together
+test-frameworks-newest: $(filter-out $(OLDEST_FRAMEWORKS),$(FRAMEWORKS)) ## The newest versions alone, as CI does
+test-frameworks-oldest: $(OLDEST_FRAMEWORKS) ## The oldest supported versions alone
+test-frameworks-newest test-frameworks-oldest:
+	@set -e; for ready in $^; do echo $${ready%/.ready}; \
+		$${ready%.ready}bin/python -m pytest -n 2 --dist loadfile tests/instrumentors/frameworks; done
 
 LOCAL_TESTS := $(foreach name,fastembed sentence_transformers transformers,tests/instrumentors/providers/test_$(name).py)
 

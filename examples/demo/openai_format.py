@@ -66,7 +66,7 @@ def chat(body: Body, model: ScriptedModel, number: int) -> Answer:
             text="\n".join(transcript),
             question=next((_text(m["content"]) for m in reversed(messages) if m["role"] == "user"), ""),
             tools=_tools(body) if _results(messages) < model.rounds else (),
-            schema=form["json_schema"]["schema"] if form.get("type") == "json_schema" else None,
+            schema=(form.get("json_schema") or form).get("schema"),
             max_tokens=body.get("max_completion_tokens") or body.get("max_tokens"),
         )
     )

@@ -80,6 +80,12 @@ def read_content(kind: Kind, tag: str, value: Any) -> Content:
     return {}
 
 
+def is_failure(tag: str, handled: BaseException | None) -> bool:
+    """Return whether a tag says that the error being handled is the tool's. Before 3.4, only its output says so."""
+    failed = type(handled).__name__ == "ToolInvocationError" and tag == "haystack.agent.step.tool.output"
+    return failed or tag == "haystack.tool.error"
+
+
 def read_failure(error: BaseException | None) -> BaseException | None:
     """Return what a component failed with, which pipelines wrap."""
     wraps = type(error).__name__ in ("PipelineRuntimeError", "ToolInvocationError")

@@ -44,7 +44,7 @@ class LlamaIndexInstrumentor(Instrumentor):
 
     library = "llama-index"
     distribution = "llama-index-core"
-    supports = "llama-index-core >= 0.14.20, < 0.15"
+    supports = "llama-index-core >= 0.14.8, < 0.15"
 
     def patches(self) -> Patches:
         """Return the hook that adds our handlers, and what keeps refusals from being retried or hidden."""

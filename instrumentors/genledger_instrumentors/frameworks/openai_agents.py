@@ -45,7 +45,7 @@ class OpenAIAgentsInstrumentor(Instrumentor):
 
     library = "openai-agents"
     distribution = "openai-agents"
-    supports = "openai-agents >= 0.24, < 1"
+    supports = "openai-agents >= 0.12, < 1"
 
     def patches(self) -> Patches:
         """Return the starts and ends of spans, and what would carry on after a budget's refusal."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from importlib.metadata import version
 from typing import Any
 
 import openai
@@ -13,6 +14,7 @@ import pytest
 from examples.demo.provider import DemoProvider, Fault
 from examples.frameworks.traced import QUESTION
 from opentelemetry.context import get_current
+from packaging.version import Version
 from tests.instrumentors.destination import Destination
 from tests.instrumentors.frameworks.native import native
 from tests.instrumentors.frameworks.runs import (
@@ -239,6 +241,8 @@ async def test_spans_follow_the_conventions_and_have_no_content(provider: DemoPr
 @pytest.mark.parametrize("way", WAYS)
 async def test_the_plumbing_of_a_workflow_is_hidden(provider: DemoProvider, way: str) -> None:
     shown = Destination()
+    if way == "streamed" and Version(version("agent-framework-core")) < Version("1.19"):
+        pytest.skip("before 1.19, a streamed workflow leaves its own span in the context of who reads it")
     with record(destinations=[shown]):
         async with an_agent(provider) as first, an_agent(provider, name="second") as second:
             workflow = WorkflowBuilder(start_executor=first, name="trip").add_edge(first, second).build()

@@ -21,7 +21,7 @@ PROGRAMS = {
     "google_adk_agent": "google.adk",
     "haystack_agent": "haystack",
     "instructor_agent": "instructor",
-    "langgraph_agent": "langchain_openai",
+    "langgraph_agent": "langchain.agents",
     "livekit_agent": "livekit.agents",
     "llamaindex_agent": "llama_index.core",
     "mcp_agent": "fastmcp",
@@ -86,6 +86,7 @@ def test_what_a_program_imports_is_patched_alike_before_and_after(program: str, 
 def test_the_trace_in_the_documentation_is_what_the_program_shows(tmp_path: Path) -> None:
     pytest.importorskip("langgraph", reason="langgraph has an environment of its own: make test-frameworks")
     pytest.importorskip("langchain_openai", reason="langchain has an environment of its own: make test-frameworks")
+    pytest.importorskip("langchain.agents", reason="langchain 1 has an environment of its own: make test-frameworks")
     program = [sys.executable, "-m", "examples.frameworks.langgraph_agent"]
     done = run(program, tmp_path, PYTHONPATH=str(REPOSITORY), COLUMNS="80")
     assert shape(done.stdout)[1:] == shape(block(REPOSITORY / "docs" / "frameworks.md", "LangGraph").text)

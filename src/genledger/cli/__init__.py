@@ -41,16 +41,20 @@ COMMANDS = {
 }
 
 
+_KIND_OF_ERROR = "Value error, "
+"""What pydantic, which checks options, puts before the message of a validator."""
+
+
 @contextmanager
 def _errors_on_one_line() -> Iterator[None]:
-    """Escape the values that errors about options quote."""
+    """Escape the values that errors about options quote, and leave out that they are errors about values."""
     try:
         yield
     except Exception as error:
         if isinstance(said := getattr(error, "message", None), str):
             from genledger.shared.text import message
 
-            error.message = message(said)  # type: ignore[attr-defined]
+            error.message = message(said.removeprefix(_KIND_OF_ERROR))  # type: ignore[attr-defined]
         raise
 
 

@@ -128,10 +128,13 @@ class Step:
             self._inside = (context, inside)
         return inside
 
-    def holds(self, context: Context) -> bool:
-        """Return whether a context is in this step already, maybe in something that the application began there."""
+    def within(self, context: Context) -> Context:
+        """Return a context that is in this step already, maybe in something begun there; else as `inside`."""
+        before, inside = self._inside
+        if context is before:
+            return inside
         spend = current_spend(context)
-        return spend is not None and spend.is_in(self.spend)
+        return context if spend is not None and spend.is_in(self.spend) else self.inside(context)
 
     def write(self, content: Content | Callable[[], Content]) -> None:
         """Put content, or what a function returns as such, on the span where content is captured: redacted, bounded."""

@@ -283,7 +283,7 @@ class Runs:
         step = self.step_of(parent)
         if step is None:
             return parent_context()
-        return here if step.holds(here) else step.inside(here)
+        return step.within(here)
 
     def _begun(self, run: _Run) -> Step | None:
         if run.wraps is not None:

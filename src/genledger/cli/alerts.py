@@ -77,9 +77,15 @@ def run(
             raise typer.Exit(1)
         return
     with suppress(KeyboardInterrupt):
+        complaint: tuple[str, ...] = ()
         while True:
-            with suppress(RuleFileError):  # the rules before it stay in force
+            try:
                 opened = opened._replace(file=read_alert_file(opened.path))
+                complaint = ()
+            except RuleFileError as error:
+                if error.lines != complaint:
+                    complaint = error.lines
+                    warn(*complaint, "the previous rules stay in force until you correct the file")
             try:
                 _print_round(run_round(opened.file, Ledger(path), opened.store), json=json, brief=True)
             except (LedgerError, StoreDown) as error:

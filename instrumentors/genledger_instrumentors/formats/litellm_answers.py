@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from genledger.engine.call import Local
 from genledger.engine.ceiling import length_of
 from genledger.engine.operation import Body, Operation, integer, listed, number, strings, text
 from genledger.pricing.getters import field, fields_of, path
@@ -51,13 +52,13 @@ def read_result(result: Any) -> Any:
     return {**fields, CLIENTS_OWN: hidden(result)}
 
 
-def is_cached(body: Body, result: Any) -> bool:
-    """Return whether nothing was sent: LiteLLM's cache answered, or the request brings its answer along."""
+def read_local(body: Body, result: Any) -> Local | None:
+    """Return what answered where nothing was sent: LiteLLM's cache, or the request, which brings its answer along."""
     if body.get("mock_response") is not None:
-        return True
+        return "request"
     if field(result, "custom_llm_provider") == "cached_response":  # a stream
-        return True
-    return hidden(result).get("cache_hit") is True
+        return "cache"
+    return "cache" if hidden(result).get("cache_hit") is True else None
 
 
 def cause_of(error: BaseException) -> BaseException:

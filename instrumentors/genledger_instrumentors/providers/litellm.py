@@ -28,8 +28,8 @@ from ..formats.litellm_answers import (
     GENERATE_CONTENT,
     MESSAGES,
     cause_of,
-    is_cached,
     kept_chunks,
+    read_local,
     read_result,
 )
 from ..formats.litellm_requests import body, endpoint, endpoint_reached, names_arguments, write
@@ -84,7 +84,7 @@ def _functions(modules: Iterable[str], operations: Mapping[str, Operation | Find
         write,
         answer=read_result,
         kept=kept_chunks,
-        cached=is_cached,
+        local=read_local,
         cause=cause_of,
         signature=names_arguments,
     ).patches()

@@ -128,6 +128,7 @@ class AgentRun:
         tool_calls: A signature for each tool call since the last call to a provider.
         inferences: Inference calls so far, those of runs inside left out.
         tools: Tools run so far, those of runs inside left out.
+        agent: Name of the agent, or of the nearest one around a workflow.
     """
 
     id: str
@@ -135,6 +136,7 @@ class AgentRun:
     tool_calls: list[str] = field(default_factory=list)
     inferences: int = 0
     tools: int = 0
+    agent: str | None = None
 
 
 def run_in(context: Context) -> AgentRun | None:

@@ -69,7 +69,7 @@ def priced_usage_of(call: Call, response: Any, *, failed: bool, received: Receiv
         failed: The call failed: without an answer, and with no attempt that may be billed, it costs nothing.
         received: How much generated text came, when the provider has not counted all of it.
     """
-    if not call.operation.priced or call.cached or call.later == "elsewhere":
+    if not call.operation.priced or call.local is not None or call.later == "elsewhere":
         return NOTHING
     if call.later == "pending":
         return PricedUsage(unpriced="pending")
@@ -104,6 +104,22 @@ def _read(call: Call, response: Any, received: Received | None) -> tuple[pricing
     output = _generated(call, received) if received is not None else 0
     usage = Usage(input=_given(call), output=output)
     return pricing.Reading(usage=usage, model=call.model, requested=call.model), True
+
+
+def saved_usage_of(call: Call, response: Any) -> tuple[Usage | None, float | None]:
+    """Return what a call would have consumed that a cache answered, and what it would have cost in USD.
+
+    Both are `None` where they are not known. A cost in the answer is not believed: it is that of the hit.
+    """
+    if response is None:
+        return None, None
+    provider, api, base_url = call.endpoint.provider, call.operation.api, call.endpoint.base_url
+    reading = pricing.read_usage(provider, api, response, call.body, base_url=base_url, headers=call.headers)
+    if reading is None:
+        return None, None
+    reading.model, reading.reported, reading.notes = reading.model or call.model, None, ()
+    cost = pricing.price_reading(reading, provider=provider, at_ns=call.started_ns, base_url=base_url)
+    return reading.usage, None if isinstance(cost, str) else cost.amount
 
 
 def known_by_headers(call: Call) -> bool:

@@ -15,8 +15,8 @@ from genledger.engine.content.redaction import stage
 from genledger.engine.foreign_spans.places import step_around
 from genledger.engine.operation import Attributes, Received, read_request, span_name, write_texts
 from genledger.engine.outcome import error_type, outcome_of
-from genledger.engine.priced_usage import NOTHING, PricedUsage, priced_usage_of, write_priced_usage
-from genledger.engine.record import CallRecord, Outcome
+from genledger.engine.priced_usage import NOTHING, PricedUsage, priced_usage_of, saved_usage_of, write_priced_usage
+from genledger.engine.record import CacheHit, CallRecord, Outcome
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
@@ -50,6 +50,7 @@ class Settlement:
     outcome: Outcome = "success"
     error_kind: str | None = None
     priced: PricedUsage = NOTHING
+    hit: CacheHit | None = None
 
 
 def _read_request(recorder: Recorder, settlement: Settlement) -> None:
@@ -115,11 +116,33 @@ def _judge(recorder: Recorder, settlement: Settlement) -> None:
 
 def _price(recorder: Recorder, settlement: Settlement) -> None:
     call = settlement.call
-    if not call.covered:
+    if call.local == "cache":
+        settlement.hit = _hit(recorder, settlement)
+    elif not call.covered:
         failed = settlement.error is not None or settlement.error_kind is not None
         settlement.priced = priced_usage_of(call, settlement.response, failed=failed, received=settlement.received)
     call.priced_usage = settlement.priced
     write_priced_usage(settlement.priced, settlement.attributes, generates=call.operation.name != S.EMBEDDINGS)
+
+
+def _hit(recorder: Recorder, settlement: Settlement) -> CacheHit:
+    call, context = settlement.call, settlement.call.span.get_span_context()
+    usage, saved = saved_usage_of(call, settlement.response)
+    settlement.attributes[A.GENLEDGER_CACHE_NAME] = call.library
+    if saved is not None:
+        settlement.attributes[A.GENLEDGER_CACHE_SAVED] = saved
+    return CacheHit(
+        call.library,
+        call.started_ns,
+        call.attribution,
+        context.trace_id,
+        context.span_id,
+        call.endpoint.provider,
+        call.model,
+        usage,
+        saved,
+        recorder.release,
+    )
 
 
 def _capture_output(recorder: Recorder, settlement: Settlement) -> None:
@@ -155,6 +178,9 @@ def _write_span(recorder: Recorder, settlement: Settlement) -> None:
 def _record(recorder: Recorder, settlement: Settlement) -> None:
     call, attributes, priced = settlement.call, settlement.attributes, settlement.priced
     covered = call.covered
+    if settlement.hit is not None:
+        recorder.tell(settlement.hit, call.span.get_span_context())
+        return
     run = run_in(call.outer)
     if run is not None and call.operation.inference and not covered:
         run.inferences += 1
@@ -190,7 +216,8 @@ def _record(recorder: Recorder, settlement: Settlement) -> None:
         priced.tier,
         priced.region,
     )
-    recorder.book(entry, call.operation.family, call.stamps, call.spend, context)
+    agent = run.agent if run is not None else None
+    recorder.book(entry, call.operation.family, call.stamps, call.spend, context, agent)
 
 
 def _emit_details(recorder: Recorder, settlement: Settlement) -> None:

@@ -102,6 +102,27 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ),
         "UPDATE steps SET kind = 'task' WHERE kind IS NULL",
     ),
+    # 6: the release that made a call; what else is known of an outcome; answers of the application's caches.
+    (
+        "ALTER TABLE calls ADD COLUMN release TEXT",
+        "ALTER TABLE outcomes ADD COLUMN currency TEXT",
+        "ALTER TABLE outcomes ADD COLUMN key TEXT",
+        "ALTER TABLE outcomes ADD COLUMN release TEXT",
+        "CREATE UNIQUE INDEX outcomes_key ON outcomes (name, key) WHERE key IS NOT NULL",
+        f"""
+        CREATE TABLE cache_hits (
+            cache TEXT NOT NULL, at_ns INTEGER NOT NULL, trace_id TEXT, span_id TEXT,
+            provider TEXT, model TEXT,
+            input INTEGER, input_audio INTEGER, input_image INTEGER,
+            cache_read INTEGER, cache_read_audio INTEGER, cache_read_image INTEGER,
+            cache_write INTEGER, cache_write_1h INTEGER,
+            output INTEGER, reasoning INTEGER, output_audio INTEGER, output_image INTEGER,
+            units TEXT, saved_usd REAL, release TEXT,
+            {_ATTRIBUTION}
+        )
+        """,
+        "CREATE INDEX cache_hits_at ON cache_hits (at_ns)",
+    ),
 )
 """What turns a file of version *n* into one of version *n + 1*. Released migrations never change."""
 

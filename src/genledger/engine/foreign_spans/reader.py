@@ -18,6 +18,7 @@ from genledger.pricing.cost import Cost, CostSource, Part
 from genledger.pricing.getters import number
 from genledger.pricing.readers.attributes import usage_from_attributes
 from genledger.pricing.usage import Usage
+from genledger.shared.release import version_of
 from genledger.shared.text import bounded
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
@@ -109,6 +110,7 @@ def record_of(span: ReadableSpan) -> CallRecord | None:
         unpriced,
         _first(attributes, (A.SERVER_ADDRESS,)),
         attributes.get(A.SERVER_PORT),
+        release=version_of(span.resource),
     )
 
 

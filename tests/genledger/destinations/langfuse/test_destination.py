@@ -203,7 +203,7 @@ def test_the_input_and_output_of_a_trace_are_those_of_its_root(langfuse_server) 
     assert not [name for name in task.metadata if name.startswith("task_")]
 
 
-@pytest.mark.parametrize(("on", "tags"), [(True, ("beta", "copilot", "tenant:acme")), (False, ("beta",))])
+@pytest.mark.parametrize(("on", "tags"), [(True, ("beta", "feature:copilot", "tenant:acme")), (False, ("beta",))])
 def test_spend_can_be_grouped_by_feature_and_tenant_unless_the_tags_are_the_applications(
     langfuse_server, on, tags
 ) -> None:

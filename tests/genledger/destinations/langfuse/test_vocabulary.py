@@ -271,7 +271,7 @@ def test_who_it_is_for_is_on_the_span_whether_it_says_so_itself_or_was_started_f
         assert attributes["user.id"] == "u1"
         assert attributes["session.id"] == "s1"
         assert attributes["langfuse.trace.name"] == "POST /chat"
-        assert attributes["langfuse.trace.tags"] == ("beta", "copilot", "tenant:acme")
+        assert attributes["langfuse.trace.tags"] == ("beta", "feature:copilot", "tenant:acme")
         assert attributes["langfuse.trace.metadata.plan"] == "pro"
         assert attributes["langfuse.trace.metadata.seats"] == 3
         assert attributes["langfuse.trace.metadata.tenant"] == "acme"

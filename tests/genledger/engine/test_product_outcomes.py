@@ -17,6 +17,7 @@ from genledger_semconv.checker import assert_clean
 
 from ...instrumentors.telemetry import Telemetry, instrumented
 from ..applications import rows, run
+from ..forks import run_together
 
 NAMES = {"tenant": "genledger.tenant.id", "feature": "genledger.feature", "prompt_version": "gen_ai.prompt.version"}
 TRACE = 0x0AF7651916CD43DD8448EB211C80319C
@@ -231,3 +232,15 @@ def test_each_has_the_release_that_recorded_it(ledger: Path, monkeypatch: pytest
     with instrumented(destinations=["ledger"], ledger=str(ledger)):
         genledger.record_outcome("paid", 2, key="o-1")
         assert [(row["release"], row["value"]) for row in outcomes(ledger)] == [("2.0", 2.0)]
+
+
+def test_what_a_forked_child_corrects_is_right_in_both_together(ledger: Path) -> None:
+    def take_back_ten() -> None:
+        genledger.record_outcome("paid", 40, key="o-1")
+        assert counted(telemetry, "genledger.outcomes") == {}
+        assert list(counted(telemetry, "genledger.outcomes.withdrawn").values()) == [10]
+
+    with instrumented(destinations=[]) as telemetry:
+        genledger.record_outcome("paid", 50, key="o-1")
+        assert run_together([take_back_ten]) == [0]
+        assert list(counted(telemetry, "genledger.outcomes.value").values()) == [50]

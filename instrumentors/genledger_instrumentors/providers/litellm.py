@@ -4,6 +4,7 @@ https://github.com/BerriAI/litellm, https://docs.litellm.ai/docs. What goes thro
 call inside another, which is priced. The Router looks functions up when it calls them: each of its attempts is a call.
 Functions that the application imported by name before are recorded below LiteLLM's decorator, where each request that
 it sends again is a call, and what its cache answers is none. So are chats that LiteLLM makes of text completions.
+Of a list of texts, its cache may answer some: the others are a call, and these are a hit.
 """
 
 from __future__ import annotations
@@ -11,15 +12,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from genledger.engine.call import running_call
+from genledger.engine.client_caches import hit_of
 from genledger.engine.foreign_spans.processor import doubles
 from genledger.engine.operation import Endpoint, Operation
 from genledger.instrumentation.adapters.decorated import behind_decorators, unless_running
-from genledger.instrumentation.adapters.methods import Find, Methods
+from genledger.instrumentation.adapters.methods import Find, Methods, named_arguments
 from genledger.instrumentation.adapters.own_spans import runs_outside
 from genledger.instrumentation.adapters.retries import repeats
 from genledger.instrumentation.adapters.wire import reaches
 from genledger.instrumentation.instrumentor import Instrumentor
-from genledger.instrumentation.patching import Hook, Patches
+from genledger.instrumentation.patching import Hook, Patch, Patches
+from genledger.pricing.getters import field
+from genledger.shared import internal_errors
 
 from ..formats.cohere_documents import RERANK
 from ..formats.litellm_answers import (
@@ -68,10 +73,26 @@ _DEFINED = (
 """Where the functions are defined, and decorated."""
 
 
+_COMBINED = tuple(f"{start}combine_cached_embedding_response_with_api_result" for start in ("_", ""))
+
+
 def reached(asked: Endpoint, logging: Any, given: Mapping[str, Any]) -> Endpoint:
     """Return who a request goes to: LiteLLM notes it just before, whatever sends the request."""
     url = (given.get("additional_args") or {}).get("api_base")
     return endpoint_reached(asked, logging.model_call_details.get("custom_llm_provider"), str(url or ""))
+
+
+def combined(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Note which part of the embeddings the provider has answered, before what the cache has is added."""
+    try:
+        call, given = running_call("litellm"), named_arguments(wrapped, args, kwargs)
+        cached = field(given.get("_caching_handler_response"), "final_embedding_cached_response")
+        if call is not None and cached is not None:
+            call.answered = given.get("embedding_response")
+            call.recorder.tell(hit_of(call, read_result(cached)), call.span.get_span_context())
+    except Exception as error:
+        internal_errors.report("noting what a cache answered", error)
+    return wrapped(*args, **kwargs)
 
 
 def _functions(modules: Iterable[str], operations: Mapping[str, Operation | Find]) -> Patches:
@@ -83,6 +104,7 @@ def _functions(modules: Iterable[str], operations: Mapping[str, Operation | Find
         body,
         write,
         answer=read_result,
+        received=True,
         kept=kept_chunks,
         local=read_local,
         cause=cause_of,
@@ -111,6 +133,10 @@ class LitellmInstrumentor(Instrumentor):
             *patches,
             *(repeats("litellm", "litellm", f"{one}_with_retries", "original_function", by) for one, by in _REPEATED),
             reaches("litellm", _LOGGING, "Logging.pre_call", reached),
+            *(
+                Patch("litellm.caching.caching_handler", f"LLMCachingHandler.{one}", combined, optional=True)
+                for one in _COMBINED
+            ),
             *(
                 runs_outside("litellm", _LOGGING, f"Logging.{name}")
                 for name in ("success_handler", "async_success_handler", "failure_handler", "async_failure_handler")

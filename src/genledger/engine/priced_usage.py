@@ -106,22 +106,6 @@ def _read(call: Call, response: Any, received: Received | None) -> tuple[pricing
     return pricing.Reading(usage=usage, model=call.model, requested=call.model), True
 
 
-def saved_usage_of(call: Call, response: Any) -> tuple[Usage | None, float | None]:
-    """Return what a call would have consumed that a cache answered, and what it would have cost in USD.
-
-    Both are `None` where they are not known. A cost in the answer is not believed: it is that of the hit.
-    """
-    if response is None:
-        return None, None
-    provider, api, base_url = call.endpoint.provider, call.operation.api, call.endpoint.base_url
-    reading = pricing.read_usage(provider, api, response, call.body, base_url=base_url, headers=call.headers)
-    if reading is None:
-        return None, None
-    reading.model, reading.reported, reading.notes = reading.model or call.model, None, ()
-    cost = pricing.price_reading(reading, provider=provider, at_ns=call.started_ns, base_url=base_url)
-    return reading.usage, None if isinstance(cost, str) else cost.amount
-
-
 def known_by_headers(call: Call) -> bool:
     """Return whether the headers of an answer say by themselves what the call consumed or cost."""
     endpoint, api, headers = call.endpoint, call.operation.api, call.headers

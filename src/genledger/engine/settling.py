@@ -11,11 +11,12 @@ from opentelemetry.trace import StatusCode
 from genledger.context.totals import run_in
 from genledger.engine.attempts import fate_of, status_of
 from genledger.engine.budget_hook import settle_budgets
+from genledger.engine.client_caches import hit_of
 from genledger.engine.content.redaction import stage
 from genledger.engine.foreign_spans.places import step_around
 from genledger.engine.operation import Attributes, Received, read_request, span_name, write_texts
 from genledger.engine.outcome import error_type, outcome_of
-from genledger.engine.priced_usage import NOTHING, PricedUsage, priced_usage_of, saved_usage_of, write_priced_usage
+from genledger.engine.priced_usage import NOTHING, PricedUsage, priced_usage_of, write_priced_usage
 from genledger.engine.record import CacheHit, CallRecord, Outcome
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
@@ -116,33 +117,16 @@ def _judge(recorder: Recorder, settlement: Settlement) -> None:
 
 def _price(recorder: Recorder, settlement: Settlement) -> None:
     call = settlement.call
-    if call.local == "cache":
-        settlement.hit = _hit(recorder, settlement)
+    if call.local == "cache" and not call.covered:
+        hit = settlement.hit = hit_of(call, settlement.response)
+        settlement.attributes[A.GENLEDGER_CACHE_NAME] = hit.cache
+        if hit.saved_usd is not None:
+            settlement.attributes[A.GENLEDGER_CACHE_SAVED] = hit.saved_usd
     elif not call.covered:
         failed = settlement.error is not None or settlement.error_kind is not None
         settlement.priced = priced_usage_of(call, settlement.response, failed=failed, received=settlement.received)
     call.priced_usage = settlement.priced
     write_priced_usage(settlement.priced, settlement.attributes, generates=call.operation.name != S.EMBEDDINGS)
-
-
-def _hit(recorder: Recorder, settlement: Settlement) -> CacheHit:
-    call, context = settlement.call, settlement.call.span.get_span_context()
-    usage, saved = saved_usage_of(call, settlement.response)
-    settlement.attributes[A.GENLEDGER_CACHE_NAME] = call.library
-    if saved is not None:
-        settlement.attributes[A.GENLEDGER_CACHE_SAVED] = saved
-    return CacheHit(
-        call.library,
-        call.started_ns,
-        call.attribution,
-        context.trace_id,
-        context.span_id,
-        call.endpoint.provider,
-        call.model,
-        usage,
-        saved,
-        recorder.release,
-    )
 
 
 def _capture_output(recorder: Recorder, settlement: Settlement) -> None:

@@ -180,7 +180,8 @@ class ResultExchange(MethodExchange):
     def receive(self, result: Any) -> Any:
         """Settle the call with the result, or follow the stream that it is."""
         call, methods = self.call, self._methods
-        call.local = methods.local(call.body, result)
+        if call.answered is None:
+            call.local = methods.local(call.body, result)
         accumulate = call.operation.accumulate
         if accumulate is not None and is_stream(result):
             call.streamed = True

@@ -1,4 +1,4 @@
-"""Answers that came from a cache of a client's own: what the call would have consumed and cost."""
+"""Answers that came from a cache, of a client or a gateway: what the call would have consumed and cost."""
 
 from __future__ import annotations
 
@@ -6,13 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 from genledger import pricing
 from genledger.engine.record import CacheHit
+from genledger.pricing.cost import Cost
+from genledger.pricing.reported import GATEWAY_CACHE
 
 if TYPE_CHECKING:
     from genledger.engine.call import Call
 
 
-def hit_of(call: Call, response: Any) -> CacheHit:
-    """Return the hit that answered a call, or a part of it.
+def of_gateway(cost: Cost | None) -> bool:
+    """Return whether a cost is that of an answer which a gateway had in its cache."""
+    return cost is not None and GATEWAY_CACHE in cost.notes
+
+
+def hit_of(call: Call, response: Any, cache: str | None = None) -> CacheHit:
+    """Return the hit that answered a call, or a part of it, in a cache: by default in one of the library's own.
 
     A cost in the answer is not believed: it is that of the hit. Without usage, nobody knows what was saved.
     """
@@ -26,7 +33,7 @@ def hit_of(call: Call, response: Any) -> CacheHit:
             cost = pricing.price_reading(reading, provider=provider, at_ns=call.started_ns, base_url=base_url)
             saved = None if isinstance(cost, str) else cost.amount
     return CacheHit(
-        call.library,
+        cache or call.library,
         call.started_ns,
         call.attribution,
         context.trace_id,

@@ -11,7 +11,7 @@ from opentelemetry.trace import StatusCode
 from genledger.context.totals import run_in
 from genledger.engine.attempts import fate_of, status_of
 from genledger.engine.budget_hook import settle_budgets
-from genledger.engine.client_caches import hit_of
+from genledger.engine.client_caches import hit_of, of_gateway
 from genledger.engine.content.redaction import stage
 from genledger.engine.foreign_spans.places import step_around
 from genledger.engine.operation import Attributes, Received, read_request, span_name, write_texts
@@ -117,16 +117,24 @@ def _judge(recorder: Recorder, settlement: Settlement) -> None:
 
 def _price(recorder: Recorder, settlement: Settlement) -> None:
     call = settlement.call
-    if call.local == "cache" and not call.covered:
-        hit = settlement.hit = hit_of(call, settlement.response)
-        settlement.attributes[A.GENLEDGER_CACHE_NAME] = hit.cache
-        if hit.saved_usd is not None:
-            settlement.attributes[A.GENLEDGER_CACHE_SAVED] = hit.saved_usd
-    elif not call.covered:
+    cache = call.library if call.local == "cache" else None
+    if not call.covered:
         failed = settlement.error is not None or settlement.error_kind is not None
-        settlement.priced = priced_usage_of(call, settlement.response, failed=failed, received=settlement.received)
+        priced = priced_usage_of(call, settlement.response, failed=failed, received=settlement.received)
+        if of_gateway(priced.cost):
+            call.local, cache, priced = "cache", "gateway", NOTHING
+        if cache is not None:
+            _note_hit(settlement, hit_of(call, settlement.response, cache))
+        settlement.priced = priced
     call.priced_usage = settlement.priced
     write_priced_usage(settlement.priced, settlement.attributes, generates=call.operation.name != S.EMBEDDINGS)
+
+
+def _note_hit(settlement: Settlement, hit: CacheHit) -> None:
+    settlement.hit = hit
+    settlement.attributes[A.GENLEDGER_CACHE_NAME] = hit.cache
+    if hit.saved_usd is not None:
+        settlement.attributes[A.GENLEDGER_CACHE_SAVED] = hit.saved_usd
 
 
 def _capture_output(recorder: Recorder, settlement: Settlement) -> None:

@@ -46,7 +46,10 @@ _RESPONSE_MODEL = (A.GEN_AI_RESPONSE_MODEL, "llm.model_name", "embedding.model_n
 
 
 def record_of(span: ReadableSpan) -> CallRecord | None:
-    """The entry of a span that is a call to a provider, priced if it was not; `None` for any other span."""
+    """Return the entry of a span that is a call to a provider, priced if it was not; `None` for any other span.
+
+    What a cache answered is no call.
+    """
     attributes: Mapping[str, Any] = span.attributes or {}
     operation = attributes.get(A.GEN_AI_OPERATION_NAME)
     if operation is None:
@@ -57,7 +60,7 @@ def record_of(span: ReadableSpan) -> CallRecord | None:
     elif operation not in _RECORDED:
         return None
     context = span.get_span_context()
-    if context is None or not isinstance(operation, str):
+    if context is None or not isinstance(operation, str) or A.GENLEDGER_CACHE_NAME in attributes:
         return None
     provider = _first(attributes, _PROVIDER) or attributes.get(A.DB_SYSTEM_NAME) or "unknown"
     usage = usage_from_attributes(attributes)

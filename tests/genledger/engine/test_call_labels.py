@@ -5,29 +5,36 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import httpx2
+import openai
 import pytest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 
 import genledger
+from genledger_semconv.checker import assert_clean
 
 from ...instrumentation_clients import ANSWER, library
 from ...instrumentors.telemetry import Telemetry, instrumented
 from ..applications import rows, run
 
 
-def labels(telemetry: Telemetry, label: str) -> list[Any]:
+def points(telemetry: Telemetry, name: str) -> list[Any]:
     assert genledger.flush(60)
     data = telemetry.metrics
     assert data is not None
     return [
-        (point.attributes or {}).get(label)
+        point
         for resource in data.resource_metrics
         for scope in resource.scope_metrics
         for metric in scope.metrics
-        if metric.name == "genledger.cost"
+        if metric.name == name
         for point in metric.data.data_points
     ]
+
+
+def labels(telemetry: Telemetry, label: str) -> list[Any]:
+    return [(point.attributes or {}).get(label) for point in points(telemetry, "genledger.cost")]
 
 
 def test_a_call_has_the_name_of_the_nearest_agent_around_it() -> None:
@@ -74,6 +81,27 @@ def test_calls_have_the_release_of_the_application_in_metrics_and_ledger(
         cls(lambda: dict(ANSWER)).over("gpt-4o")
         assert labels(telemetry, "service.version") == [release]
         assert [row["release"] for row in rows(ledger)] == [release]
+
+
+def test_tokens_of_embeddings_are_counted_as_the_ledger_has_them(tmp_path: Path) -> None:
+    answer = {
+        "object": "list",
+        "model": "text-embedding-3-small",
+        "data": [{"object": "embedding", "index": 0, "embedding": [0.1]}],
+        "usage": {"prompt_tokens": 700, "total_tokens": 700},
+    }
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, json=answer))
+    client = openai.OpenAI(api_key="k", http_client=httpx2.Client(transport=transport))
+    ledger = tmp_path / "ledger.db"
+    with instrumented(destinations=["ledger"], ledger=str(ledger)) as telemetry:
+        for tenant in ("acme", "acme", "globex"):
+            with genledger.attribution(tenant=tenant):
+                client.embeddings.create(model="text-embedding-3-small", input="Hello")
+        found = points(telemetry, "genledger.embeddings.tokens")
+        assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs)
+    counted = {(point.attributes or {})["genledger.tenant.id"]: point.value for point in found}
+    booked = rows(ledger, "SELECT tenant, sum(input) AS tokens FROM calls GROUP BY 1")
+    assert counted == {row["tenant"]: row["tokens"] for row in booked} == {"acme": 1_400, "globex": 700}
 
 
 def test_the_standard_variable_names_the_release(tmp_path: Path) -> None:

@@ -149,7 +149,9 @@ class Call:
     def covered(self) -> bool:
         """Whether a call inside is, or may still become, the priced one."""
         inner = self.inner
-        return bool(inner) and any(call.priced or call.covered or not call.settled for call in inner)
+        return bool(inner) and any(
+            call.priced or call.local == "cache" or call.covered or not call.settled for call in inner
+        )
 
     @property
     def structural(self) -> bool:

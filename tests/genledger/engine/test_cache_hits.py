@@ -171,6 +171,15 @@ def test_a_hit_of_a_clients_own_cache_is_no_call_and_has_saved_what_the_call_wou
         assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs)
 
 
+def test_a_call_around_a_hit_is_neither_paid_for_nor_another_hit(ledger: Path) -> None:
+    with library() as cls, instrumented(destinations=["ledger"], ledger=str(ledger)) as telemetry:
+        inner = cls(lambda: {**ANSWER, "cached": True})
+        cls(lambda: {**inner.over("gpt-4o"), "cached": False}).over("gpt-4o")
+        assert [row["saved_usd"] for row in hits(ledger)] == [pytest.approx(PRICE)]
+        assert rows(ledger) == []
+        assert points(telemetry, "genledger.cost") == []
+
+
 def test_a_hit_whose_answer_has_no_usage_has_saved_nobody_knows_what(ledger: Path) -> None:
     with library() as cls, instrumented(destinations=["ledger"], ledger=str(ledger)) as telemetry:
         cls(lambda: {"cached": True, "choices": []}).over("gpt-4o")

@@ -25,7 +25,7 @@ from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 
 from genledger.context.attribution import Attribution
-from genledger.engine.record import CallRecord
+from genledger.engine.record import CacheHit, CallRecord, ProductEvent
 from genledger.engine.signals.metric_points import MetricNames
 from genledger.engine.signals.metrics import MAX_WAITING, Metrics
 from genledger.pricing.usage import Usage
@@ -547,6 +547,19 @@ def test_a_new_series_is_0_in_its_first_collection_and_has_its_amount_in_the_nex
         "gen_ai.client.inference.usage.cache_read.input_tokens": 20,
         "gen_ai.client.inference.usage.reasoning.output_tokens": 5,
     }
+
+
+def test_outcomes_and_cache_hits_start_at_0_too_and_lead_to_their_traces(meters: Meters) -> None:
+    event = ProductEvent("paid", 1, Attribution(tenant="acme"), 7, 8, 50.0, "EUR")
+    hit = CacheHit("redis", 1, Attribution(tenant="acme"), 7, 8, saved_usd=0.02)
+    meters.metrics.products.outcome(event, span_context(7))
+    meters.metrics.products.hit(hit, span_context(7))
+    first, second = (meters.collect(flush=False) for _ in range(2))
+    amounts = {"outcomes": 1, "outcomes.value": 50.0, "cache.hits": 1, "cache.saved": 0.02}
+    for name, amount in amounts.items():
+        (before,), (after,) = first[f"genledger.{name}"], second[f"genledger.{name}"]
+        assert (before.value, after.value) == (0, amount)
+        assert [one.trace_id for one in after.exemplars] == [span_context(7).trace_id]
 
 
 def test_a_known_series_has_what_is_added_to_it_in_the_next_collection(meters: Meters, make_entry: MakeEntry) -> None:

@@ -24,6 +24,12 @@ from .openai_chat import CHAT as OPENAI_CHAT
 from .openai_chat import COMPLETIONS as OPENAI_COMPLETIONS
 from .openai_chat_stream import Chunks
 
+COMBINING = tuple(
+    ("litellm.caching.caching_handler", f"LLMCachingHandler.{start}combine_cached_embedding_response_with_api_result")
+    for start in ("_", "")
+)
+"""What puts embeddings of its cache and of the provider together."""
+
 _OF_CHATS = ("prompt_tokens", "completion_tokens")
 _LAYERS = 8
 """The most streams that are looked through for the one that keeps its chunks."""
@@ -59,6 +65,12 @@ def read_local(body: Body, result: Any) -> Local | None:
     if field(result, "custom_llm_provider") == "cached_response":  # a stream
         return "cache"
     return "cache" if hidden(result).get("cache_hit") is True else None
+
+
+def read_parts(given: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return what the provider has answered of a list of texts, and what LiteLLM's cache has of the others."""
+    cached = field(given.get("_caching_handler_response"), "final_embedding_cached_response")
+    return given.get("embedding_response"), None if cached is None else read_result(cached)
 
 
 def cause_of(error: BaseException) -> BaseException:

@@ -4,7 +4,6 @@ https://github.com/BerriAI/litellm, https://docs.litellm.ai/docs. What goes thro
 call inside another, which is priced. The Router looks functions up when it calls them: each of its attempts is a call.
 Functions that the application imported by name before are recorded below LiteLLM's decorator, where each request that
 it sends again is a call, and what its cache answers is none. So are chats that LiteLLM makes of text completions.
-Of a list of texts, its cache may answer some: the others are a call, and these are a hit.
 """
 
 from __future__ import annotations
@@ -12,29 +11,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from genledger.engine.call import running_call
-from genledger.engine.client_caches import hit_of
 from genledger.engine.foreign_spans.processor import doubles
 from genledger.engine.operation import Endpoint, Operation
+from genledger.instrumentation.adapters.cached_parts import cached_parts
 from genledger.instrumentation.adapters.decorated import behind_decorators, unless_running
-from genledger.instrumentation.adapters.methods import Find, Methods, named_arguments
+from genledger.instrumentation.adapters.methods import Find, Methods
 from genledger.instrumentation.adapters.own_spans import runs_outside
 from genledger.instrumentation.adapters.retries import repeats
 from genledger.instrumentation.adapters.wire import reaches
 from genledger.instrumentation.instrumentor import Instrumentor
-from genledger.instrumentation.patching import Hook, Patch, Patches
-from genledger.pricing.getters import field
-from genledger.shared import internal_errors
+from genledger.instrumentation.patching import Hook, Patches
 
 from ..formats.cohere_documents import RERANK
 from ..formats.litellm_answers import (
     CHAT,
+    COMBINING,
     COMPLETIONS,
     GENERATE_CONTENT,
     MESSAGES,
     cause_of,
     kept_chunks,
     read_local,
+    read_parts,
     read_result,
 )
 from ..formats.litellm_requests import body, endpoint, endpoint_reached, names_arguments, write
@@ -59,11 +57,7 @@ _REPEATED = (
     *(("responses", "responses"), ("aresponses", "aresponses")),
 )
 """What LiteLLM calls again, and by which function where it is not told."""
-_GENERATING = dict.fromkeys(
-    ("generate_content", "agenerate_content", "generate_content_stream", "agenerate_content_stream"), GENERATE_CONTENT
-)
-
-
+_GENERATING = {f"{a}generate_content{stream}": GENERATE_CONTENT for a in ("", "a") for stream in ("", "_stream")}
 _ANTHROPIC = ("litellm.anthropic_interface", "litellm.anthropic_interface.messages")
 _DEFINED = (
     *("litellm.main", "litellm.images.main", "litellm.rerank_api.main", "litellm.responses.main"),
@@ -73,26 +67,10 @@ _DEFINED = (
 """Where the functions are defined, and decorated."""
 
 
-_COMBINED = tuple(f"{start}combine_cached_embedding_response_with_api_result" for start in ("_", ""))
-
-
 def reached(asked: Endpoint, logging: Any, given: Mapping[str, Any]) -> Endpoint:
     """Return who a request goes to: LiteLLM notes it just before, whatever sends the request."""
     url = (given.get("additional_args") or {}).get("api_base")
     return endpoint_reached(asked, logging.model_call_details.get("custom_llm_provider"), str(url or ""))
-
-
-def combined(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Note which part of the embeddings the provider has answered, before what the cache has is added."""
-    try:
-        call, given = running_call("litellm"), named_arguments(wrapped, args, kwargs)
-        cached = field(given.get("_caching_handler_response"), "final_embedding_cached_response")
-        if call is not None and cached is not None:
-            call.answered = given.get("embedding_response")
-            call.recorder.tell(hit_of(call, read_result(cached)), call.span.get_span_context())
-    except Exception as error:
-        internal_errors.report("noting what a cache answered", error)
-    return wrapped(*args, **kwargs)
 
 
 def _functions(modules: Iterable[str], operations: Mapping[str, Operation | Find]) -> Patches:
@@ -115,8 +93,7 @@ def _functions(modules: Iterable[str], operations: Mapping[str, Operation | Find
 class LitellmInstrumentor(Instrumentor):
     """Records the calls of the `litellm` package."""
 
-    library = "litellm"
-    distribution = "litellm"
+    library = distribution = "litellm"
     supports = "litellm >= 1.71, < 2"
 
     def patches(self) -> Patches:
@@ -133,10 +110,7 @@ class LitellmInstrumentor(Instrumentor):
             *patches,
             *(repeats("litellm", "litellm", f"{one}_with_retries", "original_function", by) for one, by in _REPEATED),
             reaches("litellm", _LOGGING, "Logging.pre_call", reached),
-            *(
-                Patch("litellm.caching.caching_handler", f"LLMCachingHandler.{one}", combined, optional=True)
-                for one in _COMBINED
-            ),
+            *cached_parts("litellm", COMBINING, read_parts),
             *(
                 runs_outside("litellm", _LOGGING, f"Logging.{name}")
                 for name in ("success_handler", "async_success_handler", "failure_handler", "async_failure_handler")

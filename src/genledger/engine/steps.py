@@ -108,7 +108,9 @@ class Step:
         self.run = self._within = run_in(outer)
         if kind in ("agent", "workflow"):
             span_id = f"{span.get_span_context().span_id:016x}"
-            self.run = AgentRun(span_id, 0 if self._within is None else self._within.depth + 1)
+            around_it = self._within
+            agent = name if kind == "agent" else around_it.agent if around_it is not None else None
+            self.run = AgentRun(span_id, 0 if around_it is None else around_it.depth + 1, agent=agent)
         elif kind == "tool" and self.run is not None:
             self.run.tools += 1
             if signature != "":

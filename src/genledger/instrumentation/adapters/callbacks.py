@@ -271,7 +271,7 @@ class Runs:
         context = self._context(model.parent, get_current())
         call = recorder.open(*model.asked, context=context, started_ns=model.started_ns)
         if call is not None:
-            call.cached = cached
+            call.local = "cache" if cached else None
             call.started -= (time.time_ns() - model.started_ns) / 1e9
             call.settle(answer, error=error)
 

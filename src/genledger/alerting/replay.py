@@ -9,9 +9,10 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from genledger.alerting.alert_book import AlertBook
-from genledger.alerting.evaluation import Surroundings, evaluate
-from genledger.alerting.finding import Finding
+from genledger.alerting.evaluation import evaluate
 from genledger.alerting.history import History
+from genledger.alerting.kinds.surroundings import Surroundings
+from genledger.alerting.rule_findings import RuleFinding
 from genledger.alerting.rules import AlertRule
 from genledger.alerting.texts import data_of
 from genledger.ledger import Ledger
@@ -24,7 +25,7 @@ class Fired(NamedTuple):
     """An alert that would have been told at a moment."""
 
     at: datetime
-    finding: Finding
+    finding: RuleFinding
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import orjson
@@ -77,7 +77,8 @@ class AlertBook:
     def read(cls, document: str) -> AlertBook:
         """From the store's text; empty when there is none, or one that cannot be read."""
         try:
-            return cls(**orjson.loads(document)) if document else cls()
+            found = orjson.loads(document) if document else {}
+            return cls(**{one.name: found[one.name] for one in fields(cls) if one.name in found})
         except (ValueError, TypeError):
             return cls()
 

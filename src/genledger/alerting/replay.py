@@ -20,6 +20,9 @@ from genledger.ledger import Ledger
 LEAST_STEP_S = 900
 """Seconds between two moments at least."""
 
+HALVED_BELOW_S = 3600
+"""Windows shorter than this are judged twice in their length, longer ones once."""
+
 
 class Fired(NamedTuple):
     """An alert that would have been told at a moment."""
@@ -66,7 +69,8 @@ def moments(rule: AlertRule, since: datetime, until: datetime) -> Iterator[datet
     """Yield the moments at which a rule is evaluated, in its time zone, oldest first."""
     zone = ZoneInfo(rule.timezone)
     if rule.window_s or rule.calendar == "hour":
-        step = timedelta(seconds=max(LEAST_STEP_S, (rule.window_s or 3600) // 2))
+        window = rule.window_s or 3600
+        step = timedelta(seconds=max(LEAST_STEP_S, window // 2 if window < HALVED_BELOW_S else min(window, 86400)))
         at = since.astimezone(zone)
         while at < until:
             at = min(until, at + step).astimezone(zone)

@@ -244,9 +244,7 @@ genledger.shutdown()
 """
 
 
-def test_what_frameworks_and_neighbours_count_of_the_same_calls_is_not_exported(
-    tmp_path: Path, collector: Collector
-) -> None:
+def test_what_others_count_of_the_same_calls_is_not_exported(tmp_path: Path, collector: Collector) -> None:
     run(tmp_path, COUNTED_TWICE, OTEL_EXPORTER_OTLP_ENDPOINT=collector.base_url, GENLEDGER_SPOOL="off")
     sent = [
         (scope.scope.name, metric.name)

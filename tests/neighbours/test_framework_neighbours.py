@@ -90,7 +90,7 @@ CLIENT = "openai:OpenAIInstrumentor"
 LEAVES_SPANS_OPEN = {("openlit", "langchain_agents")}
 """With or without Genledger."""
 
-LIMIT = 60
+LIMIT = 600
 """Seconds that a run may take before it counts as hanging: it says where, and ends."""
 
 STEPS = frozenset({"invoke_agent", "invoke_workflow", "execute_tool"})

@@ -77,6 +77,7 @@ def build(dashboard: Dashboard, variant: Variant) -> dict[str, Any]:
                 "keepTime": True,
                 "targetBlank": False,
                 "tooltip": "",
+                "url": "",
             }
         ],
         "templating": {"list": [*_sources(variant), *variant.variables]},

@@ -30,13 +30,15 @@ ALLOWED: dict[str, set[str]] = {
     "shared": set(),
     "pricing": {"shared", "genledger_semconv"},
     "context": {"pricing", "shared", "genledger_semconv"},
-    "budgets": {"context", "shared", "genledger_semconv"},
+    "channels": {"shared"},
+    "budgets": {"channels", "context", "shared", "genledger_semconv"},
     "engine": ENGINE,
     "instrumentation": ENGINE | {"engine"},
     "genledger_instrumentors": {"instrumentation", "engine", "pricing", "genledger_semconv", "shared"},
     # What is given the record of a call knows the record, and no client.
     "ledger": {"engine", "context", "pricing", "shared"},
     "dashboards": {"ledger", "genledger_semconv"},
+    "alerting": {"dashboards", "ledger", "budgets", "channels", "shared"},
     "destinations": {"ledger", "engine", "context", "pricing", "shared", "genledger_semconv"},
     # What is on top of everything.
     "setup": ENGINE | {"instrumentation", "engine", "ledger", "destinations", "version"},

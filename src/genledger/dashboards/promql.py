@@ -210,7 +210,7 @@ def _per_outcome(metric: str, question: Question, least: int) -> str | None:
 
 def _max(series: Series, question: Question) -> str | None:
     selector = _selector(series, question)
-    return selector and f"max {_by(question.by)}({series.name}{selector})"
+    return None if selector is None else f"max {_by(question.by)}({series.name}{selector})"
 
 
 def _sum(series: Sequence[Series], question: Question, suffix: str = "", *also_by: str) -> str | None:
@@ -252,7 +252,7 @@ def _selector(series: Series, question: Question) -> str | None:
         if condition.field == "operation" and not _may_be(series, condition):
             return None
         matchers.append(f"{series.labels[condition.field]}{_matches(condition)}")
-    return f"{{{', '.join(matchers)}}}"
+    return f"{{{', '.join(matchers)}}}" if matchers else ""
 
 
 def _may_be(series: Series, condition: Filter) -> bool:

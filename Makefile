@@ -91,9 +91,13 @@ $(LOCAL)/.ready: TORCH = $(@D)/bin/python -m pip install --quiet --disable-pip-v
 test-compat: $(COMPAT) ## Test with the oldest and the newest of each major version of the clients
 	@set -e; for ready in $(COMPAT); do echo $${ready%/.ready}; $${ready%.ready}bin/python -m pytest tests/compat; done
 
+BESIDE := $(filter-out $(NEIGHBOURS),$(patsubst tests/%.txt,.venvs/%,$(wildcard tests/neighbours/*.txt)))
+OF_FRAMEWORKS := tests/neighbours/test_framework_neighbours.py
+
 .PHONY: test-neighbours
-test-neighbours: $(NEIGHBOURS)/.ready ## Test beside other vendors' instrumentation of the same client
-	$(NEIGHBOURS)/bin/python -m pytest tests/neighbours
+test-neighbours: $(NEIGHBOURS)/.ready $(addsuffix /.ready,$(BESIDE)) ## Test beside other vendors' instrumentation of the same client or framework
+	$(NEIGHBOURS)/bin/python -m pytest tests/neighbours --ignore $(OF_FRAMEWORKS)
+	@set -e; for at in $(BESIDE); do echo $$at; $$at/bin/python -m pytest -n 2 $(OF_FRAMEWORKS); done
 
 DASHBOARDS := .venvs/dashboards/newest
 GRAFANA := .venvs/grafana
@@ -137,11 +141,16 @@ test-clients-apart: $(addprefix .venvs/contract/,ai21/.ready snowflake/.ready ve
 	.venvs/contract/snowflake/bin/python -m pytest tests/instrumentors/providers/test_snowflake.py
 	.venvs/contract/vertex/bin/python -m pytest tests/replay -k vertexai
 
-FRAMEWORKS := $(patsubst tests/%.txt,.venvs/%,$(wildcard tests/frameworks/*.txt))
+FRAMEWORKS := $(patsubst tests/%.txt,.venvs/%/.ready,$(wildcard tests/frameworks/*.txt))
+OLDEST_FRAMEWORKS := $(filter .venvs/frameworks/oldest%,$(FRAMEWORKS))
 
-.PHONY: test-frameworks
-test-frameworks: $(addsuffix /.ready,$(FRAMEWORKS)) ## Test agent frameworks, in environments of those that go together
-	@set -e; for at in $(FRAMEWORKS); do echo $$at; $$at/bin/python -m pytest -n 2 --dist loadfile tests/instrumentors/frameworks; done
+.PHONY: test-frameworks test-frameworks-newest test-frameworks-oldest
+test-frameworks: test-frameworks-newest test-frameworks-oldest ## Test agent frameworks, in environments of those that go together
+test-frameworks-newest: $(filter-out $(OLDEST_FRAMEWORKS),$(FRAMEWORKS)) ## The newest versions alone, as CI does
+test-frameworks-oldest: $(OLDEST_FRAMEWORKS) ## The oldest supported versions alone
+test-frameworks-newest test-frameworks-oldest:
+	@set -e; for ready in $^; do echo $${ready%/.ready}; \
+		$${ready%.ready}bin/python -m pytest -n 2 --dist loadfile tests/instrumentors/frameworks; done
 
 LOCAL_TESTS := $(foreach name,fastembed sentence_transformers transformers,tests/instrumentors/providers/test_$(name).py)
 

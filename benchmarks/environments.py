@@ -26,6 +26,7 @@ _SDK = (
 )
 
 _LANGGRAPH = ("langgraph==1.2.24", "langchain-core==1.8.3")
+_OPENAI_AGENTS = ("openai-agents==0.24.0", "openai==3.54.0")
 
 REQUIREMENTS: dict[str, tuple[str, ...]] = {
     "reference": (*_CLIENTS, *_SDK),
@@ -57,6 +58,9 @@ REQUIREMENTS: dict[str, tuple[str, ...]] = {
     "langgraph": (*_LANGGRAPH, *_SDK),
     "langgraph-genledger": (*_LANGGRAPH, *_SDK, "."),
     "langgraph-openinference": (*_LANGGRAPH, *_SDK, "openinference-instrumentation-langchain==0.1.80"),
+    "openai-agents": (*_OPENAI_AGENTS, *_SDK),
+    "openai-agents-genledger": (*_OPENAI_AGENTS, *_SDK, "."),
+    "openai-agents-openinference": (*_OPENAI_AGENTS, *_SDK, "openinference-instrumentation-openai-agents==2.6.0"),
     "langfuse": (*_CLIENTS, *_SDK, "langfuse==5.0.4"),
 }
 """What each environment holds. `.` is this project, built and installed as a user would get it."""

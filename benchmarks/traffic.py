@@ -239,6 +239,12 @@ def _message_events(count: int) -> list[bytes]:
     return [f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events]
 
 
+def http_of(library: Any) -> Any:
+    """Return the HTTP library of a client: they moved from httpx to httpx2 with openai 3 and anthropic 2."""
+    base = library._base_client
+    return getattr(base, "httpx2", None) or base.httpx
+
+
 class Clients:
     """The real clients over an in-process transport that answers as `answer` says."""
 
@@ -256,9 +262,7 @@ class Clients:
         self._events = events
 
     def _http(self, client_library: Any) -> Any:
-        # The clients moved from httpx to httpx2 with openai 3 and anthropic 2.
-        base = client_library._base_client
-        http = getattr(base, "httpx2", None) or base.httpx
+        http = http_of(client_library)
 
         def handle(request: Any) -> Any:
             if self._events is None:

@@ -1,4 +1,4 @@
-"""Gemini's wire format: generated content, not streamed.
+"""Gemini's wire format: generated content, whole or streamed.
 
 Sources: https://ai.google.dev/api/generate-content and https://ai.google.dev/gemini-api/docs/troubleshooting.
 """
@@ -6,10 +6,10 @@ Sources: https://ai.google.dev/api/generate-content and https://ai.google.dev/ge
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from .answer import Answer
+from .answer import Answer, Event
 from .scripted_model import Completion, Prompt, ScriptedModel, Tool
 
 Body = Mapping[str, Any]
@@ -27,9 +27,14 @@ def _text(contents: Sequence[Body]) -> str:
     return "\n".join(part["text"] for content in contents for part in content["parts"] if "text" in part)
 
 
-def _tools(body: Body) -> list[Tool]:
-    """The functions that the model may call: none of them when the last message is not the user's text."""
-    if any("text" not in part for part in body["contents"][-1]["parts"]):
+def _tools(body: Body, rounds: int) -> list[Tool]:
+    """The functions that the model may call: none of them after so many results since the user's text."""
+    results = 0
+    for content in reversed(body["contents"]):
+        if content["role"] == "user" and all("text" in part for part in content["parts"]):
+            break
+        results += any("functionResponse" in part for part in content["parts"])
+    if results >= rounds:
         return []
     offered = [function for tool in body.get("tools") or () for function in tool.get("functionDeclarations", ())]
     return [Tool(one["name"], one.get("parametersJsonSchema") or one["parameters_json_schema"]) for one in offered]
@@ -41,15 +46,15 @@ def _part(completion: Completion) -> dict[str, Any]:
     return {"functionCall": {"name": completion.tool, "args": json.loads(completion.text)}}
 
 
-def generate(body: Body, name: str, model: ScriptedModel, number: int) -> Answer:
-    """POST /v1beta/models/{name}:generateContent."""
+def generate(body: Body, name: str, model: ScriptedModel, number: int, *, stream: bool = False) -> Answer:
+    """POST /v1beta/models/{name}:generateContent, or :streamGenerateContent with `alt=sse`."""
     instructions = [body["systemInstruction"]] if "systemInstruction" in body else []
     completion = model.complete(
         Prompt(
             model=name,
             text=_text([*instructions, *body["contents"]]),
             question=next(filter(None, (_text([content]) for content in reversed(body["contents"]))), ""),
-            tools=_tools(body),
+            tools=_tools(body, model.rounds),
             max_tokens=body.get("generationConfig", {}).get("maxOutputTokens"),
         )
     )
@@ -61,15 +66,26 @@ def generate(body: Body, name: str, model: ScriptedModel, number: int) -> Answer
         "candidatesTokenCount": tokens.output,
         "totalTokenCount": tokens.input + tokens.output,
     }
-    candidate = {
-        "content": {"role": "model", "parts": [_part(completion)]},
-        "finishReason": {"stop": "STOP", "length": "MAX_TOKENS", "tool": "STOP"}[completion.finish],
-        "index": 0,
-    }
-    whole = {
-        "candidates": [candidate],
-        "usageMetadata": usage,
-        "modelVersion": name,
-        "responseId": f"demo{number:08d}",
-    }
-    return Answer(200, whole, usage=usage, model=name)
+    common = {"modelVersion": name, "responseId": f"demo{number:08d}"}
+    last = {**common, "usageMetadata": usage}
+    if stream:
+        return Answer(200, events=_events(completion, common, last), usage=usage, model=name)
+    return Answer(200, {"candidates": [_candidate(_part(completion), completion)], **last}, usage=usage, model=name)
+
+
+def _events(completion: Completion, common: Body, last: Body) -> Iterator[Event]:
+    """Text comes in pieces, a function call whole; the last event has the usage."""
+    if completion.tool is None:
+        for piece in completion.pieces[:-1]:
+            yield Event(None, {"candidates": [_candidate({"text": piece})], **common})
+        part = {"text": "".join(completion.pieces[-1:])}
+    else:
+        part = _part(completion)
+    yield Event(None, {"candidates": [_candidate(part, completion)], **last})
+
+
+def _candidate(part: Body, finished: Completion | None = None) -> dict[str, Any]:
+    candidate: dict[str, Any] = {"content": {"role": "model", "parts": [part]}, "index": 0}
+    if finished is not None:
+        candidate["finishReason"] = {"stop": "STOP", "length": "MAX_TOKENS", "tool": "STOP"}[finished.finish]
+    return candidate

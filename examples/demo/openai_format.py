@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 import math
 import re
@@ -41,6 +42,12 @@ def _tools(body: Body) -> list[Tool]:
     return [Tool(function["name"], function.get("parameters") or {"type": "object"}) for function in offered]
 
 
+def _results(messages: Sequence[Body]) -> int:
+    """How many results of tools there are since the user's last message."""
+    since = itertools.takewhile(lambda message: message["role"] != "user", reversed(messages))
+    return sum(message["role"] == "tool" for message in since)
+
+
 def error(status: int, message: str, kind: str, code: str | None, headers: Mapping[str, str]) -> Answer:
     """An error in OpenAI's format."""
     return Answer(status, {"error": {"message": message, "type": kind, "param": None, "code": code}}, headers=headers)
@@ -58,8 +65,8 @@ def chat(body: Body, model: ScriptedModel, number: int) -> Answer:
             model=body["model"],
             text="\n".join(transcript),
             question=next((_text(m["content"]) for m in reversed(messages) if m["role"] == "user"), ""),
-            tools=_tools(body) if messages[-1]["role"] == "user" else (),
-            schema=form["json_schema"]["schema"] if form.get("type") == "json_schema" else None,
+            tools=_tools(body) if _results(messages) < model.rounds else (),
+            schema=(form.get("json_schema") or form).get("schema"),
             max_tokens=body.get("max_completion_tokens") or body.get("max_tokens"),
         )
     )

@@ -58,15 +58,23 @@ class DemoProvider:
 
     Args:
         replies: What the model says to a question that contains the key; the first key that fits decides.
+        arguments: What the model calls a tool with, by the tool's name; words of the question fill any other's schema.
         faults: Errors to answer with, each a bounded number of times.
         latency: Seconds that pass before the first byte of an answer.
+        rounds: How often the model calls a tool before it answers, in chat completions and in Gemini's format.
     """
 
     def __init__(
-        self, *, replies: Mapping[str, str] | None = None, faults: Iterable[Fault] = (), latency: float = 0.0
+        self,
+        *,
+        replies: Mapping[str, str] | None = None,
+        arguments: Mapping[str, Mapping[str, Any]] | None = None,
+        faults: Iterable[Fault] = (),
+        latency: float = 0.0,
+        rounds: int = 1,
     ) -> None:
         self.requests: list[Exchange] = []
-        self._model = ScriptedModel(replies or {})
+        self._model = ScriptedModel(replies or {}, arguments or {}, rounds)
         self._faults = {fault: fault.times for fault in faults}
         self._latency = latency
         self._numbers = itertools.count(1)
@@ -129,7 +137,8 @@ class DemoProvider:
         if path.endswith("/messages"):
             return anthropic_format.messages(body, self._model, number)
         if path.endswith(_GEMINI):
-            return gemini_format.generate(body, path.rpartition("/")[2].removesuffix(_GEMINI), self._model, number)
+            name, _, method = path.rpartition("/")[2].partition(":")
+            return gemini_format.generate(body, name, self._model, number, stream=method.startswith("stream"))
         if path.endswith(_CONVERSE):
             return converse_format.converse(body, unquote(path.split("/")[-2]), self._model, number)
         return _error(path, 404, number, {})
@@ -147,7 +156,7 @@ class DemoProvider:
         return _error(path, due.status, number, {"x-should-retry": "false"})
 
 
-_GEMINI = ":generateContent"
+_GEMINI = (":generateContent", ":streamGenerateContent")
 _CONVERSE = "/converse"
 
 _ERRORS = {

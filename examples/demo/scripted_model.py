@@ -111,8 +111,10 @@ def fill(schema: Mapping[str, Any], question: str) -> Any:
 class ScriptedModel:
     """Answers by the content of the request alone; only the prompt cache remembers earlier requests."""
 
-    def __init__(self, replies: Mapping[str, str]) -> None:
+    def __init__(self, replies: Mapping[str, str], arguments: Mapping[str, Mapping[str, Any]], rounds: int = 1) -> None:
+        self.rounds = rounds
         self._replies = replies
+        self._arguments = arguments
         self._lock = threading.Lock()
         self._cached: set[tuple[str, int]] = set()
 
@@ -120,7 +122,8 @@ class ScriptedModel:
         """Call the first tool on offer, or follow the schema, or give the reply scripted for the question."""
         tool = prompt.tools[0] if prompt.tools else None
         if tool is not None:
-            pieces = tokenize(json.dumps(fill(tool.parameters, prompt.question)))
+            given = self._arguments.get(tool.name)
+            pieces = tokenize(json.dumps(fill(tool.parameters, prompt.question) if given is None else given))
         elif prompt.schema is not None:
             pieces = tokenize(json.dumps(fill(prompt.schema, prompt.question)))
         else:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from smolagents import CodeAgent, OpenAIModel, Tool, tool
+from smolagents import CodeAgent, OpenAIServerModel, Tool, tool
 
 from .traced import QUESTION, traced
 
-REPLIES = {QUESTION: '<code>\nnote = look_up(query="Paris-75")\nfinal_answer(weather(city="Paris-75") + note)\n</code>'}
+REPLIES = {QUESTION: '```py\nnote = look_up(query="Paris-75")\nfinal_answer(weather(city="Paris-75") + note)\n```'}
 """The model answers with code, as smolagents asks it to."""
 
 
@@ -37,7 +37,7 @@ def weather(city: str) -> str:
 
 def agent(url: str, **options: Any) -> CodeAgent:
     """Return the agent; its model is at `url`, the base URL of OpenAI's API."""
-    model = OpenAIModel("gpt-4.1-mini", api_base=url, api_key="demo")
+    model = OpenAIServerModel("gpt-4.1-mini", api_base=url, api_key="demo")
     return CodeAgent([LookUp(), weather], model, name="forecaster", verbosity_level=0, **options)
 
 

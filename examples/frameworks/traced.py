@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import genledger
 
@@ -21,13 +22,17 @@ REPLIES: Mapping[str, str] = {QUESTION: "It is sunny in Paris."}
 
 
 @contextmanager
-def traced(replies: Mapping[str, str] = REPLIES) -> Iterator[DemoProvider]:
+def traced(
+    replies: Mapping[str, str] = REPLIES, arguments: Mapping[str, Mapping[str, Any]] | None = None
+) -> Iterator[DemoProvider]:
     """Instrument everything, serve a model, and print the trace of what ran inside.
 
     Args:
         replies: What the model says to a question that contains the key.
+        arguments: What it calls a tool with, by the tool's name, where words of the question do not do.
     """
-    with TemporaryDirectory(prefix="genledger-example-") as directory, DemoProvider(replies=replies) as provider:
+    served = DemoProvider(replies=replies, arguments=arguments)
+    with TemporaryDirectory(prefix="genledger-example-") as directory, served as provider:
         ledger = str(Path(directory) / "ledger.db")
         os.environ |= {"GENLEDGER_LEDGER": ledger, "GENLEDGER_DESTINATIONS": "ledger", "OPENAI_API_KEY": "demo"}
         genledger.instrument()

@@ -26,6 +26,7 @@ _MCP: Mapping[str, Role] = {
         (
             *("MCP send tools/list", "MCP send server/*", "MCP send initialize", "MCP send ping", "MCP send */list"),
             *("tools/list", "server/*", "initialize", "ping", "*/list", "notifications/*", "logging/setLevel"),
+            *("MCP send subscriptions/*", "subscriptions/*"),
         ),
         "hidden",
     ),
@@ -97,6 +98,7 @@ SCOPES = (
         "agent_framework",
         {
             **_STEPS,
+            **_MCP,
             "workflow.run": "workflow",
             "executor.process *": "task",
             **dict.fromkeys(("workflow.build", "edge_group.process *", "message.send"), "hidden"),
@@ -127,9 +129,18 @@ SCOPES = (
         {
             "agent_session": "workflow",
             "agent_turn": "agent",
-            "user_turn": "task",
             "function_tool": "tool",
-            **dict.fromkeys(("job_*", "rpc_*", "drain_*", "room_*", "session_*"), "hidden"),
+            **dict.fromkeys(
+                ("user_turn", "update_agent", "on_user_turn_completed", "keyterm_detection", "judge_evaluation"), "task"
+            ),
+            **dict.fromkeys(
+                (
+                    *("job_*", "rpc_*", "drain_*", "room_*", "session_*", "setup_toolsets", "*_agent_activity"),
+                    *("on_enter", "on_exit", "agent_speaking", "user_speaking", "eou_*"),
+                    *("llm_node", "llm_request_run", "tts_node", "tts_request_run"),
+                ),
+                "hidden",
+            ),
         },
         attributes={
             "lk.agent_name": "gen_ai.agent.name",
@@ -139,7 +150,9 @@ SCOPES = (
         payloads=(
             *("lk.pii.", "lk.function_tool.arguments", "lk.function_tool.output", "lk.user_input", "lk.instructions"),
             *("lk.chat_ctx", "lk.response.text", "lk.response.function_calls", "lk.input_text", "lk.user_transcript"),
+            "gen_ai.tool.definitions",
         ),
+        meters=("livekit-agents",),
     ),
     NativeScope(
         "pipecat.turn",

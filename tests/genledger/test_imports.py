@@ -38,13 +38,13 @@ ALLOWED: dict[str, set[str]] = {
     # What is given the record of a call knows the record, and no client.
     "ledger": {"engine", "context", "pricing", "shared"},
     "dashboards": {"ledger", "genledger_semconv"},
-    "alerting": {"dashboards", "ledger", "budgets", "channels", "shared"},
+    "alerting": {"dashboards", "ledger", "budgets", "channels", "shared", "genledger_semconv"},
     "destinations": {"ledger", "engine", "context", "pricing", "shared", "genledger_semconv"},
     # What is on top of everything.
-    "setup": ENGINE | {"instrumentation", "engine", "ledger", "destinations", "version"},
+    "setup": ENGINE | {"alerting", "instrumentation", "engine", "ledger", "destinations", "version"},
     "integrations": {"setup", "budgets"},
     "doctor": {"setup", "destinations", "ledger", "instrumentation", "budgets", "pricing", "shared", "version"},
-    "cli": {"dashboards", "doctor", "ledger", "engine", "budgets", "pricing", "shared", "version"},
+    "cli": {"alerting", "dashboards", "doctor", "ledger", "engine", "budgets", "pricing", "shared", "version"},
     "genledger": {"setup", "integrations", "engine", "context", "budgets", "pricing", "shared", "version"},
 }
 """What each package may import of the others. `genledger` is the public API alone."""

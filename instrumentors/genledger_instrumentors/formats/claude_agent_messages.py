@@ -5,11 +5,11 @@ https://docs.claude.com/en/api/agent-sdk/cost-tracking
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from genledger.engine.content.capture import text_part
-from genledger.engine.operation import Body, Content, Operation, text
+from genledger.engine.operation import Body, Content, Operation, Received, text
 from genledger.engine.outcome import ErrorEvent
 from genledger.pricing.getters import Counts, field, fields_of, number
 from genledger.pricing.reported import AGENT_RUN
@@ -30,11 +30,29 @@ _COUNTS = {
 }
 
 
+_SESSIONS = 1000
+_totals: dict[str, Reported] = {}
+"""The last totals of sessions, newest last: one that is resumed may go on with them."""
+
+
+class Resumed(NamedTuple):
+    """In place of the totals of a connection that goes on with a session: its id, if the application named it."""
+
+    session: str | None
+
+
 class Reported(NamedTuple):
     """Running totals of a connection: in USD, and by model."""
 
     cost: float | None = None
     models: Mapping[str, Used] = {}
+
+    @property
+    def tokens(self) -> float:
+        """All of them."""
+        return sum(
+            count for used in self.models.values() for name, count in used.items() if name not in ("cost", "searches")
+        )
 
     def since(self, before: Reported) -> Reported:
         """Return what was added to earlier totals. Totals that are less began anew."""
@@ -62,14 +80,120 @@ def read_totals(result: Any) -> Reported:
     return Reported(number(field(result, "total_cost_usd")), models)
 
 
-def totals_of(messages: Mapping[Any, tuple[str, Any]]) -> Reported:
-    """Return what the messages of a run consumed that has no result, each with its model and usage."""
-    counts, models = Counts(), dict[str, dict[str, float]]()
-    for model, usage in messages.values():
-        sums = models.setdefault(model, {})
-        for name in _COUNTS.values():
-            sums[name] = sums.get(name, 0) + counts(usage, name)
+class Said(NamedTuple):
+    """A message of a model.
+
+    Args:
+        model: Who said it.
+        usage: What it consumed: of the output only its beginning, unless it is `counted`.
+        inside: The call of the tool whose subagent said it.
+        length: Bytes of text in it.
+        counted: Whether its end came, which says what it consumed.
+    """
+
+    model: str
+    usage: Mapping[str, Any]
+    inside: str | None = None
+    length: int = 0
+    counted: bool = False
+
+
+_TEXTS = {"TextBlock": "text", "ThinkingBlock": "thinking", "ToolUseBlock": "input"}
+"""Where blocks of a message have what a model generated."""
+
+
+def read_said(message: Any, before: Said | None) -> Said:
+    """Return a part of a message, with the parts that came before."""
+    texts = [field(block, name) for block in message.content if (name := _TEXTS.get(type(block).__name__))]
+    length = sum(len(str(text).encode(errors="replace")) for text in texts)
+    usage, inside = fields_of(message.usage), message.parent_tool_use_id
+    return Said(message.model, usage, inside, length + (before.length if before is not None else 0))
+
+
+def totals_of(messages: Iterable[Said]) -> Reported:
+    """Return what messages consumed."""
+    models: dict[str, Used] = {}
+    for said in messages:
+        models[said.model] = _sum(models.get(said.model, {}), said.usage)
     return Reported(None, models)
+
+
+def _sum(sums: Used, usage: Any) -> Used:
+    counts = Counts()
+    used = {name: counts(usage, name) for name in _COUNTS.values() if name != "searches"}
+    used["searches"] = counts(field(usage, "server_tool_use"), "web_search_requests")
+    return {name: sums.get(name, 0) + count for name, count in used.items()}
+
+
+def consumed_by(result: Any, messages: Iterable[Said]) -> Reported:
+    """Return what a run consumed, as its result and messages say: all but what Claude Code asked aside.
+
+    The usage of a result is that of the agent's own messages, without its subagents'.
+    """
+    own: Said | None = None
+    inside: list[Said] = []
+    for said in messages:
+        if said.inside is None:
+            own = said
+        else:
+            inside.append(said)
+    return totals_of(inside if own is None else [*inside, own._replace(usage=fields_of(field(result, "usage")))])
+
+
+def of_resumed(totals: Reported, before: Reported | None, own: Reported) -> Reported:
+    """Return what the first run of a resumed session consumed.
+
+    Claude Code may have carried over the totals of the session, or not, and does not say which.
+
+    Args:
+        totals: What it reports.
+        before: The last totals of the session that were seen here, if any were.
+        own: What the run consumed, as far as that is seen.
+    """
+    if before is not None:
+        added = totals.since(before)
+        return added if added.tokens >= own.tokens else totals
+    return totals if totals.tokens == own.tokens else own
+
+
+def consumed_in(before: Any, totals: Reported, result: Any, messages: Collection[Said]) -> Reported:
+    """Return what a run consumed.
+
+    Args:
+        before: The totals of the connection before it: `Reported`, or `Resumed`, or `None`.
+        totals: Those that its result reports.
+        result: Its result.
+        messages: Its messages.
+    """
+    if totals == Reported():
+        return totals_of(messages)
+    if isinstance(before, Resumed):
+        known = _totals.get(before.session or result.session_id)
+        consumed = of_resumed(totals, known, consumed_by(result, messages))
+    else:
+        consumed = totals.since(before or Reported())
+    _totals.pop(result.session_id, None)
+    _totals[result.session_id] = totals
+    while len(_totals) > _SESSIONS:
+        _totals.pop(next(iter(_totals)), None)
+    return consumed
+
+
+def count_end(messages: dict[Any, Said], event: Any) -> None:
+    """Note what a message consumed, as an event says at its end."""
+    if event.event.get("type") != "message_delta":
+        return
+    for key, said in reversed(messages.items()):
+        if said.inside == event.parent_tool_use_id:
+            usage = {**said.usage, **fields_of(event.event.get("usage") or {})}
+            messages[key] = said._replace(usage=usage, counted=True)
+            return
+
+
+def read_received(messages: Iterable[Said]) -> Received | None:
+    """Return how much text came in messages whose end did not come; `None` if there are none."""
+    lengths = [said.length for said in messages if not said.counted]
+    return Received(sum(lengths)) if lengths else None
 
 
 def as_answer(consumed: Reported, result: Any) -> dict[str, Any] | None:

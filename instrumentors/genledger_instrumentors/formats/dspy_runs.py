@@ -11,7 +11,8 @@ from functools import partial
 from typing import Any
 
 from genledger.engine.operation import Content
-from genledger.engine.steps import Kind, tool_signature
+from genledger.engine.steps import Kind
+from genledger.engine.tool_calls import tool_signature
 from genledger.instrumentation.adapters.methods import named_arguments
 from genledger.instrumentation.adapters.stepped_functions import BEYOND, Described, SteppedCall
 from genledger_semconv import attributes as A

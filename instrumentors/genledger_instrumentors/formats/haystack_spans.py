@@ -10,8 +10,9 @@ from typing import Any
 
 from genledger.engine.content.capture import text_part
 from genledger.engine.operation import Content
-from genledger.engine.steps import Kind, tool_signature
+from genledger.engine.steps import Kind
 from genledger.engine.to_json import plain
+from genledger.engine.tool_calls import tool_signature
 from genledger.instrumentation.adapters.stepped_functions import Described
 from genledger_semconv import attributes as A
 
@@ -77,6 +78,12 @@ def read_content(kind: Kind, tag: str, value: Any) -> Content:
     if kind == "task":
         return {A.GENLEDGER_TASK_ARGUMENTS if given else A.GENLEDGER_TASK_RESULT: _readable(value)}
     return {}
+
+
+def is_failure(tag: str, handled: BaseException | None) -> bool:
+    """Return whether a tag says that the error being handled is the tool's. Before 3.4, only its output says so."""
+    failed = type(handled).__name__ == "ToolInvocationError" and tag == "haystack.agent.step.tool.output"
+    return failed or tag == "haystack.tool.error"
 
 
 def read_failure(error: BaseException | None) -> BaseException | None:

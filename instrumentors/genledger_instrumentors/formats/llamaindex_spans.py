@@ -125,10 +125,17 @@ def read_result(kind: Kind, result: Any) -> Content:
     return {A.GEN_AI_OUTPUT_MESSAGES: [said]}
 
 
-def is_streamed(result: Any) -> bool:
-    """Return whether an answer is a generator that is still to be read."""
-    stream = vars(result).get("response_gen") if hasattr(result, "__dict__") else None
-    return inspect.isgenerator(stream) or inspect.isasyncgen(stream)
+def stream_in(result: Any) -> str | None:
+    """Return the name of the generator in an answer that the application is still to read.
+
+    Before 0.14.19, that is the stream of a chat, too, where nothing of LlamaIndex's reads it.
+    """
+    held = vars(result) if hasattr(result, "__dict__") else {}
+    names = ["response_gen"]
+    if held.get("is_writing_to_memory") is False:
+        names += ["chat_stream", "achat_stream"]
+    streams = ((name, held.get(name)) for name in names)
+    return next((name for name, one in streams if inspect.isgenerator(one) or inspect.isasyncgen(one)), None)
 
 
 def is_streamed_chat(result: Any) -> bool:

@@ -24,11 +24,20 @@ NOTHING = "no-op"
 """The id of every trace and span that the SDK keeps nothing of."""
 
 
+MODEL_CALLS = ("generation", "response")
+"""The types of the spans of models' calls."""
+
+
 class StepSpan(NamedTuple):
     """Step that a span stands for."""
 
     kind: Kind
     name: str
+
+
+def type_of(data: Any) -> str | None:
+    """Return the type of the data of a span: `None` of a trace, which has none."""
+    return getattr(data, "type", None)  # `field` takes ten times as long for an object of a class like these
 
 
 def read_step(data: Any, traced: bool) -> StepSpan | None:
@@ -38,34 +47,35 @@ def read_step(data: Any, traced: bool) -> StepSpan | None:
         data: Of the span.
         traced: Whether the SDK records the span: it has spans of its own that hide others while it does not.
     """
-    kind, name = field(data, "type"), str(field(data, "name") or "")
+    kind = type_of(data)
     if kind == "agent":
-        return StepSpan("agent", name or "agent")
+        return StepSpan("agent", _name(data) or "agent")
     if kind == "function":
-        return StepSpan("tool", name or "function")
+        return StepSpan("tool", _name(data) or "function")
     if kind == "guardrail":
-        return StepSpan("task", name or "guardrail")
+        return StepSpan("task", _name(data) or "guardrail")
     if kind == "handoff":
         return StepSpan("task", "handoff")
     if kind == "mcp_tools":
         return StepSpan("task", "list_tools")
     if kind == "custom" and traced:
-        return StepSpan("task", name or "custom")
+        return StepSpan("task", _name(data) or "custom")
     return None
 
 
 def read_name(data: Any) -> str | None:
     """Return the name of a span that is known only at its end."""
-    if field(data, "type") == "handoff" and field(data, "to_agent"):
+    kind = type_of(data)
+    if kind == "handoff" and field(data, "to_agent"):
         return f"handoff {field(data, 'to_agent')}"
-    if field(data, "type") == "mcp_tools" and field(data, "server"):
+    if kind == "mcp_tools" and field(data, "server"):
         return f"list_tools {field(data, 'server')}"
     return None
 
 
 def read_content(data: Any) -> Content:
     """Return what a span says at its end of what went into it and came out."""
-    kind = field(data, "type")
+    kind = type_of(data)
     if kind == "function":
         arguments, result = _parsed(field(data, "input")), plain(field(data, "output"))
         if result is not None and not isinstance(result, Mapping):
@@ -84,7 +94,7 @@ def read_content(data: Any) -> Content:
 def read_exchange(data: Any) -> Content:
     """Return what a model was asked and what it answered, from the span of its call, whichever API it was called by."""
     given, said = field(data, "input") or (), field(data, "output") or ()
-    if field(data, "type") == "response":
+    if type_of(data) == "response":
         read: list[Content] = [responses.read_input({"input": given}), responses.read_output(field(data, "response"))]
     else:
         answer = {"choices": [{"message": message} for message in said]}
@@ -100,6 +110,10 @@ def read_error(said: Mapping[str, Any], raised: BaseException | None) -> ErrorEv
         raised: The exception that it is about, if it is one.
     """
     return ErrorEvent({"type": error_type(raised) if raised is not None else "_OTHER", "message": said.get("message")})
+
+
+def _name(data: Any) -> str:
+    return str(getattr(data, "name", None) or "")
 
 
 def _parsed(arguments: Any) -> Any:

@@ -10,10 +10,11 @@ from typing import Any
 from weakref import WeakKeyDictionary, finalize
 
 from genledger.engine.recorder import active
-from genledger.instrumentation.adapters.agent_processes import AgentConnection
+from genledger.instrumentation.adapters.agent_processes import AgentConnection, ToolCall, in_tool
 from genledger.instrumentation.adapters.methods import named_arguments
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
+from genledger.pricing.getters import field
 
 from .claude_agent_runs import connection_with
 
@@ -36,7 +37,7 @@ async def connect(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: di
     connection = CONNECTIONS[instance] = connection_with(instance.options)
     finalize(instance, connection.close)
     prompt, send = named_arguments(wrapped, args, kwargs).get("prompt"), partial(wrapped, *args, **kwargs)
-    return await (send() if prompt is None else connection.sent(prompt, send))
+    return await connection.connected(send if prompt is None else partial(connection.sent, prompt, send))
 
 
 async def query(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -67,6 +68,22 @@ async def disconnect(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs:
         close(instance)
 
 
+def tool_call_of(server: Any, message: Any) -> ToolCall | None:
+    """Return the call of a tool in this process that a message to its MCP server asks for."""
+    asked = field(message, "params")
+    call_id = field(field(asked, "_meta"), "claudecode/toolUseId")
+    if field(message, "method") != "tools/call" or not isinstance(call_id, str):
+        return None
+    return ToolCall(call_id, f"mcp__{server}__{field(asked, 'name')}", field(asked, "arguments"))
+
+
+async def call_tool(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Send a message to an MCP server in this process; what calls a tool is sent from inside of its step."""
+    given = named_arguments(wrapped, args, kwargs)
+    called = tool_call_of(given.get("server_name"), given.get("message"))
+    return await in_tool(called, partial(wrapped, *args, **kwargs))
+
+
 class ClaudeAgentInstrumentor(Instrumentor):
     """Records the runs of the Claude Agent SDK."""
 
@@ -79,6 +96,7 @@ class ClaudeAgentInstrumentor(Instrumentor):
         client = "claude_agent_sdk.client"
         return [
             Patch("claude_agent_sdk._internal.client", "InternalClient.process_query", process_query),
+            Patch("claude_agent_sdk._internal.query", "Query._handle_sdk_mcp_request", call_tool, optional=True),
             Patch(client, "ClaudeSDKClient.connect", connect),
             Patch(client, "ClaudeSDKClient.query", query),
             Patch(client, "ClaudeSDKClient.receive_messages", receive_messages),

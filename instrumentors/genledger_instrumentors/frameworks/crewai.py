@@ -65,7 +65,7 @@ class CrewAIInstrumentor(Instrumentor):
 
     library = "crewai"
     distribution = "crewai"
-    supports = "crewai >= 1.15, < 2"
+    supports = "crewai >= 1.15.21, < 2"
 
     def patches(self) -> Patches:
         """Return the patches of the event bus, of what runs, and of what decides about trying again."""

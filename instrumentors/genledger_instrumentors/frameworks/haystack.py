@@ -15,14 +15,14 @@ from genledger.instrumentation.adapters.traced_blocks import TracedBlocks, curre
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
 
-from ..formats.haystack_spans import PIPELINES, read_component, read_content, read_failure, read_operation
+from ..formats.haystack_spans import PIPELINES, is_failure, read_component, read_content, read_failure, read_operation
 
 BLOCKS = TracedBlocks(
     framework="haystack",
     read=read_operation,
     naming=read_component,
     content=read_content,
-    failing="haystack.tool.error",
+    failing=is_failure,
     cause=read_failure,
     unattached=PIPELINES,
 )

@@ -9,7 +9,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from genledger.engine.parents import add_resolver
+from genledger.instrumentation.adapters.native_parents import add_resolver
 from genledger.instrumentation.adapters.refusals import (
     never_for_refusals,
     passing_refusals,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from types import ModuleType
 
-from genledger.engine.parents import add_resolver, remove_resolver
+from genledger.instrumentation.adapters.native_parents import add_resolver, remove_resolver
 from genledger.instrumentation.adapters.refusals import none_for_refusals, raising_handled_refusals
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Hook, Patch, Patches
@@ -44,7 +44,7 @@ class LlamaIndexInstrumentor(Instrumentor):
 
     library = "llama-index"
     distribution = "llama-index-core"
-    supports = "llama-index-core >= 0.14.20, < 0.15"
+    supports = "llama-index-core >= 0.14.8, < 0.15"
 
     def patches(self) -> Patches:
         """Return the hook that adds our handlers, and what keeps refusals from being retried or hidden."""

@@ -9,7 +9,7 @@ from typing import Any
 from genledger.engine.steps import Kind
 from genledger.instrumentation.adapters.callbacks import Runs
 
-from ..formats.llamaindex_spans import is_streamed, is_streamed_chat, read_agent, read_error, read_result
+from ..formats.llamaindex_spans import is_streamed_chat, read_agent, read_error, read_result, stream_in
 
 
 class WorkflowRun:
@@ -97,8 +97,9 @@ def end(id_: str, result: Any, error: BaseException | None = None) -> None:
     if span.flow is not None:
         span.flow.end(error)
     kind = span.kind
-    if is_streamed(result):
-        result.response_gen = RUNS.until_read(id_, result.response_gen)
+    streamed = stream_in(result)
+    if streamed is not None:
+        setattr(result, streamed, RUNS.until_read(id_, getattr(result, streamed)))
     elif is_streamed_chat(result):
         SPANS[id_] = span
         span.answer = result

@@ -11,19 +11,19 @@ import sys
 from typing import Any
 
 from genledger.engine.carried_refusals import refusal_in
-from genledger.engine.steps import tool_signature
+from genledger.engine.tool_calls import tool_signature
 from genledger.instrumentation.adapters.callbacks import first, then
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches
-from genledger.pricing.getters import field
 
+from ..formats.openai_agents_spans import type_of
 from .openai_agents_callbacks import RUNS, end, id_of, note_error, note_title, start_span, start_trace
 
 
 def note_call(made: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Note the id and the arguments of a tool's call on its step."""
     span = sys.modules["agents.tracing.scope"].Scope.get_current_span()
-    step = RUNS.step_of(id_of(span)) if field(field(span, "span_data"), "type") == "function" else None
+    step = RUNS.step_of(id_of(span)) if span is not None and type_of(span.span_data) == "function" else None
     if step is not None:
         step.called(made.tool_call_id, tool_signature(made.tool_name, made.tool_arguments))
 
@@ -45,7 +45,7 @@ class OpenAIAgentsInstrumentor(Instrumentor):
 
     library = "openai-agents"
     distribution = "openai-agents"
-    supports = "openai-agents >= 0.24, < 1"
+    supports = "openai-agents >= 0.12, < 1"
 
     def patches(self) -> Patches:
         """Return the starts and ends of spans, and what would carry on after a budget's refusal."""

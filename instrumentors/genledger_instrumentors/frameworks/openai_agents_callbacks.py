@@ -13,15 +13,16 @@ from genledger.pricing.getters import field
 from genledger_semconv import attributes as A
 
 from ..formats.openai_agents_spans import (
+    MODEL_CALLS,
     NOTHING,
     read_content,
     read_error,
     read_exchange,
     read_name,
     read_step,
+    type_of,
 )
 
-MODEL_CALLS = ("generation", "response")
 TITLES: WeakKeyDictionary[Any, tuple[Any, Any]] = WeakKeyDictionary()
 """Name and group of traces that the SDK keeps nothing of."""
 
@@ -34,7 +35,8 @@ HANDLED: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 
 def id_of(span: Any) -> Any:
     """Return what identifies a span: itself, where the SDK gives it no id."""
-    return None if span is None else span if span.span_id == NOTHING else span.span_id
+    known = None if span is None else span.span_id
+    return span if known == NOTHING else known
 
 
 def current_run() -> Any:
@@ -72,16 +74,17 @@ def start_workflow(trace: Any) -> None:
 def start_span(span: Any, args: Any, kwargs: Any) -> None:
     """Begin the step that a span is."""
     note_handled(span)
-    traced = span.span_id != NOTHING
+    run = id_of(span)
+    traced = run is not span
     parent = (span.parent_id if traced else None) or current_run()
     step = read_step(span.span_data, traced)
     if step is None:
-        RUNS.pass_through(id_of(span), parent)
+        RUNS.pass_through(run, parent)
         return
     trace = sys.modules["agents.tracing.scope"].Scope.get_current_trace()
     if parent is trace is not None and RUNS.step_of(parent) is None:
         start_workflow(parent)
-    RUNS.start(id_of(span), parent, step.kind, step.name, signature="")
+    RUNS.start(run, parent, step.kind, step.name, signature="")
 
 
 def note_handled(span: Any) -> None:
@@ -99,14 +102,14 @@ def note_error(span: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None
 def end(span: Any, args: Any, kwargs: Any) -> None:
     """End the step that a span or trace is."""
     raised, noted = sys.exception(), ERRORS.pop(span, None)
-    if HANDLED.pop(span, None) == id(raised):
+    if raised is not None and HANDLED.get(span) == id(raised):
         raised = None
-    data = field(span, "span_data")
-    run = id_of(span) if data is not None else span
-    name, step = read_name(data), RUNS.step_of(run)
-    if step is not None and name is not None:
+    data = getattr(span, "span_data", None)
+    run = span if data is None else id_of(span)
+    name = read_name(data)
+    if name is not None and (step := RUNS.step_of(run)) is not None:
         step.span.update_name(name)
-    elif step is not None and field(data, "type") in MODEL_CALLS and captures() is not None:
+    elif type_of(data) in MODEL_CALLS and captures() is not None and (step := RUNS.step_of(run)) is not None:
         asked = A.GEN_AI_INPUT_MESSAGES in (field(step.span, "attributes") or {})
         content = read_exchange(data)
         step.write({name: value for name, value in content.items() if not asked or name == A.GEN_AI_OUTPUT_MESSAGES})

@@ -27,8 +27,8 @@ class PydanticAIInstrumentor(Instrumentor):
     _settings: Any = None
 
     def patches(self) -> Patches:
-        """Return the hook that switches it on."""
-        return [Hook("pydantic_ai.agent", self._switch_on, self._switch_off)]
+        """Return the hook that switches it on, once the whole package is there: its settings ask for the version."""
+        return [Hook("pydantic_ai", self._switch_on, self._switch_off)]
 
     def _switch_on(self, module: ModuleType) -> None:
         recorder = active()

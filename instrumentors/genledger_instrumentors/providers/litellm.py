@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from genledger.engine.foreign_spans.processor import doubles
 from genledger.engine.operation import Endpoint, Operation
 from genledger.instrumentation.adapters.decorated import behind_decorators, unless_running
 from genledger.instrumentation.adapters.methods import Find, Methods
@@ -19,7 +18,7 @@ from genledger.instrumentation.adapters.own_spans import runs_outside
 from genledger.instrumentation.adapters.retries import repeats
 from genledger.instrumentation.adapters.wire import reaches
 from genledger.instrumentation.instrumentor import Instrumentor
-from genledger.instrumentation.patching import Hook, Patches
+from genledger.instrumentation.patching import Patches
 
 from ..formats.cohere_documents import RERANK
 from ..formats.litellm_answers import (
@@ -115,6 +114,4 @@ class LitellmInstrumentor(Instrumentor):
                 runs_outside("litellm", _LOGGING, f"Logging.{name}")
                 for name in ("success_handler", "async_success_handler", "failure_handler", "async_failure_handler")
             ),
-            # Its own spans are made by callbacks, in another thread.
-            Hook("litellm", lambda module: doubles.add("litellm"), lambda module: doubles.discard("litellm")),
         ]

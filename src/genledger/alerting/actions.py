@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from genledger.alerting.finding import Finding
 from genledger.alerting.history import History
-from genledger.alerting.rules import ACTING_FIELDS, EACH, Action
+from genledger.alerting.rules import ACTING_FIELDS, Action, seconds_of
 from genledger.budgets import Store, kill, set_budget
+from genledger.budgets.rules.scope import EACH
 from genledger.shared.text import bounded
 
 LEAST_USD = 1.0
@@ -93,8 +94,8 @@ def _step(action: Action, finding: Finding, history: History, lasts: str) -> Ste
         field, _, value = finding.subject.partition(" ")
         scope[field] = value
     why = f"alert {rule.name}"
-    seconds = {"h": 3600, "m": 60, "s": 1, "d": 86400, "w": 7 * 86400}[lasts[-1]] * int(lasts[:-1])
-    if action == "kill" and scope and not _each(scope):
+    seconds = seconds_of(lasts)
+    if action == "kill" and scope and EACH not in scope.values():
         words = _words(scope)
         return Step(
             f"block {_label(scope)} for {lasts}",
@@ -138,10 +139,6 @@ def _allowance(finding: Finding, history: History) -> float:
     if finding.rule.kind == "spike" and finding.verdict.expected:
         usual = finding.verdict.expected
     return round(max(LEAST_USD, TIMES_EXPECTED * usual), 2)
-
-
-def _each(scope: Mapping[str, str]) -> bool:
-    return EACH in scope.values()
 
 
 def _label(scope: Mapping[str, str]) -> str:

@@ -105,7 +105,8 @@ def expected_day(days: Sequence[float], calls: Sequence[float], weekday: int) ->
     """Return what the day after `days` is expected to be; `None` if they are too few, or had too few calls.
 
     It is the median of the last seven days without their weekday's factor, times the growth between the medians of the
-    last two weeks (within `GROWTH`) as far as from the middle of that week to the day, times the weekday's factor.
+    last two weeks (within `GROWTH`) as far as from the middle of that week to the day, times the weekday's factor. It
+    is not less than by the median of the last four weeks: after a week of holidays, a usual day is as before.
 
     Args:
         days: One value for each day, oldest first, zeros included, the first one not before the first call.
@@ -122,7 +123,8 @@ def expected_day(days: Sequence[float], calls: Sequence[float], weekday: int) ->
         return None
     growth = min(max(level / before, GROWTH[0]), GROWTH[1]) if before > 0 else GROWTH[1]
     middle = (WEEK + 1) / 2  # days from the middle of the last week to the day
-    return Expected(level * growth ** (middle / WEEK) * factors[weekday], spread(adjusted), len(days))
+    level = max(level * growth ** (middle / WEEK), median(adjusted[-4 * WEEK :]))
+    return Expected(level * factors[weekday], spread(adjusted), len(days))
 
 
 def spread(days: Sequence[float]) -> float:

@@ -93,7 +93,7 @@ def spike(
         return Verdict(usual > 0 and today > limit, today, limit, usual, n=len(days[-WEEK:]), of="days")
     expected = expected_day(days, calls, weekday)
     if expected is None:
-        return Verdict(today > first, today, first, n=len(days), of="days", enough=False)
+        return Verdict(today > first, today, first, *_too_few(days, calls), enough=False)
     limit = expected.limit(above, floor)
     return Verdict(today > limit, today, limit, expected.value, expected.low, expected.high, expected.n, "days")
 
@@ -104,9 +104,18 @@ def spend(
     """Judge spend by an amount. Sound: it must also be above the usual range of its weekday, if that is known."""
     expected = expected_day(days, calls, weekday) if form == "sound" else None
     if expected is None:
-        return Verdict(today > above, today, above, n=len(days), of="days", enough=form == "plain")
+        if form == "plain":
+            return Verdict(today > above, today, above, n=len(days), of="days")
+        return Verdict(today > above, today, above, *_too_few(days, calls), enough=False)
     limit = max(above, expected.high)
     return Verdict(today > limit, today, limit, expected.value, expected.low, expected.high, expected.n, "days")
+
+
+def _too_few(days: Sequence[float], calls: Sequence[float]) -> tuple[None, None, None, int, str]:
+    """Return what there are too few of to judge a day by: days, or calls a day."""
+    if len(days) < baselines.MIN_DAYS:
+        return None, None, None, len(days), "days"
+    return None, None, None, round(mean(calls[-2 * WEEK :])), "calls a day"
 
 
 def growth(

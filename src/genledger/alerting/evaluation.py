@@ -59,13 +59,13 @@ def evaluate(rule: AlertRule, history: History, around: Surroundings) -> list[Fi
     return list(_KINDS[rule.kind](rule, history, around))
 
 
-def least_impact(rule: AlertRule, history: History) -> float:
-    """Return the least impact of a day that the rule reports, in USD."""
+def least_impact(rule: AlertRule, history: History, days: int = 1) -> float:
+    """Return the least impact of a window of so many days that the rule reports, in USD."""
     if rule.min_usd is not None:
         return rule.min_usd
     if rule.form == "plain":
         return 0.0
-    return max(MIN_USD, MIN_SHARE * history.usual_day((), rule.timezone))
+    return max(MIN_USD, MIN_SHARE * days * history.usual_day((), rule.timezone))
 
 
 def _midnight(when: datetime) -> datetime:
@@ -74,9 +74,11 @@ def _midnight(when: datetime) -> datetime:
 
 def _days(rule: AlertRule, history: History) -> Iterator[tuple[datetime, datetime]]:
     """Yield the day before, which may have got its last records since, and today, from its beginning to its end."""
-    today = _midnight(history.local(rule.timezone))
+    now = history.local(rule.timezone)
+    today = _midnight(now)
     yield today - timedelta(days=1), today
-    yield today, today + timedelta(days=1)
+    if today < now:
+        yield today, today + timedelta(days=1)
 
 
 def _spike(rule: AlertRule, history: History, around: Surroundings) -> Iterator[Finding]:
@@ -140,7 +142,7 @@ def _growth(rule: AlertRule, history: History, around: Surroundings) -> Iterator
     now = _midnight(history.local(rule.timezone))
     end = now - timedelta(days=now.weekday())
     start = end - timedelta(days=WEEK)
-    floor = least_impact(rule, history) * (WEEK if rule.min_usd is None else 1)
+    floor = least_impact(rule, history, WEEK)
     for scope, series in history.series(rule, HISTORY_DAYS + WEEK, end).items():
         days = [*series.before, series.today]
         week, before = days[-WEEK:], days[-2 * WEEK : -WEEK]
@@ -258,6 +260,7 @@ def _regression(rule: AlertRule, history: History, around: Surroundings) -> Iter
                 subject=f"{rule.split} {after}",
                 cause=(f"{rule.split} {after} since {first:%Y-%m-%d %H:%M}, before it {before}",),
                 where=(*within(rule, scope), Filter(rule.split, "=", (after,))),
+                unit="tokens per success" if rule.metric == "tokens" else "USD per success",
             )
 
 
@@ -354,6 +357,7 @@ def _pace(rule: AlertRule, history: History, around: Surroundings) -> Iterator[F
                     (verdict.expected or verdict.value) - limit if measured == "cost" else 0.0,
                     subject=f"budget {budget.name}",
                     where=(*fixed, *each),
+                    unit="USD" if measured == "cost" else budget.measure,
                 )
 
 

@@ -28,6 +28,7 @@ class Finding:
         subject: What it is about, besides the scope: a budget, a version, a new value.
         cause: What changed most, for people.
         where: What selects the calls that it is about.
+        unit: Of the numbers, where the kind of rule does not say.
     """
 
     rule: AlertRule
@@ -40,6 +41,7 @@ class Finding:
     subject: str = ""
     cause: tuple[str, ...] = ()
     where: tuple[Filter, ...] = ()
+    unit: str = ""
 
     @property
     def label(self) -> str:

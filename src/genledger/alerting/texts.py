@@ -26,6 +26,9 @@ _UNITS = {
     "dropped": "records",
 }
 
+_COMPARED = frozenset({"growth", "regression"})
+"""Kinds that compare with what was before, and whose interval is that of the value."""
+
 _FORMS = {
     ("spike", "plain"): "more than {above:g} times the mean of the 7 days before",
     ("spike", "sound"): "weekday profile, growth and robust deviation; more than {above:g} times what is expected",
@@ -54,12 +57,7 @@ _FORMS = {
 
 def unit_of(finding: Finding) -> str:
     """Return the unit of the finding's numbers."""
-    kind = finding.rule.kind
-    if kind == "regression":
-        return f"{finding.rule.metric} per success" if finding.rule.metric == "tokens" else "USD per success"
-    if kind == "pace":
-        return "USD" if finding.impact_usd or "usd" in finding.subject else "of the budget's measure"
-    return _UNITS[kind]
+    return finding.unit or _UNITS[finding.rule.kind]
 
 
 def amount(number: float | None, unit: str) -> str:
@@ -89,7 +87,11 @@ def measured(finding: Finding) -> str:
     """Return what was measured and what was expected, for people."""
     verdict, unit = finding.verdict, unit_of(finding)
     text = amount(verdict.value, unit)
-    if verdict.expected is not None:
+    if finding.rule.kind in _COMPARED and verdict.expected is not None:
+        if verdict.low is not None:
+            text += f" (95 %: {amount(verdict.low, unit)} to {amount(verdict.high, unit)})"
+        text += f"; before {amount(verdict.expected, unit)}"
+    elif verdict.expected is not None:
         text += f"; expected {amount(verdict.expected, unit)}"
         if verdict.low is not None and verdict.high is not None and unit != "share":
             text += f" ({amount(verdict.low, unit)} to {amount(verdict.high, unit)})"

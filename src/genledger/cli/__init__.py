@@ -36,6 +36,7 @@ COMMANDS = {
     ),
     "doctor": Entry("genledger.cli.doctor:app", "Check the setup: libraries, destinations, configuration."),
     "budgets": Entry("genledger.cli.budgets:app", "Show every budget: limit, settled, reserved, left, reset."),
+    "alerts": Entry("genledger.cli.alerts:app", "Evaluate alert rules, try them on the past, show and snooze them."),
     "kill": Entry(
         "genledger.cli.budgets:kill_app",
         "Block matching calls in all processes, within two seconds.",
@@ -44,16 +45,20 @@ COMMANDS = {
 }
 
 
+_KIND_OF_ERROR = "Value error, "
+"""What pydantic, which checks options, puts before the message of a validator."""
+
+
 @contextmanager
 def _errors_on_one_line() -> Iterator[None]:
-    """Escape the values that errors about options quote."""
+    """Escape the values that errors about options quote, and leave out that they are errors about values."""
     try:
         yield
     except Exception as error:
         if isinstance(said := getattr(error, "message", None), str):
             from genledger.shared.text import message
 
-            error.message = message(said)  # type: ignore[attr-defined]
+            error.message = message(said.removeprefix(_KIND_OF_ERROR))  # type: ignore[attr-defined]
         raise
 
 

@@ -7,12 +7,13 @@ the keys allowed to travel, into the next service as W3C baggage.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Any, Self, cast
 
-from opentelemetry import baggage
+from opentelemetry import baggage, propagate
 from opentelemetry.context import Context, create_key, get_current, set_value
 from opentelemetry.trace import SpanContext, format_trace_id, get_current_span
 from opentelemetry.util.types import AttributeValue
@@ -26,6 +27,9 @@ MetadataValue = str | int | float | bool
 
 MAX_VALUE_LENGTH = 256
 """Characters that one attribution value may have."""
+
+MAX_BAGGAGE_LENGTH = 8192
+"""Characters that the baggage of a request may have (https://www.w3.org/TR/baggage/#limits)."""
 
 MAX_TAGS = 32
 """Tags that one attribution may have."""
@@ -168,6 +172,15 @@ def _from_baggage(context: Context) -> Attribution:
     return replace(NOBODY, **found) if found else NOBODY
 
 
+def _travelling(value_of: Callable[[str], str | None], context: Context) -> Context:
+    """Return `context` with the fields that travel to the next service in its baggage."""
+    for name in baggage_policy.fields:
+        value = value_of(name)
+        if value is not None:
+            context = baggage.set_baggage(BAGGAGE_KEYS[name], value, context)
+    return context
+
+
 def _problem(value: str) -> str | None:
     if not value or value.isspace():
         return "must not be empty"
@@ -216,6 +229,47 @@ def _check_metadata(metadata: Mapping[str, MetadataValue]) -> Mapping[str, Metad
     return MappingProxyType(checked)
 
 
+class _Arrived(ScopedBlock[None]):
+    """A block in the attribution that came with a request."""
+
+    __slots__ = ("_carrier",)
+
+    def __init__(self, carrier: object) -> None:
+        self._carrier = carrier
+
+    def __enter__(self) -> None:
+        if not baggage_policy.trust_inbound or not isinstance(self._carrier, Mapping):
+            return
+        try:
+            carried = {
+                name: value
+                for name, value in self._carrier.items()
+                if isinstance(value, str) and len(value) <= MAX_BAGGAGE_LENGTH
+            }
+            found = _from_baggage(propagate.extract(carried, Context()))
+            if found is not NOBODY:
+                outer = get_current()
+                enter(self, outer, _travelling(partial(getattr, found), set_value(ATTRIBUTION_KEY, found, outer)))
+        except Exception as error:
+            internal_errors.report("reading the attribution of a request", error)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        leave(self)
+
+
+def arrived(carrier: object) -> ScopedBlock[None]:
+    """Return a block in the attribution that came with a request: where it is trusted, and only the accepted fields.
+
+    For protocols whose libraries take a request's context for nothing but the parent of a span.
+
+    Args:
+        carrier: What has W3C baggage, as sent by anybody: values that are no text, or too long, are left out.
+    """
+    return _Arrived(carrier)
+
+
 class AttributionBlock(ScopedBlock["AttributionBlock"]):
     """One `with attribution(...)` block; also a decorator. Re-entrant, and usable by many tasks and threads at once."""
 
@@ -237,11 +291,7 @@ class AttributionBlock(ScopedBlock["AttributionBlock"]):
                     changes = {**changes, "metadata": metadata}
             inside = set_value(ATTRIBUTION_KEY, replace(before, **changes), outer)
             inside = set_value(SPEND_KEY, RunningTotal(current_spend(outer)), inside)
-            for name in baggage_policy.fields:
-                value = changes.get(name)
-                if value is not None:
-                    inside = baggage.set_baggage(BAGGAGE_KEYS[name], value, inside)
-            return inside
+            return _travelling(changes.get, inside)
         except Exception as error:
             internal_errors.report("attributing a block", error)
             return outer

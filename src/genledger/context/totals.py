@@ -7,7 +7,7 @@ opened in, and to that of its trace. The loop caps of budgets count in an `Agent
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -18,6 +18,9 @@ from genledger.pricing.usage import Usage
 
 MAX_TRACES = 4096
 """Traces whose spend is remembered; the oldest are forgotten first."""
+
+MAX_UNTOLD = 64
+"""Tool calls of a run that are remembered until a request tells their arguments."""
 
 RUN_KEY = create_key("genledger-run")
 
@@ -126,6 +129,7 @@ class AgentRun:
         id: The span id of the block that began it, in hexadecimal.
         depth: In how many runs it is nested.
         tool_calls: A signature for each tool call since the last call to a provider.
+        untold: The tools of the latest calls whose arguments nobody has told: the next request may.
         inferences: Inference calls so far, those of runs inside left out.
         tools: Tools run so far, those of runs inside left out.
     """
@@ -133,6 +137,7 @@ class AgentRun:
     id: str
     depth: int
     tool_calls: list[str] = field(default_factory=list)
+    untold: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_UNTOLD))
     inferences: int = 0
     tools: int = 0
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -10,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 from genledger import pricing
 from genledger.budgets.enforcement.exceeded import BudgetExceeded
 from genledger.budgets.enforcement.request import BudgetRequest
-from genledger.context.totals import run_in
+from genledger.context.totals import MAX_UNTOLD, run_in
 from genledger.engine.ceiling import ceiling, choices
 from genledger.engine.content.redaction import stage
 from genledger.engine.operation import at_path, span_name
+from genledger.engine.tool_calls import tool_signature
 from genledger.pricing.usage import Usage
+from genledger.shared import internal_errors
 from genledger.shared.loggers import logger_of
 from genledger_semconv import attributes as A
 
@@ -124,6 +128,9 @@ def _budget_request(call: Call) -> BudgetRequest:
     tool_calls: tuple[str, ...] = ()
     if run is not None and run.tool_calls:
         tool_calls, run.tool_calls = tuple(run.tool_calls), []
+    more = None
+    if run is not None and run.untold:
+        more = functools.cache(functools.partial(_told, call, run.untold))
     return BudgetRequest(
         provider=endpoint.provider,
         operation=operation.name,
@@ -138,7 +145,28 @@ def _budget_request(call: Call) -> BudgetRequest:
         steps=1 if not call.retry_causes else 0,
         tool_calls=tool_calls,
         reprice=reprice,
+        more_tool_calls=more,
     )
+
+
+def _told(call: Call, untold: deque[str]) -> tuple[str, ...]:
+    """Return signatures of tool calls by what a request says of them: it has what the model asked for last.
+
+    What it does not tell waits for another request, as that of the agent whose tool asks a model itself.
+    """
+    try:
+        read = call.operation.input
+        messages = read(call.body).get(A.GEN_AI_INPUT_MESSAGES) if read is not None else None
+        parts = [part for message in messages or () for part in message["parts"] if part.get("type") == "tool_call"]
+        found = []
+        for part in reversed(parts[-MAX_UNTOLD:]):
+            if part["name"] in untold:
+                untold.remove(part["name"])
+                found.append(tool_signature(part["name"], part["arguments"]))
+        return tuple(found)
+    except Exception as error:
+        internal_errors.report("reading the tool calls of a request", error)
+        return ()
 
 
 def _price(call: Call, model: Any, size: Usage, tier: str | None = None) -> float | None:

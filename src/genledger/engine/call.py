@@ -143,6 +143,11 @@ class Call:
         )
 
     @property
+    def outermost(self) -> Call:
+        """The call whose way of being done this one is, or itself: those around a priced call have no record."""
+        return self if self.around is None else self.around.outermost
+
+    @property
     def covered(self) -> bool:
         """Whether a call inside is, or may still become, the priced one."""
         inner = self.inner

@@ -13,7 +13,8 @@ from opentelemetry.trace import INVALID_SPAN, Span
 from genledger.context.scoped_context import Begun, F, ScopedBlock, enter, in_block, leave, visits
 from genledger.context.totals import Spend
 from genledger.engine.operation import Content
-from genledger.engine.steps import OPERATIONS, Kind, Step, captures, start_step, tool_signature
+from genledger.engine.steps import OPERATIONS, Kind, Step, captures, start_step
+from genledger.engine.tool_calls import tool_signature
 from genledger.shared import internal_errors
 
 R = TypeVar("R")

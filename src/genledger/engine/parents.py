@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import get_current_span
 
-from genledger.engine.foreign_spans.places import within
+from genledger.engine.foreign_spans.places import shown_id, within
 from genledger.shared import internal_errors
 
 if TYPE_CHECKING:
@@ -37,18 +37,32 @@ def remove_resolver(resolver: Resolver) -> None:
     _resolvers = tuple(one for one in _resolvers if one != resolver)
 
 
-def parent_context() -> Context:
-    """Return the context that a call or step made here belongs in.
+def has_resolvers() -> bool:
+    """Return whether any resolver is asked."""
+    return bool(_resolvers)
 
-    A framework's step is the parent, unless a span was made current since the step began: that one is nearer. What is
-    current may be the span of a framework that records its own work: what begins here is in its run.
+
+def step_context(here: Context) -> Context | None:
+    """Return a context with the step that a framework is running in it.
+
+    There is none where a span was made current since the step began that is shown: that one is nearer.
     """
-    here = get_current()
     for resolver in _resolvers:
         try:
             step = resolver()
-            if step is not None and get_current_span(here) is step.around:
+            if step is not None and shown_id(get_current_span(here)) == shown_id(step.around):
                 return step.inside(here)
         except Exception as error:
             internal_errors.report("finding the parent of a call", error)
-    return within(here)
+    return None
+
+
+def parent_context() -> Context:
+    """Return the context that a call or step made here belongs in.
+
+    A framework's step is the parent, if one runs. What is current may be the span of a framework that records its own
+    work: what begins here is in its run.
+    """
+    here = get_current()
+    inside = step_context(here)
+    return within(here) if inside is None else inside

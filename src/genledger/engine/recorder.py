@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 SCOPE = "genledger"
 """The instrumentation scope of everything we emit."""
 
+recorded_libraries: set[str] = set()
+"""The libraries that are instrumented, by their names for users."""
+
 Sink = Callable[[CallRecord], None]
 """Takes every settled call; must not block."""
 

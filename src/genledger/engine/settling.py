@@ -165,7 +165,7 @@ def _record(recorder: Recorder, settlement: Settlement) -> None:
     entry = CallRecord(
         context.trace_id,
         context.span_id,
-        step_around(call.span, call.outer),
+        step_around(call.outermost.span, call.outermost.outer),
         call.library,
         call.endpoint.provider,
         call.operation.name,

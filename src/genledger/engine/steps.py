@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,7 +27,6 @@ from genledger.engine.parents import parent_context
 from genledger.engine.record import StepRecord
 from genledger.engine.recorder import SCOPE, Recorder, active
 from genledger.shared import internal_errors
-from genledger.shared.text import bounded
 from genledger_semconv import SCHEMA_URL
 from genledger_semconv import attributes as A
 
@@ -63,11 +61,6 @@ def total_attributes(spent: Spend) -> dict[str, int | float]:
     if spent.calls > spent.unpriced:
         attributes[A.GENLEDGER_TOTAL_COST] = round(spent.usd, 12)  # beyond, a sum of doubles has digits of its own
     return attributes
-
-
-def tool_signature(name: str, arguments: object) -> str:
-    """Return what two calls of a tool have in common if they repeat each other; the arguments cannot be read in it."""
-    return f"{bounded(name)}:{zlib.crc32(repr(arguments).encode()):08x}"
 
 
 class Step:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 from opentelemetry import metrics, trace
 
-from genledger.engine.recorder import SCOPE, Recorder, activate, active
+from genledger.engine.recorder import SCOPE, Recorder, activate, active, recorded_libraries
 from genledger.engine.signals.metrics import Metrics
 from genledger.instrumentation.chosen import is_chosen_by
 from genledger.instrumentation.patching import Patcher, Patches
@@ -96,11 +96,13 @@ class Instrumentor:
         if self._patcher is None:
             self._patcher = Patcher(self.patches())
         self._patcher.apply()
+        recorded_libraries.add(self.library)
 
     def uninstrument(self, **kwargs: Any) -> None:
         """Remove the patches."""
         if self._patcher is not None:
             self._patcher.restore()
+        recorded_libraries.discard(self.library)
 
     @property
     def is_instrumented_by_opentelemetry(self) -> bool:

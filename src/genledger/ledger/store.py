@@ -292,6 +292,8 @@ class Ledger:
             last = connection.execute(
                 f"SELECT max(at_ns) FROM (SELECT at_ns FROM ({each}) ORDER BY at_ns LIMIT {_PRUNED_AT_ONCE})"
             ).fetchone()[0]
+            if last is None:
+                return 0
             return sum(_delete(connection, table, column, last) for table, column in _RECORDS.items())
 
     def _used_bytes(self) -> int:

@@ -24,6 +24,10 @@ class IdentityMap(Generic[V]):
         values, identity = self._values, id(key)
         self._values[identity] = weakref.ref(key, lambda _: values.pop(identity, None)), value
 
+    def values(self) -> list[V]:
+        """Return every value."""
+        return [value for _, value in list(self._values.values())]
+
     def pop(self, key: Any) -> V | None:
         """Take the value of an object away, and return it."""
         value = self.get(key)

@@ -163,6 +163,28 @@ SPAN_PROCESSORS = PrivateUse(
 )
 
 
+# Which instrumentation a tracer belongs to
+
+
+def scope_of(tracer: Any) -> str | None:
+    """Return the name of the instrumentation scope of an SDK's tracer; `None` where it does not tell."""
+    return _scope_of(tracer) if TRACER_SCOPE.works else None
+
+
+def _scope_of(tracer: Any) -> str:
+    name: str = tracer._instrumentation_scope.name
+    return name
+
+
+TRACER_SCOPE = PrivateUse(
+    "opentelemetry-sdk",
+    "Tracer._instrumentation_scope",
+    "find the parents of spans of libraries that record their own work, in a framework's step",
+    "such spans, of an MCP client for example, begin traces of their own in the steps of some frameworks",
+    lambda: _scope_of(_tracer_provider().get_tracer("genledger")) == "genledger",
+)
+
+
 # Other exporters of a provider, and where they send to
 
 
@@ -496,8 +518,8 @@ IMPORT_HOOKS = PrivateUse(
 )
 
 USES = (
-    ENDING_SPANS, SPAN_PROCESSORS, METRIC_EXPORTERS, LOG_EXPORTERS, OTLP_HTTP, OTLP_GRPC, LANGFUSE_FILTER,
-    METRIC_POINTS, SUPPRESSION, PRICE_TABLES, IMPORT_HOOKS,
+    ENDING_SPANS, SPAN_PROCESSORS, TRACER_SCOPE, METRIC_EXPORTERS, LOG_EXPORTERS, OTLP_HTTP, OTLP_GRPC,
+    LANGFUSE_FILTER, METRIC_POINTS, SUPPRESSION, PRICE_TABLES, IMPORT_HOOKS,
 )  # fmt: skip
 """Every use."""
 

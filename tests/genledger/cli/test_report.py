@@ -274,7 +274,7 @@ def test_a_file_that_is_no_ledger_is_an_error(run: Report, tmp_path: Path) -> No
         (("--since", "9" * 30 + "d"), "neither a duration"),
         (("--until", "7x"), "'7x' is neither"),
         (("--since", "1d", "--until", "2d"), "not before"),
-        (("--by", "colour"), "colour"),
+        (("--by", "colour"), "Error: Invalid value for '--by': 'colour' is not one of 'feature', "),
         (("--top", "-1"), "--top"),
         (("--colour",), "--colour"),
         (("--by", "tenant", "--by", "model"), "Option '--by' is given 2 times; give it once."),

@@ -21,7 +21,7 @@ from opentelemetry.context import Context, attach, get_current, set_value
 from opentelemetry.trace import NonRecordingSpan, SpanContext
 
 import genledger
-from genledger.context.attribution import NOBODY, Attribution, baggage_policy, current
+from genledger.context.attribution import NOBODY, Attribution, arrived, baggage_policy, current
 
 from ...instrumentors.telemetry import instrumented
 
@@ -607,6 +607,38 @@ def test_a_block_stands_on_what_another_service_said() -> None:
             assert current() == Attribution("acme", "mine")
             assert baggage.get_baggage("genledger.feature") == "mine"
         attach(before)
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_what_serves_a_request_is_in_the_attribution_that_came_with_it_where_it_is_trusted(trusted: bool) -> None:
+    before = get_current()
+    with policy(trust_inbound=trusted), arrived({"baggage": "genledger.tenant.id=acme,user.id=u-1,other=o"}):
+        assert current() == (Attribution("acme") if trusted else NOBODY)
+        assert baggage.get_all() == ({"genledger.tenant.id": "acme"} if trusted else {})
+    assert get_current() is before
+
+
+HOSTILE: dict[str, Any] = {
+    "nothing": None,
+    "no mapping": ["baggage"],
+    "a number": {"baggage": 5},
+    "a list": {"baggage": [["genledger.tenant.id=acme"]]},
+    "a mapping": {"baggage": {"genledger.tenant.id": "acme"}},
+    "no names": {5: "x", None: None, "baggage": "=,;,==,%"},
+    "too long": {"baggage": f"genledger.tenant.id={'x' * 300}"},
+    "very long": {"baggage": "genledger.tenant.id=acme," * 10_000},
+    "control characters": {"baggage": "genledger.tenant.id=a%0Ab"},
+    "fields that are not accepted": {"baggage": "user.id=u-1,session.id=s-1,genledger.cost.amount=0"},
+}
+
+
+@pytest.mark.parametrize("carrier", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_request_is_served_without_attribution(carrier: Any, caplog: pytest.LogCaptureFixture) -> None:
+    before = get_current()
+    with policy(trust_inbound=True), arrived(carrier):
+        assert current() is NOBODY
+    assert get_current() is before
+    assert [record for record in caplog.records if record.name.startswith("genledger")] == []
 
 
 def test_a_block_changes_neither_span_nor_trace() -> None:

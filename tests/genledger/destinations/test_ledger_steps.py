@@ -1,10 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import (
     NonRecordingSpan,
     SpanContext,
@@ -15,10 +15,28 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from genledger.destinations.ledger_steps import MAX_AROUND, StepProcessor
+from genledger.destinations.ledger_steps import StepProcessor
+from genledger.engine.foreign_spans.places import MAX_AROUND
 from genledger.engine.record import StepRecord
 
+from ...instrumentors.telemetry import instrumented
+
 CALL = {"gen_ai.operation.name": "chat", "genledger.outcome": "success"}
+
+
+class KeepingSteps:
+    """A destination that keeps the rows of steps."""
+
+    def __init__(self, kept: list[StepRecord]) -> None:
+        self.processor = StepProcessor(kept.append)
+
+    def flush(self, timeout: float) -> bool:
+        """Nothing waits."""
+        return True
+
+    def shutdown(self, timeout: float) -> bool:
+        """Nothing waits."""
+        return True
 
 
 @pytest.fixture
@@ -27,10 +45,9 @@ def kept() -> list[StepRecord]:
 
 
 @pytest.fixture
-def tracer(kept: list[StepRecord]) -> Tracer:
-    provider = TracerProvider()
-    provider.add_span_processor(StepProcessor(kept.append))
-    return provider.get_tracer("test")
+def tracer(kept: list[StepRecord]) -> Iterator[Tracer]:
+    with instrumented(destinations=[KeepingSteps(kept)]) as telemetry:
+        yield telemetry.tracer_provider.get_tracer("test")
 
 
 def agent(name: str, **more: Any) -> dict[str, Any]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from examples.demo.provider import DemoProvider
@@ -13,17 +16,29 @@ from tests.instrumentors.telemetry import Telemetry
 import genledger
 from genledger_semconv.checker import assert_clean
 
+STORAGE = TemporaryDirectory(prefix="genledger-crewai-")
+"""Where CrewAI keeps files: it asks when it is imported, before any fixture."""
+os.environ["CREWAI_STORAGE_DIR"] = STORAGE.name
+
+
+def at_home(directory: Path) -> dict[str, str]:
+    """Return the variables by which frameworks keep to themselves, and to a directory."""
+    return {
+        "OPENAI_API_KEY": "demo",
+        "AGNO_TELEMETRY": "false",
+        "CREWAI_DISABLE_TELEMETRY": "true",
+        "CREWAI_TRACING_ENABLED": "false",
+        "CREWAI_TESTING": "true",
+        "CREWAI_STORAGE_DIR": str(directory),
+        "LITELLM_LOCAL_MODEL_COST_MAP": "true",
+    }
+
 
 @pytest.fixture(autouse=True)
-def nothing_leaves_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def nothing_leaves_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Frameworks report runs to their makers, ask whether they may, load prices and keep files in the user's home."""
-    monkeypatch.setenv("OPENAI_API_KEY", "demo")
-    monkeypatch.setenv("AGNO_TELEMETRY", "false")
-    monkeypatch.setenv("CREWAI_DISABLE_TELEMETRY", "true")
-    monkeypatch.setenv("CREWAI_TRACING_ENABLED", "false")
-    monkeypatch.setenv("CREWAI_TESTING", "true")
-    monkeypatch.setenv("CREWAI_STORAGE_DIR", str(tmp_path_factory.getbasetemp() / "crewai"))
-    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "true")
+    for name, value in at_home(Path(STORAGE.name)).items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture

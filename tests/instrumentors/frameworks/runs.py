@@ -49,6 +49,10 @@ class Framework(NamedTuple):
     """What the model says."""
     hook: Callable[[], Any] = lambda: None
     """What is patched or registered while Genledger is there, as it is now."""
+    stream: Callable[[DemoProvider], Awaitable[Any]] | None = None
+    """Asks `QUESTION` once, and reads the answer as it comes: the tree is the same."""
+    alone: Record | None = None
+    """Genledger beside a framework that records its own work, where nobody listens to that: there are calls only."""
 
 
 class Totals(NamedTuple):

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from importlib.metadata import version
 from typing import Any
 
 import openai
@@ -13,6 +14,7 @@ import pytest
 from examples.demo.provider import DemoProvider, Fault
 from examples.frameworks.traced import QUESTION
 from opentelemetry.context import get_current
+from packaging.version import Version
 from tests.instrumentors.destination import Destination
 from tests.instrumentors.frameworks.native import native
 from tests.instrumentors.frameworks.runs import (
@@ -20,7 +22,6 @@ from tests.instrumentors.frameworks.runs import (
     asking,
     assert_billed_once,
     broken,
-    cancelled,
     cost_shown,
     errors,
     indented,
@@ -78,7 +79,12 @@ async def _at_once(provider: DemoProvider, times: int) -> None:
         await together(*(agent.run(QUESTION) for _ in range(times)))
 
 
-FRAMEWORK = Framework(record, _at_once, RUN)
+async def _one_streamed(provider: DemoProvider) -> None:
+    async with an_agent(provider) as agent:
+        await _streamed(agent)
+
+
+FRAMEWORK = Framework(record, _at_once, RUN, stream=_one_streamed, alone=alone)
 
 
 async def _whole(agent: Any) -> None:
@@ -152,14 +158,6 @@ async def test_a_model_that_fails_fails_the_run(telemetry: Telemetry) -> None:
                 await agent.run(QUESTION)
     assert tree(telemetry.spans) == f"invoke_agent forecaster\n{CALL}"
     assert all("error.type" in attributes_of(span) for span in telemetry.spans)
-
-
-async def test_a_cancelled_run_leaves_nothing_open(telemetry: Telemetry) -> None:
-    with DemoProvider(latency=0.5) as provider:
-        async with an_agent(provider) as agent:
-            await cancelled(agent.run(QUESTION), lambda: provider.requests)
-    assert tree(telemetry.spans) == f"invoke_agent forecaster\n{CALL}"
-    assert outcomes(telemetry) == ["cancelled"]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -243,6 +241,8 @@ async def test_spans_follow_the_conventions_and_have_no_content(provider: DemoPr
 @pytest.mark.parametrize("way", WAYS)
 async def test_the_plumbing_of_a_workflow_is_hidden(provider: DemoProvider, way: str) -> None:
     shown = Destination()
+    if way == "streamed" and Version(version("agent-framework-core")) < Version("1.19"):
+        pytest.skip("before 1.19, a streamed workflow leaves its own span in the context of who reads it")
     with record(destinations=[shown]):
         async with an_agent(provider) as first, an_agent(provider, name="second") as second:
             workflow = WorkflowBuilder(start_executor=first, name="trip").add_edge(first, second).build()

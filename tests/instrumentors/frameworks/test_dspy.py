@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ import openai
 import pytest
 from examples.demo.provider import DemoProvider, Fault
 from examples.frameworks.traced import QUESTION
+from opentelemetry.sdk.trace import ReadableSpan
 from tests.instrumentors.frameworks.runs import (
     Framework,
     assert_billed_once,
@@ -23,7 +25,7 @@ from tests.instrumentors.frameworks.runs import (
     traces,
     tree,
 )
-from tests.instrumentors.telemetry import Telemetry, instrumented
+from tests.instrumentors.telemetry import Telemetry, attributes_of, instrumented
 
 import genledger
 
@@ -33,6 +35,15 @@ import dspy
 from examples.frameworks import dspy_agent as program
 
 record = partial(instrumented, libraries=["openai", "litellm", "dspy"])
+
+OWN_CLIENT = importlib.util.find_spec("dspy._vendor") is not None
+"""DSPy's, since 3.4. Before that, LiteLLM calls OpenAI's: its own calls are structure."""
+
+
+def kept(span: ReadableSpan) -> bool:
+    """Return whether a span is no call, or the one that is priced."""
+    return OWN_CLIENT or not span.name.startswith("chat") or "genledger.cost.amount" in attributes_of(span)
+
 
 RUN = """\
 invoke_workflow Forecaster
@@ -57,7 +68,7 @@ async def _at_once(provider: DemoProvider, times: int) -> None:
         await together(*(program.Forecaster().acall(question=QUESTION) for _ in range(times)))
 
 
-FRAMEWORK = Framework(record, _at_once, RUN, replies=program.REPLIES)
+FRAMEWORK = Framework(record, _at_once, RUN, kept, replies=program.REPLIES)
 
 
 def whole(module: Any, **given: Any) -> Any:
@@ -88,9 +99,10 @@ WAYS: dict[str, Callable[..., Any]] = {"whole": whole, "asynchronous": asynchron
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_run_has_its_tree_however_it_is_called(telemetry: Telemetry, provider: DemoProvider, way: str) -> None:
-    with dspy.context(lm=program.model(provider.openai_url)):
+    # Else LiteLLM's streams have no usage.
+    with dspy.context(lm=program.model(provider.openai_url), track_usage=True):
         assert WAYS[way](program.Forecaster(), question=QUESTION).answer == "It is sunny in Paris."
-    assert tree(telemetry.spans) == RUN
+    assert tree(telemetry.spans, kept=kept) == RUN
     assert traces(telemetry.spans) == 1
     assert_billed_once(telemetry, provider)
 
@@ -110,7 +122,7 @@ def test_modules_in_threads_belong_to_their_callers_and_calls_to_their_modules(
     agents = [span for span in telemetry.spans if span.name == "invoke_agent ReAct"]
     assert {by_id[span.parent.span_id].name for span in agents if span.parent is not None} == {"invoke_workflow Both"}
     assert len(agents) == 3
-    assert len(telemetry.spans) == 1 + 3 * 6
+    assert len(list(filter(kept, telemetry.spans))) == 1 + 3 * 6
     assert traces(telemetry.spans) == 1
     assert_billed_once(telemetry, provider)
 
@@ -134,7 +146,7 @@ def test_a_run_that_is_cancelled_midway_ends(telemetry: Telemetry) -> None:
         run = dspy.Predict("question -> answer").acall(question="Hi")
         asyncio.run(cancelled(run, is_open(telemetry, "chat gpt-4.1-mini")))
     assert "CancelledError" in telemetry.attributes_of("invoke_workflow Predict")["error.type"]
-    assert telemetry.attributes_of("chat gpt-4.1-mini")["genledger.outcome"] == "cancelled"
+    assert set(outcomes(telemetry)) == {"cancelled"}
 
 
 def test_an_answer_of_the_cache_is_no_call(telemetry: Telemetry, provider: DemoProvider) -> None:
@@ -143,7 +155,7 @@ def test_an_answer_of_the_cache_is_no_call(telemetry: Telemetry, provider: DemoP
         lm(f"Say something. {provider.url}")
     assert len(provider.requests) == 1
     assert_billed_once(telemetry, provider)
-    assert len(telemetry.spans) == 1
+    assert len(list(filter(kept, telemetry.spans))) == 1
 
 
 def test_what_litellm_does_is_priced_once(telemetry: Telemetry, provider: DemoProvider) -> None:
@@ -151,6 +163,7 @@ def test_what_litellm_does_is_priced_once(telemetry: Telemetry, provider: DemoPr
     assert_billed_once(telemetry, provider)
 
 
+@pytest.mark.skipif(not OWN_CLIENT, reason="before 3.4, OpenAI's client makes the request again within one call")
 def test_a_failed_request_and_the_next_one_are_calls(telemetry: Telemetry) -> None:
     with DemoProvider(faults=[Fault("Hi", 429)]) as provider:
         program.model(provider.openai_url)("Hi")
@@ -163,9 +176,8 @@ def test_a_streamed_call_that_is_refused_by_the_provider_is_an_error(telemetry: 
         lm = program.model(provider.openai_url, num_retries=0)
         with dspy.context(lm=lm), pytest.raises(BaseException, match=r"."):
             streamed(dspy.Predict("question -> answer"), question="Hi")
-    (call,) = calls(telemetry)
-    assert call["genledger.outcome"] == "error"
-    assert "genledger.cost.amount" not in call
+    assert set(outcomes(telemetry)) == {"error"}
+    assert not any("genledger.cost.amount" in call for call in calls(telemetry))
 
 
 def test_content_is_on_the_steps_where_it_is_captured(provider: DemoProvider) -> None:

@@ -95,7 +95,7 @@ def test_tasks_in_threads_are_apart(telemetry: Telemetry, provider: DemoProvider
 def test_attempts_that_never_fit_end_the_task_with_the_error_of_instructor(
     telemetry: Telemetry, provider: DemoProvider, way: Any
 ) -> None:
-    from instructor.core import InstructorRetryException
+    from instructor.exceptions import InstructorRetryException
 
     with pytest.raises(InstructorRetryException):
         way(provider, max_retries=0)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypedDict
 
-import httpx2
 import openai
 import pytest
 from opentelemetry.context import get_current
@@ -34,9 +34,11 @@ record = partial(instrumented, libraries=["openai", "langchain"])
 PRICE = 176 * 2.5e-6 + 1024 * 1.25e-6 + 300 * 10e-6
 """USD of `wire.chat()`, 1,024 of whose input tokens were cached: gpt-4o has 2.50, 1.25 and 10.00 USD per million."""
 
+http: Any = importlib.import_module("httpx2" if openai.__version__ >= "3" else "httpx")
+
 CLIENT = openai.OpenAI(
     api_key="k",
-    http_client=httpx2.Client(transport=httpx2.MockTransport(lambda _: httpx2.Response(200, json=wire.chat()))),
+    http_client=http.Client(transport=http.MockTransport(lambda _: http.Response(200, json=wire.chat()))),
 )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any
 
 import pytest
 from opentelemetry.context import get_current
 from tests.instrumentors.frameworks.native import native
-from tests.instrumentors.frameworks.runs import nothing_left, tree
+from tests.instrumentors.frameworks.runs import nothing_left, tenants, tree
 from tests.instrumentors.telemetry import Telemetry, attributes_of
 
 import genledger
@@ -101,17 +102,59 @@ def test_a_tool_that_fails_is_an_error(way: str) -> None:
         assert "execute_tool broken" in {span.name for span in telemetry.spans if not span.status.is_unset}
 
 
+SENT = {"traceparent": f"00-{'1' * 32}-{'2' * 16}-01", "baggage": "genledger.tenant.id=globex,user.id=u-1"}
+
+
+async def served(way: str, meta: Any) -> Any:
+    """Call a tool with what a client of somebody else's sends as `_meta`."""
+    async with servers()[way] as client:
+        return await client.call_tool("weather", {"city": "Paris"}, meta=meta)
+
+
 @pytest.mark.parametrize("trusted", [False, True])
-def test_attribution_comes_with_a_request_only_where_it_is_trusted(trusted: bool) -> None:
-    sent = {"traceparent": f"00-{'1' * 32}-{'2' * 16}-01", "baggage": "genledger.tenant.id=globex"}
+@pytest.mark.parametrize("way", SIDES)
+def test_attribution_comes_with_a_request_only_where_it_is_trusted(way: str, trusted: bool) -> None:
+    """What the tool does has it, too, and of what was sent only the fields that may travel."""
+    with native(trust_baggage=trusted, libraries=["mcp"]) as telemetry, nothing_left(telemetry):
+        asyncio.run(served(way, SENT))
+        inside = telemetry.attributes_of("look up")
+        assert inside.get("genledger.tenant.id") == ("globex" if trusted else None)
+        assert "user.id" not in inside
+        if way == "mcp, dispatched directly":  # the other clients send the context that they are in
+            tool = next(span for span in telemetry.spans if span.name == "execute_tool weather")
+            assert tool.context is not None
+            assert f"{tool.context.trace_id:032x}" == "1" * 32
 
-    async def served() -> None:
-        async with servers()["mcp, dispatched directly"] as client:
-            await client.call_tool("weather", {"city": "Paris"}, meta=sent)
 
-    with native(trust_baggage=trusted) as telemetry:
-        asyncio.run(served())
-        (tool,) = [span for span in telemetry.spans if span.name == "execute_tool weather"]
-        assert tool.context is not None
-        assert f"{tool.context.trace_id:032x}" == "1" * 32
-        assert attributes_of(tool).get("genledger.tenant.id") == ("globex" if trusted else None)
+HOSTILE: dict[str, dict[str, Any]] = {
+    "numbers": {"traceparent": 5, "tracestate": 6, "baggage": 7},
+    "structures": {"traceparent": [["00"]], "tracestate": {}, "baggage": {"genledger.tenant.id": "globex"}},
+    "nothing": {"traceparent": None, "tracestate": None, "baggage": None},
+    "no ids": {"traceparent": f"00-{'0' * 32}-{'0' * 16}-01", "baggage": "genledger.tenant.id="},
+    "control characters": {"traceparent": "00-\n-\0-01", "baggage": "genledger.tenant.id=a%0Ab"},
+    "long": {"traceparent": "0" * 100_000, "baggage": f"genledger.tenant.id={'x' * 300}"},
+    "more": {**SENT, "baggage": "user.id=u-1,genledger.cost.amount=0,genledger.outcome=blocked,langfuse_trace_id=1"},
+}
+
+
+async def outcome_of(call: Awaitable[Any]) -> type:
+    """What a call returns or raises."""
+    try:
+        return type(await call)
+    except Exception as error:
+        return type(error)
+
+
+@pytest.mark.parametrize("meta", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("way", SIDES)
+def test_what_a_hostile_client_sends_changes_nothing(way: str, meta: dict[str, Any]) -> None:
+    """Of our own, there are no complaints; OpenTelemetry's propagators have theirs."""
+    without = asyncio.run(outcome_of(served(way, meta)))
+    with native(trust_baggage=True, libraries=["mcp"]) as telemetry:
+        before = get_current()
+        assert asyncio.run(outcome_of(served(way, meta))) is without
+        assert get_current() is before
+        assert not telemetry.open.spans
+        assert [text for text in telemetry.complaints.texts if text.startswith("genledger")] == []
+        assert tenants(telemetry.spans) == {None}
+        assert not [span for span in telemetry.spans if {"user.id", "session.id"} & attributes_of(span).keys()]

@@ -6,7 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,12 +38,19 @@ from genledger_semconv.checker import assert_clean
 pytest.importorskip("agents", reason="openai-agents has an environment of its own: make test-frameworks")
 
 import agents
-from agents import Agent, ModelSettings, RunConfig, Runner, function_tool
-from agents.retry import ModelRetrySettings, retry_policies
-from agents.testing import ModelStep, ScriptedModel, assistant_message, function_call
+from agents import Agent, Model, ModelResponse, ModelSettings, RunConfig, Runner, Usage, function_tool
 from examples.frameworks.openai_agents_agent import forecaster
+from openai.types.responses import (
+    Response,
+    ResponseCompletedEvent,
+    ResponseFunctionToolCall,
+    ResponseOutputMessage,
+    ResponseOutputText,
+)
 
 record = partial(instrumented, libraries=["openai", "openai-agents"])
+
+agents.set_trace_processors([])  # nothing is sent to OpenAI
 
 RUN = """\
 invoke_workflow Agent workflow
@@ -98,7 +105,6 @@ def config(request: pytest.FixtureRequest) -> Iterator[RunConfig]:
 
 
 async def _at_once(provider: DemoProvider, times: int) -> None:
-    agents.set_trace_processors([])  # nothing is sent to OpenAI
     await together(*(Runner.run(forecaster(provider.openai_url), QUESTION) for _ in range(times)))
 
 
@@ -171,10 +177,43 @@ def test_a_handover_is_a_task_of_the_agent_that_hands_over(
     )
 
 
+class ScriptedModel(Model):  # type: ignore[misc,unused-ignore]
+    """A model of the application's own, which gives these answers in turn."""
+
+    def __init__(self, answers: Iterable[list[Any]]) -> None:
+        self.answers = iter(answers)
+
+    async def get_response(self, *args: Any, **options: Any) -> Any:
+        """Give the next answer."""
+        return ModelResponse(next(self.answers), Usage(), response_id=None)
+
+    async def stream_response(self, *args: Any, **options: Any) -> Any:
+        """Give the next answer, at once."""
+        whole = {"id": "r", "created_at": 0, "model": "m", "object": "response", "output": next(self.answers)}
+        whole |= {"parallel_tool_calls": True, "tool_choice": "auto", "tools": []}
+        yield ResponseCompletedEvent.construct(
+            type="response.completed", response=Response.construct(**whole), sequence_number=0
+        )
+
+
+def called(name: str, arguments: dict[str, str], index: int = 0) -> Any:
+    """A call of a tool."""
+    return ResponseFunctionToolCall(
+        type="function_call", name=name, arguments=json.dumps(arguments), call_id=f"call-{index}"
+    )
+
+
+def said(text: str) -> Any:
+    """The end of a run."""
+    content = [ResponseOutputText(type="output_text", text=text, annotations=[])]
+    return ResponseOutputMessage(id="m", type="message", role="assistant", status="completed", content=content)
+
+
 def calls(*names: str, argument: str = "city") -> ScriptedModel:
-    """A model of the application's own, which calls these tools at once, and then answers."""
-    called = [function_call(name, {argument: "Paris"}, call_id=f"call-{index}") for index, name in enumerate(names)]
-    return ScriptedModel([called, [assistant_message("Done.")]])
+    """A model that calls these tools at once, and then answers."""
+    return ScriptedModel(
+        [[called(name, {argument: "Paris"}, index) for index, name in enumerate(names)], [said("Done.")]]
+    )
 
 
 def test_calls_in_parallel_tools_belong_to_their_own(
@@ -183,8 +222,8 @@ def test_calls_in_parallel_tools_belong_to_their_own(
     acts = {"a": asking(provider), "b": asking_async(provider), "c": asking(provider)}
     tools = [function_tool(act, name_override=name) for name, act in acts.items()]
     WAYS["run"](Agent("busy", model=calls("a", "b", "c"), tools=tools), "Go.", run_config=config)
-    called = [("chat gpt-4.1-mini", f"execute_tool {name}") for name in acts]
-    assert [pair for pair in parents(telemetry.spans) if pair[0] == "chat gpt-4.1-mini"] == called
+    inside = [("chat gpt-4.1-mini", f"execute_tool {name}") for name in acts]
+    assert [pair for pair in parents(telemetry.spans) if pair[0] == "chat gpt-4.1-mini"] == inside
     assert_billed_once(telemetry, provider)
 
 
@@ -338,6 +377,7 @@ def test_a_budgets_refusal_ends_the_run_with_its_name(provider: DemoProvider, co
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_refusal_is_not_retried(provider: DemoProvider, way: str) -> None:
+    retry = pytest.importorskip("agents.retry", reason="models are not retried before 0.12")
     asked: list[Any] = []
 
     def policy(context: Any) -> bool:
@@ -346,7 +386,9 @@ def test_a_refusal_is_not_retried(provider: DemoProvider, way: str) -> None:
 
     agent = forecaster(provider.openai_url)
     agent.model_settings = ModelSettings(
-        retry=ModelRetrySettings(max_retries=3, policy=retry_policies.any(policy, retry_policies.http_status([429])))
+        retry=retry.ModelRetrySettings(
+            max_retries=3, policy=retry.retry_policies.any(policy, retry.retry_policies.http_status([429]))
+        )
     )
     with refusing(record, requests=1, per="day") as telemetry:
         with pytest.raises(genledger.BudgetExceeded):
@@ -385,19 +427,16 @@ def test_repeats_of_the_same_call_of_a_tool_are_counted_and_others_are_not(
         """Look."""
         return "sunny"
 
-    def turn(index: int) -> Any:
-        def answer(call: Any) -> Any:
+    def answers() -> Iterator[list[Any]]:
+        for index, city in enumerate(cities):
             ask("Paris")
-            if index == len(cities):
-                return [assistant_message("Done.")]
-            return [function_call("look", {"city": cities[index]}, call_id=f"call-{index}")]
+            yield [called("look", {"city": city}, index)]
+        ask("Paris")
+        yield [said("Done.")]
 
-        return ModelStep.respond(answer)
-
-    model = ScriptedModel([turn(index) for index in range(len(cities) + 1)])
     with refusing(record, repeats=1) as telemetry:
         try:
-            WAYS["run"](Agent("host", model=model, tools=[look]), "Go.", run_config=config)
+            WAYS["run"](Agent("host", model=ScriptedModel(answers()), tools=[look]), "Go.", run_config=config)
             refused = False
         except genledger.BudgetExceeded:
             refused = True

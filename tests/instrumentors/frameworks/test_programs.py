@@ -21,10 +21,12 @@ PROGRAMS = {
     "google_adk_agent": "google.adk",
     "haystack_agent": "haystack",
     "instructor_agent": "instructor",
-    "langgraph_agent": "langchain_openai",
+    "langgraph_agent": "langchain.agents",
+    "livekit_agent": "livekit.agents",
     "llamaindex_agent": "llama_index.core",
     "mcp_agent": "fastmcp",
     "openai_agents_agent": "agents",
+    "pipecat_agent": "pipecat",
     "pydantic_ai_agent": "pydantic_ai",
     "semantic_kernel_agent": "semantic_kernel",
     "smolagents_agent": "smolagents",
@@ -59,9 +61,32 @@ def test_a_program_shows_one_trace_with_every_call_in_its_place(program: str, tm
     assert " $" in tops[0], done.stdout
 
 
+ORDERS = (
+    "importlib.import_module(program); genledger.instrument(destinations=[])",
+    "genledger.instrument(destinations=[]); importlib.import_module(program)",
+)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_what_a_program_imports_is_patched_alike_before_and_after(program: str, tmp_path: Path) -> None:
+    if not installed(PROGRAMS[program]):
+        pytest.skip(f"{PROGRAMS[program]} has an environment of its own: make test-frameworks")
+    patched = "print({name: sorted(at) for name, at in sorted(load_instrumentors.patched().items())})"
+    said = []
+    for order in ORDERS:
+        imports = "import genledger, importlib; from genledger.setup import load_instrumentors"
+        code = f"{imports}; program = 'examples.frameworks.{program}'; {order}; {patched}"
+        done = run([sys.executable, "-c", code], tmp_path, PYTHONPATH=str(REPOSITORY))
+        assert done.returncode == 0, done.stderr
+        assert "genledger" not in done.stderr
+        said.append(done.stdout)
+    assert said[0] == said[1]
+
+
 def test_the_trace_in_the_documentation_is_what_the_program_shows(tmp_path: Path) -> None:
     pytest.importorskip("langgraph", reason="langgraph has an environment of its own: make test-frameworks")
     pytest.importorskip("langchain_openai", reason="langchain has an environment of its own: make test-frameworks")
+    pytest.importorskip("langchain.agents", reason="langchain 1 has an environment of its own: make test-frameworks")
     program = [sys.executable, "-m", "examples.frameworks.langgraph_agent"]
     done = run(program, tmp_path, PYTHONPATH=str(REPOSITORY), COLUMNS="80")
     assert shape(done.stdout)[1:] == shape(block(REPOSITORY / "docs" / "frameworks.md", "LangGraph").text)

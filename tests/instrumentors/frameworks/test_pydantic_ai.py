@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
-from examples.demo.provider import DemoProvider, Fault
+from examples.demo.provider import DemoProvider
 from examples.frameworks.traced import QUESTION
+from tests.genledger.applications import run
 from tests.instrumentors.frameworks.runs import (
     Framework,
     assert_billed_once,
@@ -33,7 +36,7 @@ import genledger
 
 pytest.importorskip("pydantic_ai", reason="pydantic-ai has an environment of its own: make test-frameworks")
 
-from pydantic_ai import Agent, InstrumentationSettings, ModelHTTPError
+from pydantic_ai import Agent, InstrumentationSettings
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
@@ -61,14 +64,21 @@ async def _at_once(provider: DemoProvider, times: int) -> None:
     await together(*(agent(provider).run(QUESTION) for _ in range(times)))
 
 
-FRAMEWORK = Framework(record, _at_once, TREE, hook=lambda: Agent._instrument_default)
-
-
 async def stream(agent: Agent) -> None:
     """Run an agent, and read its answer as it comes."""
     async with agent.run_stream(QUESTION) as result:
         async for _ in result.stream_text():
             pass
+
+
+FRAMEWORK = Framework(
+    record,
+    _at_once,
+    TREE,
+    hook=lambda: Agent._instrument_default,
+    stream=lambda provider: stream(agent(provider)),
+    alone=partial(instrumented, libraries=["openai"]),
+)
 
 
 async def steps(agent: Agent) -> None:
@@ -98,6 +108,15 @@ def test_a_run_has_its_tree_however_it_is_called(telemetry: Telemetry, provider:
     assert (spent.calls, spent.usd) == (2, pytest.approx(cost_shown(telemetry.spans)))
 
 
+@pytest.mark.parametrize("first", ["pydantic_ai", "genledger"])
+def test_it_is_switched_on_whichever_is_there_first(first: str, tmp_path: Path) -> None:
+    lines = ["import pydantic_ai", "import genledger; genledger.instrument(destinations=[])"]
+    if first == "genledger":
+        lines.reverse()
+    done = run(tmp_path, "\n".join([*lines, "print(bool(pydantic_ai.Agent._instrument_default))"]))
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
 def test_what_the_application_switched_on_is_left_as_it_is() -> None:
     theirs = InstrumentationSettings()
     Agent.instrument_all(theirs)
@@ -124,13 +143,6 @@ def test_with_the_frameworks_own_settings_a_naive_backend_adds_up_what_was_bille
             assert shown(telemetry.spans) == (after.input - before.input, after.output - before.output)
 
 
-def test_without_its_telemetry_the_calls_are_there(provider: DemoProvider) -> None:
-    with instrumented(libraries=["openai"]) as telemetry:
-        agent(provider).run_sync(QUESTION)
-        assert tree(telemetry.spans) == "chat gpt-4.1-mini\nchat gpt-4.1-mini\n"
-        assert_billed_once(telemetry, provider)
-
-
 def test_an_agent_in_a_tool_is_inside_it(telemetry: Telemetry, provider: DemoProvider) -> None:
     async def delegate(city: str) -> str:
         helper = Agent(agent(provider).model, name="helper")
@@ -147,12 +159,6 @@ def test_an_error_of_a_tool_ends_every_step_with_it(telemetry: Telemetry, provid
         agent(provider, broken).run_sync(QUESTION)
     failed = {span.name for span in telemetry.spans if not span.status.is_ok and not span.status.is_unset}
     assert failed == {"invoke_agent forecaster", "execute_tool broken"}
-
-
-def test_an_error_of_the_provider_reaches_the_application(telemetry: Telemetry) -> None:
-    with DemoProvider(faults=[Fault(QUESTION, 400)]) as provider, pytest.raises(ModelHTTPError):
-        agent(provider).run_sync(QUESTION)
-    assert [span.name for span in telemetry.spans if span.status.is_unset] == []
 
 
 def test_a_run_that_is_cancelled_leaves_nothing_open(telemetry: Telemetry, provider: DemoProvider) -> None:
@@ -173,4 +179,4 @@ def test_content_is_captured_if_ours_is(provider: DemoProvider) -> None:
         with record(capture_content=captured) as telemetry:
             agent(provider).run_sync(QUESTION)
             arguments = telemetry.attributes_of("execute_tool weather").get("gen_ai.tool.call.arguments")
-        assert arguments == (None if captured == "off" else '{"city":"Paris-75"}')
+        assert (arguments and json.loads(arguments)) == (None if captured == "off" else {"city": "Paris-75"})

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from functools import partial
+from importlib.metadata import version
 from typing import Any
 
 import pytest
 from examples.demo.provider import DemoProvider
 from examples.frameworks.traced import QUESTION
 from opentelemetry.context import get_current
+from packaging.version import Version
 from tests.instrumentors.frameworks.runs import (
     Framework,
     assert_billed_once,
@@ -31,14 +33,9 @@ pytest.importorskip("smolagents", reason="smolagents has an environment of its o
 
 import openai
 from examples.frameworks import smolagents_agent as program
-from smolagents import OpenAIModel, Tool, ToolCallingAgent, tool
-from smolagents.models import (
-    ChatMessage,
-    ChatMessageToolCall,
-    ChatMessageToolCallFunction,
-    MessageRole,
-    Model,
-)
+from smolagents import OpenAIServerModel, Tool, ToolCallingAgent, tool
+from smolagents import models as smolagents_models
+from smolagents.models import ChatMessage, ChatMessageToolCall, MessageRole, Model
 
 record = partial(instrumented, libraries=["openai", "smolagents"])
 MODEL = "gpt-4.1-mini"
@@ -62,12 +59,17 @@ class Scripted(Model):
         return self.messages.pop(0)
 
 
+OLD = Version(version("smolagents")) < Version("1.18")
+_Function: Any = getattr(smolagents_models, "ChatMessageToolCallFunction", None) or getattr(
+    smolagents_models, "ChatMessageToolCallDefinition", None
+)
+"""Its second name is from before 1.19."""
+
+
 def calls(*names: str, **arguments: str) -> ChatMessage:
     """A message of a model that calls tools."""
     made = [
-        ChatMessageToolCall(
-            ChatMessageToolCallFunction(name=name, arguments=dict(arguments)), f"call-{index}", "function"
-        )
+        ChatMessageToolCall(_Function(name=name, arguments=dict(arguments)), f"call-{index}", "function")
         for index, name in enumerate(names)
     ]
     return ChatMessage(MessageRole.ASSISTANT, None, tool_calls=made)
@@ -140,6 +142,7 @@ def test_a_streamed_run_that_is_left_midway_ends(telemetry: Telemetry, provider:
     assert not telemetry.open.spans
 
 
+@pytest.mark.skipif(OLD, reason="before 1.18, an agent does the first of the calls alone")
 def test_tools_in_threads_belong_to_their_run_and_their_calls_to_them(
     telemetry: Telemetry, provider: DemoProvider
 ) -> None:
@@ -203,7 +206,7 @@ def limited() -> Iterator[Telemetry]:
 
 
 def test_a_model_that_is_refused_ends_the_run_at_once(limited: Telemetry, provider: DemoProvider) -> None:
-    model = OpenAIModel("gpt-4.1-mini", api_base=provider.openai_url, api_key="k")  # retries whatever says 429
+    model = OpenAIServerModel("gpt-4.1-mini", api_base=provider.openai_url, api_key="k")  # retries whatever says 429
     agent = ToolCallingAgent([program.weather], model, verbosity_level=0)
     with pytest.raises(genledger.BudgetExceeded):
         agent.run(QUESTION)
@@ -212,14 +215,14 @@ def test_a_model_that_is_refused_ends_the_run_at_once(limited: Telemetry, provid
 
 
 def test_a_last_answer_that_is_refused_is_no_answer(limited: Telemetry, provider: DemoProvider) -> None:
-    model = OpenAIModel("gpt-4.1-mini", api_base=provider.openai_url, api_key="k")
+    model = OpenAIServerModel("gpt-4.1-mini", api_base=provider.openai_url, api_key="k")
     with pytest.raises(genledger.BudgetExceeded):
         ToolCallingAgent([program.weather], model, max_steps=1, verbosity_level=0).run(QUESTION)
     assert len(provider.requests) == 1
 
 
 def test_a_last_answer_without_a_refusal_is_what_it_was(telemetry: Telemetry, provider: DemoProvider) -> None:
-    model = OpenAIModel("gpt-4.1-mini", api_base=provider.openai_url, api_key="k")
+    model = OpenAIServerModel("gpt-4.1-mini", api_base=provider.openai_url, api_key="k")
     answer = ToolCallingAgent([program.weather], model, max_steps=1, verbosity_level=0).run(QUESTION)
     assert "final_answer(" in str(answer)
     assert_billed_once(telemetry, provider)
@@ -252,7 +255,7 @@ def test_a_streamed_run_that_is_refused_ends_at_once(limited: Telemetry, provide
 def test_code_whose_tool_is_refused_ends_the_run_at_once(limited: Telemetry, provider: DemoProvider, code: str) -> None:
     from smolagents import CodeAgent
 
-    model = Scripted(*[ChatMessage(MessageRole.ASSISTANT, f"<code>\n{code}\n</code>") for _ in range(3)])
+    model = Scripted(*[ChatMessage(MessageRole.ASSISTANT, f"```py\n{code}\n```") for _ in range(3)])
     with pytest.raises(genledger.BudgetExceeded):
         CodeAgent([asks(provider)], model, verbosity_level=0).run("go")
     assert len(provider.requests) == 1

@@ -24,7 +24,7 @@ from tests.instrumentors.frameworks.runs import (
     tree,
     weather,
 )
-from tests.instrumentors.telemetry import Telemetry
+from tests.instrumentors.telemetry import Telemetry, instrumented
 
 import genledger
 
@@ -67,7 +67,7 @@ async def _at_once(provider: DemoProvider, times: int) -> None:
     await together(*(agent(provider).invoke_async(QUESTION) for _ in range(times)))
 
 
-FRAMEWORK = Framework(record, _at_once, TREE)
+FRAMEWORK = Framework(record, _at_once, TREE, stream=lambda provider: stream(agent(provider)), alone=instrumented)
 
 
 WAYS: dict[str, Callable[[Any], Any]] = {
@@ -100,7 +100,9 @@ def test_a_run_that_is_cancelled_ends_as_strands_ends_it(provider: DemoProvider)
         asyncio.run(cancelled(agent(provider, slow).invoke_async(QUESTION), is_open(telemetry, "execute_tool slow")))
         assert_billed_once(telemetry, provider)
         # The spans around it, Strands itself leaves open.
-        assert set(telemetry.open.spans.values()) <= {"execute_tool slow", "execute_event_loop_cycle"}
+        assert set(telemetry.open.spans.values()) <= {
+            *("execute_tool slow", "execute_event_loop_cycle", "invoke_agent forecaster")
+        }
         assert not telemetry.complaints.other
 
 

@@ -19,7 +19,7 @@ from tests.contract.row import at_least  # noqa: E402
 from tests.contract.rows import anthropic_messages, openai_chat  # noqa: E402
 from tests.contract.server import Reply, Server, json_reply, serving, sse  # noqa: E402
 from tests.instrumentors.provider import items, now  # noqa: E402
-from tests.instrumentors.telemetry import Telemetry, attributes_of, instrumented  # noqa: E402
+from tests.instrumentors.telemetry import BatchResults, Telemetry, attributes_of, instrumented  # noqa: E402
 
 import genledger  # noqa: E402
 from genledger_semconv.checker import assert_clean  # noqa: E402
@@ -441,6 +441,19 @@ async def test_each_fallback_is_a_call_inside_the_one_that_was_made(server: Serv
     outcomes = [attributes_of(span)["genledger.outcome"] for span in telemetry.spans]
     assert outcomes == ["error", "success", "success"]
     assert priced(telemetry)["gen_ai.request.model"] == "claude-haiku-4-5"
+
+
+@pytest.mark.parametrize("model", [GPT, CLAUDE])
+def test_a_call_is_recorded_in_the_step_around_it_whichever_way_it_goes(server: Server, model: str) -> None:
+    row, entries = openai_chat.ROW if model == GPT else anthropic_messages.ROW, BatchResults()
+    server.will(row.whole)
+    with instrumented(libraries=["litellm", "openai"], destinations=[entries]) as telemetry:
+        with genledger.observe("helper", kind="agent"):
+            litellm.completion(model=model, messages=MESSAGES, **at(server, "/v1" if model == GPT else ""))
+        genledger.flush(30)
+    (step,) = (span for span in telemetry.spans if span.name == "invoke_agent helper")
+    (entry,) = entries.all
+    assert entry.parent_span_id == step.get_span_context().span_id
 
 
 async def test_a_budget_admits_a_call_inside_a_call_once(server: Server, tmp_path: Path) -> None:

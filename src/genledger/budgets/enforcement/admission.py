@@ -102,8 +102,11 @@ class Admission:
 
     def _holds(self, plan: Match, now: float) -> list[Hold]:
         holds = plan.holds(self._request)
+        tool_calls = Tally(self._request.tool_calls)
+        if plan.repeats and self._request.more_tool_calls is not None:
+            tool_calls.update(self._request.more_tool_calls())
         for counted in plan.repeats:
-            for signature, times in Tally(self._request.tool_calls).items():
+            for signature, times in tool_calls.items():
                 scope = f"{counted.scope} {scope_part('tool_call', signature)}"
                 own = CounterKey.of(counted.rule, scope, counted.limit, now)
                 holds.append((self._open(own), times))

@@ -62,7 +62,7 @@ class Match:
         return not (
             self.kill is not None
             or (self.unpriced is not None and request.cost_ceiling is None)
-            or (self.repeats and request.tool_calls)
+            or (self.repeats and (request.tool_calls or request.more_tool_calls))
             or any(request.depth > counted.limit for counted in self.depths)
         )
 

@@ -18,7 +18,8 @@ class BudgetRequest(NamedTuple):
     `input_tokens` may be an estimate. `api_key` is `hash_api_key(key)`, never the key. `run` identifies the
     agent run, `depth` says how many runs it is nested in, `steps` how many agent steps the call is, and
     `tool_calls` holds one signature (name and arguments, or a hash of them) for each tool call that the run
-    made since its last call. `reprice` is asked when a rule degrades the call, and only then.
+    made since its last call. `more_tool_calls` returns those that only the request itself tells; it is asked when a
+    rule counts repeats. `reprice` is asked when a rule degrades the call, and only then.
     """
 
     provider: str
@@ -34,6 +35,7 @@ class BudgetRequest(NamedTuple):
     steps: int = 1
     tool_calls: tuple[str, ...] = ()
     reprice: Reprice | None = None
+    more_tool_calls: Callable[[], tuple[str, ...]] | None = None
 
 
 def hash_api_key(key: str) -> str:

@@ -44,7 +44,7 @@ class Rulebook:
     """Everything that a rule file can hold.
 
     `store` is a URL for `open_store`, `alerts` are the channels that events go to, `tenants` maps tenants to plan
-    tiers.
+    tiers. `has_alert_rules` says whether the file has rules for `genledger.alerting`, too.
 
     Raises:
         RuleError: Two rules have one name, and so would share their counters.
@@ -56,6 +56,7 @@ class Rulebook:
     tenants: Mapping[str, str] = field(default_factory=dict)
     alerts: Targets = Targets()
     store: str | None = None
+    has_alert_rules: bool = False
 
     def __post_init__(self) -> None:
         for place in twins(self.rules):
@@ -79,6 +80,7 @@ def read_rules(path: str | os.PathLike[str]) -> Rulebook:
         tenants=file.tiers.tenants,
         alerts=file.alerts.targets,
         store=file.store,
+        has_alert_rules=bool(file.alert),
     )
 
 

@@ -83,9 +83,7 @@ class OpenSpans:
     def start(self, span: ReadableSpan, parent_context: Context | None, *, live: bool = True) -> None:
         """Remember a span that has just started; `live` when it did so in the current context."""
         context = span.context
-        parent = None
-        if span.parent is not None:
-            parent = self._open.get(span.parent.span_id) or self._ended.get(span.parent.span_id)
+        parent = self._parent_of(span)
         depth = 0
         if parent is not None:
             depth = parent.depth + 1
@@ -101,6 +99,10 @@ class OpenSpans:
             if len(self._open) > OPEN_SPANS:
                 del self._open[next(iter(self._open))]
 
+    def _parent_of(self, span: ReadableSpan) -> SpanNode | None:
+        above = span.parent.span_id if span.parent is not None else None
+        return None if above is None else self._open.get(above) or self._ended.get(above)
+
     def get(self, span: ReadableSpan) -> SpanNode | None:
         """Return the line of an open span; `None` when it is not remembered."""
         return self._open.get(span.context.span_id)
@@ -111,7 +113,7 @@ class OpenSpans:
         with self._lock:
             line = self._open.pop(span_id, None)
             if line is None:
-                line = SpanNode(span, span.context, span.parent, None, 0, NOBODY)
+                line = SpanNode(span, span.context, span.parent, self._parent_of(span), 0, NOBODY)
             self._ended[span_id] = line
             if len(self._ended) > ENDED_SPANS:
                 del self._ended[next(iter(self._ended))]

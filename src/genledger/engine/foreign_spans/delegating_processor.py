@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 from genledger.engine.foreign_spans.seen_spans import seen
 from genledger.shared import internal_errors
+from genledger.shared.identity_map import IdentityMap
 from genledger.shared.private_attributes import EndingSpanHook
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class DelegatingSpanProcessor(EndingSpanHook, SpanProcessor):
         return all(flushed)
 
 
-_processors_of: WeakKeyDictionary[Any, DelegatingSpanProcessor] = WeakKeyDictionary()
+_processors_of: IdentityMap[DelegatingSpanProcessor] = IdentityMap()  # Logfire's provider cannot be hashed
 
 
 def delegating_processor_of(provider: Any) -> DelegatingSpanProcessor | None:
@@ -107,12 +107,13 @@ def delegating_processor_of(provider: Any) -> DelegatingSpanProcessor | None:
         return None
     delegating = _processors_of.get(provider)
     if delegating is None:
-        delegating = _processors_of[provider] = DelegatingSpanProcessor()
+        delegating = DelegatingSpanProcessor()
+        _processors_of.set(provider, delegating)
         add(delegating)
     return delegating
 
 
 def disconnect() -> None:
     """Pass no spans on, whatever the provider."""
-    for delegating in list(_processors_of.values()):
+    for delegating in _processors_of.values():
         delegating.connect()

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+from genledger.engine.recorder import recorded_libraries
 from genledger.engine.steps import Kind
 from genledger.shared import internal_errors
 
@@ -23,6 +24,21 @@ Role = Kind | Literal["hidden"]
 """What a span is: a step, or plumbing that our destinations do not show."""
 
 _NONE: Mapping[str, str] = MappingProxyType({})
+
+
+class Neighbour(NamedTuple):
+    """What an instrumentation records that Genledger may record, too. While it does, our destinations have it once.
+
+    Attributes:
+        library: The library, by its name for users.
+        spans: `calls`: of a client, around our calls. One with no call of ours inside is shown and priced. `steps`:
+            of a framework, around our steps and calls. One that turns out to be a call of no client of ours is shown
+            and priced. `copies`: made of what a library tells its callbacks, and not around anything. Never priced:
+            what the library tells, our module prices where no client does.
+    """
+
+    library: str
+    spans: Literal["calls", "steps", "copies"]
 
 
 class NativeScope(NamedTuple):
@@ -37,6 +53,7 @@ class NativeScope(NamedTuple):
         payloads: What the names of attributes begin with that hold content: not shown unless content is captured.
         payload_events: Names of events that do.
         meters: Its meters with `gen_ai.client.token.usage` and the like, which count the same calls and steps as ours.
+        beside: What it records that Genledger may record, too.
     """
 
     scope: str
@@ -46,6 +63,7 @@ class NativeScope(NamedTuple):
     payloads: tuple[str, ...] = ()
     payload_events: tuple[str, ...] = ()
     meters: tuple[str, ...] = ()
+    beside: Neighbour | None = None
 
 
 class Named(NamedTuple):
@@ -84,6 +102,13 @@ def row_of(scope: str) -> NativeScope | None:
         scope = scope.rpartition(".")[0]
         found = table.get(f"{scope}.*")
     return found
+
+
+def neighbour_of(scope: str) -> Neighbour | None:
+    """Return what a scope records that Genledger does as well, at the moment; `None` if nothing."""
+    row = row_of(scope)
+    beside = row.beside if row is not None else None
+    return beside if beside is not None and beside.library in recorded_libraries else None
 
 
 @lru_cache(maxsize=1024)

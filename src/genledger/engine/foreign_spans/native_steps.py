@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span
 from genledger.engine.foreign_spans.native_scopes import Named, NativeScope
 from genledger.engine.operation import span_name
 from genledger.engine.steps import OPERATIONS, Kind, Step
-from genledger.shared.text import bounded
+from genledger.engine.tool_calls import tool_signature
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
@@ -55,7 +54,7 @@ def adopt(span: Span, native: Named, row: NativeScope, context: Context, around:
 
     Returns:
         The step; `None` for a tool that the span around it already stands for, as MCP's client and server do inside
-        a framework's.
+        a framework's, which may put the server before the name: `mcp__server__tool`.
     """
     assert native.role != "hidden"
     given = {row.attributes.get(name, name): value for name, value in (span.attributes or {}).items()}
@@ -64,9 +63,15 @@ def adopt(span: Span, native: Named, row: NativeScope, context: Context, around:
         span.update_name(name)
     span.set_attributes(attributes)
     named = name_of(native.role, attributes)
-    if native.role == "tool" and around is not None and named in ("", around):
+    if native.role == "tool" and around is not None and (named in ("", around) or around.endswith(f"__{named}")):
         return None
-    return Step(native.role, named or span.name, context, span, _signature(named, given, span))
+    arguments = given.get(A.GEN_AI_TOOL_CALL_ARGUMENTS)
+    step = Step(
+        native.role, named or span.name, context, span, "" if arguments is None else tool_signature(named, arguments)
+    )
+    if native.role == "tool" and arguments is None and step.run is not None:
+        step.run.untold.append(named)
+    return step
 
 
 def tool_of(span: Any) -> str | None:
@@ -75,13 +80,6 @@ def tool_of(span: Any) -> str | None:
     if attributes.get(A.GEN_AI_OPERATION_NAME) != S.EXECUTE_TOOL:
         return None
     return name_of("tool", attributes)
-
-
-def _signature(tool: str, attributes: Mapping[str, Any], span: Span) -> str:
-    """Name and arguments of a tool call, for budgets that count repeats; a call whose arguments are not told is new."""
-    arguments = attributes.get(A.GEN_AI_TOOL_CALL_ARGUMENTS)
-    known = repr(arguments) if arguments is not None else str(span.context.span_id)
-    return f"{bounded(tool)}:{zlib.crc32(known.encode()):08x}"
 
 
 def failure_of(span: ReadableSpan) -> str | None:

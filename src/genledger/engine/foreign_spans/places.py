@@ -7,6 +7,7 @@ what is shown as the parent is found here, by the id of the span that is current
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Any
 
 from opentelemetry.context import Context, set_value
 from opentelemetry.sdk.trace import ReadableSpan
@@ -92,6 +93,11 @@ def hide(span: ReadableSpan) -> None:
         _hidden.popitem(last=False)
 
 
+def show(span: ReadableSpan) -> None:
+    """Show a span after all that was hidden."""
+    _hidden.pop(span.context.span_id, None)
+
+
 def within(context: Context) -> Context:
     """Return `context` with the run, the session and the parent that a call or a step has which begins in it."""
     span = get_current_span(context)
@@ -110,6 +116,13 @@ def within(context: Context) -> Context:
 def any_hidden() -> bool:
     """Return whether there are spans that our destinations do not show."""
     return bool(_hidden)
+
+
+def shown_id(span: Any) -> int:
+    """Return the id of a span if it is shown, else of the nearest around it that is; 0 where there is none."""
+    span_id: int = span.get_span_context().span_id
+    shown = _hidden.get(span_id)
+    return span_id if span_id not in _hidden else 0 if shown is None else shown.span_id
 
 
 def is_hidden(span: ReadableSpan) -> bool:

@@ -13,7 +13,7 @@ from genledger.context.attribution import NOBODY, current, current_spend
 from genledger.context.totals import run_in
 from genledger.engine.call import CALL_KEY, Call
 from genledger.engine.foreign_spans import places
-from genledger.engine.foreign_spans.native_scopes import Named, NativeScope, named, row_of
+from genledger.engine.foreign_spans.native_scopes import Named, NativeScope, Neighbour, named, neighbour_of, row_of
 from genledger.engine.foreign_spans.native_steps import adopt, adoption, failure_of, is_step, name_of, tool_of
 from genledger.engine.foreign_spans.places import within
 from genledger.engine.foreign_spans.reader import priced_attributes, record_of
@@ -33,13 +33,11 @@ _OPERATIONS = frozenset({A.GEN_AI_OPERATION_NAME, A.GENLEDGER_OPERATION_KIND})
 """What a step or call has."""
 
 _COST = "genledger.cost."
-
-doubles: set[str] = set()
-"""Scopes of spans that stand for calls of ours, but begin when these have ended: a client's callbacks make them."""
+_HIDDEN = Named("hidden", "")
 
 
 class _Open:
-    __slots__ = ("covered", "inside_of", "native", "parent", "provider", "row", "spend", "step", "tool")
+    __slots__ = ("beside", "covered", "inside_of", "native", "parent", "provider", "row", "spend", "step", "tool")
 
     def __init__(self, parent: int | None, covered: bool, spend: Any) -> None:
         self.parent = parent
@@ -47,6 +45,7 @@ class _Open:
         self.spend = spend
         self.provider: str | None = None
         self.row: NativeScope | None = None
+        self.beside: Neighbour | None = None
         self.native: Named | None = None
         self.step: Step | None = None
         self.inside_of: int | None = None  # the step that is nearest, itself included
@@ -84,8 +83,7 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
             if attribution is not NOBODY:
                 span.set_attributes(attribution.attributes)
             call = context.get(CALL_KEY)
-            double = scope is not None and scope.name in doubles
-            inside = double or (isinstance(call, Call) and not call.settled)
+            inside = isinstance(call, Call) and not call.settled
             found = self._open[span.context.span_id] = _Open(parent, inside, current_spend(context))
             if len(self._open) > MAX_OPEN:
                 places.end(self._open.popitem(last=False)[0])
@@ -99,17 +97,24 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
     def _begin_ours(self, span: Span) -> None:
         # Now, not when ours ends: theirs around a stream may end at its last event, before the stream does.
         parent = span.parent.span_id if span.parent is not None else None
+        provider = (span.attributes or {}).get(A.GEN_AI_PROVIDER_NAME)
+        self._cover(parent, provider)
+        # Ours may stand elsewhere: a hidden one is nobody's parent, and a framework may name a step of ours.
+        self._cover(get_current_span().get_span_context().span_id, provider)
         outer = self._open.get(parent) if parent is not None else None
         if outer is not None:
             places.AROUND.note(span.parent)
-            self._cover(parent, (span.attributes or {}).get(A.GEN_AI_PROVIDER_NAME))
             if outer.inside_of is not None:
                 places.belong(span.context.span_id, outer.inside_of)
 
     def _place(self, span: Span, scope: str, context: Context, found: _Open) -> None:
         """Say what a span is to the calls and steps inside."""
         found.row = row_of(scope)
-        if found.row is not None:
+        found.beside = neighbour_of(scope)
+        if found.beside is not None:
+            found.native = _HIDDEN
+            found.covered = found.covered or found.beside.spans == "copies"
+        elif found.row is not None:
             found.native = named(scope, span.name)
         run, spend = run_in(context), current_spend(context)
         outer = self._open.get(found.parent) if found.parent is not None else None
@@ -150,16 +155,19 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
                 return
             if found.row is not None:
                 self._end_native(span, found, found.row, written)
-            if found.covered:
+            if not found.covered and self._price(recorder, span, found, written):
+                self._cover(found.parent)
+                places.show(span)
+            elif found.covered or (found.beside is not None and found.beside.spans == "steps"):
                 if written:
                     replace_attributes(span, COUNTED, aggregates(span) if is_step(span) else {})
-            elif self._price(recorder, span, found, written):
-                self._cover(found.parent)
+            elif found.beside is not None:
+                places.show(span)
         except Exception as error:
             internal_errors.report("pricing a span of another instrumentation", error)
 
     def _end_native(self, span: Any, found: _Open, row: NativeScope, written: bool) -> None:
-        native = named(row.scope, span.name) or found.native
+        native = _HIDDEN if found.beside is not None else named(row.scope, span.name) or found.native
         if written:
             changes = repaired(span.attributes, row, found.provider)
             if native is not None and native.role != "hidden":
@@ -168,7 +176,7 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
                     replace_name(span, name)
                 changes.update(adopted)
             replace_attributes(span, (), changes)
-            if native is not None:
+            if native is not None and found.beside is None:
                 replace_attributes(span, COUNTED, aggregates(span))
             if found.step is not None and (spent := found.step.spend.read()).calls:
                 replace_attributes(span, (), total_attributes(spent))

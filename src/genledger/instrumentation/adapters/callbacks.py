@@ -23,9 +23,10 @@ from opentelemetry.trace import get_current_span
 
 from genledger.context.scoped_context import Begun, async_steps_in_context, steps_in_context
 from genledger.engine.operation import Body, Content, Endpoint, Operation
-from genledger.engine.parents import add_resolver, parent_context, remove_resolver
+from genledger.engine.parents import parent_context
 from genledger.engine.recorder import active
 from genledger.engine.steps import Kind, Step, start_step
+from genledger.instrumentation.adapters.native_parents import add_resolver, remove_resolver
 from genledger.instrumentation.patching import Hook, Wrapper
 from genledger.shared import internal_errors
 

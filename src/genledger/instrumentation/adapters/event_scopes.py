@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from genledger.engine.operation import Content
-from genledger.engine.parents import add_resolver, remove_resolver
 from genledger.engine.recorder import active
 from genledger.instrumentation.adapters.callbacks import MAX_OPEN, Runs
 from genledger.instrumentation.adapters.methods import named_arguments, of_both_kinds
+from genledger.instrumentation.adapters.native_parents import add_resolver, remove_resolver
 from genledger.instrumentation.adapters.stepped_functions import Described
 from genledger.instrumentation.patching import Hook, Patch
 from genledger.shared import internal_errors
@@ -59,9 +59,18 @@ class EventScopes:
         object.__setattr__(self, "_runs", Runs(self._current))
 
     def hook(self, module: str) -> Hook:
-        """Return the hook that makes the open steps the parents of what happens in them, once a module is imported."""
+        """Return the hook that makes the open steps the parents of what happens in them, once a module is imported.
+
+        Where it is removed, the open steps end: nothing hears of the events that would end them.
+        """
         resolve = self._runs.resolve
-        return Hook(module, lambda found: add_resolver(resolve), lambda found: remove_resolver(resolve))
+
+        def remove(found: Any) -> None:
+            remove_resolver(resolve)
+            for event, _ in self._opened()[::-1]:
+                self._close(event, None)
+
+        return Hook(module, lambda found: add_resolver(resolve), remove)
 
     def emits(self, module: str, path: str) -> Patch:
         """Return the patch of the method that emits events; its arguments are a `source` and an `event`."""

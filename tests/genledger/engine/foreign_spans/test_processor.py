@@ -16,8 +16,11 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
 
 import genledger
 from genledger.engine.foreign_spans.processor import MAX_OPEN, ForeignSpanProcessor
+from genledger_instrumentors.frameworks.smolagents import SmolagentsInstrumentor
+from genledger_instrumentors.providers.litellm import LitellmInstrumentor
 
 from ....instrumentors import openai_format as wire
+from ....instrumentors.destination import Destination
 from ....instrumentors.provider import Provider, answer
 from ....instrumentors.telemetry import Telemetry, instrumented
 
@@ -33,8 +36,13 @@ COST = 2.50 + 1.00
 
 
 @pytest.fixture
-def telemetry() -> Iterator[Telemetry]:
-    with instrumented() as telemetry:
+def destination() -> Destination:
+    return Destination()
+
+
+@pytest.fixture
+def telemetry(destination: Destination) -> Iterator[Telemetry]:
+    with instrumented(destinations=[destination]) as telemetry:
         yield telemetry
         assert not telemetry.complaints.other
 
@@ -55,6 +63,11 @@ def foreign(tracer: Tracer, name: str = "chat gpt-4o", **replaced: Any) -> None:
     """A span whose attributes come as they come: some at the start, the usage at the end."""
     with tracer.start_as_current_span(name, kind=SpanKind.CLIENT) as span:
         span.set_attributes({**CALL, **{key.replace("__", "."): value for key, value in replaced.items()}})
+
+
+def request_span(telemetry: Telemetry) -> Any:
+    """A span of the application's, around all."""
+    return telemetry.tracer_provider.get_tracer("an.application").start_as_current_span("request")
 
 
 def by_scope(telemetry: Telemetry, scope: str = "another.instrumentation") -> list[dict[str, Any]]:
@@ -86,15 +99,76 @@ def test_a_call_that_only_they_recorded_is_priced_attributed_and_spent(telemetry
     assert (span["genledger.tenant.id"], span["genledger.feature"]) == ("acme", "copilot")
 
 
-def test_a_span_that_a_client_of_ours_makes_after_its_calls_is_structure(
-    telemetry: Telemetry, theirs: Tracer, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def litellm(telemetry: Telemetry) -> Iterator[None]:
+    """Genledger records litellm, too."""
+    instrumentor = LitellmInstrumentor()
+    instrumentor.apply()
+    yield
+    instrumentor.uninstrument()
+
+
+@pytest.mark.usefixtures("litellm")
+def test_a_span_that_a_library_of_ours_makes_after_its_calls_is_a_copy(
+    telemetry: Telemetry, destination: Destination
 ) -> None:
-    monkeypatch.setattr("genledger.engine.foreign_spans.processor.doubles", {"another.instrumentation"})
     with genledger.attribution(tenant="acme"):
-        foreign(theirs)
+        foreign(telemetry.tracer_provider.get_tracer("litellm"))
         assert genledger.spend().calls == 0
-    assert costs(by_scope(telemetry)) == [None]
-    assert usage_names(by_scope(telemetry)) == set()
+    assert costs(by_scope(telemetry, "litellm")) == [None]
+    assert usage_names(by_scope(telemetry, "litellm")) == set()
+    assert not destination.spans
+
+
+NEIGHBOUR = "openinference.instrumentation.openai"
+
+
+def test_a_neighbours_span_around_our_call_is_not_shown(
+    telemetry: Telemetry, destination: Destination, client: Any
+) -> None:
+    tracer = telemetry.tracer_provider.get_tracer(NEIGHBOUR)
+    with request_span(telemetry) as outer, tracer.start_as_current_span("ChatCompletion") as span:
+        client.chat.completions.create(model="gpt-4o", messages=wire.USER)
+        span.set_attributes(CALL)
+    assert usage_names(by_scope(telemetry, NEIGHBOUR)) == set()
+    assert [(span.name, parent(span)) for span in destination.spans] == [
+        ("chat gpt-4o", outer.get_span_context().span_id),
+        ("request", None),
+    ]
+
+
+def test_a_neighbours_call_that_we_did_not_see_is_priced_and_shown(
+    telemetry: Telemetry, destination: Destination
+) -> None:
+    tracer = telemetry.tracer_provider.get_tracer(NEIGHBOUR)
+    with genledger.attribution(tenant="acme"), request_span(telemetry) as outer:
+        foreign(tracer)
+        with tracer.start_as_current_span("an operation that Genledger does not know"):
+            pass
+        assert genledger.spend() == (COST, 1, 0, 1_100_000)
+    assert [parent(span) for span in destination.spans] == [outer.get_span_context().span_id] * 2 + [None]
+
+
+def test_a_neighbours_spans_are_as_anothers_where_the_library_is_left_to_it(
+    telemetry: Telemetry, destination: Destination
+) -> None:
+    foreign(telemetry.tracer_provider.get_tracer("openinference.instrumentation.litellm"))
+    assert costs(by_scope(telemetry, "openinference.instrumentation.litellm")) == [pytest.approx(COST)]
+    assert len(destination.spans) == 1
+
+
+@pytest.mark.parametrize("spans", ["openinference.instrumentation.smolagents", "openlit.instrumentation.smolagents"])
+def test_a_neighbours_structure_is_not_shown_beside_ours_and_its_sums_do_not_count(
+    telemetry: Telemetry, destination: Destination, spans: str
+) -> None:
+    instrumentor = SmolagentsInstrumentor()
+    instrumentor.apply()
+    try:
+        foreign(telemetry.tracer_provider.get_tracer(spans), gen_ai__operation__name="invoke_agent")
+    finally:
+        instrumentor.uninstrument()
+    assert usage_names(by_scope(telemetry, spans)) == set()
+    assert not destination.spans
 
 
 def test_an_unknown_model_is_unpriced_and_not_free(telemetry: Telemetry, theirs: Tracer) -> None:

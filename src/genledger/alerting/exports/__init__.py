@@ -7,15 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from genledger.alerting.exports.scopes import CannotSay
 from genledger.alerting.rules import AlertFile, AlertRule
 
 ExportTarget = Literal["prometheus", "datadog", "honeycomb"]
 
 EXPORT_TARGETS: tuple[ExportTarget, ...] = get_args(ExportTarget)
-
-
-class CannotSay(Exception):
-    """A target has no words for a rule. The message says which."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from genledger.alerting.exports import CannotSay
-from genledger.alerting.exports.scopes import IN_METRICS, conditions, remedy, summary
+from genledger.alerting.exports.scopes import IN_METRICS, CannotSay, conditions, remedy, summary
 from genledger.alerting.rules import AlertRule
 from genledger.dashboards.datadog import monitored
 from genledger.dashboards.trace_attributes import ATTRIBUTES

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from genledger.alerting.exports import CannotSay
-from genledger.alerting.exports.scopes import MIN_CALLS, conditions, remedy, summary
+from genledger.alerting.exports.scopes import MIN_CALLS, CannotSay, conditions, remedy, summary
 from genledger.alerting.rules import AlertRule
 from genledger.dashboards.honeycomb import COLUMNS, DATASET
 from genledger.ledger.query import Filter

@@ -11,8 +11,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from genledger.alerting.exports import CannotSay
-from genledger.alerting.exports.scopes import FIRST_TIMES, IN_METRICS, MIN_CALLS, conditions, remedy, summary
+from genledger.alerting.exports.scopes import FIRST_TIMES, IN_METRICS, MIN_CALLS, CannotSay, conditions, remedy, summary
 from genledger.alerting.rules import MIN_SHARE, MIN_USD, AlertRule
 from genledger.budgets.rules.rule import Rule
 from genledger.dashboards.promql import Question, asked, label_of

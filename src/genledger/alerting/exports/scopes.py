@@ -13,6 +13,10 @@ IN_METRICS = frozenset({"tenant", "feature", "model", "provider", "prompt_versio
 """Fields of a scope that metrics have as labels."""
 
 
+class CannotSay(Exception):
+    """A target has no words for a rule. The message says which."""
+
+
 def conditions(rule: AlertRule) -> tuple[Filter, ...]:
     """Return what selects the calls of a rule's scope."""
     return tuple(

@@ -112,6 +112,7 @@ def odd_calls(desk: HelpDesk, number: int) -> None:
             next(iter(stream))
         for _ in range(5):
             genledger.record_outcome("answer_read", value=0.5)
+        genledger.record_cache_hit(0.0042, cache="redis")
         try:
             desk.passages.query(query_embeddings=[[0.5]])
         except Exception:  # of a wrong number of dimensions

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
@@ -50,17 +50,21 @@ class Prometheus(NamedTuple):
 
     def get(self, path: str, **parameters: Any) -> Any:
         """Return what the API answers."""
-        with urlopen(f"{self.url}/api/v1/{path}?{urlencode(parameters, doseq=True)}", timeout=60) as answer:
-            return json.load(answer)["data"]
+        try:
+            with urlopen(f"{self.url}/api/v1/{path}?{urlencode(parameters, doseq=True)}", timeout=60) as answer:
+                return json.load(answer)["data"]
+        except HTTPError as error:
+            raise AssertionError(f"{error.read().decode()}: {parameters}") from error
 
     def instant(self, query: str) -> list[Mapping[str, Any]]:
         """Return the result of a query at this moment."""
         return self.get("query", query=query)["result"]
 
     def over_time(self, query: str, step_s: int) -> list[Mapping[str, Any]]:
-        """Return the result of a query as a panel asks it: from the last whole step."""
+        """Return the result of a query as a panel asks it, from the whole step that was a minute ago."""
         now = time.time()
-        return self.get("query_range", query=query, start=now // step_s * step_s, end=now, step=step_s)["result"]
+        start = (now - 60) // step_s * step_s
+        return self.get("query_range", query=query, start=start, end=now, step=step_s)["result"]
 
 
 @contextmanager

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
+from honeycomb import HoneycombClient
 from honeycomb.models.queries import QuerySpec
 from honeycomb.models.tool_inputs import BoardToolInput, TriggerToolInput
+from honeycomb.tools import execute_tool
 from pydantic import ValidationError
 
 from genledger.alerting.exports import export
@@ -80,3 +86,46 @@ def test_what_a_trigger_cannot_say_is_left_out_and_named() -> None:
         "a trigger looks at an hour at most",
         "Honeycomb has no words for the pattern 'a?b'",
     ]
+
+
+class Honeycomb(BaseHTTPRequestHandler):
+    """A stand-in for the API, which gives everything an id and keeps it."""
+
+    kept: ClassVar[list[tuple[str, dict[str, Any]]]] = []
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.kept.append((self.path, body))
+        content = json.dumps({**body, "id": f"id{len(self.kept)}"}).encode()
+        self.send_response(201)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_board_and_its_queries_are_created_by_the_client(file: Path) -> None:
+    async def create(url: str) -> None:
+        async with HoneycombClient(api_key="hcaik_test", base_url=url) as client:
+            await execute_tool(client, "honeycomb_create_board", wanted)
+
+    Honeycomb.kept.clear()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Honeycomb)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    wanted = json.loads(file.read_text("utf-8"))
+    try:
+        asyncio.run(create(f"http://127.0.0.1:{server.server_port}"))
+    finally:
+        server.shutdown()
+        server.server_close()
+    queries = [body for path, body in Honeycomb.kept if path == "/1/queries/__all__"]
+    (board,) = [body for path, body in Honeycomb.kept if path == "/1/boards"]
+    assert board["name"] == wanted["name"]
+    assert len(board["panels"]) == len(queries) == len(wanted["panels"])
+    for query, panel in zip(queries, wanted["panels"], strict=True):
+        for name in OF_A_QUERY & panel.keys():
+            assert query[name] == panel[name] or name == "filter_combination", (panel["name"], name)

@@ -204,7 +204,7 @@ def _per_outcome(metric: str, question: Question, least: int) -> str | None:
     if part is None or whole is None:
         return None
     enough = f"({whole} >= {least})" if least else f"({whole} > 0)"
-    joined = "" if spent == question.by else f" on ({_labels(spent)}) group_right"
+    joined = "" if spent == question.by else f" on ({_labels(spent)}) group_right ()"
     return f"{part} /{joined} {enough}"
 
 

@@ -1,4 +1,4 @@
-"""The demo's help desk as a service that Prometheus scrapes: it works in rounds until its standard input ends.
+"""The demo's help desk as a service that Prometheus scrapes. It works until it is told a line, and serves until the end.
 
 python -m tests.dashboards.application PORT LEDGER
 """
@@ -79,7 +79,7 @@ def serve(port: int, ledger: Path) -> None:
     faults += [Fault(f"Summarise letter {number}", status=429) for number in ("2017", "3310", "3311")]
     start_http_server(port, "127.0.0.1")
     finished = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), finished.set()), daemon=True).start()
+    threading.Thread(target=lambda: (sys.stdin.readline(), finished.set()), daemon=True).start()
     with (
         DemoProvider(replies=REPLIES, faults=faults) as provider,
         HelpDesk(provider.openai_url, provider.anthropic_url) as desk,
@@ -87,6 +87,9 @@ def serve(port: int, ledger: Path) -> None:
         for tenant in TENANTS:
             desk.index(tenant)
         asyncio.run(rounds(desk, finished))
+    genledger.flush()
+    print("finished", flush=True)
+    sys.stdin.read()
     genledger.shutdown()
 
 
@@ -112,7 +115,8 @@ def odd_calls(desk: HelpDesk, number: int) -> None:
             next(iter(stream))
         for _ in range(5):
             genledger.record_outcome("answer_read", value=0.5)
-        genledger.record_cache_hit(0.0042, cache="redis")
+        if hasattr(genledger, "record_cache_hit"):
+            genledger.record_cache_hit(0.0042, cache="redis")
         try:
             desk.passages.query(query_embeddings=[[0.5]])
         except Exception:  # of a wrong number of dimensions

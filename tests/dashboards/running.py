@@ -43,10 +43,20 @@ class Prometheus(NamedTuple):
     Attributes:
         url: Of its API.
         ledger: The application's ledger.
+        application: What it scrapes.
     """
 
     url: str
     ledger: Path
+    application: subprocess.Popen[str]
+
+    def finish(self) -> None:
+        """Let the application end its work, with everything written; it goes on serving its metrics."""
+        assert self.application.stdin is not None
+        assert self.application.stdout is not None
+        self.application.stdin.write("\n")
+        self.application.stdin.flush()
+        assert "finished\n" in self.application.stdout
 
     def get(self, path: str, **parameters: Any) -> Any:
         """Return what the API answers."""
@@ -88,7 +98,7 @@ def scraping(directory: Path) -> Iterator[Prometheus]:
         ]
     )
     try:
-        found = Prometheus(f"http://127.0.0.1:{listening}", ledger)
+        found = Prometheus(f"http://127.0.0.1:{listening}", ledger, application)
         _wait_for(found, server)
         assert application.stdout is not None
         scraped = 0

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from genledger.ledger import Ledger
+from genledger.ledger.query import Query, ask
 
 from .running import Prometheus, scraping
 
@@ -63,3 +67,37 @@ def test_a_variable_has_values(variable: dict[str, Any], prometheus: Prometheus)
     found = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["query"])
     assert found is not None
     assert prometheus.get(f"label/{found[2]}/values", **{"match[]": filled_in(found[1])})
+
+
+COUNTED = {
+    "cost": "genledger_cost_USD_total",
+    "unpriced": "genledger_unpriced_calls_total",
+    "calls": '{__name__=~"gen_ai_client_(inference|operation)_duration_seconds_count"}'
+    ' or db_client_operation_duration_seconds_count{db_operation_name!="query"}',
+    "errors": '{__name__=~"gen_ai_client_(inference|operation)_duration_seconds_count", '
+    'genledger_outcome=~"error|timeout|rate_limited"}',
+    "output_tokens": "gen_ai_client_inference_usage_output_tokens_total",
+    "cached_tokens": "gen_ai_client_inference_usage_cache_read_input_tokens_total",
+}
+"""Metrics of the ledger, and the series that have the same."""
+
+
+def counted(prometheus: Prometheus) -> dict[str, dict[str, float]]:
+    return {
+        name: {
+            one["metric"].get("genledger_feature", ""): float(one["value"][1])
+            for one in prometheus.instant(f"sum by (genledger_feature) ({series})")
+        }
+        for name, series in COUNTED.items()
+    }
+
+
+def test_the_metrics_add_up_to_what_the_ledger_has(prometheus: Prometheus) -> None:
+    prometheus.finish()
+    with Ledger(prometheus.ledger).reading() as connection:
+        rows = ask(connection, Query(metrics=tuple(COUNTED), by=("feature",))).rows
+    wanted = {name: {row["feature"]: pytest.approx(row[name]) for row in rows if row[name]} for name in COUNTED}
+    deadline = time.monotonic() + 60
+    while (found := counted(prometheus)) != wanted and time.monotonic() < deadline:
+        time.sleep(0.2)  # until the last scrape
+    assert found == wanted

@@ -111,7 +111,7 @@ $(GRAFANA)/.ready: tests/dashboards/packages.txt
 
 .PHONY: test-dashboards
 test-dashboards: $(DASHBOARDS)/.ready $(GRAFANA)/.ready services ## Test dashboards and alert rules with Prometheus, and with the types and clients of those that read them
-	GENLEDGER_TEST_GRAFANA=$(CURDIR)/$(GRAFANA) $(DASHBOARDS)/bin/python -m pytest tests/dashboards
+	GENLEDGER_TEST_GRAFANA=$(CURDIR)/$(GRAFANA) $(DASHBOARDS)/bin/python -m pytest -n 2 --dist loadfile tests/dashboards
 
 FOREIGN := .venvs/foreign/newest
 

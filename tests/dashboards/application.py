@@ -1,4 +1,4 @@
-"""The demo's help desk as a service that Prometheus scrapes. It works until it is told a line, and serves until the end.
+"""The demo's help desk as a service that Prometheus scrapes. It works until told a line, and serves until the end.
 
 python -m tests.dashboards.application PORT LEDGER
 """

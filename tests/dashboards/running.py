@@ -27,6 +27,8 @@ scrape_configs:
   - job_name: help-desk
     static_configs:
       - targets: ["127.0.0.1:{port}"]
+        labels:
+          cluster: eu
 """
 
 

@@ -38,7 +38,7 @@ def filled_in(text: str) -> str:
     """A query as Grafana sends it when a reader has chosen nothing."""
     for name, value in (("__range", "1800s"), ("__interval", "5m")):
         text = text.replace(f"${name}", value)
-    text = re.sub(r"\$(job|tenant|feature|model)\b", ".*", text)
+    text = re.sub(r"\$(cluster|job|tenant|feature|model)\b", ".*", text)
     assert "$" not in text
     return text
 

@@ -36,7 +36,7 @@ _DROPPED = {"destination": A.GENLEDGER_DESTINATION_NAME, "drop_reason": A.GENLED
 _LABEL = {"label_name": A.GENLEDGER_LABEL_NAME}
 
 CHOSEN = {"tenant": A.GENLEDGER_TENANT_ID, "feature": A.GENLEDGER_FEATURE, "model": A.GEN_AI_RESPONSE_MODEL}
-_EVERYWHERE = {"env": "env", "service": "service"}
+_EVERYWHERE = {"env": "env", "cluster": "kube_cluster_name", "service": "service"}
 
 
 class Measured(NamedTuple):

@@ -43,7 +43,17 @@ ALLOWED: dict[str, set[str]] = {
     # What is on top of everything.
     "setup": ENGINE | {"alerting", "instrumentation", "engine", "ledger", "destinations", "version"},
     "integrations": {"setup", "budgets"},
-    "doctor": {"setup", "destinations", "ledger", "instrumentation", "budgets", "pricing", "shared", "version"},
+    "doctor": {
+        "alerting",
+        "setup",
+        "destinations",
+        "ledger",
+        "instrumentation",
+        "budgets",
+        "pricing",
+        "shared",
+        "version",
+    },
     "cli": {"alerting", "dashboards", "doctor", "ledger", "engine", "budgets", "pricing", "shared", "version"},
     "genledger": {"setup", "integrations", "engine", "context", "budgets", "pricing", "shared", "version"},
 }

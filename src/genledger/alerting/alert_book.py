@@ -125,13 +125,15 @@ class AlertBook:
             steps = steps_for(finding)
             payload = payload_of(finding, steps)
             rolling = bool(finding.rule.window_s)
+            # What is told after its window was over has ended already.
+            late = not rolling and finding.end.timestamp() <= now and finding.rule.kind not in LOOK_BACK
             self.alerts[finding.id] = {
                 "key": finding.key,
                 "rule": finding.rule.name,
                 "kind": finding.rule.kind,
                 "title": title_of(finding, "firing"),
                 "ended": title_of(finding, "resolved"),
-                "state": "firing",
+                "state": "resolved" if late else "firing",
                 "since": now,
                 "end": finding.end.timestamp() + finding.rule.window_s,
                 "rolling": rolling,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -16,7 +17,7 @@ from genledger.budgets.enforcement.kill_switch import Controls
 from genledger.budgets.rules.plan_tiers import Tiers
 from genledger.channels.message import Notice
 from genledger.channels.outbox import Outbox
-from genledger.ledger import Ledger
+from genledger.ledger import Ledger, LedgerError
 from genledger.ledger.query import QueryError
 from genledger.shared.loggers import logger_of
 from genledger.shared.text import message
@@ -84,6 +85,11 @@ def look(
                 steps |= {one.id: steps_for(one, history) for one in found if one.verdict.firing}
             except QueryError as error:
                 problems.append(f"alert {rule.name!r} cannot be evaluated: {error}")
+                continue
+            except (LedgerError, sqlite3.Error):
+                raise
+            except Exception as error:  # a fault of ours stops no other rule
+                problems.append(f"alert {rule.name!r} cannot be evaluated: {type(error).__name__}: {error}")
                 continue
             findings += found
             evaluated.add(rule.name)

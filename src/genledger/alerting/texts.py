@@ -174,7 +174,10 @@ def firing_notice(payloads: Sequence[dict[str, Any]], title: str, at: float) -> 
             lines.append(f"Cause: {'; '.join(payload['cause'])}.")
         for step in payload["actions"]:
             undo = f" Undo: `{step['undo']}`." if step["undo"] else ""
-            lines.append(f"{'Done' if step['done'] else 'To do'}: {step['title']}: `{step['command']}`.{undo}")
+            if payload["state"] == "firing":
+                lines.append(f"{'Done' if step['done'] else 'To do'}: {step['title']}: `{step['command']}`.{undo}")
+            elif step["done"]:
+                lines.append(f"It ends by itself: {step['title']}.{undo}")
         return Notice(title, "\n".join(lines), payload, at, at + KEPT_SECONDS)
     first = payloads[0]
     largest = sorted(payloads, key=lambda payload: -payload["impact_usd"])

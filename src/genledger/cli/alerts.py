@@ -20,8 +20,9 @@ from genledger.alerting.replay import Replayed, replay
 from genledger.alerting.rules import KINDS, AlertFile, AlertRule, read_alert_file
 from genledger.alerting.texts import amount, data_of, payload_of, unit_of, window_of
 from genledger.budgets import RuleFileError, Store, StoreDown, open_store
+from genledger.budgets.rules.scope import scope_part
 from genledger.cli.apps import new_app
-from genledger.cli.budgets import FileOption, StoreOption, duration
+from genledger.cli.budgets import FileOption, StoreOption, duration, pairs_of
 from genledger.cli.ledgers import LedgerOption, existing_ledger
 from genledger.cli.output import JsonOption, console, fail, moment, number_of, print_json, tell, warn, write_files
 from genledger.cli.tables import add_numbers, new_table
@@ -78,9 +79,15 @@ def run(
             raise typer.Exit(1)
         return
     with suppress(KeyboardInterrupt):
+        complaint: tuple[str, ...] = ()
         while True:
-            with suppress(RuleFileError):  # the rules before it stay in force
+            try:
                 opened = opened._replace(file=read_alert_file(opened.path))
+                complaint = ()
+            except RuleFileError as error:
+                if error.lines != complaint:
+                    complaint = error.lines
+                    warn(*complaint, "the previous rules stay in force until you correct the file")
             try:
                 _print_round(run_round(opened.file, Ledger(path), opened.store), json=json, brief=True)
             except (LedgerError, StoreDown) as error:
@@ -129,10 +136,11 @@ def try_rules(
         raise typer.BadParameter("expected a duration such as 30d, or a date", param_hint="--since")
     if begin >= end:
         raise typer.BadParameter(f"--since {since} is not before --until {until or 'now'}", param_hint="--since")
+    rules = _named(opened.file, rule)
     path = existing_ledger(ledger)
     try:
         around = surroundings(opened.file, opened.store)
-        found = replay(_named(opened.file, rule), Ledger(path), around, begin, end)
+        found = replay(rules, Ledger(path), around, begin, end)
     except (LedgerError, StoreDown, QueryError) as error:
         fail(error)
     if json:
@@ -254,7 +262,7 @@ def snooze_(
     if off == (for_ is not None):
         raise typer.BadParameter("give either --for TIME or --off")
     (named,) = _named(opened.file, rule)
-    label = " ".join(scope or ())
+    label = " ".join(scope_part(key, value) for key, value in pairs_of(scope or ()).items())
     try:
         until = opened.store.now() + duration(for_) if for_ is not None else 0.0
         snooze(opened.store, named.name, label, until)

@@ -95,7 +95,7 @@ def set_(
 
     A budget has the keys of a `[[budget]]` table: `tenant=acme usd=50/day`. A tier is `tenant=acme tier=pro`.
     """
-    fields = _pairs(words)
+    fields = pairs_of(words)
     try:
         if set(fields) == {"tenant", "tier"}:
             if for_ or why:
@@ -253,7 +253,12 @@ def _read(store: Store, book: Rulebook) -> tuple[list[BudgetStatus], Controls]:
     return read_status(store, list(rules.values())), controls
 
 
-def _pairs(words: Sequence[str]) -> dict[str, str]:
+def pairs_of(words: Sequence[str]) -> dict[str, str]:
+    """Return the keys and values of `KEY=VALUE` words.
+
+    Raises:
+        typer.BadParameter: A word is none, or a key is given twice.
+    """
     pairs: dict[str, str] = {}
     for word in words:
         key, separator, value = word.partition("=")
@@ -266,7 +271,7 @@ def _pairs(words: Sequence[str]) -> dict[str, str]:
 
 
 def _scope(words: Sequence[str]) -> dict[str, str]:
-    pairs = _pairs(words)
+    pairs = pairs_of(words)
     for key in pairs:
         if key not in FIELDS:
             raise typer.BadParameter(f"{key!r} is not a scope key; use one of {', '.join(FIELDS)}")

@@ -41,7 +41,7 @@ class _Opened(NamedTuple):
 
 @app.callback()
 def alerts(context: typer.Context, file: FileOption = None, store: StoreOption = None) -> None:
-    """Evaluate alert rules, try them on the past, show and snooze them."""
+    """Evaluate alert rules, try them on the past, and snooze them."""
     if file is None:
         fail("there is no rule file. Name one with GENLEDGER_BUDGETS or `genledger alerts --file`")
     path = str(Path(file).expanduser())

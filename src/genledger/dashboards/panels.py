@@ -44,8 +44,19 @@ SIGNALS: Mapping[str, Signal] = {
 }
 """Metrics that only telemetry has."""
 
-SIGNAL_FIELDS = frozenset({"budget_rule", "budget_scope", "destination", "drop_reason", "label_name", "score_name"})
-"""What `SIGNALS` can be grouped by, beside the fields of calls."""
+MORE_FIELDS = frozenset(
+    {
+        "budget_rule",
+        "budget_scope",
+        "currency",
+        "destination",
+        "drop_reason",
+        "label_name",
+        "outcome_name",
+        "score_name",
+    }
+)
+"""What panels can be grouped by, beside the fields of calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

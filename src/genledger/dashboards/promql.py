@@ -28,13 +28,14 @@ _CALL = {
 _TIMED = {**_CALL, "error_type": "error_type"}
 _STORE = {**_WHO, "outcome": "genledger_outcome", "error_type": "error_type"}
 _OUTCOME = {**_WHO, "outcome_name": "genledger_outcome_name"}
+_VALUE = {**_OUTCOME, "currency": "genledger_outcome_currency"}
 _HIT = {**_WHO, "request_model": "gen_ai_request_model", "provider": "gen_ai_provider_name"}
 _BUDGET = {"budget_rule": "genledger_budget_rule", "budget_scope": "genledger_budget_scope"}
 _DROPPED = {"destination": "genledger_destination_name", "drop_reason": "genledger_destination_reason"}
 
 LABELS: Mapping[str, str] = {
     **_TIMED,
-    **_OUTCOME,
+    **_VALUE,
     **_BUDGET,
     **_DROPPED,
     "label_name": "genledger_label_name",
@@ -185,7 +186,7 @@ def _asked(metric: str, question: Question, least_outcomes: int = 0) -> str | No
         case "time_to_first_chunk":
             return _ratio(_sum((_CHUNKS,), question, "_sum"), _sum((_CHUNKS,), question, "_count"))
         case "outcome_value":
-            given, withdrawn = (Series(f"genledger_outcomes_{kind}_total", _OUTCOME) for kind in ("value", "withdrawn"))
+            given, withdrawn = (Series(f"genledger_outcomes_{kind}_total", _VALUE) for kind in ("value", "withdrawn"))
             total, back = _sum((given,), question), _sum((withdrawn,), question)
             return total and f"{total} - ({back} or 0 * {total})"
     return None

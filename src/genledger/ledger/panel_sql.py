@@ -20,6 +20,9 @@ VARIABLES = ("tenant", "feature", "model")
 ALL = "'*'"
 """What stands in for a variable whose reader has chosen all its values."""
 
+_OUTCOME_FIELDS = {OUTCOME_NAME: "name", "currency": "currency"}
+"""What only outcomes have."""
+
 _HITS = {"cache_hits": "count(*)", "saved": "sum(saved_usd)"}
 _HIT_FIELDS = {"tenant": "tenant", "feature": "feature", "provider": "provider", "request_model": "model"}
 
@@ -45,7 +48,7 @@ def sql(query: Query, shape: Shape) -> str | None:
     fields = {*query.by, *(one.field for one in query.where)}
     if all(name in _HITS for name in query.metrics):
         return _statement(query, shape, _hits(query, shape)) if fields <= _HIT_FIELDS.keys() else None
-    if fields & (RUNS | {"tag"}) or not fields <= {*FIELDS, OUTCOME_NAME, RETRIED}:
+    if fields & (RUNS | {"tag"}) or not fields <= {*FIELDS, *_OUTCOME_FIELDS, RETRIED}:
         return None
     known = [metric for metric in metrics if metric is not None]
     if len(known) < len(metrics):
@@ -106,7 +109,7 @@ def _summed(query: Query, shape: Shape, names: Sequence[str]) -> str:
 
 
 def _rows(query: Query, shape: Shape, columns: Sequence[str], hours: int = 0) -> str:
-    keys = [f"{_expression(name)} AS {name}" for name in query.by if name != OUTCOME_NAME]
+    keys = [f"{_expression(name)} AS {name}" for name in query.by]
     conditions = [_period("started_ns", hours), *_chosen(VARIABLES), *map(_condition, query.where)]
     if query.limit and shape.over_time:
         conditions.append(_among_largest(query))
@@ -139,7 +142,7 @@ def _joined(query: Query, shape: Shape) -> str:
     """Outcomes, beside what the calls cost that they are divided into: ratios of sums."""
     of_calls = [name for name in query.metrics if METRICS[name].expression]
     conditions = [_period("at_ns"), *_chosen(("tenant", "feature")), *map(_condition, query.where)]
-    keys = ["name AS outcome_name" if name == OUTCOME_NAME else f"{_expression(name)} AS {name}" for name in query.by]
+    keys = [f"{_expression(name)} AS {name}" for name in query.by]
     selected = [*_time(query, shape, "at_ns"), *keys, "count(*) AS outcomes", "sum(value) AS outcome_value"]
     counted = (
         f"SELECT {', '.join(selected)}\nFROM outcomes\nWHERE {f'{chr(10)}  AND '.join(conditions)}"
@@ -149,14 +152,14 @@ def _joined(query: Query, shape: Shape) -> str:
         counted += f"\nHAVING count(*) >= {shape.least_outcomes}"
     if not of_calls:
         return counted
-    by_calls = tuple(name for name in query.by if name != OUTCOME_NAME)
-    where = tuple(one for one in query.where if one.field != OUTCOME_NAME)
+    by_calls = tuple(name for name in query.by if name not in _OUTCOME_FIELDS)
+    where = tuple(one for one in query.where if one.field not in _OUTCOME_FIELDS)
     spent = _summed(Query(metrics=query.metrics, by=by_calls, every=query.every, where=where), shape, of_calls)
-    whole = OUTCOME_NAME in query.by or shape.over_time
+    whole = by_calls != query.by or shape.over_time
     first, second = ("counted", "spent") if whole else ("spent", "counted")
     matched = [f"spent.{name} IS counted.{name}" for name in (*(("time",) if shape.over_time else ()), *by_calls)]
     columns = [f"{first}.time"] if shape.over_time else []
-    columns += [f"{'counted' if name == OUTCOME_NAME else first}.{name}" for name in query.by]
+    columns += [f"{'counted' if name in _OUTCOME_FIELDS else first}.{name}" for name in query.by]
     columns += [_measure(name) for name in query.metrics]
     return (
         f"SELECT {', '.join(columns)}\nFROM (\n{_indented(counted if whole else spent)}\n) AS {first}\nLEFT JOIN (\n"
@@ -209,7 +212,7 @@ def _chosen(fields: Sequence[str]) -> list[str]:
 
 
 def _condition(condition: Filter) -> str:
-    expression = "name" if condition.field == OUTCOME_NAME else _expression(condition.field)
+    expression = _expression(condition.field)
     either = []
     for value in condition.values:
         quoted = "'" + value.replace("'", "''") + "'"
@@ -220,7 +223,9 @@ def _condition(condition: Filter) -> str:
 
 
 def _expression(name: str) -> str:
-    return "iif(attempts > 1, 'yes', 'no')" if name == RETRIED else FIELDS[name].expression
+    if name == RETRIED:
+        return "iif(attempts > 1, 'yes', 'no')"
+    return _OUTCOME_FIELDS.get(name) or FIELDS[name].expression
 
 
 def _value(name: str) -> str:

@@ -30,8 +30,6 @@ class Signal(NamedTuple):
 
 
 SIGNALS: Mapping[str, Signal] = {
-    "cache_hits": Signal("hits", "answers of the application's own caches"),
-    "saved": Signal("USD", "what the answers of the application's own caches would have cost"),
     "budget_used": Signal("1", "settled share of the limit in the budget's window"),
     "budget_reserved": Signal("", "what calls under way hold, in what the rule counts"),
     "budget_blocks": Signal("calls", "calls that a budget refused"),

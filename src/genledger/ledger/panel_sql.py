@@ -24,7 +24,7 @@ _OUTCOME_FIELDS = {OUTCOME_NAME: "name", "currency": "currency"}
 """What only outcomes have."""
 
 _HITS = {"cache_hits": "count(*)", "saved": "sum(saved_usd)"}
-_HIT_FIELDS = {"tenant": "tenant", "feature": "feature", "provider": "provider", "request_model": "model"}
+_HIT_FIELDS = {"tenant": "tenant", "feature": "feature", "provider": "provider", "model": "model"}
 
 
 class Shape(NamedTuple):
@@ -44,16 +44,15 @@ class Shape(NamedTuple):
 
 def sql(query: Query, shape: Shape) -> str | None:
     """Return a question in SQL, or `None` if the ledger's tables cannot answer it in one statement."""
-    metrics = [METRICS.get(name) for name in query.metrics]
     fields = {*query.by, *(one.field for one in query.where)}
     if all(name in _HITS for name in query.metrics):
         return _statement(query, shape, _hits(query, shape)) if fields <= _HIT_FIELDS.keys() else None
     if fields & (RUNS | {"tag"}) or not fields <= {*FIELDS, *_OUTCOME_FIELDS, RETRIED}:
         return None
-    known = [metric for metric in metrics if metric is not None]
-    if len(known) < len(metrics):
+    if not all(name in METRICS and name not in _HITS for name in query.metrics):
         return None
-    if any(metric.of_outcomes for metric in known):
+    known = [METRICS[name] for name in query.metrics]
+    if any(metric.of == "outcomes" for metric in known):
         return _statement(query, shape, _joined(query, shape))
     if any(metric.share for metric in known):
         return _statement(query, shape, _ranked(query, shape))
@@ -81,7 +80,7 @@ def _statement(query: Query, shape: Shape, rows: str) -> str:
 
 
 def _is_sum(metric: str) -> bool:
-    return metric in _HITS or METRICS[metric].unit not in ("s", "1")
+    return METRICS[metric].unit not in ("s", "1")
 
 
 def _indented(text: str) -> str:
@@ -169,9 +168,9 @@ def _joined(query: Query, shape: Shape) -> str:
 
 def _measure(name: str) -> str:
     metric = METRICS[name]
-    if metric.of_outcomes and metric.expression:
+    if metric.of == "outcomes" and metric.expression:
         return f"1.0 * spent.{name} / counted.outcomes AS {name}"
-    return f"ifnull(counted.{name}, 0) AS {name}" if metric.of_outcomes else f"spent.{name}"
+    return f"ifnull(counted.{name}, 0) AS {name}" if metric.of == "outcomes" else f"spent.{name}"
 
 
 def _hits(query: Query, shape: Shape) -> str:

@@ -24,6 +24,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "trace": ("last",),
     "prices show": ("gpt-5",),
     "prices backfill": (),
+    "dashboards list": (),
     "doctor": (),
     "budgets": (),
     "budgets log": (),

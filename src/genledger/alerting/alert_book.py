@@ -16,6 +16,7 @@ import orjson
 
 from genledger.alerting.actions import Step
 from genledger.alerting.finding import Finding
+from genledger.alerting.rules import AlertRule
 from genledger.alerting.texts import firing_notice, payload_of, text_of, title_of
 from genledger.budgets import Store
 from genledger.channels.message import Notice, State
@@ -32,6 +33,12 @@ LOST_SECONDS = 7 * 86400.0
 
 DIGEST_ABOVE = 3
 """Alerts of one rule, in one round, above which they become one message."""
+
+PART_OF_WINDOW = 1 / 168
+"""How often a rule is evaluated that has a rolling window: a window of a week, every hour."""
+
+MAX_KEYS = 10_000
+"""API keys that are remembered."""
 
 OWED_SECONDS = 30 * 86400.0
 """How long it is remembered that a message was handed to the store."""
@@ -55,12 +62,16 @@ class AlertBook:
         snoozed: Until when nothing is told, by the rule's name, or by it and a scope: `spike|tenant=acme`.
         lost: Records that processes have lost, by the minute, in seconds since the epoch.
         pending: Messages that the store does not have yet, and what is to be done.
+        keys: Digests of API keys, and when each was first seen; 0 for those that were there from the beginning.
+        evaluated: When each rule was last evaluated.
     """
 
     alerts: dict[str, dict[str, Any]] = field(default_factory=dict)
     snoozed: dict[str, float] = field(default_factory=dict)
     lost: dict[str, int] = field(default_factory=dict)
     pending: list[dict[str, Any]] = field(default_factory=list)
+    keys: dict[str, float] = field(default_factory=dict)
+    evaluated: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def read(cls, document: str) -> AlertBook:
@@ -74,6 +85,17 @@ class AlertBook:
         """Return whether nothing is told about a rule or scope."""
         names = (finding.rule.name, f"{finding.rule.name}|{finding.label}")
         return any(self.snoozed.get(name, 0.0) > now for name in names)
+
+    def is_due(self, rule: AlertRule, now: float) -> bool:
+        """Return whether a rule is to be evaluated again: one that looks at a week is not, every minute."""
+        return now - self.evaluated.get(rule.name, 0.0) >= rule.window_s * PART_OF_WINDOW
+
+    def meet(self, keys: Iterable[str], now: float) -> None:
+        """Take in which API keys there are. The first ones are not new."""
+        seen = now if self.keys else 0.0
+        for key in keys:
+            if len(self.keys) < MAX_KEYS:
+                self.keys.setdefault(key, seen)
 
     def firing(self) -> dict[str, dict[str, Any]]:
         """Return the alerts that go on."""
@@ -101,13 +123,15 @@ class AlertBook:
 
         Args:
             findings: All that was found, firing or not.
-            evaluated: The names of the rules that this is all of.
+            evaluated: The names of the rules that this is everything about.
             known: The names of all rules: alerts of others are forgotten.
             now: The moment, in seconds since the epoch.
             steps_for: Returns what can be done about a finding.
         """
         self.forget(now)
         names = set(known)
+        self.evaluated = {name: at for name, at in self.evaluated.items() if name in names}
+        self.evaluated.update(dict.fromkeys(evaluated, now))
         self.alerts = {name: alert for name, alert in self.alerts.items() if alert["rule"] in names}
         ended = self._end(findings, set(evaluated), now)
         begun = self._begin(findings, now, steps_for)

@@ -43,10 +43,13 @@ class Surroundings:
     Attributes:
         budgets: The budgets of the file, for `pace`.
         tier_of: The plan tier of a tenant.
+        keys: The digests of API keys that budgets have counted, and when each was first seen, in seconds since the
+            epoch.
     """
 
     budgets: Sequence[Rule] = ()
     tier_of: Callable[[str | None], str | None] = field(default=lambda tenant: None)
+    keys: Mapping[str, float] = field(default_factory=dict)
 
 
 def evaluate(rule: AlertRule, history: History, around: Surroundings) -> list[Finding]:
@@ -499,6 +502,11 @@ def _silence(rule: AlertRule, history: History, around: Surroundings) -> Iterato
 def _new(rule: AlertRule, history: History, around: Surroundings) -> Iterator[Finding]:
     now = history.local(rule.timezone)
     start = now - timedelta(seconds=rule.window_s)
+    if rule.watch == "api_key":
+        for key, seen in around.keys.items():
+            verdict = Verdict(seen >= start.timestamp(), 0.0, 0.0, n=len(around.keys), of="known keys")
+            yield Finding(rule, (), 0.0, start, now, verdict, subject=f"api_key {key}")
+        return
     begin = start - timedelta(days=LOOK_BACK_DAYS)
     before = {row[rule.watch] for row in history.rows(("calls",), begin, start, by=(rule.watch,))}
     days = {row["time"][:10] for row in history.rows(("calls",), begin, start, every="day")}

@@ -89,7 +89,8 @@ def run(
                     complaint = error.lines
                     warn(*complaint, "the previous rules stay in force until you correct the file")
             try:
-                _print_round(run_round(opened.file, Ledger(path), opened.store), json=json, brief=True)
+                done = run_round(opened.file, Ledger(path), opened.store, every_rule=False)
+                _print_round(done, json=json, brief=True)
             except (LedgerError, StoreDown) as error:
                 warn(f"{error}; it is tried again in {watch:g} s")
             time.sleep(watch)

@@ -15,7 +15,6 @@ from genledger.budgets import budget
 from genledger.context.attribution import Attribution
 from genledger.engine.record import ProductEvent
 from genledger.ledger import Ledger
-from genledger.ledger.query import QueryError
 from genledger.pricing.usage import Usage
 
 from ..samples import a_call
@@ -203,7 +202,6 @@ def test_an_empty_ledger_has_nothing_to_tell(ledger: Ledger) -> None:
             assert firing(ledger, kind=kind, form=form) == []
 
 
-def test_what_the_ledger_cannot_answer_is_an_error_of_the_question(ledger: Ledger) -> None:
-    ledger.write(calls_of_days(3, 20, 10.0))
-    with pytest.raises(QueryError):
-        firing(ledger, kind="regression", model="gpt-5", split="release")
+def test_a_key_that_budgets_see_for_the_first_time_is_new(ledger: Ledger) -> None:
+    around = Surroundings(keys={"a1": 0.0, "b2": NOW.timestamp() - 60, "c3": NOW.timestamp() - 2 * 86400})
+    assert labels(firing(ledger, around=around, kind="new", watch="api_key")) == ["organization api_key b2"]

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from genledger.dashboards.panels import Panel
-from genledger.ledger.fields import METRICS
 from genledger.ledger.query import Filter
 
 _WHO = {
@@ -283,9 +282,3 @@ def _matches(condition: Filter) -> str:
 
 def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
-
-
-def knows(metric: str) -> bool:
-    """Whether metrics have it."""
-    question = Question((), (), "[1d]")
-    return (metric in METRICS or metric in _GAUGES or metric in _COUNTERS) and _asked(metric, question) is not None

@@ -72,6 +72,10 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "dashboards list": ("What does each feature cost a day, and what is missing from that number?", "honeycomb"),
     "dashboards export datadog": ("Wrote 8 files to dashboards/datadog.",),
     "dashboards push langfuse": ("error: LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY not set",),
+    "alerts list": ("rules.toml has no [[alert]] table",),
+    "alerts run": ("rules.toml has no [[alert]] table",),
+    "alerts test": ("rules.toml has no [[alert]] table",),
+    "alerts snooze spike --for 1h": ("rules.toml has no [[alert]] table",),
     "alerts export prometheus": ("rules.toml has no [[alert]] table",),
     "doctor": ("private attributes of", "write the cost to spans of other instrumentations", UNPRICED),
 }

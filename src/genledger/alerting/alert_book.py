@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import orjson
 
-from genledger.alerting.actions import Step
-from genledger.alerting.finding import Finding
+from genledger.alerting.actions import Remedy
+from genledger.alerting.rule_findings import RuleFinding
 from genledger.alerting.rules import AlertRule
 from genledger.alerting.texts import firing_notice, payload_of, text_of, title_of
 from genledger.budgets import Store
@@ -77,11 +77,12 @@ class AlertBook:
     def read(cls, document: str) -> AlertBook:
         """From the store's text; empty when there is none, or one that cannot be read."""
         try:
-            return cls(**orjson.loads(document)) if document else cls()
+            found = orjson.loads(document) if document else {}
+            return cls(**{one.name: found[one.name] for one in fields(cls) if one.name in found})
         except (ValueError, TypeError):
             return cls()
 
-    def is_snoozed(self, finding: Finding, now: float) -> bool:
+    def is_snoozed(self, finding: RuleFinding, now: float) -> bool:
         """Return whether nothing is told about a rule or scope."""
         names = (finding.rule.name, f"{finding.rule.name}|{finding.label}")
         return any(self.snoozed.get(name, 0.0) > now for name in names)
@@ -113,11 +114,11 @@ class AlertBook:
 
     def advance(
         self,
-        findings: Sequence[Finding],
+        findings: Sequence[RuleFinding],
         evaluated: Iterable[str],
         known: Iterable[str],
         now: float,
-        steps_for: Callable[[Finding], Sequence[Step]],
+        remedies_for: Callable[[RuleFinding], Sequence[Remedy]],
     ) -> list[Notice]:
         """Take in what was found. Return the messages about what began and what ended; they are also `pending`.
 
@@ -126,7 +127,7 @@ class AlertBook:
             evaluated: The names of the rules that this is everything about.
             known: The names of all rules: alerts of others are forgotten.
             now: The moment, in seconds since the epoch.
-            steps_for: Returns what can be done about a finding.
+            remedies_for: Returns what can be done about a finding.
         """
         self.forget(now)
         names = set(known)
@@ -134,11 +135,11 @@ class AlertBook:
         self.evaluated.update(dict.fromkeys(evaluated, now))
         self.alerts = {name: alert for name, alert in self.alerts.items() if alert["rule"] in names}
         ended = self._end(findings, set(evaluated), now)
-        begun = self._begin(findings, now, steps_for)
+        begun = self._begin(findings, now, remedies_for)
         return [*self._tell(ended, "resolved", now), *self._tell(begun, "firing", now)]
 
     def _begin(
-        self, findings: Sequence[Finding], now: float, steps_for: Callable[[Finding], Sequence[Step]]
+        self, findings: Sequence[RuleFinding], now: float, remedies_for: Callable[[RuleFinding], Sequence[Remedy]]
     ) -> list[Told]:
         going_on = {alert["key"] for alert in self.firing().values() if alert["rolling"]}
         begun: list[Told] = []
@@ -146,7 +147,7 @@ class AlertBook:
             told = finding.id in self.alerts or finding.key in going_on
             if not finding.verdict.firing or told or self.is_snoozed(finding, now):
                 continue
-            steps = steps_for(finding)
+            steps = remedies_for(finding)
             payload = payload_of(finding, steps)
             rolling = bool(finding.rule.window_s)
             # What is told after its window was over has ended already.
@@ -169,8 +170,8 @@ class AlertBook:
             begun.append((finding.id, payload, acts))
         return begun
 
-    def _end(self, findings: Sequence[Finding], evaluated: set[str], now: float) -> list[Told]:
-        by_key: dict[str, Finding] = {}
+    def _end(self, findings: Sequence[RuleFinding], evaluated: set[str], now: float) -> list[Told]:
+        by_key: dict[str, RuleFinding] = {}
         firing: set[str] = set()
         for finding in findings:
             by_key[finding.key] = finding

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from genledger.alerting.actions import Step, act, steps_for
+from genledger.alerting.actions import Remedy, act, remedies_for
 from genledger.alerting.alert_book import NAME, OWED_SECONDS, AlertBook, change, lost_of
-from genledger.alerting.evaluation import Surroundings, evaluate
-from genledger.alerting.finding import Finding
+from genledger.alerting.evaluation import evaluate
 from genledger.alerting.history import History
+from genledger.alerting.kinds.surroundings import Surroundings
+from genledger.alerting.rule_findings import RuleFinding
 from genledger.alerting.rules import AlertFile, AlertRule
 from genledger.budgets import RuleError, Store
 from genledger.budgets.enforcement.kill_switch import Controls
@@ -38,7 +39,7 @@ class Round:
         delivered: Whether every channel has every message, as far as this process could see to it.
     """
 
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[RuleFinding] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     delivered: bool = True
@@ -65,7 +66,7 @@ def surroundings(file: AlertFile, store: Store, keys: Mapping[str, float] | None
 
 def look(
     rules: Sequence[AlertRule], ledger: Ledger, around: Surroundings, now: float, lost: Mapping[float, int]
-) -> tuple[list[Finding], set[str], list[str], dict[str, tuple[Step, ...]]]:
+) -> tuple[list[RuleFinding], set[str], list[str], dict[str, tuple[Remedy, ...]]]:
     """Evaluate every rule at a moment.
 
     Returns:
@@ -75,16 +76,16 @@ def look(
     Raises:
         LedgerError: The ledger cannot be read.
     """
-    findings: list[Finding] = []
+    findings: list[RuleFinding] = []
     evaluated: set[str] = set()
     problems: list[str] = []
-    steps: dict[str, tuple[Step, ...]] = {}
+    steps: dict[str, tuple[Remedy, ...]] = {}
     with ledger.reading() as connection:
         history = History(connection, now, lost)
         for rule in rules:
             try:
                 found = evaluate(rule, history, around)
-                steps |= {one.id: steps_for(one, history) for one in found if one.verdict.firing}
+                steps |= {one.id: remedies_for(one, history) for one in found if one.verdict.firing}
             except QueryError as error:
                 problems.append(f"alert {rule.name!r} cannot be evaluated: {error}")
                 continue
@@ -149,7 +150,7 @@ def _hand_over(store: Store, file: AlertFile, problems: list[str]) -> None:
     for one in pending:
         for fields in one["acts"]:
             try:
-                act(Step(**fields), store)
+                act(Remedy(**fields), store)
             except RuleError as error:
                 problems.append(f"{fields['command']}: {error}")
                 _log.error("An alert could not act (%s): %s", message(fields["command"]), error)

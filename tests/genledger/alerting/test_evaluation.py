@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from genledger.alerting.evaluation import Surroundings, evaluate
-from genledger.alerting.finding import Finding
+from genledger.alerting.evaluation import evaluate
 from genledger.alerting.history import History
+from genledger.alerting.kinds.surroundings import Surroundings
+from genledger.alerting.rule_findings import RuleFinding
 from genledger.alerting.rules import alert
 from genledger.budgets import budget
 from genledger.context.attribution import Attribution
@@ -29,13 +30,13 @@ def firing(
     around: Surroundings | None = None,
     lost: dict[float, int] | None = None,
     **keys: Any,
-) -> list[Finding]:
+) -> list[RuleFinding]:
     with ledger.reading() as connection:
         found = evaluate(alert(**keys), History(connection, now.timestamp(), lost), around or AROUND)
     return [one for one in found if one.verdict.firing]
 
 
-def labels(found: list[Finding]) -> list[str]:
+def labels(found: list[RuleFinding]) -> list[str]:
     return [f"{one.label} {one.subject}".strip() for one in found]
 
 
@@ -112,6 +113,19 @@ def test_a_new_version_that_takes_more_tokens_for_a_success_is_a_regression(ledg
     with ledger.reading() as connection:
         (few,) = evaluate(alert(kind="regression", min_successes=150), History(connection, NOW.timestamp()), AROUND)
     assert not few.verdict.enough
+
+
+def test_a_release_is_a_version_too(ledger: Ledger) -> None:
+    for number in range(200):
+        release, tokens = ("1.0", 1000) if number < 100 else ("1.1", 1700)
+        when = NOW - timedelta(hours=100) + timedelta(minutes=15 * number)
+        who = Attribution(feature="draft")
+        usage = Usage(input=tokens)
+        ledger.write(
+            [a_call(0.1, started_ns=at(when), trace_id=number + 1, attribution=who, usage=usage, release=release)],
+            [ProductEvent("accepted", at(when), who, number + 1, None, 1.0)],
+        )
+    assert labels(firing(ledger, kind="regression", split="release")) == ["feature=draft release 1.1"]
 
 
 def test_errors_that_burn_tokens_name_their_kind(ledger: Ledger) -> None:

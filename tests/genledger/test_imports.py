@@ -37,7 +37,8 @@ ALLOWED: dict[str, set[str]] = {
     "genledger_instrumentors": {"instrumentation", "engine", "pricing", "genledger_semconv", "shared"},
     # What is given the record of a call knows the record, and no client.
     "ledger": {"engine", "context", "pricing", "shared"},
-    "alerting": {"ledger", "budgets", "channels", "shared"},
+    "dashboards": {"ledger", "genledger_semconv"},
+    "alerting": {"dashboards", "ledger", "budgets", "channels", "shared", "genledger_semconv"},
     "destinations": {"ledger", "engine", "context", "pricing", "shared", "genledger_semconv"},
     # What is on top of everything.
     "setup": ENGINE | {"alerting", "instrumentation", "engine", "ledger", "destinations", "version"},
@@ -53,7 +54,7 @@ ALLOWED: dict[str, set[str]] = {
         "shared",
         "version",
     },
-    "cli": {"alerting", "doctor", "ledger", "engine", "budgets", "pricing", "shared", "version"},
+    "cli": {"alerting", "dashboards", "doctor", "ledger", "engine", "budgets", "pricing", "shared", "version"},
     "genledger": {"setup", "integrations", "engine", "context", "budgets", "pricing", "shared", "version"},
 }
 """What each package may import of the others. `genledger` is the public API alone."""
@@ -197,7 +198,11 @@ USERS = {
         "genledger.destinations.delivery.grpc_exporter",
         "genledger.shared.private_attributes",
     },
-    "langfuse": {"genledger.shared.private_attributes", "genledger.destinations.langfuse.outcome_scores"},
+    "langfuse": {
+        "genledger.shared.private_attributes",
+        "genledger.dashboards.langfuse_push",
+        "genledger.destinations.langfuse.outcome_scores",
+    },
     "redis": {"genledger.budgets.stores.redis"},
 }
 """The modules that import what only an extra installs."""

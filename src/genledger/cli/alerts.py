@@ -16,6 +16,8 @@ from rich.text import Text
 
 from genledger.alerting.alert_book import NAME, AlertBook, snooze
 from genledger.alerting.evaluator import Round, run_round, surroundings
+from genledger.alerting.exports import ExportTarget
+from genledger.alerting.exports import export as exported_to
 from genledger.alerting.replay import Replayed, replay
 from genledger.alerting.rule_findings import RuleFinding
 from genledger.alerting.rules import KINDS, AlertFile, AlertRule, read_alert_file
@@ -25,7 +27,7 @@ from genledger.budgets.rules.scope import scope_part
 from genledger.cli.apps import new_app
 from genledger.cli.budgets import FileOption, StoreOption, duration, pairs_of
 from genledger.cli.ledgers import LedgerOption, existing_ledger
-from genledger.cli.output import JsonOption, console, fail, moment, number_of, print_json, tell, warn
+from genledger.cli.output import JsonOption, console, fail, moment, number_of, print_json, tell, warn, write_files
 from genledger.cli.tables import add_numbers, fitting, new_table
 from genledger.ledger import Ledger, LedgerError
 from genledger.ledger.query import QueryError
@@ -42,7 +44,7 @@ class _Opened(NamedTuple):
 
 @app.callback()
 def alerts(context: typer.Context, file: FileOption = None, store: StoreOption = None) -> None:
-    """Evaluate alert rules, try them on the past, show and snooze them."""
+    """Evaluate alert rules, try them on the past, and snooze them."""
     if file is None:
         fail("there is no rule file. Name one with GENLEDGER_BUDGETS or `genledger alerts --file`")
     path = str(Path(file).expanduser())
@@ -301,3 +303,23 @@ def snooze_(
     else:
         at = datetime.fromtimestamp(until, UTC)
         tell(f"Alert {about} is snoozed until {at:%Y-%m-%d %H:%M} UTC. End it with `--off`.")
+
+
+@app.command()
+def export(
+    context: typer.Context,
+    target: Annotated[ExportTarget, typer.Argument(help="Whose files.", show_default=False)],
+    dir: Annotated[Path, typer.Option("--dir", help="Folder that they are written to.")] = Path("alerts"),
+) -> None:
+    """Write the rules as files for Prometheus, Datadog or Honeycomb.
+
+    What a target has no words for is left out, and said.
+    """
+    opened: _Opened = context.obj
+    found = exported_to(target, opened.file)
+    write_files(dir / target, found.files)
+    for name, why in found.left_out.items():
+        warn(f"rule {name!r} is left out: {why}")
+    tell(
+        f"Wrote {number_of(len(found.files), 'file')} to {dir / target}. docs/dashboards.md says what to do with them."
+    )

@@ -25,12 +25,13 @@ WORDS: dict[str, tuple[str, ...]] = {
     "trace": ("last",),
     "prices show": ("gpt-5",),
     "prices backfill": (),
+    "alerts list": (),
+    "alerts run": (),
+    "alerts test": ("--since", "2d"),
+    "dashboards list": (),
     "doctor": (),
     "budgets": (),
     "budgets log": (),
-    "alerts run": (),
-    "alerts test": ("--since", "2d"),
-    "alerts list": (),
 }
 """Each command with `--json`, and what else it needs."""
 
@@ -58,6 +59,8 @@ def test_what_is_printed_is_json(
     monkeypatch.setenv("GENLEDGER_LEDGER", str(tmp_path / "ledger.db"))
     monkeypatch.setenv("GENLEDGER_BUDGET_STORE", str(tmp_path / "budgets.db"))
     monkeypatch.setenv("GENLEDGER_SPOOL", "off")
+    (tmp_path / "rules.toml").write_text('[[alert]]\nkind = "spend"\nabove = 0.001\n')
+    monkeypatch.setenv("GENLEDGER_BUDGETS", str(tmp_path / "rules.toml"))
     who = Attribution(tenant="acme", tags=("a", "b"), metadata={"lines": 3, "x\n": True})
     parts = (Part("input", 80, 1e-6, 8e-5), Part("web_search", 1, 0.01, 0.01))
     cost = Cost(0.01008, "table", parts, "2026-11-09", ("unknown_host:x",))

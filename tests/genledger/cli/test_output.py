@@ -81,6 +81,10 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     f"prices show {MODEL}": (f"error: no price for {MODEL}",),
     "prices check prices.toml": ("prices.toml:3: input:",),
     "prices backfill --dry-run": (UNPRICED,),
+    "dashboards list": ("What does each feature cost a day, and what is missing from that number?", "honeycomb"),
+    "dashboards export datadog": ("Wrote 8 files to dashboards/datadog.",),
+    "dashboards push langfuse": ("error: LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY not set",),
+    "alerts export prometheus": ("Wrote ",),
     "doctor": ("private attributes of", "write the cost to spans of other instrumentations", UNPRICED),
 }
 """Every command, and what it shows whole in a pipe."""
@@ -88,7 +92,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 AS_JSON = (
     "report", "report --by tenant", "trace last", "budgets", "budgets log", "alerts list", "alerts run",
     "alerts test --since 2d", "prices show gpt-5.4",
-    f"prices show {MODEL}", "prices backfill --dry-run", "doctor",
+    f"prices show {MODEL}", "prices backfill --dry-run", "dashboards list", "doctor",
 )  # fmt: skip
 
 Run = Callable[..., str]

@@ -47,6 +47,8 @@ def alerts(context: typer.Context, file: FileOption = None, store: StoreOption =
     """Evaluate alert rules, try them on the past, and snooze them."""
     if file is None:
         fail("there is no rule file. Name one with GENLEDGER_BUDGETS or `genledger alerts --file`")
+    if store == "off":
+        fail("GENLEDGER_BUDGET_STORE=off: it is kept nowhere what has been told; name a store with --store")
     path = str(Path(file).expanduser())
     try:
         read = read_alert_file(path)

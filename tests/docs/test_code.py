@@ -178,8 +178,9 @@ def test_the_commands_of_a_page_run(name: str, demo: Demo, tmp_path: Path) -> No
     (tmp_path / "prices.toml").write_text(block(DOCS / "pricing.md", "# An Azure deployment").text)
     script = "\n".join(command for page, command in ours() if page == name)
     variables = {**demo.variables, "GENLEDGER_BUDGET_STORE": "budgets.db", "GENLEDGER_LIBRARIES": "openai"}
-    if name == "alerts.md":
-        (tmp_path / "budgets.toml").write_text(block(DOCS / name, "[[alert]]").text)
+    if name in ("alerts.md", "dashboards.md"):
+        monthly = '\n[[budget]]\nname = "monthly"\ntenant = "each"\nusd = 100\nper = "month"\n'
+        (tmp_path / "budgets.toml").write_text(block(DOCS / "alerts.md", "[[alert]]").text + monthly)
         variables["GENLEDGER_BUDGETS"] = "budgets.toml"
     done = run_shell(f"set -e\n{script}", tmp_path, **variables)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout

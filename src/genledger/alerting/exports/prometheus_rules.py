@@ -214,7 +214,8 @@ class _Expressions:
             if fnmatch.fnmatchcase(budget.name, self._rule.budget) and budget.window.period in _ELAPSED:
                 named.setdefault(budget.window.period, []).append(budget.name)
         if not named:
-            raise CannotSay(f"no budget of the file by day, week or month is named {self._rule.budget!r}")
+            named_so = "" if self._rule.budget == "*" else f" with a name like {self._rule.budget!r}"
+            raise CannotSay(f"the file has no budget by day, week or month{named_so}")
         fields = ("budget_rule", "budget_scope")
         parts = []
         for period, names in named.items():

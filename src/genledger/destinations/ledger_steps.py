@@ -9,6 +9,7 @@ from typing import Any
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from genledger.engine.content.redaction import stage
+from genledger.engine.foreign_spans.delegating_processor import ForeignOnly
 from genledger.engine.foreign_spans.places import AROUND, SpansAround
 from genledger.engine.record import StepRecord
 from genledger.engine.recorder import SCOPE
@@ -96,7 +97,7 @@ class StepReader:
         return step
 
 
-class StepProcessor(SpanProcessor):
+class StepProcessor(ForeignOnly, SpanProcessor):
     """Gives the ledger the spans of others that are steps, or stand between ours: a trace keeps its shape there.
 
     Our own steps go to the ledger when they end, sampled or not.

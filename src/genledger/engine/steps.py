@@ -13,6 +13,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, get_current_span, se
 from genledger.context.attribution import (
     ATTRIBUTION_KEY,
     SPEND_KEY,
+    Attribution,
     claim_trace,
     completed,
     current,
@@ -93,6 +94,7 @@ class Step:
         signature: str | None = None,
         around: Span | None = None,
         started_ns: int | None = None,
+        attribution: Attribution | None = None,
     ) -> None:
         self.kind = kind
         self.name = name
@@ -100,7 +102,7 @@ class Step:
         self.started_ns = time.time_ns() if started_ns is None else started_ns
         self.outer = outer
         self.around = get_current_span() if around is None else around
-        self.attribution = current(outer)
+        self.attribution = current(outer) if attribution is None else attribution
         self._inside: tuple[Context | None, Context] = (None, outer)
         self.span = span
         self.spend = RunningTotal(current_spend(outer))
@@ -186,11 +188,13 @@ class Step:
         return failure
 
     def _record(self, recorder: Recorder, failure: str | None) -> None:
-        context, around = self.span.get_span_context(), get_current_span(self.outer).get_span_context()
+        context = self.span.get_span_context()
+        # A span that is not sampled does not know its parent.
+        parent = getattr(self.span, "parent", None) or get_current_span(self.outer).get_span_context()
         row = StepRecord(
             context.trace_id,
             context.span_id,
-            around.span_id or None,
+            parent.span_id or None,
             self.kind,
             self.name,
             self.started_ns,
@@ -266,7 +270,7 @@ def start_step(
         set_status_on_exception=False,
     )
     try:
-        step = Step(kind, name, outer, span, signature, around, now if started_ns is None else started_ns)
+        step = Step(kind, name, outer, span, signature, around, now if started_ns is None else started_ns, attribution)
         if started_ns is not None:
             step.started -= (now - started_ns) / 1e9
         if content is not None:

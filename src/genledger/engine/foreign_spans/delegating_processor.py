@@ -17,8 +17,16 @@ if TYPE_CHECKING:
     from genledger.engine.foreign_spans.processor import ForeignSpanProcessor
 
 
+class ForeignOnly:
+    """Base of a span processor that takes no spans of ours."""
+
+
 class _Nothing(EndingSpanHook, SpanProcessor):
     """Stands first where nothing is connected."""
+
+    def passes(self, span: ReadableSpan) -> bool:
+        """Nothing is followed."""
+        return True
 
 
 class DelegatingSpanProcessor(EndingSpanHook, SpanProcessor):
@@ -40,6 +48,7 @@ class DelegatingSpanProcessor(EndingSpanHook, SpanProcessor):
         """
         self._first = _Nothing() if first is None else first
         self._others = tuple(others)
+        self._of_ours = tuple(one for one in self._others if not isinstance(one, ForeignOnly))
         self._starting = tuple(one for one in self._others if type(one).on_start is not SpanProcessor.on_start)
         self._ending = tuple(one for one in self._others if isinstance(one, EndingSpanHook))
 
@@ -75,14 +84,18 @@ class DelegatingSpanProcessor(EndingSpanHook, SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         shown: Any = span
+        others = self._others
         try:
-            self._first.on_end(span)
-            shown = seen(span, ended=True) if self._others else None
+            if self._first.passes(span):
+                others = self._of_ours
+            else:
+                self._first.on_end(span)
+                shown = seen(span, ended=True) if others else None
         except Exception as error:
             internal_errors.report("following a span", error)
         if shown is None:
             return
-        for processor in self._others:
+        for processor in others:
             try:
                 processor.on_end(shown)
             except Exception as error:

@@ -125,6 +125,11 @@ def within(context: Context) -> Context:
     return with_session((getattr(span, "attributes", None) or {}).get(A.GEN_AI_CONVERSATION_ID), context)
 
 
+def in_use() -> bool:
+    """Return whether any span of others is open or hidden, or was while one of ours began that is still open."""
+    return bool(_hidden or _runs or _steps)
+
+
 def any_hidden() -> bool:
     """Return whether there are spans that our destinations do not show."""
     return bool(_hidden)

@@ -162,6 +162,11 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
         if run is not None or spend is not None or found.row is not None:
             places.begin(span.context.span_id, run, spend)
 
+    def passes(self, span: ReadableSpan) -> bool:
+        """Return whether a span of ours ends where there is nothing of others: it is shown as it is."""
+        scope = span.instrumentation_scope
+        return not self._open and not places.in_use() and scope is not None and scope.name == self._scope
+
     def on_ending(self, span: Span) -> None:
         """Price the span, and write the cost to it."""
         if self._open and span.context.span_id in self._open and ENDING_SPANS.works:

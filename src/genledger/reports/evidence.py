@@ -1,0 +1,71 @@
+"""Whether a week's growth is more than chance: the low end of its 95 % interval.
+
+What happens in one session or trace is no independent evidence, so that sums vary with clusters, not with calls. Days
+vary together with what happens outside (a launch, a holiday), so that sums also vary with days: each weekday is
+compared with the same weekday of the week before. A growth must be beyond both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from statistics import NormalDist
+
+CONFIDENCE = 0.95
+"""Of intervals, two-sided."""
+
+_Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+
+# Student's t for the same interval, by degrees of freedom: a week has seven days.
+_T = (math.inf, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447)
+
+Pair = tuple[float, float]
+
+
+def least_growth(now: Sequence[float], before: Sequence[float], days: Sequence[Pair]) -> float:
+    """Return the low end of a sum's quotient to that of the week before.
+
+    Args:
+        now: What each cluster of the week adds to the sum.
+        before: Likewise, in the week before.
+        days: Sums of each weekday: in the week, and in the week before.
+    """
+    whole, whole_before = math.fsum(now), math.fsum(before)
+    if whole <= 0 or whole_before <= 0:
+        return 0.0
+    quotient = whole / whole_before
+    # Of a sum over a random number of clusters (compound Poisson).
+    by_cluster = _Z * math.sqrt(_squares(now) / whole**2 + _squares(before) / whole_before**2)
+    if len(days) < 2:
+        return 0.0
+    rest = _squares(today - quotient * then for today, then in days)
+    by_day = _T[min(len(days), len(_T)) - 1] * math.sqrt(len(days) / (len(days) - 1) * rest) / whole
+    return quotient * math.exp(-max(by_cluster, by_day))
+
+
+def least_ratio_growth(now: Sequence[Pair], before: Sequence[Pair]) -> float:
+    """Return the low end of the quotient of two ratios of sums.
+
+    Args:
+        now: What each cluster of the week adds to the numerator and to the denominator.
+        before: Likewise, in the week before.
+    """
+    ratio, deviation = log_ratio(now)
+    ratio_before, deviation_before = log_ratio(before)
+    if not (math.isfinite(ratio) and math.isfinite(ratio_before)):
+        return 0.0
+    return math.exp(ratio - ratio_before - _Z * math.hypot(deviation, deviation_before))
+
+
+def log_ratio(pairs: Sequence[Pair]) -> Pair:
+    """Return the logarithm of a ratio of sums, and its standard deviation by the delta method; infinite if unknown."""
+    used, gained = math.fsum(pair[0] for pair in pairs), math.fsum(pair[1] for pair in pairs)
+    if len(pairs) < 2 or used <= 0 or gained <= 0:
+        return math.nan, math.inf
+    # The logarithm changes with each cluster by its share of the numerator minus that of the denominator.
+    rest = _squares(one / used - other / gained for one, other in pairs)
+    return math.log(used / gained), math.sqrt(len(pairs) / (len(pairs) - 1) * rest)
+
+
+def _squares(values: Iterable[float]) -> float:
+    return math.fsum(value * value for value in values)

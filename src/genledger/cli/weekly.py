@@ -31,7 +31,7 @@ def report_weekly(
     ledger: LedgerOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Compare a week with the week before: what grew and why, unit economics, waste."""
+    """Compare a week with the week before."""
     if json and markdown:
         raise typer.BadParameter("--json and --markdown are two formats; give one of them", param_hint="--markdown")
     try:

@@ -53,7 +53,7 @@ def _compared(heading: str, by: By, rows: Sequence[Compared], whole: Compared) -
     grid = Grid(columns, [_row(row, _name(row.key), digits) for row in rows[:MOST]], _row(whole, Cell("all"), digits))
     lines = _more(rows)
     if any(change.state == "not enough data" for row in (*rows[:MOST], whole) for change in _changes(row)):
-        lines.append("n = ...: not enough data to tell growth from chance, with so many sessions or traces.")
+        lines.append("n: not enough data to tell growth from chance; sessions or traces in the smaller week.")
     return Section(heading, grid, lines)
 
 
@@ -160,7 +160,7 @@ def _successes(rows: Sequence[Success]) -> Iterable[Section]:
         ]
         lines = _more(of_kind)
         if any(cell.text.startswith("n = ") for row in cells for cell in row[4:]):
-            lines.append("n = ...: not enough data, with so many successes.")
+            lines.append("n: not enough data, with so many successes.")
         if by == "tenant":
             lines.append("A tenant's cost is that in the features where the outcome is recorded.")
         yield Section(f"Cost per {outcome} by {by}", Grid(columns, cells), lines)

@@ -218,6 +218,18 @@ def traces_won(connection: sqlite3.Connection, period: Period) -> Mapping[str | 
     return {feature: (won, traces) for feature, won, traces in rows}
 
 
+def revenue(connection: sqlite3.Connection, period: Period) -> list[Revenue]:
+    """Return the sums of the outcomes of a period that have a currency."""
+    rows = connection.execute(
+        """
+        SELECT tenant, feature, currency, total(value) FROM outcomes
+        WHERE at_ns >= :begin_ns AND at_ns < :end_ns AND currency IS NOT NULL GROUP BY 1, 2, 3
+        """,
+        period._asdict(),
+    )
+    return [Revenue(*row) for row in rows]
+
+
 def output_lengths(connection: sqlite3.Connection, period: Period, unit: Unit) -> Iterator[tuple[str | None, int, int]]:
     """Return how often each count of output tokens occurred: feature, tokens, calls or traces; the shortest first."""
     each = "" if unit == "call" else "GROUP BY feature, trace_id"

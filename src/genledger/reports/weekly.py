@@ -377,7 +377,7 @@ class _Weeks:
 
     def margins(self) -> list[tuple[By, Margin]]:
         """Return what is left of revenue, altogether and by feature and tenant, where there is any."""
-        revenue: list[weeks.Revenue] = []
+        revenue = weeks.revenue(self._connection, self.periods[0])
         rows: list[tuple[By, Margin]] = []
         for by in ("all", "feature", "tenant"):
             earned: dict[Key, dict[str, float]] = defaultdict(lambda: defaultdict(float))

@@ -216,11 +216,11 @@ def _margins(rows: Sequence[tuple[By, Margin]]) -> Iterable[Section]:
         of_kind = [row for kind, row in rows if kind == by]
         columns = [Column(by, names=True), *(Column(name) for name in ("revenue", "cost", "margin", "share"))]
         cells = [_margin_row(row, _name(row.key), digits) for row in of_kind[:MOST]]
-        lines = _more(of_kind)
+        lines = [*_more(of_kind), "Revenue: the outcomes with a currency."]
         if any(row.margin is None for row in of_kind):
             lines.append("-: revenue in other currencies than USD is not converted.")
         footer = _margin_row(whole, Cell("all"), digits)
-        yield Section(f"Margin by {by}: outcomes with a currency", Grid(columns, cells, footer), lines)
+        yield Section(f"Margin by {by}", Grid(columns, cells, footer), lines)
 
 
 def _margin_row(row: Margin, name: Cell, digits: int) -> list[Cell]:

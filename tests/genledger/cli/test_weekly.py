@@ -50,7 +50,8 @@ def filled(tmp_path: Path) -> None:
             calls.append(a_call(1.0 + week * 0.5, started_ns=at, attribution=who))
             if number % 3:
                 events.append(ProductEvent("accepted", at, who, calls[-1].trace_id, None, 1.0))
-    Ledger(tmp_path / "ledger.db", max_age_days=None).write(calls, events)
+    paid = ProductEvent("paid", at, Attribution(tenant="acme", feature="copilot"), None, None, 200.0, "USD")
+    Ledger(tmp_path / "ledger.db", max_age_days=None).write(calls, [*events, paid])
 
 
 @pytest.mark.usefixtures("filled")
@@ -59,7 +60,7 @@ def test_on_80_columns_every_section_is_whole(run: Run) -> None:
     assert done.exit_code == 0
     assert max(map(cell_len, done.stdout.splitlines())) <= 80
     for heading in ("By feature", "By tenant", "Growth over 20%", "Dearest features", "Cost per accepted by feature",
-                    "Wasted spend", "Errors and retries"):  # fmt: skip
+                    "Wasted spend", "Margin by tenant", "Errors and retries"):  # fmt: skip
         assert f"\n{heading}\n" in done.stdout
     assert "Week 2026-W42: Mon 2026-10-12 to Sun 2026-10-18 (UTC)" in done.stdout.replace("\n", " ")
     assert re.search(r"acme +\$140\.00 +▲ \+100%", done.stdout)
@@ -72,6 +73,7 @@ def test_on_80_columns_every_section_is_whole(run: Run) -> None:
 def test_ratios_are_beside_numerator_and_denominator(run: Run) -> None:
     shown = " ".join(run(*WEEK).stdout.split())
     assert "from $0.7500 ($63.00 / 84) to $1.5000 ($126.00 / 84)" in shown
+    assert re.search(r"copilot \$200\.00 \$126\.00 \+\$74\.00 37\.0%", shown)
     assert re.search(r"copilot \$126\.00 84 \$1\.5000", shown)
 
 

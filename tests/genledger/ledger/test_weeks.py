@@ -150,6 +150,22 @@ def test_outputs_are_those_of_calls_or_of_traces(ledger: Ledger, unit: Any, leng
     assert (longest.trace, longest.output_tokens, longest.span is None) == (trace_hex(2), 30, unit == "trace")
 
 
+def test_revenue_is_what_outcomes_with_a_currency_add_up_to(ledger: Ledger) -> None:
+    ledger.write(
+        events=[
+            event(5.0),
+            event(49.9)._replace(currency="USD", key="invoice-1"),
+            event(39.9)._replace(currency="USD", key="invoice-1"),  # corrected
+            event(10.1)._replace(currency="USD", key="invoice-2"),
+            event(-3.0)._replace(currency="EUR"),
+            event(9.0, at_ns=WEEK.end_ns)._replace(currency="USD"),
+        ]
+    )
+    with ledger.reading() as connection:
+        found = {one.currency: one.amount for one in weeks.revenue(connection, WEEK)}
+    assert found == {"USD": pytest.approx(50.0), "EUR": -3.0}
+
+
 def test_a_call_without_anything_is_no_trouble(ledger: Ledger) -> None:
     ledger.write([call(None, trace=1, usage=None, request_model=None, response_model=None, attribution=Attribution())])
     with ledger.reading() as connection:

@@ -245,6 +245,22 @@ def test_errors_and_retries_have_their_cost(ledger: Ledger) -> None:
     assert (found.retries_usd, found.retried_usd) == (0.0, 2.0)
 
 
+def test_margin_is_revenue_minus_the_cost_of_all_calls(ledger: Ledger) -> None:
+    rows = list(calls(70, 0))
+    at = rows[0].started_ns
+    paid = [
+        ProductEvent("invoice_paid", at, Attribution(tenant="t0", feature="copilot"), None, None, 20.0, "USD"),
+        ProductEvent("invoice_paid", at, Attribution(tenant="t1", feature="copilot"), None, None, 3.0, "EUR"),
+    ]
+    ledger.write(rows, paid)
+    found = {(by, row.key): row for by, row in report(ledger).margins}
+    costs = {row.key: row.cost.now for row in report(ledger).tenants}
+    assert found["tenant", "t0"].margin == pytest.approx(20.0 - (costs["t0"] or 0))
+    assert found["tenant", "t0"].share == pytest.approx(1 - (costs["t0"] or 0) / 20.0)
+    assert (found["tenant", "t1"].margin, found["tenant", "t1"].revenue) == (None, {"EUR": 3.0})
+    assert found["all", None].margin is None
+
+
 def test_an_empty_ledger_has_an_empty_report(ledger: Ledger) -> None:
     found = report(ledger)
     assert found.empty

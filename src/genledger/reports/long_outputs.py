@@ -72,8 +72,9 @@ def limit_of(lengths: Counted) -> tuple[float, float] | None:
 def _found(connection: sqlite3.Connection, period: Period, usual_in: Period, unit: Unit) -> list[Outlier]:
     found = []
     for feature, rows in groupby(output_lengths(connection, usual_in, unit), key=lambda row: row[0]):
-        limit = limit_of([(length, often) for _, length, often in rows])
-        if limit is not None:
+        lengths = [(length, often) for _, length, often in rows]
+        limit = limit_of(lengths)
+        if limit is not None and lengths[-1][0] > limit[1]:
             usual, above = limit
             found += [Outlier(one, usual) for one in long_outputs(connection, period, unit, feature, above, MOST)]
     return found

@@ -42,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "setup": ENGINE | {"instrumentation", "engine", "ledger", "destinations", "version"},
     "integrations": {"setup", "budgets"},
     "doctor": {"setup", "destinations", "ledger", "instrumentation", "budgets", "pricing", "shared", "version"},
-    "cli": {"doctor", "ledger", "reports", "engine", "budgets", "pricing", "shared", "version"},
+    "cli": {"doctor", "ledger", "reports", "channels", "engine", "budgets", "pricing", "shared", "version"},
     "genledger": {"setup", "integrations", "engine", "context", "budgets", "pricing", "shared", "version"},
 }
 """What each package may import of the others. `genledger` is the public API alone."""

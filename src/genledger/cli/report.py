@@ -30,8 +30,8 @@ from genledger.cli.output import (
     tell,
     time_text,
 )
+from genledger.cli.report_weekly import report_weekly
 from genledger.cli.tables import add_names, add_numbers, fitting, new_table
-from genledger.cli.weekly import report_weekly
 from genledger.ledger import Ledger, LedgerError, queries
 from genledger.ledger.queries import OutcomeCost, Report, Retries
 from genledger.ledger.run_spending import RunSpending, total

@@ -35,7 +35,7 @@ class Split:
     causes: dict[str, float]
 
 
-Week = Mapping[str, Composition]
+ByModel = Mapping[str, Composition]
 """What a week consisted of, by model."""
 
 
@@ -58,7 +58,7 @@ class _Model(NamedTuple):
 _INPUT = "all input"
 
 
-def split(now: Week, before: Week, cost: float, cost_before: float) -> Split:
+def split(now: ByModel, before: ByModel, cost: float, cost_before: float) -> Split:
     """Return the split of a change, for the two costs as they are printed, each rounded to the cent or finer.
 
     Args:
@@ -92,7 +92,7 @@ def _rounded(amount: float, digits: int) -> Decimal:
     return Decimal(amount).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_EVEN)
 
 
-def _effects(now: Week, before: Week) -> list[float]:
+def _effects(now: ByModel, before: ByModel) -> list[float]:
     models = {
         name: (_model(before.get(name, Composition())), _model(now.get(name, Composition())))
         for name in {**before, **now}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from itertools import groupby
 
-from genledger.reports.documents import Cell, Column, Document, Grid, Section, Tone
+from genledger.reports.document import Column, Document, Grid, Section, TableCell, Tone
 from genledger.reports.unit_economics import CostPerSuccess, Margin, Waste
 from genledger.reports.weekly import By, Change, Compared, Success, Weekly
 from genledger.shared.amounts import count, digits_for, money, number_of, signed
@@ -45,12 +45,14 @@ def title_of(found: Weekly) -> str:
 
 
 def _compared(heading: str, by: By, rows: Sequence[Compared], whole: Compared) -> Section:
-    digits = digits_for(whole.cost.now)
+    digits = digits_for(max(whole.cost.now or 0.0, whole.cost.before or 0.0))
     columns = [
         *(Column(by, names=True), Column("cost"), Column("change")),
         *(Column("calls"), Column("change", spare=1), Column("tokens", spare=2), Column("change", spare=2)),
     ]
-    grid = Grid(columns, [_row(row, _name(row.key), digits) for row in rows[:MOST]], _row(whole, Cell("all"), digits))
+    grid = Grid(
+        columns, [_row(row, _name(row.key), digits) for row in rows[:MOST]], _row(whole, TableCell("all"), digits)
+    )
     lines = _more(rows)
     if any(change.state == "not enough data" for row in (*rows[:MOST], whole) for change in _changes(row)):
         lines.append("n: not enough data to tell growth from chance; sessions or traces in the smaller week.")
@@ -61,27 +63,31 @@ def _changes(row: Compared) -> tuple[Change, Change, Change]:
     return row.cost, row.calls, row.tokens
 
 
-def _row(row: Compared, name: Cell, digits: int) -> list[Cell]:
+def _row(row: Compared, name: TableCell, digits: int) -> list[TableCell]:
     unknown = row.cost.now is None
     return [
         name,
-        Cell("unpriced", "alarm") if unknown else Cell(money(row.cost.now, digits)),
+        TableCell("unpriced", "alarm") if unknown else TableCell(money(row.cost.now, digits)),
         _change(row.cost),
-        Cell(count(round(row.calls.now or 0))),
+        TableCell(count(round(row.calls.now or 0))),
         _change(row.calls),
-        Cell(count(round(row.tokens.now or 0))),
+        TableCell(count(round(row.tokens.now or 0))),
         _change(row.tokens),
     ]
 
 
-def _change(change: Change) -> Cell:
+def _change(change: Change) -> TableCell:
     if change.state == "new":
-        return Cell("new")
+        return TableCell("new")
     if change.growth is None:
-        return Cell("-", "dim")
+        return TableCell("-", "dim")
     if change.state == "not enough data":
-        return Cell(f"n = {change.n:,}", "dim")
-    return Cell(f"▲ {change.growth:+,.0%}", "alarm") if change.state == "grown" else Cell(f"{change.growth:+,.0%}")
+        return TableCell(f"n = {change.n:,}", "dim")
+    return (
+        TableCell(f"▲ {change.growth:+,.0%}", "alarm")
+        if change.state == "grown"
+        else TableCell(f"{change.growth:+,.0%}")
+    )
 
 
 def _growth(found: Weekly) -> list[str]:
@@ -141,7 +147,7 @@ def _dearest(found: Weekly) -> list[str]:
 def _successes(rows: Sequence[Success]) -> Iterable[Section]:
     for (by, outcome), each in groupby(rows, key=lambda row: (row.by, row.now.outcome)):
         of_kind = list(each)
-        digits = digits_for(max(row.now.cost for row in of_kind))
+        digits = digits_for(max(max(row.now.cost, row.before.cost) for row in of_kind))
         digits_each = digits_for(max(row.now.each or 0.0 for row in of_kind))
         columns = [
             *(Column(by, names=True), Column("cost"), Column("successes"), Column("per success")),
@@ -150,9 +156,9 @@ def _successes(rows: Sequence[Success]) -> Iterable[Section]:
         cells = [
             [
                 _name(row.key),
-                Cell(money(row.now.cost, digits)),
-                Cell(count(row.now.successes)),
-                Cell(money(row.now.each, digits_each), "strong"),
+                TableCell(money(row.now.cost, digits)),
+                TableCell(count(row.now.successes)),
+                TableCell(money(row.now.each, digits_each), "strong"),
                 _interval(row, digits_each),
                 _change(row.change),
             ]
@@ -166,10 +172,10 @@ def _successes(rows: Sequence[Success]) -> Iterable[Section]:
         yield Section(f"Cost per {outcome} by {by}", Grid(columns, cells), lines)
 
 
-def _interval(row: Success, digits: int) -> Cell:
+def _interval(row: Success, digits: int) -> TableCell:
     if row.now.low is None:
-        return Cell(f"n = {row.now.successes:,}", "dim")
-    return Cell(f"{money(row.now.low, digits)} to {money(row.now.high, digits)}")
+        return TableCell(f"n = {row.now.successes:,}", "dim")
+    return TableCell(f"{money(row.now.low, digits)} to {money(row.now.high, digits)}")
 
 
 def _waste(found: Weekly) -> Section:
@@ -196,15 +202,20 @@ def _waste(found: Weekly) -> Section:
     grid = Grid(
         columns,
         [_waste_row(row, _name(row.key), digits) for row in rows[:MOST]],
-        _waste_row(whole, Cell("all"), digits),
+        _waste_row(whole, TableCell("all"), digits),
     )
     return Section("Wasted spend", grid if rows else None, lines)
 
 
-def _waste_row(row: Waste, name: Cell, digits: int) -> list[Cell]:
+def _waste_row(row: Waste, name: TableCell, digits: int) -> list[TableCell]:
     amounts = (row.spend, row.failed, row.cancelled, row.retries, row.unsuccessful)
     share = f"{row.total / row.spend:.1%}" if row.spend else "-"
-    return [name, *(Cell(money(usd, digits)) for usd in amounts), Cell(money(row.total, digits), "strong"), Cell(share)]
+    return [
+        name,
+        *(TableCell(money(usd, digits)) for usd in amounts),
+        TableCell(money(row.total, digits), "strong"),
+        TableCell(share),
+    ]
 
 
 def _margins(rows: Sequence[tuple[By, Margin]]) -> Iterable[Section]:
@@ -219,11 +230,11 @@ def _margins(rows: Sequence[tuple[By, Margin]]) -> Iterable[Section]:
         lines = [*_more(of_kind), "Revenue: the outcomes with a currency."]
         if any(row.margin is None for row in of_kind):
             lines.append("-: revenue in other currencies than USD is not converted.")
-        footer = _margin_row(whole, Cell("all"), digits)
+        footer = _margin_row(whole, TableCell("all"), digits)
         yield Section(f"Margin by {by}", Grid(columns, cells, footer), lines)
 
 
-def _margin_row(row: Margin, name: Cell, digits: int) -> list[Cell]:
+def _margin_row(row: Margin, name: TableCell, digits: int) -> list[TableCell]:
     revenue = ", ".join(
         money(amount, digits) if currency == "USD" else f"{amount:,.2f} {currency}"
         for currency, amount in row.revenue.items()
@@ -231,7 +242,7 @@ def _margin_row(row: Margin, name: Cell, digits: int) -> list[Cell]:
     margin = "-" if row.margin is None else signed(row.margin, digits)
     tone: Tone = "alarm" if row.margin is not None and row.margin < 0 else "strong"
     share = "-" if row.share is None else f"{row.share:.1%}"
-    return [name, Cell(revenue), Cell(money(row.cost, digits)), Cell(margin, tone), Cell(share)]
+    return [name, TableCell(revenue), TableCell(money(row.cost, digits)), TableCell(margin, tone), TableCell(share)]
 
 
 def _failures(found: Weekly) -> list[str]:
@@ -261,14 +272,14 @@ def _outliers(found: Weekly) -> Section:
     digits = digits_for(max((one.output.cost or 0.0 for one in found.outliers), default=0.0))
     rows = [
         [
-            Cell(one.output.trace[:_SHOWN_OF_ID]),
+            TableCell(one.output.trace[:_SHOWN_OF_ID]),
             _name(one.output.feature),
             _name(one.output.model),
-            Cell(count(one.output.calls)),
-            Cell(count(one.output.output_tokens)),
-            Cell(count(round(one.usual))),
-            Cell(f"{one.times:,.0f}x"),
-            Cell(money(one.output.cost, digits)),
+            TableCell(count(one.output.calls)),
+            TableCell(count(one.output.output_tokens)),
+            TableCell(count(round(one.usual))),
+            TableCell(f"{one.times:,.0f}x"),
+            TableCell(money(one.output.cost, digits)),
         ]
         for one in found.outliers
     ]
@@ -287,8 +298,8 @@ def _unpriced(found: Weekly) -> list[str]:
     ]
 
 
-def _name(key: str | None) -> Cell:
-    return Cell("(none)", "dim") if key is None else Cell(key)
+def _name(key: str | None) -> TableCell:
+    return TableCell("(none)", "dim") if key is None else TableCell(key)
 
 
 def _text(key: str | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from genledger.context.attribution import Attribution
 from genledger.engine.record import ProductEvent
 from genledger.ledger import Ledger
 
+from ...standins.alert_receiver import AlertReceiver
+from ...standins.mail_server import MailServer
 from ..samples import a_call
 
 HOSTILE = "<script>x</script> ```<!channel> **b** [a](http://x) @everyone\u202e"
@@ -52,6 +54,20 @@ def filled(tmp_path: Path) -> None:
                 events.append(ProductEvent("accepted", at, who, calls[-1].trace_id, None, 1.0))
     paid = ProductEvent("paid", at, Attribution(tenant="acme", feature="copilot"), None, None, 200.0, "USD")
     Ledger(tmp_path / "ledger.db", max_age_days=None).write(calls, [*events, paid])
+
+
+@pytest.fixture
+def receiver() -> Iterator[AlertReceiver]:
+    server = AlertReceiver()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def mail() -> Iterator[MailServer]:
+    server = MailServer()
+    yield server
+    server.close()
 
 
 @pytest.mark.usefixtures("filled")
@@ -115,6 +131,40 @@ def test_json_has_every_number(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("filled")
+def test_the_report_is_sent_to_a_webhook_and_by_mail(run: Run, receiver: AlertReceiver, mail: MailServer) -> None:
+    done = run(*WEEK, "--to", f"json://{receiver.address}/hook", "--to", mail.url)
+    assert (done.exit_code, done.stdout) == (0, "Sent the report to 2 receivers.\n")
+    (posted,) = receiver.taken()
+    assert posted.json["title"].startswith("Week 2026-W42: Mon 2026-10-12")
+    assert "▲ tenant acme: cost +100%" in posted.json["message"]
+    message = mail.messages.get(timeout=60)
+    assert message["Subject"].startswith("Week 2026-W42")
+    body = message.get_body(("html",))
+    assert body is not None
+    page = body.get_content()
+    assert "<pre><code>" in page
+    assert "<script" not in page
+    assert "copilot" in page
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_receiver_that_is_down_is_an_error_and_the_others_are_told(run: Run, receiver: AlertReceiver) -> None:
+    done = run(*WEEK, "--to", "json://user:secret@127.0.0.1:1/hook", "--to", f"json://{receiver.address}/hook")
+    assert done.exit_code == 1
+    assert "not sent to the URL that begins with 'json'" in done.stderr
+    assert "secret" not in done.output
+    assert len(receiver.taken()) == 1
+
+
+@pytest.mark.usefixtures("filled")
+def test_an_unknown_kind_of_url_is_an_error(run: Run) -> None:
+    done = run(*WEEK, "--to", "nonsense://secret")
+    assert done.exit_code == 1
+    assert "'nonsense'" in done.stderr
+    assert "secret" not in done.output
+
+
+@pytest.mark.usefixtures("filled")
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
@@ -140,11 +190,12 @@ def test_a_file_that_cannot_be_written_is_one_line(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("filled")
-def test_a_week_without_calls_is_one_line(run: Run) -> None:
+def test_a_week_without_calls_is_no_error_and_one_line(run: Run) -> None:
     done = run("--week", "2026-W20")
-    assert done.exit_code == 1
-    assert "no calls" in done.stderr
-    assert "2026-10-18" in done.stderr
+    assert done.exit_code == 0
+    assert done.stdout.startswith("Week 2026-W20 and the week before have no calls. The last call in ")
+    assert "2026-10-18" in done.stdout
+    assert done.stdout.count("\n") == 1
 
 
 def test_an_empty_ledger_or_a_foreign_file_is_one_line(run: Run, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-from genledger.reports.documents import Cell, Column, Document, Grid, Section, as_html
+from genledger.reports.document import Column, Document, Grid, Section, TableCell, as_html
 
 HOSTILE = """<script>alert(1)</script>"'><img src=x onerror=alert(2)> & `|*_"""
 
@@ -27,7 +27,9 @@ class Page(HTMLParser):
 
 def document() -> Document:
     columns = [Column(HOSTILE, names=True), Column("cost")]
-    grid = Grid(columns, [[Cell(HOSTILE, "dim"), Cell("$1.00", "alarm")]], [Cell("all"), Cell("$1.00")])
+    grid = Grid(
+        columns, [[TableCell(HOSTILE, "dim"), TableCell("$1.00", "alarm")]], [TableCell("all"), TableCell("$1.00")]
+    )
     return Document(HOSTILE, [Section(HOSTILE, grid, [HOSTILE])])
 
 
@@ -48,7 +50,7 @@ def test_the_page_loads_and_runs_nothing() -> None:
 
 def test_columns_are_left_out_from_the_most_spare() -> None:
     columns = [Column("a", names=True), Column("b", spare=1), Column("c", spare=2), Column("d")]
-    grid = Grid(columns, [[Cell(text) for text in "abcd"]], [Cell(text) for text in "ABCD"])
+    grid = Grid(columns, [[TableCell(text) for text in "abcd"]], [TableCell(text) for text in "ABCD"])
     assert grid.spares == 2
     fewer = grid.without(1)
     assert ([column.heading for column in fewer.columns], [cell.text for cell in fewer.footer]) == (

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from genledger.cli.tables import add_names, add_numbers, fitting, new_table
-from genledger.reports.documents import Cell, Document, Grid, Section
+from genledger.reports.document import Document, Grid, Section, TableCell
 
 WIDTH = 80
 """Characters of a line in Markdown: what chats and mail show without folding."""
@@ -56,7 +56,7 @@ def _print_section(to: Console, section: Section) -> None:
     if grid is not None:
         to.print(fitting(to, lambda spares: _table(to, grid.without(spares)), range(grid.spares + 1), _ROOM))
     for line in section.lines:
-        to.print(_text(to, Cell(line)))
+        to.print(_text(to, TableCell(line)))
 
 
 def _table(to: Console, grid: Grid) -> Table:
@@ -71,6 +71,6 @@ def _table(to: Console, grid: Grid) -> Table:
     return table
 
 
-def _text(to: Console, cell: Cell) -> Text:
+def _text(to: Console, cell: TableCell) -> Text:
     text = cell.text.replace("▲", "^") if to.options.ascii_only else cell.text
     return Text(text, style=_STYLES[cell.tone])

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 Tone = Literal["", "strong", "dim", "alarm"]
 
 
-class Cell(NamedTuple):
+class TableCell(NamedTuple):
     """Text in a table, and how it is meant."""
 
     text: str
@@ -36,15 +36,15 @@ class Grid:
     """A table; `footer` is its last row, the sum."""
 
     columns: Sequence[Column]
-    rows: Sequence[Sequence[Cell]]
-    footer: Sequence[Cell] = ()
+    rows: Sequence[Sequence[TableCell]]
+    footer: Sequence[TableCell] = ()
 
     def without(self, spares: int) -> Grid:
         """Return the table without this many kinds of spare column."""
         left_out = sorted({column.spare for column in self.columns if column.spare}, reverse=True)[:spares]
         kept = [place for place, column in enumerate(self.columns) if column.spare not in left_out]
 
-        def fewer(row: Sequence[Cell]) -> list[Cell]:
+        def fewer(row: Sequence[TableCell]) -> list[TableCell]:
             return [row[place] for place in kept] if row else []
 
         return Grid([self.columns[place] for place in kept], [fewer(row) for row in self.rows], fewer(self.footer))
@@ -117,7 +117,7 @@ def _table(grid: Grid) -> str:
     return f'<div class="wide"><table><thead><tr>{headings}</tr></thead><tbody>{body}</tbody>{footer}</table></div>\n'
 
 
-def _row(columns: Sequence[Column], row: Sequence[Cell]) -> str:
+def _row(columns: Sequence[Column], row: Sequence[TableCell]) -> str:
     cells = []
     for column, cell in zip(columns, row, strict=True):
         classes = " ".join(filter(None, ("names" if column.names else "", cell.tone)))

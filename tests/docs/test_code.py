@@ -66,6 +66,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
 # Python
 
 WITHOUT_ANYTHING = (
+    "alerts.md",
     "attribution.md",
     "budgets.md",
     "getting-started.md",
@@ -185,6 +186,9 @@ def test_the_commands_of_a_page_run(name: str, demo: Demo, tmp_path: Path) -> No
     (tmp_path / "prices.toml").write_text(block(DOCS / "pricing.md", "# An Azure deployment").text)
     script = "\n".join(command for page, command in ours() if page == name)
     variables = {**demo.variables, "GENLEDGER_BUDGET_STORE": "budgets.db", "GENLEDGER_LIBRARIES": "openai"}
+    if name == "alerts.md":
+        (tmp_path / "budgets.toml").write_text(block(DOCS / name, "[[alert]]").text)
+        variables["GENLEDGER_BUDGETS"] = "budgets.toml"
     done = run_shell(f"set -e\n{script}", tmp_path, **variables)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
 

@@ -92,7 +92,7 @@ def _write(file: Path, text: str) -> None:
 def _send(urls: Sequence[str], document: Document, data: Mapping[str, Any]) -> None:
     """Send a report to each URL, as Markdown; exit with an error if one of them has not taken it."""
     from genledger.channels.apprise_urls import AppriseUrl
-    from genledger.channels.message import Notice, Unusable
+    from genledger.channels.message import ChannelUnusable, Notice
 
     _, _, text = as_markdown(document).partition("\n\n")
     payload = {"schema": SCHEMA, "text": text, **data}
@@ -102,7 +102,7 @@ def _send(urls: Sequence[str], document: Document, data: Mapping[str, Any]) -> N
         channel = AppriseUrl(url)
         try:
             taken = channel.open() and channel.send(notice)
-        except Unusable as error:
+        except ChannelUnusable as error:
             fail(error)
         except Exception as error:
             taken = False

@@ -11,8 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from statistics import NormalDist
 
-CONFIDENCE = 0.95
-"""Of intervals, two-sided."""
+from genledger.alerting.baselines import CONFIDENCE
 
 _Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 
@@ -20,6 +19,7 @@ _Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 _T = (math.inf, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447)
 
 Pair = tuple[float, float]
+"""A numerator and a denominator, or a sum in the week and in the week before."""
 
 
 def least_growth(now: Sequence[float], before: Sequence[float], days: Sequence[Pair]) -> float:
@@ -41,30 +41,6 @@ def least_growth(now: Sequence[float], before: Sequence[float], days: Sequence[P
     rest = _squares(today - quotient * then for today, then in days)
     by_day = _T[min(len(days), len(_T)) - 1] * math.sqrt(len(days) / (len(days) - 1) * rest) / whole
     return quotient * math.exp(-max(by_cluster, by_day))
-
-
-def least_ratio_growth(now: Sequence[Pair], before: Sequence[Pair]) -> float:
-    """Return the low end of the quotient of two ratios of sums.
-
-    Args:
-        now: What each cluster of the week adds to the numerator and to the denominator.
-        before: Likewise, in the week before.
-    """
-    ratio, deviation = log_ratio(now)
-    ratio_before, deviation_before = log_ratio(before)
-    if not (math.isfinite(ratio) and math.isfinite(ratio_before)):
-        return 0.0
-    return math.exp(ratio - ratio_before - _Z * math.hypot(deviation, deviation_before))
-
-
-def log_ratio(pairs: Sequence[Pair]) -> Pair:
-    """Return the logarithm of a ratio of sums, and its standard deviation by the delta method; infinite if unknown."""
-    used, gained = math.fsum(pair[0] for pair in pairs), math.fsum(pair[1] for pair in pairs)
-    if len(pairs) < 2 or used <= 0 or gained <= 0:
-        return math.nan, math.inf
-    # The logarithm changes with each cluster by its share of the numerator minus that of the denominator.
-    rest = _squares(one / used - other / gained for one, other in pairs)
-    return math.log(used / gained), math.sqrt(len(pairs) / (len(pairs) - 1) * rest)
 
 
 def _squares(values: Iterable[float]) -> float:

@@ -11,15 +11,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from genledger.alerting.baselines import CONFIDENCE, ratio_of_sums
 from genledger.ledger.weeks import Ended, LostAttempts
 from genledger.pricing.cost import Part
-from genledger.reports.evidence import Pair, log_ratio
+from genledger.reports.evidence import Pair
 
 MIN_SUCCESSES = 20
 """Successes, and clusters, without which a ratio has no interval and is not compared."""
-
-CONFIDENCE = 0.95
-"""Of intervals, two-sided."""
 
 _RESAMPLES = 500
 _MOST_GROUPS = 100
@@ -118,9 +116,10 @@ def interval(clusters: Sequence[Pair], seed: int = _SEED) -> tuple[float, float]
     """
     chance = random.Random(seed)
     groups = _grouped(clusters, chance)
-    center, deviation = log_ratio(groups)
-    if len(groups) < MIN_SUCCESSES or not math.isfinite(center) or not deviation:
+    ratio = ratio_of_sums(groups)
+    if len(groups) < MIN_SUCCESSES or not 0 < ratio.variance < math.inf:
         return None, None
+    center, deviation = math.log(ratio.value), math.sqrt(ratio.variance)
     products = [(one, other, one * one, one * other, other * other) for one, other in groups]
     scores = []
     for _ in range(_RESAMPLES):
@@ -138,7 +137,7 @@ def interval(clusters: Sequence[Pair], seed: int = _SEED) -> tuple[float, float]
 
 
 def _deviation(n: int, one: float, other: float, ones: float, products: float, others: float) -> float:
-    """Return the deviation that `log_ratio` returns, from the sums of a resample."""
+    """Return the deviation of the logarithm as `ratio_of_sums` has it, from the sums of a resample."""
     rest = ones / one**2 - 2 * products / (one * other) + others / other**2
     return math.sqrt(max(0.0, n / (n - 1) * rest))
 

@@ -12,21 +12,20 @@ from datetime import date, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from genledger.alerting.baselines import ratio_interval, ratio_of_sums
+from genledger.alerting.verdicts import PART_OF_THRESHOLD
 from genledger.ledger import queries, weeks
 from genledger.ledger.query import Query, ask
 from genledger.ledger.spending import Selection
 from genledger.ledger.weeks import ClusterOutcome, ClusterSpend, Composition, Period
 from genledger.reports import unit_economics
 from genledger.reports.change_split import Split, split
-from genledger.reports.evidence import Pair, least_growth, least_ratio_growth
+from genledger.reports.evidence import Pair, least_growth
 from genledger.reports.long_outputs import Outlier, outliers
 from genledger.reports.unit_economics import MIN_SUCCESSES, CostPerSuccess, Margin, Waste
 
 GROWTH = 0.2
-"""Growth that is marked: 20 %."""
-
-SURE_PART = 0.25
-"""The part of it that the low end of the 95 % interval must be above: +20 % must surely be more than +5 %."""
+"""Growth that is marked: 20 %, if the low end of its 95 % interval is above `PART_OF_THRESHOLD` of that: 5 %."""
 
 DEAREST = 3
 """Features that are named as the dearest."""
@@ -341,7 +340,7 @@ class _Weeks:
                 this.each,
                 last.each,
                 min(this.successes, last.successes),
-                lambda one=one, other=other: least_ratio_growth(one, other),  # type: ignore[misc]
+                lambda one=one, other=other: ratio_interval(ratio_of_sums(one), ratio_of_sums(other))[0],  # type: ignore[misc]
                 least_n=MIN_SUCCESSES,
             )
             rows.append(Success(by, key, this, last, change))
@@ -449,7 +448,7 @@ def _change(now: float | None, before: float | None, n: int, least: Callable[[],
     if growth <= GROWTH:
         return Change(now, before, growth, None, n, "usual")
     low = least() - 1
-    sure = n >= least_n and low > GROWTH * SURE_PART
+    sure = n >= least_n and low > GROWTH * PART_OF_THRESHOLD
     return Change(now, before, growth, low, n, "grown" if sure else "not enough data")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 
-from genledger.reports.evidence import least_growth, least_ratio_growth
+from genledger.reports.evidence import least_growth
 
 WEEKDAYS = (1.0, 1.0, 1.0, 1.0, 1.0, 0.25, 0.25)
 
@@ -56,14 +56,3 @@ def test_calls_of_one_session_are_one_piece_of_evidence() -> None:
     days = [(20.0, 10.0)] * 7
     assert least_growth([1.4] * 100, [0.7] * 100, days) > 1.4
     assert least_growth([140.0], [70.0], days) < 1
-
-
-def test_a_ratio_grows_surely_only_with_enough_successes() -> None:
-    def pairs(n: int, factor: float, seed: int) -> list[tuple[float, float]]:
-        chance = random.Random(seed)
-        return [(factor * chance.lognormvariate(0, 0.8), float(chance.random() < 0.5)) for _ in range(n)]
-
-    few = sum(least_ratio_growth(pairs(20, 1.0, seed), pairs(20, 1.0, seed + 500)) > 1.05 for seed in range(100))
-    assert few <= 5
-    assert all(least_ratio_growth(pairs(600, 2.0, seed), pairs(600, 1.0, seed + 500)) > 1.05 for seed in range(20))
-    assert least_ratio_growth([(1.0, 0.0)] * 50, [(1.0, 1.0)] * 50) == 0

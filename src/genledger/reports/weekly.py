@@ -12,8 +12,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from genledger.alerting.baselines import ratio_interval, ratio_of_sums
-from genledger.alerting.verdicts import PART_OF_THRESHOLD
+from genledger.alerting.baselines import PART_OF_THRESHOLD, ratio_interval, ratio_of_sums
 from genledger.ledger import queries, weeks
 from genledger.ledger.query import Query, ask
 from genledger.ledger.spending import Selection

@@ -65,7 +65,15 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
 
 # Python
 
-WITHOUT_ANYTHING = ("alerts.md", "attribution.md", "budgets.md", "getting-started.md", "pricing.md", "semconv.md")
+WITHOUT_ANYTHING = (
+    "alerts.md",
+    "attribution.md",
+    "budgets.md",
+    "getting-started.md",
+    "pricing.md",
+    "semconv.md",
+    "unit-economics.md",
+)
 
 
 @pytest.mark.parametrize("name", WITHOUT_ANYTHING)

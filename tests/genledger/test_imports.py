@@ -39,6 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "ledger": {"engine", "context", "pricing", "shared"},
     "dashboards": {"ledger", "genledger_semconv"},
     "alerting": {"dashboards", "ledger", "budgets", "channels", "shared", "genledger_semconv"},
+    "reports": {"alerting", "ledger", "pricing", "shared"},
     "destinations": {"ledger", "engine", "context", "pricing", "shared", "genledger_semconv"},
     # What is on top of everything.
     "setup": ENGINE | {"alerting", "instrumentation", "engine", "ledger", "destinations", "version"},
@@ -54,7 +55,19 @@ ALLOWED: dict[str, set[str]] = {
         "shared",
         "version",
     },
-    "cli": {"alerting", "dashboards", "doctor", "ledger", "engine", "budgets", "pricing", "shared", "version"},
+    "cli": {
+        "alerting",
+        "channels",
+        "dashboards",
+        "doctor",
+        "ledger",
+        "reports",
+        "engine",
+        "budgets",
+        "pricing",
+        "shared",
+        "version",
+    },
     "genledger": {"setup", "integrations", "engine", "context", "budgets", "pricing", "shared", "version"},
 }
 """What each package may import of the others. `genledger` is the public API alone."""

@@ -38,6 +38,9 @@ GROWTH = (0.8, 1.5)
 MAD_TO_DEVIATION = 1.4826
 """The standard deviation of a normal distribution, by its median absolute deviation."""
 
+PART_OF_THRESHOLD = 0.25
+"""The low end of a change's interval must pass this part of the threshold: +40 % must surely be more than +10 %."""
+
 CONFIDENCE = 0.95
 """Of intervals, two-sided."""
 

@@ -11,9 +11,6 @@ from genledger.alerting import baselines
 from genledger.alerting.baselines import WEEK, expected_day, mean, share_interval, spread, weekday_factors
 from genledger.alerting.rules import Form
 
-PART_OF_THRESHOLD = 0.25
-"""The low end of a change's interval must pass this part of the threshold: +40 % must surely be more than +10 %."""
-
 EARLY = 7 / 30
 """The part of a budget's window that counts as its first week."""
 
@@ -153,7 +150,7 @@ def growth(
     factors = weekday_factors(history, len(history) - 1)
     deviation = spread([value / factors[place % WEEK] for place, value in enumerate(history)])
     low, high = baselines.weeks_interval(now / then, deviation)
-    firing = now > limit and low > 1 + above * PART_OF_THRESHOLD and now - then >= floor
+    firing = now > limit and low > 1 + above * baselines.PART_OF_THRESHOLD and now - then >= floor
     return Verdict(firing, now, limit, then, then * low, then * high, n, "calls in the week before")
 
 
@@ -180,7 +177,7 @@ def regression(
         return Verdict(quotient > above, now.value, limit, then.value, n=n, of="successes")
     low, high = baselines.ratio_interval(now, then)
     enough = n >= min_successes
-    firing = enough and quotient > above and low > 1 + (above - 1) * PART_OF_THRESHOLD
+    firing = enough and quotient > above and low > 1 + (above - 1) * baselines.PART_OF_THRESHOLD
     return Verdict(
         firing, now.value, limit, then.value, then.value * low, then.value * high, n, "successes", enough=enough
     )

@@ -47,12 +47,13 @@ class AppriseUrl:
     def send(self, notice: Notice) -> bool:
         """Send a message. Return whether the service has taken it."""
         apprise = import_module("apprise")
-        # As plain text: services that show HTML are given it escaped.
+        # Services that show HTML are given plain text escaped.
+        form = apprise.NotifyFormat.MARKDOWN if notice.markdown else apprise.NotifyFormat.TEXT
         return bool(
             self._messenger.notify(
                 title=notice.title,
                 body=notice.text,
-                body_format=apprise.NotifyFormat.TEXT,
+                body_format=form,
                 notify_type=apprise.NotifyType.SUCCESS if notice.state == "resolved" else apprise.NotifyType.WARNING,
             )
         )

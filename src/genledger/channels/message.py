@@ -30,6 +30,7 @@ class Notice:
         at: When it was made, in seconds since the epoch: messages are delivered in this order.
         until: When it is too old to matter; `None` for never.
         event: What the message is about, for a function of the application.
+        markdown: Whether the text is Markdown.
     """
 
     title: str
@@ -38,6 +39,7 @@ class Notice:
     at: float
     until: float | None = None
     event: Mapping[str, Any] = field(default_factory=dict)
+    markdown: bool = False
 
     @property
     def state(self) -> State:

@@ -30,6 +30,7 @@ from genledger.cli.output import (
     tell,
     time_text,
 )
+from genledger.cli.report_weekly import report_weekly
 from genledger.cli.tables import add_names, add_numbers, fitting, new_table
 from genledger.ledger import Ledger, LedgerError, queries
 from genledger.ledger.queries import OutcomeCost, Report, Retries
@@ -44,11 +45,13 @@ _TOP = 30
 # Columns that a narrow terminal omits, first to last.
 _DISPENSABLE = tuple(frozenset(("bar", "latency", "cached", "errors")[:count]) for count in range(5))
 
-app = new_app()
+app = new_app(invoke_without_command=True)
+app.command("weekly")(report_weekly)
 
 
-@app.command()
+@app.callback()
 def report(
+    context: typer.Context,
     by: Annotated[Dimension, typer.Option(help="Group spend by.")] = "feature",
     since: Annotated[str, typer.Option(metavar="WHEN", help="Start: 7d, 24h, 30m ago, an ISO date, or all.")] = "7d",
     until: Annotated[str | None, typer.Option(metavar="WHEN", help="End, in the same format (default: now).")] = None,
@@ -59,6 +62,13 @@ def report(
     json: JsonOption = False,
 ) -> None:
     """Show spend by feature, tenant, model or another dimension."""
+    if context.invoked_subcommand is not None:
+        sources = ((name, context.get_parameter_source(name)) for name in context.params)
+        given = [name for name, source in sources if source is not None and source.name == "COMMANDLINE"]
+        if given:
+            name = context.invoked_subcommand
+            context.fail(f"put the options of `genledger report {name}` after `{name}`, not before it")
+        return
     now = datetime.now(UTC)
     begin = moment(since, "--since", now)
     end = None if until is None else moment(until, "--until", now)

@@ -43,22 +43,22 @@ def add_numbers(table: Table, heading: str, footer: RenderableType = "") -> None
     table.add_column(heading, footer, justify="right", no_wrap=True)
 
 
-def fitting(to: Console, build: Callable[[V], Table], variants: Iterable[V]) -> Table:
+def fitting(to: Console, build: Callable[[V], Table], variants: Iterable[V], room: int = _ROOM) -> Table:
     """Return the first variant of a table that fits the console, else the last one.
 
-    Names are folded to `_ROOM` characters, but no further, before a variant with less in it is taken.
+    Names are folded to `room` characters, but no further, before a variant with less in it is taken.
     """
     for variant in variants:
         table = build(variant)
-        if _least_width(to, table) <= to.width:
+        if _least_width(to, table, room) <= to.width:
             break
     return table
 
 
-def _least_width(to: Console, table: Table) -> int:
+def _least_width(to: Console, table: Table, room: int) -> int:
     names = [column for column in table.columns if column.overflow == "fold"]
     for column in names:
-        column.max_width = _ROOM
+        column.max_width = room
     width = Measurement.get(to, to.options.update(max_width=UNLIMITED), table).maximum
     for column in names:
         column.max_width = None

@@ -22,6 +22,7 @@ from genledger.pricing.cost import Cost, Part
 
 WORDS: dict[str, tuple[str, ...]] = {
     "report": ("--since", "all"),
+    "report weekly": ("--week", "2026-W39"),
     "trace": ("last",),
     "prices show": ("gpt-5",),
     "prices backfill": (),

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -32,6 +33,7 @@ OUTCOME = "support_ticket_resolution_accepted_by_the_customer"
 RULE = "daily-spend-of-every-tenant-on-the-enterprise-plan"
 ALERT = "daily-spend-of-every-tenant-that-finance-asked-for"
 WHY = "loops since the release of the new version of the agent; see the incident of last night"
+WEEKLY = f"report weekly --week {datetime.now(UTC):%G-W%V}"
 
 RULES = f"""
 [[budget]]
@@ -63,6 +65,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "report --tenant nobody": ("No calls match.", "--since all"),
     "report --by colour": ("'colour'", "prompt_version"),
     "report --help": ("--by", "prompt_version"),
+    WEEKLY: (TENANT, OTHER, FEATURE, OUTCOME, "$1,234.57", UNPRICED),
+    "report weekly --week 1": ("'1' is no week",),
     "trace last": (STEP, MODEL, UNPRICED, ERROR, f"{TENANT} / {FEATURE}"),
     f"trace {'f' * 32}": (f"error: no call of trace '{'f' * 32}'",),
     "budgets": (f"tenant={TENANT}", f"tenant={OTHER}", f"feature={FEATURE}", RULE, "$5,000.00", WHY),
@@ -90,8 +94,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 """Every command, and what it shows whole in a pipe."""
 
 AS_JSON = (
-    "report", "report --by tenant", "trace last", "budgets", "budgets log", "alerts list", "alerts run",
-    "alerts test --since 2d", "prices show gpt-5.4",
+    "report", "report --by tenant", WEEKLY, "trace last", "budgets", "budgets log", "alerts list",
+    "alerts run", "alerts test --since 2d", "prices show gpt-5.4",
     f"prices show {MODEL}", "prices backfill --dry-run", "dashboards list", "doctor",
 )  # fmt: skip
 

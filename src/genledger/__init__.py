@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from genledger.engine.application_api import record_outcome, select_model, spend
     from genledger.engine.observe import Observation, ObservedBlock, observe
     from genledger.integrations.serverless import flush_after
+    from genledger.reports.questions import query
     from genledger.setup.framework_handlers import langchain_handler
     from genledger.setup.instrument import flush, instrument, shutdown, uninstrument
 else:  # hidden from type checkers, which would take every name for one of these
@@ -30,6 +31,7 @@ else:  # hidden from type checkers, which would take every name for one of these
             "engine.observe": "Observation ObservedBlock observe",
             "integrations.serverless": "flush_after",
             "pricing": "",
+            "reports.questions": "query",
             "setup.framework_handlers": "langchain_handler",
             "setup.instrument": "flush instrument shutdown uninstrument",
         },
@@ -50,6 +52,7 @@ __all__ = [
     "langchain_handler",
     "observe",
     "pricing",
+    "query",
     "record_outcome",
     "select_model",
     "shutdown",

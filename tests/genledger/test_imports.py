@@ -41,8 +41,10 @@ ALLOWED: dict[str, set[str]] = {
     "setup": ENGINE | {"instrumentation", "engine", "ledger", "destinations", "version"},
     "integrations": {"setup", "budgets"},
     "doctor": {"setup", "destinations", "ledger", "instrumentation", "budgets", "pricing", "shared", "version"},
-    "cli": {"doctor", "ledger", "engine", "budgets", "pricing", "shared", "version"},
-    "genledger": {"setup", "integrations", "engine", "context", "budgets", "pricing", "shared", "version"},
+    # Reads the ledger through its queries, and knows no destination.
+    "reports": {"ledger", "pricing", "shared"},
+    "cli": {"doctor", "destinations", "reports", "ledger", "engine", "budgets", "pricing", "shared", "version"},
+    "genledger": {"setup", "integrations", "reports", "engine", "context", "budgets", "pricing", "shared", "version"},
 }
 """What each package may import of the others. `genledger` is the public API alone."""
 
@@ -185,7 +187,12 @@ USERS = {
         "genledger.destinations.delivery.grpc_exporter",
         "genledger.shared.private_attributes",
     },
-    "langfuse": {"genledger.shared.private_attributes", "genledger.destinations.langfuse.outcome_scores"},
+    "analytics": {"genledger.cli.answers"},
+    "langfuse": {
+        "genledger.shared.private_attributes",
+        "genledger.destinations.langfuse.api_client",
+        "genledger.destinations.langfuse.outcome_scores",
+    },
     "redis": {"genledger.budgets.stores.redis"},
 }
 """The modules that import what only an extra installs."""

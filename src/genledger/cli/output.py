@@ -6,9 +6,8 @@ import io
 import json
 import math
 import os
-import re
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -23,8 +22,6 @@ UNLIMITED = 1_000_000
 """Width of a console that folds nothing."""
 
 _MOST_DIGITS = 12
-_FAR_NS = 2**63 - 1
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -67,37 +64,6 @@ def _complain(kind: str, *reasons: object) -> None:
 def tell(what: str) -> None:
     """Print one message on one line. Put commands in backquotes."""
     console().print(message(what), soft_wrap=True)
-
-
-def moment(text: str, option: str, now: datetime) -> datetime | None:
-    """Read a point in time: `7d` ago (also `s`, `m`, `h`, `w`), an ISO date or time, or `all` for no limit.
-
-    Times without a zone are UTC.
-
-    Raises:
-        typer.BadParameter: It is none of these; the message names `option`.
-    """
-    if text == "all":
-        return None
-    try:
-        ago = re.fullmatch(r"(\d+)([smhdw])", text)
-        if ago:
-            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        when = datetime.fromisoformat(text)
-    except (ValueError, OverflowError):
-        raise typer.BadParameter(
-            f"{text!r} is neither a duration such as 7d, 24h or 30m, nor a date such as 2026-11-01 "
-            "or 2026-11-01T12:00, nor 'all'",
-            param_hint=option,
-        ) from None
-    return when if when.tzinfo else when.replace(tzinfo=UTC)
-
-
-def epoch_ns(when: datetime | None) -> int | None:
-    """Return nanoseconds since the epoch, within the range of SQLite's integers (the years 1677 to 2262)."""
-    if when is None:
-        return None
-    return max(-_FAR_NS, min(int(when.timestamp() * 1_000_000) * 1_000, _FAR_NS))
 
 
 def time_text(ns: int) -> str:

@@ -16,9 +16,9 @@ from difflib import get_close_matches
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
+from genledger.ledger.enclosing_runs import in_runs
 from genledger.ledger.fields import FIELDS, METADATA, METRICS, OUTCOME_NAME, RUNS, SUMS, Field
 from genledger.ledger.grains import HOUR_NS, Bucket, Grain, buckets
-from genledger.ledger.run_spending import in_runs
 from genledger.shared.text import bounded
 
 Operator = Literal["=", "!=", "~"]
@@ -394,26 +394,37 @@ class _Rows:
     def ordered(self) -> list[dict[str, Any]]:
         """Return the rows in the order that the question asks for."""
         query = self._query
+        nothing = nothing_of(query.metrics)
         rows = []
         for (bucket, keys), values in self._found.items():
             start = {} if query.every is None else {"time": self._pieces[bucket].start.isoformat()}
-            known = {name: values.get(name, 0 if METRICS[name].unit in _COUNTED else None) for name in query.metrics}
-            rows.append((bucket, {**start, **dict(zip(query.by, keys, strict=True)), **known}))
-        if query.order is None:
-            first = query.metrics[0]
-            rows.sort(key=lambda one: (one[0], one[1][first] is None, -(one[1][first] or 0), _names(one[1], query)))
-        else:
-            name, down = query.order.removeprefix("-"), query.order.startswith("-")
-            rows.sort(key=lambda one: (one[0], _names(one[1], query)))
-            rows.sort(key=lambda one: _order(one[1][name] if name != "time" else one[0], down), reverse=down)
-        return [row for _, row in rows][: query.limit or None]
+            known = {name: values.get(name, nothing[name]) for name in query.metrics}
+            rows.append({**start, **dict(zip(query.by, keys, strict=True)), **known})
+        return arranged(rows, query)[: query.limit or None]
 
 
 _COUNTED = frozenset({"calls", "tokens", "requests", "outcomes", "users", "sessions", "traces"})
 
 
-def _names(row: Mapping[str, Any], query: Query) -> list[str]:
-    return [str(row[name]) for name in query.by]
+def nothing_of(metrics: Iterable[str]) -> dict[str, int | None]:
+    """Return what each metric is where there are no calls: 0 of what is counted; a cost or a ratio is unknown."""
+    return {name: 0 if METRICS[name].unit in _COUNTED else None for name in metrics}
+
+
+def arranged(rows: Iterable[dict[str, Any]], query: Query) -> list[dict[str, Any]]:
+    """Return rows in the order of a question: by any column of theirs, what is unknown last."""
+    first = query.metrics[0]
+    found = sorted(
+        rows, key=lambda row: (_when(row), row[first] is None, -(row[first] or 0), [str(row[by]) for by in query.by])
+    )
+    if query.order is not None:
+        name, down = query.order.removeprefix("-"), query.order.startswith("-")
+        found.sort(key=lambda row: _order(_when(row) if name == "time" else row[name], down), reverse=down)
+    return found
+
+
+def _when(row: Mapping[str, Any]) -> float:
+    return datetime.fromisoformat(row["time"]).timestamp() if "time" in row else 0.0
 
 
 def _order(value: Any, down: bool) -> tuple[bool, Any]:

@@ -21,6 +21,7 @@ from genledger.pricing.cost import Cost, Part
 
 WORDS: dict[str, tuple[str, ...]] = {
     "report": ("--since", "all"),
+    "query": ("--since", "all", "--by", "tag,metadata.lines", "-m", "cost,users,latency_p95,cost_per_outcome"),
     "trace": ("last",),
     "prices show": ("gpt-5",),
     "prices backfill": (),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from genledger.cli.apps import new_app
 from genledger.cli.ledgers import LedgerOption, existing_ledger, no_calls_in
 from genledger.cli.output import JsonOption, console, fail, print_json, tell
 from genledger.ledger import Ledger, LedgerError
+from genledger.ledger.fields import FIELDS, METRICS, OUTCOME_NAME
 from genledger.ledger.query import Answer, Query, QueryError, ask
 from genledger.ledger.traces import last_call
 from genledger.reports.periods import PeriodError
@@ -26,7 +28,43 @@ _TOP = 30
 app = new_app()
 
 
-@app.command()
+def _names(what: str, names: Iterable[str]) -> str:
+    return textwrap.fill(f"{what}: {', '.join(names)}.", 78, subsequent_indent="  ", break_on_hyphens=False)
+
+
+_HELP = f"""Ask for any metric, by any field, over time.
+
+Give several metrics, fields or conditions with commas, or by repeating the option.
+
+\b
+  genledger query
+      cost and calls of the last seven days
+  genledger query --by feature,model --since yesterday
+      what each feature spent yesterday, by model
+  genledger query -m cost --every day --since last-week --tz Europe/Berlin
+      a daily trend, in days of Berlin
+  genledger query -m cost --where tenant=acme --where feature=copilot
+      what one tenant spent on one feature
+  genledger query -m cost --by feature --since last-week --compare previous
+      against the week before
+  genledger query -m cost,calls --by trace --top 10
+      the dearest traces
+  genledger query -m latency_p95,error_rate --by model --where "model~gpt*" --csv
+      for a spreadsheet
+
+\b
+{_names("Metrics", METRICS)}
+{_names("Fields", (*FIELDS, OUTCOME_NAME, "metadata.KEY"))}
+Conditions: FIELD=VALUE, FIELD!=VALUE, FIELD~GLOB; VALUE,VALUE for any of them;
+  an empty VALUE for calls without one.
+
+\b
+A named day, week or month is the whole of it; a duration or a date goes on until
+now. docs/questions.md answers the usual questions, each with one command.
+"""
+
+
+@app.command(help=_HELP)
 def query(
     metric: Annotated[
         list[str] | None,
@@ -48,7 +86,8 @@ def query(
         str | None, typer.Option(metavar="COLUMN", help="Sort by a column; -COLUMN puts the largest first.")
     ] = None,
     top: Annotated[
-        int | None, typer.Option(min=0, help=f"Maximum rows; 0 for all (default: {_TOP} in a table, else all).")
+        int | None,
+        typer.Option(min=0, metavar="ROWS", help=f"Maximum rows; 0 for all (default: {_TOP} in a table, else all)."),
     ] = None,
     source: Annotated[
         str, typer.Option("--from", metavar="SOURCE", help="Whom to ask: ledger, or langfuse.")
@@ -60,43 +99,7 @@ def query(
         Path | None, typer.Option(metavar="FILE", help="Write a Parquet file (needs genledger[analytics]).")
     ] = None,
 ) -> None:
-    """Ask for any metric, by any field, over time.
-
-    Give several metrics, fields or conditions with commas, or by repeating the option.
-
-    \b
-      genledger query
-          cost and calls of the last seven days
-      genledger query --by feature,model --since yesterday
-          what each feature spent yesterday, by model
-      genledger query -m cost --by feature --every day --since last-week --tz Europe/Berlin
-          a daily trend, in days of Berlin
-      genledger query -m cost --where tenant=acme --where feature=copilot --since yesterday
-          what one tenant spent on one feature
-      genledger query -m cost,tokens_per_outcome --by feature --since last-week --compare previous
-          against the week before
-      genledger query -m cost,calls --by trace --top 10
-          the dearest traces
-      genledger query -m latency_p95,error_rate --by model --where "model~gpt*" --csv
-          for a spreadsheet
-
-    \b
-    Metrics: cost, calls, priced, unpriced, unpriced_share, errors, error_rate,
-      tokens, input_tokens, output_tokens, cached_tokens, cache_write_tokens,
-      reasoning_tokens, attempts, retries, latency, latency_p50, latency_p95,
-      time_to_first_chunk, cost_per_call, tokens_per_call, users, sessions, traces,
-      outcomes, outcome_value, cost_per_outcome, tokens_per_outcome.
-    Fields: tenant, feature, user, session, prompt_name, prompt_version, tag, model,
-      request_model, provider, operation, library, outcome, error_type, tier, region,
-      unpriced_reason, stream, trace, agent, workflow, tool, outcome_name,
-      metadata.KEY.
-    Conditions: FIELD=VALUE, FIELD!=VALUE, FIELD~GLOB; VALUE,VALUE for any of them;
-      an empty VALUE for calls without one.
-
-    \b
-    A named day, week or month is the whole of it; a duration or a date goes on until
-    now. docs/questions.md answers the usual questions, each with one command.
-    """
+    """Ask for any metric, by any field, over time."""
     if json + csv + (parquet is not None) > 1:
         fail("--json, --csv and --parquet are ways to put the same answer; give one of them")
     asks = {"ledger": _ask_ledger, "langfuse": _ask_langfuse}.get(source)

@@ -201,7 +201,7 @@ class _Source:
         self._keys = [name for name in query.by if name != OUTCOME_NAME]
         used = {*self._keys, *(one.field for one in conditions)}
         self._run = next((name for name in used if name in RUNS), None)
-        self._tags = "tag" in used
+        self._tags = "tag" in self._keys
         self.is_rolled = all(name in FIELDS and FIELDS[name].rolled for name in used)
         self._where = [self._condition(_expression(one.field), one) for one in conditions]
         self._where_rolled = [self._condition(one.field, one) for one in conditions] if self.is_rolled else []
@@ -234,14 +234,17 @@ class _Source:
         """
 
     def _condition(self, expression: str, condition: Filter) -> str:
+        # Of a call that is not grouped by its tags, each of them counts, and the call once.
+        among = "" if condition.field != "tag" or self._tags else "SELECT 1 FROM json_each(tags) AS each_tag"
         either = []
         for value in condition.values:
             if value:
                 name = f"p{len(self.parameters)}"
                 self.parameters[name] = bounded(value)
-                either.append(f"{expression} {'GLOB' if condition.operator == '~' else '='} :{name}")
+                equal = f"{expression} {'GLOB' if condition.operator == '~' else '='} :{name}"
+                either.append(f"EXISTS ({among} WHERE {equal})" if among else equal)
             else:
-                either.append(f"{expression} IS NULL")
+                either.append(f"NOT EXISTS ({among})" if among else f"{expression} IS NULL")
         together = f"({' OR '.join(either) or 'FALSE'})"
         return f"NOT ifnull({together}, FALSE)" if condition.operator == "!=" else together
 

@@ -170,6 +170,10 @@ def test_rollups_change_no_number(rolled: Ledger, where: Any, begin: int, length
         (Filter("tenant", "~", ("ac*", "glo?ex")), lambda a: a.tenant is not None),
         (Filter("metadata.plan", "=", ("pro",)), lambda a: a.metadata["plan"] == "pro"),
         (Filter("tag", "=", ("red",)), lambda a: "red" in a.tags),
+        (Filter("tag", "=", ("red", "green")), lambda a: {"red", "green"} & {*a.tags}),
+        (Filter("tag", "!=", ("red",)), lambda a: "red" not in a.tags),
+        (Filter("tag", "~", ("gr*", "*ue")), lambda a: {"green", "blue"} & {*a.tags}),
+        (Filter("tag", "=", ("", "red")), lambda a: not a.tags or "red" in a.tags),
         (Filter("user", "=", ("u1", "u2")), lambda a: a.user in ("u1", "u2")),
     ],
 )

@@ -191,6 +191,7 @@ USERS = {
     "langfuse": {
         "genledger.shared.private_attributes",
         "genledger.destinations.langfuse.api_client",
+        "genledger.destinations.langfuse.model_prices",
         "genledger.destinations.langfuse.outcome_scores",
     },
     "redis": {"genledger.budgets.stores.redis"},

@@ -258,10 +258,14 @@ class _Asked:
                 values = [
                     tag.removeprefix(begin)
                     for tag in tags
-                    if (tag.startswith(begin) if begin else not tag.startswith(ours))
+                    if (tag.startswith(begin) if begin else not tag.startswith(ours) and self._is_asked(tag))
                 ]
                 choices.append(values or [None])
         yield from product(*choices)
+
+    def _is_asked(self, tag: str) -> bool:
+        conditions = (condition for condition in self._query.where if condition.field == "tag")
+        return all((tag in condition.values) == (condition.operator == "=") for condition in conditions)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Return the rows of the answer."""

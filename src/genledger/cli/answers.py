@@ -7,7 +7,7 @@ import io
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from rich.text import Text
 from genledger.cli.output import count, digits_for, fail, money, number_of, seconds, tell
 from genledger.cli.tables import add_names, add_numbers, fitting, new_table
 from genledger.ledger.fields import METRICS
-from genledger.ledger.query import Answer, Query
+from genledger.ledger.query import Answer, Query, nothing_of
 from genledger.reports.questions import Findings, Question
 from genledger.shared.text import cell, shown
 
@@ -94,12 +94,16 @@ def _title(found: Findings, metrics: Sequence[str]) -> str:
     title = " and ".join(map(words, metrics)) if len(metrics) < 3 else ", ".join(map(words, metrics))
     title += f" by {', '.join(map(words, asked.by))}" if asked.by else ""
     title += f" for each {asked.every}" if asked.every else ""
-    compared = f", compared with {span(*found.compared, '')}" if found.compared else ""
-    return shown(f"{title[:1].upper()}{title[1:]}, {span(found.since, found.until, asked.zone)}{compared}")
+    title = shown(f"{title[:1].upper()}{title[1:]}, {_span(found.since, found.until, asked.zone)}")
+    return f"{title}\ncompared with {_span(*found.compared, asked.zone)}" if found.compared else title
 
 
-def span(since: datetime, until: datetime, zone: str) -> str:
-    """Format a period: from one time to another, in its time zone."""
+def _span(since: datetime, until: datetime, zone: str) -> str:
+    """Format a period: its days, from the first to the last, or its times."""
+    if since.time() == until.time() == time() and since < until:
+        last = until - timedelta(days=1)
+        days = f"{since:%Y-%m-%d}" if since.date() == last.date() else f"{since:%Y-%m-%d} to {last:%Y-%m-%d}"
+        return f"{days} {zone}".strip()
     return f"{since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} {zone}".strip()
 
 
@@ -117,7 +121,8 @@ def _table(found: Findings, whole: Mapping[str, Any] | None, top: int, variant: 
     asked = found.query
     rows = found.rows[: top or None]
     first = asked.metrics[0]
-    total = whole.get(first) if whole is not None and METRICS[first].unit in _SHARED else None
+    adds_up = METRICS[first].unit in _SHARED and not METRICS[first].is_ratio
+    total = whole.get(first) if whole is not None and adds_up else None
     keys = [*(["time"] if asked.every is not None else []), *asked.by]
     table = new_table()
     table.show_footer = whole is not None
@@ -269,11 +274,8 @@ def write_parquet(found: Findings, path: Path) -> None:
         from pyarrow import parquet  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError:
         fail("--parquet needs the package pyarrow, which is not installed; install genledger[analytics]")
-    integers = {
-        column
-        for column in found.columns
-        if all(isinstance(row[column], int) for row in found.rows) and column.removesuffix("_before") in METRICS
-    }
+    counted = {name for name, nothing in nothing_of(found.query.metrics).items() if nothing == 0}
+    integers = {column for column in found.columns if column.removesuffix("_before") in counted}
     kinds = {
         "time": pyarrow.timestamp("us", found.query.zone),
         **dict.fromkeys(found.query.by, pyarrow.string()),

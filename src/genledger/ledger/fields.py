@@ -101,6 +101,11 @@ class Metric(NamedTuple):
     share: float | None = None
     of_outcomes: bool = False
 
+    @property
+    def is_ratio(self) -> bool:
+        """Whether it divides, so that it is unknown where there is nothing, and those of groups do not add up."""
+        return "/" in self.expression or (self.of_outcomes and bool(self.expression))
+
 
 _TOKENS = "sum(input_tokens) + sum(output_tokens)"
 

@@ -411,7 +411,8 @@ _COUNTED = frozenset({"calls", "tokens", "requests", "outcomes", "users", "sessi
 
 def nothing_of(metrics: Iterable[str]) -> dict[str, int | None]:
     """Return what each metric is where there are no calls: 0 of what is counted; a cost or a ratio is unknown."""
-    return {name: 0 if METRICS[name].unit in _COUNTED else None for name in metrics}
+    asked = {name: METRICS[name] for name in metrics}
+    return {name: 0 if metric.unit in _COUNTED and not metric.is_ratio else None for name, metric in asked.items()}
 
 
 def arranged(rows: Iterable[dict[str, Any]], query: Query) -> list[dict[str, Any]]:

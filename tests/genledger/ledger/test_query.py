@@ -218,6 +218,13 @@ def test_who_spends_without_an_outcome_is_listed(tmp_path: Path) -> None:
     assert row == {"tenant": "acme", "cost_per_outcome": None, "outcomes": 0}
 
 
+def test_a_ratio_of_nothing_is_unknown(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "l.db")
+    ledger.write([], [EVENTS[0]])
+    (row,) = asked(ledger, "outcomes", "calls", "tokens", "tokens_per_call", "tokens_per_outcome").rows
+    assert row == {"outcomes": 1, "calls": 0, "tokens": 0, "tokens_per_call": None, "tokens_per_outcome": None}
+
+
 def test_calls_belong_to_the_agent_around_them(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "l.db")
     inside, outside = a_call(span_id=2, trace_id=9, parent_span_id=1), a_call(span_id=3, trace_id=9)

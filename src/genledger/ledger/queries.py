@@ -24,15 +24,15 @@ class OutcomeCost:
     """Cost per outcome: the spend of a feature, divided by how often the outcome was recorded there.
 
     `key` is the tenant, user, session or prompt version, when the report is by one of these. `value` is the
-    sum of the values recorded. `cost_per_outcome` leaves out the `unpriced` calls, and is `None` when there
-    is nothing to divide, or nothing to divide by.
+    sum of the values recorded, `None` if they are in several currencies. `cost_per_outcome` leaves out the `unpriced`
+    calls, and is `None` when there is nothing to divide, or nothing to divide by.
     """
 
     name: str
     feature: str | None
     key: str | None
     outcomes: int
-    value: float
+    value: float | None
     calls: int
     unpriced: int
     cost_usd: float | None
@@ -94,7 +94,7 @@ def outcome_costs(connection: sqlite3.Connection, by: str, selection: Selection 
     """
     by = by if by in _OF_OUTCOMES or by.startswith(METADATA) else ""
     keys = fields_of(by or None)
-    counted: dict[tuple[str, str | None], dict[str | None, tuple[int, float]]] = defaultdict(dict)
+    counted: dict[tuple[str, str | None], dict[str | None, tuple[int, float | None]]] = defaultdict(dict)
     asked = selection.query("outcomes", "outcome_value", by=(OUTCOME_NAME, "feature", *keys))
     for row in ask(connection, asked).rows:
         counted[row[OUTCOME_NAME], row["feature"]][key_of(row, by or None)] = (row["outcomes"], row["outcome_value"])

@@ -37,6 +37,7 @@ from genledger.setup.settings import Options, Settings, read_settings
 from genledger.shared.at_exit import run_at_exit
 from genledger.shared.concurrency import run_all
 from genledger.shared.loggers import logger_of
+from genledger.shared.release import release_of
 from genledger.version import __version__
 from genledger_semconv import SCHEMA_URL
 
@@ -147,21 +148,28 @@ def _recorder(settings: Settings, pipeline: Pipeline, provider: Any, meters: Any
             keep_media=settings.keep_media,
         )
     logs = logger_provider(settings, pipeline)
-    details = None
-    if logs is not None and settings.emits_event:
-        from genledger.engine.signals.details_event import DetailsEvent
+    details = product_log = None
+    if logs is not None:
+        from genledger.engine.signals.product_log import ProductLog
 
-        details = DetailsEvent(get_logger(SCOPE, __version__, logs, SCHEMA_URL))
+        logger_of_events = get_logger(SCOPE, __version__, logs, SCHEMA_URL)
+        product_log = ProductLog(logger_of_events)
+        if settings.emits_event:
+            from genledger.engine.signals.details_event import DetailsEvent
+
+            details = DetailsEvent(logger_of_events)
     return Recorder(
         trace.get_tracer(SCOPE, __version__, provider, SCHEMA_URL),
         _metrics(settings, meters),
         capture=capture,
         lines=CallLog(json=settings.log == "json", hash_users=settings.log_hash_users),
         details=details,
+        product_log=product_log,
         budget_hook=_budget_hook(settings, _rules(settings, problems), meters, problems),
         registry=functools.partial(_registry, settings),
         request_stream_usage=settings.request_stream_usage,
         tracer_provider=provider,
+        release=release_of(getattr(provider, "resource", None)),
     )
 
 

@@ -190,6 +190,7 @@ def _langfuse(pipeline: Pipeline, settings: Settings, name: str) -> None:
 
     destination = LangfuseDestination(
         tags=settings.langfuse_tags,
+        trace_name=settings.langfuse_trace_name,
         everything=settings.langfuse_send_all_spans,
         units_per_month=settings.langfuse_units_per_month,
         **_delivery(settings),

@@ -207,8 +207,10 @@ class Settings:
             or `closed` (every call is refused) (`GENLEDGER_ON_INVALID_RULES`).
         tier_of: Returns the plan tier of a tenant, for budgets that differ by tier.
         on_budget_event: Called with each budget event that this process reports.
-        langfuse_tags: Tag observations in Langfuse with feature, `tenant:<id>` and `unpriced`
+        langfuse_tags: Tag observations in Langfuse with `feature:<name>`, `tenant:<id>` and `unpriced`
             (`GENLEDGER_LANGFUSE_TAGS`).
+        langfuse_trace_name: What traces are called in Langfuse: by their topmost `span`, or by the `feature` of each
+            observation, so that its dashboards group by it (`GENLEDGER_LANGFUSE_TRACE_NAME`).
         langfuse_send_all_spans: Send all spans to Langfuse, not only GenAI ones (`GENLEDGER_LANGFUSE_SEND_ALL_SPANS`).
         langfuse_units_per_month: Maximum units per month; fewer traces are sent as they are used up
             (`GENLEDGER_LANGFUSE_UNITS_PER_MONTH`).
@@ -256,6 +258,9 @@ class Settings:
     tier_of: Callable[[str], str | None] | None = _option(None, _callable)
     on_budget_event: Callable[[Any], None] | None = _option(None, _callable)
     langfuse_tags: bool = _option(True, _flag, "GENLEDGER_LANGFUSE_TAGS")
+    langfuse_trace_name: Literal["span", "feature"] = _option(
+        "span", _one_of("span", "feature"), "GENLEDGER_LANGFUSE_TRACE_NAME"
+    )
     langfuse_send_all_spans: bool = _option(False, _flag, "GENLEDGER_LANGFUSE_SEND_ALL_SPANS")
     langfuse_units_per_month: int | None = _option(None, _number, "GENLEDGER_LANGFUSE_UNITS_PER_MONTH")
     spool: str | None = _option(None, _path, "GENLEDGER_SPOOL")
@@ -301,6 +306,7 @@ class Options(TypedDict, total=False):
     tier_of: Callable[[str], str | None] | None
     on_budget_event: Callable[[BudgetEvent], None] | None
     langfuse_tags: bool | None
+    langfuse_trace_name: Literal["span", "feature"] | None
     langfuse_send_all_spans: bool | None
     langfuse_units_per_month: int | None
     spool: FilePath | None

@@ -61,7 +61,7 @@ def report(
         typer.Option(
             metavar="FIELDS",
             help="Group spend by feature (default), tenant, model, day, user, session, prompt_version, provider, tag, "
-            "metadata.KEY, agent, workflow, tool, trace, … Two fields make a matrix.",
+            "metadata.KEY, agent, workflow, tool, trace, or another field of calls. Two make a matrix.",
         ),
     ] = None,
     since: Annotated[

@@ -16,12 +16,12 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from genledger.cli.output import count, digits_for, fail, money, number_of, seconds, tell
+from genledger.cli.output import UNLIMITED, count, digits_for, fail, money, number_of, seconds, tell
 from genledger.cli.tables import add_names, add_numbers, fitting, new_table
 from genledger.ledger.fields import METRICS
 from genledger.ledger.query import Answer, Query, nothing_of
 from genledger.reports.questions import Findings, Question
-from genledger.shared.text import cell, shown
+from genledger.shared.text import MAX_NAME, cell, shown
 
 _BARS = (20, 10, 0)
 _SHARED = frozenset({"USD", "calls", "tokens", "requests", "outcomes"})
@@ -67,7 +67,7 @@ def print_answer(to: Console, found: Findings, whole: Mapping[str, Any] | None, 
         whole: The metrics of all calls that the question is about; `None` where the table has but one row.
         top: Maximum rows; 0 for all.
     """
-    to.print(_title(found, found.query.metrics), style="bold", soft_wrap=True)
+    to.print(_title(found, found.query.metrics), style="bold")
     bars = [0] if to.options.ascii_only else _BARS
     variants = [_Variant(bar=width) for width in bars] + [_Variant(shares=False), *_NARROW]
     to.print(fitting(to, lambda variant: _table(found, whole, top, variant), variants))
@@ -197,6 +197,7 @@ def print_matrix(
     heads = _sums(found, across)
     values = {(row[down], row[across]): row[metric] for row in found.rows}
     form = _form(metric, [*values.values()])
+    room = _HEAD if to.width < UNLIMITED else MAX_NAME
 
     def build(columns: int) -> Table:
         table = new_table()
@@ -205,7 +206,7 @@ def print_matrix(
         add_names(table, f"{_heading(down, found)} / {_heading(across, found)}", "total")
         kept, rest = list(heads)[:columns], list(heads)[columns:]
         for head in kept:
-            add_numbers(table, _head(head, across), form(heads[head]))
+            add_numbers(table, _head(head, across, room), form(heads[head]))
         if rest:
             add_numbers(table, number_of(len(rest), "other"), form(_sum(heads[head] for head in rest)))
         add_numbers(table, "total", form(whole[metric] if whole else None))
@@ -215,7 +216,7 @@ def print_matrix(
             table.add_row(name, *(form(values.get((line, head))) for head in kept), *others, form(lines[line]))
         return table
 
-    to.print(_title(found, [metric]), style="bold", soft_wrap=True)
+    to.print(_title(found, [metric]), style="bold")
     to.print(fitting(to, build, range(min(len(heads), _MOST_HEADS), 0, -1)))
     print_hidden(to, len(lines), top)
 
@@ -230,10 +231,10 @@ def _heading(column: str, found: Findings) -> str:
     return found.query.every or "" if column == "time" else words(column)
 
 
-def _head(value: Any, column: str) -> str:
+def _head(value: Any, column: str, room: int) -> str:
     if column == "time":
         return datetime.fromisoformat(value).strftime("%m-%d")
-    return "(none)" if value is None else shown(str(value), _HEAD)
+    return "(none)" if value is None else shown(str(value), room)
 
 
 _HEAD = 24

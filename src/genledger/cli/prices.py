@@ -216,11 +216,12 @@ def push(
     prices: PricesOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be written, without writing it.")] = False,
 ) -> None:
-    """Write your own prices and the corrections of the price table into Langfuse, as its model definitions.
+    """Write own and corrected prices into Langfuse.
 
-    Langfuse then prices what it gets without a cost as Genledger does. It matches by the name of the model alone, and
-    prices tokens alone: your other prices are left out, and listed. LANGFUSE_PUBLIC_KEY, LANGFUSE_SECRET_KEY and
-    LANGFUSE_BASE_URL name the project. A later push replaces what an earlier one wrote.
+    They become its model definitions: your own prices, and the corrections of the price table. Langfuse then prices
+    what it gets without a cost as Genledger does. It matches by the name of the model alone, and prices tokens alone:
+    your other prices are left out, and listed. LANGFUSE_PUBLIC_KEY, LANGFUSE_SECRET_KEY and LANGFUSE_BASE_URL name the
+    project. A later push replaces what an earlier one wrote.
     """
     from genledger.destinations.langfuse import model_prices
     from genledger.destinations.langfuse.api_client import LangfuseApiError

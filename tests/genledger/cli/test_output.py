@@ -55,6 +55,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "report --tenant nobody": ("No calls match.", "--since all"),
     "report --by colour": ("'colour'", "prompt_version"),
     "report --help": ("--by", "prompt_version"),
+    "query --by colour": ("error: there is no field 'colour'",),
+    "query --help": ("--where", "prompt_version"),
     "trace last": (STEP, MODEL, UNPRICED, ERROR, f"{TENANT} / {FEATURE}"),
     f"trace {'f' * 32}": (f"error: no call of trace '{'f' * 32}'",),
     "budgets": (f"tenant={TENANT}", f"tenant={OTHER}", f"feature={FEATURE}", RULE, "$5,000.00", WHY),
@@ -69,12 +71,22 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     f"prices show {MODEL}": (f"error: no price for {MODEL}",),
     "prices check prices.toml": ("prices.toml:3: input:",),
     "prices backfill --dry-run": (UNPRICED,),
+    "prices push --help": ("--dry-run",),
     "doctor": ("private attributes of", "write the cost to spans of other instrumentations", UNPRICED),
 }
 """Every command, and what it shows whole in a pipe."""
 
+ANSWERS: dict[str, tuple[str, ...]] = {
+    "report --by tenant --by model": (TENANT, OTHER, "$1,234.57"),
+    "report --by tenant,feature,model": (TENANT, MODEL, UNPRICED, "$1,234.57"),
+    "query --by tenant,model -m cost,calls,latency_p95": (TENANT, OTHER, MODEL, UNPRICED, "$1,234.57"),
+    "query --by feature --every day --compare previous": (FEATURE, "$1,234.57", "new"),
+}
+"""Likewise, tables whose columns depend on the answer: a narrow terminal has other headings."""
+
 AS_JSON = (
-    "report", "report --by tenant", "trace last", "budgets", "budgets log", "prices show gpt-5.4",
+    "report", "report --by tenant", "report --by tenant,model", "query --by tenant,model", "trace last",
+    "budgets", "budgets log", "prices show gpt-5.4",
     f"prices show {MODEL}", "prices backfill --dry-run", "doctor",
 )  # fmt: skip
 
@@ -159,10 +171,10 @@ def _headings(text: str) -> list[list[str]]:
     return [re.split(r"\s{2,}", above.strip()) for above, line in pairwise(lines) if line[:3] == "───"]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", {**COMMANDS, **ANSWERS})
 def test_in_a_pipe_every_value_is_whole(run: Run, command: str) -> None:
     shown = run(command)
-    for value in COMMANDS[command]:
+    for value in {**COMMANDS, **ANSWERS}[command]:
         assert value in shown
     assert "…" not in shown
     assert "..." not in shown.replace("]...", "").replace("{KEY=VALUE...}", "")
@@ -186,6 +198,13 @@ def test_on_80_columns_tables_fit_and_can_be_read(run: Run, command: str, variab
     if tables or command == "trace last":
         assert max(map(cell_len, plain.splitlines())) <= 80
     assert "…" not in plain
+
+
+@pytest.mark.parametrize("command", ANSWERS)
+def test_on_80_columns_answers_fit(run: Run, command: str) -> None:
+    shown = run(command, terminal=True, COLUMNS="80", TERM="dumb")
+    assert max(map(cell_len, shown.splitlines())) <= 80
+    assert "$1,234.57" in shown
 
 
 def test_on_80_columns_ordinary_budgets_show_every_amount(run: Run) -> None:

@@ -94,7 +94,7 @@ def _title(found: Findings, metrics: Sequence[str]) -> str:
     title = " and ".join(map(words, metrics)) if len(metrics) < 3 else ", ".join(map(words, metrics))
     title += f" by {', '.join(map(words, asked.by))}" if asked.by else ""
     title += f" for each {asked.every}" if asked.every else ""
-    title = shown(f"{title[:1].upper()}{title[1:]}, {_span(found.since, found.until, asked.zone)}")
+    title = f"{shown(f'{title[:1].upper()}{title[1:]}')}\n{_span(found.since, found.until, asked.zone)}"
     return f"{title}\ncompared with {_span(*found.compared, asked.zone)}" if found.compared else title
 
 

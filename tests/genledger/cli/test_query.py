@@ -70,8 +70,8 @@ def filled(path: Path, make_entry: MakeEntry) -> None:
 def test_a_table_has_rows_shares_and_the_whole(run: Run) -> None:
     result = run("-m", "cost", "--metric", "calls,error_rate", "--by", "tenant", "--by", "feature", "--since", "24h")
     assert result.exit_code == 0, result.stderr
-    title, heading, _, *lines = result.stdout.splitlines()
-    assert title.startswith("Cost, calls, error rate by tenant, feature, ")
+    title, _, heading, _, *lines = result.stdout.splitlines()
+    assert title.startswith("Cost, calls, error rate by tenant, feature")
     assert heading.split() == ["tenant", "feature", "cost", "calls", "error", "rate", "share"]
     words = [line.split() for line in lines if line.strip()]
     assert [line[:6] for line in words] == [
@@ -96,7 +96,7 @@ def test_a_table_has_rows_shares_and_the_whole(run: Run) -> None:
 def test_a_table_fits_the_terminal(run: Run, options: tuple[str, ...], width: int) -> None:
     result = run(*options, width=width)
     assert result.exit_code == 0, result.stderr
-    table = [line for line in result.stdout.splitlines()[1:] if not line.startswith("compared with")]
+    table = [line for line in result.stdout.splitlines()[2:] if not line.startswith("compared with")]
     assert max(map(len, table)) <= width
     assert "…" not in "".join(table)
 
@@ -104,7 +104,7 @@ def test_a_table_fits_the_terminal(run: Run, options: tuple[str, ...], width: in
 @pytest.mark.usefixtures("filled")
 def test_a_comparison_shows_what_was_before(run: Run) -> None:
     output = run("-m", "cost", "--by", "tenant", "--compare", "previous", "--since", "24h").stdout
-    rows = {line.split()[0]: line.split()[1:4] for line in output.splitlines()[3:] if line.strip()}
+    rows = {line.split()[0]: line.split()[1:4] for line in output.splitlines()[4:] if line.strip()}
     assert rows["acme"] == ["$4.0000", "$2.0000", "+100.0%"]
     assert rows["globex"] == ["$0.5000", "-", "new"]
     assert rows["total"] == ["$4.5000", "$2.0000", "+125.0%"]

@@ -21,7 +21,7 @@ from genledger.cli.trace import print_trace
 from genledger.ledger import Ledger, queries, traces
 from genledger.ledger.rows import trace_hex
 from genledger.ledger.run_spending import total
-from genledger.ledger.spending import Dimension, Selection
+from genledger.ledger.spending import Selection
 from genledger.setup.pipeline import names_wanted
 from genledger.setup.settings import read_settings
 
@@ -35,7 +35,7 @@ LEDGER = Path("genledger-demo.db")
 SHOWN_LETTER = "2017"
 """The one whose first request is rate-limited."""
 
-BREAKDOWNS: tuple[Dimension, ...] = ("feature", "model")
+BREAKDOWNS: tuple[str, ...] = ("feature", "model")
 
 
 def scripted_provider() -> DemoProvider:

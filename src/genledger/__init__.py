@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from genledger.engine.observe import Observation, ObservedBlock, observe
     from genledger.engine.product_outcomes import record_outcome
     from genledger.integrations.serverless import flush_after
+    from genledger.reports.questions import query
     from genledger.setup.framework_handlers import langchain_handler
     from genledger.setup.instrument import flush, instrument, shutdown, uninstrument
 else:  # hidden from type checkers, which would take every name for one of these
@@ -34,6 +35,7 @@ else:  # hidden from type checkers, which would take every name for one of these
             "engine.product_outcomes": "record_outcome",
             "integrations.serverless": "flush_after",
             "pricing": "",
+            "reports.questions": "query",
             "setup.framework_handlers": "langchain_handler",
             "setup.instrument": "flush instrument shutdown uninstrument",
         },
@@ -54,6 +56,7 @@ __all__ = [
     "langchain_handler",
     "observe",
     "pricing",
+    "query",
     "record_cache_hit",
     "record_outcome",
     "select_model",

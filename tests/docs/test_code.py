@@ -7,16 +7,19 @@ import shlex
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from examples.demo.provider import DemoProvider
+from examples.month import write as write_month
 
 from genledger.budgets import read_rules
 from genledger.pricing.price_file import load_overrides
 
 from ..genledger.applications import REPOSITORY, rows
+from ..standins.langfuse_api import LangfuseApi
 from ..standins.receivers import Collector, Langfuse, Receiver
 from .blocks import DOCUMENTS, FENCE, block, blocks, commands, run, run_python, run_shell, shape
 
@@ -63,6 +66,14 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     return Demo(directory, done.stdout)
 
 
+@pytest.fixture(scope="module")
+def month(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The variable that names the ledger of the page on questions."""
+    path = tmp_path_factory.mktemp("month") / "month.db"
+    write_month(path, datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0))
+    return {"GENLEDGER_LEDGER": str(path), "COLUMNS": "80"}
+
+
 # Python
 
 WITHOUT_ANYTHING = (
@@ -84,7 +95,7 @@ def test_the_python_of_a_page_runs(name: str, tmp_path: Path, provider: dict[str
 
 def test_every_page_with_python_has_a_test_that_runs_it() -> None:
     pages = {document.name for document in DOCUMENTS for one in blocks(document) if one.language == "python"}
-    own = {"README.md", "CONTRIBUTING.md", "content.md", "destinations.md", "ledger.md"}
+    own = {"README.md", "CONTRIBUTING.md", "content.md", "destinations.md", "ledger.md", "questions.md"}
     assert pages == own | set(WITHOUT_ANYTHING)
 
 
@@ -163,6 +174,37 @@ def test_the_page_on_the_ledger_reads_it(demo: Demo) -> None:
     done = run_python(DOCS / "ledger.md", demo.directory, **demo.variables)
     assert (done.returncode, done.stderr) == (0, "")
     assert {line.split()[0] for line in done.stdout.splitlines()} == {"acme", "globex", "initech"}
+
+
+def test_the_page_on_questions_asks_from_python(month: dict[str, str], tmp_path: Path) -> None:
+    done = run_python(DOCS / "questions.md", tmp_path, **month)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {line.split()[1] for line in done.stdout.splitlines()} == {"acme", "globex", "initech"}
+
+
+QUESTIONS = [
+    one.text.partition("\n")[::2] for one in blocks(DOCS / "questions.md") if one.text.startswith("$ genledger ")
+]
+
+
+@pytest.mark.parametrize(("prompt", "answer"), [one for one in QUESTIONS if one[1]], ids=lambda text: text[:60])
+def test_the_page_on_questions_shows_the_answers(
+    month: dict[str, str], tmp_path: Path, prompt: str, answer: str
+) -> None:
+    done = run_shell(prompt.removeprefix("$ "), tmp_path, **month)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert shape(done.stdout) == shape(answer)
+
+
+def test_the_page_on_questions_asks_langfuse(tmp_path: Path) -> None:
+    (tmp_path / "prices.toml").write_text(block(DOCS / "pricing.md", "# An Azure deployment").text)
+    with LangfuseApi() as langfuse:
+        for prompt in (prompt for prompt, answer in QUESTIONS if not answer):
+            assert "langfuse" in prompt
+            done = run_shell(prompt.removeprefix("$ "), tmp_path, **langfuse.environment)
+            assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        assert len(langfuse.queries) > 0
+        assert len(langfuse.models) > 100
 
 
 # Shell

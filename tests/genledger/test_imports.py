@@ -59,6 +59,7 @@ ALLOWED: dict[str, set[str]] = {
         "alerting",
         "channels",
         "dashboards",
+        "destinations",
         "doctor",
         "ledger",
         "reports",
@@ -68,7 +69,7 @@ ALLOWED: dict[str, set[str]] = {
         "shared",
         "version",
     },
-    "genledger": {"setup", "integrations", "engine", "context", "budgets", "pricing", "shared", "version"},
+    "genledger": {"setup", "integrations", "reports", "engine", "context", "budgets", "pricing", "shared", "version"},
 }
 """What each package may import of the others. `genledger` is the public API alone."""
 
@@ -211,9 +212,12 @@ USERS = {
         "genledger.destinations.delivery.grpc_exporter",
         "genledger.shared.private_attributes",
     },
+    "analytics": {"genledger.cli.answers"},
     "langfuse": {
         "genledger.shared.private_attributes",
         "genledger.dashboards.langfuse_push",
+        "genledger.destinations.langfuse.api_client",
+        "genledger.destinations.langfuse.model_prices",
         "genledger.destinations.langfuse.outcome_scores",
     },
     "redis": {"genledger.budgets.stores.redis"},

@@ -28,6 +28,7 @@ class Entry(NamedTuple):
 
 COMMANDS = {
     "report": Entry("genledger.cli.report:app", "Show spend by feature, tenant, model or another dimension."),
+    "query": Entry("genledger.cli.query:app", "Ask for any metric, by any field, over time."),
     "trace": Entry("genledger.cli.trace:app", "Show the calls of one trace as a tree, with the cost of each."),
     "prices": Entry("genledger.cli.prices:app", "Show, check and update prices; price unpriced calls."),
     "dashboards": Entry(

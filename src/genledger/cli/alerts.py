@@ -27,10 +27,11 @@ from genledger.budgets.rules.scope import scope_part
 from genledger.cli.apps import new_app
 from genledger.cli.budgets import FileOption, StoreOption, duration, pairs_of
 from genledger.cli.ledgers import LedgerOption, existing_ledger
-from genledger.cli.output import JsonOption, console, fail, moment, number_of, print_json, tell, warn, write_files
+from genledger.cli.output import JsonOption, console, fail, number_of, print_json, tell, warn, write_files
 from genledger.cli.tables import add_numbers, fitting, new_table
 from genledger.ledger import Ledger, LedgerError
 from genledger.ledger.query import QueryError
+from genledger.reports.periods import PeriodError, between
 from genledger.shared.text import message, shown
 
 app = new_app()
@@ -136,12 +137,13 @@ def try_rules(
     """Show what the rules would have sent about the past. Sends nothing and does nothing."""
     opened: _Opened = context.obj
     now = datetime.now(UTC)
-    begin = moment(since, "--since", now)
-    end = moment(until, "--until", now) if until is not None else now
-    if begin is None or end is None:
+    try:
+        begin, end = between(since, until, "UTC", now)
+    except PeriodError as error:
+        raise typer.BadParameter(str(error), param_hint="--since") from None
+    if begin is None:
         raise typer.BadParameter("expected a duration such as 30d, or a date", param_hint="--since")
-    if begin >= end:
-        raise typer.BadParameter(f"--since {since} is not before --until {until or 'now'}", param_hint="--since")
+    end = end or now
     rules = _named(opened.file, rule)
     path = existing_ledger(ledger)
     try:

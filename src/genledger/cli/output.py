@@ -5,10 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
-import re
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -26,9 +25,6 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 
 UNLIMITED = 1_000_000
 """Width of a console that folds nothing."""
-
-_FAR_NS = 2**63 - 1
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -82,37 +78,6 @@ def write_files(folder: Path, files: Mapping[str, str]) -> None:
             path.write_text(text, encoding="utf-8")
     except OSError as error:
         fail(f"--dir: {error}; name a folder that can be written to")
-
-
-def moment(text: str, option: str, now: datetime) -> datetime | None:
-    """Read a point in time: `7d` ago (also `s`, `m`, `h`, `w`), an ISO date or time, or `all` for no limit.
-
-    Times without a zone are UTC.
-
-    Raises:
-        typer.BadParameter: It is none of these; the message names `option`.
-    """
-    if text == "all":
-        return None
-    try:
-        ago = re.fullmatch(r"(\d+)([smhdw])", text)
-        if ago:
-            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        when = datetime.fromisoformat(text)
-    except (ValueError, OverflowError):
-        raise typer.BadParameter(
-            f"{text!r} is neither a duration such as 7d, 24h or 30m, nor a date such as 2026-11-01 "
-            "or 2026-11-01T12:00, nor 'all'",
-            param_hint=option,
-        ) from None
-    return when if when.tzinfo else when.replace(tzinfo=UTC)
-
-
-def epoch_ns(when: datetime | None) -> int | None:
-    """Return nanoseconds since the epoch, within the range of SQLite's integers (the years 1677 to 2262)."""
-    if when is None:
-        return None
-    return max(-_FAR_NS, min(int(when.timestamp() * 1_000_000) * 1_000, _FAR_NS))
 
 
 def time_text(ns: int) -> str:

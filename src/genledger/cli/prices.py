@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -208,6 +208,45 @@ def backfill(
         print_json({"ledger": str(path), "changed": not dry_run, "calls": calls, "usd": usd, "unpriced": left})
         return
     _say(calls, usd, left, dry_run)
+
+
+@app.command()
+def push(
+    to: Annotated[Literal["langfuse"], typer.Argument(help="Where to: langfuse.")],
+    prices: PricesOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be written, without writing it.")] = False,
+) -> None:
+    """Write own and corrected prices into Langfuse.
+
+    They become its model definitions: your own prices, and the corrections of the price table. Langfuse then prices
+    what it gets without a cost as Genledger does. It matches by the name of the model alone, and prices tokens alone:
+    your other prices are left out, and listed. LANGFUSE_PUBLIC_KEY, LANGFUSE_SECRET_KEY and LANGFUSE_BASE_URL name the
+    project. A later push replaces what an earlier one wrote.
+    """
+    from genledger.destinations.langfuse import model_prices
+    from genledger.destinations.langfuse.api_client import LangfuseApiError
+    from genledger.pricing.lookup import supplement
+
+    _use(prices)
+    own = () if prices is None else pricing.load_overrides(prices)
+    corrections = [rule for rule in supplement() if rule.per_million and rule.model]
+    found = model_prices.definitions((*own, *corrections))
+    for name, reason in model_prices.definitions(own).left_out.items():
+        tell(f"left out: {name}: {reason}")
+    if dry_run:
+        for model in found.models:
+            rates = model.tiers[0].rates
+            per_million = ", ".join(
+                f"{name} {_rate(rates[name] * 1e6)}" for name in ("input", "output") if name in rates
+            )
+            tell(f"{model.name}: {per_million} USD per million tokens")
+        tell(f"{number_of(len(found.models), 'model')} would be written to {to}")
+        return
+    try:
+        where = model_prices.push(found.models)
+    except LangfuseApiError as error:
+        fail(error)
+    tell(f"{number_of(len(found.models), 'model')} written to Langfuse at {where}")
 
 
 def _price(

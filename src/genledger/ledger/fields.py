@@ -32,6 +32,7 @@ FIELDS: Mapping[str, Field] = {
     "session": Field("session", shared=True),
     "prompt_name": Field("prompt_name", True, True),
     "prompt_version": Field("prompt_version", True, True),
+    "prompt": Field("nullif(trim(ifnull(prompt_name, '') || ' ' || ifnull(prompt_version, '')), '')", shared=True),
     "model": Field("ifnull(response_model, request_model)", True),
     "request_model": Field("request_model", True),
     "provider": Field("provider", True),
@@ -106,6 +107,11 @@ class Metric(NamedTuple):
     share: float | None = None
     of: Table = "calls"
 
+    @property
+    def is_ratio(self) -> bool:
+        """Whether it divides, so that it is unknown where there is nothing, and those of groups do not add up."""
+        return "/" in self.expression or (self.of == "outcomes" and bool(self.expression))
+
 
 _TOKENS = "sum(input_tokens) + sum(output_tokens)"
 
@@ -116,6 +122,7 @@ METRICS: Mapping[str, Metric] = {
     "unpriced": Metric("sum(unpriced)", "calls"),
     "unpriced_share": Metric("1.0 * sum(unpriced) / sum(calls)", "1"),
     "errors": Metric("sum(errors)", "calls"),
+    "succeeded": Metric("sum(succeeded)", "calls"),
     "error_rate": Metric("1.0 * sum(errors) / sum(calls)", "1"),
     "tokens": Metric(_TOKENS, "tokens"),
     "input_tokens": Metric("sum(input_tokens)", "tokens"),

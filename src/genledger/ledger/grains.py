@@ -13,8 +13,8 @@ GRAINS: tuple[Grain, ...] = get_args(Grain)
 
 HOUR_NS = 3_600_000_000_000
 
-MAX_BUCKETS = 20_000
-"""Buckets of time that one question may have: every hour of two years."""
+MAX_BUCKETS = 25_000
+"""Buckets of time that one question may have: every hour of two years, every day since 1970."""
 
 
 class Bucket(NamedTuple):

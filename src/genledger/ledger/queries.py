@@ -10,16 +10,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from genledger.ledger.fields import METADATA, OUTCOME_NAME, RUNS
+from genledger.ledger.query import ask
 from genledger.ledger.run_spending import run_spending, total
-from genledger.ledger.spending import EVERYTHING, PROMPT, RUNS, Dimension, Selection, Spending, ratio, spending_by
+from genledger.ledger.spending import EVERYTHING, Selection, Spending, fields_of, key_of, ratio, spending_by
 
-_SHARED_KEYS: dict[Dimension, str] = {
-    "tenant": "tenant",
-    "user": "user",
-    "session": "session",
-    "prompt_version": PROMPT,
-}
-"""The dimensions, besides the feature, that product events have in common with calls."""
+_OF_OUTCOMES = frozenset({"tenant", "user", "session", "prompt_name", "prompt_version", "tag"})
+"""The fields, besides the feature and the application's metadata, that cost per outcome is broken down by."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -58,59 +55,56 @@ class Retries:
 class Report:
     """One report. `outcomes` are per feature and, where product events have that dimension, per `by`."""
 
-    by: Dimension
+    by: str
     rows: Sequence[Spending]
     total: Spending
     outcomes: list[OutcomeCost]
     retries: Retries
 
 
-def report(connection: sqlite3.Connection, by: Dimension, selection: Selection = EVERYTHING) -> Report:
-    """Return everything that `genledger report` shows."""
-    rows = spending(connection, by, selection)
-    return Report(by, rows, total(rows), outcome_costs(connection, by, selection), retries(connection, selection))
+def report(connection: sqlite3.Connection, by: str, selection: Selection = EVERYTHING, zone: str = "UTC") -> Report:
+    """Return everything that `genledger report` shows.
+
+    Raises:
+        QueryError: There is no such field.
+    """
+    rows = spending(connection, by, selection, zone)
+    # A call counts for each of its tags.
+    whole = total(spending_by(connection, None, selection) if by == "tag" else rows)
+    return Report(by, rows, whole, outcome_costs(connection, by, selection), retries(connection, selection))
 
 
-def nothing(by: Dimension) -> Report:
+def nothing(by: str) -> Report:
     """Return the report of a ledger that does not exist yet."""
     return Report(by, [], total([]), [], Retries(0, 0, {}, 0, None, 0.0))
 
 
-def spending(connection: sqlite3.Connection, by: Dimension, selection: Selection = EVERYTHING) -> Sequence[Spending]:
-    """Return spend by one dimension, most expensive first; by day, oldest first. By one of `RUNS`, `RunSpending`."""
-    return run_spending(connection, by, selection) if by in RUNS else spending_by(connection, by, selection)
+def spending(
+    connection: sqlite3.Connection, by: str, selection: Selection = EVERYTHING, zone: str = "UTC"
+) -> Sequence[Spending]:
+    """Return spend by one field, most expensive first; by day, oldest first. By one of `RUNS`, `RunSpending`."""
+    return run_spending(connection, by, selection) if by in RUNS else spending_by(connection, by, selection, zone)
 
 
-def outcome_costs(
-    connection: sqlite3.Connection, by: Dimension, selection: Selection = EVERYTHING
-) -> list[OutcomeCost]:
+def outcome_costs(connection: sqlite3.Connection, by: str, selection: Selection = EVERYTHING) -> list[OutcomeCost]:
     """Return the cost of each outcome in each feature where it was recorded.
 
-    By tenant, user, session or prompt version, those within the feature that never had the outcome are
+    By tenant, user, session, prompt version, tag or metadata, those within the feature that never had the outcome are
     there too: what they spent is part of its price.
     """
-    key = _SHARED_KEYS.get(by, "NULL")
-    where, parameters = selection.where("at_ns")
+    by = by if by in _OF_OUTCOMES or by.startswith(METADATA) else ""
+    keys = fields_of(by or None)
     counted: dict[tuple[str, str | None], dict[str | None, tuple[int, float | None]]] = defaultdict(dict)
-    for name, feature, value, outcomes, amount in connection.execute(
-        f"""
-        SELECT name, feature, {key}, count(*), iif(count(DISTINCT ifnull(currency, '')) = 1, sum(value), NULL)
-        FROM outcomes WHERE {where} GROUP BY 1, 2, 3 ORDER BY 1, 2
-        """,
-        parameters,
-    ):
-        counted[name, feature][value] = (outcomes, amount)
+    asked = selection.query("outcomes", "outcome_value", by=(OUTCOME_NAME, "feature", *keys))
+    for row in ask(connection, asked).rows:
+        counted[row[OUTCOME_NAME], row["feature"]][key_of(row, by or None)] = (row["outcomes"], row["outcome_value"])
     if not counted:
         return []
-    where, parameters = selection.where("started_ns")
     spent: dict[str | None, dict[str | None, tuple[int, int, float | None]]] = defaultdict(dict)
-    for feature, value, calls, unpriced, cost_usd in connection.execute(
-        f"SELECT feature, {key}, count(*), count(unpriced), sum(cost_usd) FROM calls WHERE {where} GROUP BY 1, 2",
-        parameters,
-    ):
-        spent[feature][value] = (calls, unpriced, cost_usd)
+    for row in ask(connection, selection.query("calls", "unpriced", "cost", by=("feature", *keys))).rows:
+        spent[row["feature"]][key_of(row, by or None)] = (row["calls"], row["unpriced"], row["cost"])
     costs = []
-    for (name, feature), by_key in counted.items():
+    for (name, feature), by_key in sorted(counted.items(), key=lambda item: (item[0][0], item[0][1] or "")):
         in_feature = []
         for value in {**spent[feature], **by_key}:
             outcomes, amount = by_key.get(value, (0, 0.0))

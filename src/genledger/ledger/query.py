@@ -16,9 +16,9 @@ from difflib import get_close_matches
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
+from genledger.ledger.enclosing_runs import in_runs
 from genledger.ledger.fields import FIELDS, METADATA, METRICS, OUTCOME_NAME, RUNS, SUMS, Field
 from genledger.ledger.grains import HOUR_NS, Bucket, Grain, buckets
-from genledger.ledger.run_spending import in_runs
 from genledger.shared.text import bounded
 
 Operator = Literal["=", "!=", "~"]
@@ -214,7 +214,7 @@ class _Source:
         self._keys = [name for name in query.by if name != OUTCOME_NAME]
         used = {*self._keys, *(one.field for one in conditions)}
         self._run = next((name for name in used if name in RUNS), None)
-        self._tags = "tag" in used
+        self._tags = "tag" in self._keys
         self.is_rolled = all(name in FIELDS and FIELDS[name].rolled for name in used)
         self._where = [self._condition(self._expression(one.field), one) for one in conditions]
         self._where_rolled = [self._condition(one.field, one) for one in conditions] if self.is_rolled else []
@@ -252,14 +252,17 @@ class _Source:
         return name if (self._table, name) in _ALSO else field(name).expression
 
     def _condition(self, expression: str, condition: Filter) -> str:
+        # Of a call that is not grouped by its tags, each of them counts, and the call once.
+        among = "" if condition.field != "tag" or self._tags else "SELECT 1 FROM json_each(tags) AS each_tag"
         either = []
         for value in condition.values:
             if value:
                 name = f"p{len(self.parameters)}"
                 self.parameters[name] = bounded(value)
-                either.append(f"{expression} {'GLOB' if condition.operator == '~' else '='} :{name}")
+                equal = f"{expression} {'GLOB' if condition.operator == '~' else '='} :{name}"
+                either.append(f"EXISTS ({among} WHERE {equal})" if among else equal)
             else:
-                either.append(f"{expression} IS NULL")
+                either.append(f"NOT EXISTS ({among})" if among else f"{expression} IS NULL")
         together = f"({' OR '.join(either) or 'FALSE'})"
         return f"NOT ifnull({together}, FALSE)" if condition.operator == "!=" else together
 
@@ -368,8 +371,10 @@ def _ranked(connection: sqlite3.Connection, query: Query, pieces: Sequence[Bucke
 def _outcomes(connection: sqlite3.Connection, query: Query, pieces: Sequence[Bucket]) -> Found:
     source = _Source(query, "outcomes", "at_ns")
     keys = len(source.keys(query))
-    rows = source.rows(query, _whole(pieces), {"amount": "outcomes.value"})
-    sql = f"SELECT {_group(keys)}, count(*), sum(amount) FROM ({rows}) GROUP BY {_group(keys)}"
+    rows = source.rows(query, _whole(pieces), {"amount": "outcomes.value", "money": "currency"})
+    # Values in several currencies do not add up.
+    value = "iif(count(DISTINCT ifnull(money, '')) = 1, sum(amount), NULL)"
+    sql = f"SELECT {_group(keys)}, count(*), {value} FROM ({rows}) GROUP BY {_group(keys)}"
     return _read(connection, sql, source, keys, ("outcomes", "outcome_value")) if pieces else {}
 
 
@@ -416,26 +421,38 @@ class _Rows:
     def ordered(self) -> list[dict[str, Any]]:
         """Return the rows in the order that the question asks for."""
         query = self._query
+        nothing = nothing_of(query.metrics)
         rows = []
         for (bucket, keys), values in self._found.items():
             start = {} if query.every is None else {"time": self._pieces[bucket].start.isoformat()}
-            known = {name: values.get(name, 0 if METRICS[name].unit in _COUNTED else None) for name in query.metrics}
-            rows.append((bucket, {**start, **dict(zip(query.by, keys, strict=True)), **known}))
-        if query.order is None:
-            first = query.metrics[0]
-            rows.sort(key=lambda one: (one[0], one[1][first] is None, -(one[1][first] or 0), _names(one[1], query)))
-        else:
-            name, down = query.order.removeprefix("-"), query.order.startswith("-")
-            rows.sort(key=lambda one: (one[0], _names(one[1], query)))
-            rows.sort(key=lambda one: _order(one[1][name] if name != "time" else one[0], down), reverse=down)
-        return [row for _, row in rows][: query.limit or None]
+            known = {name: values.get(name, nothing[name]) for name in query.metrics}
+            rows.append({**start, **dict(zip(query.by, keys, strict=True)), **known})
+        return arranged(rows, query)[: query.limit or None]
 
 
 _COUNTED = frozenset({"calls", "hits", "tokens", "requests", "outcomes", "users", "sessions", "traces"})
 
 
-def _names(row: Mapping[str, Any], query: Query) -> list[str]:
-    return [str(row[name]) for name in query.by]
+def nothing_of(metrics: Iterable[str]) -> dict[str, int | None]:
+    """Return what each metric is where there are no calls: 0 of what is counted; a cost or a ratio is unknown."""
+    asked = {name: METRICS[name] for name in metrics}
+    return {name: 0 if metric.unit in _COUNTED and not metric.is_ratio else None for name, metric in asked.items()}
+
+
+def arranged(rows: Iterable[dict[str, Any]], query: Query) -> list[dict[str, Any]]:
+    """Return rows in the order of a question: by any column of theirs, what is unknown last."""
+    first = query.metrics[0]
+    found = sorted(
+        rows, key=lambda row: (_when(row), row[first] is None, -(row[first] or 0), [str(row[by]) for by in query.by])
+    )
+    if query.order is not None:
+        name, down = query.order.removeprefix("-"), query.order.startswith("-")
+        found.sort(key=lambda row: _order(_when(row) if name == "time" else row[name], down), reverse=down)
+    return found
+
+
+def _when(row: Mapping[str, Any]) -> float:
+    return datetime.fromisoformat(row["time"]).timestamp() if "time" in row else 0.0
 
 
 def _order(value: Any, down: bool) -> tuple[bool, Any]:

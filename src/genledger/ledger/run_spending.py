@@ -1,16 +1,13 @@
-"""Spend of the runs of agents, workflows and tools: which run a call is in, and what one costs on the mean."""
+"""Spend of the runs of agents, workflows and tools, and what one costs on the mean."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
-from math import fsum
 
-from genledger.ledger.spending import SUMS, Dimension, Selection, Spending, ratio, reasons_of, sum_of
-
-_MOST_AROUND = 1_000
-"""Steps and calls that are looked at around one call: parents that go in a circle have no end."""
+from genledger.ledger.enclosing_runs import in_runs
+from genledger.ledger.spending import Selection, Spending, ratio, spending_by, sum_of
 
 
 @dataclass(slots=True, frozen=True)
@@ -29,26 +26,20 @@ class RunSpending(Spending):
     cost_per_run: float | None
 
 
-def run_spending(connection: sqlite3.Connection, by: Dimension, selection: Selection) -> list[RunSpending]:
+def run_spending(connection: sqlite3.Connection, by: str, selection: Selection) -> list[RunSpending]:
     """Return spend by one of `RUNS`, most expensive first."""
+    spent = {row.key: row for row in spending_by(connection, by, selection)}
     where, parameters = selection.where("started_ns")
-    unpriced = in_runs(by, f"unpriced IS NOT NULL AND {where}", where)
-    reasons = reasons_of(connection, by, unpriced, 2 * parameters)
-    found = connection.execute(
+    late = connection.execute(
         f"""
-        SELECT run_name AS key, {SUMS}, count(DISTINCT iif(run_selected, NULL, run)) AS late_runs,
-            count(DISTINCT iif(run_selected OR run_error IS NULL, NULL, run)) AS late_failed_runs
+        SELECT run_name, count(DISTINCT iif(run_selected, NULL, run)),
+            count(DISTINCT iif(run_selected OR run_error IS NULL, NULL, run))
         FROM {in_runs(by, where, where)} GROUP BY 1
         """,
         2 * parameters,
-    ).fetchall()
-    whole = fsum(row["cost_usd"] or 0.0 for row in found)
-    spent: dict[str | None, Spending] = {}
-    counted: dict[str | None, tuple[int, int]] = {}
-    for row in found:
-        sums = dict(row)
-        key, counted[key] = sums["key"], (sums.pop("late_runs"), sums.pop("late_failed_runs"))
-        spent[key] = Spending(**sums, unpriced_reasons=reasons[key], share=ratio(sums["cost_usd"], whole))
+    )
+    counted: dict[str | None, tuple[int, int]] = dict.fromkeys(spent, (0, 0))
+    counted |= {name: (runs, failed) for name, runs, failed in late}
     for name, runs, failed in connection.execute(
         f"SELECT name, count(*), count(error_type) FROM steps WHERE kind = '{by}' AND {where} GROUP BY 1", parameters
     ):
@@ -73,40 +64,6 @@ def _with_runs(spent: Spending, runs: int, failed_runs: int, inside: Spending | 
         tokens_per_run=ratio(inside.input_tokens + inside.output_tokens, runs),
         cost_per_run=ratio(inside.cost_usd, runs),
     )
-
-
-def in_runs(by: str, calls: str, runs: str) -> str:
-    """Return, as a table in SQL, the calls that meet a condition, and the run of that kind which each is in.
-
-    Rows come in any order, those of a step after those of the calls inside, perhaps from another process: what is
-    inside of what is read from the parents when it is asked for.
-
-    Args:
-        by: Kind of step.
-        calls: Condition on calls; its parameters come first.
-        runs: Condition on steps, for `run_selected`.
-    """
-    # Without the limit of the inner table, SQLite would look for the run once for each use of it.
-    return f"""
-        (SELECT *, (
-            WITH RECURSIVE around (parent, run) AS (
-                SELECT calls.parent_span_id, NULL
-                UNION ALL
-                SELECT iif(steps.span_id IS NULL, outer_calls.parent_span_id, steps.parent_span_id),
-                    iif(steps.kind = '{by}', steps.rowid, NULL)
-                FROM around
-                LEFT JOIN steps ON steps.trace_id = calls.trace_id AND steps.span_id = around.parent
-                LEFT JOIN calls AS outer_calls ON steps.span_id IS NULL
-                    AND outer_calls.trace_id = calls.trace_id AND outer_calls.span_id = around.parent
-                WHERE around.run IS NULL AND around.parent IS NOT NULL
-                LIMIT {_MOST_AROUND}
-            )
-            SELECT run FROM around WHERE run IS NOT NULL
-        ) AS run FROM calls WHERE {calls} LIMIT -1)
-        LEFT JOIN (
-            SELECT rowid AS run, name AS run_name, error_type AS run_error, ({runs}) AS run_selected FROM steps
-        ) USING (run)
-    """
 
 
 def total(rows: Iterable[Spending]) -> Spending:

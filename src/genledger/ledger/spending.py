@@ -9,47 +9,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import fsum
-from typing import Any, Literal
+from typing import Any
 
-from genledger.pricing.usage import INPUT_BUCKETS, OUTPUT_BUCKETS
+from genledger.ledger.query import Filter, Query, ask
 from genledger.shared.text import bounded
 
-Dimension = Literal[
-    "feature", "tenant", "model", "user", "session", "prompt_version", "provider", "day", "agent", "workflow", "tool"
-]
-"""What spend can be broken down by. `model` is the one that answered, `day` is in UTC."""
-
-RUNS: frozenset[Dimension] = frozenset({"agent", "workflow", "tool"})
-"""The dimensions that are kinds of step: a call belongs to the nearest step of that kind around it."""
-
-PROMPT = "nullif(trim(ifnull(prompt_name, '') || ' ' || ifnull(prompt_version, '')), '')"
-
-KEYS: dict[Dimension, str] = {
-    "feature": "feature",
-    "tenant": "tenant",
-    "model": "ifnull(response_model, request_model)",
-    "user": "user",
-    "session": "session",
-    "prompt_version": PROMPT,
-    "provider": "provider",
-    "day": "date(started_ns / 1000000000, 'unixepoch')",
-    **dict.fromkeys(RUNS, "run_name"),
-}
-
-_CACHED = ("cache_read", "cache_read_audio", "cache_read_image")
-
-SUMS = f"""
-    count(*) AS calls, count(cost_usd) AS priced, count(unpriced) AS unpriced,
-    sum(outcome IN ('error', 'timeout', 'rate_limited')) AS errors,
-    sum(outcome = 'success') AS succeeded, avg(iif(outcome = 'success', duration_s, NULL)) AS latency_s,
-    ifnull(sum({" + ".join(INPUT_BUCKETS)}), 0) AS input_tokens,
-    ifnull(sum({" + ".join(OUTPUT_BUCKETS)}), 0) AS output_tokens,
-    ifnull(sum({" + ".join(_CACHED)}), 0) AS cached_tokens,
-    sum(cost_usd) AS cost_usd
-"""
+DAY = "day"
+"""Besides the fields of questions, what spend can be broken down by."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -78,6 +47,12 @@ class Selection:
             if value is not None
         }
         return " AND ".join(given) or "TRUE", list(given.values())
+
+    def query(self, *metrics: str, **more: Any) -> Query:
+        """Return a question about the calls, with these metrics and further fields of `Query`."""
+        given = {"tenant": self.tenant, "feature": self.feature}
+        where = tuple(Filter(name, "=", (value,)) for name, value in given.items() if value is not None)
+        return Query(metrics=metrics, where=where, since_ns=self.since_ns, until_ns=self.until_ns, **more)
 
 
 EVERYTHING = Selection()
@@ -110,28 +85,65 @@ class Spending:
     share: float | None
 
 
-def spending_by(connection: sqlite3.Connection, by: Dimension, selection: Selection) -> list[Spending]:
-    """Return spend by one dimension that is a field of calls, most expensive first; by day, oldest first."""
-    where, parameters = selection.where("started_ns")
-    reasons = reasons_of(connection, by, f"calls WHERE unpriced IS NOT NULL AND {where}", parameters)
-    order = "key" if by == "day" else "cost_usd DESC, calls DESC, key"
-    found = connection.execute(
-        f"SELECT {KEYS[by]} AS key, {SUMS} FROM calls WHERE {where} GROUP BY 1 ORDER BY {order}", parameters
-    ).fetchall()
-    whole = fsum(row["cost_usd"] or 0.0 for row in found)
-    return [Spending(**row, unpriced_reasons=reasons[row["key"]], share=ratio(row["cost_usd"], whole)) for row in found]
+_MEASURED: Mapping[str, str] = {
+    "calls": "calls",
+    "priced": "priced",
+    "unpriced": "unpriced",
+    "errors": "errors",
+    "succeeded": "succeeded",
+    "latency": "latency_s",
+    "input_tokens": "input_tokens",
+    "output_tokens": "output_tokens",
+    "cached_tokens": "cached_tokens",
+    "cost": "cost_usd",
+}
+"""The metrics of questions, and what `Spending` calls them."""
 
 
-def reasons_of(
-    connection: sqlite3.Connection, by: Dimension, unpriced: str, parameters: Sequence[Any]
-) -> dict[str | None, dict[str, int]]:
-    """Count why calls have no price, for each value of a dimension."""
+def spending_by(
+    connection: sqlite3.Connection, by: str | None, selection: Selection, zone: str = "UTC"
+) -> list[Spending]:
+    """Return spend by one field, most expensive first; by day, oldest first; by `None`, of all calls.
+
+    Raises:
+        QueryError: There is no such field.
+    """
+    grouping: dict[str, Any] = {"by": fields_of(by), "every": DAY if by == DAY else None, "zone": zone}
+    found = ask(connection, selection.query(*_MEASURED, **grouping)).rows
     reasons: dict[str | None, dict[str, int]] = defaultdict(dict)
-    for key, reason, calls in connection.execute(
-        f"SELECT {KEYS[by]}, unpriced, count(*) FROM {unpriced} GROUP BY 1, 2", parameters
-    ):
-        reasons[key][reason] = calls
-    return reasons
+    if any(row["unpriced"] for row in found):
+        grouping["by"] = (*grouping["by"], "unpriced_reason")
+        for row in ask(connection, selection.query("unpriced", **grouping)).rows:
+            if row["unpriced"]:
+                reasons[key_of(row, by)][row["unpriced_reason"]] = row["unpriced"]
+    # A call counts for each of its tags.
+    costs = ask(connection, selection.query("cost")).rows if by == "tag" else found
+    whole = fsum(row["cost"] or 0.0 for row in costs)
+    rows = [
+        Spending(
+            key=key_of(row, by),
+            unpriced_reasons=reasons[key_of(row, by)],
+            share=ratio(row["cost"], whole),
+            **{name: row[metric] for metric, name in _MEASURED.items()},
+        )
+        for row in found
+    ]
+    if by != DAY:
+        rows.sort(key=lambda row: (row.cost_usd is None, -(row.cost_usd or 0.0), -row.calls, row.key or ""))
+    return rows
+
+
+def fields_of(by: str | None) -> tuple[str, ...]:
+    """Return the fields of questions that spend by something is grouped by: a prompt version is one of its prompt."""
+    return () if by is None or by == DAY else ("prompt",) if by == "prompt_version" else (by,)
+
+
+def key_of(row: Mapping[str, Any], by: str | None) -> str | None:
+    """Return the value that a row of a question has of what spend is broken down by."""
+    if by == DAY:
+        return str(row["time"][:10])
+    value = next((row[name] for name in fields_of(by)), None)
+    return None if value is None else str(value)
 
 
 def sum_of(rows: Sequence[Spending]) -> Spending:

@@ -1,1 +1,1 @@
-"""Reports on the ledger: what it says about a time, compared and explained."""
+"""Reports on what the ledger holds: periods, questions, comparisons and their causes. No SQL is here."""

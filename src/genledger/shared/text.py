@@ -30,6 +30,7 @@ MAX_MESSAGE = 2000
 
 _SURROGATES = "\ud800-\udfff"
 _CONTROLS = f"\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb{_SURROGATES}"
+_FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 _LONE = re.compile(f"[{_SURROGATES}]")
 _UNSAFE = re.compile(f"[\x00-\x1f{_CONTROLS}]")
 _UNSAFE_IN_JSON = re.compile(f"[{_CONTROLS}]")
@@ -66,6 +67,16 @@ def shown(text: str, limit: int = MAX_NAME) -> str:
     if len(text) <= limit and text.isprintable():
         return text
     return _cut(_UNSAFE.sub(_escape, _cut(text, limit)), limit)
+
+
+def cell(text: str) -> str:
+    """Return `text` for a cell of a spreadsheet: as `shown`, and never a formula.
+
+    A spreadsheet that opens a CSV file takes what begins with one of a few characters for a formula, which may call
+    other programs and addresses. An apostrophe before it makes it text. https://owasp.org/www-community/attacks/CSV_Injection
+    """
+    safe = shown(text)
+    return f"'{safe}" if safe.lstrip()[:1] in _FORMULA else safe
 
 
 def message(text: object) -> str:

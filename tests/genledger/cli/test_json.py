@@ -23,6 +23,7 @@ from genledger.pricing.cost import Cost, Part
 WORDS: dict[str, tuple[str, ...]] = {
     "report": ("--since", "all"),
     "report weekly": ("--week", "2026-W39"),
+    "query": ("--since", "all", "--by", "tag,metadata.lines", "-m", "cost,users,latency_p95,cost_per_outcome"),
     "trace": ("last",),
     "prices show": ("gpt-5",),
     "prices backfill": (),

@@ -67,6 +67,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "report --help": ("--by", "prompt_version"),
     WEEKLY: (TENANT, OTHER, FEATURE, OUTCOME, "$1,234.57", UNPRICED),
     "report weekly --week 1": ("'1' is no week",),
+    "query --by colour": ("error: there is no field 'colour'",),
+    "query --help": ("--where", "prompt_version"),
     "trace last": (STEP, MODEL, UNPRICED, ERROR, f"{TENANT} / {FEATURE}"),
     f"trace {'f' * 32}": (f"error: no call of trace '{'f' * 32}'",),
     "budgets": (f"tenant={TENANT}", f"tenant={OTHER}", f"feature={FEATURE}", RULE, "$5,000.00", WHY),
@@ -89,13 +91,22 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "dashboards export datadog": ("Wrote 8 files to dashboards/datadog.",),
     "dashboards push langfuse": ("error: LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY not set",),
     "alerts export prometheus": ("Wrote ",),
+    "prices push --help": ("--dry-run",),
     "doctor": ("private attributes of", "write the cost to spans of other instrumentations", UNPRICED),
 }
 """Every command, and what it shows whole in a pipe."""
 
+ANSWERS: dict[str, tuple[str, ...]] = {
+    "report --by tenant --by model": (TENANT, OTHER, "$1,234.57"),
+    "report --by tenant,feature,model": (TENANT, MODEL, UNPRICED, "$1,234.57"),
+    "query --by tenant,model -m cost,calls,latency_p95": (TENANT, OTHER, MODEL, UNPRICED, "$1,234.57"),
+    "query --by feature --every day --compare previous": (FEATURE, "$1,234.57", "new"),
+}
+"""Likewise, tables whose columns depend on the answer: a narrow terminal has other headings."""
+
 AS_JSON = (
-    "report", "report --by tenant", WEEKLY, "trace last", "budgets", "budgets log", "alerts list",
-    "alerts run", "alerts test --since 2d", "prices show gpt-5.4",
+    "report", "report --by tenant", "report --by tenant,model", "query --by tenant,model", WEEKLY, "trace last",
+    "budgets", "budgets log", "alerts list", "alerts run", "alerts test --since 2d", "prices show gpt-5.4",
     f"prices show {MODEL}", "prices backfill --dry-run", "dashboards list", "doctor",
 )  # fmt: skip
 
@@ -180,10 +191,10 @@ def _headings(text: str) -> list[list[str]]:
     return [re.split(r"\s{2,}", above.strip()) for above, line in pairwise(lines) if line[:3] == "───"]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", {**COMMANDS, **ANSWERS})
 def test_in_a_pipe_every_value_is_whole(run: Run, command: str) -> None:
     shown = run(command)
-    for value in COMMANDS[command]:
+    for value in {**COMMANDS, **ANSWERS}[command]:
         assert value in shown
     assert "…" not in shown
     assert "..." not in shown.replace("]...", "").replace("{KEY=VALUE...}", "")
@@ -207,6 +218,13 @@ def test_on_80_columns_tables_fit_and_can_be_read(run: Run, command: str, variab
     if tables or command == "trace last":
         assert max(map(cell_len, plain.splitlines())) <= 80
     assert "…" not in plain
+
+
+@pytest.mark.parametrize("command", ANSWERS)
+def test_on_80_columns_answers_fit(run: Run, command: str) -> None:
+    shown = run(command, terminal=True, COLUMNS="80", TERM="dumb")
+    assert max(map(cell_len, shown.splitlines())) <= 80
+    assert "$1,234.57" in shown
 
 
 def test_on_80_columns_ordinary_budgets_show_every_amount(run: Run) -> None:

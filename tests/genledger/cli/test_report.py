@@ -8,22 +8,21 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
-import typer
 from hypothesis import example, given
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from genledger.cli import app
-from genledger.cli.output import count, digits_for, epoch_ns, moment, money
+from genledger.cli.output import count, digits_for, money
 from genledger.context.attribution import Attribution
 from genledger.engine.record import CallRecord, ProductEvent, StepRecord
 from genledger.ledger import Ledger
 
 MakeEntry = Callable[..., CallRecord]
 Report = Callable[..., Result]
-NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -277,7 +276,7 @@ def test_a_file_that_is_no_ledger_is_an_error(run: Report, tmp_path: Path) -> No
         (("--by", "colour"), "Error: Invalid value for '--by': 'colour' is not one of 'feature', "),
         (("--top", "-1"), "--top"),
         (("--colour",), "--colour"),
-        (("--by", "tenant", "--by", "model"), "Option '--by' is given 2 times; give it once."),
+        (("--tenant", "a", "--tenant", "b"), "Option '--tenant' is given 2 times; give it once."),
         (("--since=1d", "--since", "2d"), "Option '--since' is given 2 times"),
     ],
 )
@@ -285,32 +284,6 @@ def test_a_bad_option_is_named(run: Report, options: tuple[str, ...], message: s
     result = run("report", *options, width=200)
     assert result.exit_code == 2
     assert message in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("30m", NOW - timedelta(minutes=30)),
-        ("24h", NOW - timedelta(days=1)),
-        ("7d", NOW - timedelta(days=7)),
-        ("2w", NOW - timedelta(days=14)),
-        ("2026-11-01", datetime(2026, 11, 1, tzinfo=UTC)),
-        ("2026-11-01T12:30", datetime(2026, 11, 1, 12, 30, tzinfo=UTC)),
-        ("2026-11-01T12:30+02:00", datetime(2026, 11, 1, 10, 30, tzinfo=UTC)),
-        ("all", None),
-    ],
-)
-def test_a_moment_is_a_duration_ago_or_a_date(text: str, expected: datetime | None) -> None:
-    assert moment(text, "--since", NOW) == expected
-
-
-@given(st.text(max_size=12) | st.from_regex(r"\d{1,15}[smhdw]|\d{4}-\d\d-\d\d", fullmatch=True))
-def test_whatever_is_typed_is_a_moment_or_refused(text: str) -> None:
-    try:
-        found = moment(text, "--since", NOW)
-    except typer.BadParameter:
-        return
-    assert -(2**63) <= (epoch_ns(found) or 0) < 2**63
 
 
 @given(st.floats(0, 1e12, exclude_min=True), st.floats(0, 1e12))
@@ -392,3 +365,124 @@ def test_names_are_neither_markup_nor_emoji(run: Report, path: Path, make_entry:
     name = "[red]x[/] [link=http://x]:warning:"
     Ledger(path).write([make_entry(response_model=name, started_ns=time.time_ns())])
     assert name in run("report", "--by", "model", width=140).stdout
+
+
+@pytest.fixture
+def varied(path: Path, make_entry: MakeEntry) -> None:
+    now = time.time_ns()
+    who = [
+        (4.0, "acme", "copilot", ("red", "green"), "pro"),
+        (2.0, "acme", "search", ("red",), "pro"),
+        (1.0, "globex", "copilot", (), "free"),
+        (0.5, "globex", "copilot", (), "free"),
+    ]
+    Ledger(path).write(
+        [
+            make_entry(
+                usd,
+                started_ns=now,
+                response_model=f"model-{number % 2}",
+                attribution=Attribution(tenant=tenant, feature=feature, tags=tags, metadata={"plan": plan}),
+            )
+            for number, (usd, tenant, feature, tags, plan) in enumerate(who)
+        ]
+    )
+
+
+def table(result: Result) -> list[list[str]]:
+    assert result.exit_code == 0, result.stderr
+    return [line.split() for line in result.stdout.splitlines() if line.strip()]
+
+
+@pytest.mark.usefixtures("varied")
+def test_two_fields_are_a_matrix_that_adds_up(run: Report) -> None:
+    title, _, heads, _, *lines = table(run("report", "--by", "tenant", "--by", "feature"))
+    assert title == ["Cost", "by", "tenant,", "feature"]
+    assert heads == ["tenant", "/", "feature", "copilot", "search", "total"]
+    assert lines == [
+        ["acme", "$4.0000", "$2.0000", "$6.0000"],
+        ["globex", "$1.5000", "-", "$1.5000"],
+        ["total", "$5.5000", "$2.0000", "$7.5000"],
+    ]
+
+
+@pytest.mark.usefixtures("varied")
+def test_columns_of_a_matrix_that_do_not_fit_are_added_up(run: Report) -> None:
+    lines = table(run("report", "--by", "tenant,trace", width=60))
+    assert max(map(len, run("report", "--by", "tenant,trace", width=60).stdout.splitlines()[1:])) <= 60
+    assert lines[2][-3:-1] == ["3", "others"]
+    assert lines[-1][-1] == "$7.5000"
+
+
+@pytest.mark.usefixtures("varied")
+def test_a_day_may_be_one_of_two_fields(run: Report) -> None:
+    _, _, heads, _, *lines = table(run("report", "--by", "day", "--by", "tenant", "--tz", "Asia/Kathmandu"))
+    assert heads == ["day", "/", "tenant", "acme", "globex", "total"]
+    assert lines[-1] == ["total", "$6.0000", "$1.5000", "$7.5000"]
+
+
+@pytest.mark.usefixtures("varied")
+def test_more_than_two_fields_are_a_table(run: Report) -> None:
+    lines = table(run("report", "--by", "tenant,feature,model"))
+    assert [line[:5] for line in lines[4:]] == [
+        ["acme", "copilot", "model-0", "$4.0000", "1"],
+        ["acme", "search", "model-1", "$2.0000", "1"],
+        ["globex", "copilot", "model-0", "$1.0000", "1"],
+        ["globex", "copilot", "model-1", "$0.5000", "1"],
+        ["total", "$7.5000", "4", "100.0%"],
+    ]
+    found = json.loads(run("report", "--by", "tenant,model", "--tenant", "acme", "--json").stdout)
+    assert [row["cost"] for row in found["rows"]] == [4.0, 2.0]
+
+
+@pytest.mark.usefixtures("varied")
+def test_a_call_counts_for_each_of_its_tags_and_once_in_the_total(run: Report) -> None:
+    found = json.loads(run("report", "--by", "tag", "--json").stdout)
+    assert {row["key"]: (row["cost_usd"], row["share"]) for row in found["rows"]} == {
+        "red": (6.0, 0.8),
+        "green": (4.0, pytest.approx(4 / 7.5)),
+        None: (1.5, 0.2),
+    }
+    assert (found["total"]["cost_usd"], found["total"]["calls"]) == (7.5, 4)
+    (total,) = [line for line in table(run("report", "--by", "tag")) if line[0] == "total"]
+    assert "$7.5000" in total
+
+
+@pytest.mark.usefixtures("varied")
+def test_metadata_and_any_field_of_a_call_can_be_reported(run: Report) -> None:
+    for field, keys in (("metadata.plan", ["pro", "free"]), ("operation", ["chat"]), ("outcome", ["success"])):
+        found = json.loads(run("report", "--by", field, "--json").stdout)
+        assert [row["key"] for row in found["rows"]] == keys
+        assert found["by"] == field
+
+
+def test_the_ten_dearest_traces_are_shown_whole(run: Report, path: Path, make_entry: MakeEntry) -> None:
+    now = time.time_ns()
+    entries = [make_entry(float(usd), started_ns=now) for usd in range(1, 13)]
+    Ledger(path).write(entries)
+    lines = table(run("report", "--by", "trace"))
+    traces = [line[0] for line in lines if len(line[0]) == 32]
+    assert traces == [f"{entry.trace_id:032x}" for entry in reversed(entries[2:])]
+    assert "2 more rows" in run("report", "--by", "trace").stdout
+
+
+@pytest.mark.usefixtures("varied")
+def test_rows_are_sorted_by_a_column(run: Report) -> None:
+    def keys(*options: str) -> list[str]:
+        return [row["key"] for row in json.loads(run("report", *options, "--json").stdout)["rows"]]
+
+    assert keys("--by", "tenant", "--sort", "cost") == ["globex", "acme"]
+    assert keys("--by", "tenant", "--sort", "-tenant") == ["globex", "acme"]
+    result = run("report", "--sort", "price")
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "no column 'price' to sort by" in result.stderr
+
+
+def test_a_named_period_and_a_day_are_cut_in_the_zone(run: Report, path: Path, make_entry: MakeEntry) -> None:
+    zone = ZoneInfo("Asia/Kathmandu")  # five hours and three quarters ahead
+    midnight = datetime.now(zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    times = (midnight - timedelta(minutes=1), midnight - timedelta(hours=23), midnight - timedelta(hours=25))
+    Ledger(path).write([make_entry(1.0, started_ns=int(when.timestamp()) * 10**9) for when in times])
+    options = ("report", "--since", "yesterday", "--by", "day", "--tz", "Asia/Kathmandu", "--json")
+    found = json.loads(run(*options).stdout)
+    assert [(row["key"], row["calls"]) for row in found["rows"]] == [(f"{midnight - timedelta(days=1):%Y-%m-%d}", 2)]

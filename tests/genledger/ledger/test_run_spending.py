@@ -11,14 +11,15 @@ from genledger.context.attribution import Attribution
 from genledger.engine.record import CallRecord, StepRecord
 from genledger.engine.steps import Kind
 from genledger.ledger import Ledger
+from genledger.ledger.fields import RUNS
 from genledger.ledger.queries import spending
 from genledger.ledger.run_spending import RunSpending, total
-from genledger.ledger.spending import EVERYTHING, RUNS, Dimension, Selection
+from genledger.ledger.spending import EVERYTHING, Selection
 
 MakeEntry = Callable[..., CallRecord]
 
 
-def by_key(ledger: Ledger, by: Dimension, selection: Selection = EVERYTHING) -> dict[str | None, Any]:
+def by_key(ledger: Ledger, by: str, selection: Selection = EVERYTHING) -> dict[str | None, Any]:
     with ledger.reading() as connection:
         return {row.key: row for row in spending(connection, by, selection)}
 
@@ -41,7 +42,7 @@ spans = st.lists(
 )
 @given(traced=st.lists(spans, max_size=4), by=st.sampled_from(sorted(RUNS)), data=st.data())
 def test_every_call_counts_once_in_the_nearest_run_around_it(
-    ledger: Ledger, make_entry: MakeEntry, traced: list[list[Any]], by: Dimension, data: st.DataObject
+    ledger: Ledger, make_entry: MakeEntry, traced: list[list[Any]], by: str, data: st.DataObject
 ) -> None:
     records: list[CallRecord | StepRecord] = []
     calls: dict[str | None, list[CallRecord]] = defaultdict(list)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genledger.shared.text import MAX_MESSAGE, MAX_NAME, as_json, bounded, message, shown, visible
+from genledger.shared.text import MAX_MESSAGE, MAX_NAME, as_json, bounded, cell, message, shown, visible
 
 ANY = st.text(st.characters(exclude_categories=()), max_size=2 * MAX_NAME)
 CONTROLS = [
@@ -110,3 +110,12 @@ def test_records_become_objects() -> None:
 def test_what_json_cannot_hold_is_an_error() -> None:
     with pytest.raises(TypeError):
         as_json({"a": object()})
+
+
+@given(st.sampled_from(["", " ", "\t", "\r", "\n", "\ufeff"]), st.sampled_from("=+-@\uff1d\uff0b\uff0d\uff20x"), ANY)
+def test_a_cell_is_no_formula_and_has_no_control_character(space: str, first: str, rest: str) -> None:
+    text = space + first + rest
+    written = cell(text)
+    assert written.lstrip()[0] not in "=+-@\uff1d\uff0b\uff0d\uff20"
+    assert not {unicodedata.category(one) for one in written} & {"Cc", "Cs", "Zl", "Zp"}
+    assert written in (shown(text), f"'{shown(text)}")

@@ -34,7 +34,6 @@ from tests.instrumentors.telemetry import Telemetry, attributes_of
 import genledger
 from genledger.ledger import Ledger, queries
 from genledger.ledger.run_spending import RunSpending
-from genledger.ledger.spending import Dimension
 
 FRAMEWORKS = {
     "ag2": "ag2.agent",
@@ -59,7 +58,7 @@ FRAMEWORKS = {
 """The end of the name of each module, and the package that it needs."""
 
 
-REPORTS: dict[Dimension, str] = {"agent": "invoke_agent", "workflow": "invoke_workflow", "tool": "execute_tool"}
+REPORTS: dict[str, str] = {"agent": "invoke_agent", "workflow": "invoke_workflow", "tool": "execute_tool"}
 """What runs are reported by, and the operation of their spans."""
 
 OTHERS = {"instructor", "pipecat", "smolagents", "strands"}

@@ -58,7 +58,7 @@ class OutcomeScores:
     ) -> None:
         self._project_of = project_of
         self._environment = environment
-        self._client = lru_cache(maxsize=32)(lambda project: _client(project, timeout_s))
+        self._client = lru_cache(maxsize=32)(lambda project: api_client(project, timeout_s))
         self._tasks = TaskQueue("genledger-outcomes")
         self._hurry = threading.Event()
         self._start_empty()
@@ -183,7 +183,7 @@ def _application_environment() -> str | None:
     return resource_environment(resource.attributes) if resource is not None else None
 
 
-def _client(project: LangfuseProject, timeout_s: float) -> Any:
+def api_client(project: LangfuseProject, timeout_s: float) -> Any:
     """Return an API client. Not `Langfuse()`: that puts a span processor on the application's provider."""
     from langfuse.api import LangfuseAPI  # type: ignore[import-not-found, unused-ignore]
 

@@ -36,12 +36,13 @@ ALLOWED: dict[str, set[str]] = {
     "genledger_instrumentors": {"instrumentation", "engine", "pricing", "genledger_semconv", "shared"},
     # What is given the record of a call knows the record, and no client.
     "ledger": {"engine", "context", "pricing", "shared"},
+    "dashboards": {"ledger", "genledger_semconv"},
     "destinations": {"ledger", "engine", "context", "pricing", "shared", "genledger_semconv"},
     # What is on top of everything.
     "setup": ENGINE | {"instrumentation", "engine", "ledger", "destinations", "version"},
     "integrations": {"setup", "budgets"},
     "doctor": {"setup", "destinations", "ledger", "instrumentation", "budgets", "pricing", "shared", "version"},
-    "cli": {"doctor", "ledger", "engine", "budgets", "pricing", "shared", "version"},
+    "cli": {"dashboards", "doctor", "ledger", "engine", "budgets", "pricing", "shared", "version"},
     "genledger": {"setup", "integrations", "engine", "context", "budgets", "pricing", "shared", "version"},
 }
 """What each package may import of the others. `genledger` is the public API alone."""
@@ -185,7 +186,11 @@ USERS = {
         "genledger.destinations.delivery.grpc_exporter",
         "genledger.shared.private_attributes",
     },
-    "langfuse": {"genledger.shared.private_attributes", "genledger.destinations.langfuse.outcome_scores"},
+    "langfuse": {
+        "genledger.shared.private_attributes",
+        "genledger.dashboards.langfuse_push",
+        "genledger.destinations.langfuse.outcome_scores",
+    },
     "redis": {"genledger.budgets.stores.redis"},
 }
 """The modules that import what only an extra installs."""

@@ -30,6 +30,10 @@ COMMANDS = {
     "report": Entry("genledger.cli.report:app", "Show spend by feature, tenant, model or another dimension."),
     "trace": Entry("genledger.cli.trace:app", "Show the calls of one trace as a tree, with the cost of each."),
     "prices": Entry("genledger.cli.prices:app", "Show, check and update prices; price unpriced calls."),
+    "dashboards": Entry(
+        "genledger.cli.dashboards:app",
+        "List dashboards, and write their files.",
+    ),
     "doctor": Entry("genledger.cli.doctor:app", "Check the setup: libraries, destinations, configuration."),
     "budgets": Entry("genledger.cli.budgets:app", "Show every budget: limit, settled, reserved, left, reset."),
     "kill": Entry(

@@ -1,10 +1,9 @@
-"""Shared output of the sub-commands: consoles, and the format of money, counts and times."""
+"""Shared output of the sub-commands: consoles, errors, JSON and points in time; figures are from `shared.figures`."""
 
 from __future__ import annotations
 
 import io
 import json
-import math
 import os
 import re
 import sys
@@ -15,6 +14,12 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from genledger.shared.figures import count as count
+from genledger.shared.figures import digits_for as digits_for
+from genledger.shared.figures import money as money
+from genledger.shared.figures import number_of as number_of
+from genledger.shared.figures import seconds as seconds
+from genledger.shared.figures import time_text as time_text
 from genledger.shared.text import as_json, message
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
@@ -22,7 +27,6 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 UNLIMITED = 1_000_000
 """Width of a console that folds nothing."""
 
-_MOST_DIGITS = 12
 _FAR_NS = 2**63 - 1
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -98,45 +102,3 @@ def epoch_ns(when: datetime | None) -> int | None:
     if when is None:
         return None
     return max(-_FAR_NS, min(int(when.timestamp() * 1_000_000) * 1_000, _FAR_NS))
-
-
-def time_text(ns: int) -> str:
-    """Format a time in UTC, to the minute."""
-    return datetime.fromtimestamp(ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M")
-
-
-def digits_for(usd: float | None) -> int:
-    """Return the number of decimals for a column of money with the largest value `usd`."""
-    if usd is None or usd < 0.1:
-        return 6
-    return 4 if usd < 10 else 2
-
-
-def money(usd: float | None, digits: int) -> str:
-    """Format an amount in USD. A nonzero amount never shows as zero; an unknown one is a dash."""
-    if usd is None:
-        return "-"
-    if 0 < usd < 10**-digits:
-        digits = min(-math.floor(math.log10(usd)), _MOST_DIGITS)
-        usd = max(usd, 10**-_MOST_DIGITS)
-    return f"${usd:,.{digits}f}"
-
-
-def count(number: int) -> str:
-    """Format a count in at most seven characters: `12,345`, `123.5k`, `1.2M`."""
-    if number < 100_000:
-        return f"{number:,}"
-    for size, unit in ((10**12, "T"), (10**9, "G"), (10**6, "M")):
-        if number >= 0.99995 * size:  # one less would be rounded to `1000.0k`
-            return f"{number / size:,.1f}{unit}"
-    return f"{number / 1000:.1f}k"
-
-
-def seconds(duration: float | None) -> str:
-    """Format a duration in seconds; an unknown one is a dash."""
-    return "-" if duration is None else f"{duration:.2f} s"
-
-
-def number_of(number: int, thing: str, plural: str | None = None) -> str:
-    """Format a count with its noun: `1 call`, `2 calls`."""
-    return f"{number:,} {thing if number == 1 else plural or thing + 's'}"

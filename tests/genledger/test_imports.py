@@ -36,13 +36,15 @@ ALLOWED: dict[str, set[str]] = {
     "genledger_instrumentors": {"instrumentation", "engine", "pricing", "genledger_semconv", "shared"},
     # What is given the record of a call knows the record, and no client.
     "ledger": {"engine", "context", "pricing", "shared"},
-    "dashboards": {"ledger", "genledger_semconv"},
+    "dashboards": {"reports", "ledger", "engine", "budgets", "shared", "genledger_semconv"},
     "destinations": {"ledger", "engine", "context", "pricing", "shared", "genledger_semconv"},
     # What is on top of everything.
     "setup": ENGINE | {"instrumentation", "engine", "ledger", "destinations", "version"},
     "integrations": {"setup", "budgets"},
     "doctor": {"setup", "destinations", "ledger", "instrumentation", "budgets", "pricing", "shared", "version"},
-    "cli": {"dashboards", "doctor", "ledger", "engine", "budgets", "pricing", "shared", "version"},
+    # Reads the ledger through its queries, and knows no destination.
+    "reports": {"ledger", "pricing", "shared"},
+    "cli": {"dashboards", "reports", "doctor", "ledger", "engine", "budgets", "pricing", "shared", "version"},
     "genledger": {"setup", "integrations", "engine", "context", "budgets", "pricing", "shared", "version"},
 }
 """What each package may import of the others. `genledger` is the public API alone."""
@@ -192,6 +194,7 @@ USERS = {
         "genledger.destinations.langfuse.outcome_scores",
     },
     "redis": {"genledger.budgets.stores.redis"},
+    "page": {"genledger.dashboards.local_page.chart_library"},
 }
 """The modules that import what only an extra installs."""
 

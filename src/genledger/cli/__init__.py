@@ -30,6 +30,9 @@ COMMANDS = {
     "report": Entry("genledger.cli.report:app", "Show spend by feature, tenant, model or another dimension."),
     "trace": Entry("genledger.cli.trace:app", "Show the calls of one trace as a tree, with the cost of each."),
     "prices": Entry("genledger.cli.prices:app", "Show, check and update prices; price unpriced calls."),
+    "dashboard": Entry(
+        "genledger.cli.dashboard:app", "Show the dashboards in a browser, from the ledger, or write them to a file."
+    ),
     "dashboards": Entry(
         "genledger.cli.dashboards:app",
         "List dashboards, and write their files.",

@@ -49,7 +49,7 @@ check: $(READY) ## Format, lint and types
 	$(BIN)/mypy
 
 test-fast: $(READY) services
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/compat --ignore tests/neighbours $(LESS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/compat --ignore tests/dashboards --ignore tests/neighbours $(LESS)
 
 .PHONY: test-pythons
 PYTHONS = $(shell for minor in 11 12 13 14; do \
@@ -98,6 +98,20 @@ OF_FRAMEWORKS := tests/neighbours/test_framework_neighbours.py
 test-neighbours: $(NEIGHBOURS)/.ready $(addsuffix /.ready,$(BESIDE)) ## Test beside other vendors' instrumentation of the same client or framework
 	$(NEIGHBOURS)/bin/python -m pytest tests/neighbours --ignore $(OF_FRAMEWORKS)
 	@set -e; for at in $(BESIDE); do echo $$at; $$at/bin/python -m pytest -n 2 $(OF_FRAMEWORKS); done
+
+DASHBOARDS := .venvs/dashboards/newest
+GRAFANA := .venvs/grafana
+
+$(GRAFANA)/.ready: tests/dashboards/packages.txt
+	@echo "setting up $(@D)"
+	@$(call installed,npm,npm)
+	@rm -rf $(@D) && mkdir -p $(@D)
+	@npm install --prefix $(@D) --no-save --no-package-lock --no-audit --no-fund --silent $$(cat $<)
+	@touch $@
+
+.PHONY: test-dashboards
+test-dashboards: $(DASHBOARDS)/.ready $(GRAFANA)/.ready services ## Test dashboards and alert rules with Prometheus, and with the types and clients of those that read them
+	GENLEDGER_TEST_GRAFANA=$(CURDIR)/$(GRAFANA) $(DASHBOARDS)/bin/python -m pytest -n 2 --dist loadfile tests/dashboards
 
 FOREIGN := .venvs/foreign/newest
 
@@ -159,7 +173,8 @@ coverage-check:
 	$(NEWEST)/bin/python -m tests.contract.coverage $(addsuffix /coverage.json,$(CONTRACT)) | diff docs/coverage.md -
 
 COMPILE = $(UV) pip compile --quiet --python-version 3.11 --no-header --no-annotate
-LOCKED := tests/llama-cpp.txt $(wildcard tests/compat/*.txt tests/contract/*.txt tests/frameworks/*.txt tests/neighbours/*.txt tests/foreign/*.txt)
+LOCKED := tests/llama-cpp.txt $(wildcard tests/compat/*.txt tests/contract/*.txt tests/frameworks/*.txt tests/neighbours/*.txt tests/foreign/*.txt \
+	tests/dashboards/newest.txt)
 
 .PHONY: locks
 locks: $(UV) ## Take today's newest of everything into the lock files of the test environments
@@ -182,10 +197,14 @@ test-adversary: $(READY) services ## Attack redaction, budgets, delivery and fil
 	GENLEDGER_TEST_ADVERSARY=long $(BIN)/python -m pytest tests/adversary -s
 
 .PHONY: services
-services: ## Install what the tests start: Redis
-	@command -v redis-server >/dev/null || { echo "installing redis-server"; \
-		root=$$(test "$$(id -u)" = 0 || echo sudo); \
-		$$root apt-get update -qq && $$root apt-get install -y -qq redis-server >/dev/null; }
+services: ## Install what the tests start: Redis and Prometheus
+	@$(call installed,redis-server,redis-server)
+	@$(call installed,promtool,prometheus)
+
+# A program, and Debian's package that has it.
+installed = command -v $(1) >/dev/null || { echo "installing $(2)"; \
+	root=$$(test "$$(id -u)" = 0 || echo sudo); \
+	$$root apt-get update -qq && $$root apt-get install -y -qq --no-install-recommends $(2) >/dev/null; }
 
 .PHONY: bench
 bench: $(READY) ## Measure what instrumentation costs, against a hand-written span and the peers

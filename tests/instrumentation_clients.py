@@ -178,7 +178,7 @@ def library() -> Iterator[type[Client]]:
         endpoint=lambda client, given: Endpoint("openai", "api.openai.com", 443, "https://api.openai.com/v1"),
         streamed=lambda body: False,
         kept=lambda stream: stream.kept,
-        cached=lambda body, result: isinstance(result, dict) and bool(result.get("cached")),
+        local=lambda body, result: "cache" if isinstance(result, dict) and result.get("cached") else None,
     )
     patcher = Patcher(methods.patches())
     patcher.apply()

@@ -42,10 +42,11 @@ def _tools(body: Body) -> list[Tool]:
     return [Tool(function["name"], function.get("parameters") or {"type": "object"}) for function in offered]
 
 
-def _results(messages: Sequence[Body]) -> int:
-    """How many results of tools there are since the user's last message."""
+def _asks_for_tools(messages: Sequence[Body], rounds: int) -> bool:
+    """Return whether tools are to be called: the last message is the user's or a result, of fewer than `rounds`."""
     since = itertools.takewhile(lambda message: message["role"] != "user", reversed(messages))
-    return sum(message["role"] == "tool" for message in since)
+    results = sum(message["role"] == "tool" for message in since)
+    return messages[-1]["role"] in ("user", "tool") and results < rounds
 
 
 def error(status: int, message: str, kind: str, code: str | None, headers: Mapping[str, str]) -> Answer:
@@ -65,7 +66,7 @@ def chat(body: Body, model: ScriptedModel, number: int) -> Answer:
             model=body["model"],
             text="\n".join(transcript),
             question=next((_text(m["content"]) for m in reversed(messages) if m["role"] == "user"), ""),
-            tools=_tools(body) if _results(messages) < model.rounds else (),
+            tools=_tools(body) if _asks_for_tools(messages, model.rounds) else (),
             schema=(form.get("json_schema") or form).get("schema"),
             max_tokens=body.get("max_completion_tokens") or body.get("max_tokens"),
         )

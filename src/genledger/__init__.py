@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from genledger.budgets.enforcement.exceeded import BudgetExceeded
     from genledger.context.attribution import AttributionBlock, attribution
     from genledger.context.totals import Spend
-    from genledger.engine.application_api import record_outcome, select_model, spend
+    from genledger.engine.application_api import select_model, spend
+    from genledger.engine.cache_hits import record_cache_hit
     from genledger.engine.observe import Observation, ObservedBlock, observe
+    from genledger.engine.product_outcomes import record_outcome
     from genledger.integrations.serverless import flush_after
     from genledger.setup.framework_handlers import langchain_handler
     from genledger.setup.instrument import flush, instrument, shutdown, uninstrument
@@ -26,8 +28,10 @@ else:  # hidden from type checkers, which would take every name for one of these
             "budgets.enforcement.exceeded": "BudgetExceeded",
             "context.attribution": "AttributionBlock attribution",
             "context.totals": "Spend",
-            "engine.application_api": "record_outcome select_model spend",
+            "engine.application_api": "select_model spend",
+            "engine.cache_hits": "record_cache_hit",
             "engine.observe": "Observation ObservedBlock observe",
+            "engine.product_outcomes": "record_outcome",
             "integrations.serverless": "flush_after",
             "pricing": "",
             "setup.framework_handlers": "langchain_handler",
@@ -50,6 +54,7 @@ __all__ = [
     "langchain_handler",
     "observe",
     "pricing",
+    "record_cache_hit",
     "record_outcome",
     "select_model",
     "shutdown",

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from ..standins.redis_server import RedisServer, free_port
+from ..standins.free_port import free_port
+from ..standins.redis_server import RedisServer
 from .conftest import Scale
 
 HERE = Path(__file__).parent

@@ -402,6 +402,19 @@ def test_no_address_of_a_destination_shows_its_secrets(
     assert "very-secret" not in repr(found)
 
 
+def test_mistakes_in_alert_rules_are_named_and_stop_no_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "budgets.toml"
+    monkeypatch.setenv("GENLEDGER_BUDGETS", str(path))
+    path.write_text('[[budget]]\nusd = 5\nper = "day"\n[[alert]]\nkind = "spikes"\n')
+    found = diagnose()
+    assert f"{path}:5: kind: expected 'spike'" in said(found, "alerts", "wrong")
+    assert found.budgets.rules == 1
+    path.write_text(
+        '[[alert]]\nkind = "spike"\n[[alerts.webhook]]\nurl = "http://127.0.0.1"\nsecret_env = "NOT_THERE"\n'
+    )
+    assert "needs its secret in NOT_THERE; set it" in said(diagnose(), "alerts", "wrong")
+
+
 def test_wrong_settings_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GENLEDGER_LEGER", "x")
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")

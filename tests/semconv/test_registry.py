@@ -232,6 +232,7 @@ def test_sampling_relevance_agrees_with_the_conventions(facts: dict[str, Any]) -
 
 
 def test_event_severities_agree_with_the_conventions(facts: dict[str, Any]) -> None:
-    assert {name: event.severity for name, event in registry().events.items()} == {
+    theirs = {name: event for name, event in registry().events.items() if event.version == "genai"}
+    assert {name: event.severity for name, event in theirs.items()} == {
         name: entry.get("severity_number") for name, entry in facts["events"].items()
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from genledger.engine.call import Local
 from genledger.engine.ceiling import length_of
 from genledger.engine.operation import Body, Operation, integer, listed, number, strings, text
 from genledger.pricing.getters import field, fields_of, path
@@ -22,6 +23,12 @@ from .event_lines import EventLines
 from .openai_chat import CHAT as OPENAI_CHAT
 from .openai_chat import COMPLETIONS as OPENAI_COMPLETIONS
 from .openai_chat_stream import Chunks
+
+COMBINING = tuple(
+    ("litellm.caching.caching_handler", f"LLMCachingHandler.{start}combine_cached_embedding_response_with_api_result")
+    for start in ("_", "")
+)
+"""What puts embeddings of its cache and of the provider together."""
 
 _OF_CHATS = ("prompt_tokens", "completion_tokens")
 _LAYERS = 8
@@ -51,13 +58,19 @@ def read_result(result: Any) -> Any:
     return {**fields, CLIENTS_OWN: hidden(result)}
 
 
-def is_cached(body: Body, result: Any) -> bool:
-    """Return whether nothing was sent: LiteLLM's cache answered, or the request brings its answer along."""
+def read_local(body: Body, result: Any) -> Local | None:
+    """Return what answered where nothing was sent: LiteLLM's cache, or the request, which brings its answer along."""
     if body.get("mock_response") is not None:
-        return True
+        return "request"
     if field(result, "custom_llm_provider") == "cached_response":  # a stream
-        return True
-    return hidden(result).get("cache_hit") is True
+        return "cache"
+    return "cache" if hidden(result).get("cache_hit") is True else None
+
+
+def read_parts(given: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return what the provider has answered of a list of texts, and what LiteLLM's cache has of the others."""
+    cached = field(given.get("_caching_handler_response"), "final_embedding_cached_response")
+    return given.get("embedding_response"), None if cached is None else read_result(cached)
 
 
 def cause_of(error: BaseException) -> BaseException:

@@ -15,7 +15,7 @@ class LiveKitInstrumentor(Instrumentor):
 
     library = "livekit-agents"
     distribution = "livekit-agents"
-    supports = "livekit-agents >= 1.8, < 2"
+    supports = "livekit-agents >= 1.8.2, < 2"
 
     def patches(self) -> Patches:
         """Return the patch of what plugins make of the errors of clients, after which a request is sent again."""

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from genledger.engine.operation import Endpoint, Operation
+from genledger.instrumentation.adapters.cached_parts import cached_parts
 from genledger.instrumentation.adapters.decorated import behind_decorators, unless_running
 from genledger.instrumentation.adapters.methods import Find, Methods
 from genledger.instrumentation.adapters.own_spans import runs_outside
@@ -23,12 +24,14 @@ from genledger.instrumentation.patching import Patches
 from ..formats.cohere_documents import RERANK
 from ..formats.litellm_answers import (
     CHAT,
+    COMBINING,
     COMPLETIONS,
     GENERATE_CONTENT,
     MESSAGES,
     cause_of,
-    is_cached,
     kept_chunks,
+    read_local,
+    read_parts,
     read_result,
 )
 from ..formats.litellm_requests import body, endpoint, endpoint_reached, names_arguments, write
@@ -53,11 +56,7 @@ _REPEATED = (
     *(("responses", "responses"), ("aresponses", "aresponses")),
 )
 """What LiteLLM calls again, and by which function where it is not told."""
-_GENERATING = dict.fromkeys(
-    ("generate_content", "agenerate_content", "generate_content_stream", "agenerate_content_stream"), GENERATE_CONTENT
-)
-
-
+_GENERATING = {f"{a}generate_content{stream}": GENERATE_CONTENT for a in ("", "a") for stream in ("", "_stream")}
 _ANTHROPIC = ("litellm.anthropic_interface", "litellm.anthropic_interface.messages")
 _DEFINED = (
     *("litellm.main", "litellm.images.main", "litellm.rerank_api.main", "litellm.responses.main"),
@@ -82,8 +81,9 @@ def _functions(modules: Iterable[str], operations: Mapping[str, Operation | Find
         body,
         write,
         answer=read_result,
+        received=True,
         kept=kept_chunks,
-        cached=is_cached,
+        local=read_local,
         cause=cause_of,
         signature=names_arguments,
     ).patches()
@@ -92,8 +92,7 @@ def _functions(modules: Iterable[str], operations: Mapping[str, Operation | Find
 class LitellmInstrumentor(Instrumentor):
     """Records the calls of the `litellm` package."""
 
-    library = "litellm"
-    distribution = "litellm"
+    library = distribution = "litellm"
     supports = "litellm >= 1.71, < 2"
 
     def patches(self) -> Patches:
@@ -110,6 +109,7 @@ class LitellmInstrumentor(Instrumentor):
             *patches,
             *(repeats("litellm", "litellm", f"{one}_with_retries", "original_function", by) for one, by in _REPEATED),
             reaches("litellm", _LOGGING, "Logging.pre_call", reached),
+            *cached_parts("litellm", COMBINING, read_parts),
             *(
                 runs_outside("litellm", _LOGGING, f"Logging.{name}")
                 for name in ("success_handler", "async_success_handler", "failure_handler", "async_failure_handler")

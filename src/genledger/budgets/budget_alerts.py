@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from importlib import import_module
 from typing import Any
-
-import orjson
 
 from genledger.budgets.leases.local_lease import CounterKey
 from genledger.budgets.rules.units import Measure, from_units, show
 from genledger.budgets.rules.windows import LIFE_KEPT
 from genledger.budgets.stores.base import Store, StoreDown
+from genledger.channels import outbox
+from genledger.channels.message import SCHEMA, Notice
+from genledger.channels.outbox import Outbox, Targets
 from genledger.shared.loggers import logger_of
 from genledger.shared.text import message, shown
 from genledger.shared.worker import Worker
 
 _log = logger_of("genledger.budgets")
-
-CLAIM_SECONDS = 60.0
-"""Time to deliver an event. After that, another process or attempt may deliver it."""
 
 STALE_SECONDS = 86400.0
 """How long after the end of its window an event is still delivered."""
@@ -57,30 +55,30 @@ class BudgetEvent:
 
 Listener = Callable[[BudgetEvent], None]
 
-_CLAIM = "delivering alerts"
-_said = False
-
 
 class Alerts:
-    """Deliver events from a separate thread.
+    """Deliver events from a separate thread: the process that notes one first, and else the next, or a command."""
 
-    The store remembers each event until somebody has delivered it: whichever process notes it first, and else the
-    next one, or a command. One process at a time delivers, for as long as its claim lasts; when it dies, or sending
-    fails, the claim expires and another attempt follows.
-    """
-
-    def __init__(self, store: Store, urls: Sequence[str], listener: Listener | None) -> None:
-        self.urls = tuple(urls)
+    def __init__(self, store: Store, targets: Targets, listener: Listener | None) -> None:
         self._store = store
         self._listener = listener
+        self._outbox = Outbox(store, targets, None if listener is None else self._tell)
         self._begin()
 
     def _begin(self) -> None:
         self._worker = self._ending = Worker("genledger-alerts", self._work, in_caller=False)
-        self._offered: deque[tuple[str, float, BudgetEvent]] = deque()
+        self._offered: deque[tuple[str, float, BudgetEvent, float]] = deque()
         self._again_at: dict[str, float] = {}
         self._inherited: bool | None = None
-        self._told: set[str] = set()
+
+    @property
+    def targets(self) -> Targets:
+        """Return the channels that events go to."""
+        return self._outbox.targets
+
+    @targets.setter
+    def targets(self, targets: Targets) -> None:
+        self._outbox.targets = targets
 
     def after_fork(self) -> None:
         """Begin anew in a child process."""
@@ -95,7 +93,7 @@ class Alerts:
             settled: Spent amount, in units.
             now: The store's time.
         """
-        if percent not in counted.rule.alert_at or not (self.urls or self._listener):
+        if percent not in counted.rule.alert_at or not (self.targets or self._listener):
             return
         key = f"{counted.key}|{percent}"
         moment = time.monotonic()
@@ -106,12 +104,12 @@ class Alerts:
         window = counted.rule.window
         lasts = counted.end - now + window.kept if counted.end else window.span or LIFE_KEPT
         self._again_at[key] = moment + lasts
-        self._offered.append((key, lasts, _event(counted, percent, settled)))
+        self._offered.append((key, lasts, _event(counted, percent, settled), now))
         self._worker.hurry()
 
     def start(self) -> None:
-        """Start delivering, if there is a URL or listener."""
-        if not self._worker.has_thread and (self.urls or self._listener):
+        """Start delivering, if there is a channel or listener."""
+        if not self._worker.has_thread and (self.targets or self._listener):
             self._worker.rouse()
 
     def close(self, timeout: float) -> None:
@@ -135,46 +133,17 @@ class Alerts:
         Raises:
             StoreDown: The store did not answer.
         """
-        if not self._owed():
-            return True
-        # What takes seconds comes before the claim, so that a process which ends meanwhile holds up nobody.
-        messenger = _messenger(self.urls) if self.urls else None
-        if messenger is None and self._listener is None:
-            return True
-        if not self._store.mark(_CLAIM, CLAIM_SECONDS):
+        return self._outbox.deliver()
+
+    def _tell(self, notice: Notice) -> bool:
+        """Tell the listener; whether the message is about a budget."""
+        if self._listener is None or not notice.event:
             return False
-        done = True
         try:
-            # Read again: another process may have delivered until it gave up its claim.
-            for key, event in self._owed().items():
-                self._tell(key, event)
-                if messenger is None or _notify(messenger, event):
-                    self._store.forget_owed(key)
-                    self._store.mark(_CLAIM, CLAIM_SECONDS, again=True)
-                else:
-                    done = False
-        finally:
-            self._store.mark(_CLAIM, 0.0, again=True)
-        return done
-
-    def _owed(self) -> dict[str, BudgetEvent]:
-        """Return what is to be delivered, and forget what is too old to matter."""
-        owed = {key: _read(body) for key, body in self._store.owed().items()}
-        now = self._store.now() if owed else 0.0
-        for key, event in list(owed.items()):
-            if event.resets_at is not None and now - event.resets_at.timestamp() > STALE_SECONDS:
-                self._store.forget_owed(key)
-                del owed[key]
-        return owed
-
-    def _tell(self, key: str, event: BudgetEvent) -> None:
-        if self._listener is None or key in self._told:
-            return
-        self._told.add(key)
-        try:
-            self._listener(event)
+            self._listener(_read(notice.event))
         except Exception:
             _log.exception("The function on_budget_event failed.")
+        return True
 
     def _work(self) -> float | None:
         """Note what was offered, and deliver. Return the seconds until it is to be tried again, or `None`."""
@@ -192,14 +161,14 @@ class Alerts:
         except Exception:
             _log.exception("Delivering budget alerts failed; it is retried after a minute.")
             done = False
-        return None if done else CLAIM_SECONDS
+        return None if done else outbox.CLAIM_SECONDS
 
     def _note(self) -> None:
         """Let the store remember the next event that was offered, if there is any."""
         if self._offered:
-            key, lasts, event = self._offered.popleft()
+            key, lasts, event, now = self._offered.popleft()
             try:
-                self._store.owe(key, lasts, orjson.dumps(event).decode())
+                self._store.owe(key, lasts, notice_of(event, now).dump())
             except StoreDown:
                 # Nobody knows whether it is noted; the next exchange that succeeds offers it again.
                 self._again_at.pop(key, None)
@@ -208,54 +177,40 @@ class Alerts:
         self._work()
 
 
-def _messenger(urls: Sequence[str]) -> Any:
-    """Load Apprise, which takes seconds, and return its object for these URLs; `None` when it is not installed."""
-    global _said
-    try:
-        apprise = import_module("apprise")
-    except ModuleNotFoundError:
-        if not _said:
-            _said = True
-            _log.error("Budget alerts need Apprise, which is not installed: pip install 'genledger[alerts]'")
-        return None
-    # In this thread: a process that ends starts no others. Each service has time limits of its own.
-    try:
-        asset = apprise.AppriseAsset(async_mode=False, service_timeout=0)
-    except (AttributeError, TypeError):  # Apprise 1 has no time limit for all of them
-        asset = apprise.AppriseAsset(async_mode=False)
-    messenger = apprise.Apprise(asset=asset)
-    for url in urls:
-        if not messenger.add(url):
-            _log.error(
-                "Apprise does not support the alert URL that begins with %r; correct it in [alerts].", url.split(":")[0]
-            )
-    return messenger
+def notice_of(event: BudgetEvent, now: float) -> Notice:
+    """Return the message about an event that happened at `now`, in seconds since the epoch."""
+    what = f"{event.rule}|{event.scope}|{event.percent}|{event.window_start}"
+    payload = {
+        "schema": SCHEMA,
+        "id": hashlib.sha256(what.encode(errors="surrogatepass")).hexdigest()[:16],
+        "rule": event.rule,
+        "kind": "budget",
+        "state": "firing",
+        "scope": event.scope,
+        "window": {"start": event.window_start, "end": event.resets_at, "per": event.window},
+        "value": event.spent,
+        "limit": event.limit,
+        "unit": "USD" if event.measure == "usd" else event.measure,
+        "percent": event.percent,
+        "text": event.text,
+        "actions": [],
+    }
+    return Notice(
+        title=f"Budget {event.rule}: {event.percent} %",
+        text=event.text,
+        payload=payload,
+        at=now,
+        until=None if event.resets_at is None else event.resets_at.timestamp() + STALE_SECONDS,
+        event=asdict(event),
+    )
 
 
-def _notify(messenger: Any, event: BudgetEvent) -> bool:
-    apprise = import_module("apprise")
-    title = f"Budget {event.rule}: {event.percent} %"
-    try:
-        # As plain text: services that show HTML are given it escaped.
-        return bool(
-            messenger.notify(
-                title=title,
-                body=event.text,
-                body_format=apprise.NotifyFormat.TEXT,
-                notify_type=apprise.NotifyType.WARNING,
-            )
-        )
-    except Exception:
-        _log.exception("Sending a budget alert failed; it is retried after a minute.")
-        return False
-
-
-def _read(body: str) -> BudgetEvent:
-    fields = orjson.loads(body)
-    for name in ("window_start", "resets_at"):
-        if fields[name] is not None:
-            fields[name] = datetime.fromisoformat(fields[name])
-    return BudgetEvent(**fields)
+def _read(fields: Mapping[str, Any]) -> BudgetEvent:
+    moments = {
+        name: None if fields[name] is None else datetime.fromisoformat(fields[name])
+        for name in ("window_start", "resets_at")
+    }
+    return BudgetEvent(**{**fields, **moments})
 
 
 def _event(counted: CounterKey, percent: int, settled: int) -> BudgetEvent:

@@ -30,15 +30,14 @@ COMMANDS = {
     "report": Entry("genledger.cli.report:app", "Show spend by feature, tenant, model or another dimension."),
     "trace": Entry("genledger.cli.trace:app", "Show the calls of one trace as a tree, with the cost of each."),
     "prices": Entry("genledger.cli.prices:app", "Show, check and update prices; price unpriced calls."),
-    "dashboard": Entry(
-        "genledger.cli.dashboard:app", "Show the dashboards in a browser, from the ledger, or write them to a file."
-    ),
+    "dashboard": Entry("genledger.cli.dashboard:app", "Show the dashboards in a browser, or write them to a file."),
     "dashboards": Entry(
         "genledger.cli.dashboards:app",
         "List dashboards, and write their files.",
     ),
     "doctor": Entry("genledger.cli.doctor:app", "Check the setup: libraries, destinations, configuration."),
     "budgets": Entry("genledger.cli.budgets:app", "Show every budget: limit, settled, reserved, left, reset."),
+    "alerts": Entry("genledger.cli.alerts:app", "Evaluate alert rules, try them on the past, show and snooze them."),
     "kill": Entry(
         "genledger.cli.budgets:kill_app",
         "Block matching calls in all processes, within two seconds.",

@@ -84,18 +84,27 @@ def budgets(
 
 
 @app.command("set")
-def set_(context: typer.Context, words: Words, who: WhoOption = None) -> None:
+def set_(
+    context: typer.Context,
+    words: Words,
+    for_: Annotated[str | None, typer.Option("--for", metavar="TIME", help="Remove after 30s, 15m, 2h, 1d.")] = None,
+    why: Annotated[str, typer.Option(help="Reason, for the audit log.")] = "",
+    who: WhoOption = None,
+) -> None:
     """Set a budget or a tenant's tier, for all processes.
 
     A budget has the keys of a `[[budget]]` table: `tenant=acme usd=50/day`. A tier is `tenant=acme tier=pro`.
     """
-    fields = _pairs(words)
+    fields = pairs_of(words)
     try:
         if set(fields) == {"tenant", "tier"}:
+            if for_ or why:
+                raise typer.BadParameter("a tier has no end and no reason; leave out --for and --why")
             kill_switch.set_tier(context.obj, fields["tenant"], fields["tier"], who=who)
             tell(f"Set tier {fields['tier']} for {fields['tenant']}.")
         else:
-            rule = kill_switch.set_budget(context.obj, _rule_fields(fields), who=who)
+            lasts = duration(for_) if for_ else None
+            rule = kill_switch.set_budget(context.obj, _rule_fields(fields), for_=lasts, why=why, who=who)
             tell(f"Budget set. Remove it with `genledger budgets unset '{rule.name}'`.")
     except (RuleError, StoreDown) as error:
         fail(error)
@@ -171,7 +180,7 @@ def kill(
     """
     _, opened = _open(context, file, store)
     try:
-        kill_switch.kill(opened, _scope(words), for_=_seconds(for_) if for_ else None, why=why, who=who)
+        kill_switch.kill(opened, _scope(words), for_=duration(for_) if for_ else None, why=why, who=who)
     except (RuleError, StoreDown) as error:
         fail(error)
     tell(f"Calls blocked. Undo with `genledger revive {' '.join(words)}`.")
@@ -238,6 +247,7 @@ def _deliver(alerts: Alerts) -> None:
 def _read(store: Store, book: Rulebook) -> tuple[list[BudgetStatus], Controls]:
     controls = Controls.read(store.document())
     now = store.now()
+    controls.forget_ended(now)
     controls.kills = [kill for kill in controls.kills if kill.until is None or now < kill.until]
     rules: dict[str, Rule] = {rule.name: rule for rule in (*book.rules, *controls.rules())}
     return read_status(store, list(rules.values())), controls
@@ -249,7 +259,12 @@ def standing_budgets(context: typer.Context, file: str, store: str | None) -> Ca
     return lambda: _read(opened, book)[0]
 
 
-def _pairs(words: Sequence[str]) -> dict[str, str]:
+def pairs_of(words: Sequence[str]) -> dict[str, str]:
+    """Return the keys and values of `KEY=VALUE` words.
+
+    Raises:
+        typer.BadParameter: A word is none, or a key is given twice.
+    """
     pairs: dict[str, str] = {}
     for word in words:
         key, separator, value = word.partition("=")
@@ -262,7 +277,7 @@ def _pairs(words: Sequence[str]) -> dict[str, str]:
 
 
 def _scope(words: Sequence[str]) -> dict[str, str]:
-    pairs = _pairs(words)
+    pairs = pairs_of(words)
     for key in pairs:
         if key not in FIELDS:
             raise typer.BadParameter(f"{key!r} is not a scope key; use one of {', '.join(FIELDS)}")
@@ -300,7 +315,12 @@ def _number(key: str, text: str) -> float:
     return int(number) if number.is_integer() else number
 
 
-def _seconds(text: str) -> float:
+def duration(text: str) -> float:
+    """Return the seconds of `30s`, `15m`, `2h` or `1d`.
+
+    Raises:
+        typer.BadParameter: It is none of these.
+    """
     parts = re.fullmatch(r"(\d+)([smhd])", text)
     if parts is None:
         raise typer.BadParameter(f"{text!r} is not a duration; write it like 30s, 15m, 2h or 1d", param_hint="--for")

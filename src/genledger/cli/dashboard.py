@@ -65,9 +65,9 @@ def dashboard(
         ),
     ] = None,
 ) -> None:
-    """Show the dashboards in a browser, from the ledger, or write them to a file.
+    """Show the dashboards in a browser, or write them to a file.
 
-    The page needs no network, and changes nothing.
+    The page is made from the ledger. It needs no network, and changes nothing.
     """
     path = existing_ledger(ledger)
     readers = Readers(path)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from genledger.cli.apps import new_app
-from genledger.cli.output import JsonOption, console, fail, number_of, print_json, tell
+from genledger.cli.output import JsonOption, console, fail, number_of, print_json, tell, write_files
 from genledger.cli.tables import new_table
 from genledger.dashboards.catalog import DASHBOARDS
 from genledger.dashboards.files import TARGETS, Target, files
@@ -57,13 +57,7 @@ def export(
 ) -> None:
     """Write the files of one target. They replace those of the same name."""
     found = files(target)
-    try:
-        for name, text in found.items():
-            path = dir / target / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        fail(f"--dir {dir}: {error}; name a folder that can be written to")
+    write_files(dir / target, found)
     tell(f"Wrote {number_of(len(found), 'file')} to {dir / target}. docs/dashboards.md says how to import them.")
 
 

@@ -7,7 +7,9 @@ import json
 import os
 import re
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -71,6 +73,17 @@ def _complain(kind: str, *reasons: object) -> None:
 def tell(what: str) -> None:
     """Print one message on one line. Put commands in backquotes."""
     console().print(message(what), soft_wrap=True)
+
+
+def write_files(folder: Path, files: Mapping[str, str]) -> None:
+    """Write texts to files by their paths below a folder, which is made. Exit with an error if that cannot be done."""
+    try:
+        for name, text in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        fail(f"--dir: {error}; name a folder that can be written to")
 
 
 def moment(text: str, option: str, now: datetime) -> datetime | None:

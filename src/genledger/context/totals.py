@@ -132,6 +132,7 @@ class AgentRun:
         untold: The tools of the latest calls whose arguments nobody has told: the next request may.
         inferences: Inference calls so far, those of runs inside left out.
         tools: Tools run so far, those of runs inside left out.
+        agent: Name of the agent, or of the nearest one around a workflow.
     """
 
     id: str
@@ -140,6 +141,7 @@ class AgentRun:
     untold: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_UNTOLD))
     inferences: int = 0
     tools: int = 0
+    agent: str | None = None
 
 
 def run_in(context: Context) -> AgentRun | None:

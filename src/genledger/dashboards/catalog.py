@@ -89,10 +89,10 @@ TENANTS = Dashboard(
             top=20,
         ),
         Panel(
-            title="Cost by tenant",
-            help="The 20 tenants that cost most in the period.",
+            title="Tokens by tenant",
+            help="The 20 tenants with the most tokens in the period.",
             chart="ranking",
-            metrics=("cost",),
+            metrics=("tokens",),
             by=("tenant",),
             top=20,
         ),

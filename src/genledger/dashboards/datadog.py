@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -35,7 +36,7 @@ _DROPPED = {"destination": A.GENLEDGER_DESTINATION_NAME, "drop_reason": A.GENLED
 _LABEL = {"label_name": A.GENLEDGER_LABEL_NAME}
 
 CHOSEN = {"tenant": A.GENLEDGER_TENANT_ID, "feature": A.GENLEDGER_FEATURE, "model": A.GEN_AI_RESPONSE_MODEL}
-_EVERYWHERE = {"env": "env", "service": "service"}
+_EVERYWHERE = {"env": "env", "cluster": "kube_cluster_name", "service": "service"}
 
 
 class Measured(NamedTuple):
@@ -197,14 +198,23 @@ def _links(panel: Panel) -> list[dict[str, str]]:
     return [{"label": "Traces", "link": f"/apm/traces?query={found}"}]
 
 
-def _formula(panel: Panel, metric: str, queries: list[dict[str, Any]]) -> str | None:
+def monitored(metric: str, by: tuple[str, ...], where: tuple[Filter, ...]) -> str | None:
+    """Return a metric as a monitor asks for it, without a dashboard's variables; `None` if Datadog does not have it."""
+    queries: list[dict[str, Any]] = []
+    panel = Panel(title="", help="", chart="number", metrics=(metric,), by=by, where=where)
+    formula = _formula(panel, metric, queries, chosen=False)
+    texts = {query["name"]: query["query"] for query in queries}
+    return formula and re.sub(r"query\d+", lambda name: texts[name[0]], formula)
+
+
+def _formula(panel: Panel, metric: str, queries: list[dict[str, Any]], *, chosen: bool = True) -> str | None:
     """A metric as a formula of queries, which are added to those there are."""
 
     def total(name: str, by: tuple[str, ...] = panel.by, *more: Filter) -> str | None:
         measured = _SUMS.get(name) or _VALUES.get(name, ())
         names: list[str] = []
         for one in measured:
-            text = _query(one, by, (*panel.where, *more), panel)
+            text = _query(one, by, (*panel.where, *more), panel, chosen)
             if text is not None and (name in _SUMS or not names):
                 names.append(f"query{len(queries) + 1}")
                 queries.append({"data_source": "metrics", "name": names[-1], "query": text})
@@ -230,12 +240,14 @@ def _formula(panel: Panel, metric: str, queries: list[dict[str, Any]]) -> str | 
     return f"100 * {found}" if found is not None and unit_of(metric) == "1" else found
 
 
-def _query(measured: Measured, by: tuple[str, ...], where: tuple[Filter, ...], panel: Panel) -> str | None:
+def _query(
+    measured: Measured, by: tuple[str, ...], where: tuple[Filter, ...], panel: Panel, chosen: bool
+) -> str | None:
     """A metric query, or `None` if the metric has none of what is asked for."""
     if any(name not in measured.tags for name in by):
         return None
-    conditions = [f"${name}" for name in _EVERYWHERE]
-    conditions += [f"${name}" for name in CHOSEN if name in measured.tags]
+    variables = [*_EVERYWHERE, *(name for name in CHOSEN if name in measured.tags)]
+    conditions = [f"${name}" for name in variables if chosen]
     conditions += measured.conditions
     together = ","
     for one in where:
@@ -250,7 +262,7 @@ def _query(measured: Measured, by: tuple[str, ...], where: tuple[Filter, ...], p
             together = " AND "
             conditions.append(f"{tag} IN ({','.join(one.values)})")
     grouped = f" by {{{','.join(measured.tags[name] for name in by)}}}" if by else ""
-    text = f"{measured.space}:{measured.name}{{{together.join(conditions)}}}{grouped}"
+    text = f"{measured.space}:{measured.name}{{{together.join(conditions) or '*'}}}{grouped}"
     if measured.space in ("sum", "count"):
         text += ".as_count()"
         if panel.over_time and panel.every is not None:

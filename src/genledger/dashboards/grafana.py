@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from genledger.dashboards.panels import Dashboard, Panel, Place, places, question, unit_of, words
-from genledger.dashboards.promql import VARIABLES, expression, label_of
+from genledger.dashboards.promql import PLACES, VARIABLES, expression, label_of
 from genledger.dashboards.trace_attributes import ATTRIBUTES
 from genledger.ledger.panel_sql import ALL, Shape, options, sql
 
@@ -77,6 +77,7 @@ def build(dashboard: Dashboard, variant: Variant) -> dict[str, Any]:
                 "keepTime": True,
                 "targetBlank": False,
                 "tooltip": "",
+                "url": "",
             }
         ],
         "templating": {"list": [*_sources(variant), *variant.variables]},
@@ -307,20 +308,23 @@ def _asked_sqlite(panel: Panel) -> tuple[list[dict[str, Any]], list[dict[str, An
     return [target], [{"id": "organize", "options": {"renameByName": changed}}]
 
 
-def _prometheus_values(field: str | None) -> str:
-    if field is None:
-        return "label_values(genledger_cost_USD_total, job)"
-    return f'label_values(genledger_cost_USD_total{{job=~"$job"}}, {label_of(field)})'
+def _prometheus_variables() -> list[dict[str, Any]]:
+    """Each variable has the values that there are with those chosen before it."""
+    found, matchers = [], ""
+    for name in (*PLACES, *VARIABLES):
+        chosen = f"{{{matchers}}}" if matchers else ""
+        query = f"label_values(genledger_cost_USD_total{chosen}, {label_of(name)})"
+        found.append(_variable(name, _PROMETHEUS, query, ".*"))
+        if name in PLACES:
+            matchers += f'{", " if matchers else ""}{name}=~"${name}"'
+    return found
 
 
 VARIANTS = (
     Variant(
         "prometheus",
         _PROMETHEUS,
-        [
-            _variable("job", _PROMETHEUS, _prometheus_values(None), ".*"),
-            *(_variable(name, _PROMETHEUS, _prometheus_values(name), ".*") for name in VARIABLES),
-        ],
+        _prometheus_variables(),
         _asked_prometheus,
         label_of,
     ),

@@ -16,8 +16,7 @@ _UNPRICED = {"column": "tags", "operator": "any of", "type": "arrayOptions", "va
 _TYPES = {"embeddings": "EMBEDDING", "retrieval": "RETRIEVER", "rerank": "RETRIEVER"}
 
 DIMENSIONS: Mapping[str, str] = {
-    # A trace has the feature, and `tenant:` with the tenant, among its tags.
-    "feature": "tags",
+    "feature": "traceName",
     "tenant": "tags",
     "model": "providedModelName",
     "prompt_name": "promptName",
@@ -29,6 +28,11 @@ DIMENSIONS: Mapping[str, str] = {
     "score_name": "name",
 }
 """The dimension of each field. Langfuse groups by whole lists of tags, and never by metadata, users or sessions."""
+
+_NOTES = {
+    "feature": "It needs GENLEDGER_LANGFUSE_TRACE_NAME=feature where calls are sent from.",
+    "tenant": "A group is a whole list of tags, with `tenant:` and the tenant in it.",
+}
 
 
 class Measure(NamedTuple):
@@ -110,7 +114,7 @@ def _widget(panel: Panel) -> dict[str, Any] | None:
         config["row_limit"] = min(panel.top, 100)
     return {
         "name": panel.title,
-        "description": panel.help,
+        "description": " ".join([panel.help, *(_NOTES[name] for name in panel.by if name in _NOTES)]),
         "view": view,
         "dimensions": [{"field": name} for name in dimensions],
         "metrics": [{"measure": one.name, "agg": one.agg} for one in shown],

@@ -41,6 +41,9 @@ LABELS: Mapping[str, str] = {
 }
 """The label of each field that metrics have."""
 
+PLACES = ("cluster", "job")
+"""Labels of every series, by which a dashboard's reader chooses clusters and services."""
+
 VARIABLES = ("tenant", "feature", "model")
 """Fields that a dashboard's reader chooses values of, for every panel whose metrics have them."""
 
@@ -112,7 +115,7 @@ class Question(NamedTuple):
         by: Fields.
         where: Conditions, all of which hold.
         window: Duration in brackets, and what follows them.
-        chosen: Variables of the dashboard that narrow it, and the one with the jobs.
+        chosen: Variables of the dashboard that narrow it.
     """
 
     by: tuple[str, ...]
@@ -133,7 +136,7 @@ def expression(panel: Panel, metric: str, window: str) -> str | None:
         metric: One of the panel's.
         window: As in `Question`: for example `[1d] offset -1d`, where a day's sum stands at its beginning.
     """
-    question = Question(panel.by, panel.where, window, ("job", *VARIABLES))
+    question = Question(panel.by, panel.where, window, (*PLACES, *VARIABLES))
     found = _asked(metric, question, panel.least_outcomes)
     if found is None or not panel.top:
         return found
@@ -204,13 +207,13 @@ def _per_outcome(metric: str, question: Question, least: int) -> str | None:
     if part is None or whole is None:
         return None
     enough = f"({whole} >= {least})" if least else f"({whole} > 0)"
-    joined = "" if spent == question.by else f" on ({_labels(spent)}) group_right"
+    joined = "" if spent == question.by else f" on ({_labels(spent)}) group_right ()"
     return f"{part} /{joined} {enough}"
 
 
 def _max(series: Series, question: Question) -> str | None:
     selector = _selector(series, question)
-    return selector and f"max {_by(question.by)}({series.name}{selector})"
+    return None if selector is None else f"max {_by(question.by)}({series.name}{selector})"
 
 
 def _sum(series: Sequence[Series], question: Question, suffix: str = "", *also_by: str) -> str | None:
@@ -243,7 +246,7 @@ def _selector(series: Series, question: Question) -> str | None:
     """The matchers of the series that are meant, or `None` if it has none of what is asked for."""
     if any(name not in series.labels for name in question.by):
         return None
-    matchers = ['job=~"$job"'] if "job" in question.chosen else []
+    matchers = [f'{name}=~"${name}"' for name in question.chosen if name in PLACES]
     matchers += series.matchers
     matchers += [f'{series.labels[name]}=~"${name}"' for name in question.chosen if name in series.labels]
     for condition in question.where:
@@ -252,7 +255,7 @@ def _selector(series: Series, question: Question) -> str | None:
         if condition.field == "operation" and not _may_be(series, condition):
             return None
         matchers.append(f"{series.labels[condition.field]}{_matches(condition)}")
-    return f"{{{', '.join(matchers)}}}"
+    return f"{{{', '.join(matchers)}}}" if matchers else ""
 
 
 def _may_be(series: Series, condition: Filter) -> bool:

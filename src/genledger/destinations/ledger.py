@@ -17,7 +17,7 @@ from genledger.destinations.delivery.suppress import suppressed
 from genledger.destinations.ledger_steps import StepReader
 from genledger.engine.content.redaction import stage
 from genledger.engine.foreign_spans.places import SpansAround
-from genledger.engine.record import CallRecord, ProductEvent, StepRecord
+from genledger.engine.record import CacheHit, CallRecord, ProductEvent, StepRecord
 from genledger.engine.recorder import SCOPE
 from genledger.ledger import Ledger, LedgerError, LedgerLocked, LedgerStartedOver
 from genledger.ledger.store import MAX_AGE_DAYS, MAX_BYTES
@@ -42,7 +42,7 @@ _LAST_DELAY_S = 30.0
 _PRUNE_EVERY_S = 3_600.0
 _PRUNE_EVERY_RECORDS = 10_000
 
-Record = CallRecord | ProductEvent | StepRecord
+Record = CallRecord | ProductEvent | StepRecord | CacheHit
 
 
 class LedgerStats(TypedDict):
@@ -65,7 +65,7 @@ _LOST = ("invalid", "shutdown", "damaged", "removed")
 
 
 class LedgerDestination:
-    """Write calls, product events and steps to the ledger file, in batches, from a separate thread.
+    """Write calls, product events, cache hits and steps to the ledger file, in batches, from a separate thread.
 
     A file that cannot be written delays nobody: records wait in memory, at most `max_queue` of them, and are
     written when it works again. One log line says that it fails, and one that it recovered. After a fork, the
@@ -219,6 +219,7 @@ class LedgerDestination:
                 entries=[record for record in some if isinstance(record, CallRecord)],
                 events=[record for record in some if isinstance(record, ProductEvent)],
                 steps=[record for record in some if isinstance(record, StepRecord)],
+                hits=[record for record in some if isinstance(record, CacheHit)],
             )
         except LedgerStartedOver:
             return None

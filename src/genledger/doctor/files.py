@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -99,6 +100,22 @@ def examine_prices(settings: Settings, findings: Findings) -> PriceState:
     return PriceState(day, table_update.read() is not None, settings.prices, own)
 
 
+def _check_alerts(file: str, findings: Findings) -> None:
+    """Check whether the alert rules are valid; mistakes in them stop no budget."""
+    from genledger.alerting.rules import read_alert_file
+
+    try:
+        targets = read_alert_file(file).alerts.targets
+    except RuleFileError as error:
+        findings.wrong("alerts", *error.lines)
+        return
+    if not targets:
+        findings.note("alerts", "alerts go to the log only; name channels in the [alerts] table of the rule file")
+    for url, variable in targets.webhooks:
+        if variable is not None and not os.environ.get(variable):
+            findings.wrong("alerts", f"the webhook {without_credentials(url)} needs its secret in {variable}; set it")
+
+
 def examine_budgets(settings: Settings, findings: Findings) -> BudgetState:
     """Check whether the rule file is valid, and the store answers and takes a write."""
     book = Rulebook()
@@ -112,6 +129,8 @@ def examine_budgets(settings: Settings, findings: Findings) -> BudgetState:
             book, known = rules_instead(error)
             if known:
                 findings.note("budgets", "the rules that the file last held without mistakes are in force")
+        if book.has_alert_rules:
+            _check_alerts(file, findings)
     named = settings.budget_store if isinstance(settings.budget_store, str) else book.store
     if named == "off":
         if book.rules:

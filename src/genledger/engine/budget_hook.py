@@ -208,7 +208,7 @@ def _settle(call: Call, reservation: Reservation, priced: PricedUsage, error: Ba
     if call.later is not None:
         reservation.settle(None, None)
         return
-    if call.cached:
+    if call.local is not None:
         reservation.release()
         return
     if usage is None and cost is None and error is not None and not call.lost:

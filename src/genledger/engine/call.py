@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 CALL_KEY = create_key("genledger-call")
 """The context key of the call whose client method is running."""
 
+Local = Literal["cache", "request"]
+"""What answers in place of a provider: a cache of the client's own, or the request, which brings its answer along."""
+
 
 @dataclass(slots=True, weakref_slot=True, eq=False, repr=False)
 class Call:
@@ -39,7 +42,7 @@ class Call:
     first; everything after that does nothing.
 
     Attributes:
-        cached: A cache of the client's own answered: nothing was sent, and nothing is paid for.
+        local: What answered in this process, so that nothing was sent, and nothing is paid for.
         cause: Finds what failed behind an error of the client, where that has a status without an answer.
         refused: Why the provider says that it failed, in an answer that is none of the client's errors.
     """
@@ -78,7 +81,7 @@ class Call:
     failed: BaseException | None = None
     reservation: Reservation | None = None
     refused: str | None = None
-    cached: bool = False
+    local: Local | None = None
     cause: Callable[[BaseException], BaseException] = lambda error: error
     _pending: list[bool] = field(default_factory=[True].copy)
 
@@ -151,7 +154,9 @@ class Call:
     def covered(self) -> bool:
         """Whether a call inside is, or may still become, the priced one."""
         inner = self.inner
-        return bool(inner) and any(call.priced or call.covered or not call.settled for call in inner)
+        return bool(inner) and any(
+            call.priced or call.local == "cache" or call.covered or not call.settled for call in inner
+        )
 
     @property
     def structural(self) -> bool:

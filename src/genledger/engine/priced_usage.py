@@ -69,7 +69,7 @@ def priced_usage_of(call: Call, response: Any, *, failed: bool, received: Receiv
         failed: The call failed: without an answer, and with no attempt that may be billed, it costs nothing.
         received: How much generated text came, when the provider has not counted all of it.
     """
-    if not call.operation.priced or call.cached or call.later == "elsewhere":
+    if not call.operation.priced or call.local is not None or call.later == "elsewhere":
         return NOTHING
     if call.later == "pending":
         return PricedUsage(unpriced="pending")

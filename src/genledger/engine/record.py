@@ -28,7 +28,8 @@ class CallRecord:
     nobody bills (an embedded database, a request that failed before it was served).
     `attempts` counts the requests sent (1 without retries); `retry_causes` has one word per retry
     (`429`, `503`, `timeout`, `connection`). `tier` and `region` are what the price depends on beside the model:
-    `batch`, `flex`, `priority`; the place the provider says it served from. Texts are `bounded`, whoever they are from.
+    `batch`, `flex`, `priority`; the place the provider says it served from. `release` is the application's. Texts are
+    `bounded`, whoever they are from.
     """
 
     trace_id: int
@@ -57,6 +58,7 @@ class CallRecord:
     server_port: int | None
     tier: str | None = None
     region: str | None = None
+    release: str | None = None
 
     def __post_init__(self) -> None:
         # All at once: nearly every call has short names, and is on the application's way.
@@ -98,7 +100,14 @@ class StepRecord:
 class ProductEvent(NamedTuple):
     """Something the application's user did with a result: `draft_accepted`, `ticket_deflected`.
 
-    Joined to the spend of the same attribution. `at_ns` is nanoseconds since the epoch.
+    Joined to the spend of the same trace or attribution. `at_ns` is nanoseconds since the epoch. With a `key`, it
+    replaces the one of its name that has the same key: what it leaves out of the attribution, the `currency`, and the
+    time and place that are not `timed` and `placed` stay as they were.
+
+    Attributes:
+        timed: Whether the application gave the time; otherwise it is when the event was recorded.
+        placed: Whether the application gave the trace; otherwise it is the one that was current.
+        release: The application's release that recorded it.
     """
 
     name: str
@@ -107,3 +116,36 @@ class ProductEvent(NamedTuple):
     trace_id: int | None
     span_id: int | None
     value: float
+    currency: str | None = None
+    key: str | None = None
+    timed: bool = False
+    placed: bool = False
+    release: str | None = None
+
+
+class CacheHit(NamedTuple):
+    """Answer that came from a cache of the application: no call was made, and nothing is paid for.
+
+    Attributes:
+        cache: The cache: the application's word for it, or the library that has it.
+        at_ns: When, in nanoseconds since the epoch.
+        attribution: Whom the answer was for.
+        trace_id: The trace that was current.
+        span_id: The span that was current.
+        provider: Who would have been called; `None` if nobody knows.
+        model: The model that would have been asked.
+        usage: What the call would have consumed.
+        saved_usd: What it would have cost; `None` where that is not known.
+        release: The application's release.
+    """
+
+    cache: str
+    at_ns: int
+    attribution: Attribution
+    trace_id: int | None
+    span_id: int | None
+    provider: str | None = None
+    model: str | None = None
+    usage: Usage | None = None
+    saved_usd: float | None = None
+    release: str | None = None

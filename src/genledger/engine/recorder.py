@@ -18,7 +18,7 @@ from genledger.engine.call import CALL_KEY, Call
 from genledger.engine.foreign_spans.wrappers import inside_wrapper
 from genledger.engine.operation import Attributes, Body, Endpoint, Operation, Received, read_request, span_name
 from genledger.engine.parents import parent_context
-from genledger.engine.record import CallRecord, ProductEvent, StepRecord
+from genledger.engine.record import CacheHit, CallRecord, ProductEvent, StepRecord
 from genledger.engine.settling import Settlement, stages
 from genledger.shared import internal_errors
 from genledger.shared.private_attributes import suppression_keys
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from genledger.engine.signals.call_log import CallLog
     from genledger.engine.signals.details_event import DetailsEvent
     from genledger.engine.signals.metrics import Metrics
+    from genledger.engine.signals.product_log import ProductLog
 
 SCOPE = "genledger"
 """The instrumentation scope of everything we emit."""
@@ -41,12 +42,11 @@ SCOPE = "genledger"
 recorded_libraries: set[str] = set()
 """The libraries that are instrumented, by their names for users."""
 
-Sink = Callable[[CallRecord], None]
-"""Takes every settled call; must not block."""
+Sink = Callable[[CallRecord | CacheHit], None]
+"""Takes every settled call, and every answer of a cache; must not block."""
 
 EventSink = Callable[[ProductEvent], None]
 """Takes every product event; must not block."""
-
 
 StepSink = Callable[[StepRecord], None]
 """Takes every ended step; must not block."""
@@ -62,9 +62,11 @@ class Recorder:
         capture: Writes content; `None` when capture is off.
         lines: Writes the log line of each call.
         details: Emits the conventions' details event; `None` when it is off.
+        product_log: Emits the events of product outcomes and cache hits; `None` when nobody takes log records.
         budget_hook: Asks the budgets before the money is spent; `None` when there are none.
         registry: Opens where jobs are kept beyond the life of the process, as `JobBook` takes it.
         request_stream_usage: Whether streams that would come without usage are asked to include it.
+        release: The application's release.
     """
 
     def __init__(
@@ -75,10 +77,12 @@ class Recorder:
         capture: Capture | None = None,
         lines: CallLog | None = None,
         details: DetailsEvent | None = None,
+        product_log: ProductLog | None = None,
         budget_hook: BudgetHook | None = None,
         registry: Callable[[bool], JobRegistry | None] | None = None,
         request_stream_usage: bool = False,
         tracer_provider: Any = None,
+        release: str | None = None,
     ) -> None:
         self.tracer = tracer
         self.tracer_provider = tracer_provider
@@ -86,6 +90,8 @@ class Recorder:
         self.capture = capture
         self.lines = lines
         self.details = details
+        self.product_log = product_log
+        self.release = release
         self.budget_hook = budget_hook
         self._registry = registry
         self.request_stream_usage = request_stream_usage
@@ -239,6 +245,7 @@ class Recorder:
         stamps: Sequence[float] | None = None,
         spend: Any = None,
         span: SpanContext | None = None,
+        agent: str | None = None,
     ) -> None:
         """Count an entry in the metrics and the spend, log it, and hand it to the ledger.
 
@@ -248,7 +255,10 @@ class Recorder:
             stamps: When the chunks of a stream came, in seconds.
             spend: Running total that it belongs to.
             span: The span that metrics lead to.
+            agent: The nearest agent that it was made in.
         """
+        if entry.release is None:
+            entry.release = self.release
         priced = entry.cost is not None or entry.unpriced is not None
         if priced:
             missing = entry.cost is None
@@ -258,7 +268,7 @@ class Recorder:
         if self.metrics is not None:
             try:
                 gaps = list(map(sub, stamps[1:], stamps)) if stamps else ()
-                self.metrics.record(entry, family, gaps, span)
+                self.metrics.record(entry, family, gaps, span, agent)
             except Exception as fault:
                 internal_errors.report("recording metrics", fault)
         if self.lines is not None:
@@ -271,6 +281,35 @@ class Recorder:
                 sink(entry)
             except Exception as fault:
                 internal_errors.report("handing the call to a destination", fault)
+
+    def tell(self, event: ProductEvent | CacheHit, span: SpanContext | None) -> None:
+        """Count a product outcome or a cache hit in the metrics, emit its event, and hand it to the ledger.
+
+        Never raises.
+
+        Args:
+            event: What happened.
+            span: The span that was current, if it belongs there: metrics lead to it.
+        """
+        if self.metrics is not None:
+            try:
+                if isinstance(event, ProductEvent):
+                    event = self.metrics.products.outcome(event, span)
+                else:
+                    self.metrics.products.hit(event, span)
+            except Exception as fault:
+                internal_errors.report("recording metrics", fault)
+        if self.product_log is not None:
+            try:
+                self.product_log.emit(event, span)
+            except Exception as fault:
+                internal_errors.report("emitting an event", fault)
+        sinks: list[Any] = self.event_sinks if isinstance(event, ProductEvent) else self.sinks
+        for sink in sinks:
+            try:
+                sink(event)
+            except Exception as fault:
+                internal_errors.report("handing an event to a destination", fault)
 
     @cached_property
     def jobs(self) -> JobBook:

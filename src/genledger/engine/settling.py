@@ -11,12 +11,13 @@ from opentelemetry.trace import StatusCode
 from genledger.context.totals import run_in
 from genledger.engine.attempts import fate_of, status_of
 from genledger.engine.budget_hook import settle_budgets
+from genledger.engine.client_caches import hit_of, of_gateway
 from genledger.engine.content.redaction import stage
 from genledger.engine.foreign_spans.places import step_around
 from genledger.engine.operation import Attributes, Received, read_request, span_name, write_texts
 from genledger.engine.outcome import error_type, outcome_of
 from genledger.engine.priced_usage import NOTHING, PricedUsage, priced_usage_of, write_priced_usage
-from genledger.engine.record import CallRecord, Outcome
+from genledger.engine.record import CacheHit, CallRecord, Outcome
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 
@@ -50,6 +51,7 @@ class Settlement:
     outcome: Outcome = "success"
     error_kind: str | None = None
     priced: PricedUsage = NOTHING
+    hit: CacheHit | None = None
 
 
 def _read_request(recorder: Recorder, settlement: Settlement) -> None:
@@ -115,11 +117,24 @@ def _judge(recorder: Recorder, settlement: Settlement) -> None:
 
 def _price(recorder: Recorder, settlement: Settlement) -> None:
     call = settlement.call
+    cache = call.library if call.local == "cache" else None
     if not call.covered:
         failed = settlement.error is not None or settlement.error_kind is not None
-        settlement.priced = priced_usage_of(call, settlement.response, failed=failed, received=settlement.received)
+        priced = priced_usage_of(call, settlement.response, failed=failed, received=settlement.received)
+        if of_gateway(priced.cost):
+            call.local, cache, priced = "cache", "gateway", NOTHING
+        if cache is not None:
+            _note_hit(settlement, hit_of(call, settlement.response, cache))
+        settlement.priced = priced
     call.priced_usage = settlement.priced
     write_priced_usage(settlement.priced, settlement.attributes, generates=call.operation.name != S.EMBEDDINGS)
+
+
+def _note_hit(settlement: Settlement, hit: CacheHit) -> None:
+    settlement.hit = hit
+    settlement.attributes[A.GENLEDGER_CACHE_NAME] = hit.cache
+    if hit.saved_usd is not None:
+        settlement.attributes[A.GENLEDGER_CACHE_SAVED] = hit.saved_usd
 
 
 def _capture_output(recorder: Recorder, settlement: Settlement) -> None:
@@ -155,6 +170,9 @@ def _write_span(recorder: Recorder, settlement: Settlement) -> None:
 def _record(recorder: Recorder, settlement: Settlement) -> None:
     call, attributes, priced = settlement.call, settlement.attributes, settlement.priced
     covered = call.covered
+    if settlement.hit is not None:
+        recorder.tell(settlement.hit, call.span.get_span_context())
+        return
     run = run_in(call.outer)
     if run is not None and call.operation.inference and not covered:
         run.inferences += 1
@@ -190,7 +208,8 @@ def _record(recorder: Recorder, settlement: Settlement) -> None:
         priced.tier,
         priced.region,
     )
-    recorder.book(entry, call.operation.family, call.stamps, call.spend, context)
+    agent = run.agent if run is not None else None
+    recorder.book(entry, call.operation.family, call.stamps, call.spend, context, agent)
 
 
 def _emit_details(recorder: Recorder, settlement: Settlement) -> None:

@@ -108,7 +108,9 @@ class Step:
         self.run = self._within = run_in(outer)
         if kind in ("agent", "workflow"):
             span_id = f"{span.get_span_context().span_id:016x}"
-            self.run = AgentRun(span_id, 0 if self._within is None else self._within.depth + 1)
+            around_it = self._within
+            agent = name if kind == "agent" else around_it.agent if around_it is not None else None
+            self.run = AgentRun(span_id, 0 if around_it is None else around_it.depth + 1, agent=agent)
         elif kind == "tool" and self.run is not None:
             self.run.tools += 1
             if signature != "":
@@ -128,10 +130,13 @@ class Step:
             self._inside = (context, inside)
         return inside
 
-    def holds(self, context: Context) -> bool:
-        """Return whether a context is in this step already, maybe in something that the application began there."""
+    def within(self, context: Context) -> Context:
+        """Return a context that is in this step already, maybe in something begun there; else as `inside`."""
+        before, inside = self._inside
+        if context is before:
+            return inside
         spend = current_spend(context)
-        return spend is not None and spend.is_in(self.spend)
+        return context if spend is not None and spend.is_in(self.spend) else self.inside(context)
 
     def write(self, content: Content | Callable[[], Content]) -> None:
         """Put content, or what a function returns as such, on the span where content is captured: redacted, bounded."""

@@ -41,6 +41,7 @@ FIELDS: Mapping[str, Field] = {
     "error_type": Field("error_type"),
     "tier": Field("tier", True),
     "region": Field("region"),
+    "release": Field("release", True, True),
     "unpriced_reason": Field("unpriced"),
     "stream": Field("stream"),
     "retried": Field("iif(attempts > 1, 'yes', 'no')"),

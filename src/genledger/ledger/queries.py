@@ -27,15 +27,15 @@ class OutcomeCost:
     """Cost per outcome: the spend of a feature, divided by how often the outcome was recorded there.
 
     `key` is the tenant, user, session or prompt version, when the report is by one of these. `value` is the
-    sum of the values recorded. `cost_per_outcome` leaves out the `unpriced` calls, and is `None` when there
-    is nothing to divide, or nothing to divide by.
+    sum of the values recorded, `None` if they are in several currencies. `cost_per_outcome` leaves out the `unpriced`
+    calls, and is `None` when there is nothing to divide, or nothing to divide by.
     """
 
     name: str
     feature: str | None
     key: str | None
     outcomes: int
-    value: float
+    value: float | None
     calls: int
     unpriced: int
     cost_usd: float | None
@@ -91,9 +91,12 @@ def outcome_costs(
     """
     key = _SHARED_KEYS.get(by, "NULL")
     where, parameters = selection.where("at_ns")
-    counted: dict[tuple[str, str | None], dict[str | None, tuple[int, float]]] = defaultdict(dict)
+    counted: dict[tuple[str, str | None], dict[str | None, tuple[int, float | None]]] = defaultdict(dict)
     for name, feature, value, outcomes, amount in connection.execute(
-        f"SELECT name, feature, {key}, count(*), sum(value) FROM outcomes WHERE {where} GROUP BY 1, 2, 3 ORDER BY 1, 2",
+        f"""
+        SELECT name, feature, {key}, count(*), iif(count(DISTINCT ifnull(currency, '')) = 1, sum(value), NULL)
+        FROM outcomes WHERE {where} GROUP BY 1, 2, 3 ORDER BY 1, 2
+        """,
         parameters,
     ):
         counted[name, feature][value] = (outcomes, amount)

@@ -14,7 +14,7 @@ import orjson
 
 from genledger.context.attribution import Attribution
 from genledger.engine.later_usage.job_book import CallStart
-from genledger.engine.record import CallRecord, ProductEvent, StepRecord
+from genledger.engine.record import CacheHit, CallRecord, ProductEvent, StepRecord
 from genledger.pricing.cost import Cost, Part
 from genledger.pricing.usage import TOKEN_BUCKETS, Usage
 from genledger.shared.text import bounded
@@ -59,8 +59,18 @@ CALL_COLUMNS = (
     *COST_COLUMNS,
     "tier",
     "region",
+    "release",
 )
-OUTCOME_COLUMNS = ("name", "at_ns", "value", "trace_id", "span_id", *ATTRIBUTION_COLUMNS)
+OUTCOME_COLUMNS = (
+    *("name", "at_ns", "value", "trace_id", "span_id", "currency", "key", "release"),
+    *ATTRIBUTION_COLUMNS,
+)
+HIT_COLUMNS = (
+    *("cache", "at_ns", "trace_id", "span_id", "provider", "model", "saved_usd", "release"),
+    *TOKEN_BUCKETS,
+    "units",
+    *ATTRIBUTION_COLUMNS,
+)
 STEP_COLUMNS = (
     "trace_id",
     "span_id",
@@ -204,6 +214,7 @@ def call_values(entry: CallRecord) -> Values:
         *cost_values(entry.cost, entry.unpriced),
         entry.tier,
         entry.region,
+        entry.release,
     )
 
 
@@ -236,6 +247,7 @@ def record_of(row: sqlite3.Row) -> CallRecord:
         server_port=row["server_port"],
         tier=row["tier"],
         region=row["region"],
+        release=row["release"],
     )
 
 
@@ -260,7 +272,26 @@ def outcome_values(event: ProductEvent) -> Values:
         event.value,
         _trace(event.trace_id),
         _span(event.span_id),
+        event.currency,
+        event.key,
+        event.release,
         *attribution_values(event.attribution),
+    )
+
+
+def hit_values(hit: CacheHit) -> Values:
+    """Return the values of `HIT_COLUMNS`."""
+    return (
+        bounded(hit.cache),
+        hit.at_ns,
+        _trace(hit.trace_id),
+        _span(hit.span_id),
+        _text(hit.provider),
+        _text(hit.model),
+        hit.saved_usd,
+        hit.release,
+        *_usage_values(hit.usage),
+        *attribution_values(hit.attribution),
     )
 
 

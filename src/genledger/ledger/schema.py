@@ -102,13 +102,34 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ),
         "UPDATE steps SET kind = 'task' WHERE kind IS NULL",
     ),
-    # 6: hourly sums of calls, and the hours that have none yet.
+    # 6: the release that made a call; what else is known of an outcome; answers of the application's caches.
+    (
+        "ALTER TABLE calls ADD COLUMN release TEXT",
+        "ALTER TABLE outcomes ADD COLUMN currency TEXT",
+        "ALTER TABLE outcomes ADD COLUMN key TEXT",
+        "ALTER TABLE outcomes ADD COLUMN release TEXT",
+        "CREATE UNIQUE INDEX outcomes_key ON outcomes (name, key) WHERE key IS NOT NULL",
+        f"""
+        CREATE TABLE cache_hits (
+            cache TEXT NOT NULL, at_ns INTEGER NOT NULL, trace_id TEXT, span_id TEXT,
+            provider TEXT, model TEXT,
+            input INTEGER, input_audio INTEGER, input_image INTEGER,
+            cache_read INTEGER, cache_read_audio INTEGER, cache_read_image INTEGER,
+            cache_write INTEGER, cache_write_1h INTEGER,
+            output INTEGER, reasoning INTEGER, output_audio INTEGER, output_image INTEGER,
+            units TEXT, saved_usd REAL, release TEXT,
+            {_ATTRIBUTION}
+        )
+        """,
+        "CREATE INDEX cache_hits_at ON cache_hits (at_ns)",
+    ),
+    # 7: hourly sums of calls, and the hours that have none yet.
     (
         """
         CREATE TABLE rollups (
             hour INTEGER NOT NULL,
             tenant TEXT, feature TEXT, prompt_name TEXT, prompt_version TEXT, model TEXT, request_model TEXT,
-            provider TEXT, operation TEXT, outcome TEXT, tier TEXT,
+            provider TEXT, operation TEXT, outcome TEXT, tier TEXT, release TEXT,
             calls INTEGER, priced INTEGER, unpriced INTEGER, errors INTEGER, succeeded INTEGER, attempts INTEGER,
             seconds REAL, chunk_seconds REAL, chunked INTEGER,
             input_tokens INTEGER, output_tokens INTEGER, cached_tokens INTEGER, cache_write_tokens INTEGER,

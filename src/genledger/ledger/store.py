@@ -13,18 +13,20 @@ from operator import itemgetter
 from pathlib import Path
 
 from genledger.engine.later_usage.job_book import Origin
-from genledger.engine.record import CallRecord, ProductEvent, StepRecord
+from genledger.engine.record import CacheHit, CallRecord, ProductEvent, StepRecord
 from genledger.ledger import rollups
 from genledger.ledger.rows import (
     ATTRIBUTION_COLUMNS,
     CALL_COLUMNS,
     COST_COLUMNS,
+    HIT_COLUMNS,
     OUTCOME_COLUMNS,
     STEP_COLUMNS,
     attribution_of,
     attribution_values,
     call_values,
     cost_values,
+    hit_values,
     outcome_values,
     record_of,
     span_hex,
@@ -53,7 +55,7 @@ _ROLLED_AT_ONCE = 100
 _SETTLED_NS = 600_000_000_000  # a call is written when it ends, and counts in the hour in which it began
 _PAGES_AT_ONCE = 1_000
 
-_RECORDS = {"calls": "started_ns", "outcomes": "at_ns", "steps": "started_ns"}
+_RECORDS = {"calls": "started_ns", "outcomes": "at_ns", "steps": "started_ns", "cache_hits": "at_ns"}
 _BOOKKEEPING = {"batches": "created_ns", "batch_results": "claimed_ns"}
 
 
@@ -61,16 +63,25 @@ _started_ns = itemgetter(CALL_COLUMNS.index("started_ns"))
 
 
 @cache
-def _insert(table: str, columns: tuple[str, ...], rows: int = 1) -> str:
+def _insert(table: str, columns: tuple[str, ...], rows: int = 1, *, replace: bool = True) -> str:
     row = f"({', '.join('?' * len(columns))})"
-    return f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * rows)}"
+    either = " OR REPLACE" if replace else ""
+    return f"INSERT{either} INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * rows)}"
 
 
 # SQLite before 3.32 may take no more than 999 values at once; newer ones take 32,766.
 _CALLS_AT_ONCE = 999 // len(CALL_COLUMNS) if sqlite3.sqlite_version_info < (3, 32) else 512
 
 
-_INSERT_OUTCOME = _insert("outcomes", OUTCOME_COLUMNS)
+_ENTER_OUTCOME = f"""
+    {_insert("outcomes", OUTCOME_COLUMNS, replace=False)}
+    ON CONFLICT (name, key) WHERE key IS NOT NULL DO UPDATE SET
+    value = excluded.value,
+    at_ns = iif(?, excluded.at_ns, at_ns),
+    trace_id = iif(?, excluded.trace_id, trace_id), span_id = iif(?, excluded.span_id, span_id),
+    {", ".join(f"{name} = ifnull(excluded.{name}, {name})" for name in ("currency", *ATTRIBUTION_COLUMNS))}
+"""
+_INSERT_HIT = _insert("cache_hits", HIT_COLUMNS)
 _INSERT_STEP = _insert("steps", STEP_COLUMNS)
 _INSERT_BATCH = _insert("batches", ("provider", "batch_id", "created_ns", "call", *ATTRIBUTION_COLUMNS))
 _SET_COST = (
@@ -136,8 +147,11 @@ class Ledger:
         entries: Iterable[CallRecord] = (),
         events: Iterable[ProductEvent] = (),
         steps: Iterable[StepRecord] = (),
+        hits: Iterable[CacheHit] = (),
     ) -> None:
         """Write all of them or none. An entry or step that is already there is replaced, not added.
+
+        An event with the name and key of one that is there corrects it: what it leaves out stays.
 
         Raises:
             LedgerError: The file cannot be written.
@@ -145,7 +159,8 @@ class Ledger:
             Exception: A record has values that SQLite cannot hold.
         """
         calls = [call_values(entry) for entry in entries]
-        outcomes = [outcome_values(event) for event in events]
+        outcomes = [(*outcome_values(event), event.timed, event.placed, event.placed) for event in events]
+        answered = [hit_values(hit) for hit in hits]
         surroundings = [step_values(step) for step in steps]
         with self._writing() as connection:
             # The interpreter is given away for every statement, and with many busy threads the wait for it is long.
@@ -157,7 +172,8 @@ class Ledger:
                 connection.execute(_insert("calls", CALL_COLUMNS, rows), values)
                 start += rows
             rollups.note_changes(connection, map(_started_ns, calls))
-            connection.executemany(_INSERT_OUTCOME, outcomes)
+            connection.executemany(_ENTER_OUTCOME, outcomes)
+            connection.executemany(_INSERT_HIT, answered)
             connection.executemany(_INSERT_STEP, surroundings)
 
     @contextmanager

@@ -11,7 +11,10 @@ from genledger.pricing.cost import rejection
 from genledger.pricing.getters import field, path
 from genledger.pricing.names import canonical_provider, provider_of_host
 
-NOTES = frozenset({"byok", "gateway_cache", "gateway_estimate"})
+GATEWAY_CACHE = "gateway_cache"
+"""The note on the cost of what a gateway had in its cache."""
+
+NOTES = frozenset({"byok", GATEWAY_CACHE, "gateway_estimate"})
 """Notes that are about a reported cost, and mean nothing when it is not believed."""
 
 Headers = Mapping[str, object]
@@ -148,7 +151,7 @@ def _pydantic(usage: object, body: object, headers: Headers) -> Said | None:
 def _portkey(usage: object, body: object, headers: Headers) -> Said | None:
     """Portkey's gateway asks no provider for what it has in its cache."""
     status = headers.get("x-portkey-cache-status")
-    return (0.0, "gateway_cache") if isinstance(status, str) and status.upper().endswith("HIT") else None
+    return (0.0, GATEWAY_CACHE) if isinstance(status, str) and status.upper().endswith("HIT") else None
 
 
 def _agent_run(usage: object, body: object, headers: Headers) -> Said | None:

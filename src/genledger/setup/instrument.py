@@ -37,6 +37,7 @@ from genledger.setup.settings import Options, Settings, read_settings
 from genledger.shared.at_exit import run_at_exit
 from genledger.shared.concurrency import run_all
 from genledger.shared.loggers import logger_of
+from genledger.shared.release import release_of
 from genledger.version import __version__
 from genledger_semconv import SCHEMA_URL
 
@@ -92,7 +93,8 @@ def configure(settings: Settings, problems: list[str]) -> bool:
     pipeline = connect(settings, wanted)
     provider = tracer_provider(settings, pipeline)
     meters = meter_provider(settings, pipeline)
-    recorder = _recorder(settings, pipeline, provider, meters, problems)
+    rules = _rules(settings, problems)
+    recorder = _recorder(settings, pipeline, provider, meters, rules, problems)
     disconnect()  # what an instrumentor has connected, under another distribution
     delegating = delegating_processor_of(provider)
     if delegating is not None:
@@ -114,6 +116,8 @@ def configure(settings: Settings, problems: list[str]) -> bool:
             pricing.configure(settings.prices)
         except pricing.PriceFileError as error:
             problems.append(f"prices: {'; '.join(error.lines)}; only the price table is used")
+    if settings.alerts_every and getattr(getattr(rules, "book", None), "has_alert_rules", False):
+        _start_alerts(settings, pipeline)
     pipeline.recorder = recorder
     show_lines(settings.log_calls)
     activate(recorder)
@@ -130,7 +134,9 @@ def _attribute_limit() -> int:
     return min((int(limit) for limit in set_to if limit.isdecimal()), default=sys.maxsize)
 
 
-def _recorder(settings: Settings, pipeline: Pipeline, provider: Any, meters: Any, problems: list[str]) -> Recorder:
+def _recorder(
+    settings: Settings, pipeline: Pipeline, provider: Any, meters: Any, rules: Rules | None, problems: list[str]
+) -> Recorder:
     content = settings.capture_content != "off"
     redactor = Redactor(settings.redact, settings.redactor, content=content)  # type: ignore[arg-type]
     use(redactor)
@@ -147,21 +153,28 @@ def _recorder(settings: Settings, pipeline: Pipeline, provider: Any, meters: Any
             keep_media=settings.keep_media,
         )
     logs = logger_provider(settings, pipeline)
-    details = None
-    if logs is not None and settings.emits_event:
-        from genledger.engine.signals.details_event import DetailsEvent
+    details = product_log = None
+    if logs is not None:
+        from genledger.engine.signals.product_log import ProductLog
 
-        details = DetailsEvent(get_logger(SCOPE, __version__, logs, SCHEMA_URL))
+        logger_of_events = get_logger(SCOPE, __version__, logs, SCHEMA_URL)
+        product_log = ProductLog(logger_of_events)
+        if settings.emits_event:
+            from genledger.engine.signals.details_event import DetailsEvent
+
+            details = DetailsEvent(logger_of_events)
     return Recorder(
         trace.get_tracer(SCOPE, __version__, provider, SCHEMA_URL),
         _metrics(settings, meters),
         capture=capture,
         lines=CallLog(json=settings.log == "json", hash_users=settings.log_hash_users),
         details=details,
-        budget_hook=_budget_hook(settings, _rules(settings, problems), meters, problems),
+        product_log=product_log,
+        budget_hook=_budget_hook(settings, rules, meters, problems),
         registry=functools.partial(_registry, settings),
         request_stream_usage=settings.request_stream_usage,
         tracer_provider=provider,
+        release=release_of(getattr(provider, "resource", None)),
     )
 
 
@@ -217,6 +230,24 @@ def _budget_hook(settings: Settings, rules: Rules | None, meters: Any, problems:
 
         return BudgetHook(make, StoreWatch(store).in_use)
     return BudgetHook(make)
+
+
+def _start_alerts(settings: Settings, pipeline: Pipeline) -> None:
+    """Evaluate the alert rules of the file in this process, too; those of a ledger that it writes."""
+    if settings.budget_store == "off" or "ledger" not in pipeline.destinations:
+        return
+    from genledger.alerting.background import AlertThread
+
+    def lost() -> int:
+        stats = [one.stats() for one in pipeline.destinations.values() if hasattr(one, "stats")]
+        dropped = (one["dropped"] if isinstance(one, dict) else one.dropped for one in stats)
+        return sum(sum(each.values()) for each in dropped)
+
+    alerts = AlertThread(
+        str(settings.budgets), settings.ledger, settings.budget_store, every=settings.alerts_every, lost=lost
+    )
+    pipeline.alerts = alerts
+    alerts.start()
 
 
 def _store_of(rules: Rules | None) -> str | None:
@@ -282,8 +313,7 @@ def _all(connected: Pipeline, timeout: float, *, shutdown: bool = False) -> bool
     booked = recorder.flush(timeout, functools.partial(export.flush, timeout / 4) if export is not None else None)
     timeout = max(0.0, timeout - (time.monotonic() - began))
     parts: list[Any] = [*connected.destinations.values(), *connected.exports]
-    if recorder.budget_hook is not None:
-        parts.append(recorder.budget_hook)
+    parts += [one for one in (recorder.budget_hook, connected.alerts) if one is not None]
     if not shutdown:
         theirs = [left.flush_theirs for left in connected.left_to_others]
         return all(run_all([*(part.flush for part in parts), *theirs], timeout)) and booked

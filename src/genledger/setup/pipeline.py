@@ -21,6 +21,7 @@ from genledger.destinations.delivery.errors import ConfigurationError
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.view import View
 
+    from genledger.alerting.background import AlertThread
     from genledger.destinations.delivery.exports import Exports
     from genledger.destinations.delivery.remote_destination import DeliveryOptions
     from genledger.destinations.export_target import ExportTarget
@@ -66,6 +67,7 @@ class Pipeline:
     event_sinks: list[Callable[[Any], None]] = field(default_factory=list)
     step_sinks: list[Callable[[Any], None]] = field(default_factory=list)
     exports: list[Exports] = field(default_factory=list)
+    alerts: AlertThread | None = None
     metrics_export: Exports | None = None
     left_to_others: list[UnsentSpanProcessor] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -190,6 +192,7 @@ def _langfuse(pipeline: Pipeline, settings: Settings, name: str) -> None:
 
     destination = LangfuseDestination(
         tags=settings.langfuse_tags,
+        trace_name=settings.langfuse_trace_name,
         everything=settings.langfuse_send_all_spans,
         units_per_month=settings.langfuse_units_per_month,
         **_delivery(settings),

@@ -207,8 +207,12 @@ class Settings:
             or `closed` (every call is refused) (`GENLEDGER_ON_INVALID_RULES`).
         tier_of: Returns the plan tier of a tenant, for budgets that differ by tier.
         on_budget_event: Called with each budget event that this process reports.
-        langfuse_tags: Tag observations in Langfuse with feature, `tenant:<id>` and `unpriced`
+        alerts_every: Seconds between two evaluations of the alert rules in the file with the budget rules, by one of
+            the processes that share the budget store; 0 for none (`GENLEDGER_ALERTS_EVERY`).
+        langfuse_tags: Tag observations in Langfuse with `feature:<name>`, `tenant:<id>` and `unpriced`
             (`GENLEDGER_LANGFUSE_TAGS`).
+        langfuse_trace_name: What traces are called in Langfuse: by their topmost `span`, or by the `feature` of each
+            observation, so that its dashboards group by it (`GENLEDGER_LANGFUSE_TRACE_NAME`).
         langfuse_send_all_spans: Send all spans to Langfuse, not only GenAI ones (`GENLEDGER_LANGFUSE_SEND_ALL_SPANS`).
         langfuse_units_per_month: Maximum units per month; fewer traces are sent as they are used up
             (`GENLEDGER_LANGFUSE_UNITS_PER_MONTH`).
@@ -255,7 +259,11 @@ class Settings:
     )
     tier_of: Callable[[str], str | None] | None = _option(None, _callable)
     on_budget_event: Callable[[Any], None] | None = _option(None, _callable)
+    alerts_every: int = _option(60, _number, "GENLEDGER_ALERTS_EVERY")
     langfuse_tags: bool = _option(True, _flag, "GENLEDGER_LANGFUSE_TAGS")
+    langfuse_trace_name: Literal["span", "feature"] = _option(
+        "span", _one_of("span", "feature"), "GENLEDGER_LANGFUSE_TRACE_NAME"
+    )
     langfuse_send_all_spans: bool = _option(False, _flag, "GENLEDGER_LANGFUSE_SEND_ALL_SPANS")
     langfuse_units_per_month: int | None = _option(None, _number, "GENLEDGER_LANGFUSE_UNITS_PER_MONTH")
     spool: str | None = _option(None, _path, "GENLEDGER_SPOOL")
@@ -300,7 +308,9 @@ class Options(TypedDict, total=False):
     on_invalid_rules: Literal["open", "closed"] | None
     tier_of: Callable[[str], str | None] | None
     on_budget_event: Callable[[BudgetEvent], None] | None
+    alerts_every: int | None
     langfuse_tags: bool | None
+    langfuse_trace_name: Literal["span", "feature"] | None
     langfuse_send_all_spans: bool | None
     langfuse_units_per_month: int | None
     spool: FilePath | None

@@ -16,8 +16,9 @@ import pytest
 from typer.testing import CliRunner
 
 from genledger.budgets import BudgetEvent, BudgetExceeded, BudgetRequest, Guard, Store, budget, open_store
-from genledger.budgets.budget_alerts import Alerts
+from genledger.budgets.budget_alerts import Alerts, notice_of
 from genledger.budgets.rules.rule_file import Rulebook
+from genledger.channels.outbox import Targets
 from genledger.cli.budgets import app
 
 MakeGuard = Callable[..., Guard]
@@ -113,7 +114,7 @@ def receiver() -> Iterator[Receiver]:
 
 def test_a_webhook_is_told(make_guard: MakeGuard, demand: MakeDemand, receiver: Receiver) -> None:
     pytest.importorskip("apprise")
-    book = Rulebook((budget(name="b", usd=10, per="month"),), alerts=(receiver.url,))
+    book = Rulebook((budget(name="b", usd=10, per="month"),), alerts=Targets((receiver.url,)))
     guard = make_guard(book, "memory")
     spend(guard, demand, 5.0)
     body = receiver.bodies.get(timeout=600)
@@ -126,7 +127,7 @@ def test_an_alert_is_one_line_of_plain_text_whatever_things_are_called(
 ) -> None:
     pytest.importorskip("apprise")
     rule = budget(name="b\n<b>x</b>\x1b[2J", model="each", usd=10, per="month", alert_at=[50])
-    guard = make_guard(Rulebook((rule,), alerts=(f"{receiver.url}?format=html",)), "memory")
+    guard = make_guard(Rulebook((rule,), alerts=Targets((f"{receiver.url}?format=html",))), "memory")
     guard.admit(demand(5.0, model="m\n<script>\u202e" + "x" * 100_000)).settle(5.0, 1)
     assert guard.flush(60)
     body = receiver.bodies.get(timeout=20)
@@ -141,8 +142,8 @@ def test_an_alert_that_cannot_be_sent_is_tried_again_by_whoever_comes_next(
 ) -> None:
     pytest.importorskip("apprise")
     # The claim of a delivery that fails lasts a minute; here it is over at once.
-    monkeypatch.setattr("genledger.budgets.budget_alerts.CLAIM_SECONDS", 0.001)
-    book = Rulebook((budget(name="b", usd=10, per="month"),), alerts=(receiver.url,))
+    monkeypatch.setattr("genledger.channels.outbox.CLAIM_SECONDS", 0.001)
+    book = Rulebook((budget(name="b", usd=10, per="month"),), alerts=Targets((receiver.url,)))
     guard = make_guard(book, "memory")
     receiver.status = 500
     spend(guard, demand, 5.0)
@@ -233,8 +234,8 @@ def test_an_alert_about_a_window_that_is_long_over_is_forgotten(
     over = BudgetEvent(
         "b", "organization", "usd", 50, 5.0, 10.0, "day", None, datetime.now(UTC) - timedelta(days=2), "over"
     )
-    store.owe("over|50", 3600.0, orjson.dumps(over).decode())
-    assert Alerts(store, [receiver.url], None).deliver()
+    store.owe("over|50", 3600.0, notice_of(over, store.now()).dump())
+    assert Alerts(store, Targets((receiver.url,)), None).deliver()
     assert store.owed() == {}
     assert receiver.bodies.empty()
 

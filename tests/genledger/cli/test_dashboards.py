@@ -53,7 +53,7 @@ def test_a_folder_that_cannot_be_written_to_is_one_line(tmp_path: Path) -> None:
     done = run("dashboards", "export", "grafana", "--dir", str(file))
     assert done.exit_code == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"error: --dir {file}: ")
+    assert line.startswith("error: --dir: ")
 
 
 class Langfuse:

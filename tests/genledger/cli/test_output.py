@@ -69,6 +69,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     f"prices show {MODEL}": (f"error: no price for {MODEL}",),
     "prices check prices.toml": ("prices.toml:3: input:",),
     "prices backfill --dry-run": (UNPRICED,),
+    "dashboard --host 0.0.0.0": ("give readers a --token",),
     "doctor": ("private attributes of", "write the cost to spans of other instrumentations", UNPRICED),
 }
 """Every command, and what it shows whole in a pipe."""

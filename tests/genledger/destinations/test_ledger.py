@@ -486,6 +486,8 @@ def test_the_exporter_writes_calls_and_steps_of_any_distribution(
             "gen_ai.usage.output_tokens": 5,
         }
         tracer.start_span("chat gpt-4o-mini", attributes=attributes).end()
+        cached = {**attributes, "gen_ai.response.model": "of a cache", "genledger.cache.name": "litellm"}
+        tracer.start_span("chat gpt-4o-mini", attributes=cached).end()
     assert exporter.force_flush()
     assert written(tmp_path / "ledger.db", column="response_model") == ["gpt-4o-mini-2024-07-18"]
     assert written(tmp_path / "ledger.db", "steps", "name") == ["", "helper"]

@@ -213,6 +213,15 @@ def test_prompt_versions_can_be_compared_by_what_an_outcome_costs(with_outcomes:
     assert costs == {"v1": 2.0, "v2": pytest.approx(2 / 3)}
 
 
+def test_values_in_several_currencies_are_not_added_up(ledger: Ledger) -> None:
+    ledger.write(events=[accepted("acme")._replace(currency=currency, value=10.0) for currency in ("EUR", "EUR")])
+    with ledger.reading() as connection:
+        assert [cost.value for cost in outcome_costs(connection, "feature")] == [20.0]
+    ledger.write(events=[accepted("acme")._replace(currency="USD", value=10.0)])
+    with ledger.reading() as connection:
+        assert [(cost.outcomes, cost.value) for cost in outcome_costs(connection, "feature")] == [(3, None)]
+
+
 def test_an_outcome_nobody_spent_on_has_no_cost(ledger: Ledger) -> None:
     ledger.write(events=[accepted("acme", feature=None)])
     with ledger.reading() as connection:

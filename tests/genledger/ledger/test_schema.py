@@ -26,9 +26,10 @@ def make_older(path: Path, version: int, entry: CallRecord) -> None:
                 connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {version}")
+        then = {row[1] for row in connection.execute("PRAGMA table_info(calls)")}
+        values = {name: value for name, value in zip(CALL_COLUMNS, call_values(entry), strict=True) if name in then}
         connection.execute(
-            f"INSERT INTO calls ({', '.join(CALL_COLUMNS)}) VALUES ({', '.join('?' * len(CALL_COLUMNS))})",
-            call_values(entry),
+            f"INSERT INTO calls ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})", tuple(values.values())
         )
         connection.commit()
 

@@ -38,6 +38,7 @@ def test_a_keyword_wins_over_the_environment_and_none_gives_way_to_it() -> None:
         ("GENLEDGER_LOG_HASH_USERS", "Yes", "log_hash_users", True),
         ("GENLEDGER_TRUST_BAGGAGE", "0", "trust_baggage", False),
         ("GENLEDGER_LANGFUSE_TAGS", "0", "langfuse_tags", False),
+        ("GENLEDGER_LANGFUSE_TRACE_NAME", "feature", "langfuse_trace_name", "feature"),
         ("GENLEDGER_REDACT", "none", "redact", ()),
         ("GENLEDGER_REDACT", "email,card", "redact", ("email", "card")),
         ("GENLEDGER_METRIC_NAMES", "v1.41", "metric_names", "v1.41"),

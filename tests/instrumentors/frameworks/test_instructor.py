@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 from examples.demo.provider import DemoProvider, Fault
+from tests.genledger.applications import rows
 from tests.instrumentors.frameworks.runs import (
     Framework,
     assert_billed_once,
@@ -23,6 +25,7 @@ from tests.instrumentors.frameworks.runs import (
 from tests.instrumentors.telemetry import Telemetry, instrumented
 
 import genledger
+from genledger_semconv.checker import assert_clean
 
 pytest.importorskip("instructor", reason="instructor has an environment of its own: make test-frameworks")
 
@@ -70,6 +73,21 @@ def test_attempts_are_in_one_task_and_each_is_priced(telemetry: Telemetry, provi
     assert way(provider).degrees == 1
     assert tree(telemetry.spans) == RUN
     assert_billed_once(telemetry, provider)
+
+
+def test_what_instructors_cache_answers_is_a_hit_and_no_call(provider: DemoProvider, tmp_path: Path) -> None:
+    cache = pytest.importorskip("instructor.cache", reason="instructor has no cache before 1.9")
+    ledger = tmp_path / "ledger.db"
+    with record(destinations=["ledger"], ledger=str(ledger)) as telemetry, genledger.attribution(tenant="acme"):
+        openai_client = openai.OpenAI(base_url=provider.openai_url, api_key="k", max_retries=0)
+        kept = {"cache": cache.AutoCache(), "cache_namespace": "forecasts"}
+        for _ in range(3):
+            assert forecast(openai_client, **kept).degrees == 1
+        assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs)
+    spent = sum(row["cost_usd"] for row in rows(ledger))
+    hits = rows(ledger, "SELECT * FROM cache_hits")
+    assert [(row["cache"], row["tenant"]) for row in hits] == [("instructor", "acme")] * 2
+    assert [row["saved_usd"] for row in hits] == [pytest.approx(spent)] * 2
 
 
 def test_an_answer_of_any_form_is_a_call_without_a_task(telemetry: Telemetry, provider: DemoProvider) -> None:

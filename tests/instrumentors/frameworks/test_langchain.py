@@ -8,20 +8,24 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, TypedDict
 
 import openai
 import pytest
 from opentelemetry.context import get_current
+from tests.genledger.applications import rows
 from tests.instrumentors import openai_format as wire
 from tests.instrumentors.frameworks.runs import calls, errors, in_thread, read, tenants, tree
 from tests.instrumentors.telemetry import Telemetry, attributes_of, instrumented
 
 import genledger
+from genledger_semconv.checker import assert_clean
 
 pytest.importorskip("langchain_core", reason="langchain-core has an environment of its own: make test-contract")
 pytest.importorskip("langgraph", reason="langgraph has an environment of its own: make test-contract")
 
+from langchain_core.caches import InMemoryCache
 from langchain_core.language_models import FakeListLLM, GenericFakeChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.prompts import PromptTemplate
@@ -184,6 +188,25 @@ def test_a_model_without_an_instrumented_client_is_priced_by_the_usage_of_its_me
     assert call["gen_ai.usage.input_tokens"] == 1000
     assert call["gen_ai.usage.cache_read.input_tokens"] == 400
     assert call["gen_ai.usage.output_tokens"] == 500
+
+
+def test_what_langchains_cache_answers_is_a_hit_and_no_call(tmp_path: Path) -> None:
+    class Model(GenericFakeChatModel):
+        def _get_ls_params(self, *stop: Any, **more: Any) -> Any:
+            return {"ls_provider": "openai", "ls_model_name": "gpt-4o", "ls_model_type": "chat"}
+
+    usage = {"input_tokens": 1000, "output_tokens": 500, "total_tokens": 1500}
+    message = AIMessage("hello", usage_metadata=usage, response_metadata={"model_name": "gpt-4o"})
+    model, ledger = Model(messages=iter([message]), cache=InMemoryCache()), tmp_path / "ledger.db"
+    with record(destinations=["ledger"], ledger=str(ledger)) as telemetry, genledger.attribution(tenant="acme"):
+        for _ in range(3):
+            assert (RunnableLambda(lambda x: x) | model).invoke("hi").content == "hello"
+        assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs)
+    price = 1000 * 2.5e-6 + 500 * 10e-6
+    assert [row["cost_usd"] for row in rows(ledger)] == [pytest.approx(price)]
+    hits = rows(ledger, "SELECT * FROM cache_hits")
+    assert [(row["cache"], row["tenant"], row["model"]) for row in hits] == [("langchain", "acme", "gpt-4o")] * 2
+    assert [row["saved_usd"] for row in hits] == [pytest.approx(price)] * 2
 
 
 def test_a_run_takes_the_attribution_around_it(telemetry: Telemetry) -> None:

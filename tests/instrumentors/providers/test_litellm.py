@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from opentelemetry import trace  # noqa: E402
 from tests.contract.row import at_least  # noqa: E402
 from tests.contract.rows import anthropic_messages, openai_chat  # noqa: E402
 from tests.contract.server import Reply, Server, json_reply, serving, sse  # noqa: E402
+from tests.genledger.applications import rows  # noqa: E402
 from tests.instrumentors.provider import items, now  # noqa: E402
 from tests.instrumentors.telemetry import BatchResults, Telemetry, attributes_of, instrumented  # noqa: E402
 
@@ -479,23 +481,62 @@ def test_what_litellms_cache_answers_is_not_paid_for(
     rules = tmp_path / "rules.toml"
     rules.write_text(f'[[budget]]\nname="day"\nusd={3 * CLAUDE_USD}\nper="day"\n')
     given: dict[str, Any] = {"max_tokens": 600, "stream": stream, "caching": True, **at(server)}
-    with instrumented(libraries=["litellm"], budgets=str(rules), budget_store="memory:") as telemetry:
+    ledger = tmp_path / "ledger.db"
+    options = {"destinations": ["ledger"], "ledger": str(ledger)}
+    with instrumented(libraries=["litellm"], budgets=str(rules), budget_store="memory:", **options) as telemetry:
         for _ in range(6):
             result = litellm.completion(model=CLAUDE, messages=MESSAGES, **given)
             if stream:
                 list(result)
         first, *cached = (attributes_of(span) for span in telemetry.spans)
     assert len(server.requests) == 1
+    assert [row["cost_usd"] for row in rows(ledger)] == [pytest.approx(CLAUDE_USD)]
+    hits = rows(ledger, "SELECT * FROM cache_hits")
+    assert [(row["cache"], row["provider"], row["model"]) for row in hits] == [
+        ("litellm", "anthropic", "claude-sonnet-4-5")
+    ] * 5
+    assert [row["saved_usd"] for row in hits] == [pytest.approx(CLAUDE_USD)] * 5
     assert first["genledger.cost.amount"] == pytest.approx(CLAUDE_USD)
     for attributes in cached:
         assert attributes["genledger.outcome"] == "success"
         assert not [name for name in attributes if "usage" in name or "cost" in name]
 
 
-def test_an_answer_that_the_request_brings_along_is_not_paid_for(telemetry: Telemetry) -> None:
-    litellm.completion(model=GPT, messages=MESSAGES, mock_response="Paris.")
+@pytest.mark.parametrize("libraries", [["litellm"], ["litellm", "openai"]])
+async def test_of_texts_some_of_which_the_cache_has_the_others_are_paid_for(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, libraries: list[str]
+) -> None:
+    pytest.importorskip("fastapi")  # LiteLLM's cache wants it
+    from litellm.caching.caching import Cache
+
+    monkeypatch.setattr(litellm, "cache", Cache(type="local"))
+    server.will(json_reply(EMBEDDING))
+    ledger = tmp_path / "ledger.db"
+    given: dict[str, Any] = {"model": "openai/text-embedding-3-small", "caching": True, **at(server, "/v1")}
+    with instrumented(libraries=libraries, destinations=["ledger"], ledger=str(ledger)):
+        for known, texts in enumerate((["a"], ["a", "b"], ["a"])):
+            deadline = time.monotonic() + 60
+            while len(litellm.cache.cache.cache_dict) < known and time.monotonic() < deadline:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)  # it writes to its cache in a task of its own
+            await litellm.aembedding(input=texts, **given)
+    assert len(server.requests) == 2
+    assert sum(row["cost_usd"] or 0 for row in rows(ledger)) == pytest.approx(2 * 1000 * 0.02e-6)
+    hits = rows(ledger, "SELECT * FROM cache_hits")
+    assert [row["cache"] for row in hits] == ["litellm"] * 2
+    for row in hits:
+        assert 0 < row["saved_usd"] <= 1000 * 0.02e-6
+
+
+def test_an_answer_that_the_request_brings_along_is_not_paid_for_and_no_hit(
+    telemetry: Telemetry, tmp_path: Path
+) -> None:
+    ledger = tmp_path / "local.db"
+    with instrumented(libraries=["litellm"], destinations=["ledger"], ledger=str(ledger)) as telemetry:
+        litellm.completion(model=GPT, messages=MESSAGES, mock_response="Paris.")
     assert telemetry.attributes["genledger.outcome"] == "success"
     assert "genledger.cost.amount" not in telemetry.attributes
+    assert [row["cost_usd"] for row in rows(ledger)] == [None]
+    assert rows(ledger, "SELECT * FROM cache_hits") == []
 
 
 def test_the_cost_that_litellm_works_out_counts_where_only_it_has_the_price(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from tests.contract.server import Reply, Server
 
 from genledger_semconv.checker import assert_clean
 
+from ...genledger.applications import rows
 from ..provider import items, now
 from ..telemetry import instrumented
 
@@ -43,20 +45,26 @@ async def test_the_provider_is_whom_the_headers_name(
 
 
 @pytest.mark.parametrize(
-    ("status", "cost"), [("HIT", 0.0), ("SEMANTIC HIT", 0.0), ("MISS", 0.0075), ("DISABLED", 0.0075)]
+    ("status", "hit"), [("HIT", True), ("SEMANTIC HIT", True), ("MISS", False), ("DISABLED", False)]
 )
 @pytest.mark.parametrize("stream", [False, True])
-async def test_an_answer_from_the_gateways_cache_is_free(
-    server: Server, asynchronous: bool, status: str, cost: float, stream: bool
+async def test_an_answer_from_the_gateways_cache_is_a_hit_and_no_call(
+    server: Server, asynchronous: bool, status: str, hit: bool, stream: bool, ledger: Path
 ) -> None:
     """https://portkey.ai/docs/api-reference/inference-api/response-schema"""
     body, kind = (chunks(MODEL), "text/event-stream") if stream else (whole(MODEL).body, "application/json")
     server.will(Reply(200, kind, body, headers={"x-portkey-cache-status": status}))
-    with instrumented(libraries=["portkey-ai"]) as telemetry:
+    with instrumented(libraries=["portkey-ai"], destinations=["ledger"]) as telemetry:
         answer = await now(make(server.url, asynchronous, 0).chat.completions.create(**ASKED, stream=stream))
         if stream:
             await items(answer)
-        assert telemetry.attributes["genledger.cost.amount"] == pytest.approx(cost)
+        attributes = telemetry.attributes
+        assert attributes.get("genledger.cost.amount") == (None if hit else pytest.approx(0.0075))
+        assert attributes.get("genledger.cache.name") == ("gateway" if hit else None)
+        assert_clean(telemetry.spans, telemetry.metrics, telemetry.logs)
+    assert len(rows(ledger)) == (not hit)
+    saved = [row["saved_usd"] for row in rows(ledger, "SELECT * FROM cache_hits")]
+    assert saved == ([pytest.approx(0.0075)] if hit else [])
 
 
 @pytest.mark.parametrize("stream", [False, True])

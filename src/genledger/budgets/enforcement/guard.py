@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import threading
 import time
@@ -362,7 +363,8 @@ class Guard:
 
     def _read_document(self) -> None:
         document = self.store.document()
-        if document == self._document:
+        ends = min(self._controls.until.values(), default=math.inf)
+        if document == self._document and self._lease_client.now() < ends:
             return
         self._document = document
         try:
@@ -374,6 +376,7 @@ class Guard:
                 error,
             )
             return
+        controls.forget_ended(self._lease_client.now())
         self._controls = controls
         self._rebuild()
 
@@ -390,7 +393,7 @@ class Guard:
         self._rulebook = self._file.book
         if self._may_name is not None and self._rulebook.store not in self._may_name:
             _log.warning("The rule file names a different budget store; restart the process to use it.")
-        self._alerts.urls = self._rulebook.alerts
+        self._alerts.targets = self._rulebook.alerts
         self._alerts.start()
         self._rebuild()
 

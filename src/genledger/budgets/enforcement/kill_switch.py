@@ -41,12 +41,16 @@ class Kill:
 
 @dataclass(slots=True)
 class Controls:
-    """The document. `budgets` holds the keys of `[[budget]]` tables, `log` the audit log."""
+    """The document. `budgets` holds the keys of `[[budget]]` tables, `log` the audit log.
+
+    `until` has when budgets end that do not stay, by the rule's name, in seconds since the epoch.
+    """
 
     kills: list[Kill] = field(default_factory=list)
     budgets: list[dict[str, Any]] = field(default_factory=list)
     tiers: dict[str, str] = field(default_factory=dict)
     log: list[dict[str, Any]] = field(default_factory=list)
+    until: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def read(cls, document: str) -> Controls:
@@ -55,7 +59,7 @@ class Controls:
             return cls()
         data = orjson.loads(document)
         kills = [Kill(**{**kill, "scope": read_scope(kill["scope"])}) for kill in data["kills"]]
-        return cls(kills, data["budgets"], data["tiers"], data["log"])
+        return cls(kills, data["budgets"], data["tiers"], data["log"], data.get("until", {}))
 
     def write(self) -> str:
         """As the store's text."""
@@ -69,12 +73,23 @@ class Controls:
             }
             for kill in self.kills
         ]
-        data = {"kills": kills, "budgets": self.budgets, "tiers": self.tiers, "log": self.log[-MAX_LOG:]}
+        data = {
+            "kills": kills,
+            "budgets": self.budgets,
+            "tiers": self.tiers,
+            "log": self.log[-MAX_LOG:],
+            "until": self.until,
+        }
         return as_json(data)
 
     def rules(self) -> list[Rule]:
         """Return the budgets as rules."""
         return [rule for _, rule in self.named()]
+
+    def forget_ended(self, now: float) -> None:
+        """Take out the budgets that have ended."""
+        for name in [name for name, until in self.until.items() if until <= now]:
+            _take(self, name)
 
     def named(self) -> list[tuple[dict[str, Any], Rule]]:
         """Return the budgets, each with the rule that its keys make."""
@@ -94,6 +109,7 @@ def _change(store: Store, change: Callable[[Controls, float], dict[str, Any]], w
             # A switch works whatever is in the store. What cannot be read holds nowhere, and is replaced.
             lost = {"at": now, "who": "genledger", "did": "start over", "why": "what was set could not be read"}
             controls = Controls(log=[lost])
+        controls.forget_ended(now)
         done = change(controls, now)
         controls.log.append({"at": now, "who": who or _whoami(), **done})
         if store.replace_document(before, controls.write()):
@@ -124,8 +140,7 @@ def kill(store: Store, scope: Mapping[str, str], *, for_: float | None, why: str
     wanted = read_scope(scope)
     if not why.strip():
         raise RuleError("why", "expected a reason; callers see it")
-    if for_ is not None and for_ <= 0:
-        raise RuleError("for", f"expected seconds above 0, got {for_!r}")
+    _check_time(for_)
 
     def change(controls: Controls, now: float) -> dict[str, Any]:
         until = now + for_ if for_ is not None else None
@@ -134,6 +149,11 @@ def kill(store: Store, scope: Mapping[str, str], *, for_: float | None, why: str
         return {"did": "kill", "scope": str(wanted), "until": until, "why": why}
 
     _change(store, change, who)
+
+
+def _check_time(for_: float | None) -> None:
+    if for_ is not None and for_ <= 0:
+        raise RuleError("for", f"expected seconds above 0, got {for_!r}")
 
 
 def revive(store: Store, scope: Mapping[str, str], *, why: str = "", who: str | None = None) -> None:
@@ -160,24 +180,38 @@ def _take(controls: Controls, name: str) -> dict[str, Any] | None:
     """Take a budget out, and return its keys; `None` when there is none of that name."""
     of_name = [keys for keys, rule in controls.named() if rule.name == name]
     controls.budgets = [keys for keys, rule in controls.named() if rule.name != name]
+    controls.until.pop(name, None)
     return of_name[0] if of_name else None
 
 
-def set_budget(store: Store, fields: Mapping[str, Any], *, who: str | None = None) -> Rule:
+def set_budget(
+    store: Store, fields: Mapping[str, Any], *, for_: float | None = None, why: str = "", who: str | None = None
+) -> Rule:
     """Set a budget for everybody; it replaces one of the same name, also one that a file sets.
 
+    Args:
+        store: Where the processes to reach keep their budgets.
+        fields: The keys of a `[[budget]]` table.
+        for_: Seconds until the budget ends by itself; `None` for never.
+        why: What the log is told.
+        who: Name for the audit log (default: the current user).
+
     Raises:
-        RuleError: The keys do not make a rule.
+        RuleError: The keys do not make a rule, or the time makes no sense.
         StoreDown: The store did not answer.
     """
     from genledger.budgets.rules.rule import budget
 
     rule = budget(**fields)
+    _check_time(for_)
 
     def change(controls: Controls, now: float) -> dict[str, Any]:
         before = _take(controls, rule.name)
         controls.budgets.append(dict(fields))
-        return {"did": "set", "budget": rule.name, "to": dict(fields), "was": before}
+        done: dict[str, Any] = {"did": "set", "budget": rule.name, "to": dict(fields), "was": before, "why": why}
+        if for_ is not None:
+            done["until"] = controls.until[rule.name] = now + for_
+        return done
 
     _change(store, change, who)
     return rule

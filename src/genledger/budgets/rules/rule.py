@@ -15,6 +15,7 @@ from genledger.budgets.rules.scope import EACH, FIELDS, RuleError, Scope, ScopeF
 from genledger.budgets.rules.units import Measure, to_units
 from genledger.budgets.rules.windows import EXPECTED, Window, known_zone
 from genledger.budgets.stores import check_store
+from genledger.channels.outbox import Targets
 from genledger.shared.text import bounded, quoted
 from genledger.shared.toml_table import Explained, Table, make, refusal
 
@@ -61,6 +62,12 @@ def _sorted(percents: tuple[int, ...]) -> tuple[int, ...]:
 
 def _url(text: str) -> str:
     if "://" not in text:
+        raise ValueError
+    return text
+
+
+def _web_address(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
         raise ValueError
     return text
 
@@ -224,12 +231,25 @@ class PlanTiers(Table):
     tenants: dict[str, Text] = Field({}, description="the name of a tier for each tenant")
 
 
+class WebhookTarget(Table):
+    """A `[[alerts.webhook]]` table. The secret that signs requests is in an environment variable, not in the file."""
+
+    url: Annotated[str, AfterValidator(_web_address)] = Field(description="an http:// or https:// URL", repr=False)
+    secret_env: Text | None = Field(None, description="the name of an environment variable")
+
+
 class AlertTargets(Table):
     """The `[alerts]` table. Notification URLs hold tokens."""
 
     to: tuple[Annotated[str, AfterValidator(_url)], ...] = Field(
         (), description="a list of notification URLs, each with a scheme", repr=False, strict=False
     )
+    webhook: list[WebhookTarget] = Field([], description="[[alerts.webhook]] tables, with two brackets")
+
+    @property
+    def targets(self) -> Targets:
+        """Return the channels."""
+        return Targets(self.to, tuple((hook.url, hook.secret_env) for hook in self.webhook))
 
 
 class RuleFile(Table):
@@ -244,6 +264,8 @@ class RuleFile(Table):
     alerts: AlertTargets = Field(AlertTargets.model_construct(), description="an [alerts] table")
     budget: list[Rule] = Field([], description="[[budget]] tables, with two brackets")
     route: list[Route] = Field([], description="[[route]] tables, with two brackets")
+    # Read by alerting alone, so that a mistake there stops no budget.
+    alert: list[Any] = Field([], description="[[alert]] tables, with two brackets")
 
     @field_validator("budget")
     @classmethod

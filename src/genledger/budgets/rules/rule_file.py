@@ -13,6 +13,7 @@ from genledger.budgets.rules.last_good import copy_of, keep
 from genledger.budgets.rules.rule_names import twin, twins
 from genledger.budgets.rules.scope import RuleError
 from genledger.budgets.stores import check_store
+from genledger.channels.outbox import Targets
 from genledger.shared.file_stamp import stamp_of
 from genledger.shared.toml_file import TomlFileError
 
@@ -42,8 +43,8 @@ class RuleFileError(TomlFileError):
 class Rulebook:
     """Everything that a rule file can hold.
 
-    `store` is a URL for `open_store`, `alerts` are URLs for the notification library, `tenants` maps tenants to
-    plan tiers.
+    `store` is a URL for `open_store`, `alerts` are the channels that events go to, `tenants` maps tenants to plan
+    tiers. `has_alert_rules` says whether the file has rules for `genledger.alerting`, too.
 
     Raises:
         RuleError: Two rules have one name, and so would share their counters.
@@ -53,8 +54,9 @@ class Rulebook:
     routes: tuple[Route, ...] = ()
     default_tier: str | None = None
     tenants: Mapping[str, str] = field(default_factory=dict)
-    alerts: tuple[str, ...] = ()
+    alerts: Targets = Targets()
     store: str | None = None
+    has_alert_rules: bool = False
 
     def __post_init__(self) -> None:
         for place in twins(self.rules):
@@ -76,8 +78,9 @@ def read_rules(path: str | os.PathLike[str]) -> Rulebook:
         routes=tuple(file.route),
         default_tier=file.tiers.default,
         tenants=file.tiers.tenants,
-        alerts=file.alerts.to,
+        alerts=file.alerts.targets,
         store=file.store,
+        has_alert_rules=bool(file.alert),
     )
 
 

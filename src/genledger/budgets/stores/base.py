@@ -15,7 +15,7 @@ class StoreDown(Exception):
 
 
 class Store(Protocol):
-    """Counters, one small document, and marks. Every method raises `StoreDown` and may be called by any thread.
+    """Counters, small documents, and marks. Every method raises `StoreDown` and may be called by any thread.
 
     The store owns the clock: windows follow its time, so that processes whose clocks differ agree. The clock
     alone deletes no spending; see `exchange`.
@@ -33,11 +33,14 @@ class Store(Protocol):
         """Return every counter that is not over by the clock."""
         ...
 
-    def document(self) -> str:
-        """Return the document last stored by `replace_document`, or an empty string."""
+    def document(self, name: str = "") -> str:
+        """Return the document last stored by `replace_document`, or an empty string.
+
+        The one without a name has kill switches and budgets; every process reads it twice a second.
+        """
         ...
 
-    def replace_document(self, old: str, new: str) -> bool:
+    def replace_document(self, old: str, new: str, name: str = "") -> bool:
         """Put `new` in the place of `old`; false when the document is no longer `old`."""
         ...
 

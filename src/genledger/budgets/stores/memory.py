@@ -18,7 +18,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counters: dict[str, Counter] = {}
-        self._document = ""
+        self._documents: dict[str, str] = {}
         self._marks: dict[str, float] = {}
         self._owed: dict[str, str] = {}
         self._age = Age()
@@ -47,16 +47,16 @@ class MemoryStore:
                 key: Counter.load(counter.dump()) for key, counter in self._counters.items() if counter.expires > now
             }
 
-    def document(self) -> str:
+    def document(self, name: str = "") -> str:
         """See `Store`."""
-        return self._document
+        return self._documents.get(name, "")
 
-    def replace_document(self, old: str, new: str) -> bool:
+    def replace_document(self, old: str, new: str, name: str = "") -> bool:
         """See `Store`."""
         with self._lock:
-            if self._document != old:
+            if self._documents.get(name, "") != old:
                 return False
-            self._document = new
+            self._documents[name] = new
             return True
 
     def mark(self, key: str, seconds: float, *, again: bool = False) -> bool:

@@ -173,13 +173,16 @@ class RedisStore:
             if fields
         }
 
-    def document(self) -> str:
+    def document(self, name: str = "") -> str:
         """See `Store`."""
-        return _text(self._try(lambda: self._client.get(self._prefix + "document")) or "")
+        return _text(self._try(lambda: self._client.get(self._document(name))) or "")
 
-    def replace_document(self, old: str, new: str) -> bool:
+    def replace_document(self, old: str, new: str, name: str = "") -> bool:
         """See `Store`."""
-        return bool(self._try(lambda: self._run(_REPLACE_SCRIPT, [self._prefix + "document"], [old, new])))
+        return bool(self._try(lambda: self._run(_REPLACE_SCRIPT, [self._document(name)], [old, new])))
+
+    def _document(self, name: str) -> str:
+        return f"{self._prefix}document{':' * bool(name)}{name}"
 
     def mark(self, key: str, seconds: float, *, again: bool = False) -> bool:
         """See `Store`."""

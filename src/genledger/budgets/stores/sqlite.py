@@ -26,7 +26,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS budget_counters (key TEXT PRIMARY KEY, state BLOB NOT NULL, expires REAL NOT NULL)
     WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS budget_counters_by_expiry ON budget_counters (expires);
-CREATE TABLE IF NOT EXISTS budget_document (one INTEGER PRIMARY KEY CHECK (one = 1), body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS budget_documents (name TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS budget_marks (key TEXT PRIMARY KEY, expires REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS budget_owed (key TEXT PRIMARY KEY, event TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS budget_age (one INTEGER PRIMARY KEY CHECK (one = 1), seconds REAL NOT NULL);
@@ -118,19 +118,17 @@ class SQLiteStore:
         with self._reading() as connection:
             return dict(_loaded(connection.execute(f"SELECT key, state FROM budget_counters WHERE expires > ({_NOW})")))
 
-    def document(self) -> str:
+    def document(self, name: str = "") -> str:
         """See `Store`."""
         with self._reading() as connection:
-            row = connection.execute("SELECT body FROM budget_document").fetchone()
-        return row[0] if row else ""
+            return _document(connection, name)
 
-    def replace_document(self, old: str, new: str) -> bool:
+    def replace_document(self, old: str, new: str, name: str = "") -> bool:
         """See `Store`."""
         with self._writing() as (connection, _):
-            row = connection.execute("SELECT body FROM budget_document").fetchone()
-            if (row[0] if row else "") != old:
+            if _document(connection, name) != old:
                 return False
-            connection.execute("INSERT OR REPLACE INTO budget_document VALUES (1, ?)", (new,))
+            connection.execute("INSERT OR REPLACE INTO budget_documents VALUES (?, ?)", (name, new))
             return True
 
     def mark(self, key: str, seconds: float, *, again: bool = False) -> bool:
@@ -160,6 +158,11 @@ class SQLiteStore:
     def close(self) -> None:
         """See `Store`."""
         self._database.close()
+
+
+def _document(connection: sqlite3.Connection, name: str) -> str:
+    row = connection.execute("SELECT body FROM budget_documents WHERE name = ?", (name,)).fetchone()
+    return row[0] if row else ""
 
 
 def _mark(connection: sqlite3.Connection, now: float, key: str, seconds: float, again: bool = False) -> bool:

@@ -27,7 +27,7 @@ _SHOWN_FIRST = (
     (SPEND, "Unpriced share"),
     (SPEND, "Cost by feature"),
     (TENANTS, "Top tenants, 24 hours and 7 days"),
-    (TENANTS, "Cost by tenant"),
+    (TENANTS, "Cost by tenant and day"),
     (OUTCOMES, "Cost per outcome"),
     (OUTCOMES, "Tokens per outcome"),
     (MODELS, "Cost by model"),

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Literal, Unpack
 
 from genledger.destinations.delivery.delivery_stats import Limits, positive
 from genledger.destinations.delivery.errors import ConfigurationError
@@ -35,6 +35,7 @@ from genledger.destinations.langfuse.vocabulary import Project, environment_name
 from genledger.destinations.selection.open_spans import TRACE_CLAIM
 from genledger.destinations.selection.sampling import Keep, SamplingOptions
 from genledger.destinations.selection.span_processor import SelectingSpanProcessor
+from genledger.shared.release import build_release
 
 if TYPE_CHECKING:
     from genledger.destinations.selection.tenant_routing import Unknown
@@ -42,12 +43,6 @@ if TYPE_CHECKING:
 
 DEFAULT_BASE_URL = "https://cloud.langfuse.com"
 TRACES_PATH = "/api/public/otel/v1/traces"
-
-_CI_RELEASES = (
-    "RENDER_GIT_COMMIT", "CI_COMMIT_SHA", "CIRCLE_SHA1", "SOURCE_VERSION", "TRAVIS_COMMIT", "GIT_COMMIT",
-    "GITHUB_SHA", "BITBUCKET_COMMIT", "BUILD_SOURCEVERSION", "DRONE_COMMIT_SHA",
-)  # fmt: skip
-"""Where Langfuse's SDK looks for a release when none is given."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -129,8 +124,10 @@ class LangfuseDestination(Destination):
             resource's `deployment.environment.name`).
         release: On every span (`LANGFUSE_RELEASE`, else the commit that the build system names).
         version: On every span; else the resource's `service.version`.
-        tags: Tag observations with their feature, `tenant:<id>`, and `unpriced` where the cost is not known: Langfuse
-            groups by tags, and not by metadata.
+        tags: Tag observations with `feature:<name>`, `tenant:<id>`, and `unpriced` where the cost is not known:
+            Langfuse groups by tags, and not by metadata.
+        trace_name: What a trace is called: by its topmost `span`, or by the `feature` of each observation, so that
+            Langfuse's dashboards group by it.
         everything: Send web, database and queue spans, too, not only GenAI spans and the ancestors they need.
         sample_rate: The share of ordinary traces that is sent (`LANGFUSE_SAMPLE_RATE`).
         keep: Traces that are sent anyway.
@@ -161,6 +158,7 @@ class LangfuseDestination(Destination):
         release: str | None = None,
         version: str | None = None,
         tags: bool = True,
+        trace_name: Literal["span", "feature"] = "span",
         everything: bool = False,
         sample_rate: float | None = None,
         keep: Keep | None = None,
@@ -177,7 +175,7 @@ class LangfuseDestination(Destination):
             raise ConfigurationError("Langfuse: LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY are not set")
         environment = environment or environ.get("LANGFUSE_TRACING_ENVIRONMENT")
         environment = environment_name(environment) if environment else None
-        common = Project(environment, release or _release(environ), version, tags)
+        common = Project(environment, release or build_release(environ), version, tags, trace_name)
         sampling = SamplingOptions(_sample_rate(environ, sample_rate), keep or Keep(), units_per_month)
         path = environ.get("LANGFUSE_OTEL_TRACES_EXPORT_PATH") or TRACES_PATH
         compression = _compression(environ)
@@ -247,11 +245,6 @@ class LangfuseDestination(Destination):
         done = super().shutdown(timeout)
         left = (self._exit_s if timeout is None else timeout) - (SYSTEM_CLOCK.now() - started)
         return self._scores.shutdown(max(0.0, left)) and done
-
-
-def _release(environ: Mapping[str, str]) -> str | None:
-    """`LANGFUSE_RELEASE`, else the commit that the build system names."""
-    return next((environ[name] for name in ("LANGFUSE_RELEASE", *_CI_RELEASES) if environ.get(name)), None)
 
 
 def _limits(environ: Mapping[str, str]) -> Limits:

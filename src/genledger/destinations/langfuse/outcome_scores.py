@@ -38,6 +38,9 @@ DELAYS_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 _AGAIN = frozenset({408, 429})
 
+_SCORES = uuid.UUID("6f1c8a52-3c1d-4a64-9d3f-0f7f0c3f5b1e")
+"""The namespace of the ids of scores that have a key."""
+
 
 class OutcomeScores:
     """Sends outcomes as numeric scores, in the background. What cannot be sent is dropped, and said once.
@@ -78,9 +81,16 @@ class OutcomeScores:
         if len(self._waiting) >= MAX_WAITING:
             self._complain(f"more than {MAX_WAITING} outcomes wait to be sent to Langfuse; further ones are dropped")
             return
-        metadata = {"tenantId": who.tenant, "feature": who.feature, "promptVersion": who.prompt_version}
+        metadata = {
+            "tenantId": who.tenant,
+            "feature": who.feature,
+            "promptVersion": who.prompt_version,
+            "currency": event.currency,
+            "key": event.key,
+            "release": event.release,
+        }
         score = {
-            "id": str(uuid.uuid4()),
+            "id": _id_of(event),
             "name": event.name,
             "value": event.value,
             "data_type": "NUMERIC",
@@ -158,6 +168,14 @@ class OutcomeScores:
         if problem not in self._said:
             self._said.add(problem)
             log.warning("genledger: %s", problem)
+
+
+def _id_of(event: ProductEvent) -> str:
+    """Return the id of a score: of outcomes with the same name and key always the same one, so that each replaces it.
+
+    Langfuse replaces a score that has the same id, name and day.
+    """
+    return str(uuid.uuid4() if event.key is None else uuid.uuid5(_SCORES, f"{event.name}\0{event.key}"))
 
 
 def _application_environment() -> str | None:

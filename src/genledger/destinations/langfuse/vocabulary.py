@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
@@ -120,13 +120,15 @@ class Project:
     """Values shared by every span of a process.
 
     `environment` must match `[a-z0-9-_]{1,40}` and not begin with `langfuse`; `environment_name` makes it so.
-    `tags` says whether the feature, `tenant:<id>` and `unpriced` are among the tags.
+    `tags` says whether `feature:<name>`, `tenant:<id>` and `unpriced` are among the tags. `trace_name` says what
+    traces are called: by their topmost `span`, or by the `feature` of each observation that has one.
     """
 
     environment: str | None = None
     release: str | None = None
     version: str | None = None
     tags: bool = True
+    trace_name: Literal["span", "feature"] = "span"
 
 
 def environment_name(value: str) -> str:
@@ -209,7 +211,8 @@ class _Writer:
         feature = given.get(A.GENLEDGER_FEATURE) or who.feature
         self.put("user.id", given.get(A.USER_ID) or who.user)
         self.put("session.id", given.get(A.SESSION_ID) or who.session)
-        self.put("langfuse.trace.name", item.trace_name)
+        named = feature if project.trace_name == "feature" else None
+        self.put("langfuse.trace.name", named or item.trace_name)
         self.put("langfuse.environment", project.environment or resource_environment(resource))
         self.put("langfuse.release", project.release)
         self.put("langfuse.version", project.version or resource.get("service.version"))
@@ -218,7 +221,8 @@ class _Writer:
             self.put(IS_APP_ROOT, True)
         tags = [*(given.get(A.GENLEDGER_TAGS) or who.tags)]
         if project.tags:
-            tags += [feature, tenant and f"tenant:{tenant}", self._is_unpriced() and UNPRICED]
+            tags += [feature and f"feature:{feature}", tenant and f"tenant:{tenant}"]
+            tags += [self._is_unpriced() and UNPRICED]
         self._tags(tags)
         ours = {
             "tenantId": tenant,
@@ -290,8 +294,8 @@ class _Writer:
         cost = cost_details(self.given)
         if usage is not None:
             self.put(f"{OBSERVATION}.usage_details", to_json(usage))
-        elif failed and cost is None:
-            # Otherwise Langfuse counts the tokens of the text and bills the failed call.
+        elif cost is None and (failed or A.GENLEDGER_CACHE_NAME in self.given):
+            # Otherwise Langfuse counts the tokens of the text and bills a call that failed or was not made.
             cost = {"total": 0}
         if cost is not None:
             self.put(_COST, to_json(cost))

@@ -37,7 +37,10 @@ _HIDDEN = Named("hidden", "")
 
 
 class _Open:
-    __slots__ = ("beside", "covered", "inside_of", "native", "parent", "provider", "row", "spend", "step", "tool")
+    __slots__ = (
+        *("agent", "beside", "covered", "inside_of", "native", "parent"),
+        *("provider", "row", "spend", "step", "tool"),
+    )
 
     def __init__(self, parent: int | None, covered: bool, spend: Any) -> None:
         self.parent = parent
@@ -50,6 +53,7 @@ class _Open:
         self.step: Step | None = None
         self.inside_of: int | None = None  # the step that is nearest, itself included
         self.tool: str | None = None
+        self.agent: str | None = None
 
 
 class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
@@ -130,6 +134,7 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
                 found.tool = tool_of(span)
                 if found.step is not None:
                     run, spend = found.step.run, found.step.spend
+        found.agent = run.agent if run is not None else None
         if run is not None or spend is not None or found.row is not None:
             places.begin(span.context.span_id, run, spend)
 
@@ -201,7 +206,7 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
             # A cost that was not believed goes.
             replace_attributes(span, _COST, priced_attributes(entry))
         family = "inference" if entry.operation != "embeddings" else "operation"
-        recorder.book(entry, family, None, found.spend, span.get_span_context())
+        recorder.book(entry, family, None, found.spend, span.get_span_context(), found.agent)
         return True
 
     def shutdown(self) -> None:

@@ -18,6 +18,7 @@ from genledger.pricing.cost import Cost, CostSource, Part
 from genledger.pricing.getters import number
 from genledger.pricing.readers.attributes import usage_from_attributes
 from genledger.pricing.usage import Usage
+from genledger.shared.release import version_of
 from genledger.shared.text import bounded
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
@@ -45,7 +46,10 @@ _RESPONSE_MODEL = (A.GEN_AI_RESPONSE_MODEL, "llm.model_name", "embedding.model_n
 
 
 def record_of(span: ReadableSpan) -> CallRecord | None:
-    """The entry of a span that is a call to a provider, priced if it was not; `None` for any other span."""
+    """Return the entry of a span that is a call to a provider, priced if it was not; `None` for any other span.
+
+    What a cache answered is no call.
+    """
     attributes: Mapping[str, Any] = span.attributes or {}
     operation = attributes.get(A.GEN_AI_OPERATION_NAME)
     if operation is None:
@@ -56,7 +60,7 @@ def record_of(span: ReadableSpan) -> CallRecord | None:
     elif operation not in _RECORDED:
         return None
     context = span.get_span_context()
-    if context is None or not isinstance(operation, str):
+    if context is None or not isinstance(operation, str) or A.GENLEDGER_CACHE_NAME in attributes:
         return None
     provider = _first(attributes, _PROVIDER) or attributes.get(A.DB_SYSTEM_NAME) or "unknown"
     usage = usage_from_attributes(attributes)
@@ -109,6 +113,7 @@ def record_of(span: ReadableSpan) -> CallRecord | None:
         unpriced,
         _first(attributes, (A.SERVER_ADDRESS,)),
         attributes.get(A.SERVER_PORT),
+        release=version_of(span.resource),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from opentelemetry.trace import SpanContext
@@ -27,12 +27,14 @@ class CountedCall(NamedTuple):
         family: Its operation's.
         chunk_gaps: Seconds between the chunks of a stream.
         span: The span that exemplars lead to.
+        agent: The nearest agent that it was made in.
     """
 
     record: CallRecord
     family: str
     chunk_gaps: Sequence[float]
     span: SpanContext | None
+    agent: str | None
 
 
 DURATIONS = frozenset(
@@ -49,6 +51,24 @@ _V1_41 = {
 
 Point = tuple[str, float, Labels]
 """Metric, value, and the labels that it has beside those of all points of the call."""
+
+
+class CountedEvent(NamedTuple):
+    """Something other than a call that waits to be recorded.
+
+    Attributes:
+        points: What it adds to counters.
+        labels: The labels of all of these; those that are `None` are left out.
+        span: The span that exemplars lead to.
+    """
+
+    points: Sequence[Point]
+    labels: Mapping[str, str | None]
+    span: SpanContext | None
+
+
+_TOKENS = {S.EMBEDDINGS: M.GENLEDGER_EMBEDDINGS_TOKENS, S.RERANK: M.GENLEDGER_RERANK_TOKENS}
+"""Counters of operations that the conventions count no tokens of."""
 
 
 def points_of(call: CountedCall, names: MetricNames) -> Iterator[Point]:
@@ -74,6 +94,8 @@ def points_of(call: CountedCall, names: MetricNames) -> Iterator[Point]:
     elif record.unpriced is not None:
         yield M.GENLEDGER_UNPRICED_CALLS, 1, {A.GENLEDGER_COST_UNPRICED: record.unpriced}
     if family != "inference":
+        if record.usage is not None and (tokens := record.usage.total_tokens) and record.operation in _TOKENS:
+            yield _TOKENS[record.operation], tokens, {}
         return
     if record.time_to_first_chunk_s is not None:
         yield from renamed(M.GEN_AI_CLIENT_INFERENCE_TIME_TO_FIRST_CHUNK, record.time_to_first_chunk_s)

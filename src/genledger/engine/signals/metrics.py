@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from opentelemetry.context import Context
@@ -21,16 +21,19 @@ from genledger.engine.signals.label_limit import LabelLimit
 from genledger.engine.signals.metric_points import (
     DURATIONS,
     CountedCall,
+    CountedEvent,
     Labels,
     MetricNames,
     database_labels,
     points_of,
 )
+from genledger.engine.signals.product_metrics import ProductMetrics
 from genledger.engine.signals.step_metrics import StepMetrics
 from genledger.shared import internal_errors
 from genledger.shared.after_fork import run_after_fork
 from genledger.shared.private_attributes import forget_points, is_last_collection
 from genledger.shared.task_queue import TaskQueue
+from genledger.shared.text import bounded
 from genledger_semconv import attributes as A
 from genledger_semconv import metrics as M
 
@@ -72,12 +75,14 @@ class Metrics:
         names: Generation of the conventions' metric names.
         labels: How many different values one label may have.
         steps: The metrics of steps.
+        products: The metrics of product outcomes and cache hits.
     """
 
     def __init__(self, meter: Meter, *, names: MetricNames = "newest", max_label_values: int = 1000) -> None:
         self.names = names
         self.labels = LabelLimit(max_label_values)
         self.steps = StepMetrics(meter, self.labels)
+        self.products = ProductMetrics(self._put)
         self._meter = meter
         self._instruments: dict[str, Any] = {}
         self._tasks = TaskQueue("genledger-metrics")
@@ -88,7 +93,7 @@ class Metrics:
 
     def _start_empty(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: deque[CountedCall] = deque()
+        self._waiting: deque[CountedCall | CountedEvent] = deque()
         self._working = False
         self._labels_of: dict[tuple[object, ...], Labels] = {}
         self._sums: dict[tuple[object, ...], _Sum] = {}
@@ -106,6 +111,7 @@ class Metrics:
         family: str,
         chunk_gaps: Sequence[float] = (),
         span: SpanContext | None = None,
+        agent: str | None = None,
     ) -> None:
         """Count one settled call.
 
@@ -114,9 +120,13 @@ class Metrics:
             family: Its operation's.
             chunk_gaps: Seconds between the chunks of a stream.
             span: The span that exemplars lead to.
+            agent: The nearest agent that it was made in.
         """
+        self._put(CountedCall(record, family, chunk_gaps, span, agent))
+
+    def _put(self, counted: CountedCall | CountedEvent) -> None:
         waiting = self._waiting
-        waiting.append(CountedCall(record, family, chunk_gaps, span))
+        waiting.append(counted)
         if len(waiting) >= MAX_BACKLOG and self._lock.acquire(blocking=False):
             try:
                 self._take(MAX_WAITING)
@@ -173,7 +183,11 @@ class Metrics:
         waiting = self._waiting
         while waiting and most != 0:
             try:
-                self._count(waiting.popleft())
+                counted = waiting.popleft()
+                if isinstance(counted, CountedCall):
+                    self._count(counted)
+                else:
+                    self._count_event(counted)
             except Exception as error:
                 internal_errors.report("recording metrics", error)
             most = None if most is None else most - 1
@@ -181,21 +195,32 @@ class Metrics:
     def _count(self, call: CountedCall) -> None:
         """Record the points of histograms, and add up those of counters."""
         record = call.record
-        labels = self._labels(record)
+        labels = self._labels(record, call.agent)
         context = _context(call.span)
         error = self.labels.bounded(A.ERROR_TYPE, record.error_type)
         for name, value, more in points_of(call, self.names):
             if name not in M.BUCKETS:
-                found = {**labels, **more}
-                series = (name, *found.items())
-                if series not in self._sums:
-                    self._sums[series] = _Sum(found, 0 * value)
-                self._sums[series].add(value, call.span)
+                self._add(name, value, {**labels, **more}, call.span)
                 continue
             found = database_labels(labels) if name == M.DB_CLIENT_OPERATION_DURATION else {**labels, **more}
             if error is not None and name in DURATIONS:
                 found[A.ERROR_TYPE] = error
             self._instrument(name).record(value, found, context)
+
+    def _count_event(self, event: CountedEvent) -> None:
+        labels = self._bounded({name: bounded(value) for name, value in event.labels.items() if value is not None})
+        for name, value, more in event.points:
+            self._add(name, value, {**labels, **self._bounded(more)}, event.span)
+
+    def _add(self, name: str, value: float, labels: Labels, span: SpanContext | None) -> None:
+        """Add to what the series of a counter is given."""
+        series = (name, *labels.items())
+        if series not in self._sums:
+            self._sums[series] = _Sum(labels, 0 * value)
+        self._sums[series].add(value, span)
+
+    def _bounded(self, labels: Mapping[str, str | int | None]) -> Labels:
+        return {label: self.labels.bounded(label, value) for label, value in labels.items() if value is not None}
 
     def _instrument(self, name: str) -> Any:
         found = self._instruments.get(name)
@@ -209,7 +234,7 @@ class Metrics:
             )
         return found
 
-    def _labels(self, record: CallRecord) -> Labels:
+    def _labels(self, record: CallRecord, agent: str | None) -> Labels:
         attribution = record.attribution
         key = (
             record.operation,
@@ -220,12 +245,17 @@ class Metrics:
             record.server_port,
             attribution.tenant,
             attribution.feature,
+            attribution.prompt_version,
+            agent,
+            record.release,
             record.outcome,
         )
         labels = self._labels_of.get(key)
         if labels is None:
-            bounded = {label: self.labels.bounded(label, value) for label, value in zip(_LABELS, key, strict=True)}
-            labels = {label: value for label, value in bounded.items() if value is not None}
+            found = dict(zip(_LABELS, key, strict=True))
+            if agent is not None:
+                found[A.GEN_AI_AGENT_NAME] = bounded(agent)
+            labels = self._bounded(found)
             if len(self._labels_of) >= MAX_KNOWN_KEYS:
                 self._labels_of.clear()
             self._labels_of[key] = labels
@@ -241,9 +271,20 @@ _LABELS = (
     A.SERVER_PORT,
     A.GENLEDGER_TENANT_ID,
     A.GENLEDGER_FEATURE,
+    A.GEN_AI_PROMPT_VERSION,
+    A.GEN_AI_AGENT_NAME,
+    A.SERVICE_VERSION,
     A.GENLEDGER_OUTCOME,
 )
-_UNITS = {M.GENLEDGER_COST: "USD", M.GENLEDGER_UNPRICED_CALLS: "{call}"}
+_UNITS = {
+    M.GENLEDGER_COST: "USD",
+    M.GENLEDGER_UNPRICED_CALLS: "{call}",
+    M.GENLEDGER_OUTCOMES: "{outcome}",
+    M.GENLEDGER_OUTCOMES_VALUE: "{value}",
+    M.GENLEDGER_OUTCOMES_WITHDRAWN: "{value}",
+    M.GENLEDGER_CACHE_HITS: "{hit}",
+    M.GENLEDGER_CACHE_SAVED: "USD",
+}
 
 
 def _context(span: SpanContext | None) -> Context:

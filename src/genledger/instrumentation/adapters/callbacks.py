@@ -271,7 +271,7 @@ class Runs:
         context = self._context(model.parent, get_current())
         call = recorder.open(*model.asked, context=context, started_ns=model.started_ns)
         if call is not None:
-            call.cached = cached
+            call.local = "cache" if cached else None
             call.started -= (time.time_ns() - model.started_ns) / 1e9
             call.settle(answer, error=error)
 
@@ -283,7 +283,7 @@ class Runs:
         step = self.step_of(parent)
         if step is None:
             return parent_context()
-        return here if step.holds(here) else step.inside(here)
+        return step.within(here)
 
     def _begun(self, run: _Run) -> Step | None:
         if run.wraps is not None:

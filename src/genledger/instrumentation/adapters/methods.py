@@ -9,7 +9,7 @@ from functools import lru_cache
 from io import IOBase
 from typing import Any
 
-from genledger.engine.call import Call, running_call
+from genledger.engine.call import Call, Local, running_call
 from genledger.engine.driver import (
     Arguments,
     Exchange,
@@ -60,7 +60,7 @@ class Methods:
         received: Whether the answer is what `receives` was given: the client drops fields of it.
         kept: Gives the chunks that a stream object received and did not hand out.
         events: Finds the body of a result that the application reads as server-sent events, if it has one.
-        cached: Tells from the request and the result that nothing was sent: a cache of the client's own answered.
+        local: Tells from the request and the result what answered where nothing was sent.
         stream_classes: The classes of streams that were seen.
         cause: Finds what failed behind an error, where the client's own has a status without an answer.
         signature: Gives the function that has the names of a function's arguments, where it only passes them on.
@@ -77,7 +77,7 @@ class Methods:
     received: bool = False
     kept: Kept = lambda stream: ()
     events: Callable[[Any], Any] = lambda result: None
-    cached: Callable[[Body, Any], bool] = lambda body, result: False
+    local: Callable[[Body, Any], Local | None] = lambda body, result: None
     cause: Callable[[BaseException], BaseException] = lambda error: error
     signature: Callable[[Any], Any] = lambda function: function
     stream_classes: StreamClasses = field(default_factory=StreamClasses)
@@ -180,7 +180,8 @@ class ResultExchange(MethodExchange):
     def receive(self, result: Any) -> Any:
         """Settle the call with the result, or follow the stream that it is."""
         call, methods = self.call, self._methods
-        call.cached = methods.cached(call.body, result)
+        if call.answered is None:
+            call.local = methods.local(call.body, result)
         accumulate = call.operation.accumulate
         if accumulate is not None and is_stream(result):
             call.streamed = True

@@ -7,9 +7,9 @@ native scopes are joined: the application's own stay where they are.
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import Any
 
-import wrapt
 from opentelemetry.context import Context, get_current
 from opentelemetry.sdk.trace import Tracer
 
@@ -27,7 +27,7 @@ def add_resolver(resolver: Resolver) -> None:
     global _replacement
     parents.add_resolver(resolver)
     if _replacement is None:
-        _replacement = wrapt.FunctionWrapper(Tracer.start_span, _start_span)
+        _replacement = _in_steps(Tracer.start_span)
         Tracer.start_span = _replacement  # type: ignore[method-assign]
 
 
@@ -43,12 +43,14 @@ def remove_resolver(resolver: Resolver) -> None:
         _replacement = None
 
 
-def _start_span(wrapped: Any, tracer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if len(args) < 2 and kwargs.get("context") is None:
-        inside = _inside_step(tracer)
-        if inside is not None:
-            kwargs = {**kwargs, "context": inside}
-    return wrapped(*args, **kwargs)
+def _in_steps(start: Any) -> Any:
+    @wraps(start)
+    def start_span(tracer: Any, name: str, context: Context | None = None, *args: Any, **kwargs: Any) -> Any:
+        if context is None:
+            context = _inside_step(tracer)
+        return start(tracer, name, context, *args, **kwargs)
+
+    return start_span
 
 
 def _inside_step(tracer: Any) -> Context | None:

@@ -177,4 +177,4 @@ def _context(around: _TracedBlock | None, here: Context) -> Context:
     step = around.within if around is not None else None
     if step is None:
         return parent_context()
-    return here if step.holds(here) else step.inside(here)
+    return step.within(here)

@@ -8,6 +8,7 @@ import pytest
 
 from genledger.budgets import RuleFileError, read_rules
 from genledger.budgets.rules.rule_file import WatchedRules
+from genledger.channels.outbox import Targets
 
 WHOLE = """
 store = "memory"
@@ -60,7 +61,7 @@ def test_everything_that_a_file_can_say_is_read(tmp_path: Path) -> None:
     assert (tenants.on_store_down, tenants.on_crash, tenants.unpriced) == ("closed", "spend", "block")
     assert (users.limits, str(users.window), users.queue_seconds) == ({"": 60}, "rolling 1m", 2.5)
     assert (book.default_tier, book.tenants, book.store) == ("starter", {"acme": "pro"}, "memory")
-    assert book.alerts == ("json://alerts.example/budgets",)
+    assert book.alerts == Targets(("json://alerts.example/budgets",))
     assert book.routes[0].model == "gpt-5-mini"
 
 

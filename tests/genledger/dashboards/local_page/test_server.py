@@ -144,7 +144,7 @@ def test_hostile_names_are_text(get: Get) -> None:
             if tag == "script":
                 assert values.get("src") in ("charts.js", "page.js") or values.get("type") == "application/json"
         assert all(link.startswith(("?", "#")) for link in page.links)
-    names = {row[0] for row in Page(get("/?board=tenants&since=all").text).tables["Cost by tenant"]}
+    names = {row[0] for row in Page(get("/?board=tenants&since=all").text).tables["Tokens by tenant"]}
     assert {*HOSTILE[:5], "A" * 300, "\\u202eevil"} <= names
 
 

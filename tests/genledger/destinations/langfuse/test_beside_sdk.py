@@ -80,7 +80,7 @@ def test_each_span_is_sent_once_and_with_what_we_know(both: Both, ours_first: bo
     assert (ours, set(theirs)) == ({"work"}, {"chat"})
     chat = theirs["chat"]
     assert chat["langfuse.trace.metadata.tenantId"] == "acme"
-    assert chat["langfuse.trace.tags"] == ("copilot", "tenant:acme")
+    assert chat["langfuse.trace.tags"] == ("feature:copilot", "tenant:acme")
     assert chat["langfuse.trace.name"] == "work"
     assert chat["langfuse.observation.cost_details"] == '{"total":0.5}'
     assert chat["gen_ai.usage.input_tokens"] == 10, "other destinations read the span, too"

@@ -203,7 +203,7 @@ def test_the_input_and_output_of_a_trace_are_those_of_its_root(langfuse_server) 
     assert not [name for name in task.metadata if name.startswith("task_")]
 
 
-@pytest.mark.parametrize(("on", "tags"), [(True, ("beta", "copilot", "tenant:acme")), (False, ("beta",))])
+@pytest.mark.parametrize(("on", "tags"), [(True, ("beta", "feature:copilot", "tenant:acme")), (False, ("beta",))])
 def test_spend_can_be_grouped_by_feature_and_tenant_unless_the_tags_are_the_applications(
     langfuse_server, on, tags
 ) -> None:
@@ -216,3 +216,14 @@ def test_spend_can_be_grouped_by_feature_and_tenant_unless_the_tags_are_the_appl
     step = rows(langfuse_server)["step"]
     assert step.tags == tags
     assert (step.metadata["tenantId"], step.metadata["feature"]) == ("acme", "copilot")
+
+
+@pytest.mark.parametrize(("named", "expected"), [("feature", "copilot"), ("span", "step"), (None, "step")])
+def test_traces_can_be_called_by_their_feature(langfuse_server, named, expected) -> None:
+    with (
+        instrumented(destinations=["langfuse"], spool="off", langfuse_trace_name=named),
+        genledger.attribution(feature="copilot"),
+        genledger.observe("step"),
+    ):
+        pass
+    assert rows(langfuse_server)["step"].trace_name == expected

@@ -57,6 +57,33 @@ def test_an_outcome_is_a_score_of_its_trace(langfuse_server: Langfuse, monkeypat
     assert saved["value"] == 12.5
 
 
+def test_a_correction_replaces_the_score_by_its_id_at_its_time_and_place(langfuse_server: Langfuse) -> None:
+    with instrumented(destinations=["langfuse"], spool="off"):
+        with genledger.attribution(tenant="acme", feature="shop"), genledger.observe("checkout"):
+            genledger.record_outcome("paid", 50, currency="EUR", key="o-1")
+            genledger.record_outcome("paid", 70, currency="EUR", key="o-2")
+        with genledger.observe("webhook"):
+            genledger.record_outcome("paid", 40, key="o-1")
+        genledger.record_outcome("paid", 30, key="o-1")
+        assert genledger.flush(20)
+    first, other, second, third = langfuse_server.scores()
+    assert first["metadata"] == {"tenantId": "acme", "feature": "shop", "currency": "EUR", "key": "o-1"}
+    assert [second, third] == [{**first, "value": 40.0}, {**first, "value": 30.0}]
+    assert other["id"] != first["id"]
+
+
+def test_another_process_gives_the_score_of_a_key_the_same_id(langfuse_server: Langfuse) -> None:
+    for _ in range(2):
+        with instrumented(destinations=["langfuse"], spool="off"):
+            genledger.record_outcome("paid", key="o-1", at=1793520000, trace_id="0af7651916cd43dd8448eb211c80319c")
+            genledger.record_outcome("paid", at=1793520000, trace_id="0af7651916cd43dd8448eb211c80319c")
+            assert genledger.flush(20)
+    first, free, second, other = langfuse_server.scores()
+    assert first["id"] == second["id"]
+    assert len({first["id"], free["id"], other["id"]}) == 3
+    assert (first["traceId"], first["timestamp"][:19]) == ("0af7651916cd43dd8448eb211c80319c", "2026-11-01T08:00:00")
+
+
 def test_outside_of_a_trace_it_is_one_of_the_session(
     langfuse_server: Langfuse, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -271,7 +271,7 @@ def test_who_it_is_for_is_on_the_span_whether_it_says_so_itself_or_was_started_f
         assert attributes["user.id"] == "u1"
         assert attributes["session.id"] == "s1"
         assert attributes["langfuse.trace.name"] == "POST /chat"
-        assert attributes["langfuse.trace.tags"] == ("beta", "copilot", "tenant:acme")
+        assert attributes["langfuse.trace.tags"] == ("beta", "feature:copilot", "tenant:acme")
         assert attributes["langfuse.trace.metadata.plan"] == "pro"
         assert attributes["langfuse.trace.metadata.seats"] == 3
         assert attributes["langfuse.trace.metadata.tenant"] == "acme"
@@ -302,6 +302,21 @@ def test_the_tags_of_attribution_can_be_switched_off_and_join_those_of_langfuses
     assert translated({**given, "langfuse.trace.tags": ("vip",)})["langfuse.trace.tags"] == (
         "vip", "tenant:acme", "unpriced",
     )  # fmt: skip
+
+
+def test_a_trace_can_be_called_by_the_feature_of_each_observation() -> None:
+    by_feature = Project(trace_name="feature")
+    given, item = {**CHAT, "genledger.feature": "copilot"}, {"trace_name": "POST /chat"}
+    assert translated(given, by_feature, item)["langfuse.trace.name"] == "copilot"
+    assert translated(CHAT, by_feature, item)["langfuse.trace.name"] == "POST /chat"
+    assert translated(given, Project(), item)["langfuse.trace.name"] == "POST /chat"
+
+
+def test_what_a_cache_answered_costs_nothing_rather_than_what_langfuse_would_count() -> None:
+    attributes = translated({**CHAT, "genledger.outcome": "success", "genledger.cache.name": "litellm"})
+    assert json.loads(attributes["langfuse.observation.cost_details"]) == {"total": 0}
+    assert attributes["langfuse.observation.metadata.cache_name"] == "litellm"
+    assert "langfuse.trace.tags" not in attributes
 
 
 def test_a_call_whose_cost_is_known_is_not_tagged_as_unpriced() -> None:

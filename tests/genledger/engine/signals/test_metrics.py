@@ -25,7 +25,7 @@ from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 
 from genledger.context.attribution import Attribution
-from genledger.engine.record import CallRecord
+from genledger.engine.record import CacheHit, CallRecord, ProductEvent
 from genledger.engine.signals.metric_points import MetricNames
 from genledger.engine.signals.metrics import MAX_WAITING, Metrics
 from genledger.pricing.usage import Usage
@@ -167,7 +167,35 @@ def test_users_and_sessions_are_no_labels(meters: Meters, make_entry: MakeEntry)
     who = Attribution("acme", "copilot", "u1", "s1", "draft", "v4", ("beta",), {"plan": "pro"})
     meters.metrics.record(make_entry(attribution=who), "inference")
     labels = {name for points in meters.collect().values() for point in points for name in point.attributes}
-    assert not labels & {"user.id", "session.id", "gen_ai.prompt.name", "gen_ai.prompt.version", "genledger.tags"}
+    assert not labels & {"user.id", "session.id", "gen_ai.prompt.name", "genledger.tags"}
+
+
+def test_prompt_version_agent_and_release_are_labels(meters: Meters, make_entry: MakeEntry) -> None:
+    who = Attribution("acme", "copilot", prompt_name="draft", prompt_version="v4")
+    meters.metrics.record(make_entry(attribution=who, release="1.4.2"), "inference", agent="writer")
+    for points in meters.collect().values():
+        for point in points:
+            labels = {name: point.attributes.get(name) for name in ("gen_ai.prompt.version", "gen_ai.agent.name")}
+            assert labels == {"gen_ai.prompt.version": "v4", "gen_ai.agent.name": "writer"}
+            assert point.attributes["service.version"] == "1.4.2"
+
+
+@pytest.mark.parametrize(
+    ("operation", "metric"), [("embeddings", "genledger.embeddings.tokens"), ("rerank", "genledger.rerank.tokens")]
+)
+@pytest.mark.parametrize("names", ["newest", "v1.41", "both"])
+def test_tokens_of_embeddings_and_rerank_are_counted_by_themselves(
+    operation: str, metric: str, names: MetricNames, make_entry: MakeEntry
+) -> None:
+    meters = Meters(names=names)
+    for tokens in (400, 600):
+        meters.metrics.record(make_entry(operation=operation, usage=Usage(input=tokens)), "operation")
+    meters.metrics.record(make_entry(operation=operation, usage=Usage(units={"search_unit": 1})), "operation")
+    found = meters.collect()
+    (point,) = found[metric]
+    assert point.value == 1_000
+    assert point.attributes["genledger.tenant.id"] == "acme"
+    assert not [name for name in found if "inference" in name]
 
 
 def test_a_failed_call_has_its_error_on_its_duration(meters: Meters, make_entry: MakeEntry) -> None:
@@ -269,6 +297,16 @@ def test_other_labels_are_bounded_too(make_entry: MakeEntry) -> None:
     assert {point.attributes["gen_ai.request.model"] for point in points} == {"m0", "m1", "other"}
     assert {point.attributes["error.type"] for point in points} == {"E0", "E1", "other"}
     assert sum(point.count for point in points) == 6
+
+
+def test_versions_and_agents_are_bounded_too(make_entry: MakeEntry) -> None:
+    meters = Meters(max_label_values=2)
+    for number in range(5):
+        who = Attribution(prompt_version=f"v{number}")
+        meters.metrics.record(make_entry(attribution=who), "inference", agent=f"a{number}" * 500)
+    for point in meters.collect()["genledger.cost"]:
+        assert point.attributes["gen_ai.prompt.version"] in ("v0", "v1", "other")
+        assert len(point.attributes["gen_ai.agent.name"]) <= 512
 
 
 def test_the_names_of_agents_and_tools_are_bounded_too(meters: Meters) -> None:
@@ -509,6 +547,19 @@ def test_a_new_series_is_0_in_its_first_collection_and_has_its_amount_in_the_nex
         "gen_ai.client.inference.usage.cache_read.input_tokens": 20,
         "gen_ai.client.inference.usage.reasoning.output_tokens": 5,
     }
+
+
+def test_outcomes_and_cache_hits_start_at_0_too_and_lead_to_their_traces(meters: Meters) -> None:
+    event = ProductEvent("paid", 1, Attribution(tenant="acme"), 7, 8, 50.0, "EUR")
+    hit = CacheHit("redis", 1, Attribution(tenant="acme"), 7, 8, saved_usd=0.02)
+    meters.metrics.products.outcome(event, span_context(7))
+    meters.metrics.products.hit(hit, span_context(7))
+    first, second = (meters.collect(flush=False) for _ in range(2))
+    amounts = {"outcomes": 1, "outcomes.value": 50.0, "cache.hits": 1, "cache.saved": 0.02}
+    for name, amount in amounts.items():
+        (before,), (after,) = first[f"genledger.{name}"], second[f"genledger.{name}"]
+        assert (before.value, after.value) == (0, amount)
+        assert [one.trace_id for one in after.exemplars] == [span_context(7).trace_id]
 
 
 def test_a_known_series_has_what_is_added_to_it_in_the_next_collection(meters: Meters, make_entry: MakeEntry) -> None:

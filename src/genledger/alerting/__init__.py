@@ -1,0 +1,1 @@
+"""Alerts: rules, their evaluation on the ledger, and what they do. See docs/alerts.md."""

@@ -1,0 +1,1 @@
+"""Where messages go: notification services and signed webhooks, each delivered once."""

@@ -26,8 +26,8 @@ _FIRST_YEAR, _LAST_YEAR = 2, 9998
 _FAR_NS = 2**63 - 1
 _AGO: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _HINT: Final = (
-    f"a name ({', '.join(NAMED)}), nor a duration such as 7d, 24h or 30m, nor a date such as 2026-11-01 or "
-    "2026-11-01T12:00, nor 'all'"
+    "a duration such as 7d, 24h or 30m, nor a date such as 2026-11-01 or 2026-11-01T12:00, nor one of "
+    f"{', '.join(NAMED)} and all"
 )
 
 

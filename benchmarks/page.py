@@ -1,4 +1,4 @@
-"""`python -m benchmarks.page`: make a ledger of a million calls, and print how long each panel of the local page takes."""
+"""`python -m benchmarks.page`: make a ledger of a million calls, and print the time of each panel of the local page."""
 
 from __future__ import annotations
 

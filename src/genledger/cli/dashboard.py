@@ -20,8 +20,9 @@ from genledger.dashboards.local_page.ledger_source import Readers, roll_up
 from genledger.dashboards.local_page.one_file import one_file
 from genledger.dashboards.local_page.page import Source
 from genledger.dashboards.local_page.server import BindError, PageServer
-from genledger.dashboards.local_page.view import View
+from genledger.dashboards.local_page.view import View, read_conditions
 from genledger.ledger import LedgerError
+from genledger.ledger.query import QueryError
 from genledger.reports.periods import PeriodError, between, read_zone
 from genledger.shared.private_files import FILE_MODE
 
@@ -44,6 +45,14 @@ def dashboard(
     ] = "",
     until: Annotated[str, typer.Option(metavar="WHEN", help="Its end (default: now).")] = "",
     tz: Annotated[str, typer.Option(metavar="ZONE", help="Time zone that days begin in.")] = "UTC",
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CONDITION",
+            help="Only these calls: tenant=acme, model!=gpt-4o, feature~search*.",
+            show_default=False,
+        ),
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to serve at; any but loopback needs --token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any that is free.")] = 8321,
     token: Annotated[
@@ -73,14 +82,15 @@ def dashboard(
     readers = Readers(path)
     try:
         read_zone(tz)
+        conditions = read_conditions(where or ())
         if since or until:
             between(since or "all", until or None, tz, datetime.now(UTC))
         readers.check()
-    except (PeriodError, LedgerError) as error:
+    except (PeriodError, QueryError, LedgerError) as error:
         fail(error)
     standing = standing_budgets(context, budgets, budget_store) if budgets else None
     source = Source(str(path), readers.ask, readers.find, standing)
-    view = View(since=since, until=until, zone=tz)
+    view = View(since=since, until=until, zone=tz, where=conditions)
     try:
         if html is not None:
             roll_up(path)

@@ -86,10 +86,11 @@ def test_without_the_chart_library_the_command_to_install_it_is_named(
     ("arguments", "said"),
     [
         (["--host", "0.0.0.0"], "give readers a --token"),
-        (["--host", "0.0.0.0", "--token", "short"], "less than 16 characters"),
+        (["--host", "0.0.0.0", "--token", "short"], "needs 16 letters"),
         (["--host", "no such host", "--token", "a-token-of-many-characters"], "--host no such host"),
         (["--tz", "Mars"], "there is no time zone"),
         (["--since", "sometime"], "sometime"),
+        (["--where", "tenant"], "write it like tenant=acme"),
         (["--html", "/nowhere/page.html"], "--html /nowhere/page.html"),
     ],
 )

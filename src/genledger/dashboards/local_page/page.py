@@ -32,6 +32,9 @@ from genledger.ledger.fields import METRICS
 from genledger.ledger.query import Query, QueryError
 from genledger.ledger.trace_tree import trace_tree
 from genledger.reports.periods import PeriodError
+from genledger.shared.loggers import logger_of
+
+_log = logger_of(__name__)
 
 _PROPOSED = 50
 _TRACES = 100
@@ -134,6 +137,10 @@ def _answer(panel: Panel, view: View, span: Span, source: Source) -> tuple[Panel
             return panel, standing(panel, source.budgets() if source.budgets is not None else ())
         return panel, answer(panel, view.where, span, view.zone, source.ask)
     except (QueryError, LedgerError, StoreDown) as error:
+        return panel, error
+    except Exception as error:
+        # The other panels are of use without this one.
+        _log.warning("the panel %s could not be answered", panel.title, exc_info=True)
         return panel, error
 
 

@@ -7,8 +7,10 @@ a request has to be an address or a name of ours, and no answer may be embedded 
 from __future__ import annotations
 
 import ipaddress
+import re
 import secrets
 import socket
+import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -25,9 +27,11 @@ from genledger.dashboards.local_page.page import Source, body, title_of
 from genledger.dashboards.local_page.view import FILTERS, View, address, read_view
 from genledger.ledger.query import QueryError
 from genledger.reports.periods import PeriodError
+from genledger.shared.loggers import logger_of
 
 SHORTEST_TOKEN = 16
 
+_TOKEN = re.compile(rf"[\w-]{{{SHORTEST_TOKEN},}}", re.ASCII)
 _COOKIE = "genledger_token"
 _PATIENCE_S = 20.0
 _POLICY = (
@@ -43,6 +47,9 @@ _HEADERS = {
     "X-Frame-Options": "DENY",
 }
 _HTML = "text/html; charset=utf-8"
+
+
+_log = logger_of(__name__)
 
 
 class BindError(ValueError):
@@ -70,7 +77,7 @@ class PageServer(ThreadingHTTPServer):
         token: What readers must know; needed beyond loopback.
 
     Raises:
-        BindError: It is beyond loopback without a token, or the token is short.
+        BindError: It is beyond loopback without a token, or the token is short or has strange characters.
         LibraryMissing: The chart library is not installed.
         OSError: The address cannot be bound.
     """
@@ -81,9 +88,9 @@ class PageServer(ThreadingHTTPServer):
     def __init__(self, source: Source, home: View, *, host: str = "127.0.0.1", port: int = 0, token: str = "") -> None:
         if not token and not is_loopback(host):
             raise BindError(f"other machines reach {host}: give readers a --token, or serve on 127.0.0.1")
-        if token and len(token) < SHORTEST_TOKEN:
+        if token and not _TOKEN.fullmatch(token):
             raise BindError(
-                f"the token has less than {SHORTEST_TOKEN} characters; make one with "
+                f"the token needs {SHORTEST_TOKEN} letters, digits, dashes or underscores; make one with "
                 "`python -c 'import secrets; print(secrets.token_urlsafe())'`"
             )
         self.source = source
@@ -111,7 +118,9 @@ class PageServer(ThreadingHTTPServer):
         super(ThreadingHTTPServer, self).server_bind()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Leave out the traceback of a reader that went away."""
+        """Log a fault of ours, but not that a reader went away."""
+        if not isinstance(sys.exception(), (ConnectionError, TimeoutError)):
+            _log.warning("the page could not be written", exc_info=True)
 
 
 class _Requests(BaseHTTPRequestHandler):

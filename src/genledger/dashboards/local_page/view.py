@@ -92,22 +92,30 @@ def read_view(query: str, home: View) -> View:
     def several(name: str) -> tuple[str, ...]:
         return tuple(value.strip() for value in given.get(name, ()) if value.strip())
 
-    conditions = [Filter(name, "=", (value,)) for name in FILTERS for value in several(name)]
-    conditions += [_condition(text) for text in given.get("where", ()) if text.strip()]
+    chosen = [f"{name}={value}" for name in FILTERS for value in several(name)]
     zone = one("tz", home.zone)
     read_zone(zone)
     return View(
         board=one("board", home.board),
         since=one("since", home.since),
-        until=one("until", home.until),
+        until=one("until", "" if several("since") else home.until),
         zone=zone,
-        where=_together(conditions) if given else home.where,
+        where=read_conditions([*chosen, *given.get("where", ())]) if given else home.where,
         metrics=several("metric"),
         by=several("by"),
         every=_grain(one("every", "")),
         traces=one("traces", ""),
         trace=one("trace", ""),
     )
+
+
+def read_conditions(texts: Iterable[str]) -> tuple[Filter, ...]:
+    """Return the conditions that texts are, such as `tenant=acme`; several on one field mean any of the values.
+
+    Raises:
+        QueryError: One is no condition.
+    """
+    return _together(_condition(text) for text in texts if text.strip())
 
 
 def address(view: View) -> str:

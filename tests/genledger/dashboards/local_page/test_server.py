@@ -252,7 +252,7 @@ def test_other_machines_are_let_in_by_a_token_alone(source: Source, host: str) -
     assert not is_loopback(host)
     with pytest.raises(BindError, match="--token"):
         PageServer(source, View(), host=host)
-    with pytest.raises(BindError, match="less than 16 characters"):
+    with pytest.raises(BindError, match="needs 16 letters"):
         PageServer(source, View(), host=host, token="short")
 
 

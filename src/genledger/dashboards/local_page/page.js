@@ -57,6 +57,8 @@
     const axis = { gridcolor: line, zerolinecolor: line, linecolor: line, automargin: true, fixedrange: true };
     const format = numberAxis(data);
     const numbers = { ...axis, ...format, rangemode: "tozero", nticks: narrow ? 4 : 6 };
+    // How much of a budget is used shows against all of it.
+    if (ranking && data.unit === "1") numbers.range = [0, Math.max(1, ...data.series.flatMap((one) => one.values)) * 1.02];
     return {
       font: { color: theme("--ink"), size: 12, family: getComputedStyle(document.body).fontFamily },
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",

@@ -97,7 +97,7 @@ OF_FRAMEWORKS := tests/neighbours/test_framework_neighbours.py
 .PHONY: test-neighbours
 test-neighbours: $(NEIGHBOURS)/.ready $(addsuffix /.ready,$(BESIDE)) ## Test beside other vendors' instrumentation of the same client or framework
 	$(NEIGHBOURS)/bin/python -m pytest tests/neighbours --ignore $(OF_FRAMEWORKS)
-	@set -e; for at in $(BESIDE); do echo $$at; $$at/bin/python -m pytest -n 2 $(OF_FRAMEWORKS); done
+	@set -e; for at in $(BESIDE); do echo $$at; $$at/bin/python -m pytest -n 2 --dist loadgroup $(OF_FRAMEWORKS); done
 
 DASHBOARDS := .venvs/dashboards/newest
 GRAFANA := .venvs/grafana

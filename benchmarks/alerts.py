@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from genledger.alerting import baselines, decisions
+from genledger.alerting import baselines, verdicts
 from genledger.alerting.baselines import HISTORY_DAYS, WEEK
-from genledger.alerting.decisions import Traffic
-from genledger.alerting.evaluation import FIRST_TIMES
+from genledger.alerting.kinds.spending_rules import FIRST_TIMES
 from genledger.alerting.rules import MIN_SHARE, MIN_USD, Form
+from genledger.alerting.verdicts import Traffic
 
 DAYS = 365
 VOLUMES = (3, 50, 500)
@@ -125,11 +125,11 @@ def floor_of(form: Form, days: int = 1) -> float:
     return max(MIN_USD, MIN_SHARE * days * ORGANIZATION_USD) if form == "sound" else 0.0
 
 
-def spike(tenant: Tenant, form: Form, day: int, cost: float) -> decisions.Verdict:
+def spike(tenant: Tenant, form: Form, day: int, cost: float) -> verdicts.Verdict:
     """Judge a day."""
     first = max(0, day - HISTORY_DAYS)
     floor = floor_of(form)
-    return decisions.spike(
+    return verdicts.spike(
         form,
         cost,
         tenant.costs[first:day],
@@ -173,8 +173,8 @@ def run_growth(tenant: Tenant, form: Form, count: Count) -> None:
             continue
         first = max(0, end - HISTORY_DAYS - WEEK)
 
-        def judge(week: Sequence[float], end: int = end, first: int = first) -> decisions.Verdict:
-            return decisions.growth(
+        def judge(week: Sequence[float], end: int = end, first: int = first) -> verdicts.Verdict:
+            return verdicts.growth(
                 form,
                 week,
                 tenant.costs[end - 2 * WEEK : end - WEEK],
@@ -201,7 +201,7 @@ def run_spend(tenant: Tenant, form: Form, count: Count) -> None:
         before = tenant.costs[first:day], [float(calls) for calls in tenant.calls[first:day]]
 
         def judge(cost: float, before: tuple[Sequence[float], Sequence[float]] = before, day: int = day) -> bool:
-            return decisions.spend(form, cost, *before, day % WEEK, above=above).firing
+            return verdicts.spend(form, cost, *before, day % WEEK, above=above).firing
 
         count.judged += 1
         count.false += judge(tenant.costs[day])
@@ -225,7 +225,7 @@ def run_pace(tenant: Tenant, form: Form, count: Count) -> None:
                 rest = baselines.forecast(
                     costs, [float(calls) for calls in tenant.calls[first:day]], day % WEEK, month.stop - day
                 )
-                verdict = decisions.pace(
+                verdict = verdicts.pace(
                     form,
                     math.fsum(tenant.costs[start:day]),
                     budget,
@@ -254,9 +254,9 @@ def run_errors(tenant: Tenant, form: Form, count: Count) -> None:
         tokens = sum(round(1000 * math.exp(tenant.chance.gauss(0, SPREAD))) for _ in range(calls))
         return Traffic(calls, failed, tokens)
 
-    def judge(day: int, errors: float, times: float) -> decisions.Verdict:
+    def judge(day: int, errors: float, times: float) -> verdicts.Verdict:
         now, last = traffic(day, errors, times), traffic(day, errors, times, 1 / 12)
-        return decisions.errors(form, now, last, traffic(day, ERRORS, 1.0), above=0.05, min_calls=decisions.MIN_CALLS)
+        return verdicts.errors(form, now, last, traffic(day, ERRORS, 1.0), above=0.05, min_calls=verdicts.MIN_CALLS)
 
     for day in days_to_judge(tenant):
         for _ in range(10):
@@ -283,7 +283,7 @@ def run_regression(tenant: Tenant, form: Form, count: Count) -> None:
             continue
         before = pairs(range(day - WEEK, day), 1.0)
         for times in (1.0, 1.6):
-            verdict = decisions.regression(
+            verdict = verdicts.regression(
                 form, pairs(range(day, day + WEEK), times), before, above=1.4, min_successes=30
             )
             if times == 1.0:
@@ -301,7 +301,7 @@ def run_unpriced(tenant: Tenant, form: Form, count: Count) -> None:
         for part in (UNPRICED, 0.3):
             calls = tenant.calls[day]
             hits = sum(tenant.chance.random() < part for _ in range(calls))
-            verdict = decisions.share(form, hits, calls, above=0.01, min_calls=decisions.MIN_CALLS)
+            verdict = verdicts.share(form, hits, calls, above=0.01, min_calls=verdicts.MIN_CALLS)
             if part == UNPRICED:
                 count.judged += 1
                 count.unsure += not verdict.enough
@@ -327,7 +327,7 @@ def run_embeddings(tenant: Tenant, form: Form, count: Count) -> None:
         same = [embedded(day - WEEK * ago) for ago in range(1, 5)]
         generated = 1200.0 * tenant.hour(day)
         for tokens, is_false in ((embedded(day), True), (60e6 * tenant.volume / 50, False)):
-            verdict = decisions.embeddings(
+            verdict = verdicts.embeddings(
                 form, tokens, generated, hours, same, tokens * 0.13e-6, above=3.0 if form == "sound" else 1.0, floor=1.0
             )
             if is_false:
@@ -349,7 +349,7 @@ def run_silence(tenant: Tenant, form: Form, count: Count) -> None:
         for part in parts:
             weeks = [calls(day - WEEK * ago, part) for ago in range(1, 5)]
             earlier = sum(tenant.calls[day - 28 : day])
-            verdict = decisions.silence(form, calls(day, part), weeks, earlier)
+            verdict = verdicts.silence(form, calls(day, part), weeks, earlier)
             if day not in tenant.silent:
                 count.judged += 1
                 count.false += verdict.firing
@@ -363,12 +363,12 @@ def run_new(tenant: Tenant, form: Form, count: Count) -> None:
     for day in days_to_judge(tenant):
         if day % 30 == 3:
             count.judged += 1
-            verdict = decisions.first_seen(form, 1, tenant.cost_of(1), 28, min_calls=5, min_usd=1.0)
+            verdict = verdicts.first_seen(form, 1, tenant.cost_of(1), 28, min_calls=5, min_usd=1.0)
             count.false += verdict.firing
         calls = poisson(tenant.chance, tenant.rates[day] / 10)
         if calls:
             count.incidents += 1
-            verdict = decisions.first_seen(form, calls, tenant.cost_of(calls), 28, min_calls=5, min_usd=1.0)
+            verdict = verdicts.first_seen(form, calls, tenant.cost_of(calls), 28, min_calls=5, min_usd=1.0)
             count.found += verdict.firing
 
 
@@ -378,10 +378,10 @@ def run_dropped(tenant: Tenant, form: Form, count: Count) -> None:
         calls = tenant.hour(day)
         if day % 30 == 3:
             count.judged += 1
-            count.false += decisions.lost(form, 1, calls + 5000, above=0.0).firing
+            count.false += verdicts.lost(form, 1, calls + 5000, above=0.0).firing
         if calls >= 10:
             count.incidents += 1
-            count.found += decisions.lost(form, calls // 10, calls, above=0.0).firing
+            count.found += verdicts.lost(form, calls // 10, calls, above=0.0).firing
 
 
 RULES: dict[str, Callable[[Tenant, Form, Count], None]] = {

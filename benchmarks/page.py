@@ -69,7 +69,7 @@ def is_rolled(panel: Panel) -> bool:
     """Whether the rollups have all that a panel asks for."""
     fields = {*panel.by, *(condition.field for condition in panel.where)}
     kept = all(name == "outcome_name" or FIELDS[name].rolled for name in fields)
-    return kept and all(METRICS[name].expression or METRICS[name].of_outcomes for name in panel.metrics)
+    return kept and all(METRICS[name].expression or METRICS[name].of != "calls" for name in panel.metrics)
 
 
 def timed(work: Callable[[], T]) -> tuple[T, float]:

@@ -6,9 +6,9 @@ https://github.com/open-telemetry/opentelemetry-python-contrib, https://github.c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from genledger.engine.foreign_spans.native_scopes import NativeScope, Neighbour
+from genledger.engine.foreign_spans.native_scopes import NativeScope, Neighbour, Role
 
 _VENDORS = (
     "openinference.instrumentation",
@@ -65,6 +65,7 @@ _FRAMEWORKS = {
     "dspy": "dspy",
     "haystack": "haystack",
     "instructor": "instructor",
+    "openai_agents": "openai-agents",
     "pydantic_ai": "pydantic-ai",
     "smolagents": "smolagents",
 }
@@ -74,9 +75,15 @@ _CALLBACKS = {
     "langgraph": "langchain",
     "llama_index": "llama-index",
     "llamaindex": "llama-index",
-    "openai_agents": "openai-agents",
 }
 """Frameworks that are recorded by their callbacks."""
+
+_COPIES: Mapping[str, Mapping[str, Role]] = {"logfire": {"streaming response from *": "hidden"}}
+"""Spans of vendors that are made when a stream has ended, beside the one around the request."""
+
+
+_NATIVE = {"opentelemetry.instrumentation.ag2"}
+"""Names in a vendor's way that libraries give their own spans: the table of native spans has them."""
 
 
 def _rows() -> Iterator[NativeScope]:
@@ -102,8 +109,11 @@ def _rows() -> Iterator[NativeScope]:
 
 def _row(vendor: str, name: str, beside: Neighbour) -> Iterator[NativeScope]:
     scope = f"{vendor}.{name}"
+    if scope in _NATIVE:
+        return
     levels = (scope, f"{scope}.v1") if scope == "opentelemetry.instrumentation.openai" else (scope,)
-    yield NativeScope(scope, meters=levels if vendor in _MEASURING else (), beside=beside)
+    copies = _COPIES.get(vendor, {})
+    yield NativeScope(scope, copies, meters=levels if vendor in _MEASURING else (), beside=beside)
     yield NativeScope(f"{scope}.*", beside=beside)
 
 

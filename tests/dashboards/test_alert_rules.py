@@ -345,7 +345,7 @@ def test_an_alert_names_the_command_that_acts_and_the_one_that_undoes_it(tmp_pat
     [
         ({"kind": "spike", "user": "each"}, "metrics have no user"),
         ({"kind": "new", "watch": "user"}, "metrics have no user"),
-        ({"kind": "pace", "budget": "none*"}, "no budget of the file"),
+        ({"kind": "pace", "budget": "none*"}, "the file has no budget by day, week or month with a name like 'none*'"),
         ({"kind": "regression", "feature": "draft"}, "write feature = 'each'"),
     ],
 )

@@ -76,6 +76,8 @@ COUNTED = {
     ' or db_client_operation_duration_seconds_count{db_operation_name!="query"}',
     "errors": '{__name__=~"gen_ai_client_(inference|operation)_duration_seconds_count", '
     'genledger_outcome=~"error|timeout|rate_limited"}',
+    "input_tokens": "gen_ai_client_inference_usage_input_tokens_total or genledger_embeddings_tokens_total",
+    "outcomes": "genledger_outcomes_total",
     "output_tokens": "gen_ai_client_inference_usage_output_tokens_total",
     "cached_tokens": "gen_ai_client_inference_usage_cache_read_input_tokens_total",
 }

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from genledger.alerting.finding import Finding
 from genledger.alerting.history import History
+from genledger.alerting.rule_findings import RuleFinding
 from genledger.alerting.rules import ACTING_FIELDS, Action, seconds_of
 from genledger.budgets import Store, kill, set_budget
 from genledger.budgets.rules.scope import EACH
@@ -25,7 +25,7 @@ KILL_FOR = "1h"
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Remedy:
     """One thing to do.
 
     Attributes:
@@ -47,7 +47,7 @@ class Step:
     why: str = ""
 
 
-def steps_for(finding: Finding, history: History) -> tuple[Step, ...]:
+def remedies_for(finding: RuleFinding, history: History) -> tuple[Remedy, ...]:
     """Return what can be done; first what the rule does by itself, if it does anything."""
     rule = finding.rule
     if rule.action != "notify":
@@ -62,19 +62,19 @@ def steps_for(finding: Finding, history: History) -> tuple[Step, ...]:
         case "regression":
             _, _, version = finding.subject.partition(" ")
             return (
-                Step("roll back the new version", f"genledger query --metric tokens_per_outcome --by {rule.split}"),
-                Step(
+                Remedy("roll back the new version", f"genledger query --metric tokens_per_outcome --by {rule.split}"),
+                Remedy(
                     "see its calls",
                     f"genledger query --metric tokens --by trace --where {rule.split}={shlex.quote(version)}",
                 ),
             )
         case "unpriced":
-            return (Step("see which models have no price, and set one", "genledger prices"),)
+            return (Remedy("see which models have no price, and set one", "genledger prices"),)
         case _:
-            return (Step("find out why", "genledger doctor"),)
+            return (Remedy("find out why", "genledger doctor"),)
 
 
-def act(step: Step, store: Store) -> None:
+def act(step: Remedy, store: Store) -> None:
     """Do what a step says. It is safe to do it again.
 
     Raises:
@@ -87,7 +87,7 @@ def act(step: Step, store: Store) -> None:
         kill(store, step.fields or {}, for_=step.seconds, why=step.why, who="genledger alerts")
 
 
-def _step(action: Action, finding: Finding, history: History, lasts: str) -> Step:
+def _step(action: Action, finding: RuleFinding, history: History, lasts: str) -> Remedy:
     rule = finding.rule
     scope: dict[str, Any] = {field: value for field, value in finding.scope if field in ACTING_FIELDS}
     if rule.kind == "new":
@@ -97,7 +97,7 @@ def _step(action: Action, finding: Finding, history: History, lasts: str) -> Ste
     seconds = seconds_of(lasts)
     if action == "kill" and scope and EACH not in scope.values():
         words = _words(scope)
-        return Step(
+        return Remedy(
             f"block {_label(scope)} for {lasts}",
             f"genledger kill {words} --for {_command_time(seconds)} --why {shlex.quote(why)}",
             f"genledger revive {words}",
@@ -122,7 +122,7 @@ def _step(action: Action, finding: Finding, history: History, lasts: str) -> Ste
         fields |= {"usd": usd, "per": "day"}
         words = f"{_words({'name': fields['name'], **scope})} usd={usd:g}/day"
         title = f"limit {_label(scope)} to ${usd:,.2f} more a day for {lasts}"
-    return Step(
+    return Remedy(
         title,
         f"genledger budgets set {words} --for {_command_time(seconds)} --why {shlex.quote(why)}",
         f"genledger budgets unset {shlex.quote(fields['name'])}",
@@ -133,7 +133,7 @@ def _step(action: Action, finding: Finding, history: History, lasts: str) -> Ste
     )
 
 
-def _allowance(finding: Finding, history: History) -> float:
+def _allowance(finding: RuleFinding, history: History) -> float:
     """Return what the scope may still spend in a day, in USD."""
     usual = history.usual_day(finding.where, finding.rule.timezone)
     if finding.rule.kind == "spike" and finding.verdict.expected:

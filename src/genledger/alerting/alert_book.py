@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import orjson
 
-from genledger.alerting.actions import Step
-from genledger.alerting.finding import Finding
+from genledger.alerting.actions import Remedy
+from genledger.alerting.rule_findings import RuleFinding
+from genledger.alerting.rules import AlertRule
 from genledger.alerting.texts import firing_notice, payload_of, text_of, title_of
 from genledger.budgets import Store
 from genledger.channels.message import Notice, State
@@ -32,6 +33,12 @@ LOST_SECONDS = 7 * 86400.0
 
 DIGEST_ABOVE = 3
 """Alerts of one rule, in one round, above which they become one message."""
+
+PART_OF_WINDOW = 1 / 168
+"""How often a rule is evaluated that has a rolling window: a window of a week, every hour."""
+
+MAX_KEYS = 10_000
+"""API keys that are remembered."""
 
 OWED_SECONDS = 30 * 86400.0
 """How long it is remembered that a message was handed to the store."""
@@ -55,25 +62,41 @@ class AlertBook:
         snoozed: Until when nothing is told, by the rule's name, or by it and a scope: `spike|tenant=acme`.
         lost: Records that processes have lost, by the minute, in seconds since the epoch.
         pending: Messages that the store does not have yet, and what is to be done.
+        keys: Digests of API keys, and when each was first seen; 0 for those that were there from the beginning.
+        evaluated: When each rule was last evaluated.
     """
 
     alerts: dict[str, dict[str, Any]] = field(default_factory=dict)
     snoozed: dict[str, float] = field(default_factory=dict)
     lost: dict[str, int] = field(default_factory=dict)
     pending: list[dict[str, Any]] = field(default_factory=list)
+    keys: dict[str, float] = field(default_factory=dict)
+    evaluated: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def read(cls, document: str) -> AlertBook:
         """From the store's text; empty when there is none, or one that cannot be read."""
         try:
-            return cls(**orjson.loads(document)) if document else cls()
+            found = orjson.loads(document) if document else {}
+            return cls(**{one.name: found[one.name] for one in fields(cls) if one.name in found})
         except (ValueError, TypeError):
             return cls()
 
-    def is_snoozed(self, finding: Finding, now: float) -> bool:
+    def is_snoozed(self, finding: RuleFinding, now: float) -> bool:
         """Return whether nothing is told about a rule or scope."""
         names = (finding.rule.name, f"{finding.rule.name}|{finding.label}")
         return any(self.snoozed.get(name, 0.0) > now for name in names)
+
+    def is_due(self, rule: AlertRule, now: float) -> bool:
+        """Return whether a rule is to be evaluated again: one that looks at a week is not, every minute."""
+        return now - self.evaluated.get(rule.name, 0.0) >= rule.window_s * PART_OF_WINDOW
+
+    def meet(self, keys: Iterable[str], now: float) -> None:
+        """Take in which API keys there are. The first ones are not new."""
+        seen = now if self.keys else 0.0
+        for key in keys:
+            if len(self.keys) < MAX_KEYS:
+                self.keys.setdefault(key, seen)
 
     def firing(self) -> dict[str, dict[str, Any]]:
         """Return the alerts that go on."""
@@ -91,30 +114,32 @@ class AlertBook:
 
     def advance(
         self,
-        findings: Sequence[Finding],
+        findings: Sequence[RuleFinding],
         evaluated: Iterable[str],
         known: Iterable[str],
         now: float,
-        steps_for: Callable[[Finding], Sequence[Step]],
+        remedies_for: Callable[[RuleFinding], Sequence[Remedy]],
     ) -> list[Notice]:
         """Take in what was found. Return the messages about what began and what ended; they are also `pending`.
 
         Args:
             findings: All that was found, firing or not.
-            evaluated: The names of the rules that this is all of.
+            evaluated: The names of the rules that this is everything about.
             known: The names of all rules: alerts of others are forgotten.
             now: The moment, in seconds since the epoch.
-            steps_for: Returns what can be done about a finding.
+            remedies_for: Returns what can be done about a finding.
         """
         self.forget(now)
         names = set(known)
+        self.evaluated = {name: at for name, at in self.evaluated.items() if name in names}
+        self.evaluated.update(dict.fromkeys(evaluated, now))
         self.alerts = {name: alert for name, alert in self.alerts.items() if alert["rule"] in names}
         ended = self._end(findings, set(evaluated), now)
-        begun = self._begin(findings, now, steps_for)
+        begun = self._begin(findings, now, remedies_for)
         return [*self._tell(ended, "resolved", now), *self._tell(begun, "firing", now)]
 
     def _begin(
-        self, findings: Sequence[Finding], now: float, steps_for: Callable[[Finding], Sequence[Step]]
+        self, findings: Sequence[RuleFinding], now: float, remedies_for: Callable[[RuleFinding], Sequence[Remedy]]
     ) -> list[Told]:
         going_on = {alert["key"] for alert in self.firing().values() if alert["rolling"]}
         begun: list[Told] = []
@@ -122,7 +147,7 @@ class AlertBook:
             told = finding.id in self.alerts or finding.key in going_on
             if not finding.verdict.firing or told or self.is_snoozed(finding, now):
                 continue
-            steps = steps_for(finding)
+            steps = remedies_for(finding)
             payload = payload_of(finding, steps)
             rolling = bool(finding.rule.window_s)
             # What is told after its window was over has ended already.
@@ -145,8 +170,8 @@ class AlertBook:
             begun.append((finding.id, payload, acts))
         return begun
 
-    def _end(self, findings: Sequence[Finding], evaluated: set[str], now: float) -> list[Told]:
-        by_key: dict[str, Finding] = {}
+    def _end(self, findings: Sequence[RuleFinding], evaluated: set[str], now: float) -> list[Told]:
+        by_key: dict[str, RuleFinding] = {}
         firing: set[str] = set()
         for finding in findings:
             by_key[finding.key] = finding

@@ -93,7 +93,7 @@ class AlertThread:
                 store = self._opened()
                 ledger = Ledger(Path(self._ledger_path) if self._ledger_path is not None else None)
                 if ledger.path.exists() and store.mark(_CLAIM, 0.9 * self._every):
-                    done = run_round(self._file, ledger, store)
+                    done = run_round(self._file, ledger, store, every_rule=False)
                     for notice in done.notices:
                         _log.warning("%s: %s", notice.title, notice.text.replace("\n", " "))
                     for problem in done.problems:

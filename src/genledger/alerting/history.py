@@ -12,6 +12,9 @@ from zoneinfo import ZoneInfo
 from genledger.alerting.rules import AlertRule
 from genledger.ledger.query import Filter, Query, ask
 
+LOOK_BACK_DAYS = 28
+"""Days without a value that make it a new one."""
+
 Scope = tuple[tuple[str, str], ...]
 """A scope of a rule: fields and values, or the patterns of fields that are not broken down."""
 

@@ -9,9 +9,10 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from genledger.alerting.alert_book import AlertBook
-from genledger.alerting.evaluation import Surroundings, evaluate
-from genledger.alerting.finding import Finding
+from genledger.alerting.evaluation import evaluate
 from genledger.alerting.history import History
+from genledger.alerting.kinds.surroundings import Surroundings
+from genledger.alerting.rule_findings import RuleFinding
 from genledger.alerting.rules import AlertRule
 from genledger.alerting.texts import data_of
 from genledger.ledger import Ledger
@@ -19,12 +20,15 @@ from genledger.ledger import Ledger
 LEAST_STEP_S = 900
 """Seconds between two moments at least."""
 
+HALVED_BELOW_S = 3600
+"""Windows shorter than this are judged twice in their length, longer ones once."""
+
 
 class Fired(NamedTuple):
     """An alert that would have been told at a moment."""
 
     at: datetime
-    finding: Finding
+    finding: RuleFinding
 
 
 @dataclass(slots=True)
@@ -65,7 +69,8 @@ def moments(rule: AlertRule, since: datetime, until: datetime) -> Iterator[datet
     """Yield the moments at which a rule is evaluated, in its time zone, oldest first."""
     zone = ZoneInfo(rule.timezone)
     if rule.window_s or rule.calendar == "hour":
-        step = timedelta(seconds=max(LEAST_STEP_S, (rule.window_s or 3600) // 2))
+        window = rule.window_s or 3600
+        step = timedelta(seconds=max(LEAST_STEP_S, window // 2 if window < HALVED_BELOW_S else min(window, 86400)))
         at = since.astimezone(zone)
         while at < until:
             at = min(until, at + step).astimezone(zone)

@@ -163,7 +163,7 @@ KINDS: Mapping[KindName, Kind] = {
         keys=frozenset({"over"}),
     ),
     "new": Kind(
-        "a model or another value appears for the first time",
+        "a model, a key or another value appears for the first time",
         "",
         _both(),
         over=86400,
@@ -246,7 +246,7 @@ class AlertRule(Table):
     outcome_name: Text | None = Field(None, description="the name of a product outcome")
     metric: Literal["tokens", "cost"] = "tokens"
     split: Literal["prompt_version", "release"] = "prompt_version"
-    watch: Literal["model", "provider", "tenant", "feature", "user"] = "model"
+    watch: Literal["model", "provider", "tenant", "feature", "user", "api_key"] = "model"
     budget: Text = Field("*", description="the name of a [[budget]], or a glob")
     action: Action = "notify"
     action_for: Duration = Field("24h", description=_OVER)
@@ -263,6 +263,10 @@ class AlertRule(Table):
                     yield key, f"has no meaning for kind = {name!r}; leave it out"
             if name == "spend" and "above" not in given:
                 yield "above", "is missing; expected an amount in USD, or a list of them"
+            if name == "new" and given.get("watch") == "api_key":
+                for key in (*ALERT_FIELDS, "min_usd", "min_calls"):
+                    if key in given:
+                        yield key, "has no meaning for watch = 'api_key': budgets know keys, the ledger does not"
             if name == "pace":
                 for key in ALERT_FIELDS:
                     if key in given:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from genledger.alerting.actions import Step
-from genledger.alerting.finding import Finding
+from genledger.alerting.actions import Remedy
+from genledger.alerting.rule_findings import RuleFinding
 from genledger.channels.message import SCHEMA, Notice, State
 from genledger.shared.text import message, shown
 
@@ -55,7 +55,7 @@ _FORMS = {
 }
 
 
-def unit_of(finding: Finding) -> str:
+def unit_of(finding: RuleFinding) -> str:
     """Return the unit of the finding's numbers."""
     return finding.unit or _UNITS[finding.rule.kind]
 
@@ -69,21 +69,21 @@ def amount(number: float | None, unit: str) -> str:
     return f"{number:.1%}" if unit == "share" else f"{number:,.0f} {unit}"
 
 
-def form_of(finding: Finding) -> str:
+def form_of(finding: RuleFinding) -> str:
     """Return which form has decided, and by what."""
     rule = finding.rule
     by = _FORMS[rule.kind, rule.form].format(above=finding.threshold)
     return f"{rule.form} form: {by}"
 
 
-def data_of(finding: Finding) -> str:
+def data_of(finding: RuleFinding) -> str:
     """Return how much the finding is judged by, for people."""
     verdict = finding.verdict
     n = f"n = {verdict.n:,} {verdict.of}".rstrip()
     return n if verdict.enough else f"not enough data ({n})"
 
 
-def measured(finding: Finding) -> str:
+def measured(finding: RuleFinding) -> str:
     """Return what was measured and what was expected, for people."""
     verdict, unit = finding.verdict, unit_of(finding)
     text = amount(verdict.value, unit)
@@ -98,14 +98,14 @@ def measured(finding: Finding) -> str:
     return f"{text}; limit {amount(verdict.limit, unit)}"
 
 
-def title_of(finding: Finding, state: State) -> str:
+def title_of(finding: RuleFinding, state: State) -> str:
     """Return the title of a message."""
     about = f" {finding.subject}" if finding.subject else ""
     word = "Alert" if state == "firing" else "Resolved"
     return message(f"{word} {finding.rule.name}: {finding.label}{about}")
 
 
-def window_of(finding: Finding) -> str:
+def window_of(finding: RuleFinding) -> str:
     """Return the window, for people."""
     end = finding.end
     if finding.rule.calendar == "day":
@@ -117,7 +117,7 @@ def _zone(when: datetime) -> str:
     return str(when.tzinfo)
 
 
-def payload_of(finding: Finding, steps: Sequence[Step], state: State = "firing") -> dict[str, Any]:
+def payload_of(finding: RuleFinding, steps: Sequence[Remedy], state: State = "firing") -> dict[str, Any]:
     """Return a finding as data; docs/alerts.md has the schema."""
     verdict = finding.verdict
     return {
@@ -159,7 +159,7 @@ def payload_of(finding: Finding, steps: Sequence[Step], state: State = "firing")
     }
 
 
-def text_of(finding: Finding) -> str:
+def text_of(finding: RuleFinding) -> str:
     """Return one line about a finding."""
     data = "" if finding.verdict.enough else f"; {data_of(finding)}"
     return message(f"{finding.label}, {window_of(finding)}: {measured(finding)} ({form_of(finding)}{data})")

@@ -6,7 +6,7 @@ import hashlib
 from importlib import import_module
 from typing import Any
 
-from genledger.channels.message import Notice, Unusable
+from genledger.channels.message import ChannelUnusable, Notice
 from genledger.shared.loggers import logger_of
 
 _log = logger_of("genledger.alerts")
@@ -25,12 +25,14 @@ class AppriseUrl:
         """Load Apprise, which takes seconds. Return whether the URL is one that it knows.
 
         Raises:
-            Unusable: Apprise is not installed.
+            ChannelUnusable: Apprise is not installed.
         """
         try:
             apprise = import_module("apprise")
         except ModuleNotFoundError:
-            raise Unusable("Alerts need Apprise, which is not installed: pip install 'genledger[alerts]'") from None
+            raise ChannelUnusable(
+                "Alerts need Apprise, which is not installed: pip install 'genledger[alerts]'"
+            ) from None
         # In this thread: a process that ends starts no others. Each service has time limits of its own.
         try:
             asset = apprise.AppriseAsset(async_mode=False, service_timeout=0)

@@ -12,7 +12,7 @@ SCHEMA = "genledger.alert/1"
 """The schema of a message's `payload`; docs/alerts.md describes it."""
 
 
-class Unusable(Exception):
+class ChannelUnusable(Exception):
     """A channel cannot be used in this process; the message says why, and what to do."""
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from genledger.channels.apprise_urls import AppriseUrl
-from genledger.channels.message import Notice, Unusable
+from genledger.channels.message import ChannelUnusable, Notice
 from genledger.channels.webhook import Webhook
 from genledger.shared.loggers import logger_of
 
@@ -52,7 +52,7 @@ class Channel(Protocol):
         """Load what is needed; may take seconds. Return whether anybody could use it.
 
         Raises:
-            Unusable: It cannot be used in this process.
+            ChannelUnusable: It cannot be used in this process.
         """
         ...
 
@@ -177,7 +177,7 @@ def opened(targets: Targets) -> tuple[list[Channel], bool]:
         try:
             if channel.open():
                 usable.append(channel)
-        except Unusable as error:
+        except ChannelUnusable as error:
             elsewhere = True
             if str(error) not in _said:
                 _said.add(str(error))

@@ -7,7 +7,7 @@ import hmac
 import os
 import time
 
-from genledger.channels.message import Notice, Unusable
+from genledger.channels.message import ChannelUnusable, Notice
 from genledger.shared.addresses import without_credentials
 from genledger.shared.loggers import logger_of
 from genledger.shared.text import as_json
@@ -45,10 +45,12 @@ class Webhook:
         """Check that the secret is there: what should be signed is not sent without a signature.
 
         Raises:
-            Unusable: It is not.
+            ChannelUnusable: It is not.
         """
         if self._secret_env is not None and not os.environ.get(self._secret_env):
-            raise Unusable(f"The alert {self.kind} needs its secret in the environment variable {self._secret_env}.")
+            raise ChannelUnusable(
+                f"The alert {self.kind} needs its secret in the environment variable {self._secret_env}."
+            )
         return True
 
     def send(self, notice: Notice) -> bool:

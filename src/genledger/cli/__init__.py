@@ -37,7 +37,7 @@ COMMANDS = {
     ),
     "doctor": Entry("genledger.cli.doctor:app", "Check the setup: libraries, destinations, configuration."),
     "budgets": Entry("genledger.cli.budgets:app", "Show every budget: limit, settled, reserved, left, reset."),
-    "alerts": Entry("genledger.cli.alerts:app", "Evaluate alert rules, try them on the past, show and snooze them."),
+    "alerts": Entry("genledger.cli.alerts:app", "Evaluate alert rules, try them on the past, and snooze them."),
     "kill": Entry(
         "genledger.cli.budgets:kill_app",
         "Block matching calls in all processes, within two seconds.",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import typer
+from rich.table import Table
 from rich.text import Text
 
 from genledger.alerting.alert_book import NAME, AlertBook, snooze
@@ -17,6 +19,7 @@ from genledger.alerting.evaluator import Round, run_round, surroundings
 from genledger.alerting.exports import ExportTarget
 from genledger.alerting.exports import export as exported_to
 from genledger.alerting.replay import Replayed, replay
+from genledger.alerting.rule_findings import RuleFinding
 from genledger.alerting.rules import KINDS, AlertFile, AlertRule, read_alert_file
 from genledger.alerting.texts import amount, data_of, payload_of, unit_of, window_of
 from genledger.budgets import RuleFileError, Store, StoreDown, open_store
@@ -25,10 +28,10 @@ from genledger.cli.apps import new_app
 from genledger.cli.budgets import FileOption, StoreOption, duration, pairs_of
 from genledger.cli.ledgers import LedgerOption, existing_ledger
 from genledger.cli.output import JsonOption, console, fail, moment, number_of, print_json, tell, warn, write_files
-from genledger.cli.tables import add_numbers, new_table
+from genledger.cli.tables import add_numbers, fitting, new_table
 from genledger.ledger import Ledger, LedgerError
 from genledger.ledger.query import QueryError
-from genledger.shared.text import message, shown, visible
+from genledger.shared.text import message, shown
 
 app = new_app()
 
@@ -41,9 +44,11 @@ class _Opened(NamedTuple):
 
 @app.callback()
 def alerts(context: typer.Context, file: FileOption = None, store: StoreOption = None) -> None:
-    """Evaluate alert rules, try them on the past, show and snooze them."""
+    """Evaluate alert rules, try them on the past, and snooze them."""
     if file is None:
         fail("there is no rule file. Name one with GENLEDGER_BUDGETS or `genledger alerts --file`")
+    if store == "off":
+        fail("GENLEDGER_BUDGET_STORE=off: it is kept nowhere what has been told; name a store with --store")
     path = str(Path(file).expanduser())
     try:
         read = read_alert_file(path)
@@ -89,7 +94,8 @@ def run(
                     complaint = error.lines
                     warn(*complaint, "the previous rules stay in force until you correct the file")
             try:
-                _print_round(run_round(opened.file, Ledger(path), opened.store), json=json, brief=True)
+                done = run_round(opened.file, Ledger(path), opened.store, every_rule=False)
+                _print_round(done, json=json, brief=True)
             except (LedgerError, StoreDown) as error:
                 warn(f"{error}; it is tried again in {watch:g} s")
             time.sleep(watch)
@@ -163,31 +169,49 @@ def _named(file: AlertFile, name: str | None) -> list[AlertRule]:
     return rules
 
 
+def _variants(dispensable: tuple[str, ...]) -> list[frozenset[str]]:
+    """Return what to leave out, from nothing to everything that a narrow terminal can do without."""
+    return [frozenset(dispensable[:count]) for count in range(len(dispensable) + 1)]
+
+
+_LESS_OF_FIRED = ("judged by", "form", "limit", "expected")
+_LESS_OF_RULES = ("alert when", "action", "form", "above", "snoozed until (UTC)")
+"""Columns that a narrow terminal omits, first to last."""
+
+
+def _fired_table(findings: Sequence[RuleFinding], title: str, left_out: frozenset[str]) -> Table:
+    names: dict[str, Callable[[RuleFinding], str]] = {
+        "window": window_of,
+        "rule": lambda one: one.rule.name,
+        "form": lambda one: one.rule.form,
+        "scope": lambda one: f"{one.label} {one.subject}".strip(),
+        "judged by": data_of,
+    }
+    numbers: dict[str, Callable[[RuleFinding], str]] = {
+        "value": lambda one: amount(one.verdict.value, unit_of(one)),
+        "expected": lambda one: amount(one.verdict.expected, unit_of(one)),
+        "limit": lambda one: amount(one.verdict.limit, unit_of(one)),
+    }
+    names, numbers = (
+        {heading: cell for heading, cell in each.items() if heading not in left_out} for each in (names, numbers)
+    )
+    table = new_table(*names, title=title)
+    for heading in numbers:
+        add_numbers(table, heading)
+    for finding in findings:
+        table.add_row(*(Text(shown(cell(finding))) for cell in (*names.values(), *numbers.values())))
+    return table
+
+
 def _print_replayed(found: list[Replayed], begin: datetime, end: datetime) -> None:
     to = console()
-    table = new_table(
-        "window", "rule", "form", "scope", title=f"Alerts from {begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
-    )
-    for heading in ("value", "expected", "limit"):
-        add_numbers(table, heading)
-    table.add_column("judged by")
     rows = sorted(
         (fired for replayed in found for fired in replayed.fired), key=lambda fired: (fired.at, fired.finding.key)
     )
-    for fired in rows:
-        one = fired.finding
-        unit = unit_of(one)
-        scope = f"{one.label} {one.subject}".strip()
-        cells = (window_of(one), one.rule.name, one.rule.form, scope)
-        table.add_row(
-            *(Text(shown(cell)) for cell in cells),
-            amount(one.verdict.value, unit),
-            amount(one.verdict.expected, unit),
-            amount(one.verdict.limit, unit),
-            Text(data_of(one)),
-        )
     if rows:
-        to.print(table)
+        title = f"Alerts from {begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
+        findings = [fired.finding for fired in rows]
+        to.print(fitting(to, lambda left_out: _fired_table(findings, title, left_out), _variants(_LESS_OF_FIRED)))
     to.print(f"{number_of(len(rows), 'alert')} by {number_of(len(found), 'rule')}.", soft_wrap=True)
     for replayed in found:
         if replayed.unsure:
@@ -215,29 +239,36 @@ def list_(context: typer.Context, json: JsonOption = False) -> None:
         rules = [{**rule.model_dump(exclude_none=True), "above": rule.thresholds} for rule in opened.file.alert]
         print_json({"rules": rules, **asdict(book)})
         return
-    table = new_table("rule", "form", "alert when", "scope", "above", "action", "firing", "snoozed until (UTC)")
-    for rule in visible(opened.file.alert):
-        firing = sum(1 for alert in book.firing().values() if alert["rule"] == rule.name)
-        scope = " ".join(f"{field}={pattern}" for field, pattern in rule.patterns.items())
-        until = max((at for name, at in book.snoozed.items() if name.split("|")[0] == rule.name), default=0.0)
-        cells: tuple[Any, ...] = (
-            shown(rule.name),
-            rule.form,
-            KINDS[rule.kind].says,
-            shown(scope) or "everything",
-            _thresholds(rule),
-            rule.action,
-            str(firing or ""),
-            f"{datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M}" if until else "",
-        )
-        table.add_row(*map(Text, cells))
     to = console()
-    to.print(table)
+    to.print(fitting(to, lambda left_out: _rule_table(opened.file.alert, book, left_out), _variants(_LESS_OF_RULES)))
     for alert in book.firing().values():
         since = datetime.fromtimestamp(alert["since"], UTC)
         to.print(
             Text(f"\n{alert['title']} (since {since:%Y-%m-%d %H:%M} UTC)\n{alert['payload']['text']}"), soft_wrap=True
         )
+
+
+def _rule_table(rules: Sequence[AlertRule], book: AlertBook, left_out: frozenset[str]) -> Table:
+    columns: dict[str, Callable[[AlertRule], str]] = {
+        "rule": lambda rule: rule.name,
+        "form": lambda rule: rule.form,
+        "alert when": lambda rule: KINDS[rule.kind].says,
+        "scope": lambda rule: " ".join(f"{field}={one}" for field, one in rule.patterns.items()) or "everything",
+        "above": _thresholds,
+        "action": lambda rule: rule.action,
+        "firing": lambda rule: str(sum(alert["rule"] == rule.name for alert in book.firing().values()) or ""),
+        "snoozed until (UTC)": lambda rule: _snoozed(rule, book),
+    }
+    columns = {heading: cell for heading, cell in columns.items() if heading not in left_out}
+    table = new_table(*columns)
+    for rule in rules:
+        table.add_row(*(Text(shown(cell(rule))) for cell in columns.values()))
+    return table
+
+
+def _snoozed(rule: AlertRule, book: AlertBook) -> str:
+    until = max((at for name, at in book.snoozed.items() if name.split("|")[0] == rule.name), default=0.0)
+    return f"{datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M}" if until else ""
 
 
 def _thresholds(rule: AlertRule) -> str:

@@ -13,7 +13,7 @@ from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Any, Self, cast
 
-from opentelemetry import baggage, propagate
+from opentelemetry import baggage
 from opentelemetry.context import Context, create_key, get_current, set_value
 from opentelemetry.trace import SpanContext, format_trace_id, get_current_span
 from opentelemetry.util.types import AttributeValue
@@ -241,6 +241,8 @@ class _Arrived(ScopedBlock[None]):
         if not baggage_policy.trust_inbound or not isinstance(self._carrier, Mapping):
             return
         try:
+            from opentelemetry import propagate  # on first use: nothing else asks for it at start
+
             carried = {
                 name: value
                 for name, value in self._carrier.items()

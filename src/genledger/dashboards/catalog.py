@@ -159,10 +159,10 @@ OUTCOMES = Dashboard(
         ),
         Panel(
             title="Value of outcomes",
-            help="The sum of the values that `record_outcome` was given.",
+            help="The sum of the values that `record_outcome` was given, in their own currencies.",
             chart="bars",
             metrics=("outcome_value",),
-            by=("outcome_name",),
+            by=("outcome_name", "currency"),
             every="day",
         ),
         Panel(
@@ -181,7 +181,15 @@ OUTCOMES = Dashboard(
             by=("feature", "prompt_version"),
             every="day",
             least_outcomes=_FEW,
-            width=24,
+        ),
+        Panel(
+            title="Cost per outcome by release",
+            help="Whether a deploy makes an outcome dearer.",
+            chart="lines",
+            metrics=("cost_per_outcome",),
+            by=("feature", "release"),
+            every="day",
+            least_outcomes=_FEW,
         ),
     ),
 )

@@ -17,7 +17,7 @@ _WHO = {
     "tenant": A.GENLEDGER_TENANT_ID,
     "feature": A.GENLEDGER_FEATURE,
     "prompt_version": A.GEN_AI_PROMPT_VERSION,
-    "release": "version",
+    "release": A.SERVICE_VERSION,
 }
 _CALL = {
     **_WHO,
@@ -29,7 +29,7 @@ _CALL = {
     "error_type": A.ERROR_TYPE,
     "unpriced_reason": A.GENLEDGER_COST_UNPRICED,
 }
-_OUTCOME = {**_WHO, "outcome_name": "genledger.outcome.name"}
+_OUTCOME = {**_WHO, "outcome_name": A.GENLEDGER_OUTCOME_NAME, "currency": A.GENLEDGER_OUTCOME_CURRENCY}
 _HIT = {**_WHO, "request_model": A.GEN_AI_REQUEST_MODEL, "provider": A.GEN_AI_PROVIDER_NAME}
 _BUDGET = {"budget_rule": A.GENLEDGER_BUDGET_RULE, "budget_scope": A.GENLEDGER_BUDGET_SCOPE}
 _DROPPED = {"destination": A.GENLEDGER_DESTINATION_NAME, "drop_reason": A.GENLEDGER_DESTINATION_REASON}
@@ -65,8 +65,8 @@ _OPERATIONS = Measured(
 _DURATIONS = (_INFERENCE, _OPERATIONS)
 _INPUT = (
     Measured(M.GEN_AI_CLIENT_INFERENCE_USAGE_INPUT_TOKENS, without=_OTHER),
-    Measured("genledger.embeddings.tokens", without=frozenset({"chat", "rerank", "retrieval"})),
-    Measured("genledger.rerank.tokens", without=frozenset({"chat", "embeddings", "retrieval"})),
+    Measured(M.GENLEDGER_EMBEDDINGS_TOKENS, without=frozenset({"chat", "rerank", "retrieval"})),
+    Measured(M.GENLEDGER_RERANK_TOKENS, without=frozenset({"chat", "embeddings", "retrieval"})),
 )
 _OUTPUT = (Measured(M.GEN_AI_CLIENT_INFERENCE_USAGE_OUTPUT_TOKENS, without=_OTHER),)
 _CHUNKS = Measured(M.GEN_AI_CLIENT_INFERENCE_TIME_TO_FIRST_CHUNK, space="avg", without=_OTHER)
@@ -81,10 +81,10 @@ _SUMS: Mapping[str, tuple[Measured, ...]] = {
     "cached_tokens": (Measured(M.GEN_AI_CLIENT_INFERENCE_USAGE_CACHE_READ_INPUT_TOKENS),),
     "cache_write_tokens": (Measured(M.GEN_AI_CLIENT_INFERENCE_USAGE_CACHE_WRITE_INPUT_TOKENS),),
     "reasoning_tokens": (Measured(M.GEN_AI_CLIENT_INFERENCE_USAGE_REASONING_OUTPUT_TOKENS),),
-    "outcomes": (Measured("genledger.outcomes", _OUTCOME),),
-    "outcome_value": (Measured("genledger.outcomes.value", _OUTCOME),),
-    "cache_hits": (Measured("genledger.cache.hits", _HIT),),
-    "saved": (Measured("genledger.cache.saved", _HIT),),
+    "outcomes": (Measured(M.GENLEDGER_OUTCOMES, _OUTCOME),),
+    "outcome_value": (Measured(M.GENLEDGER_OUTCOMES_VALUE, _OUTCOME),),
+    "cache_hits": (Measured(M.GENLEDGER_CACHE_HITS, _HIT),),
+    "saved": (Measured(M.GENLEDGER_CACHE_SAVED, _HIT),),
     "budget_blocks": (Measured(M.GENLEDGER_BUDGET_BLOCKS, _BUDGET),),
     "budget_store_failures": (Measured(M.GENLEDGER_BUDGET_STORE_FAILURES, {}),),
     "records_dropped": (

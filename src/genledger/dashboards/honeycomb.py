@@ -13,12 +13,12 @@ from genledger_semconv import attributes as A
 DATASET = "__all__"
 """Queries are about the whole environment: each service has a dataset of its own."""
 
-_OUTCOME_NAME = "genledger.outcome.name"
-_CACHE_NAME = "genledger.cache.name"
 COLUMNS: Mapping[str, str] = {
     **ATTRIBUTES,
     "session": A.GEN_AI_CONVERSATION_ID,
-    "outcome_name": _OUTCOME_NAME,
+    "outcome_name": A.GENLEDGER_OUTCOME_NAME,
+    "currency": A.GENLEDGER_OUTCOME_CURRENCY,
+    "release": A.SERVICE_VERSION,
     "score_name": A.GEN_AI_EVALUATION_NAME,
 }
 """The column of each field."""
@@ -67,10 +67,12 @@ CALCULATIONS: Mapping[str, Calculation] = {
     "latency_p50": Calculation("P50", "duration_ms"),
     "latency_p95": Calculation("P95", "duration_ms"),
     "time_to_first_chunk": Calculation("AVG", A.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK),
-    "outcomes": _flag("counted", "SUM", f"EXISTS(${_OUTCOME_NAME})")._replace(exists=_OUTCOME_NAME),
-    "outcome_value": Calculation("SUM", "genledger.outcome.value", exists=_OUTCOME_NAME),
-    "cache_hits": Calculation("COUNT", exists=_CACHE_NAME),
-    "saved": Calculation("SUM", "genledger.cache.saved", exists=_CACHE_NAME),
+    "outcomes": _flag("counted", "SUM", f"EXISTS(${A.GENLEDGER_OUTCOME_NAME})")._replace(
+        exists=A.GENLEDGER_OUTCOME_NAME
+    ),
+    "outcome_value": Calculation("SUM", A.GENLEDGER_OUTCOME_VALUE, exists=A.GENLEDGER_OUTCOME_NAME),
+    "cache_hits": Calculation("COUNT", exists=A.GENLEDGER_CACHE_NAME),
+    "saved": Calculation("SUM", A.GENLEDGER_CACHE_SAVED, exists=A.GENLEDGER_CACHE_NAME),
     "retrieval_results": Calculation("AVG", A.GENLEDGER_RETRIEVAL_RESULTS, exists=A.GENLEDGER_RETRIEVAL_RESULTS),
     "retrieval_distance": Calculation(
         "AVG", A.GENLEDGER_RETRIEVAL_DISTANCE_MEAN, exists=A.GENLEDGER_RETRIEVAL_DISTANCE_MEAN

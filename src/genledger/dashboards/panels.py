@@ -30,8 +30,6 @@ class Signal(NamedTuple):
 
 
 SIGNALS: Mapping[str, Signal] = {
-    "cache_hits": Signal("hits", "answers of the application's own caches"),
-    "saved": Signal("USD", "what the answers of the application's own caches would have cost"),
     "budget_used": Signal("1", "settled share of the limit in the budget's window"),
     "budget_reserved": Signal("", "what calls under way hold, in what the rule counts"),
     "budget_blocks": Signal("calls", "calls that a budget refused"),
@@ -44,8 +42,19 @@ SIGNALS: Mapping[str, Signal] = {
 }
 """Metrics that only telemetry has."""
 
-SIGNAL_FIELDS = frozenset({"budget_rule", "budget_scope", "destination", "drop_reason", "label_name", "score_name"})
-"""What `SIGNALS` can be grouped by, beside the fields of calls."""
+MORE_FIELDS = frozenset(
+    {
+        "budget_rule",
+        "budget_scope",
+        "currency",
+        "destination",
+        "drop_reason",
+        "label_name",
+        "outcome_name",
+        "score_name",
+    }
+)
+"""What panels can be grouped by, beside the fields of calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from genledger.dashboards.panels import Panel
-from genledger.ledger.fields import METRICS
 from genledger.ledger.query import Filter
 
 _WHO = {
@@ -28,13 +27,14 @@ _CALL = {
 _TIMED = {**_CALL, "error_type": "error_type"}
 _STORE = {**_WHO, "outcome": "genledger_outcome", "error_type": "error_type"}
 _OUTCOME = {**_WHO, "outcome_name": "genledger_outcome_name"}
+_VALUE = {**_OUTCOME, "currency": "genledger_outcome_currency"}
 _HIT = {**_WHO, "request_model": "gen_ai_request_model", "provider": "gen_ai_provider_name"}
 _BUDGET = {"budget_rule": "genledger_budget_rule", "budget_scope": "genledger_budget_scope"}
 _DROPPED = {"destination": "genledger_destination_name", "drop_reason": "genledger_destination_reason"}
 
 LABELS: Mapping[str, str] = {
     **_TIMED,
-    **_OUTCOME,
+    **_VALUE,
     **_BUDGET,
     **_DROPPED,
     "label_name": "genledger_label_name",
@@ -185,7 +185,7 @@ def _asked(metric: str, question: Question, least_outcomes: int = 0) -> str | No
         case "time_to_first_chunk":
             return _ratio(_sum((_CHUNKS,), question, "_sum"), _sum((_CHUNKS,), question, "_count"))
         case "outcome_value":
-            given, withdrawn = (Series(f"genledger_outcomes_{kind}_total", _OUTCOME) for kind in ("value", "withdrawn"))
+            given, withdrawn = (Series(f"genledger_outcomes_{kind}_total", _VALUE) for kind in ("value", "withdrawn"))
             total, back = _sum((given,), question), _sum((withdrawn,), question)
             return total and f"{total} - ({back} or 0 * {total})"
     return None
@@ -282,9 +282,3 @@ def _matches(condition: Filter) -> str:
 
 def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
-
-
-def knows(metric: str) -> bool:
-    """Whether metrics have it."""
-    question = Question((), (), "[1d]")
-    return (metric in METRICS or metric in _GAUGES or metric in _COUNTERS) and _asked(metric, question) is not None

@@ -17,6 +17,7 @@ from genledger.engine.budget_hook import changes
 from genledger.engine.carried_refusals import raise_as_seen_here, without_carrier
 from genledger.engine.operation import Attributes, Body, Endpoint, Operation, Received, with_changes
 from genledger.engine.priced_usage import Lost, lost_attempt
+from genledger.engine.suppression import as_suppressed
 from genledger.pricing.names import provider_of_host
 from genledger.shared import internal_errors
 from genledger_semconv import attributes as A
@@ -88,8 +89,8 @@ class Call:
     def enter(self) -> Context:
         """Make this call current while the client's own method runs: spans it starts become children."""
         try:
-            inside = self.inside()
             self.before = get_current()
+            inside = as_suppressed(self.inside(), self.before)
             attach(inside)
         except Exception as fault:
             internal_errors.report("entering the call", fault)

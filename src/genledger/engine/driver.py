@@ -17,8 +17,9 @@ from opentelemetry.context import Context, attach, get_current
 from genledger.context.scoped_context import Begun, async_steps_in_context, steps_in_context
 from genledger.engine.call import Call
 from genledger.engine.operation import StreamAccumulator
-from genledger.engine.recorder import Recorder, active, suppressed
+from genledger.engine.recorder import Recorder, active
 from genledger.engine.streams import AsyncStreamIterator, StreamRecorder, iterated
+from genledger.engine.suppression import recordable
 from genledger.shared import internal_errors
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -365,9 +366,12 @@ def _begin(
         if recorder is None:
             return None
         here = get_current()
-        if suppressed(here):
+        recorded_in = recordable(here)
+        if recorded_in is None:
             return None
         if context is None:
+            context = recorded_in
+        if context is here:
             return open_call(recorder, wrapped, instance, args, kwargs)
         attach(context)
         try:

@@ -20,8 +20,8 @@ from genledger.engine.operation import Attributes, Body, Endpoint, Operation, Re
 from genledger.engine.parents import parent_context
 from genledger.engine.record import CacheHit, CallRecord, ProductEvent, StepRecord
 from genledger.engine.settling import Settlement, stages
+from genledger.engine.suppression import end_span
 from genledger.shared import internal_errors
-from genledger.shared.private_attributes import suppression_keys
 from genledger.shared.text import bounded
 from genledger_semconv import attributes as A
 
@@ -234,7 +234,7 @@ class Recorder:
             except Exception as fault:
                 internal_errors.report(what, fault)
         try:
-            call.span.end()
+            end_span(call.span)
         except Exception as fault:
             internal_errors.report("ending the span", fault)
 
@@ -368,11 +368,3 @@ def activate(recorder: Recorder | None) -> None:
     if recorder is None and _recorder is not None:
         _recorder.closed = True
     _recorder = recorder
-
-
-def suppressed(context: Context) -> bool:
-    """Whether OpenTelemetry's own switch says that nothing in this context is to be instrumented."""
-    return any(map(context.get, _SUPPRESSING))
-
-
-_SUPPRESSING = suppression_keys()

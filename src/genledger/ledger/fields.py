@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from genledger.pricing.usage import INPUT_BUCKETS, OUTPUT_BUCKETS
 
@@ -17,7 +17,7 @@ class Field(NamedTuple):
     Attributes:
         expression: In SQL, of a row of `calls`.
         rolled: Whether the hourly rollups keep it apart.
-        shared: Whether outcomes have it, too, by the same expression.
+        shared: Whether outcomes and answers of caches have it, too, by the same expression.
     """
 
     expression: str
@@ -86,21 +86,26 @@ SUMS: Mapping[str, str] = {
 """What is added up over calls, and its value for one row of `calls`; the rollups have a column of the name."""
 
 
+Table = Literal["calls", "outcomes", "cache_hits"]
+"""What a metric is about."""
+
+
 class Metric(NamedTuple):
-    """What can be measured of calls.
+    """What can be measured of calls, of outcomes, or of the answers of the application's caches.
 
     Attributes:
         expression: In SQL, of the sums of `SUMS`; empty for one that is measured in another way.
         unit: `USD`, `s`, `1` for a share, or what is counted.
         distinct: The field whose different values are counted.
         share: Of successful calls' durations, which are at most this long; for percentiles.
+        of: What it is about. One of outcomes with an expression is that of the calls, divided by the outcomes.
     """
 
     expression: str = ""
     unit: str = ""
     distinct: str | None = None
     share: float | None = None
-    of_outcomes: bool = False
+    of: Table = "calls"
 
 
 _TOKENS = "sum(input_tokens) + sum(output_tokens)"
@@ -130,9 +135,11 @@ METRICS: Mapping[str, Metric] = {
     "users": Metric(unit="users", distinct="user"),
     "sessions": Metric(unit="sessions", distinct="session"),
     "traces": Metric(unit="traces", distinct="trace"),
-    "outcomes": Metric(unit="outcomes", of_outcomes=True),
-    "outcome_value": Metric(unit="", of_outcomes=True),
-    "cost_per_outcome": Metric("sum(cost)", "USD", of_outcomes=True),
-    "tokens_per_outcome": Metric(_TOKENS, "tokens", of_outcomes=True),
+    "cache_hits": Metric(unit="hits", of="cache_hits"),
+    "saved": Metric(unit="USD", of="cache_hits"),
+    "outcomes": Metric(unit="outcomes", of="outcomes"),
+    "outcome_value": Metric(unit="", of="outcomes"),
+    "cost_per_outcome": Metric("sum(cost)", "USD", of="outcomes"),
+    "tokens_per_outcome": Metric(_TOKENS, "tokens", of="outcomes"),
 }
 """Every metric. A sum of costs is that of the priced calls, and unknown, not zero, where there is none."""

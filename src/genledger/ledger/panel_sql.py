@@ -17,8 +17,11 @@ VARIABLES = ("tenant", "feature", "model")
 ALL = "'*'"
 """What stands in for a variable whose reader has chosen all its values."""
 
+_OUTCOME_FIELDS = {OUTCOME_NAME: "name", "currency": "currency"}
+"""What only outcomes have."""
+
 _HITS = {"cache_hits": "count(*)", "saved": "sum(saved_usd)"}
-_HIT_FIELDS = {"tenant": "tenant", "feature": "feature", "provider": "provider", "request_model": "model"}
+_HIT_FIELDS = {"tenant": "tenant", "feature": "feature", "provider": "provider", "model": "model"}
 
 
 class Shape(NamedTuple):
@@ -38,16 +41,15 @@ class Shape(NamedTuple):
 
 def sql(query: Query, shape: Shape) -> str | None:
     """Return a question in SQL, or `None` if the ledger's tables cannot answer it in one statement."""
-    metrics = [METRICS.get(name) for name in query.metrics]
     fields = {*query.by, *(one.field for one in query.where)}
     if all(name in _HITS for name in query.metrics):
         return _statement(query, shape, _hits(query, shape)) if fields <= _HIT_FIELDS.keys() else None
-    if fields & (RUNS | {"tag"}) or not fields <= {*FIELDS, OUTCOME_NAME}:
+    if fields & (RUNS | {"tag"}) or not fields <= {*FIELDS, *_OUTCOME_FIELDS}:
         return None
-    known = [metric for metric in metrics if metric is not None]
-    if len(known) < len(metrics):
+    if not all(name in METRICS and name not in _HITS for name in query.metrics):
         return None
-    if any(metric.of_outcomes for metric in known):
+    known = [METRICS[name] for name in query.metrics]
+    if any(metric.of == "outcomes" for metric in known):
         return _statement(query, shape, _joined(query, shape))
     if any(metric.share for metric in known):
         return _statement(query, shape, _ranked(query, shape))
@@ -75,7 +77,7 @@ def _statement(query: Query, shape: Shape, rows: str) -> str:
 
 
 def _is_sum(metric: str) -> bool:
-    return metric in _HITS or METRICS[metric].unit not in ("s", "1")
+    return METRICS[metric].unit not in ("s", "1")
 
 
 def _indented(text: str) -> str:
@@ -103,7 +105,7 @@ def _summed(query: Query, shape: Shape, names: Sequence[str]) -> str:
 
 
 def _rows(query: Query, shape: Shape, columns: Sequence[str], hours: int = 0) -> str:
-    keys = [f"{_expression(name)} AS {name}" for name in query.by if name != OUTCOME_NAME]
+    keys = [f"{_expression(name)} AS {name}" for name in query.by]
     conditions = [_period("started_ns", hours), *_chosen(VARIABLES), *map(_condition, query.where)]
     if query.limit and shape.over_time:
         conditions.append(_among_largest(query))
@@ -136,7 +138,7 @@ def _joined(query: Query, shape: Shape) -> str:
     """Outcomes, beside what the calls cost that they are divided into: ratios of sums."""
     of_calls = [name for name in query.metrics if METRICS[name].expression]
     conditions = [_period("at_ns"), *_chosen(("tenant", "feature")), *map(_condition, query.where)]
-    keys = ["name AS outcome_name" if name == OUTCOME_NAME else f"{_expression(name)} AS {name}" for name in query.by]
+    keys = [f"{_expression(name)} AS {name}" for name in query.by]
     selected = [*_time(query, shape, "at_ns"), *keys, "count(*) AS outcomes", "sum(value) AS outcome_value"]
     counted = (
         f"SELECT {', '.join(selected)}\nFROM outcomes\nWHERE {f'{chr(10)}  AND '.join(conditions)}"
@@ -146,14 +148,14 @@ def _joined(query: Query, shape: Shape) -> str:
         counted += f"\nHAVING count(*) >= {shape.least_outcomes}"
     if not of_calls:
         return counted
-    by_calls = tuple(name for name in query.by if name != OUTCOME_NAME)
-    where = tuple(one for one in query.where if one.field != OUTCOME_NAME)
+    by_calls = tuple(name for name in query.by if name not in _OUTCOME_FIELDS)
+    where = tuple(one for one in query.where if one.field not in _OUTCOME_FIELDS)
     spent = _summed(Query(metrics=query.metrics, by=by_calls, every=query.every, where=where), shape, of_calls)
-    whole = OUTCOME_NAME in query.by or shape.over_time
+    whole = by_calls != query.by or shape.over_time
     first, second = ("counted", "spent") if whole else ("spent", "counted")
     matched = [f"spent.{name} IS counted.{name}" for name in (*(("time",) if shape.over_time else ()), *by_calls)]
     columns = [f"{first}.time"] if shape.over_time else []
-    columns += [f"{'counted' if name == OUTCOME_NAME else first}.{name}" for name in query.by]
+    columns += [f"{'counted' if name in _OUTCOME_FIELDS else first}.{name}" for name in query.by]
     columns += [_measure(name) for name in query.metrics]
     return (
         f"SELECT {', '.join(columns)}\nFROM (\n{_indented(counted if whole else spent)}\n) AS {first}\nLEFT JOIN (\n"
@@ -163,9 +165,9 @@ def _joined(query: Query, shape: Shape) -> str:
 
 def _measure(name: str) -> str:
     metric = METRICS[name]
-    if metric.of_outcomes and metric.expression:
+    if metric.of == "outcomes" and metric.expression:
         return f"1.0 * spent.{name} / counted.outcomes AS {name}"
-    return f"ifnull(counted.{name}, 0) AS {name}" if metric.of_outcomes else f"spent.{name}"
+    return f"ifnull(counted.{name}, 0) AS {name}" if metric.of == "outcomes" else f"spent.{name}"
 
 
 def _hits(query: Query, shape: Shape) -> str:
@@ -206,7 +208,7 @@ def _chosen(fields: Sequence[str]) -> list[str]:
 
 
 def _condition(condition: Filter) -> str:
-    expression = "name" if condition.field == OUTCOME_NAME else _expression(condition.field)
+    expression = _expression(condition.field)
     either = []
     for value in condition.values:
         quoted = "'" + value.replace("'", "''") + "'"
@@ -217,7 +219,7 @@ def _condition(condition: Filter) -> str:
 
 
 def _expression(name: str) -> str:
-    return FIELDS[name].expression
+    return _OUTCOME_FIELDS.get(name) or FIELDS[name].expression
 
 
 def _value(name: str) -> str:

@@ -117,7 +117,9 @@ def ask(connection: sqlite3.Connection, query: Query, *, rolled: bool = True) ->
         found.add(_counted(connection, query, pieces, [name for name, metric in asked.items() if metric.distinct]))
     if any(metric.share for metric in asked.values()):
         found.add(_ranked(connection, query, pieces, [name for name, metric in asked.items() if metric.share]))
-    if any(metric.of_outcomes for metric in asked.values()):
+    if any(metric.of == "cache_hits" for metric in asked.values()):
+        found.add(_cache_hits(connection, query, pieces))
+    if any(metric.of == "outcomes" for metric in asked.values()):
         found.join(_outcomes(connection, query, pieces))
     columns = (*(("time",) if query.every is not None else ()), *query.by, *query.metrics)
     return Answer(query, since_ns, until_ns, columns, found.ordered())
@@ -151,17 +153,28 @@ def _check(query: Query) -> None:
     runs = {name for name in (*grouped, *conditions) if name in RUNS}
     if len(runs) > 1:
         raise QueryError(f"a question can be about one kind of step, not about {' and '.join(sorted(runs))}")
-    ratios = [name for name in query.metrics if METRICS[name].of_outcomes]
     own = [name for name in (*grouped, *conditions) if not field(name).shared]
-    if ratios and own:
-        raise QueryError(
-            f"{ratios[0]} cannot be asked by {own[0]}: an outcome has none. It has "
-            f"{', '.join(name for name, one in FIELDS.items() if one.shared)}, {OUTCOME_NAME} and {METADATA}KEY"
-        )
-    if not ratios and OUTCOME_NAME in (*query.by, *(condition.field for condition in query.where)):
+    for name in query.metrics if own else ():
+        table = METRICS[name].of
+        missing = next((one for one in own if (table, one) not in _ALSO), None)
+        if table != "calls" and missing is not None:
+            raise QueryError(
+                f"{name} cannot be asked by {missing}: {_WITHOUT[table]} has none. It has "
+                f"{', '.join(one for one in FIELDS if field(one).shared or (table, one) in _ALSO)} and {METADATA}KEY"
+            )
+    if not any(METRICS[name].of == "outcomes" for name in query.metrics) and OUTCOME_NAME in (
+        *query.by,
+        *(condition.field for condition in query.where),
+    ):
         raise QueryError(f"{OUTCOME_NAME} needs a metric of outcomes, such as cost_per_outcome")
     if query.order is not None and query.order.removeprefix("-") not in (*query.metrics, *query.by, "time"):
         raise QueryError(f"order {query.order!r} is none of the question's metrics and fields")
+
+
+_ALSO = {("cache_hits", "model"), ("cache_hits", "provider")}
+"""What answers of caches have beside the shared fields."""
+
+_WITHOUT = {"outcomes": "an outcome", "cache_hits": "an answer of a cache"}
 
 
 def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
@@ -203,7 +216,7 @@ class _Source:
         self._run = next((name for name in used if name in RUNS), None)
         self._tags = "tag" in used
         self.is_rolled = all(name in FIELDS and FIELDS[name].rolled for name in used)
-        self._where = [self._condition(_expression(one.field), one) for one in conditions]
+        self._where = [self._condition(self._expression(one.field), one) for one in conditions]
         self._where_rolled = [self._condition(one.field, one) for one in conditions] if self.is_rolled else []
 
     def keys(self, query: Query) -> list[str]:
@@ -212,7 +225,7 @@ class _Source:
 
     def rows(self, query: Query, pieces: Sequence[tuple[int, int, int]], columns: Mapping[str, str]) -> str:
         """Return a SELECT of rows in the pieces of time: `bucket`, `key_0` and so on, and columns by their names."""
-        keys = (f"{_expression(name)} AS key_{number}" for number, name in enumerate(self.keys(query)))
+        keys = (f"{self._expression(name)} AS key_{number}" for number, name in enumerate(self.keys(query)))
         table = self._table
         if self._run is not None:
             period = f"started_ns >= {pieces[0][1]} AND started_ns < {pieces[-1][2]}"
@@ -233,6 +246,11 @@ class _Source:
             WHERE {" AND ".join(["hour >= begin_at AND hour < end_at", *self._where_rolled])}
         """
 
+    def _expression(self, name: str) -> str:
+        if name == OUTCOME_NAME:
+            return "name"
+        return name if (self._table, name) in _ALSO else field(name).expression
+
     def _condition(self, expression: str, condition: Filter) -> str:
         either = []
         for value in condition.values:
@@ -244,10 +262,6 @@ class _Source:
                 either.append(f"{expression} IS NULL")
         together = f"({' OR '.join(either) or 'FALSE'})"
         return f"NOT ifnull({together}, FALSE)" if condition.operator == "!=" else together
-
-
-def _expression(name: str) -> str:
-    return "name" if name == OUTCOME_NAME else field(name).expression
 
 
 def _values(pieces: Sequence[tuple[int, int, int]]) -> str:
@@ -299,7 +313,7 @@ def _summed(
 def _largest(query: Query, keys: int) -> str:
     """Return what leaves only the rows that the answer has, if sums alone tell: there may be a group for each trace."""
     first = query.metrics[0]
-    sums = all(METRICS[name].expression and not METRICS[name].of_outcomes for name in query.metrics)
+    sums = all(METRICS[name].expression and METRICS[name].of == "calls" for name in query.metrics)
     if not query.limit or query.every is not None or not sums or query.order not in (None, f"-{first}"):
         return ""
     amount = METRICS[first].expression
@@ -371,6 +385,14 @@ def _outcomes(connection: sqlite3.Connection, query: Query, pieces: Sequence[Buc
     return _read(connection, sql, source, keys, ("outcomes", "outcome_value")) if pieces else {}
 
 
+def _cache_hits(connection: sqlite3.Connection, query: Query, pieces: Sequence[Bucket]) -> Found:
+    source = _Source(query, "cache_hits", "at_ns")
+    keys = len(source.keys(query))
+    rows = source.rows(query, _whole(pieces), {"amount": "saved_usd"})
+    sql = f"SELECT {_group(keys)}, count(*), sum(amount) FROM ({rows}) GROUP BY {_group(keys)}"
+    return _read(connection, sql, source, keys, ("cache_hits", "saved")) if pieces else {}
+
+
 class _Rows:
     """The rows of an answer, put together from what is known of calls and of outcomes."""
 
@@ -387,7 +409,7 @@ class _Rows:
     def join(self, outcomes: Found) -> None:
         """Take in outcomes, and divide by them what is asked for each."""
         named = self._query.by.index(OUTCOME_NAME) if OUTCOME_NAME in self._query.by else None
-        ratios = [name for name in self._query.metrics if METRICS[name].of_outcomes and METRICS[name].expression]
+        ratios = [name for name in self._query.metrics if METRICS[name].of == "outcomes" and METRICS[name].expression]
         joined: Found = {}
         seen = set()
         for (bucket, keys), counted in outcomes.items():
@@ -421,7 +443,7 @@ class _Rows:
         return [row for _, row in rows][: query.limit or None]
 
 
-_COUNTED = frozenset({"calls", "tokens", "requests", "outcomes", "users", "sessions", "traces"})
+_COUNTED = frozenset({"calls", "hits", "tokens", "requests", "outcomes", "users", "sessions", "traces"})
 
 
 def _names(row: Mapping[str, Any], query: Query) -> list[str]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+import shlex
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from genledger.alerting.alert_book import NAME, AlertBook, snooze
 from genledger.alerting.evaluator import run_round
 from genledger.alerting.rules import alert
-from genledger.budgets import Store
+from genledger.budgets import BudgetRequest, Guard, Store, budget, open_store
 from genledger.budgets.enforcement.kill_switch import Controls
 from genledger.budgets.rules.rule import AlertTargets
 from genledger.channels.message import Notice
+from genledger.cli import app
 from genledger.context.attribution import Attribution
 from genledger.ledger import Ledger
 
@@ -187,6 +191,57 @@ def test_an_alert_acts_if_its_rule_says_so_and_names_the_command_and_its_undoing
     clock.at = NOW + timedelta(minutes=10)
     run_round(a_file(alert(kind="spike", **keys)), ledger, clock)
     assert len(Controls.read(clock.document()).log) == 1
+
+
+def test_the_commands_of_an_alert_work_as_they_are_written(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GENLEDGER_BUDGET_STORE", str(tmp_path / "commands.db"))
+    store = open_store(tmp_path / "commands.db")
+    spiked(ledger, "a b'c\"")
+    rules = [
+        SPIKE,
+        alert(kind="spike", name="degrade", action="degrade", degrade={"model": "gpt-5-mini"}),
+        alert(kind="spike", name="kill", action="kill"),
+    ]
+    notices = run_round(a_file(*rules), ledger, Clock(open_store("memory"))).notices
+    assert len(notices) == 3
+    for notice in notices:
+        (action,) = notice.payload["actions"]
+        for command, count in ((action["command"], 1), (action["undo"], 0)):
+            done = CliRunner().invoke(app, shlex.split(command)[1:])
+            assert done.exit_code == 0, done.output
+            controls = Controls.read(store.document())
+            assert len(controls.kills) + len(controls.budgets) == count
+
+
+def test_keys_that_were_there_from_the_beginning_are_not_new(ledger: Ledger, clock: Clock) -> None:
+    rule = alert(kind="new", watch="api_key")
+
+    def call(key: str) -> None:
+        guard = Guard([budget(api_key="each", usd=5, per="day")], clock)
+        guard.admit(BudgetRequest("openai", "chat", "gpt-5", api_key=key, cost_ceiling=0.01)).settle(0.01, 1)
+        guard.close(60)
+
+    clock.at = datetime.now(UTC)
+    ledger.write([a_call(started_ns=at(clock.at))])
+    call("0a")
+    assert run_round(a_file(rule), ledger, clock).notices == []
+    call("1b")
+    assert titles(run_round(a_file(rule), ledger, clock).notices) == ["Alert new api_key: organization api_key 1b"]
+    assert run_round(a_file(rule), ledger, clock).notices == []
+
+
+def test_a_rule_that_looks_at_a_week_is_not_evaluated_every_minute(ledger: Ledger, clock: Clock) -> None:
+    rules = a_file(alert(kind="unpriced"), alert(kind="unpriced", name="long", over="7d"), SPIKE)
+    ledger.write([a_call(started_ns=at(NOW))])
+    clock.at = NOW + timedelta(seconds=1)
+    found = []
+    for minutes in (0, 1, 20, 70):
+        clock.at = NOW + timedelta(minutes=minutes, seconds=1)
+        done = run_round(rules, ledger, clock, every_rule=False)
+        found.append([one.rule.name for one in done.findings if one.rule.kind == "unpriced"])
+    assert found == [["unpriced", "long"], [], ["unpriced"], ["unpriced", "long"]]
 
 
 def test_an_alert_that_only_notifies_does_nothing_and_names_what_would(ledger: Ledger, clock: Clock) -> None:

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from genledger.alerting.evaluation import Surroundings, evaluate
-from genledger.alerting.finding import Finding
+from genledger.alerting.evaluation import evaluate
 from genledger.alerting.history import History
+from genledger.alerting.kinds.surroundings import Surroundings
+from genledger.alerting.rule_findings import RuleFinding
 from genledger.alerting.rules import alert
 from genledger.budgets import budget
 from genledger.context.attribution import Attribution
 from genledger.engine.record import ProductEvent
 from genledger.ledger import Ledger
-from genledger.ledger.query import QueryError
 from genledger.pricing.usage import Usage
 
 from ..samples import a_call
@@ -30,13 +30,13 @@ def firing(
     around: Surroundings | None = None,
     lost: dict[float, int] | None = None,
     **keys: Any,
-) -> list[Finding]:
+) -> list[RuleFinding]:
     with ledger.reading() as connection:
         found = evaluate(alert(**keys), History(connection, now.timestamp(), lost), around or AROUND)
     return [one for one in found if one.verdict.firing]
 
 
-def labels(found: list[Finding]) -> list[str]:
+def labels(found: list[RuleFinding]) -> list[str]:
     return [f"{one.label} {one.subject}".strip() for one in found]
 
 
@@ -113,6 +113,19 @@ def test_a_new_version_that_takes_more_tokens_for_a_success_is_a_regression(ledg
     with ledger.reading() as connection:
         (few,) = evaluate(alert(kind="regression", min_successes=150), History(connection, NOW.timestamp()), AROUND)
     assert not few.verdict.enough
+
+
+def test_a_release_is_a_version_too(ledger: Ledger) -> None:
+    for number in range(200):
+        release, tokens = ("1.0", 1000) if number < 100 else ("1.1", 1700)
+        when = NOW - timedelta(hours=100) + timedelta(minutes=15 * number)
+        who = Attribution(feature="draft")
+        usage = Usage(input=tokens)
+        ledger.write(
+            [a_call(0.1, started_ns=at(when), trace_id=number + 1, attribution=who, usage=usage, release=release)],
+            [ProductEvent("accepted", at(when), who, number + 1, None, 1.0)],
+        )
+    assert labels(firing(ledger, kind="regression", split="release")) == ["feature=draft release 1.1"]
 
 
 def test_errors_that_burn_tokens_name_their_kind(ledger: Ledger) -> None:
@@ -203,7 +216,6 @@ def test_an_empty_ledger_has_nothing_to_tell(ledger: Ledger) -> None:
             assert firing(ledger, kind=kind, form=form) == []
 
 
-def test_what_the_ledger_cannot_answer_is_an_error_of_the_question(ledger: Ledger) -> None:
-    ledger.write(calls_of_days(3, 20, 10.0))
-    with pytest.raises(QueryError):
-        firing(ledger, kind="regression", model="gpt-5", split="release")
+def test_a_key_that_budgets_see_for_the_first_time_is_new(ledger: Ledger) -> None:
+    around = Surroundings(keys={"a1": 0.0, "b2": NOW.timestamp() - 60, "c3": NOW.timestamp() - 2 * 86400})
+    assert labels(firing(ledger, around=around, kind="new", watch="api_key")) == ["organization api_key b2"]

@@ -122,6 +122,28 @@ def test_a_webhook_is_told(make_guard: MakeGuard, demand: MakeDemand, receiver: 
     assert body["message"] == "organization has used $5.00 of $10.00 per month (budget 'b', 50 %)."
 
 
+def test_a_webhook_that_alerts_use_is_told_of_budgets_too(
+    make_guard: MakeGuard, demand: MakeDemand, receiver: Receiver
+) -> None:
+    targets = Targets(webhooks=((receiver.url.replace("json://", "http://"), None),))
+    guard = make_guard(Rulebook((budget(name="b", usd=10, per="month"),), alerts=targets), "memory")
+    spend(guard, demand, 5.0)
+    body = receiver.bodies.get(timeout=600)
+    assert {
+        key: body[key] for key in ("schema", "kind", "rule", "state", "scope", "value", "limit", "unit", "percent")
+    } == {
+        "schema": "genledger.alert/1",
+        "kind": "budget",
+        "rule": "b",
+        "state": "firing",
+        "scope": "organization",
+        "value": 5.0,
+        "limit": 10.0,
+        "unit": "USD",
+        "percent": 50,
+    }
+
+
 def test_an_alert_is_one_line_of_plain_text_whatever_things_are_called(
     make_guard: MakeGuard, demand: MakeDemand, receiver: Receiver
 ) -> None:

@@ -98,6 +98,8 @@ def test_a_snooze_is_listed_and_ended(ledger: Ledger) -> None:
         (("snooze", "spike", "--for", "soon"), "'soon' is not a duration"),
         (("snooze", "spike", "acme", "--for", "2h"), "'acme' is not KEY=VALUE"),
         (("--file", "nowhere.toml", "list"), "nowhere.toml: cannot be read"),
+        (("--store", "off", "run"), "name a store with --store"),
+        (("--store", "http://x", "run"), "budget store 'http://x'"),
     ],
 )
 def test_bad_input_is_one_line_and_a_failure(words: tuple[str, ...], problem: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,10 @@ WORDS: dict[str, tuple[str, ...]] = {
     "trace": ("last",),
     "prices show": ("gpt-5",),
     "prices backfill": (),
+    "alerts list": (),
+    "alerts run": (),
+    "alerts test": ("--since", "2d"),
+    "dashboards list": (),
     "doctor": (),
     "budgets": (),
     "budgets log": (),
@@ -54,9 +59,12 @@ def test_what_is_printed_is_json(
     monkeypatch.setenv("GENLEDGER_LEDGER", str(tmp_path / "ledger.db"))
     monkeypatch.setenv("GENLEDGER_BUDGET_STORE", str(tmp_path / "budgets.db"))
     monkeypatch.setenv("GENLEDGER_SPOOL", "off")
+    (tmp_path / "rules.toml").write_text('[[alert]]\nkind = "spend"\nabove = 0.001\n')
+    monkeypatch.setenv("GENLEDGER_BUDGETS", str(tmp_path / "rules.toml"))
     who = Attribution(tenant="acme", tags=("a", "b"), metadata={"lines": 3, "x\n": True})
     parts = (Part("input", 80, 1e-6, 8e-5), Part("web_search", 1, 0.01, 0.01))
-    first = make_entry(attribution=who, cost=Cost(0.01008, "table", parts, "2026-11-09", ("unknown_host:x",)))
+    cost = Cost(0.01008, "table", parts, "2026-11-09", ("unknown_host:x",))
+    first = make_entry(attribution=who, cost=cost, started_ns=time.time_ns())
     trace_id = first.trace_id
     calls = [first, make_entry(None, trace_id=trace_id, retry_causes=("429", "timeout"), attempts=3)]
     steps = [StepRecord(trace_id, 2**64 - 1, None, "agent", "helper", first.started_ns, 1.5, "ValueError")]
@@ -68,6 +76,10 @@ def test_what_is_printed_is_json(
     set_budget(store, {"tenant": "each", "usd": {"starter": 5, "pro": 50}, "per": "rolling 1h"})
     kill(store, {"tenant": "ac*"}, for_=3600, why="it loops")
     store.close()
+    rules = tmp_path / "rules.toml"
+    rules.write_text('[[alert]]\nkind = "spend"\nabove = 0.001\nform = "plain"\ntenant = "each"\n')
+    if command.startswith("alerts"):
+        monkeypatch.setenv("GENLEDGER_BUDGETS", str(rules))
     done = CliRunner().invoke(app, [*command.split(), *WORDS[command], "--json"])
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     assert json.loads(done.stdout)

@@ -30,6 +30,7 @@ STEP = "draft_reply_for_enterprise_customers_of_the_second_region"
 ERROR = "botocore.exceptions.ReadTimeoutErrorOfTheSecondRegion"
 OUTCOME = "support_ticket_resolution_accepted_by_the_customer"
 RULE = "daily-spend-of-every-tenant-on-the-enterprise-plan"
+ALERT = "daily-spend-of-every-tenant-that-finance-asked-for"
 WHY = "loops since the release of the new version of the agent; see the incident of last night"
 
 RULES = f"""
@@ -44,6 +45,13 @@ feature = "{FEATURE}"
 tenant = "each"
 requests = 1_000_000
 per = "rolling 24h"
+
+[[alert]]
+name = "{ALERT}"
+kind = "spend"
+tenant = "each"
+above = [100, 1_000]
+form = "plain"
 """
 
 COMMANDS: dict[str, tuple[str, ...]] = {
@@ -64,19 +72,28 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     f"kill feature={FEATURE} tenant={TENANT} --why x": (f"feature={FEATURE} tenant={TENANT}",),
     f"revive feature={FEATURE} tenant={OTHER}": ("Calls unblocked.",),
     f"revive feature={FEATURE}": (f"tenant={OTHER} feature={FEATURE}",),
+    "alerts list": (ALERT, "tenant=each", "100 USD, 1000 USD"),
+    "alerts test --since 2d": (ALERT, f"tenant={TENANT}", "$1,234.57"),
+    "alerts run": (f"Alert {ALERT}: tenant={TENANT}", "$1,234.57", "genledger budgets set"),
+    f"alerts snooze {ALERT} tenant={TENANT} --for 2h": (f"Alert {ALERT} tenant={TENANT} is snoozed until",),
     "prices": ("backfill",),
     "prices show gpt-5.4": ("million tokens", "above 272,000 tokens"),
     f"prices show {MODEL}": (f"error: no price for {MODEL}",),
     "prices check prices.toml": ("prices.toml:3: input:",),
     "prices backfill --dry-run": (UNPRICED,),
     "dashboard --host 0.0.0.0": ("give readers a --token",),
+    "dashboards list": ("What does each feature cost a day, and what is missing from that number?", "honeycomb"),
+    "dashboards export datadog": ("Wrote 8 files to dashboards/datadog.",),
+    "dashboards push langfuse": ("error: LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY not set",),
+    "alerts export prometheus": ("Wrote ",),
     "doctor": ("private attributes of", "write the cost to spans of other instrumentations", UNPRICED),
 }
 """Every command, and what it shows whole in a pipe."""
 
 AS_JSON = (
-    "report", "report --by tenant", "trace last", "budgets", "budgets log", "prices show gpt-5.4",
-    f"prices show {MODEL}", "prices backfill --dry-run", "doctor",
+    "report", "report --by tenant", "trace last", "budgets", "budgets log", "alerts list", "alerts run",
+    "alerts test --since 2d", "prices show gpt-5.4",
+    f"prices show {MODEL}", "prices backfill --dry-run", "dashboards list", "doctor",
 )  # fmt: skip
 
 Run = Callable[..., str]

@@ -12,8 +12,8 @@ import pytest
 
 from genledger.dashboards.catalog import DASHBOARDS
 from genledger.dashboards.files import TARGETS, Target, files
-from genledger.dashboards.panels import SIGNALS, Dashboard, Panel, places, unit_of
-from genledger.ledger.fields import METRICS
+from genledger.dashboards.panels import MORE_FIELDS, SIGNALS, Dashboard, Panel, places, unit_of
+from genledger.ledger.fields import FIELDS, METRICS
 
 COMMITTED = Path(__file__).parents[3] / "dashboards"
 BUILT = {target: {name: json.loads(text) for name, text in files(target).items()} for target in TARGETS}
@@ -42,6 +42,7 @@ ONLY_IN = {
     "Cost per outcome": {"grafana/prometheus", "grafana/ledger", "datadog"},
     "Tokens per outcome": {"grafana/prometheus", "grafana/ledger", "datadog"},
     "Cost per outcome by prompt version": {"grafana/prometheus", "grafana/ledger", "datadog"},
+    "Cost per outcome by release": {"grafana/prometheus", "grafana/ledger", "datadog"},
 }
 """Panels that not every target answers, apart from Langfuse, which has no ratios and few dimensions."""
 
@@ -88,6 +89,7 @@ def test_a_panel_is_described(dashboard: Dashboard, panel: Panel) -> None:
     assert len(panel.title) <= 60
     assert panel.help.endswith(".")
     assert all(name in METRICS or name in SIGNALS for name in panel.metrics)
+    assert {*panel.by} <= {*FIELDS, *MORE_FIELDS}
     assert panel.chart == "table" or len({unit_of(name) for name in panel.metrics}) == 1
     assert panel.every is None or panel.over_time
     assert not (panel.top and panel.over_time) or len(panel.by) == 1

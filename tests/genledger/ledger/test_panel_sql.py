@@ -15,9 +15,9 @@ import pytest
 from genledger.context.attribution import Attribution
 from genledger.dashboards.catalog import DASHBOARDS
 from genledger.dashboards.panels import Panel, question
-from genledger.engine.record import CallRecord, ProductEvent
+from genledger.engine.record import CacheHit, CallRecord, ProductEvent
 from genledger.ledger import Ledger
-from genledger.ledger.fields import METRICS
+from genledger.ledger.fields import FIELDS, METRICS, OUTCOME_NAME
 from genledger.ledger.panel_sql import ALL, Shape, options, sql
 from genledger.ledger.query import Filter, Query, ask
 
@@ -67,7 +67,12 @@ def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Con
         ProductEvent("accepted", ns(BEGIN + timedelta(minutes=20 * number)), one.attribution, None, None, 2.0)
         for number, one in enumerate(calls[: DAYS * 72])
     ]
-    ledger.write(calls, events, [])
+    paid = [one._replace(value=3.0, currency="EUR") for one in events[:3]]
+    hits = [
+        CacheHit("redis", one.at_ns, one.attribution, None, None, "openai", "gpt-4o", None, 0.25, None)
+        for one in events[::2]
+    ]
+    ledger.write(calls, [*events, *paid], [], hits)
     with ledger.reading() as reading:
         yield reading
 
@@ -129,10 +134,11 @@ ANSWERED = {
     for name, panel in PANELS.items()
     if sql(question(panel), Shape(panel.over_time)) is not None and not panel.windows
 }
+KNOWN = {*FIELDS, OUTCOME_NAME}
 COMPARED = {
     name: panel
     for name, panel in ANSWERED.items()
-    if all(metric in METRICS for metric in panel.metrics) and "retried" not in {one.field for one in panel.where}
+    if all(metric in METRICS for metric in panel.metrics) and {*panel.by, *(one.field for one in panel.where)} <= KNOWN
 }
 
 
@@ -178,6 +184,22 @@ def test_calls_that_took_more_than_one_request_are_apart(connection: sqlite3.Con
     assert text is not None
     (wanted,) = connection.execute("SELECT count(*) FROM calls WHERE attempts > 1").fetchone()
     assert answer(connection, text) == [{"calls": wanted}]
+
+
+def test_values_of_outcomes_are_added_up_in_their_own_currencies(connection: sqlite3.Connection) -> None:
+    text = sql(Query(metrics=("outcome_value",), by=("outcome_name", "currency")), Shape())
+    assert text is not None
+    found = {(row["outcome_name"], row["currency"]): row["outcome_value"] for row in answer(connection, text)}
+    assert found == {("accepted", "(none)"): 2.0 * DAYS * 72, ("accepted", "EUR"): 9.0}
+
+
+def test_hits_of_the_applications_caches_are_counted_apart(connection: sqlite3.Connection) -> None:
+    text = sql(Query(metrics=("cache_hits", "saved"), by=("feature",), every="day"), Shape(over_time=True))
+    assert text is not None
+    found = answer(connection, text)
+    assert {row["time"] for row in found} == {ns(BEGIN + timedelta(days=day)) // 10**9 for day in range(DAYS)}
+    assert sum(row["cache_hits"] for row in found) == DAYS * 36
+    assert sum(row["saved"] for row in found) == pytest.approx(DAYS * 36 * 0.25)
 
 
 def test_a_reader_chooses_tenants_whatever_they_are_called(connection: sqlite3.Connection) -> None:

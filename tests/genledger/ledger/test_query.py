@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genledger.context.attribution import Attribution
-from genledger.engine.record import CallRecord, ProductEvent, StepRecord
+from genledger.engine.record import CacheHit, CallRecord, ProductEvent, StepRecord
 from genledger.ledger import Ledger
 from genledger.ledger.query import Answer, Filter, Query, QueryError, ask
 
@@ -205,6 +205,21 @@ def test_cost_and_tokens_of_an_outcome_divide_sums(rolled: Ledger) -> None:
         assert row["cost_per_outcome"] == pytest.approx(
             sum(call.cost.amount for call in calls if call.cost is not None) / len(events)
         )
+
+
+def test_answers_of_caches_stand_beside_the_calls(tmp_path: Path) -> None:
+    ledger, who = Ledger(tmp_path / "l.db"), Attribution(tenant="acme", feature="faq")
+    call = a_call(span_id=1, attribution=who, response_model="gpt-4o", provider="openai")
+    hits = [
+        CacheHit("prompts", call.started_ns + number, who, 5, number, "openai", "gpt-4o", None, saved, "1.2")
+        for number, saved in enumerate((0.5, 0.25, None))
+    ]
+    ledger.write([call], hits=hits)
+    for by in ((), ("tenant",), ("model",), ("release",)):
+        rows = asked(ledger, "calls", "cache_hits", "saved", by=by).rows
+        assert [sum(row[name] or 0 for row in rows) for name in ("calls", "cache_hits", "saved")] == [1, 3, 0.75]
+    with ledger.reading() as connection, pytest.raises(QueryError, match="an answer of a cache has none"):
+        ask(connection, Query(metrics=("saved",), by=("outcome",)))
 
 
 def test_who_spends_without_an_outcome_is_listed(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ async def run_pydantic_ai(provider: DemoProvider, server: Server) -> None:
 
     arguments, environ = server
     model = OpenAIChatModel("gpt-4.1-mini", provider=OpenAIProvider(base_url=provider.openai_url, api_key="k"))
-    station = MCPToolset(StdioTransport(sys.executable, arguments, environ, keep_alive=False))
+    station = MCPToolset(StdioTransport(sys.executable, arguments, environ, keep_alive=False), init_timeout=300)
     async with Agent(model, name="forecaster", toolsets=[station]) as agent:
         await agent.run(QUESTION)
 

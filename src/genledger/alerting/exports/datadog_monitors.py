@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from genledger.alerting.exports.scopes import IN_METRICS, CannotSay, conditions, remedy, summary
+from genledger.alerting.exports.scopes import IN_METRICS, CannotSay, remedy, summary
+from genledger.alerting.history import conditions
 from genledger.alerting.rules import AlertRule
 from genledger.dashboards.datadog import monitored
 from genledger.dashboards.trace_attributes import ATTRIBUTES

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from genledger.alerting.exports.scopes import MIN_CALLS, CannotSay, conditions, remedy, summary
+from genledger.alerting.exports.scopes import CannotSay, remedy, summary
+from genledger.alerting.history import conditions
 from genledger.alerting.rules import AlertRule
+from genledger.alerting.verdicts import MIN_CALLS
 from genledger.dashboards.honeycomb import COLUMNS, DATASET
 from genledger.ledger.query import Filter
 from genledger_semconv import attributes as A

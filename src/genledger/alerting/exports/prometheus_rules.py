@@ -11,8 +11,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from genledger.alerting.exports.scopes import FIRST_TIMES, IN_METRICS, MIN_CALLS, CannotSay, conditions, remedy, summary
+from genledger.alerting.exports.scopes import IN_METRICS, CannotSay, remedy, summary
+from genledger.alerting.history import LOOK_BACK_DAYS, conditions
+from genledger.alerting.kinds.new_values import NEW_CALLS, NEW_USD
+from genledger.alerting.kinds.spending_rules import FIRST_TIMES
+from genledger.alerting.kinds.traffic import LEAST_EMBEDDING_USD
 from genledger.alerting.rules import MIN_SHARE, MIN_USD, AlertRule
+from genledger.alerting.verdicts import MIN_CALLS
 from genledger.budgets.rules.rule import Rule
 from genledger.dashboards.promql import Question, asked, label_of
 from genledger.ledger.query import Filter
@@ -24,8 +29,7 @@ LEAST_WEEKS = 2
 INTERVAL = "5m"
 """Between evaluations: ranges of a month are no work for every few seconds."""
 
-LEAST_EMBEDDING_USD = 1.0
-LOOK_BACK = "28d"
+LOOK_BACK = f"{LOOK_BACK_DAYS}d"
 _DAY = 86_400
 _EMBEDDINGS = Filter("operation", "=", ("embeddings",))
 _GENERATION = Filter("operation", "!=", ("embeddings", "rerank"))
@@ -210,7 +214,8 @@ class _Expressions:
             if fnmatch.fnmatchcase(budget.name, self._rule.budget) and budget.window.period in _ELAPSED:
                 named.setdefault(budget.window.period, []).append(budget.name)
         if not named:
-            raise CannotSay(f"no budget of the file by day, week or month is named {self._rule.budget!r}")
+            named_so = "" if self._rule.budget == "*" else f" with a name like {self._rule.budget!r}"
+            raise CannotSay(f"the file has no budget by day, week or month{named_so}")
         fields = ("budget_rule", "budget_scope")
         parts = []
         for period, names in named.items():
@@ -263,7 +268,7 @@ class _Expressions:
         by = (*self._by, watch) if watch not in self._by else self._by
         now = self._sum("calls", over, by=by)
         before = self._sum("calls", LOOK_BACK, back=over, by=by)
-        least = self._rule.min_calls or (5 if self._sound else 1)
+        least = self._rule.min_calls or (NEW_CALLS if self._sound else 1)
         found = f"{now} >= {least}\nunless {before} > 0"
-        usd = self._rule.min_usd if self._rule.min_usd is not None else 1.0 if self._sound else 0.0
+        usd = self._rule.min_usd if self._rule.min_usd is not None else NEW_USD if self._sound else 0.0
         return f"{found}\nand {self._sum('cost', over, by=by)} >= {usd:g}" if usd else found

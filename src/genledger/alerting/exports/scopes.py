@@ -5,24 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from genledger.alerting.rules import ACTING_FIELDS, KINDS, AlertRule
-from genledger.ledger.query import Filter
 
-MIN_CALLS = 20
-FIRST_TIMES = 10.0
 IN_METRICS = frozenset({"tenant", "feature", "model", "provider", "prompt_version"})
 """Fields of a scope that metrics have as labels."""
 
 
 class CannotSay(Exception):
     """A target has no words for a rule. The message says which."""
-
-
-def conditions(rule: AlertRule) -> tuple[Filter, ...]:
-    """Return what selects the calls of a rule's scope."""
-    return tuple(
-        Filter(field, "~" if any(one in pattern for one in "*?[") else "=", (pattern,))
-        for field, pattern in rule.filters.items()
-    )
 
 
 def summary(rule: AlertRule, value_of: Callable[[str], str]) -> str:

@@ -183,7 +183,7 @@ def _over_time(panel: Panel, base: Query, ask: Ask) -> Shown:
     # The largest rates would be those of groups with one call: those of which there is most are drawn.
     size = panel.metrics[0]
     if size not in SUMS:
-        size = "outcomes" if METRICS[size].of_outcomes else "calls"
+        size = "outcomes" if METRICS[size].of == "outcomes" else "calls"
     base = replace(base, metrics=tuple(dict.fromkeys((*base.metrics, size))))
     since_ns = base.since_ns if base.since_ns is not None else ask(replace(base, by=())).since_ns
     assert base.until_ns is not None

@@ -160,7 +160,7 @@ def _explore(view: View) -> Dashboard:
 
 def _traces(view: View) -> Dashboard:
     first = view.traces
-    if first in METRICS and METRICS[first].of_outcomes:
+    if first in METRICS and METRICS[first].of == "outcomes":
         first = "outcomes"
     metrics = tuple(dict.fromkeys((first, "cost", "calls", "tokens", "errors")))
     panel = Panel(

@@ -31,10 +31,10 @@ class Neighbour(NamedTuple):
 
     Attributes:
         library: The library, by its name for users.
-        spans: `calls`: of a client, around our calls. One with no call of ours inside is shown and priced. `steps`:
-            of a framework, around our steps and calls. One that turns out to be a call of no client of ours is shown
-            and priced. `copies`: made of what a library tells its callbacks, and not around anything. Never priced:
-            what the library tells, our module prices where no client does.
+        spans: `calls`: of a client, around our calls, or made after one and dated back to before it. Any other is
+            shown and priced. `steps`: of a framework, around our steps and calls. One that turns out to be a call of
+            no client of ours is shown and priced. `copies`: made of what a library tells its callbacks, and not around
+            anything. Never priced: what the library tells, our module prices where no client does.
     """
 
     library: str
@@ -47,7 +47,7 @@ class NativeScope(NamedTuple):
     Attributes:
         scope: Its name. One that ends in `.*` stands for every scope below.
         roles: What spans are, by their names; `*` stands for the name of the agent, tool, workflow or task. The first
-            that fits counts. A span that is not named stays as it is.
+            that fits counts. A span that is not named stays as it is. Beside calls of ours, `hidden` spans are copies.
         attributes: Attributes in the library's words, and what the conventions call them.
         not_providers: What it gives as the provider though it is none: its own name.
         payloads: What the names of attributes begin with that hold content: not shown unless content is captured.

@@ -52,6 +52,7 @@ AROUND = SpansAround()
 _runs: dict[int, AgentRun | None] = {}
 _steps: dict[int, int] = {}
 _hidden: OrderedDict[int, SpanContext | None] = OrderedDict()
+_around_calls: set[int] = set()
 
 
 def begin(span_id: int, run: AgentRun | None, spend: RunningTotal | None) -> None:
@@ -73,6 +74,17 @@ def end(span_id: int) -> None:
         SPENDS.pop(span_id, None)
     if _steps:
         _steps.pop(span_id, None)
+    _around_calls.discard(span_id)
+
+
+def note_around_call(span_id: int) -> None:
+    """Note an open span of another instrumentation, around a call of a client that Genledger records as well."""
+    _around_calls.add(span_id)
+
+
+def is_around_call(span: Span) -> bool:
+    """Return whether a span is one that was noted so, and is open."""
+    return span.get_span_context().span_id in _around_calls
 
 
 def step_around(span: Span, outer: Context) -> int | None:

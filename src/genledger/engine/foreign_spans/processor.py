@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextvars import ContextVar
 from typing import Any
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
-from opentelemetry.trace import get_current_span
+from opentelemetry.trace import SpanKind, get_current_span
 
 from genledger.context.attribution import NOBODY, current, current_spend
 from genledger.context.totals import run_in
@@ -21,6 +22,7 @@ from genledger.engine.foreign_spans.repair import COUNTED, aggregates, repaired
 from genledger.engine.foreign_spans.wrappers import note_wrapper
 from genledger.engine.recorder import Recorder, active
 from genledger.engine.steps import Step, total_attributes
+from genledger.engine.suppression import recordable
 from genledger.shared import internal_errors
 from genledger.shared.private_attributes import ENDING_SPANS, EndingSpanHook, replace_attributes, replace_name
 from genledger_semconv import attributes as A
@@ -32,18 +34,36 @@ MAX_OPEN = 10_000
 _OPERATIONS = frozenset({A.GEN_AI_OPERATION_NAME, A.GENLEDGER_OPERATION_KIND})
 """What a step or call has."""
 
+_latest_ns: ContextVar[int | None] = ContextVar("genledger-latest-call", default=None)
+"""When the call of ours began that was made last in this thread or task."""
+
 _COST = "genledger.cost."
 _HIDDEN = Named("hidden", "")
 
 
+def _current_id() -> int:
+    """Return the id of the span that is current; 0 where none is."""
+    return get_current_span().get_span_context().span_id
+
+
+def _is_copy(span: Span, scope: str) -> bool:
+    """Return whether a neighbour's span, which has just started, is of a call of ours that has begun before it.
+
+    Some are made when a call has ended, and dated back to before it began: there was no span around the call.
+    """
+    latest, started = _latest_ns.get(), span.start_time
+    return named(scope, span.name) is not None or (latest is not None and started is not None and started <= latest)
+
+
 class _Open:
     __slots__ = (
-        *("agent", "beside", "covered", "inside_of", "native", "parent"),
+        *("agent", "around", "beside", "covered", "inside_of", "native", "parent"),
         *("provider", "row", "spend", "step", "tool"),
     )
 
     def __init__(self, parent: int | None, covered: bool, spend: Any) -> None:
         self.parent = parent
+        self.around = _current_id()  # the same, as a rule: it may have been given a parent elsewhere
         self.covered = covered
         self.spend = spend
         self.provider: str | None = None
@@ -79,6 +99,8 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
             if scope is not None and scope.name == self._scope:
                 if self._open:
                     self._begin_ours(span)
+                if span.kind is SpanKind.CLIENT:
+                    _latest_ns.set(span.start_time)
                 return
             parent = span.parent.span_id if span.parent is not None else None
             context = get_current() if parent_context is None else parent_context
@@ -104,7 +126,7 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
         provider = (span.attributes or {}).get(A.GEN_AI_PROVIDER_NAME)
         self._cover(parent, provider)
         # Ours may stand elsewhere: a hidden one is nobody's parent, and a framework may name a step of ours.
-        self._cover(get_current_span().get_span_context().span_id, provider)
+        self._cover(_current_id(), provider)
         outer = self._open.get(parent) if parent is not None else None
         if outer is not None:
             places.AROUND.note(span.parent)
@@ -117,7 +139,9 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
         found.beside = neighbour_of(scope)
         if found.beside is not None:
             found.native = _HIDDEN
-            found.covered = found.covered or found.beside.spans == "copies"
+            found.covered = found.covered or found.beside.spans == "copies" or _is_copy(span, scope)
+            if found.beside.spans == "calls" and recordable(context) is context:
+                places.note_around_call(span.context.span_id)
         elif found.row is not None:
             found.native = named(scope, span.name)
         run, spend = run_in(context), current_spend(context)
@@ -162,6 +186,7 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
                 self._end_native(span, found, found.row, written)
             if not found.covered and self._price(recorder, span, found, written):
                 self._cover(found.parent)
+                self._cover(found.around)
                 places.show(span)
             elif found.covered or (found.beside is not None and found.beside.spans == "steps"):
                 if written:
@@ -196,6 +221,8 @@ class ForeignSpanProcessor(EndingSpanHook, SpanProcessor):
                 return
             outer.covered = True
             outer.provider = provider
+            if outer.around != outer.parent:
+                self._cover(outer.around, provider)
             parent = outer.parent
 
     def _price(self, recorder: Recorder, span: Any, found: _Open, written: bool) -> bool:

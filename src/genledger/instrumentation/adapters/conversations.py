@@ -16,8 +16,9 @@ from genledger.engine.call import Call
 from genledger.engine.driver import Arguments, Exchange
 from genledger.engine.operation import Body, Endpoint, Operation, Received, ResponseAccumulator
 from genledger.engine.parents import parent_context
-from genledger.engine.recorder import Recorder, active, suppressed
+from genledger.engine.recorder import Recorder, active
 from genledger.engine.streams import watch
+from genledger.engine.suppression import recordable
 from genledger.engine.to_json import plain
 from genledger.pricing.getters import field
 from genledger.shared import internal_errors
@@ -147,7 +148,7 @@ class Conversation:
     def _open_unasked(self, operation: Operation, body: Body) -> Call | None:
         """Open a call that the application did not ask for: it belongs to where the session was opened."""
         recorder = active()
-        if recorder is None or suppressed(self._context):
+        if recorder is None or recordable(self._context) is None:
             return None
         return self._open_call(recorder, operation, body, context=self._context)
 

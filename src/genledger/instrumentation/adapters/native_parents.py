@@ -2,7 +2,8 @@
 
 The library of the span, such as an MCP client, asks for what is current, and that is not the step: nothing is attached.
 While there are such frameworks, the SDK's tracers ask the resolvers for it. Only spans of libraries in the table of
-native scopes are joined: the application's own stay where they are.
+native scopes are joined: the application's own stay where they are, and so does what another instrumentation makes
+of the same framework.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.sdk.trace import Tracer
 
 from genledger.engine import parents
-from genledger.engine.foreign_spans.native_scopes import row_of
+from genledger.engine.foreign_spans.native_scopes import neighbour_of, row_of
 from genledger.engine.parents import Resolver
 from genledger.shared import internal_errors
 from genledger.shared.private_attributes import scope_of
@@ -56,7 +57,11 @@ def _in_steps(start: Any) -> Any:
 def _inside_step(tracer: Any) -> Context | None:
     try:
         scope = scope_of(tracer)
-        return parents.step_context(get_current()) if scope is not None and row_of(scope) is not None else None
+        if scope is None or row_of(scope) is None:
+            return None
+        beside = neighbour_of(scope)
+        structure = beside is not None and beside.spans != "calls"
+        return None if structure else parents.step_context(get_current())
     except Exception as error:
         internal_errors.report("finding the parent of a native span", error)
         return None

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import gc
 import math
+import time
 import weakref
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer, set_span_in_context
 
 import genledger
 from genledger.engine.foreign_spans.processor import MAX_OPEN, ForeignSpanProcessor
+from genledger_instrumentors.frameworks.openai_agents import OpenAIAgentsInstrumentor
 from genledger_instrumentors.frameworks.smolagents import SmolagentsInstrumentor
 from genledger_instrumentors.providers.litellm import LitellmInstrumentor
 
@@ -147,6 +150,68 @@ def test_a_neighbours_call_that_we_did_not_see_is_priced_and_shown(
             pass
         assert genledger.spend() == (COST, 1, 0, 1_100_000)
     assert [parent(span) for span in destination.spans] == [outer.get_span_context().span_id] * 2 + [None]
+
+
+@pytest.mark.parametrize("name", ["openai.response", "streaming response from {model} took {duration}s"])
+def test_a_neighbours_span_that_is_made_after_our_call_is_a_copy(
+    telemetry: Telemetry, destination: Destination, client: Any, name: str
+) -> None:
+    vendor = "logfire.openai" if name.startswith("streaming") else "opentelemetry.instrumentation.openai.v1"
+    with genledger.attribution(tenant="acme"), request_span(telemetry):
+        before = time.time_ns()
+        client.chat.completions.create(model="gpt-4o", messages=wire.USER)
+        dated = None if vendor.startswith("logfire") else before
+        telemetry.tracer_provider.get_tracer(vendor).start_span(name, attributes=CALL, start_time=dated).end()
+        assert genledger.spend().calls == 1
+    assert usage_names(by_scope(telemetry, vendor)) == set()
+    assert [span.name for span in destination.spans] == ["chat gpt-4o", "request"]
+
+
+def test_a_neighbours_call_after_ours_is_one_of_its_own(telemetry: Telemetry, client: Any) -> None:
+    with genledger.attribution(tenant="acme"):
+        client.chat.completions.create(model="gpt-4o", messages=wire.USER)
+        foreign(telemetry.tracer_provider.get_tracer("opentelemetry.instrumentation.openai.v1"))
+        assert genledger.spend().calls == 2
+
+
+def test_a_span_is_structure_where_one_inside_of_it_was_given_a_parent_elsewhere(
+    telemetry: Telemetry, theirs: Tracer, client: Any
+) -> None:
+    elsewhere = set_span_in_context(theirs.start_span("elsewhere"), Context())
+    with genledger.attribution(tenant="acme"), theirs.start_as_current_span("chat gpt-4o") as outer:
+        with theirs.start_as_current_span("inner", context=elsewhere):
+            client.chat.completions.create(model="gpt-4o", messages=wire.USER)
+        outer.set_attributes(CALL)
+    assert costs(by_scope(telemetry)) == [None, None]
+    assert usage_names(by_scope(telemetry)) == set()
+
+
+@pytest.fixture
+def openai_agents(telemetry: Telemetry) -> Iterator[Tracer]:
+    """A neighbour's tracer of OpenAI's agents SDK, which Genledger records, too."""
+    instrumentor = OpenAIAgentsInstrumentor()
+    instrumentor.apply()
+    yield telemetry.tracer_provider.get_tracer("openinference.instrumentation.openai_agents")
+    instrumentor.uninstrument()
+
+
+def test_a_call_of_a_model_without_a_client_of_ours_is_priced_once_by_a_neighbours_span_of_the_framework(
+    telemetry: Telemetry, destination: Destination, openai_agents: Tracer
+) -> None:
+    with genledger.attribution(tenant="acme"), openai_agents.start_as_current_span("agent"):
+        foreign(openai_agents, "generation")
+        assert genledger.spend() == (COST, 1, 0, 1_100_000)
+    assert [span.name for span in destination.spans] == ["generation"]
+
+
+def test_a_neighbours_span_of_a_framework_is_structure_around_our_call(
+    telemetry: Telemetry, destination: Destination, openai_agents: Tracer, client: Any
+) -> None:
+    with genledger.attribution(tenant="acme"), openai_agents.start_as_current_span("generation") as span:
+        client.chat.completions.create(model="gpt-4o", messages=wire.USER)
+        span.set_attributes(CALL)
+    assert [span.name for span in destination.spans] == ["chat gpt-4o"]
+    assert usage_names(by_scope(telemetry, "openinference.instrumentation.openai_agents")) == set()
 
 
 def test_a_neighbours_spans_are_as_anothers_where_the_library_is_left_to_it(

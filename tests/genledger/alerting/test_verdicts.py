@@ -4,16 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genledger.alerting import decisions
-from genledger.alerting.decisions import Traffic
+from genledger.alerting import verdicts
 from genledger.alerting.rules import Form
+from genledger.alerting.verdicts import Traffic
 
 amounts = st.floats(0.0, 1e5)
 FORMS: tuple[Form, ...] = ("plain", "sound")
 
 
-def spike(form: Form, today: float, days: list[float], calls: float = 50.0, weekday: int = 0) -> decisions.Verdict:
-    return decisions.spike(
+def spike(form: Form, today: float, days: list[float], calls: float = 50.0, weekday: int = 0) -> verdicts.Verdict:
+    return verdicts.spike(
         form, today, days, [calls] * len(days), weekday, above=2.0, floor=5.0 * (form == "sound"), first=50.0
     )
 
@@ -51,15 +51,15 @@ def test_a_day_that_costs_more_never_stops_a_spike(days: list[float], today: flo
 def test_spend_is_told_when_it_passes_the_amount_unless_the_weekday_is_always_like_that() -> None:
     mondays = [100.0 if day % 7 == 0 else 20.0 for day in range(35)]
     calls = [50.0] * 35
-    assert decisions.spend("plain", 101.0, mondays, calls, 0, above=50.0).firing
-    assert not decisions.spend("sound", 101.0, mondays, calls, 0, above=50.0).firing
-    assert decisions.spend("sound", 101.0, mondays[:-6], calls[:-6], 1, above=50.0).firing
-    assert decisions.spend("sound", 51.0, [], [], 1, above=50.0).firing
+    assert verdicts.spend("plain", 101.0, mondays, calls, 0, above=50.0).firing
+    assert not verdicts.spend("sound", 101.0, mondays, calls, 0, above=50.0).firing
+    assert verdicts.spend("sound", 101.0, mondays[:-6], calls[:-6], 1, above=50.0).firing
+    assert verdicts.spend("sound", 51.0, [], [], 1, above=50.0).firing
 
 
-def growth(form: Form, week: float, noise: float = 0.0) -> decisions.Verdict:
+def growth(form: Form, week: float, noise: float = 0.0) -> verdicts.Verdict:
     history = [20.0 * (1 + noise * (-1) ** day) for day in range(28)]
-    return decisions.growth(
+    return verdicts.growth(
         form, [week / 7] * 7, history[-7:], history, [50.0] * 28, above=0.2, floor=35.0 if form == "sound" else 0.0
     )
 
@@ -78,14 +78,14 @@ def test_a_regression_needs_enough_successes_and_an_interval_that_excludes_chanc
     def worse(count: int, times: float) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
         return [(used * times, won) for used, won in PAIRS * count], PAIRS * count
 
-    few = decisions.regression("sound", *worse(4, 1.6), above=1.4, min_successes=30)
+    few = verdicts.regression("sound", *worse(4, 1.6), above=1.4, min_successes=30)
     assert (few.firing, few.enough, few.n, few.of) == (False, False, 12, "successes")
-    assert decisions.regression("plain", *worse(4, 1.6), above=1.4, min_successes=30).firing
-    many = decisions.regression("sound", *worse(40, 1.6), above=1.4, min_successes=30)
+    assert verdicts.regression("plain", *worse(4, 1.6), above=1.4, min_successes=30).firing
+    many = verdicts.regression("sound", *worse(40, 1.6), above=1.4, min_successes=30)
     assert many.firing
     assert many.value == pytest.approx(1.6 * 5000 / 3)
-    assert not decisions.regression("sound", *worse(40, 1.3), above=1.4, min_successes=30).firing
-    assert not decisions.regression("sound", [], [], above=1.4, min_successes=30).enough
+    assert not verdicts.regression("sound", *worse(40, 1.3), above=1.4, min_successes=30).firing
+    assert not verdicts.regression("sound", [], [], above=1.4, min_successes=30).enough
 
 
 CALM = Traffic(100, 1, 100_000)
@@ -104,15 +104,15 @@ CALM = Traffic(100, 1, 100_000)
 def test_errors_burn_when_they_go_on_and_chance_does_not_explain_them(
     now: Traffic, last: Traffic, plain: bool, sound: bool
 ) -> None:
-    found = [decisions.errors(form, now, last, CALM, above=0.05, min_calls=20).firing for form in FORMS]
+    found = [verdicts.errors(form, now, last, CALM, above=0.05, min_calls=20).firing for form in FORMS]
     assert found == [plain, sound]
 
 
 def test_a_share_of_few_calls_is_not_known() -> None:
-    verdict = decisions.share("sound", 1, 12, above=0.01, min_calls=20)
+    verdict = verdicts.share("sound", 1, 12, above=0.01, min_calls=20)
     assert (verdict.firing, verdict.enough, verdict.n) == (False, False, 12)
-    assert decisions.share("plain", 1, 12, above=0.01, min_calls=20).firing
-    assert decisions.share("sound", 30, 100, above=0.01, min_calls=20).firing
+    assert verdicts.share("plain", 1, 12, above=0.01, min_calls=20).firing
+    assert verdicts.share("sound", 30, 100, above=0.01, min_calls=20).firing
 
 
 @pytest.mark.parametrize(
@@ -127,18 +127,18 @@ def test_a_share_of_few_calls_is_not_known() -> None:
 )
 def test_the_pace_of_a_budget(form: Form, used: float, elapsed: float, rest: tuple[float, float], firing: bool) -> None:
     above = 80.0 if form == "plain" else 100.0
-    verdict = decisions.pace(form, used, 100.0, elapsed, rest, 30, above=above, known=True)
+    verdict = verdicts.pace(form, used, 100.0, elapsed, rest, 30, above=above, known=True)
     assert verdict.firing is firing
-    assert not decisions.pace("sound", 50.0, 100.0, 0.3, (0.0, 0.0), 5, above=100.0, known=False).enough
+    assert not verdicts.pace("sound", 50.0, 100.0, 0.3, (0.0, 0.0), 5, above=100.0, known=False).enough
 
 
 def test_a_weekly_reindex_is_no_surge() -> None:
     quiet = [1_000.0] * 336
-    assert decisions.embeddings("plain", 5e5, 1e4, quiet, [5e5], 9.0, above=1.0, floor=1.0).firing
-    assert not decisions.embeddings("sound", 5e5, 1e4, quiet, [5e5], 9.0, above=3.0, floor=1.0).firing
-    assert decisions.embeddings("sound", 5e5, 1e4, quiet, [2e3], 9.0, above=3.0, floor=1.0).firing
-    assert not decisions.embeddings("sound", 5e5, 1e4, quiet, [2e3], 0.5, above=3.0, floor=1.0).firing
-    assert not decisions.embeddings("sound", 5e5, 1e4, quiet[:20], [], 9.0, above=3.0, floor=1.0).enough
+    assert verdicts.embeddings("plain", 5e5, 1e4, quiet, [5e5], 9.0, above=1.0, floor=1.0).firing
+    assert not verdicts.embeddings("sound", 5e5, 1e4, quiet, [5e5], 9.0, above=3.0, floor=1.0).firing
+    assert verdicts.embeddings("sound", 5e5, 1e4, quiet, [2e3], 9.0, above=3.0, floor=1.0).firing
+    assert not verdicts.embeddings("sound", 5e5, 1e4, quiet, [2e3], 0.5, above=3.0, floor=1.0).firing
+    assert not verdicts.embeddings("sound", 5e5, 1e4, quiet[:20], [], 9.0, above=3.0, floor=1.0).enough
 
 
 @pytest.mark.parametrize(
@@ -152,19 +152,19 @@ def test_a_weekly_reindex_is_no_surge() -> None:
     ],
 )
 def test_silence_is_told_where_it_is_most_unlikely(calls: int, weeks: list[int], plain: bool, sound: bool) -> None:
-    assert [decisions.silence(form, calls, weeks, 500).firing for form in FORMS] == [plain, sound]
+    assert [verdicts.silence(form, calls, weeks, 500).firing for form in FORMS] == [plain, sound]
 
 
 def test_a_lost_record_matters_by_the_calls_around_it() -> None:
-    assert decisions.lost("plain", 1, 5000, above=0.0).firing
-    assert not decisions.lost("sound", 1, 5000, above=0.0).firing
-    assert decisions.lost("sound", 6, 5000, above=0.0).firing
-    assert not decisions.lost("plain", 0, 0, above=0.0).firing
+    assert verdicts.lost("plain", 1, 5000, above=0.0).firing
+    assert not verdicts.lost("sound", 1, 5000, above=0.0).firing
+    assert verdicts.lost("sound", 6, 5000, above=0.0).firing
+    assert not verdicts.lost("plain", 0, 0, above=0.0).firing
 
 
 def test_a_new_value_is_told_when_it_is_used_in_earnest() -> None:
-    def new(form: Form, calls: int, cost: float | None, days: int) -> decisions.Verdict:
-        return decisions.first_seen(form, calls, cost, days, min_calls=5, min_usd=1.0)
+    def new(form: Form, calls: int, cost: float | None, days: int) -> verdicts.Verdict:
+        return verdicts.first_seen(form, calls, cost, days, min_calls=5, min_usd=1.0)
 
     assert new("plain", 1, 0.01, 28).firing
     assert not new("sound", 1, 5.0, 28).firing

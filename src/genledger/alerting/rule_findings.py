@@ -6,15 +6,15 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
-from genledger.alerting.decisions import Verdict
 from genledger.alerting.history import Scope
 from genledger.alerting.rules import AlertRule
+from genledger.alerting.verdicts import Verdict
 from genledger.budgets.rules.scope import ORGANIZATION, scope_part
 from genledger.ledger.query import Filter
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class RuleFinding:
     """One answer.
 
     Attributes:

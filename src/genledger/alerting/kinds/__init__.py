@@ -1,0 +1,1 @@
+"""What each kind of rule asks the ledger, and the decisions about the answers."""

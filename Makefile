@@ -173,7 +173,7 @@ coverage-check:
 	$(NEWEST)/bin/python -m tests.contract.coverage $(addsuffix /coverage.json,$(CONTRACT)) | diff docs/coverage.md -
 
 COMPILE = $(UV) pip compile --quiet --python-version 3.11 --no-header --no-annotate
-LOCKED := tests/llama-cpp.txt $(wildcard tests/compat/*.txt tests/contract/*.txt tests/frameworks/*.txt tests/neighbours/*.txt tests/foreign/*.txt \
+LOCKED := tests/llama-cpp.txt tests/browser.txt $(wildcard tests/compat/*.txt tests/contract/*.txt tests/frameworks/*.txt tests/neighbours/*.txt tests/foreign/*.txt \
 	tests/dashboards/newest.txt)
 
 .PHONY: locks
@@ -195,6 +195,11 @@ test-today: $(UV) ## Try today's newest of every client: print which changed sin
 .PHONY: test-adversary
 test-adversary: $(READY) services ## Attack redaction, budgets, delivery and files, at length
 	GENLEDGER_TEST_ADVERSARY=long $(BIN)/python -m pytest tests/adversary -s
+
+.PHONY: test-page
+test-page: .venvs/browser/.ready ## Test the local page in Chromium
+	@$(call installed,chromium,chromium)
+	.venvs/browser/bin/python -m pytest tests/browser
 
 .PHONY: services
 services: ## Install what the tests start: Redis and Prometheus

@@ -210,6 +210,8 @@ def test_the_page_on_questions_asks_langfuse(tmp_path: Path) -> None:
 # Shell
 
 NEEDS_NETWORK = "genledger prices update"
+SERVES = ("genledger dashboard", "genledger dashboard --host 0.0.0.0")
+"""Commands that go on until they are stopped: tests of their own run them."""
 
 
 def ours() -> Iterator[tuple[str, str]]:
@@ -219,7 +221,7 @@ def ours() -> Iterator[tuple[str, str]]:
         if document == README:
             found += re.findall(r"`(genledger [a-z][^`]*)`", FENCE.sub("", README.read_text(encoding="utf-8")))
         for command in found:
-            if command.startswith("genledger ") and command not in (NEEDS_NETWORK, "genledger doctor"):
+            if command.startswith("genledger ") and command not in (NEEDS_NETWORK, *SERVES, "genledger doctor"):
                 yield document.name, command
 
 

@@ -37,7 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "genledger_instrumentors": {"instrumentation", "engine", "pricing", "genledger_semconv", "shared"},
     # What is given the record of a call knows the record, and no client.
     "ledger": {"engine", "context", "pricing", "shared"},
-    "dashboards": {"ledger", "genledger_semconv"},
+    "dashboards": {"reports", "ledger", "engine", "budgets", "shared", "genledger_semconv"},
     "alerting": {"dashboards", "ledger", "budgets", "channels", "shared", "genledger_semconv"},
     "reports": {"alerting", "ledger", "pricing", "shared"},
     "destinations": {"ledger", "engine", "context", "pricing", "shared", "genledger_semconv"},
@@ -221,6 +221,7 @@ USERS = {
         "genledger.destinations.langfuse.outcome_scores",
     },
     "redis": {"genledger.budgets.stores.redis"},
+    "page": {"genledger.dashboards.local_page.chart_library"},
 }
 """The modules that import what only an extra installs."""
 

@@ -31,6 +31,7 @@ COMMANDS = {
     "query": Entry("genledger.cli.query:app", "Ask for any metric, by any field, over time."),
     "trace": Entry("genledger.cli.trace:app", "Show the calls of one trace as a tree, with the cost of each."),
     "prices": Entry("genledger.cli.prices:app", "Show, check and update prices; price unpriced calls."),
+    "dashboard": Entry("genledger.cli.dashboard:app", "Show the dashboards in a browser, or write them to a file."),
     "dashboards": Entry(
         "genledger.cli.dashboards:app",
         "List dashboards, and write their files.",

@@ -253,6 +253,12 @@ def _read(store: Store, book: Rulebook) -> tuple[list[BudgetStatus], Controls]:
     return read_status(store, list(rules.values())), controls
 
 
+def standing_budgets(context: typer.Context, file: str, store: str | None) -> Callable[[], list[BudgetStatus]]:
+    """Return what tells how the budgets of a rule file stand; it raises `StoreDown` when the store does not answer."""
+    book, opened = _open(context, file, store)
+    return lambda: _read(opened, book)[0]
+
+
 def pairs_of(words: Sequence[str]) -> dict[str, str]:
     """Return the keys and values of `KEY=VALUE` words.
 

@@ -1,4 +1,4 @@
-"""Shared output of the sub-commands: consoles, and the format of money, counts and times."""
+"""Shared output of the sub-commands: consoles, errors, JSON and points in time; figures are from `shared.figures`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -15,10 +14,12 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from genledger.shared.amounts import count as count
-from genledger.shared.amounts import digits_for as digits_for
-from genledger.shared.amounts import money as money
-from genledger.shared.amounts import number_of as number_of
+from genledger.shared.figures import count as count
+from genledger.shared.figures import digits_for as digits_for
+from genledger.shared.figures import money as money
+from genledger.shared.figures import number_of as number_of
+from genledger.shared.figures import seconds as seconds
+from genledger.shared.figures import time_text as time_text
 from genledger.shared.text import as_json, message
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
@@ -78,13 +79,3 @@ def write_files(folder: Path, files: Mapping[str, str]) -> None:
             path.write_text(text, encoding="utf-8")
     except OSError as error:
         fail(f"--dir: {error}; name a folder that can be written to")
-
-
-def time_text(ns: int) -> str:
-    """Format a time in UTC, to the minute."""
-    return datetime.fromtimestamp(ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M")
-
-
-def seconds(duration: float | None) -> str:
-    """Format a duration in seconds; an unknown one is a dash."""
-    return "-" if duration is None else f"{duration:.2f} s"

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from genledger.dashboards.panels import Dashboard, Panel, words
 from genledger.dashboards.trace_attributes import ATTRIBUTES
-from genledger.ledger.panel_sql import RETRIED
 from genledger.ledger.query import Filter
 from genledger_semconv import attributes as A
 
@@ -159,7 +158,7 @@ def query_of(metrics: list[str], by: tuple[str, ...], where: tuple[Filter, ...])
 
 
 def _filter(condition: Filter) -> dict[str, Any]:
-    if condition.field == RETRIED:
+    if condition.field == "retried":
         return {"column": A.GENLEDGER_ATTEMPTS, "op": ">", "value": 1}
     column = COLUMNS[condition.field]
     if len(condition.values) == 1:

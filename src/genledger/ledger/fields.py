@@ -45,6 +45,7 @@ FIELDS: Mapping[str, Field] = {
     "release": Field("release", True, True),
     "unpriced_reason": Field("unpriced"),
     "stream": Field("stream"),
+    "retried": Field("iif(attempts > 1, 'yes', 'no')"),
     "trace": Field("trace_id", shared=True),
     "tag": Field("each_tag.value", shared=True),
     "agent": Field("run_name"),

@@ -11,9 +11,6 @@ from genledger.ledger.query import Filter, Query
 _MS = 1_000_000
 _SECONDS = {"hour": 3_600, "day": 86_400}
 
-RETRIED = "retried"
-"""The field that says whether a call took more than one request: `yes` or `no`."""
-
 VARIABLES = ("tenant", "feature", "model")
 """Fields that a dashboard's reader chooses values of."""
 
@@ -47,7 +44,7 @@ def sql(query: Query, shape: Shape) -> str | None:
     fields = {*query.by, *(one.field for one in query.where)}
     if all(name in _HITS for name in query.metrics):
         return _statement(query, shape, _hits(query, shape)) if fields <= _HIT_FIELDS.keys() else None
-    if fields & (RUNS | {"tag"}) or not fields <= {*FIELDS, *_OUTCOME_FIELDS, RETRIED}:
+    if fields & (RUNS | {"tag"}) or not fields <= {*FIELDS, *_OUTCOME_FIELDS}:
         return None
     if not all(name in METRICS and name not in _HITS for name in query.metrics):
         return None
@@ -222,8 +219,6 @@ def _condition(condition: Filter) -> str:
 
 
 def _expression(name: str) -> str:
-    if name == RETRIED:
-        return "iif(attempts > 1, 'yes', 'no')"
     return _OUTCOME_FIELDS.get(name) or FIELDS[name].expression
 
 

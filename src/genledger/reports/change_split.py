@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from genledger.ledger.weeks import Composition
 from genledger.pricing.usage import INPUT_BUCKETS
-from genledger.shared.amounts import digits_for
+from genledger.shared.figures import digits_for
 
 CAUSES = ("volume", "tokens per call", "price", "model mix", "cache share", "priced share")
 """What a cost changes by. `tokens per call` has units such as images, too; `priced share` is what became known."""

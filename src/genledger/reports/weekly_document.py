@@ -9,7 +9,7 @@ from itertools import groupby
 from genledger.reports.document import Column, Document, Grid, Section, TableCell, Tone
 from genledger.reports.unit_economics import CostPerSuccess, Margin, Waste
 from genledger.reports.weekly import By, Change, Compared, Success, Weekly
-from genledger.shared.amounts import count, digits_for, money, number_of, signed
+from genledger.shared.figures import count, digits_for, money, number_of, signed
 from genledger.shared.text import shown, visible
 
 MOST = 20

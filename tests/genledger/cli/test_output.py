@@ -87,6 +87,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     f"prices show {MODEL}": (f"error: no price for {MODEL}",),
     "prices check prices.toml": ("prices.toml:3: input:",),
     "prices backfill --dry-run": (UNPRICED,),
+    "dashboard --host 0.0.0.0": ("give readers a --token",),
     "dashboards list": ("What does each feature cost a day, and what is missing from that number?", "honeycomb"),
     "dashboards export datadog": ("Wrote 8 files to dashboards/datadog.",),
     "dashboards push langfuse": ("error: LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY not set",),

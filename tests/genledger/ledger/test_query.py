@@ -255,6 +255,14 @@ def test_the_order_and_the_number_of_rows_are_as_asked(rolled: Ledger) -> None:
     assert most["calls"] == max(row["calls"] for row in rows)
 
 
+@pytest.mark.parametrize("order", [None, "-cost", "cost", "-calls"])
+@pytest.mark.parametrize("by", [("trace",), ("feature", "user"), ("tag",)], ids=str)
+def test_the_largest_groups_are_the_first_of_all(rolled: Ledger, by: tuple[str, ...], order: str | None) -> None:
+    question: dict[str, Any] = {"by": by, "order": order}
+    every = asked(rolled, "cost", "calls", "unpriced_share", **question).rows
+    assert asked(rolled, "cost", "calls", "unpriced_share", **question, limit=7).rows == every[:7]
+
+
 def test_an_empty_ledger_answers_nothing(tmp_path: Path) -> None:
     assert asked(Ledger(tmp_path / "l.db"), "cost", "users", "latency_p50", "outcomes", every="day").rows == []
 

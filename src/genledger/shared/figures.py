@@ -1,10 +1,16 @@
-"""Money and counts, for people."""
+"""Numbers as people read them: money, counts, durations, times."""
 
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 
 _MOST_DIGITS = 12
+
+
+def time_text(ns: int) -> str:
+    """Format a time in UTC, to the minute."""
+    return datetime.fromtimestamp(ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def digits_for(usd: float | None) -> int:
@@ -37,6 +43,11 @@ def count(number: int) -> str:
         if number >= 0.99995 * size:  # one less would be rounded to `1000.0k`
             return f"{number / size:,.1f}{unit}"
     return f"{number / 1000:.1f}k"
+
+
+def seconds(duration: float | None) -> str:
+    """Format a duration in seconds; an unknown one is a dash."""
+    return "-" if duration is None else f"{duration:.2f} s"
 
 
 def number_of(number: int, thing: str, plural: str | None = None) -> str:

@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from genledger.alerting import baselines, verdicts
-from genledger.alerting.baselines import HISTORY_DAYS, WEEK
+from genledger.alerting import verdicts
 from genledger.alerting.kinds.spending_rules import FIRST_TIMES
 from genledger.alerting.rules import MIN_SHARE, MIN_USD, Form
 from genledger.alerting.verdicts import Traffic
+from genledger.reports import baselines
+from genledger.reports.baselines import HISTORY_DAYS, WEEK
 
 DAYS = 365
 VOLUMES = (3, 50, 500)

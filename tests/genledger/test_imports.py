@@ -38,8 +38,8 @@ ALLOWED: dict[str, set[str]] = {
     # What is given the record of a call knows the record, and no client.
     "ledger": {"engine", "context", "pricing", "shared"},
     "dashboards": {"reports", "ledger", "engine", "budgets", "shared", "genledger_semconv"},
-    "alerting": {"dashboards", "ledger", "budgets", "channels", "shared", "genledger_semconv"},
-    "reports": {"alerting", "ledger", "pricing", "shared"},
+    "alerting": {"dashboards", "reports", "ledger", "budgets", "channels", "shared", "genledger_semconv"},
+    "reports": {"ledger", "pricing", "shared"},
     "destinations": {"ledger", "engine", "context", "pricing", "shared", "genledger_semconv"},
     # What is on top of everything.
     "setup": ENGINE | {"alerting", "instrumentation", "engine", "ledger", "destinations", "version"},

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from genledger.alerting import baselines
-from genledger.alerting.baselines import WEEK, expected_day, mean, share_interval, spread, weekday_factors
 from genledger.alerting.rules import Form
+from genledger.reports import baselines
+from genledger.reports.baselines import WEEK, expected_day, mean, share_interval, spread, weekday_factors
 
 EARLY = 7 / 30
 """The part of a budget's window that counts as its first week."""

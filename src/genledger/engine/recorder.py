@@ -234,7 +234,11 @@ class Recorder:
             except Exception as fault:
                 internal_errors.report(what, fault)
         try:
-            end_span(call.span)
+            try:
+                end_span(call.span)
+            finally:
+                if call.span.is_recording():  # a fault of ours must not keep it open
+                    call.span.end()
         except Exception as fault:
             internal_errors.report("ending the span", fault)
 

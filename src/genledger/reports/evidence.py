@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from statistics import NormalDist
 
-from genledger.alerting.baselines import CONFIDENCE
+from genledger.reports.baselines import CONFIDENCE
 
 _Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 

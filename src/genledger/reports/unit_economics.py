@@ -11,9 +11,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from genledger.alerting.baselines import CONFIDENCE, ratio_of_sums
 from genledger.ledger.weeks import Ended, LostAttempts
 from genledger.pricing.cost import Part
+from genledger.reports.baselines import CONFIDENCE, ratio_of_sums
 from genledger.reports.evidence import Pair
 
 MIN_SUCCESSES = 20

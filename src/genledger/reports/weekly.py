@@ -12,12 +12,12 @@ from datetime import date, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from genledger.alerting.baselines import PART_OF_THRESHOLD, ratio_interval, ratio_of_sums
 from genledger.ledger import queries, weeks
 from genledger.ledger.query import Query, ask
 from genledger.ledger.spending import Selection
 from genledger.ledger.weeks import ClusterOutcome, ClusterSpend, Composition, Period
 from genledger.reports import unit_economics
+from genledger.reports.baselines import PART_OF_THRESHOLD, ratio_interval, ratio_of_sums
 from genledger.reports.change_split import Split, split
 from genledger.reports.evidence import Pair, least_growth
 from genledger.reports.long_outputs import Outlier, outliers

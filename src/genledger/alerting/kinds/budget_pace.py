@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from genledger.alerting import baselines, verdicts
-from genledger.alerting.baselines import HISTORY_DAYS
+from genledger.alerting import verdicts
 from genledger.alerting.history import History, Scope
 from genledger.alerting.kinds.surroundings import Surroundings, midnight
 from genledger.alerting.rule_findings import RuleFinding
@@ -16,6 +15,8 @@ from genledger.alerting.rules import AlertRule
 from genledger.budgets.rules.scope import EACH
 from genledger.budgets.rules.units import from_units
 from genledger.ledger.query import Filter
+from genledger.reports import baselines
+from genledger.reports.baselines import HISTORY_DAYS
 
 
 def paces(rule: AlertRule, history: History, around: Surroundings) -> Iterator[RuleFinding]:

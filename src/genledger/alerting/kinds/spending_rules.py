@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from genledger.alerting import verdicts
-from genledger.alerting.baselines import HISTORY_DAYS, WEEK
 from genledger.alerting.history import History, Scope, conditions, scope_of, within
 from genledger.alerting.kinds.surroundings import Surroundings, largest, least_impact, midnight
 from genledger.alerting.rule_findings import RuleFinding
 from genledger.alerting.rules import MIN_USD, AlertRule
 from genledger.alerting.verdicts import Verdict
+from genledger.reports.baselines import HISTORY_DAYS, WEEK
 
 FIRST_TIMES = 10.0
 """What a scope without history must pass in a day, as a multiple of the least impact, without a `first_usd`."""

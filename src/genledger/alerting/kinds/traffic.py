@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from genledger.alerting import verdicts
-from genledger.alerting.baselines import WEEK
 from genledger.alerting.history import LOOK_BACK_DAYS, History, Scope, conditions, scope_of, within
 from genledger.alerting.kinds.surroundings import Surroundings, largest
 from genledger.alerting.rule_findings import RuleFinding
 from genledger.alerting.rules import AlertRule
 from genledger.alerting.verdicts import Traffic
 from genledger.ledger.query import Filter
+from genledger.reports.baselines import WEEK
 
 LEAST_EMBEDDING_USD = 1.0
 """The least excess of embeddings that is reported, in USD, without a `min_usd`: they are cheap."""

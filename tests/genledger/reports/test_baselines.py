@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genledger.alerting import baselines
-from genledger.alerting.baselines import Expected, expected_day, ratio_interval, ratio_of_sums, share_interval
+from genledger.reports import baselines
+from genledger.reports.baselines import Expected, expected_day, ratio_interval, ratio_of_sums, share_interval
 
 MONDAY, SATURDAY = 0, 5
 BUSY = [50.0] * 35

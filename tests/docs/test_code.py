@@ -230,7 +230,7 @@ def test_the_commands_of_a_page_run(name: str, demo: Demo, tmp_path: Path) -> No
     (tmp_path / "prices.toml").write_text(block(DOCS / "pricing.md", "# An Azure deployment").text)
     script = "\n".join(command for page, command in ours() if page == name)
     variables = {**demo.variables, "GENLEDGER_BUDGET_STORE": "budgets.db", "GENLEDGER_LIBRARIES": "openai"}
-    if name in ("alerts.md", "dashboards.md"):
+    if name in ("README.md", "alerts.md", "dashboards.md"):
         monthly = '\n[[budget]]\nname = "monthly"\ntenant = "each"\nusd = 100\nper = "month"\n'
         (tmp_path / "budgets.toml").write_text(block(DOCS / "alerts.md", "[[alert]]").text + monthly)
         variables["GENLEDGER_BUDGETS"] = "budgets.toml"

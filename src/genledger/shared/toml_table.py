@@ -96,7 +96,7 @@ def make(model: type[T], given: Mapping[str, Any], failure: Callable[[list[Expla
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        raise failure([_explain(model, one) for one in error.errors(include_url=False)]) from None
+        raise failure([_explain(model, one) for one in _mistakes_of(error)]) from None
 
 
 def read_table(
@@ -119,13 +119,20 @@ def read_table(
                 path, Mistake(f"not usable: {error.error_count():,} mistakes; check that it is the right file")
             ) from None
         lines = lines_of(text)
-        found = sorted(((_line(lines, one["loc"]), one) for one in error.errors(include_url=False)), key=itemgetter(0))
+        found = sorted(((_line(lines, one["loc"]), one) for one in _mistakes_of(error)), key=itemgetter(0))
         mistakes = [Mistake(str(_explain(model, one)), line) for line, one in found[:MAX_LISTED]]
         if len(found) > MAX_LISTED:
             mistakes.append(Mistake(f"and {len(found) - MAX_LISTED:,} more mistakes"))
         raise failure(path, *mistakes, document=document) from None
     except Exception as error:  # such as too little memory
         raise failure(path, Mistake(f"not usable: {type(error).__name__}: {error}"), document=document) from error
+
+
+def _mistakes_of(error: ValidationError) -> list[Any]:
+    """Return what is wrong, once: before pydantic 2.12, a list whose items are wrong is also too short."""
+    found = error.errors(include_url=False)
+    around = {one["loc"][:length] for one in found for length in range(len(one["loc"]))}
+    return [one for one in found if one["type"] != "too_short" or one["loc"] not in around]
 
 
 def _line(lines: Mapping[Path, int], path: Path) -> int:

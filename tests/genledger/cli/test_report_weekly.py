@@ -6,9 +6,11 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 from rich.cells import cell_len
 from typer.testing import CliRunner, Result
 
@@ -142,7 +144,8 @@ def test_the_report_is_sent_to_a_webhook_and_by_mail(run: Run, receiver: AlertRe
     body = message.get_body(("html",))
     assert body is not None
     page = body.get_content()
-    assert "<pre><code>" in page
+    if Version(version("apprise")) >= Version("2.3"):  # before, tables are in lines of a paragraph
+        assert "<pre><code>" in page
     assert "<script" not in page
     assert "copilot" in page
 

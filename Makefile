@@ -94,9 +94,11 @@ test-compat: $(COMPAT) ## Test with the oldest and the newest of each major vers
 BESIDE := $(filter-out $(NEIGHBOURS),$(patsubst tests/%.txt,.venvs/%,$(wildcard tests/neighbours/*.txt)))
 OF_FRAMEWORKS := tests/neighbours/test_framework_neighbours.py
 
-.PHONY: test-neighbours
-test-neighbours: $(NEIGHBOURS)/.ready $(addsuffix /.ready,$(BESIDE)) ## Test beside other vendors' instrumentation of the same client or framework
+.PHONY: test-neighbours test-neighbours-of-clients test-neighbours-of-frameworks
+test-neighbours: test-neighbours-of-clients test-neighbours-of-frameworks ## Test beside other vendors' instrumentation of the same client or framework
+test-neighbours-of-clients: $(NEIGHBOURS)/.ready ## Of clients alone, as CI does
 	$(NEIGHBOURS)/bin/python -m pytest tests/neighbours --ignore $(OF_FRAMEWORKS)
+test-neighbours-of-frameworks: $(addsuffix /.ready,$(BESIDE)) ## Of frameworks alone: each beside each vendor
 	@set -e; for at in $(BESIDE); do echo $$at; $$at/bin/python -m pytest -n 2 --dist loadgroup $(OF_FRAMEWORKS); done
 
 DASHBOARDS := .venvs/dashboards/newest

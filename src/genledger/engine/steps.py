@@ -176,10 +176,11 @@ class Step:
         if not self.spend.is_empty:
             self.span.set_attributes(total_attributes(self.spend.read()))
         failure = None if error is None or isinstance(error, GeneratorExit) else self._fail(without_carrier(error))
-        self.count(failure)
         recorder = active()
-        if recorder is not None and recorder.step_sinks:
-            self._record(recorder, failure)
+        if recorder is not None:
+            self._count(recorder, failure)
+            if recorder.step_sinks:
+                self._record(recorder, failure)
 
     def _fail(self, error: BaseException) -> str:
         failure = error_type(error)
@@ -209,7 +210,11 @@ class Step:
     def count(self, failure: str | None) -> None:
         """Count the step in the metrics, with its `error.type` when it failed."""
         recorder = active()
-        if recorder is not None and recorder.metrics is not None and recorder.metrics.steps.measures(self.kind):
+        if recorder is not None:
+            self._count(recorder, failure)
+
+    def _count(self, recorder: Recorder, failure: str | None) -> None:
+        if recorder.metrics is not None and recorder.metrics.steps.measures(self.kind):
             run = self.run if self.run is not None and self.run is not self._within else AgentRun("", 0)
             seconds = time.perf_counter() - self.started
             context = set_span_in_context(self.span, self.outer)

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from genledger.engine.tool_calls import tool_signature
+from genledger.engine.tool_signatures import tool_signature
 from genledger.instrumentation.adapters.stepped_functions import Described, SteppedCall
 from genledger.pricing.getters import field
 from genledger_semconv import attributes as A

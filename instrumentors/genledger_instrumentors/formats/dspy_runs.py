@@ -12,7 +12,7 @@ from typing import Any
 
 from genledger.engine.operation import Content
 from genledger.engine.steps import Kind
-from genledger.engine.tool_calls import tool_signature
+from genledger.engine.tool_signatures import tool_signature
 from genledger.instrumentation.adapters.methods import named_arguments
 from genledger.instrumentation.adapters.stepped_functions import BEYOND, Described, SteppedCall
 from genledger_semconv import attributes as A

@@ -12,7 +12,7 @@ from genledger.engine.content.capture import text_part
 from genledger.engine.operation import Content
 from genledger.engine.steps import Kind
 from genledger.engine.to_json import plain
-from genledger.engine.tool_calls import tool_signature
+from genledger.engine.tool_signatures import tool_signature
 from genledger.instrumentation.adapters.stepped_functions import Described
 from genledger_semconv import attributes as A
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from genledger.engine.content.capture import text_part
 from genledger.engine.operation import Content
-from genledger.engine.tool_calls import tool_signature
+from genledger.engine.tool_signatures import tool_signature
 from genledger.instrumentation.adapters.stepped_functions import BEYOND, Described, SteppedCall
 from genledger.pricing.getters import field
 from genledger_semconv import attributes as A

@@ -9,7 +9,7 @@ import sys
 from functools import cache, partial
 from typing import Any
 
-from genledger.engine.tool_calls import tool_signature
+from genledger.engine.tool_signatures import tool_signature
 from genledger.instrumentation.adapters.stepped_functions import Described, SteppedCall, stepping
 from genledger.instrumentation.patching import wrapped_by
 from genledger_semconv import attributes as A

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from genledger.engine.tool_calls import tool_signature
+from genledger.engine.tool_signatures import tool_signature
 from genledger.instrumentation.adapters.callbacks import Runs, guarded
 from genledger.pricing.getters import field
 from genledger_semconv import attributes as A

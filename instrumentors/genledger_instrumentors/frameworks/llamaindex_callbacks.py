@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from genledger.engine.recorder import active
-from genledger.engine.tool_calls import tool_signature
+from genledger.engine.tool_signatures import tool_signature
 from genledger.instrumentation.adapters.callbacks import MAX_OPEN, guarded
 
 from ..formats.llamaindex_spans import name_of, read_answer, read_ids, read_model_call, read_span

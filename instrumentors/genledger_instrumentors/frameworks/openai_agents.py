@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from genledger.engine.carried_refusals import refusal_in
-from genledger.engine.tool_calls import tool_signature
+from genledger.engine.tool_signatures import tool_signature
 from genledger.instrumentation.adapters.callbacks import first, then
 from genledger.instrumentation.instrumentor import Instrumentor
 from genledger.instrumentation.patching import Patch, Patches

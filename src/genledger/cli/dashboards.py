@@ -11,8 +11,8 @@ import typer
 from genledger.cli.apps import new_app
 from genledger.cli.output import JsonOption, console, fail, number_of, print_json, tell, write_files
 from genledger.cli.tables import new_table
+from genledger.dashboards.board_files import TARGETS, Target, files
 from genledger.dashboards.catalog import DASHBOARDS
-from genledger.dashboards.files import TARGETS, Target, files
 
 app = new_app()
 

@@ -16,7 +16,7 @@ from genledger.context.totals import MAX_UNTOLD, run_in
 from genledger.engine.ceiling import ceiling, choices
 from genledger.engine.content.redaction import stage
 from genledger.engine.operation import at_path, span_name
-from genledger.engine.tool_calls import tool_signature
+from genledger.engine.tool_signatures import tool_signature
 from genledger.pricing.usage import Usage
 from genledger.shared import internal_errors
 from genledger.shared.loggers import logger_of

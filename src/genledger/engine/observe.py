@@ -14,7 +14,7 @@ from genledger.context.scoped_context import Begun, F, ScopedBlock, enter, in_bl
 from genledger.context.totals import Spend
 from genledger.engine.operation import Content
 from genledger.engine.steps import OPERATIONS, Kind, Step, captures, start_step
-from genledger.engine.tool_calls import tool_signature
+from genledger.engine.tool_signatures import tool_signature
 from genledger.shared import internal_errors
 
 R = TypeVar("R")

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from genledger.cli import app
-from genledger.dashboards.files import TARGETS, files
+from genledger.dashboards.board_files import TARGETS, files
 
 TIME = "2026-11-30T12:00:00.000Z"
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from genledger.dashboards.board_files import TARGETS, Target, files
 from genledger.dashboards.catalog import DASHBOARDS
-from genledger.dashboards.files import TARGETS, Target, files
 from genledger.dashboards.panels import MORE_FIELDS, SIGNALS, Dashboard, Panel, places, unit_of
 from genledger.ledger.fields import FIELDS, METRICS
 

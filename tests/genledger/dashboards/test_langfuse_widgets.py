@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from genledger.dashboards.files import files
+from genledger.dashboards.board_files import files
 
 pytest.importorskip("langfuse.api.unstable.dashboard_widgets")
 

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span
 from genledger.engine.foreign_spans.native_scopes import Named, NativeScope
 from genledger.engine.operation import span_name
 from genledger.engine.steps import OPERATIONS, Kind, Step
-from genledger.engine.tool_calls import tool_signature
+from genledger.engine.tool_signatures import tool_signature
 from genledger_semconv import attributes as A
 from genledger_semconv import spans as S
 

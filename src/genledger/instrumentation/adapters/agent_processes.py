@@ -13,7 +13,7 @@ from genledger.engine.call import Call
 from genledger.engine.operation import Body, Content, Endpoint, Operation, Received
 from genledger.engine.recorder import Recorder, active
 from genledger.engine.steps import Step, start_step
-from genledger.engine.tool_calls import tool_signature
+from genledger.engine.tool_signatures import tool_signature
 from genledger.shared import internal_errors
 from genledger_semconv import attributes as A
 
